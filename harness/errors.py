@@ -1,0 +1,74 @@
+"""The errors a user can cause, each one message that says where, what, what is allowed and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+class HarnessError(Exception):
+    """A user's mistake or an environment's lack: printed without a traceback, exit code 1."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Where:
+    """A place in a file; lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong with a spec, at one place."""
+
+    where: Where
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class SpecError(HarnessError):
+    """Everything wrong with one spec, all shown at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        assert problems, "a SpecError needs at least one problem"
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class FieldError(ValueError):
+    """Raised by a config object's `__post_init__`: names the field, so that a spec can point at its line."""
+
+    def __init__(self, field: str, what: str) -> None:
+        self.field = field
+        super().__init__(what)
+
+
+class DataError(HarnessError):
+    """A data set is missing, incomplete or corrupt."""
+
+
+class WeightsError(HarnessError):
+    """Weights or a checkpoint are missing, truncated or of another model."""
+
+
+class RunFailed(HarnessError):
+    """A run cannot go on (a loss that is not finite, say); it is kept as failed and never counts as a result."""
+
+
+class Interrupted(Exception):
+    """A run was asked to stop and has saved its checkpoint; it is resumed by the next call."""
+
+
+def unknown(kind: str, name: str, valid: Sequence[str]) -> str:
+    """The text for a name that does not exist: the nearest valid one, then all of them."""
+    close = get_close_matches(name, valid, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"unknown {kind} '{name}'{hint} (valid: {', '.join(sorted(valid))})"

@@ -1,0 +1,1 @@
+"""The kinds of runs: training, counting multiply-adds, timing."""

@@ -1,0 +1,97 @@
+"""Counting multiply-adds: needs no data, no weights and no training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
+
+from harness.data import DATASETS, train_images
+from harness.errors import RunFailed
+from harness.models.config import ModelConfig, Weights
+from harness.models.cost import Macs, lean_macs, paper_macs
+from harness.run import KINDS, RunContext, RunKind
+from harness.train.config import TrainConfig
+
+GIGA, PETA = 1e9, 1e15
+
+
+@KINDS.register("flops")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlopsRun(RunKind):
+    """Multiply-adds of a (masked) teacher, per image and over a training: closed form and torch's counter must agree.
+
+    `teacher/gmacs` (per image, 1e9) and `teacher/train_pmacs` (whole training, 1e15) count as the papers do;
+    `teacher/lean_gmacs` is what this package computes. `teacher/attention_gmacs`, `.../projections_gmacs` and
+    `.../mlp_gmacs` split it by operation.
+    """
+
+    teacher: ModelConfig
+    keep: int  # patches
+    classes: int
+    train_images: int
+    epochs: float
+
+    batched: ClassVar[bool] = True
+    seeded: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """The teacher's cost; None for rows without a teacher."""
+        if train.teacher is None:
+            return None
+        data = DATASETS.get(train.data.name)
+        # weights and stochastic depth change no count: rows that share a shape share the run
+        teacher = replace(
+            train.teacher, weights=Weights(), drop_path=0.0, channels=train.teacher.channels or data.channels
+        )
+        return cls(
+            teacher=teacher,
+            keep=train.method.teacher_keep(teacher.shape.patches),
+            classes=data.classes,
+            train_images=train_images(train.data),
+            epochs=train.recipe.epochs,
+        )
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """The counts; RunFailed when closed form and counter disagree, which would be a wrong number."""
+        shape = self.teacher.shape
+        paper = paper_macs(shape, keep=self.keep, classes=self.classes)
+        lean = lean_macs(shape, keep=self.keep, classes=self.classes)
+        self._check(paper, lean)
+        return {
+            "teacher/gmacs": paper.total / GIGA,
+            "teacher/train_pmacs": paper.total * self.train_images * self.epochs / PETA,
+            "teacher/lean_gmacs": lean.total / GIGA,
+            "teacher/attention_gmacs": paper.attention / GIGA,
+            "teacher/projections_gmacs": paper.projections / GIGA,
+            "teacher/mlp_gmacs": paper.mlp / GIGA,
+        }
+
+    def _check(self, paper: Macs, lean: Macs) -> None:
+        import torch
+
+        from harness.evaluate.flops import counted_macs
+        from harness.models.build import build_model
+        from harness.models.vit import Normalisation
+
+        anything = Normalisation(mean=(0.0,), std=(1.0,))
+        with torch.device("meta"):
+            model = build_model(
+                self.teacher, classes=self.classes, channels=self.teacher.shape.channels, seen=anything, dependencies={}
+            )
+        for closed, is_lean in ((paper, False), (lean, True)):
+            counted = counted_macs(model, keep=self.keep, lean=is_lean)
+            if counted != closed.total:
+                how = "this package's forward" if is_lean else "the papers' count"
+                raise RunFailed(
+                    f"{self.teacher.arch}, {self.keep} patches, {how}: torch counts {counted} multiply-adds, "
+                    f"the closed form {closed.total}"
+                )
+
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """Nothing."""
+        return []
+
+    def macs(self) -> float:
+        """Shapes only."""
+        return 0.0

@@ -1,0 +1,49 @@
+"""Training runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from harness.data import DATASETS, ready, train_images
+from harness.models.cost import lean_macs
+from harness.run import KINDS, RunContext, RunKind
+from harness.train.config import TrainConfig
+
+
+@KINDS.register("train")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRun(RunKind):
+    """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats."""
+
+    train: TrainConfig
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self:
+        """Every row trains."""
+        return cls(train=train)
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """See `harness.train.loop.train`."""
+        from harness.train.loop import train
+
+        return train(self.train, context)
+
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """The data set, and weights that are neither random, nor shipped, nor trained by a dependency."""
+        from harness.models.available import missing_weights
+
+        models = [self.train.student] + ([self.train.teacher] if self.train.teacher else [])
+        lacking = [ready(self.train.data), *(missing_weights(model.weights) for model in models)]
+        return [what for what in lacking if what is not None]
+
+    def macs(self) -> float:
+        """Three forward passes of the student (one forward, two backward) and one of the masked teacher, per image."""
+        train = self.train
+        classes = DATASETS.get(train.data.name).classes
+        student = train.student.shape
+        each = 3 * lean_macs(student, keep=student.patches, classes=classes).total
+        if train.teacher is not None:
+            teacher = train.teacher.shape
+            each += lean_macs(teacher, keep=train.method.teacher_keep(teacher.patches), classes=classes).total
+        return each * train.recipe.epochs * train_images(train.data)

@@ -1,0 +1,19 @@
+"""Random tokens: the control of every masking study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.lazy import torch
+from harness.masking import CRITERIA, Criterion, View
+
+
+@CRITERIA.register("random")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Random(Criterion):
+    """Uniform noise per image and patch (arXiv 2302.10494, Table 6, part c)."""
+
+    def scores(self, view: View) -> torch.Tensor:
+        """(B, N) uniform in [0, 1)."""
+        noise = torch.rand(view.batch, view.patches, generator=view.generator)
+        return noise.to(view.device)

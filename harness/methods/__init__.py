@@ -1,0 +1,80 @@
+"""A method is a loss over a batch: a frozen config that builds an objective around the networks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.lazy import torch
+from harness.registry import Registry
+
+if TYPE_CHECKING:
+    from harness.models.vit import VisionTransformer
+
+METHODS: Registry[type[Method]] = Registry("method", "harness.methods")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """One (micro-)batch on the device: `images` (B, C, H, W) normalised; `targets` (B, classes), soft labels."""
+
+    images: torch.Tensor
+    targets: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """Where in training a loss is taken."""
+
+    index: int  # optimiser steps done so far
+    total: int
+    generator: torch.Generator  # for draws of the method, seeded from run seed, step and micro-batch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Networks:
+    """The networks of a run; the teacher is frozen, in eval mode, and None where the method has none."""
+
+    student: VisionTransformer
+    teacher: VisionTransformer | None
+
+
+class Objective(ABC):
+    """What is minimised: built by a Method, holds whatever state the method has between steps."""
+
+    modules: dict[str, torch.nn.Module]  # everything trained or carried along, by name: what a checkpoint saves
+
+    @abstractmethod
+    def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
+        """Scalar losses of the batch; `total` is minimised, the others are logged."""
+
+    def after_step(self, step: Step) -> None:
+        """Called after every optimiser step (EMA teachers)."""
+
+    def state(self) -> dict[str, Any]:
+        """State outside `modules`, tensors and plain values, for the checkpoint."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+
+    def epoch_metrics(self) -> dict[str, Any]:
+        """Plain values about the epoch that ends (kept-token counts, say); resets what it accumulated."""
+        return {}
+
+
+class Method(ABC):
+    """The options of a method. `version` is raised when a change of code changes numbers."""
+
+    registry: ClassVar[Registry[type[Method]]] = METHODS
+    version: ClassVar[int] = 1
+    uses_teacher: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, networks: Networks) -> Objective:
+        """The objective over these networks."""
+
+    def teacher_keep(self, patches: int) -> int:
+        """How many of its `patches` the teacher is shown."""
+        return patches

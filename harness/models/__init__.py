@@ -1,0 +1,1 @@
+"""Networks: timm models behind one small interface."""

@@ -1,0 +1,67 @@
+"""The catalogue of architectures: their shapes, without importing torch.
+
+The shapes are timm's (a test compares every one with the model that timm builds); the closed-form cost and the number of
+patches that a spec may keep are computed from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """A plain vision transformer: `depth` blocks of `width` over square patches of a square image."""
+
+    timm: str  # the name timm builds it by
+    image_size: int  # pixels
+    patch_size: int  # pixels
+    width: int
+    depth: int
+    heads: int
+    channels: int = 3
+    mlp_ratio: float = 4.0
+    prefix_tokens: int = 1  # CLS, and DIST where there is one
+    positioned_prefix: bool = True  # False: position embeddings for patches only (DeiT-III)
+
+    @property
+    def patches(self) -> int:
+        """Patch tokens of a full image, N."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+def _vit(timm: str, width: int, depth: int, heads: int, patch: int = 16, size: int = 224, **more: object) -> Architecture:
+    return Architecture(
+        timm=timm, image_size=size, patch_size=patch, width=width, depth=depth, heads=heads, **more  # type: ignore[arg-type]
+    )
+
+
+_S, _B, _L, _H = (384, 12, 6), (768, 12, 12), (1024, 24, 16), (1280, 32, 16)
+ARCHITECTURES: dict[str, Architecture] = {
+    # small images: every dimension is given by the spec
+    "vit": _vit("vit_tiny_patch16_224", 0, 0, 0, patch=0, size=0),
+    # ViT (Dosovitskiy et al. 2021) and DeiT (Touvron et al. 2021)
+    "vit_tiny_patch16_224": _vit("vit_tiny_patch16_224", 192, 12, 3),
+    "vit_small_patch16_224": _vit("vit_small_patch16_224", *_S),
+    "vit_base_patch16_224": _vit("vit_base_patch16_224", *_B),
+    "vit_large_patch16_224": _vit("vit_large_patch16_224", *_L),
+    "vit_huge_patch14_224": _vit("vit_huge_patch14_224", *_H, patch=14),
+    "deit_tiny_patch16_224": _vit("deit_tiny_patch16_224", 192, 12, 3),
+    "deit_small_patch16_224": _vit("deit_small_patch16_224", *_S),
+    "deit_base_patch16_224": _vit("deit_base_patch16_224", *_B),
+    "deit_small_distilled_patch16_224": _vit("deit_small_distilled_patch16_224", *_S, prefix_tokens=2),
+    # DeiT-III (Touvron et al. 2022): LayerScale, no position for CLS
+    "deit3_small_patch16_224": _vit("deit3_small_patch16_224", *_S, positioned_prefix=False),
+    "deit3_small_patch16_384": _vit("deit3_small_patch16_384", *_S, size=384, positioned_prefix=False),
+    "deit3_base_patch16_224": _vit("deit3_base_patch16_224", *_B, positioned_prefix=False),
+    "deit3_large_patch16_224": _vit("deit3_large_patch16_224", *_L, positioned_prefix=False),
+    "deit3_huge_patch14_224": _vit("deit3_huge_patch14_224", *_H, patch=14, positioned_prefix=False),
+    # CLIP's image tower (Radford et al. 2021): a norm before the blocks, its own mean and std
+    "vit_base_patch16_clip_224": _vit("vit_base_patch16_clip_224", *_B),
+}
+
+PLANNED: dict[str, str] = {
+    "cait_s24_224": "CaiT-S24, whose CLS token joins in the last two layers",
+    "convit_base": "the ConViT-like hybrid teacher",
+    "swin_tiny_patch4_window7_224": "Swin-T as a student",
+}

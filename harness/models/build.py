@@ -1,0 +1,117 @@
+"""From a model config to a network with its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from harness.errors import WeightsError
+from harness.models.config import ModelConfig, Weights
+from harness.models.vit import Normalisation, VisionTransformer
+from harness.paths import project_root
+
+ARTIFACT = "model.safetensors"  # what a training run leaves for the runs that depend on it
+
+
+def build_model(
+    config: ModelConfig,
+    *,
+    classes: int,
+    channels: int,
+    seen: Normalisation,
+    dependencies: Mapping[str, Path],
+) -> VisionTransformer:
+    """The network of `config` on the CPU, with its weights.
+
+    `seen` is how the images it will get are normalised. Random weights come from torch's global generator: seed it first.
+    Raises WeightsError when weights are missing, truncated or of another model.
+    """
+    config = replace(config, channels=config.channels or channels)
+    model = VisionTransformer(_create(config, classes))
+    weights = config.weights
+    if weights.hub is not None:
+        pretrained = model.vit.pretrained_cfg
+        model.expect(Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"])), seen)
+    elif not weights.random:
+        _load(model, _weights_file(weights, dependencies), weights.sha256)
+    return model
+
+
+def _create(config: ModelConfig, classes: int) -> Any:
+    shape = config.shape
+    hub = config.weights.hub
+    try:
+        return timm.create_model(
+            hub or shape.timm,
+            pretrained=hub is not None,
+            img_size=shape.image_size,
+            patch_size=shape.patch_size,
+            in_chans=shape.channels,
+            embed_dim=shape.width,
+            depth=shape.depth,
+            num_heads=shape.heads,
+            num_classes=classes,
+            drop_path_rate=config.drop_path,
+            global_pool="token",
+        )
+    except Exception as error:  # timm raises whatever the hub's client raises
+        if hub is None:
+            raise
+        raise WeightsError(
+            f"cannot get the weights '{hub}' from the model hub: {error}. "
+            "Fetch them on a machine with internet into the hub's cache, or give `weights: {file: ...}`."
+        ) from error
+
+
+def _weights_file(weights: Weights, dependencies: Mapping[str, Path]) -> Path:
+    if weights.run is not None:
+        return dependencies[weights.run] / ARTIFACT
+    assert weights.file is not None
+    return project_root() / weights.file
+
+
+def _load(model: VisionTransformer, path: Path, sha256: str | None) -> None:
+    """Read `path` into timm's model; every parameter must be there, with its shape."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the weights: {error.strerror}") from error
+    if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise WeightsError(f"{path}: SHA-256 is {found[:12]}..., the run was planned with {sha256[:12]}...; plan it again")
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch or train it again") from error
+    expected = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in state.items()}
+    if expected != given:
+        wrong = sorted(key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key))
+        key = wrong[0]
+        raise WeightsError(
+            f"{path}: weights of another model: {len(wrong)} parameters differ, the first is {key}: "
+            f"expected {expected.get(key)}, found {given.get(key)}"
+        )
+    model.vit.load_state_dict(state)
+
+
+def save_model(model: VisionTransformer, path: Path) -> None:
+    """Write timm's parameters as safetensors, readable by anyone."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.vit.state_dict().items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def freeze(model: VisionTransformer) -> VisionTransformer:
+    """A teacher: eval mode, no gradients."""
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model
+
+

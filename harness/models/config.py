@@ -1,0 +1,91 @@
+"""Which network a run uses, and which weights it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from harness.errors import FieldError, unknown
+from harness.models.architectures import ARCHITECTURES, PLANNED, Architecture
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """Where weights come from; without any key they are random, drawn from the run's seed."""
+
+    hub: str | None = None  # a timm checkpoint, `deit_small_patch16_224.fb_in1k`
+    file: str | None = None  # a .safetensors file, relative to the repository or absolute
+    sha256: str | None = None  # of that file; filled in when the spec is expanded, checked when it is read
+    run: str | None = None  # `table#row` of a spec: trained first, as a dependency; then that run's identity
+
+    NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"file"})
+    CHOICE: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})
+
+    def __post_init__(self) -> None:
+        given = [key for key in ("hub", "file", "run") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise FieldError(given[1], f"give one of hub, file and run, not {' and '.join(given)}")
+        if self.sha256 is not None and self.file is None:
+            raise FieldError("sha256", "goes with `file`, the safetensors file it is the checksum of")
+
+    @property
+    def random(self) -> bool:
+        """Whether nothing is loaded."""
+        return self.hub is None and self.file is None and self.run is None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """An architecture of the catalogue, with its dimensions changed where a field is given.
+
+    `arch: vit` has no dimensions of its own: give all of them (small images).
+    """
+
+    arch: str
+    image_size: int | None = None  # pixels
+    patch_size: int | None = None  # pixels
+    channels: int | None = None
+    width: int | None = None
+    depth: int | None = None
+    heads: int | None = None
+    drop_path: float = 0.0  # stochastic depth of the last block, linear from 0
+    weights: Weights = Weights()
+
+    CHOICE: ClassVar[frozenset[str]] = frozenset({"arch"})
+
+    def __post_init__(self) -> None:
+        if self.arch not in ARCHITECTURES and self.arch not in PLANNED:
+            raise FieldError("arch", unknown("architecture", self.arch, [*ARCHITECTURES, *PLANNED]))
+        for key in ("image_size", "patch_size", "channels", "width", "depth", "heads"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise FieldError(key, f"must be at least 1, got {value}")
+        if not 0 <= self.drop_path < 1:
+            raise FieldError("drop_path", f"must be at least 0 and below 1, got {self.drop_path}")
+        if self.arch in ARCHITECTURES:
+            self._check_shape()
+
+    def _check_shape(self) -> None:
+        shape = self.shape
+        missing = [key for key in ("image_size", "patch_size", "width", "depth", "heads") if not getattr(shape, key)]
+        if missing:
+            raise FieldError("arch", f"'{self.arch}' has no dimensions of its own: give {', '.join(missing)}")
+        if shape.image_size % shape.patch_size:
+            raise FieldError("patch_size", f"must divide the image size {shape.image_size}, got {shape.patch_size}")
+        if shape.width % shape.heads:
+            raise FieldError("heads", f"must divide the width {shape.width}, got {shape.heads}")
+
+    @property
+    def planned(self) -> str | None:
+        """What this architecture will be, if it is not implemented yet."""
+        return PLANNED.get(self.arch)
+
+    @property
+    def shape(self) -> Architecture:
+        """The architecture with this config's dimensions."""
+        given = {
+            key: value
+            for key in ("image_size", "patch_size", "channels", "width", "depth", "heads")
+            if (value := getattr(self, key)) is not None
+        }
+        return replace(ARCHITECTURES[self.arch], **given)

@@ -1,0 +1,84 @@
+"""What a run is to the code that executes it: a kind, a configuration, and a context to work in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+
+from harness.registry import Registry
+
+if TYPE_CHECKING:
+    from harness.train.config import TrainConfig
+
+KINDS: Registry[type[RunKind]] = Registry("run kind", "harness.kinds")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """Where and with what a run is executed. Never part of its identity: results must not depend on it."""
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:1
+    threads: int = 1  # CPU threads of torch in this process
+    workers: int = 0  # data loading processes, for image sets that do not live in memory
+    micro_batch: int | None = None  # images per forward pass; the rest of the batch is accumulated
+
+
+class RunContext(Protocol):
+    """The run directory as a run sees it. Writes are atomic and fenced: a run that lost its lease cannot write."""
+
+    directory: Path
+    resources: Resources
+    dependencies: Mapping[str, Path]  # identity -> directory of a finished run that this one needs
+
+    def log(self, message: str) -> None:
+        """One line for `log.txt`."""
+
+    def metric(self, record: Mapping[str, Any]) -> None:
+        """Append one JSON object to `metrics.jsonl`."""
+
+    def progress(self, done: int, total: int, unit: str = "step") -> None:
+        """Tell how far the run is; cheap to call at every step (throttled inside)."""
+
+    def save_checkpoint(self, write: Callable[[Path], None]) -> None:
+        """Replace `checkpoint.pt` by what `write` puts at the path it is given, and remember the metrics' length."""
+
+    def restore_checkpoint(self) -> Path | None:
+        """The checkpoint to resume from, or None; cuts `metrics.jsonl` back to where it stood at that checkpoint."""
+
+    def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
+        """Put a final file (`model.safetensors`, say) into the run directory, atomically."""
+
+    def should_stop(self) -> bool:
+        """Whether a signal asked the run to save its checkpoint and raise `Interrupted`."""
+
+
+class RunKind(ABC):
+    """A kind of run (`train`, `flops`, `throughput`): a frozen config dataclass that can execute itself.
+
+    Everything in its fields is identity. `version` is raised when a change of code changes numbers.
+    """
+
+    version: ClassVar[int] = 1
+    batched: ClassVar[bool] = False  # takes well under a second: many such runs share one process
+    exclusive: ClassVar[bool] = False  # times something: nothing else may run on the machine meanwhile
+    seeded: ClassVar[bool] = True  # False: the seed changes nothing, one run serves all seeds
+
+    @classmethod
+    @abstractmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """The run of this kind for a row described by `train`, or None where it makes no sense (no teacher, say)."""
+
+    @abstractmethod
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """Do the work; return metric name -> value. Raises RunFailed, DataError, WeightsError, Interrupted."""
+
+    @abstractmethod
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """What this machine lacks to execute the run ("data set imagenet-1k: run ..."), each with the next step."""
+
+    @abstractmethod
+    def macs(self) -> float:
+        """Multiply-adds of the whole run, for cost estimates and longest-first scheduling."""

@@ -1,0 +1,117 @@
+"""A training run as data: networks, data, method, recipe, seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.data.config import DataConfig
+from harness.errors import FieldError
+from harness.methods import Method
+from harness.models.config import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augment:
+    """What happens to training images (DeiT's names; 0 or none switches a part off)."""
+
+    crop: Literal["none", "pad", "resized"] = "resized"  # pad: random crop after padding by `pad_pixels`
+    pad_pixels: int = 4
+    scale: tuple[float, float] = (0.08, 1.0)  # area of the resized crop, as a share of the image
+    ratio: tuple[float, float] = (0.75, 4 / 3)  # aspect of the resized crop
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    flip: float = 0.5  # probability of a horizontal flip
+    rand_augment: str | None = None  # timm's notation, rand-m9-mstd0.5-inc1
+    color_jitter: float = 0.0  # as in timm, inert when rand_augment is given
+    erasing: float = 0.0  # probability of random erasing with pixel noise
+    mixup: float = 0.0  # alpha
+    cutmix: float = 0.0  # alpha
+    mix_probability: float = 1.0
+    mix_switch: float = 0.5  # probability of cutmix when both are on
+    label_smoothing: float = 0.0
+    repeats: int = 1  # repeated augmentation: how often an image appears in an epoch
+
+    def __post_init__(self) -> None:
+        for key in ("flip", "erasing", "mix_probability", "mix_switch"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise FieldError(key, f"is a probability, from 0 to 1; got {getattr(self, key)}")
+        if not 0 <= self.label_smoothing < 1:
+            raise FieldError("label_smoothing", f"must be at least 0 and below 1, got {self.label_smoothing}")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise FieldError("scale", f"is [low, high] with 0 < low <= high <= 1, got {list(self.scale)}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise FieldError("ratio", f"is [low, high] with 0 < low <= high, got {list(self.ratio)}")
+        for key in ("mixup", "cutmix", "color_jitter"):
+            if getattr(self, key) < 0:
+                raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
+        if self.repeats < 1:
+            raise FieldError("repeats", f"must be at least 1, got {self.repeats}")
+        if self.pad_pixels < 0:
+            raise FieldError("pad_pixels", f"must not be negative, got {self.pad_pixels}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How weights are fitted."""
+
+    epochs: float  # passes over the training set; a part of an epoch is allowed
+    batch_size: int  # images per optimiser step, over all devices
+    lr: float  # peak learning rate, for a batch of `lr_batch` images
+    lr_batch: int | None = None  # linear rule: peak = lr * batch_size / lr_batch; None: lr as it is
+    min_lr: float = 0.0
+    warmup_epochs: float = 0.0
+    warmup_lr: float = 0.0
+    schedule: Literal["step", "epoch-lagged"] = "step"  # epoch-lagged: as released by DeiT, one epoch late
+    weight_decay: float = 0.05
+    layer_decay: float = 1.0  # the rate of every block below the last is that of the next one times this
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    clip_norm: float | None = None  # global gradient norm
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    augment: Augment = Augment()
+    evaluate_every: float | None = None  # epochs between evaluations; None: only at the end
+    eval_crop: float = 0.875  # centre crop of the resized image, for images larger than the network's input
+
+    def __post_init__(self) -> None:
+        if self.epochs <= 0:
+            raise FieldError("epochs", f"must be above 0, got {self.epochs}")
+        if self.batch_size < 1:
+            raise FieldError("batch_size", f"must be at least 1, got {self.batch_size}")
+        if self.batch_size % 2 and (self.augment.mixup > 0 or self.augment.cutmix > 0):
+            raise FieldError("batch_size", f"must be even with mixup or cutmix, got {self.batch_size}")
+        if not 0 < self.layer_decay <= 1:
+            raise FieldError("layer_decay", f"must be above 0 and at most 1, got {self.layer_decay}")
+        if self.lr <= 0:
+            raise FieldError("lr", f"must be above 0, got {self.lr}")
+        for key in ("min_lr", "warmup_epochs", "warmup_lr", "weight_decay"):
+            if getattr(self, key) < 0:
+                raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
+        if self.warmup_epochs > self.epochs:
+            raise FieldError("warmup_epochs", f"{self.warmup_epochs} is longer than the {self.epochs} epochs")
+        if self.evaluate_every is not None and self.evaluate_every <= 0:
+            raise FieldError("evaluate_every", f"must be above 0, got {self.evaluate_every}")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up."""
+        return self.lr if self.lr_batch is None else self.lr * self.batch_size / self.lr_batch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything that decides the numbers of a training run."""
+
+    data: DataConfig
+    student: ModelConfig
+    teacher: ModelConfig | None = None
+    method: Method
+    recipe: Recipe
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method.uses_teacher and self.teacher is None:
+            raise FieldError("teacher", "is missing: the method distils from one")
+        if not self.method.uses_teacher and self.teacher is not None:
+            raise FieldError("teacher", "is given, but the method has no use for one; remove it or set it to null")
+        if self.seed < 0:
+            raise FieldError("seed", f"must not be negative, got {self.seed}")

@@ -1,0 +1,233 @@
+"""The one training loop of all methods."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.data.pipeline import Pipeline, open_pipeline
+from harness.errors import Interrupted, RunFailed
+from harness.evaluate.classification import classify
+from harness.methods import Batch, Networks, Objective, Step
+from harness.models.build import ARTIFACT, build_model, freeze, save_model
+from harness.models.config import ModelConfig
+from harness.models.vit import Normalisation, VisionTransformer
+from harness.run import RunContext
+from harness.seeding import generator, stream
+from harness.train.checkpoint import read_checkpoint, write_checkpoint
+from harness.train.config import TrainConfig
+from harness.train.optimizer import build_optimizer
+from harness.train.schedule import learning_rate, total_steps
+
+LOGS_PER_EPOCH = 10
+CHECKPOINT_SECONDS = 20.0
+EVAL_BATCH = 500
+
+
+def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
+    """Train `config`'s student to the end, resuming where the run directory's checkpoint stands; the final metrics.
+
+    Raises RunFailed when the loss stops being finite, and Interrupted (with a checkpoint saved) when asked to stop.
+    """
+    return _Training(config, context).run()
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device called `wanted`; `auto` is the first GPU, or else the CPU."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
+
+
+@dataclass(slots=True)
+class _Meters:
+    """Running sums of the losses since the last log line, kept on the device: no synchronisation per step."""
+
+    sums: dict[str, Tensor]
+    steps: int = 0
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        means = {f"loss/{name}": float(value) / self.steps for name, value in self.sums.items()}
+        self.sums, self.steps = {}, 0
+        return means
+
+    def state(self) -> dict[str, Any]:
+        return {"sums": {name: value.cpu() for name, value in self.sums.items()}, "steps": self.steps}
+
+
+class _Training:
+    def __init__(self, config: TrainConfig, context: RunContext) -> None:
+        self.config, self.context = config, context
+        self.recipe = config.recipe
+        self.device = pick_device(context.resources.device)
+        self.pipeline = self._open_pipeline()
+        self.objective = self._build_objective()
+        self.student = self.objective.modules["student"]
+        assert isinstance(self.student, VisionTransformer)
+        self.optimizer = build_optimizer(self.objective.modules, self.recipe)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == "fp16")
+        self.per_epoch = self.pipeline.steps_per_epoch
+        self.total = total_steps(self.recipe, self.per_epoch)
+        self.log_every = max(1, self.per_epoch // LOGS_PER_EPOCH)
+        self.meters = _Meters({})
+        self.saved_at = time.monotonic()
+
+    def _open_pipeline(self) -> Pipeline:
+        return open_pipeline(
+            self.config.data,
+            self.recipe.augment,
+            image_size=self.config.student.shape.image_size,
+            batch_size=self.recipe.batch_size,
+            eval_crop=self.recipe.eval_crop,
+            seed=self.config.seed,
+            device=self.device,
+            workers=self.context.resources.workers,
+        )
+
+    def _build_objective(self) -> Objective:
+        torch.manual_seed(stream(self.config.seed, "init"))
+        student = self._build(self.config.student)
+        teacher = None if self.config.teacher is None else freeze(self._build(self.config.teacher))
+        student.train()
+        return self.config.method.build(Networks(student=student, teacher=teacher))
+
+    def _build(self, model: ModelConfig) -> VisionTransformer:
+        network = build_model(
+            model,
+            classes=self.pipeline.classes,
+            channels=self.pipeline.channels,
+            seen=Normalisation(mean=self.pipeline.mean, std=self.pipeline.std),
+            dependencies=self.context.dependencies,
+        )
+        return network.to(self.device)
+
+    def run(self) -> dict[str, float]:
+        start = self._restore()
+        batches = self.pipeline.batches(start)
+        for step in range(start, self.total):
+            self._train_step(step, batches)
+            self._after_step(step + 1)
+        result = self._evaluate(self.total)
+        assert isinstance(self.student, VisionTransformer)
+        student = self.student
+        self.context.save_artifact(ARTIFACT, lambda path: save_model(student, path))
+        return result
+
+    def _restore(self) -> int:
+        path = self.context.restore_checkpoint()
+        if path is None:
+            return 0
+        step, meters = read_checkpoint(path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler)
+        self.meters = _Meters({name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"])
+        self.context.log(f"resuming at step {step} of {self.total}")
+        return step
+
+    def _train_step(self, index: int, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        # every draw below is a function of seed and step: a resumed run draws the same
+        torch.manual_seed(stream(self.config.seed, "forward", index))
+        step = Step(index=index, total=self.total, generator=generator(self.config.seed, "method", index))
+        rate = learning_rate(self.recipe, index, self.per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        images, targets = next(batches)
+        part = self.context.resources.micro_batch or len(images)
+        summed: dict[str, Tensor] = {}
+        for first in range(0, len(images), part):
+            batch = Batch(images=images[first : first + part], targets=targets[first : first + part])
+            with self._autocast():
+                losses = self.objective.losses(batch, step)
+            share = len(batch.images) / len(images)
+            self.scaler.scale(losses["total"] * share).backward()
+            for name, value in losses.items():
+                summed[name] = summed.get(name, torch.zeros((), device=self.device)) + value.detach() * share
+        self._update()
+        self.objective.after_step(step)
+        self.meters.add(summed)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.recipe.precision == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def _update(self) -> None:
+        if self.recipe.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _after_step(self, done: int) -> None:
+        self.context.progress(done, self.total)
+        if done % self.log_every == 0 or done == self.total:
+            self._log(done)
+        if done % self.per_epoch == 0 or done == self.total:
+            self._end_epoch(done)
+        stop = self.context.should_stop() and done < self.total
+        if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+            self._save(done)
+        if stop:
+            raise Interrupted(f"at step {done} of {self.total}")
+
+    def _log(self, done: int) -> None:
+        means = self.meters.means()
+        self._check_finite(means["loss/total"], done)
+        self.context.metric({**self._where(done), "lr": learning_rate(self.recipe, done - 1, self.per_epoch), **means})
+
+    def _end_epoch(self, done: int) -> None:
+        extra = self.objective.epoch_metrics()
+        if extra:
+            self.context.metric({**self._where(done), **extra})
+        every = self.recipe.evaluate_every
+        if every is None or done == self.total:
+            return
+        epoch = done / self.per_epoch
+        if math.floor(epoch / every) > math.floor((epoch - 1) / every):
+            self._evaluate(done)
+
+    def _evaluate(self, done: int) -> dict[str, float]:
+        assert isinstance(self.student, VisionTransformer)
+        with self._autocast():
+            found = classify(self.student, self.pipeline.evaluation(EVAL_BATCH))
+        metrics = {f"val/{name}": value for name, value in found.items()}
+        self.context.metric({**self._where(done), **metrics})
+        return metrics
+
+    def _where(self, done: int) -> dict[str, float]:
+        return {"step": done, "epoch": done / self.per_epoch, "images": done * self.recipe.batch_size}
+
+    def _check_finite(self, loss: float, done: int) -> None:
+        if not math.isfinite(loss):
+            raise RunFailed(
+                f"the loss is {loss} at step {done} of {self.total}; "
+                "lower `recipe.lr`, lengthen `recipe.warmup_epochs`, or use precision fp32 or bf16"
+            )
+
+    def _save(self, done: int) -> None:
+        if "total" in self.meters.sums:
+            self._check_finite(float(self.meters.sums["total"]), done)
+        self.context.save_checkpoint(
+            lambda path: write_checkpoint(
+                path,
+                step=done,
+                objective=self.objective,
+                optimizer=self.optimizer,
+                scaler=self.scaler,
+                meters=self.meters.state(),
+            )
+        )
+        self.saved_at = time.monotonic()

@@ -1,0 +1,67 @@
+"""Closed form, torch's counter, timm's own shapes and the published figures must agree."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+
+from harness.evaluate.flops import counted_macs
+from harness.models.architectures import ARCHITECTURES
+from harness.models.build import build_model
+from harness.models.config import ModelConfig
+from harness.models.cost import lean_macs, paper_macs
+from harness.models.vit import Normalisation
+
+NAMED = [name for name in ARCHITECTURES if name != "vit"]
+ANY = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_shapes_are_those_that_timm_builds(name: str) -> None:
+    arch = ARCHITECTURES[name]
+    with torch.device("meta"):
+        vit = timm.create_model(arch.timm)
+    assert vit.patch_embed.img_size == (arch.image_size, arch.image_size)
+    assert vit.patch_embed.patch_size == (arch.patch_size, arch.patch_size)
+    assert (vit.embed_dim, len(vit.blocks)) == (arch.width, arch.depth)
+    assert vit.blocks[0].attn.num_heads == arch.heads
+    assert vit.blocks[0].mlp.fc1.out_features == arch.mlp_ratio * arch.width
+    assert vit.num_prefix_tokens == arch.prefix_tokens
+    assert vit.no_embed_class is not arch.positioned_prefix
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("lean", [True, False])
+def test_counter_equals_closed_form(name: str, lean: bool) -> None:
+    arch = ARCHITECTURES[name]
+    with torch.device("meta"):
+        model = build_model(ModelConfig(arch=name), classes=1000, channels=3, seen=ANY, dependencies={})
+    closed = lean_macs if lean else paper_macs
+    for keep in {arch.patches, arch.patches // 2, 49}:
+        assert counted_macs(model, keep=keep, lean=lean) == closed(arch, keep=keep, classes=1000).total
+
+
+@pytest.mark.parametrize(
+    ("name", "keep", "giga"),
+    [
+        ("deit_base_patch16_224", 196, 17.56),
+        ("deit_base_patch16_224", 98, 8.71),
+        ("deit_base_patch16_224", 49, 4.41),
+        ("deit_small_patch16_224", 196, 4.60),
+        ("deit_small_patch16_224", 98, 2.25),
+        ("deit_tiny_patch16_224", 196, 1.254),
+        ("deit_tiny_patch16_224", 49, 0.306),
+    ],
+)
+def test_known_costs_per_image(name: str, keep: int, giga: float) -> None:
+    assert paper_macs(ARCHITECTURES[name], keep=keep, classes=1000).total / 1e9 == pytest.approx(giga, rel=2e-3)
+
+
+def test_lean_is_cheaper_by_the_last_block_and_the_masked_patches() -> None:
+    arch = ARCHITECTURES["deit_tiny_patch16_224"]
+    n, d = 99, 192
+    saved = 98 * 768 * d  # the embedding of 98 masked patches
+    saved += (n - 1) * (2 * n * d + 2 * d * d + 8 * d * d)  # attention, q and out, MLP of the 98 patch tokens
+    full, lean = (count(arch, keep=98, classes=1000).total for count in (paper_macs, lean_macs))
+    assert full - lean == saved

@@ -1,0 +1,128 @@
+"""The fast forward against timm's own and against a float64 reference, for every family of plain ViT."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.models.build import build_model, freeze
+from harness.models.config import ModelConfig
+from harness.models.vit import Normalisation, VisionTransformer, gather_patches
+from tests.models.reference import Reference
+
+FAMILIES = {
+    "deit_tiny_patch16_224": 1e-6,
+    "deit_small_distilled_patch16_224": 1e-6,
+    "deit3_small_patch16_224": 1e-6,
+    "vit_base_patch16_clip_224": 1e-5,
+}
+SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def small(arch: str) -> VisionTransformer:
+    """A small network of the family with weights far from their initial values, so that every one matters."""
+    config = ModelConfig(arch=arch, image_size=32, patch_size=8, width=48, depth=3, heads=4)
+    torch.manual_seed(1)
+    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model.eval()
+
+
+def images(count: int = 5) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("arch", FAMILIES)
+def test_full_forward_equals_timm(arch: str) -> None:
+    model = small(arch)
+    expected = model.vit(images())
+    for lean in (True, False):
+        torch.testing.assert_close(model(images(), lean=lean).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize(("arch", "eps"), FAMILIES.items())
+def test_any_subset_equals_the_float64_reference(arch: str, eps: float, lean: bool) -> None:
+    model = small(arch)
+    reference = Reference(model.vit.state_dict(), heads=4, depth=3, patch=8, prefix=model.prefix, eps=eps)
+    keep = torch.stack([torch.randperm(16)[:6].sort().values for _ in range(5)])
+    logits, saliency = reference.run(images(), keep.tolist())
+    found = model(images(), keep=keep, cls_attention=True, lean=lean)
+    torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.cls_attention.double(), saliency, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("arch", FAMILIES)
+def test_keeping_every_patch_is_the_full_forward(arch: str) -> None:
+    model = small(arch)
+    keep = torch.arange(16).expand(5, -1)
+    torch.testing.assert_close(model(images(), keep=keep).logits, model.vit(images()), rtol=1e-5, atol=1e-5)
+
+
+def test_masked_pixels_do_not_matter() -> None:
+    model = small("deit_tiny_patch16_224")
+    keep = torch.tensor([[0, 5, 10]])
+    image = images(1)
+    changed = image.clone()
+    changed[:, :, 8:16, 24:32] = 99.0  # patch 7
+    assert torch.equal(model(image, keep=keep).logits, model(changed, keep=keep).logits)
+    changed[:, :, 8:16, 8:16] = 99.0  # patch 5
+    assert not torch.equal(model(image, keep=keep).logits, model(changed, keep=keep).logits)
+
+
+def test_gradients_equal_those_of_the_whole_last_block() -> None:
+    gradients = []
+    for lean in (True, False):
+        model = small("deit_tiny_patch16_224").train()
+        model(images(), lean=lean).logits.square().sum().backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=2e-4, atol=2e-3, msg=name)
+
+
+def test_drop_path_falls_on_the_same_samples_as_in_timm() -> None:
+    config = ModelConfig(arch="deit_tiny_patch16_224", image_size=32, patch_size=8, width=48, depth=3, heads=4, drop_path=0.5)
+    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={}).train()
+    torch.manual_seed(3)
+    expected = model.vit(images())
+    torch.manual_seed(3)
+    torch.testing.assert_close(model(images()).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_saliency_is_attention_without_a_gradient() -> None:
+    model = small("deit_tiny_patch16_224").train()
+    saliency = model(images(), cls_attention=True).cls_attention
+    assert saliency.shape == (5, 16)
+    assert not saliency.requires_grad
+    assert torch.all(saliency > 0)
+    assert torch.all(saliency.sum(dim=1) < 1)  # the rest goes to the CLS token itself
+
+
+def test_patches_are_gathered_as_the_projection_reads_them() -> None:
+    image = torch.arange(2 * 3 * 8 * 12, dtype=torch.float32).reshape(2, 3, 8, 12)
+    keep = torch.tensor([[4, 0], [3, 5]])
+    found = gather_patches(image, keep, (4, 4))
+    assert torch.equal(found[0, 0], image[0, :, 4:8, 4:8].flatten())
+    assert torch.equal(found[1, 1], image[1, :, 4:8, 8:12].flatten())
+
+
+def test_a_network_gets_its_own_normalisation() -> None:
+    model = small("deit_tiny_patch16_224")
+    pixels = torch.rand(2, 3, 32, 32)
+    own = Normalisation(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+
+    def normalised(how: Normalisation) -> Tensor:
+        return (pixels - torch.tensor(how.mean).view(-1, 1, 1)) / torch.tensor(how.std).view(-1, 1, 1)
+
+    expected = model(normalised(own)).logits
+    model.expect(own, SEEN)
+    torch.testing.assert_close(model(normalised(SEEN)).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_frozen_teacher_gets_no_gradient() -> None:
+    model = freeze(small("deit_tiny_patch16_224"))
+    assert not model(images()).logits.requires_grad
+    assert not model.training

@@ -1,0 +1,58 @@
+"""Parameter groups against the names they must hold, and against timm's layer decay."""
+
+from __future__ import annotations
+
+from timm.optim import param_groups_layer_decay
+
+from harness.models.build import build_model
+from harness.models.config import ModelConfig
+from harness.models.vit import Normalisation, VisionTransformer
+from harness.train.config import Recipe
+from harness.train.optimizer import parameter_groups
+
+
+def network() -> VisionTransformer:
+    config = ModelConfig(arch="vit", image_size=16, patch_size=4, width=32, depth=3, heads=4)
+    return build_model(config, classes=5, channels=1, seen=Normalisation(mean=(0.0,), std=(1.0,)), dependencies={})
+
+
+def test_only_matrices_are_decayed() -> None:
+    model = network()
+    recipe = Recipe(epochs=1, batch_size=2, lr=1.0, weight_decay=0.3)
+    plain, decayed = sorted(parameter_groups({"student": model}, recipe), key=lambda group: group["weight_decay"])
+    names = {id(parameter): name.removeprefix("vit.") for name, parameter in model.named_parameters()}
+    kept = {names[id(parameter)] for parameter in plain["params"]}
+    assert {"cls_token", "pos_embed", "head.bias", "norm.weight", "blocks.0.attn.qkv.bias"} <= kept
+    assert {names[id(parameter)] for parameter in decayed["params"]} == {
+        name for name in names.values() if name.endswith(".weight") and "norm" not in name
+    }
+    assert decayed["weight_decay"] == 0.3
+    assert plain["weight_decay"] == 0.0
+    assert len(decayed["params"]) + len(plain["params"]) == len(names)
+
+
+def test_layer_decay_equals_timms() -> None:
+    model = network()
+    recipe = Recipe(epochs=1, batch_size=2, lr=1.0, weight_decay=0.3, layer_decay=0.5)
+    found = {
+        id(parameter): (group["lr_scale"], group["weight_decay"])
+        for group in parameter_groups({"student": model}, recipe)
+        for parameter in group["params"]
+    }
+    timms = param_groups_layer_decay(
+        model.vit, weight_decay=0.3, layer_decay=0.5, no_weight_decay_list={"cls_token", "pos_embed"}
+    )
+    expected = {
+        id(parameter): (group["lr_scale"], group["weight_decay"]) for group in timms for parameter in group["params"]
+    }
+    for parameter in model.vit.norm.parameters():  # timm gives it the last block's rate, MAE the head's
+        assert expected[id(parameter)] == (0.5, 0.0)
+        expected[id(parameter)] = (1.0, 0.0)
+    assert found == expected
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = network()
+    model.vit.head.weight.requires_grad_(False)
+    groups = parameter_groups({"student": model}, Recipe(epochs=1, batch_size=2, lr=1.0))
+    assert id(model.vit.head.weight) not in {id(p) for group in groups for p in group["params"]}

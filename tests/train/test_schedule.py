@@ -1,0 +1,57 @@
+"""The learning rate against its formula, and against timm's scheduler for DeiT's recipe."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from timm.scheduler.cosine_lr import CosineLRScheduler
+
+from harness.train.config import Recipe
+from harness.train.schedule import learning_rate, total_steps
+
+DEIT = Recipe(
+    epochs=300, batch_size=1024, lr=5e-4, lr_batch=512, min_lr=1e-5, warmup_epochs=5, warmup_lr=1e-6,
+    schedule="epoch-lagged",
+)
+
+
+def test_the_peak_follows_the_linear_rule() -> None:
+    assert DEIT.peak_lr == pytest.approx(1e-3)
+    assert Recipe(epochs=1, batch_size=64, lr=2e-3).peak_lr == 2e-3
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2, 3, 5, 6, 7, 50, 150, 298, 299])
+def test_epoch_lagged_is_the_released_codes_rate(epoch: int) -> None:
+    t = max(0, epoch - 1)
+    if t < 5:
+        expected = 1e-6 + t * (1e-3 - 1e-6) / 5
+    else:
+        expected = 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + math.cos(math.pi * t / 300))
+    for step in (epoch * 1251, epoch * 1251 + 1250):
+        assert learning_rate(DEIT, step, 1251) == pytest.approx(expected, rel=1e-12)
+
+
+def test_epoch_lagged_equals_timms_scheduler_stepped_after_each_epoch() -> None:
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=DEIT.peak_lr)
+    scheduler = CosineLRScheduler(optimizer, t_initial=300, lr_min=1e-5, warmup_t=5, warmup_lr_init=1e-6)
+    for epoch in range(300):
+        assert learning_rate(DEIT, epoch * 10, 10) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        scheduler.step(epoch)
+
+
+def test_smooth_schedule_touches_its_corners() -> None:
+    recipe = Recipe(epochs=10, batch_size=8, lr=1.0, min_lr=0.1, warmup_epochs=2, warmup_lr=0.2)
+    rates = [learning_rate(recipe, step, 50) for step in range(total_steps(recipe, 50))]
+    assert rates[99] == pytest.approx(1.0)  # the last warm-up step is the peak
+    assert rates[0] == pytest.approx(0.2 + 0.8 / 100)
+    assert rates[300] == pytest.approx(0.1 + 0.45 * (1 + math.cos(math.pi * 200 / 400)))
+    assert rates[-1] == pytest.approx(0.1, abs=1e-4)
+    assert all(a <= b for a, b in zip(rates[:99], rates[1:100], strict=True))
+    assert all(a >= b for a, b in zip(rates[100:-1], rates[101:], strict=True))
+
+
+def test_part_of_an_epoch_is_a_whole_number_of_steps() -> None:
+    assert total_steps(Recipe(epochs=0.25, batch_size=8, lr=1.0), 10) == 2
+    assert total_steps(Recipe(epochs=0.001, batch_size=8, lr=1.0), 10) == 1
