@@ -1,0 +1,79 @@
+"""Every published PFLOPs cell of MaskedKD's Table 2 whose teacher is a plain ViT, computed."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.kinds.flops import FlopsRun
+from harness.kinds.throughput import ThroughputRun
+from harness.run import Resources
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+
+TABLE = load_table("maskedkd/table2")
+CONVOLUTIONAL_OR_LATE = ("cait_s24", "convvit_b")  # teachers that are not plain ViTs
+
+
+class Nothing:
+    """The context of a run that needs nothing of it."""
+
+    resources = Resources(device="cpu")
+
+
+def published() -> list[tuple[str, FlopsRun, float]]:
+    found = []
+    for resolved in expand(TABLE, "paper").rows:
+        cell = resolved.row.published.get("pflops")
+        if cell is None or any(name in resolved.row.id for name in CONVOLUTIONAL_OR_LATE):
+            continue
+        assert resolved.config is not None
+        run = FlopsRun.of(resolved.config)
+        assert run is not None
+        found.append((resolved.row.id, run, cell.value))
+    return found
+
+
+def test_there_are_as_many_as_the_paper_prints() -> None:
+    assert len(TABLE.rows) == 50
+    assert len(published()) == 31
+
+
+@pytest.mark.parametrize(("row", "run", "printed"), published(), ids=lambda value: value if isinstance(value, str) else "")
+def test_within_half_a_percent_of_the_printed_number(row: str, run: FlopsRun, printed: float) -> None:
+    assert run.execute(Nothing())["teacher/train_pmacs"] == pytest.approx(printed, rel=5e-3)  # type: ignore[arg-type]
+
+
+def test_operations_are_those_of_table_10() -> None:
+    rows = {resolved.row.id: resolved.config for resolved in expand(TABLE, "paper").rows}
+    expected = {"deit_s.deit_b.logit": (0.7, 5.6, 11.2), "deit_s.deit_b.logit.keep50": (0.2, 2.8, 5.6)}
+    for row, (attention, projections, mlp) in expected.items():
+        config = rows[row]
+        assert config is not None
+        run = FlopsRun.of(config)
+        assert run is not None
+        found = run.execute(Nothing())  # type: ignore[arg-type]
+        assert found["teacher/attention_gmacs"] == pytest.approx(attention, abs=0.05)
+        assert found["teacher/projections_gmacs"] == pytest.approx(projections, abs=0.05)
+        assert found["teacher/mlp_gmacs"] == pytest.approx(mlp, abs=0.05)
+
+
+def test_rows_without_a_teacher_cost_nothing() -> None:
+    config = next(resolved.config for resolved in expand(TABLE, "paper").rows if resolved.row.id == "deit_ti.none")
+    assert config is not None
+    assert FlopsRun.of(config) is None
+    assert ThroughputRun.of(config) is None
+
+
+def test_throughput_is_measured_against_all_patches() -> None:
+    rows = {resolved.row.id: resolved.config for resolved in expand(TABLE, "cpu").rows}
+    found = {}
+    for name in ("deit_ti.deit_s.logit", "deit_ti.deit_s.logit.keep50"):
+        config = rows[name]
+        assert config is not None
+        run = ThroughputRun.of(config)
+        assert run is not None
+        found[name] = run.execute(Nothing())  # type: ignore[arg-type]
+        assert found[name]["teacher/throughput"] > 0
+    assert found["deit_ti.deit_s.logit"]["teacher/speedup"] == pytest.approx(1, abs=0.5)
+    # half of the patches are 2.2 times fewer multiply-adds; the bound is loose because the machine may be busy
+    assert found["deit_ti.deit_s.logit.keep50"]["teacher/speedup"] > 1.2

@@ -1,0 +1,202 @@
+"""The training loop on real images: resuming, accumulating and failing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.data.config import DataConfig
+from harness.errors import Interrupted, RunFailed, WeightsError
+from harness.methods import Method
+from harness.methods.distillation import Distillation, Mask
+from harness.methods.supervised import Supervised
+from harness.models.config import ModelConfig
+from harness.run import Resources
+from harness.train.config import Augment, Recipe, TrainConfig
+from harness.train.loop import train
+
+
+class Context:
+    """A run directory without leases: what the loop itself needs, nothing shared with the store's code."""
+
+    def __init__(self, directory: Path, *, stop_at: int | None = None, micro_batch: int | None = None) -> None:
+        directory.mkdir(exist_ok=True)
+        self.directory = directory
+        self.resources = Resources(device="cpu", micro_batch=micro_batch)
+        self.dependencies: Mapping[str, Path] = {}
+        self.stop_at, self.done = stop_at, 0
+        self.metrics: list[dict[str, Any]] = []
+
+    def log(self, message: str) -> None:
+        """Not needed."""
+
+    def metric(self, record: Mapping[str, Any]) -> None:
+        """Kept as the text a file would hold."""
+        self.metrics.append(json.loads(json.dumps(record)))
+
+    def progress(self, done: int, total: int, unit: str = "step") -> None:
+        """Remembered for `should_stop`."""
+        self.done = done
+
+    def save_checkpoint(self, write: Callable[[Path], None]) -> None:
+        """Checkpoint and metrics together."""
+        write(self.directory / "checkpoint.pt")
+        (self.directory / "metrics.json").write_text(json.dumps(self.metrics))
+
+    def restore_checkpoint(self) -> Path | None:
+        """What `save_checkpoint` left."""
+        path = self.directory / "checkpoint.pt"
+        if not path.exists():
+            return None
+        self.metrics = json.loads((self.directory / "metrics.json").read_text())
+        return path
+
+    def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
+        """Under its name."""
+        write(self.directory / name)
+
+    def should_stop(self) -> bool:
+        """At the step the test asks for."""
+        return self.done == self.stop_at
+
+
+def vit(width: int = 16, **more: Any) -> ModelConfig:
+    return ModelConfig(arch="vit", image_size=28, patch_size=7, width=width, depth=2, heads=2, **more)
+
+
+def config(method: Method | None = None, **recipe: Any) -> TrainConfig:
+    method = method or Distillation(mask=Mask(keep=6))
+    augment = Augment(crop="pad", pad_pixels=2, mixup=0.8, cutmix=1.0, erasing=0.25, label_smoothing=0.1)
+    return TrainConfig(
+        data=DataConfig(name="fashion-mnist", train_fraction=0.01),
+        student=vit(drop_path=0.2),
+        teacher=vit(24) if method.uses_teacher else None,
+        method=method,
+        recipe=Recipe(**{"epochs": 2, "batch_size": 50, "lr": 1e-3, "augment": augment, **recipe}),
+    )
+
+
+def outcome(context: Context, result: Mapping[str, float]) -> tuple[Any, ...]:
+    weights = load_file(context.directory / "model.safetensors")
+    return result, context.metrics, {name: value.tolist() for name, value in weights.items()}
+
+
+@pytest.mark.parametrize("stop_at", [1, 7, 12, 13, 23])  # 12 steps an epoch: inside, at its end, after it, before the last
+def test_a_resumed_run_is_bit_identical(tmp_path: Path, stop_at: int) -> None:
+    whole = Context(tmp_path / "whole")
+    expected = outcome(whole, train(config(), whole))
+    with pytest.raises(Interrupted):
+        train(config(), Context(tmp_path / "broken", stop_at=stop_at))
+    resumed = Context(tmp_path / "broken")
+    assert outcome(resumed, train(config(), resumed)) == expected
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) -> None:
+    found = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        context = Context(tmp_path / name)
+        found.append(outcome(context, train(replace(config(), seed=seed), context)))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    # without stochastic depth: its draws are per forward pass
+    plain = replace(config(Supervised(), epochs=0.25), student=vit())
+    losses = []
+    for name, micro_batch in (("whole", None), ("parts", 13)):
+        context = Context(tmp_path / name, micro_batch=micro_batch)
+        train(plain, context)
+        losses.append([record["loss/total"] for record in context.metrics if "loss/total" in record])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert len(losses[0]) == 3
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    learnt = TrainConfig(
+        data=DataConfig(name="fashion-mnist", train_fraction=0.1),
+        student=vit(32),
+        method=Supervised(),
+        recipe=Recipe(epochs=4, batch_size=50, lr=2e-3, warmup_epochs=0.2, augment=Augment(crop="none")),
+    )
+    context = Context(tmp_path / "run")
+    result = train(learnt, context)
+    assert result["val/top1"] > 65  # chance is 10
+    assert result["val/top5"] > result["val/top1"]
+    assert context.metrics[-1]["val/top1"] == result["val/top1"]
+    assert sum("loss/total" in record for record in context.metrics) == 40
+
+
+def test_a_loss_that_is_not_finite_fails_the_run_and_saves_nothing(tmp_path: Path) -> None:
+    context = Context(tmp_path / "run")
+    with pytest.raises(RunFailed, match=r"the loss is (nan|inf) at step \d+ of 24; lower `recipe.lr`"):
+        train(config(Supervised(), lr=1e30), context)
+    assert not (context.directory / "checkpoint.pt").exists()
+    assert not (context.directory / "model.safetensors").exists()
+
+
+def test_evaluations_fall_on_epochs(tmp_path: Path) -> None:
+    context = Context(tmp_path / "run")
+    train(config(Supervised(), epochs=3, evaluate_every=2), context)
+    assert [record["epoch"] for record in context.metrics if "val/top1" in record] == [2.0, 3.0]
+
+
+def test_kept_shares_are_written_every_epoch(tmp_path: Path) -> None:
+    context = Context(tmp_path / "run")
+    train(config(), context)
+    kept = [record["kept"] for record in context.metrics if "kept" in record]
+    assert len(kept) == 2
+    for shares in kept:
+        assert len(shares) == 16
+        assert sum(shares) == pytest.approx(6)  # six patches of every image
+
+
+@pytest.mark.parametrize("cut", [0, 1000, -100])
+def test_a_checkpoint_cut_short_is_one_clear_error(tmp_path: Path, cut: int) -> None:
+    context = Context(tmp_path / "run", stop_at=3)
+    with pytest.raises(Interrupted):
+        train(config(), context)
+    path = context.directory / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(WeightsError, match="not a whole checkpoint of this run"):
+        train(config(), Context(tmp_path / "run"))
+
+
+def test_reduced_precision_stays_close(tmp_path: Path) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        context = Context(tmp_path / precision)
+        train(config(Supervised(), epochs=1, precision=precision), context)
+        losses.append([record["loss/total"] for record in context.metrics if "loss/total" in record])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] != losses[0]
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    from harness.models.build import build_model, save_model
+    from harness.models.config import Weights
+    from harness.models.vit import Normalisation
+
+    seen = Normalisation(mean=(0.0,), std=(1.0,))
+    path = tmp_path / "weights.safetensors"
+    torch.manual_seed(0)
+    save_model(build_model(vit(24), classes=10, channels=1, seen=seen, dependencies={}), path)
+    loaded = build_model(
+        vit(24, weights=Weights(file=str(path))), classes=10, channels=1, seen=seen, dependencies={}
+    )
+    assert torch.equal(loaded.vit.head.weight, load_file(path)["head.weight"])
+    with pytest.raises(WeightsError, match=r"weights of another model: \d+ parameters differ"):
+        build_model(vit(32, weights=Weights(file=str(path))), classes=10, channels=1, seen=seen, dependencies={})
+    with pytest.raises(WeightsError, match="SHA-256 is"):
+        wrong = Weights(file=str(path), sha256="0" * 64)
+        build_model(vit(24, weights=wrong), classes=10, channels=1, seen=seen, dependencies={})
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        build_model(vit(24, weights=Weights(file=str(path))), classes=10, channels=1, seen=seen, dependencies={})
