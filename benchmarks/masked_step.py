@@ -1,11 +1,12 @@
-"""How much faster a training step gets when the teacher sees fewer patches, next to what the multiply-adds say.
+"""How much faster a training step gets when the teacher sees fewer patches, next to what the
+multiply-adds say.
 
     python benchmarks/masked_step.py [--device cpu] [--batch 16] [--repeats 7] [--csv FILE]
 
-DeiT-S teaches DeiT-Ti at 224 px, fp32, random images: student forward and backward, choice of patches, teacher forward, AdamW.
-All variants are timed in turn within one process, so a drifting machine slows all of them alike; ratios are medians over
-turns. "as released" is what MaskedKD's public code computes: attention maps in every block, every patch embedded, the
-whole last block.
+DeiT-S teaches DeiT-Ti at 224 px, fp32, random images: student forward and backward, choice of
+patches, teacher forward, AdamW. All variants are timed in turn within one process, so a drifting
+machine slows all of them alike; ratios are medians over turns. "as released" is what MaskedKD's
+public code computes: attention maps in every block, every patch embedded, the whole last block.
 """
 
 from __future__ import annotations
@@ -61,11 +62,17 @@ def training_step(
 ) -> Callable[[], object]:
     """A whole optimiser step of (Masked)KD on a fixed random batch."""
     student, teacher = (
-        wrap(build_model(ModelConfig(arch=arch), classes=1000, channels=3, seen=SEEN, dependencies={}).vit).to(device)
+        wrap(
+            build_model(
+                ModelConfig(arch=arch), classes=1000, channels=3, seen=SEEN, dependencies={}
+            ).vit
+        ).to(device)
         for arch in (STUDENT, TEACHER)
     )
     mask = Mask(keep=keep) if keep < 196 else None
-    objective = Distillation(mask=mask).build(Networks(student=student.train(), teacher=freeze(teacher)))
+    objective = Distillation(mask=mask).build(
+        Networks(student=student.train(), teacher=freeze(teacher))
+    )
     optimizer = build_optimizer(objective.modules, Recipe(epochs=1, batch_size=batch, lr=1e-4))
     data = Batch(
         images=torch.randn(batch, 3, 224, 224, device=device),
@@ -83,14 +90,20 @@ def training_step(
 
 def measure(batch: int, device: torch.device, repeats: int) -> pd.DataFrame:
     """One line per keep count, and one for the released way of computing."""
-    steps = {f"keep {keep}": training_step(keep, batch, device, VisionTransformer) for keep in KEEPS}
+    steps = {
+        f"keep {keep}": training_step(keep, batch, device, VisionTransformer) for keep in KEEPS
+    }
     steps["as released, keep 196"] = training_step(196, batch, device, AsReleased)
     steps["as released, keep 98"] = training_step(98, batch, device, AsReleased)
     seconds = interleaved_seconds(steps, device=device, warmup=1, repeats=repeats)
     full = seconds["keep 196"]
     lines = []
     for name, taken in seconds.items():
-        expected = step_macs(196) / step_macs(int(name.split()[-1])) if name.startswith("keep") else float("nan")
+        expected = (
+            step_macs(196) / step_macs(int(name.split()[-1]))
+            if name.startswith("keep")
+            else float("nan")
+        )
         speedup = median_ratio(full, taken)
         lines.append(
             {
@@ -107,7 +120,9 @@ def measure(batch: int, device: torch.device, repeats: int) -> pd.DataFrame:
 
 def main() -> None:
     """Print the table; keep it as CSV where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7)
@@ -116,8 +131,16 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     found = measure(arguments.batch, torch.device(arguments.device), arguments.repeats)
-    print(f"{TEACHER} -> {STUDENT}, batch {arguments.batch}, {arguments.device}, {arguments.threads} threads, fp32\n")
-    print(found.to_string(index=False, float_format=lambda value: f"{value:.3g}" if value < 100 else f"{value:.0f}"))
+    print(
+        f"{TEACHER} -> {STUDENT}, batch {arguments.batch}, "
+        f"{arguments.device}, {arguments.threads} threads, fp32\n"
+    )
+    print(
+        found.to_string(
+            index=False,
+            float_format=lambda value: f"{value:.3g}" if value < 100 else f"{value:.0f}",
+        )
+    )
     if arguments.csv:
         found.to_csv(arguments.csv, index=False)
 

@@ -1,4 +1,6 @@
-"""The errors a user can cause, each one message that says where, what, what is allowed and what to do."""
+"""The errors a user can cause, each one message that says where, what, what is allowed and what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class SpecError(HarnessError):
 
 
 class FieldError(ValueError):
-    """Raised by a config object's `__post_init__`: names the field, so that a spec can point at its line."""
+    """Raised by a config object's `__post_init__`: names the field, so that a spec can point at its
+    line.
+    """
 
     def __init__(self, field: str, what: str) -> None:
         self.field = field
@@ -60,7 +64,9 @@ class WeightsError(HarnessError):
 
 
 class RunFailed(HarnessError):
-    """A run cannot go on (a loss that is not finite, say); it is kept as failed and never counts as a result."""
+    """A run cannot go on (a loss that is not finite, say); it is kept as failed and never counts as
+    a result.
+    """
 
 
 class Interrupted(Exception):

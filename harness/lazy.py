@@ -1,8 +1,9 @@
 """PyTorch, imported when first used.
 
-`harness plan` and `harness status` must answer at once, and importing torch takes longer than all they do. Files that hold
-a registered component (a method, a criterion, an evaluator, a data set) import torch from here; they may use it freely
-inside functions, but not while they are imported (no `class X(torch.nn.Module)`: such classes live in `harness/models`).
+`harness plan` and `harness status` must answer at once, and importing torch takes longer than all
+they do. Files that hold a registered component (a method, a criterion, an evaluator, a data set)
+import torch from here; they may use it freely inside functions, but not while they are imported (no
+`class X(torch.nn.Module)`: such classes live in `harness/models`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def project_root() -> Path:
-    """The folder that holds `experiments/`: $HARNESS_HOME, or the nearest one upward, or the checkout of this package."""
+    """The folder that holds `experiments/`: $HARNESS_HOME, or the nearest one upward, or the
+    checkout of this package.
+    """
     home = os.environ.get("HARNESS_HOME")
     if home:
         return Path(home).expanduser().resolve()

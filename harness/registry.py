@@ -1,12 +1,15 @@
 """Names that a spec can use, and the objects they stand for.
 
-A component is one file in its package with one `@REGISTRY.register("name")`; the file is found by itself. Another
-distribution adds its own through an entry point in the group `harness.<kind>` that names a module to import.
+A component is one file in its package with one `@REGISTRY.register("name")`; the file is found by
+itself. Another distribution adds its own through an entry point in the group `harness.<kind>` that
+names a module to import; for a module that is not installed, name it in the environment variable
+HARNESS_PLUGINS (several: comma-separated).
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -18,7 +21,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """What one kind of name stands for; the modules of `package` are imported at the first look-up."""
+    """What one kind of name stands for; `package` is searched at the first look-up."""
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
@@ -38,7 +41,9 @@ class Registry(Generic[T]):
         return add
 
     def announce(self, name: str, what: str) -> None:
-        """Say that `name` is a real thing of the papers that is not implemented yet: specs may name it, runs wait."""
+        """Say that `name` is a real thing of the papers that is not implemented yet: specs may name
+        it, runs wait.
+        """
         self._planned[name] = what
 
     def get(self, name: str) -> T:
@@ -72,3 +77,14 @@ class Registry(Generic[T]):
             importlib.import_module(f"{self._package}.{module.name}")
         for entry in entry_points(group=f"harness.{self.kind.replace(' ', '_')}"):
             entry.load()
+        for name in filter(None, os.environ.get("HARNESS_PLUGINS", "").split(",")):
+            _import_plugin(name.strip())
+
+
+def _import_plugin(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise HarnessError(
+            f"HARNESS_PLUGINS names '{name}', which cannot be imported: {error}"
+        ) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
+from harness.errors import FieldError
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -18,16 +20,30 @@ KINDS: Registry[type[RunKind]] = Registry("run kind", "harness.kinds")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
-    """Where and with what a run is executed. Never part of its identity: results must not depend on it."""
+    """Where and with what a run is executed. Never part of its identity: results must not depend on
+    it.
+    """
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     threads: int = 1  # CPU threads of torch in this process
     workers: int = 0  # data loading processes, for image sets that do not live in memory
     micro_batch: int | None = None  # images per forward pass; the rest of the batch is accumulated
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise FieldError(
+                "device", f"must be auto, cpu, cuda or cuda:NUMBER, got '{self.device}'"
+            )
+        for key, least in (("threads", 1), ("workers", 0), ("micro_batch", 1)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                raise FieldError(key, f"must be at least {least}, got {value}")
+
 
 class RunContext(Protocol):
-    """The run directory as a run sees it. Writes are atomic and fenced: a run that lost its lease cannot write."""
+    """The run directory as a run sees it. Writes are atomic and fenced: a run that lost its lease
+    cannot write.
+    """
 
     directory: Path
     resources: Resources
@@ -43,10 +59,14 @@ class RunContext(Protocol):
         """Tell how far the run is; cheap to call at every step (throttled inside)."""
 
     def save_checkpoint(self, write: Callable[[Path], None]) -> None:
-        """Replace `checkpoint.pt` by what `write` puts at the path it is given, and remember the metrics' length."""
+        """Replace `checkpoint.pt` by what `write` puts at the path it is given, and remember the
+        metrics' length.
+        """
 
     def restore_checkpoint(self) -> Path | None:
-        """The checkpoint to resume from, or None; cuts `metrics.jsonl` back to where it stood at that checkpoint."""
+        """The checkpoint to resume from, or None; cuts `metrics.jsonl` back to where it stood at
+        that checkpoint.
+        """
 
     def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
         """Put a final file (`model.safetensors`, say) into the run directory, atomically."""
@@ -56,28 +76,37 @@ class RunContext(Protocol):
 
 
 class RunKind(ABC):
-    """A kind of run (`train`, `flops`, `throughput`): a frozen config dataclass that can execute itself.
+    """A kind of run (`train`, `flops`, `throughput`): a frozen config dataclass that can execute
+    itself.
 
     Everything in its fields is identity. `version` is raised when a change of code changes numbers.
     """
 
     version: ClassVar[int] = 1
     batched: ClassVar[bool] = False  # takes well under a second: many such runs share one process
-    exclusive: ClassVar[bool] = False  # times something: nothing else may run on the machine meanwhile
+    exclusive: ClassVar[bool] = (
+        False  # times something: nothing else may run on the machine meanwhile
+    )
     seeded: ClassVar[bool] = True  # False: the seed changes nothing, one run serves all seeds
 
     @classmethod
     @abstractmethod
     def of(cls, train: TrainConfig) -> Self | None:
-        """The run of this kind for a row described by `train`, or None where it makes no sense (no teacher, say)."""
+        """The run of this kind for a row described by `train`, or None where it makes no sense (no
+        teacher, say).
+        """
 
     @abstractmethod
     def execute(self, context: RunContext) -> dict[str, float]:
-        """Do the work; return metric name -> value. Raises RunFailed, DataError, WeightsError, Interrupted."""
+        """Do the work; return metric name -> value. Raises RunFailed, DataError, WeightsError,
+        Interrupted.
+        """
 
     @abstractmethod
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
-        """What this machine lacks to execute the run ("data set imagenet-1k: run ..."), each with the next step."""
+        """What this machine lacks to execute the run ("data set imagenet-1k: run ..."), each with
+        the next step.
+        """
 
     @abstractmethod
     def macs(self) -> float:

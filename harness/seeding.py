@@ -1,4 +1,6 @@
-"""All randomness of a run is a function of its seed, a name and a counter, so a resumed run needs no generator state."""
+"""All randomness of a run is a function of its seed, a name and a counter, so a resumed run needs
+no generator state.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from harness.lazy import torch
 
 
 def stream(seed: int, *names: str | int) -> int:
-    """A 63-bit seed for the stream of draws called `names`: the same on every machine, unrelated between names.
+    """A 63-bit seed for the stream of draws called `names`: the same on every machine, unrelated
+    between names.
 
     A method that draws more never shifts the draws of another: each has its own name.
     """

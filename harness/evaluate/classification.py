@@ -12,8 +12,11 @@ from harness.models.vit import VisionTransformer
 
 
 @torch.no_grad()
-def classify(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """`top1` and `top5` in percent and `loss` in nats over (images (B, C, H, W), labels (B,)), each image once.
+def classify(
+    model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]
+) -> dict[str, float]:
+    """`top1` and `top5` in percent and `loss` in nats over (images (B, C, H, W), labels (B,)), each
+    image once.
 
     With fewer than five classes top-5 is left out. The model is in eval mode meanwhile.
     """

@@ -12,7 +12,9 @@ import torch
 def interleaved_seconds(
     passes: dict[str, Callable[[], object]], *, device: torch.device, warmup: int, repeats: int
 ) -> dict[str, list[float]]:
-    """Seconds of every pass, `repeats` times each, taken in turn so that a drifting machine slows all of them alike."""
+    """Seconds of every pass, `repeats` times each, taken in turn so that a drifting machine slows
+    all of them alike.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in passes}
     for turn in range(warmup + repeats):
         for name, run in passes.items():
@@ -31,7 +33,9 @@ def median_ratio(slow: list[float], fast: list[float]) -> float:
 
 
 def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
-    """Bytes that `run` needs at its peak beyond what was allocated before: the allocator's count, on a GPU only."""
+    """Bytes that `run` needs at its peak beyond what was allocated before: the allocator's count,
+    on a GPU only.
+    """
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
-from harness.data import DATASETS, train_images
+from harness.data import dataset, train_images
 from harness.errors import RunFailed
 from harness.models.config import ModelConfig, Weights
 from harness.models.cost import Macs, lean_macs, paper_macs
@@ -18,11 +18,12 @@ GIGA, PETA = 1e9, 1e15
 @KINDS.register("flops")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlopsRun(RunKind):
-    """Multiply-adds of a (masked) teacher, per image and over a training: closed form and torch's counter must agree.
+    """Multiply-adds of a (masked) teacher, per image and over a training: closed form and torch's
+    counter must agree.
 
-    `teacher/gmacs` (per image, 1e9) and `teacher/train_pmacs` (whole training, 1e15) count as the papers do;
-    `teacher/lean_gmacs` is what this package computes. `teacher/attention_gmacs`, `.../projections_gmacs` and
-    `.../mlp_gmacs` split it by operation.
+    `teacher/gmacs` (per image, 1e9) and `teacher/train_pmacs` (whole training, 1e15) count as the
+    papers do; `teacher/lean_gmacs` is what this package computes. `teacher/attention_gmacs`,
+    `.../projections_gmacs` and `.../mlp_gmacs` split it by operation.
     """
 
     teacher: ModelConfig
@@ -39,10 +40,13 @@ class FlopsRun(RunKind):
         """The teacher's cost; None for rows without a teacher."""
         if train.teacher is None:
             return None
-        data = DATASETS.get(train.data.name)
+        data = dataset(train.data)
         # weights and stochastic depth change no count: rows that share a shape share the run
         teacher = replace(
-            train.teacher, weights=Weights(), drop_path=0.0, channels=train.teacher.channels or data.channels
+            train.teacher,
+            weights=Weights(),
+            drop_path=0.0,
+            channels=train.teacher.channels or data.channels,
         )
         return cls(
             teacher=teacher,
@@ -53,7 +57,9 @@ class FlopsRun(RunKind):
         )
 
     def execute(self, context: RunContext) -> dict[str, float]:
-        """The counts; RunFailed when closed form and counter disagree, which would be a wrong number."""
+        """The counts; RunFailed when closed form and counter disagree, which would be a wrong
+        number.
+        """
         shape = self.teacher.shape
         paper = paper_macs(shape, keep=self.keep, classes=self.classes)
         lean = lean_macs(shape, keep=self.keep, classes=self.classes)
@@ -77,15 +83,19 @@ class FlopsRun(RunKind):
         anything = Normalisation(mean=(0.0,), std=(1.0,))
         with torch.device("meta"):
             model = build_model(
-                self.teacher, classes=self.classes, channels=self.teacher.shape.channels, seen=anything, dependencies={}
+                self.teacher,
+                classes=self.classes,
+                channels=self.teacher.shape.channels,
+                seen=anything,
+                dependencies={},
             )
         for closed, is_lean in ((paper, False), (lean, True)):
             counted = counted_macs(model, keep=self.keep, lean=is_lean)
             if counted != closed.total:
                 how = "this package's forward" if is_lean else "the papers' count"
                 raise RunFailed(
-                    f"{self.teacher.arch}, {self.keep} patches, {how}: torch counts {counted} multiply-adds, "
-                    f"the closed form {closed.total}"
+                    f"{self.teacher.arch}, {self.keep} patches, {how}: "
+                    f"torch counts {counted} multiply-adds, the closed form {closed.total}"
                 )
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:

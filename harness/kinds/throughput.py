@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
-from harness.data import DATASETS
+from harness.data import dataset
 from harness.models.config import ModelConfig, Weights
 from harness.models.cost import lean_macs
 from harness.run import KINDS, RunContext, RunKind
@@ -18,11 +18,12 @@ WARMUP, REPEATS = 3, 15
 @KINDS.register("throughput")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThroughputRun(RunKind):
-    """Median images per second of the teacher on `keep` patches, fp32, and its ratio to the same teacher on all patches.
+    """Median images per second of the teacher on `keep` patches, fp32, and its ratio to the same
+    teacher on all patches.
 
-    Both are timed in turn, in one process, with nothing else running: `teacher/throughput`, `teacher/full_throughput`
-    (img/s) and `teacher/speedup`; on a GPU also `teacher/peak_mb` (MiB beyond the weights).
-    The published figures: one RTX A6000, fp32, batch 128.
+    Both are timed in turn, in one process, with nothing else running: `teacher/throughput`,
+    `teacher/full_throughput` (img/s) and `teacher/speedup`; on a GPU also `teacher/peak_mb` (MiB
+    beyond the weights). The published figures: one RTX A6000, fp32, batch 128.
     """
 
     teacher: ModelConfig
@@ -38,11 +39,18 @@ class ThroughputRun(RunKind):
         """The teacher's speed; None for rows without a teacher."""
         if train.teacher is None:
             return None
-        data = DATASETS.get(train.data.name)
+        data = dataset(train.data)
         teacher = replace(
-            train.teacher, weights=Weights(), drop_path=0.0, channels=train.teacher.channels or data.channels
+            train.teacher,
+            weights=Weights(),
+            drop_path=0.0,
+            channels=train.teacher.channels or data.channels,
         )
-        return cls(teacher=teacher, keep=train.method.teacher_keep(teacher.shape.patches), classes=data.classes)
+        return cls(
+            teacher=teacher,
+            keep=train.method.teacher_keep(teacher.shape.patches),
+            classes=data.classes,
+        )
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """Time both passes on random images: speed does not depend on what is in them."""
@@ -57,9 +65,17 @@ class ThroughputRun(RunKind):
         shape = self.teacher.shape
         anything = Normalisation(mean=(0.0,), std=(1.0,))
         model = freeze(
-            build_model(self.teacher, classes=self.classes, channels=shape.channels, seen=anything, dependencies={})
+            build_model(
+                self.teacher,
+                classes=self.classes,
+                channels=shape.channels,
+                seen=anything,
+                dependencies={},
+            )
         ).to(device)
-        images = torch.randn(self.batch_size, shape.channels, shape.image_size, shape.image_size, device=device)
+        images = torch.randn(
+            self.batch_size, shape.channels, shape.image_size, shape.image_size, device=device
+        )
         noise = torch.rand(self.batch_size, shape.patches, device=device)
         kept = noise.topk(self.keep).indices.sort().values
 
@@ -85,14 +101,16 @@ class ThroughputRun(RunKind):
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """A GPU for the papers' large networks: on a CPU a batch of them takes minutes."""
         if device == "cpu" and self.macs() > CPU_LIMIT:
-            return [f"a GPU: timing {self.teacher.arch} with batch {self.batch_size} takes minutes on a CPU"]
+            what = f"{self.teacher.arch} with batch {self.batch_size}"
+            return [f"a GPU: timing {what} takes minutes on a CPU"]
         return []
 
     def macs(self) -> float:
         """All timed passes."""
         shape = self.teacher.shape
         each = sum(
-            lean_macs(shape, keep=keep, classes=self.classes).total for keep in {self.keep, shape.patches}
+            lean_macs(shape, keep=keep, classes=self.classes).total
+            for keep in {self.keep, shape.patches}
         )
         return float(each * self.batch_size * (WARMUP + REPEATS))
 

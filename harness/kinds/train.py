@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from harness.data import DATASETS, ready, train_images
+from harness.data import dataset, ready, train_images
 from harness.models.cost import lean_macs
 from harness.run import KINDS, RunContext, RunKind
 from harness.train.config import TrainConfig
@@ -30,7 +30,9 @@ class TrainRun(RunKind):
         return train(self.train, context)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
-        """The data set, and weights that are neither random, nor shipped, nor trained by a dependency."""
+        """The data set, and weights that are neither random, nor shipped, nor trained by a
+        dependency.
+        """
         from harness.models.available import missing_weights
 
         models = [self.train.student] + ([self.train.teacher] if self.train.teacher else [])
@@ -38,12 +40,16 @@ class TrainRun(RunKind):
         return [what for what in lacking if what is not None]
 
     def macs(self) -> float:
-        """Three forward passes of the student (one forward, two backward) and one of the masked teacher, per image."""
+        """Three forward passes of the student (one forward, two backward) and one of the masked
+        teacher, per image.
+        """
         train = self.train
-        classes = DATASETS.get(train.data.name).classes
+        classes = dataset(train.data).classes
         student = train.student.shape
         each = 3 * lean_macs(student, keep=student.patches, classes=classes).total
         if train.teacher is not None:
             teacher = train.teacher.shape
-            each += lean_macs(teacher, keep=train.method.teacher_keep(teacher.patches), classes=classes).total
+            each += lean_macs(
+                teacher, keep=train.method.teacher_keep(teacher.patches), classes=classes
+            ).total
         return each * train.recipe.epochs * train_images(train.data)

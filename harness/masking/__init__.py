@@ -1,4 +1,6 @@
-"""Which patch tokens the teacher gets to see: criteria that score tokens, and the choice of the K kept ones."""
+"""Which patch tokens the teacher gets to see: criteria that score tokens, and the choice of the K
+kept ones.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,12 @@ CRITERIA: Registry[type[Criterion]] = Registry("masking criterion", "harness.mas
 class View:
     """What a criterion may look at, for one batch of B images with N patches each."""
 
-    student_attention: torch.Tensor | None  # (B, N): CLS row of the student's last block, mean over heads
+    # (B, N): CLS row of the student's last block, mean over heads
+    student_attention: torch.Tensor | None
     batch: int
     patches: int
     device: torch.device
-    generator: torch.Generator  # seeded from run seed and step: same draws on resume and on any world size
+    generator: torch.Generator  # seeded from run seed and step: a resumed run draws the same
 
 
 class Criterion(ABC):

@@ -8,8 +8,8 @@ from harness.lazy import torch
 def top_k(scores: torch.Tensor, keep: int) -> torch.Tensor:
     """Indices (B, K) of the `keep` highest of `scores` (B, N) in each row, in raster order.
 
-    Raster order makes the gather friendly to memory and the result independent of how top-k breaks its order; a
-    transformer does not see the order of its tokens.
+    Raster order makes the gather friendly to memory and the result independent of how top-k breaks
+    its order; a transformer does not see the order of its tokens.
     """
     patches = scores.shape[1]
     assert 1 <= keep <= patches, f"keep {keep} of {patches} patches"

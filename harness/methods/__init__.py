@@ -17,7 +17,9 @@ METHODS: Registry[type[Method]] = Registry("method", "harness.methods")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """One (micro-)batch on the device: `images` (B, C, H, W) normalised; `targets` (B, classes), soft labels."""
+    """One (micro-)batch on the device: `images` (B, C, H, W) normalised; `targets` (B, classes),
+    soft labels.
+    """
 
     images: torch.Tensor
     targets: torch.Tensor
@@ -29,12 +31,14 @@ class Step:
 
     index: int  # optimiser steps done so far
     total: int
-    generator: torch.Generator  # for draws of the method, seeded from run seed, step and micro-batch
+    generator: torch.Generator  # for the method's own draws, seeded from run seed and step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Networks:
-    """The networks of a run; the teacher is frozen, in eval mode, and None where the method has none."""
+    """The networks of a run; the teacher is frozen, in eval mode, and None where the method has
+    none.
+    """
 
     student: VisionTransformer
     teacher: VisionTransformer | None
@@ -43,7 +47,9 @@ class Networks:
 class Objective(ABC):
     """What is minimised: built by a Method, holds whatever state the method has between steps."""
 
-    modules: dict[str, torch.nn.Module]  # everything trained or carried along, by name: what a checkpoint saves
+    modules: dict[
+        str, torch.nn.Module
+    ]  # everything trained or carried along, by name: what a checkpoint saves
 
     @abstractmethod
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
@@ -60,7 +66,9 @@ class Objective(ABC):
         """Take back what `state` gave."""
 
     def epoch_metrics(self) -> dict[str, Any]:
-        """Plain values about the epoch that ends (kept-token counts, say); resets what it accumulated."""
+        """Plain values about the epoch that ends (kept-token counts, say); resets what it
+        accumulated.
+        """
         return {}
 
 

@@ -31,7 +31,8 @@ class Mask:
 @METHODS.register("distillation")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distillation(Method):
-    """CE(labels) + weight * loss(student, teacher); with `mask`, the teacher sees only the kept patches.
+    """CE(labels) + weight * loss(student, teacher); with `mask`, the teacher sees only the kept
+    patches.
 
     The paper writes CE + lambda * KL with lambda = 1; its released code halves both terms.
     """
@@ -97,7 +98,7 @@ class DistillationObjective(Objective):
         return kept
 
     def epoch_metrics(self) -> dict[str, Any]:
-        """`kept`: share of images in which each patch position was kept, N values in raster order."""
+        """`kept`: share of images in which each patch was kept, N values in raster order."""
         if self._counts is None:
             return {}
         kept = (self._counts.double() / self._images).tolist()

@@ -9,7 +9,9 @@ from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean over the batch of -sum targets * log softmax(logits); both (B, classes). Labels may be mixed or smoothed."""
+    """Mean over the batch of -sum targets * log softmax(logits); both (B, classes). Labels may be
+    mixed or smoothed.
+    """
     return torch.nn.functional.cross_entropy(logits.float(), targets)
 
 

@@ -1,7 +1,7 @@
 """The catalogue of architectures: their shapes, without importing torch.
 
-The shapes are timm's (a test compares every one with the model that timm builds); the closed-form cost and the number of
-patches that a spec may keep are computed from them.
+The shapes are timm's (a test compares every one with the model that timm builds); the closed-form
+cost and the number of patches that a spec may keep are computed from them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """A plain vision transformer: `depth` blocks of `width` over square patches of a square image."""
+    """A plain vision transformer over square patches of a square image."""
 
     timm: str  # the name timm builds it by
     image_size: int  # pixels
@@ -30,9 +30,17 @@ class Architecture:
         return (self.image_size // self.patch_size) ** 2
 
 
-def _vit(timm: str, width: int, depth: int, heads: int, patch: int = 16, size: int = 224, **more: object) -> Architecture:
+def _vit(
+    timm: str, width: int, depth: int, heads: int, patch: int = 16, size: int = 224, **more: object
+) -> Architecture:
     return Architecture(
-        timm=timm, image_size=size, patch_size=patch, width=width, depth=depth, heads=heads, **more  # type: ignore[arg-type]
+        timm=timm,
+        image_size=size,
+        patch_size=patch,
+        width=width,
+        depth=depth,
+        heads=heads,
+        **more,  # type: ignore[arg-type]
     )
 
 
@@ -49,13 +57,19 @@ ARCHITECTURES: dict[str, Architecture] = {
     "deit_tiny_patch16_224": _vit("deit_tiny_patch16_224", 192, 12, 3),
     "deit_small_patch16_224": _vit("deit_small_patch16_224", *_S),
     "deit_base_patch16_224": _vit("deit_base_patch16_224", *_B),
-    "deit_small_distilled_patch16_224": _vit("deit_small_distilled_patch16_224", *_S, prefix_tokens=2),
+    "deit_small_distilled_patch16_224": _vit(
+        "deit_small_distilled_patch16_224", *_S, prefix_tokens=2
+    ),
     # DeiT-III (Touvron et al. 2022): LayerScale, no position for CLS
     "deit3_small_patch16_224": _vit("deit3_small_patch16_224", *_S, positioned_prefix=False),
-    "deit3_small_patch16_384": _vit("deit3_small_patch16_384", *_S, size=384, positioned_prefix=False),
+    "deit3_small_patch16_384": _vit(
+        "deit3_small_patch16_384", *_S, size=384, positioned_prefix=False
+    ),
     "deit3_base_patch16_224": _vit("deit3_base_patch16_224", *_B, positioned_prefix=False),
     "deit3_large_patch16_224": _vit("deit3_large_patch16_224", *_L, positioned_prefix=False),
-    "deit3_huge_patch14_224": _vit("deit3_huge_patch14_224", *_H, patch=14, positioned_prefix=False),
+    "deit3_huge_patch14_224": _vit(
+        "deit3_huge_patch14_224", *_H, patch=14, positioned_prefix=False
+    ),
     # CLIP's image tower (Radford et al. 2021): a norm before the blocks, its own mean and std
     "vit_base_patch16_clip_224": _vit("vit_base_patch16_clip_224", *_B),
 }

@@ -10,7 +10,9 @@ from harness.paths import project_root
 
 
 def missing_weights(weights: Weights) -> str | None:
-    """What is missing and what to do about it; None when the weights are at hand, random, or trained by a dependency."""
+    """What is missing and what to do about it; None when the weights are at hand, random, or
+    trained by a dependency.
+    """
     if weights.file is not None and not (project_root() / weights.file).is_file():
         return f"weights {weights.file}: no such file"
     if weights.hub is not None and not _cached(weights.hub):

@@ -30,15 +30,18 @@ def build_model(
 ) -> VisionTransformer:
     """The network of `config` on the CPU, with its weights.
 
-    `seen` is how the images it will get are normalised. Random weights come from torch's global generator: seed it first.
-    Raises WeightsError when weights are missing, truncated or of another model.
+    `seen` is how the images it will get are normalised. Random weights come from torch's global
+    generator: seed it first. Raises WeightsError when weights are missing, truncated or of another
+    model.
     """
     config = replace(config, channels=config.channels or channels)
     model = VisionTransformer(_create(config, classes))
     weights = config.weights
     if weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
-        model.expect(Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"])), seen)
+        model.expect(
+            Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"])), seen
+        )
     elif not weights.random:
         _load(model, _weights_file(weights, dependencies), weights.sha256)
     return model
@@ -66,7 +69,7 @@ def _create(config: ModelConfig, classes: int) -> Any:
             raise
         raise WeightsError(
             f"cannot get the weights '{hub}' from the model hub: {error}. "
-            "Fetch them on a machine with internet into the hub's cache, or give `weights: {file: ...}`."
+            "Fetch them into the hub's cache with internet, or give `weights: {file: ...}`."
         ) from error
 
 
@@ -84,26 +87,35 @@ def _load(model: VisionTransformer, path: Path, sha256: str | None) -> None:
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the weights: {error.strerror}") from error
     if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
-        raise WeightsError(f"{path}: SHA-256 is {found[:12]}..., the run was planned with {sha256[:12]}...; plan it again")
+        raise WeightsError(
+            f"{path}: SHA-256 is {found[:12]}..., the run was planned with {sha256[:12]}...; "
+            "plan it again"
+        )
     try:
         state = load_file(path)
     except SafetensorError as error:
-        raise WeightsError(f"{path}: not a whole safetensors file ({error}); fetch or train it again") from error
+        raise WeightsError(
+            f"{path}: not a whole safetensors file ({error}); fetch or train it again"
+        ) from error
     expected = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}
     if expected != given:
-        wrong = sorted(key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key))
+        wrong = sorted(
+            key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key)
+        )
         key = wrong[0]
         raise WeightsError(
-            f"{path}: weights of another model: {len(wrong)} parameters differ, the first is {key}: "
-            f"expected {expected.get(key)}, found {given.get(key)}"
+            f"{path}: weights of another model: {len(wrong)} parameters differ, the first is "
+            f"{key}: expected {expected.get(key)}, found {given.get(key)}"
         )
     model.vit.load_state_dict(state)
 
 
 def save_model(model: VisionTransformer, path: Path) -> None:
     """Write timm's parameters as safetensors, readable by anyone."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.vit.state_dict().items()}
+    tensors = {
+        key: value.detach().cpu().contiguous() for key, value in model.vit.state_dict().items()
+    }
     save_file(tensors, path, metadata={"format": "pt"})
 
 
@@ -113,5 +125,3 @@ def freeze(model: VisionTransformer) -> VisionTransformer:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model
-
-

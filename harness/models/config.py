@@ -15,8 +15,12 @@ class Weights:
 
     hub: str | None = None  # a timm checkpoint, `deit_small_patch16_224.fb_in1k`
     file: str | None = None  # a .safetensors file, relative to the repository or absolute
-    sha256: str | None = None  # of that file; filled in when the spec is expanded, checked when it is read
-    run: str | None = None  # `table#row` of a spec: trained first, as a dependency; then that run's identity
+    sha256: str | None = (
+        None  # of that file; filled in when the spec is expanded, checked when it is read
+    )
+    run: str | None = (
+        None  # `table#row` of a spec: trained first, as a dependency; then that run's identity
+    )
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"file"})
     CHOICE: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})
@@ -26,7 +30,9 @@ class Weights:
         if len(given) > 1:
             raise FieldError(given[1], f"give one of hub, file and run, not {' and '.join(given)}")
         if self.sha256 is not None and self.file is None:
-            raise FieldError("sha256", "goes with `file`, the safetensors file it is the checksum of")
+            raise FieldError(
+                "sha256", "goes with `file`, the safetensors file it is the checksum of"
+            )
 
     @property
     def random(self) -> bool:
@@ -67,11 +73,20 @@ class ModelConfig:
 
     def _check_shape(self) -> None:
         shape = self.shape
-        missing = [key for key in ("image_size", "patch_size", "width", "depth", "heads") if not getattr(shape, key)]
+        missing = [
+            key
+            for key in ("image_size", "patch_size", "width", "depth", "heads")
+            if not getattr(shape, key)
+        ]
         if missing:
-            raise FieldError("arch", f"'{self.arch}' has no dimensions of its own: give {', '.join(missing)}")
+            raise FieldError(
+                "arch", f"'{self.arch}' has no dimensions of its own: give {', '.join(missing)}"
+            )
         if shape.image_size % shape.patch_size:
-            raise FieldError("patch_size", f"must divide the image size {shape.image_size}, got {shape.patch_size}")
+            raise FieldError(
+                "patch_size",
+                f"must divide the image size {shape.image_size}, got {shape.patch_size}",
+            )
         if shape.width % shape.heads:
             raise FieldError("heads", f"must divide the width {shape.width}, got {shape.heads}")
 

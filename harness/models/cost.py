@@ -1,6 +1,7 @@
 """What a forward pass costs, in closed form (no torch).
 
-One multiply-add counts once, as in the papers. Norms, softmax, activations and biases are not counted.
+One multiply-add counts once, as in the papers. Norms, softmax, activations and biases are not
+counted.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Macs:
 
 
 def paper_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
-    """As the papers count: every patch is embedded, then all blocks run on the CLS token and `keep` patches.
+    """As the papers count: every patch is embedded, then all blocks run on the CLS token and `keep`
+    patches.
 
     Per block 12 n d^2 + 2 n^2 d with n = keep + prefix tokens (arXiv 2302.10494, section 3.3).
     """
@@ -42,7 +44,9 @@ def paper_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
 
 
 def lean_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
-    """As this package computes: only kept patches are embedded, and only prefix tokens leave the last block."""
+    """As this package computes: only kept patches are embedded, and only prefix tokens leave the
+    last block.
+    """
     n, d, p = keep + arch.prefix_tokens, arch.width, arch.prefix_tokens
     full = arch.depth - 1
     return Macs(
@@ -63,5 +67,6 @@ def _mlp(arch: Architecture, tokens: int) -> int:
 
 
 def _head(arch: Architecture, classes: int) -> int:
-    heads = 2 if arch.prefix_tokens == 2 else 1  # the distillation token has a classifier of its own
+    # the distillation token has a classifier of its own
+    heads = 2 if arch.prefix_tokens == 2 else 1
     return heads * arch.width * classes

@@ -1,10 +1,11 @@
-"""timm's plain vision transformers behind one small interface: any subset of patch tokens in, CLS attention out.
+"""timm's plain vision transformers on any subset of their patch tokens, giving CLS attention.
 
 Two exact savings, each equal to the full computation up to rounding (tests/models):
 
 - Masked patches are never embedded: the kept patches' pixels are gathered before the projection.
-- Only prefix tokens (CLS, and DIST where there is one) leave the last block, because only they reach the head. Their
-  attention row is a by-product, so no attention map is computed anywhere, and every other block uses fused attention.
+- Only prefix tokens (CLS, and DIST where there is one) leave the last block, because only they
+  reach the head. Their attention row is a by-product, so no attention map is computed anywhere,
+  and every other block uses fused attention.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Output:
     """What a forward pass gives."""
 
     logits: Tensor  # (B, classes)
-    cls_attention: Tensor | None  # (B, K): CLS row of the last block over the patches it saw, mean over heads, detached
+    # (B, K): CLS row of the last block over the patches it saw, mean over heads, detached
+    cls_attention: Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +38,9 @@ class Normalisation:
 class VisionTransformer(nn.Module):
     """A timm `VisionTransformer` that can run on any subset of its patches.
 
-    Handles a class token with and without a position (DeiT-III), several prefix tokens (distilled DeiT), LayerScale, and a
-    norm before the blocks (CLIP). `vit` keeps timm's parameter names, so weights are exchanged with timm as they are.
+    Handles a class token with and without a position (DeiT-III), several prefix tokens (distilled
+    DeiT), LayerScale, and a norm before the blocks (CLIP). `vit` keeps timm's parameter names, so
+    weights are exchanged with timm as they are.
     """
 
     def __init__(self, vit: Any) -> None:
@@ -50,7 +53,7 @@ class VisionTransformer(nn.Module):
         self.rescale: tuple[Tensor, Tensor] | None = None
 
     def expect(self, own: Normalisation, given: Normalisation) -> None:
-        """Convert images normalised as `given` into the `own` normalisation that this network's weights were trained on."""
+        """Convert images normalised as `given` into what this network was trained on, `own`."""
         if own == given:
             return
         own_std, given_std = torch.tensor(own.std), torch.tensor(given.std)
@@ -59,11 +62,17 @@ class VisionTransformer(nn.Module):
         self.rescale = (factor.view(-1, 1, 1), shift.view(-1, 1, 1))
 
     def forward(
-        self, images: Tensor, *, keep: Tensor | None = None, cls_attention: bool = False, lean: bool = True
+        self,
+        images: Tensor,
+        *,
+        keep: Tensor | None = None,
+        cls_attention: bool = False,
+        lean: bool = True,
     ) -> Output:
-        """Logits for `images` (B, C, H, W), seeing only patches `keep` (B, K) in raster indices, or all of them.
+        """Logits for `images` (B, C, H, W), seeing only the patches `keep` (B, K), raster indices.
 
-        `lean=False` embeds every patch and runs the whole last block, as the papers count cost; the result is the same.
+        `lean=False` embeds every patch and runs the whole last block, as the papers count cost; the
+        result is the same.
         """
         if self.rescale is not None:
             factor, shift = (part.to(images) for part in self.rescale)
@@ -72,24 +81,22 @@ class VisionTransformer(nn.Module):
         for block in self.vit.blocks[:-1]:
             tokens = block(tokens)
         last = self.vit.blocks[-1]
-        if lean:
+        attention: Tensor | None = None
+        if lean or cls_attention:
             prefix, attention = _prefix_block(last, tokens, self.prefix)
-        else:
-            prefix, attention = last(tokens), _prefix_block(last, tokens, self.prefix)[1] if cls_attention else None
+        if not lean:
+            prefix = last(tokens)
         logits = self.vit.forward_head(self.vit.norm(prefix))
-        saliency = None
-        if cls_attention:
-            assert attention is not None
-            saliency = attention[:, :, 0, self.prefix :].detach().float().mean(dim=1)
+        if not cls_attention or attention is None:
+            return Output(logits=logits, cls_attention=None)
+        saliency = attention[:, :, 0, self.prefix :].detach().float().mean(dim=1)
         return Output(logits=logits, cls_attention=saliency)
 
     def _embed(self, images: Tensor, keep: Tensor | None, *, lean: bool) -> Tensor:
         """Prefix and patch tokens (B, P + K, D), positions added before any patch is dropped."""
         vit = self.vit
-        positions = vit.pos_embed
-        prefix_positions, patch_positions = (
-            (None, positions) if vit.no_embed_class else (positions[:, : self.prefix], positions[:, self.prefix :])
-        )
+        positioned = 0 if vit.no_embed_class else self.prefix
+        patch_positions = vit.pos_embed[:, positioned:]
         if keep is not None and lean:
             patches = functional.linear(
                 gather_patches(images, keep, vit.patch_embed.patch_size),
@@ -102,10 +109,11 @@ class VisionTransformer(nn.Module):
             if keep is not None:
                 patches = patches.gather(1, keep.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
         prefix = self._prefix_tokens()
-        if prefix_positions is not None:
-            prefix = prefix + prefix_positions
+        if positioned:
+            prefix = prefix + vit.pos_embed[:, :positioned]
         tokens = torch.cat([prefix.expand(len(images), -1, -1).to(patches.dtype), patches], dim=1)
-        return vit.norm_pre(vit.pos_drop(tokens))
+        embedded: Tensor = vit.norm_pre(vit.pos_drop(tokens))
+        return embedded
 
     def _prefix_tokens(self) -> Tensor:
         """CLS, then DIST or registers where there are any: (1, P, D)."""
@@ -118,7 +126,10 @@ class VisionTransformer(nn.Module):
 
 
 def gather_patches(images: Tensor, keep: Tensor, patch_size: tuple[int, int]) -> Tensor:
-    """Pixels (B, K, C*p*p) of the patches `keep` (B, K) of `images` (B, C, H, W), in the order a patch projection reads them."""
+    """Pixels (B, K, C*p*p) of the patches `keep` (B, K) of `images` (B, C, H, W).
+
+    They stand in the order in which a patch projection reads them.
+    """
     batch, channels, height, width = images.shape
     rows, columns = height // patch_size[0], width // patch_size[1]
     grid = images.reshape(batch, channels, rows, patch_size[0], columns, patch_size[1])
@@ -128,17 +139,25 @@ def gather_patches(images: Tensor, keep: Tensor, patch_size: tuple[int, int]) ->
 
 
 def _prefix_block(block: Any, tokens: Tensor, prefix: int) -> tuple[Tensor, Tensor]:
-    """A transformer block's output for its first `prefix` tokens alone, (B, P, D), and their attention (B, heads, P, n)."""
+    """A block's output for its first P = `prefix` tokens alone, (B, P, D), and their attention.
+
+    The attention is (B, heads, P, n) over all n tokens.
+    """
     attn = block.attn
     normed = block.norm1(tokens)
     width = attn.num_heads * attn.head_dim
     weight, bias = attn.qkv.weight, attn.qkv.bias
-    query = functional.linear(normed[:, :prefix], weight[:width], None if bias is None else bias[:width])
+    query = functional.linear(
+        normed[:, :prefix], weight[:width], None if bias is None else bias[:width]
+    )
     key_value = functional.linear(normed, weight[width:], None if bias is None else bias[width:])
-    query = attn.q_norm(query.unflatten(-1, (attn.num_heads, attn.head_dim)).transpose(1, 2))
-    key, value = key_value.unflatten(-1, (2, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4)
+    batch, heads, size = len(tokens), attn.num_heads, attn.head_dim
+    query = attn.q_norm(query.reshape(batch, prefix, heads, size).transpose(1, 2))
+    key, value = key_value.reshape(batch, -1, 2, heads, size).permute(2, 0, 3, 1, 4)
     scores = (query * attn.scale) @ attn.k_norm(key).transpose(-2, -1)
     attention = scores.float().softmax(dim=-1)
     mixed = (attn.attn_drop(attention).to(value.dtype) @ value).transpose(1, 2).flatten(2)
-    out = tokens[:, :prefix] + block.drop_path1(block.ls1(attn.proj_drop(attn.proj(attn.norm(mixed)))))
+    out = tokens[:, :prefix] + block.drop_path1(
+        block.ls1(attn.proj_drop(attn.proj(attn.norm(mixed))))
+    )
     return out + block.drop_path2(block.ls2(block.mlp(block.norm2(out)))), attention

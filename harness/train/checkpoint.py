@@ -12,7 +12,12 @@ from harness.methods import Objective
 
 
 def write_checkpoint(
-    path: Path, *, step: int, objective: Objective, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler,
+    path: Path,
+    *,
+    step: int,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     meters: dict[str, Any],
 ) -> None:
     """Tensors and plain values only, so that it is read back without unpickling code."""
@@ -30,9 +35,15 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    path: Path, *, objective: Objective, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    path: Path,
+    *,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> tuple[int, dict[str, Any]]:
-    """Restore everything from `path`; the step to go on with, and the running means of the open log interval."""
+    """Restore everything from `path`; the step to go on with, and the running means of the open log
+    interval.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, module in objective.modules.items():
@@ -42,4 +53,6 @@ def read_checkpoint(
         scaler.load_state_dict(state["scaler"])
         return int(state["step"]), dict(state["meters"])
     except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
-        raise WeightsError(f"{path}: not a whole checkpoint of this run ({error}); remove it to start over") from error
+        raise WeightsError(
+            f"{path}: not a whole checkpoint of this run ({error}); remove it to start over"
+        ) from error

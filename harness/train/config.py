@@ -15,7 +15,9 @@ from harness.models.config import ModelConfig
 class Augment:
     """What happens to training images (DeiT's names; 0 or none switches a part off)."""
 
-    crop: Literal["none", "pad", "resized"] = "resized"  # pad: random crop after padding by `pad_pixels`
+    crop: Literal["none", "pad", "resized"] = (
+        "resized"  # pad: random crop after padding by `pad_pixels`
+    )
     pad_pixels: int = 4
     scale: tuple[float, float] = (0.08, 1.0)  # area of the resized crop, as a share of the image
     ratio: tuple[float, float] = (0.75, 4 / 3)  # aspect of the resized crop
@@ -36,11 +38,17 @@ class Augment:
             if not 0 <= getattr(self, key) <= 1:
                 raise FieldError(key, f"is a probability, from 0 to 1; got {getattr(self, key)}")
         if not 0 <= self.label_smoothing < 1:
-            raise FieldError("label_smoothing", f"must be at least 0 and below 1, got {self.label_smoothing}")
+            raise FieldError(
+                "label_smoothing", f"must be at least 0 and below 1, got {self.label_smoothing}"
+            )
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise FieldError("scale", f"is [low, high] with 0 < low <= high <= 1, got {list(self.scale)}")
+            raise FieldError(
+                "scale", f"is [low, high] with 0 < low <= high <= 1, got {list(self.scale)}"
+            )
         if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise FieldError("ratio", f"is [low, high] with 0 < low <= high, got {list(self.ratio)}")
+            raise FieldError(
+                "ratio", f"is [low, high] with 0 < low <= high, got {list(self.ratio)}"
+            )
         for key in ("mixup", "cutmix", "color_jitter"):
             if getattr(self, key) < 0:
                 raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
@@ -61,16 +69,22 @@ class Recipe:
     min_lr: float = 0.0
     warmup_epochs: float = 0.0
     warmup_lr: float = 0.0
-    schedule: Literal["step", "epoch-lagged"] = "step"  # epoch-lagged: as released by DeiT, one epoch late
+    schedule: Literal["step", "epoch-lagged"] = (
+        "step"  # epoch-lagged: as released by DeiT, one epoch late
+    )
     weight_decay: float = 0.05
-    layer_decay: float = 1.0  # the rate of every block below the last is that of the next one times this
+    layer_decay: float = (
+        1.0  # the rate of every block below the last is that of the next one times this
+    )
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     clip_norm: float | None = None  # global gradient norm
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     augment: Augment = Augment()
     evaluate_every: float | None = None  # epochs between evaluations; None: only at the end
-    eval_crop: float = 0.875  # centre crop of the resized image, for images larger than the network's input
+    eval_crop: float = (
+        0.875  # centre crop of the resized image, for images larger than the network's input
+    )
 
     def __post_init__(self) -> None:
         if self.epochs <= 0:
@@ -78,16 +92,22 @@ class Recipe:
         if self.batch_size < 1:
             raise FieldError("batch_size", f"must be at least 1, got {self.batch_size}")
         if self.batch_size % 2 and (self.augment.mixup > 0 or self.augment.cutmix > 0):
-            raise FieldError("batch_size", f"must be even with mixup or cutmix, got {self.batch_size}")
+            raise FieldError(
+                "batch_size", f"must be even with mixup or cutmix, got {self.batch_size}"
+            )
         if not 0 < self.layer_decay <= 1:
-            raise FieldError("layer_decay", f"must be above 0 and at most 1, got {self.layer_decay}")
+            raise FieldError(
+                "layer_decay", f"must be above 0 and at most 1, got {self.layer_decay}"
+            )
         if self.lr <= 0:
             raise FieldError("lr", f"must be above 0, got {self.lr}")
         for key in ("min_lr", "warmup_epochs", "warmup_lr", "weight_decay"):
             if getattr(self, key) < 0:
                 raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
         if self.warmup_epochs > self.epochs:
-            raise FieldError("warmup_epochs", f"{self.warmup_epochs} is longer than the {self.epochs} epochs")
+            raise FieldError(
+                "warmup_epochs", f"{self.warmup_epochs} is longer than the {self.epochs} epochs"
+            )
         if self.evaluate_every is not None and self.evaluate_every <= 0:
             raise FieldError("evaluate_every", f"must be above 0, got {self.evaluate_every}")
 
@@ -112,6 +132,9 @@ class TrainConfig:
         if self.method.uses_teacher and self.teacher is None:
             raise FieldError("teacher", "is missing: the method distils from one")
         if not self.method.uses_teacher and self.teacher is not None:
-            raise FieldError("teacher", "is given, but the method has no use for one; remove it or set it to null")
+            raise FieldError(
+                "teacher",
+                "is given, but the method has no use for one; remove it or set it to null",
+            )
         if self.seed < 0:
             raise FieldError("seed", f"must not be negative, got {self.seed}")

@@ -32,9 +32,11 @@ EVAL_BATCH = 500
 
 
 def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
-    """Train `config`'s student to the end, resuming where the run directory's checkpoint stands; the final metrics.
+    """Train `config`'s student to the end, resuming where the run directory's checkpoint stands;
+    the final metrics.
 
-    Raises RunFailed when the loss stops being finite, and Interrupted (with a checkpoint saved) when asked to stop.
+    Raises RunFailed when the loss stops being finite, and Interrupted (with a checkpoint saved)
+    when asked to stop.
     """
     return _Training(config, context).run()
 
@@ -48,7 +50,9 @@ def pick_device(wanted: str) -> torch.device:
 
 @dataclass(slots=True)
 class _Meters:
-    """Running sums of the losses since the last log line, kept on the device: no synchronisation per step."""
+    """Running sums of the losses since the last log line, kept on the device: no synchronisation
+    per step.
+    """
 
     sums: dict[str, Tensor]
     steps: int = 0
@@ -64,7 +68,10 @@ class _Meters:
         return means
 
     def state(self) -> dict[str, Any]:
-        return {"sums": {name: value.cpu() for name, value in self.sums.items()}, "steps": self.steps}
+        return {
+            "sums": {name: value.cpu() for name, value in self.sums.items()},
+            "steps": self.steps,
+        }
 
 
 class _Training:
@@ -77,7 +84,9 @@ class _Training:
         self.student = self.objective.modules["student"]
         assert isinstance(self.student, VisionTransformer)
         self.optimizer = build_optimizer(self.objective.modules, self.recipe)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=self.recipe.precision == "fp16"
+        )
         self.per_epoch = self.pipeline.steps_per_epoch
         self.total = total_steps(self.recipe, self.per_epoch)
         self.log_every = max(1, self.per_epoch // LOGS_PER_EPOCH)
@@ -129,15 +138,21 @@ class _Training:
         path = self.context.restore_checkpoint()
         if path is None:
             return 0
-        step, meters = read_checkpoint(path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler)
-        self.meters = _Meters({name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"])
+        step, meters = read_checkpoint(
+            path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
+        )
+        self.meters = _Meters(
+            {name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"]
+        )
         self.context.log(f"resuming at step {step} of {self.total}")
         return step
 
     def _train_step(self, index: int, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         # every draw below is a function of seed and step: a resumed run draws the same
         torch.manual_seed(stream(self.config.seed, "forward", index))
-        step = Step(index=index, total=self.total, generator=generator(self.config.seed, "method", index))
+        step = Step(
+            index=index, total=self.total, generator=generator(self.config.seed, "method", index)
+        )
         rate = learning_rate(self.recipe, index, self.per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
@@ -145,13 +160,17 @@ class _Training:
         part = self.context.resources.micro_batch or len(images)
         summed: dict[str, Tensor] = {}
         for first in range(0, len(images), part):
-            batch = Batch(images=images[first : first + part], targets=targets[first : first + part])
+            batch = Batch(
+                images=images[first : first + part], targets=targets[first : first + part]
+            )
             with self._autocast():
                 losses = self.objective.losses(batch, step)
             share = len(batch.images) / len(images)
-            self.scaler.scale(losses["total"] * share).backward()
+            self.scaler.scale(losses["total"] * share).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
-                summed[name] = summed.get(name, torch.zeros((), device=self.device)) + value.detach() * share
+                summed[name] = (
+                    summed.get(name, torch.zeros((), device=self.device)) + value.detach() * share
+                )
         self._update()
         self.objective.after_step(step)
         self.meters.add(summed)
@@ -186,7 +205,13 @@ class _Training:
     def _log(self, done: int) -> None:
         means = self.meters.means()
         self._check_finite(means["loss/total"], done)
-        self.context.metric({**self._where(done), "lr": learning_rate(self.recipe, done - 1, self.per_epoch), **means})
+        self.context.metric(
+            {
+                **self._where(done),
+                "lr": learning_rate(self.recipe, done - 1, self.per_epoch),
+                **means,
+            }
+        )
 
     def _end_epoch(self, done: int) -> None:
         extra = self.objective.epoch_metrics()
@@ -208,7 +233,11 @@ class _Training:
         return metrics
 
     def _where(self, done: int) -> dict[str, float]:
-        return {"step": done, "epoch": done / self.per_epoch, "images": done * self.recipe.batch_size}
+        return {
+            "step": done,
+            "epoch": done / self.per_epoch,
+            "images": done * self.recipe.batch_size,
+        }
 
     def _check_finite(self, loss: float, done: int) -> None:
         if not math.isfinite(loss):

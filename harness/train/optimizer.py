@@ -17,8 +17,9 @@ NEVER_DECAYED = ("cls_token", "dist_token", "reg_token", "pos_embed")
 def parameter_groups(modules: Mapping[str, nn.Module], recipe: Recipe) -> list[dict[str, Any]]:
     """Matrices with weight decay; biases, norms, tokens and position embeddings without (DeiT).
 
-    With `layer_decay` below 1 every depth has its own two groups, and each group's `lr_scale` multiplies the schedule's
-    rate: 1 for the head and the last norm, `layer_decay` to the power of the blocks above for the others (BEiT, MAE).
+    With `layer_decay` below 1 every depth has its own two groups, and each group's `lr_scale`
+    multiplies the schedule's rate: 1 for the head and the last norm, `layer_decay` to the power of
+    the blocks above for the others (BEiT, MAE).
     """
     groups: dict[tuple[bool, int], dict[str, Any]] = {}
     for module in modules.values():
@@ -50,4 +51,6 @@ def _block(name: str) -> int | None:
 def build_optimizer(modules: Mapping[str, nn.Module], recipe: Recipe) -> torch.optim.AdamW:
     """AdamW in its fused form, which is exact and the fastest on CPU and GPU."""
     groups = parameter_groups(modules, recipe)
-    return torch.optim.AdamW(groups, lr=recipe.peak_lr, betas=recipe.betas, eps=recipe.eps, fused=True)
+    return torch.optim.AdamW(
+        groups, lr=recipe.peak_lr, betas=recipe.betas, eps=recipe.eps, fused=True
+    )

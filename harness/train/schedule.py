@@ -10,14 +10,18 @@ from harness.train.config import Recipe
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Linear warm-up to `peak_lr`, then half a cosine down to `min_lr`; `step` counts from 0.
 
-    `step`: smooth, every step; the last step of warm-up would be the peak, the end of training `min_lr`.
-    `epoch-lagged`: as in DeiT's released code, which sets the rate after an epoch with the index of the epoch that ended:
-    epochs 0 and 1 both run at `warmup_lr`, and every later one lags by one. Warm-up counts into the cosine's time.
+    `step`: smooth, every step; the last step of warm-up would be the peak, the end of training
+    `min_lr`. `epoch-lagged`: as in DeiT's released code, which sets the rate after an epoch with
+    the index of the epoch that ended: epochs 0 and 1 both run at `warmup_lr`, and every later one
+    lags by one. Warm-up counts into the cosine's time.
     """
     if recipe.schedule == "epoch-lagged":
         epoch = max(0, step // steps_per_epoch - 1)
         if epoch < recipe.warmup_epochs:
-            return recipe.warmup_lr + (recipe.peak_lr - recipe.warmup_lr) * epoch / recipe.warmup_epochs
+            return (
+                recipe.warmup_lr
+                + (recipe.peak_lr - recipe.warmup_lr) * epoch / recipe.warmup_epochs
+            )
         return _cosine(recipe, epoch / recipe.epochs)
     warmup = recipe.warmup_epochs * steps_per_epoch
     if step < warmup:
@@ -27,7 +31,9 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 
 
 def _cosine(recipe: Recipe, share: float) -> float:
-    return recipe.min_lr + 0.5 * (recipe.peak_lr - recipe.min_lr) * (1 + math.cos(math.pi * min(1.0, share)))
+    return recipe.min_lr + 0.5 * (recipe.peak_lr - recipe.min_lr) * (
+        1 + math.cos(math.pi * min(1.0, share))
+    )
 
 
 def total_steps(recipe: Recipe, steps_per_epoch: int) -> int:

@@ -36,10 +36,14 @@ def test_shapes_are_those_that_timm_builds(name: str) -> None:
 def test_counter_equals_closed_form(name: str, lean: bool) -> None:
     arch = ARCHITECTURES[name]
     with torch.device("meta"):
-        model = build_model(ModelConfig(arch=name), classes=1000, channels=3, seen=ANY, dependencies={})
+        model = build_model(
+            ModelConfig(arch=name), classes=1000, channels=3, seen=ANY, dependencies={}
+        )
     closed = lean_macs if lean else paper_macs
     for keep in {arch.patches, arch.patches // 2, 49}:
-        assert counted_macs(model, keep=keep, lean=lean) == closed(arch, keep=keep, classes=1000).total
+        assert (
+            counted_macs(model, keep=keep, lean=lean) == closed(arch, keep=keep, classes=1000).total
+        )
 
 
 @pytest.mark.parametrize(
@@ -55,13 +59,16 @@ def test_counter_equals_closed_form(name: str, lean: bool) -> None:
     ],
 )
 def test_known_costs_per_image(name: str, keep: int, giga: float) -> None:
-    assert paper_macs(ARCHITECTURES[name], keep=keep, classes=1000).total / 1e9 == pytest.approx(giga, rel=2e-3)
+    assert paper_macs(ARCHITECTURES[name], keep=keep, classes=1000).total / 1e9 == pytest.approx(
+        giga, rel=2e-3
+    )
 
 
 def test_lean_is_cheaper_by_the_last_block_and_the_masked_patches() -> None:
     arch = ARCHITECTURES["deit_tiny_patch16_224"]
     n, d = 99, 192
     saved = 98 * 768 * d  # the embedding of 98 masked patches
-    saved += (n - 1) * (2 * n * d + 2 * d * d + 8 * d * d)  # attention, q and out, MLP of the 98 patch tokens
+    # attention, q and out, MLP of the 98 patch tokens
+    saved += (n - 1) * (2 * n * d + 2 * d * d + 8 * d * d)
     full, lean = (count(arch, keep=98, classes=1000).total for count in (paper_macs, lean_macs))
     assert full - lean == saved

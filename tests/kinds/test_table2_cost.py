@@ -38,14 +38,23 @@ def test_there_are_as_many_as_the_paper_prints() -> None:
     assert len(published()) == 31
 
 
-@pytest.mark.parametrize(("row", "run", "printed"), published(), ids=lambda value: value if isinstance(value, str) else "")
-def test_within_half_a_percent_of_the_printed_number(row: str, run: FlopsRun, printed: float) -> None:
+@pytest.mark.parametrize(
+    ("row", "run", "printed"),
+    published(),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_within_half_a_percent_of_the_printed_number(
+    row: str, run: FlopsRun, printed: float
+) -> None:
     assert run.execute(Nothing())["teacher/train_pmacs"] == pytest.approx(printed, rel=5e-3)  # type: ignore[arg-type]
 
 
 def test_operations_are_those_of_table_10() -> None:
     rows = {resolved.row.id: resolved.config for resolved in expand(TABLE, "paper").rows}
-    expected = {"deit_s.deit_b.logit": (0.7, 5.6, 11.2), "deit_s.deit_b.logit.keep50": (0.2, 2.8, 5.6)}
+    expected = {
+        "deit_s.deit_b.logit": (0.7, 5.6, 11.2),
+        "deit_s.deit_b.logit.keep50": (0.2, 2.8, 5.6),
+    }
     for row, (attention, projections, mlp) in expected.items():
         config = rows[row]
         assert config is not None
@@ -58,7 +67,11 @@ def test_operations_are_those_of_table_10() -> None:
 
 
 def test_rows_without_a_teacher_cost_nothing() -> None:
-    config = next(resolved.config for resolved in expand(TABLE, "paper").rows if resolved.row.id == "deit_ti.none")
+    config = next(
+        resolved.config
+        for resolved in expand(TABLE, "paper").rows
+        if resolved.row.id == "deit_ti.none"
+    )
     assert config is not None
     assert FlopsRun.of(config) is None
     assert ThroughputRun.of(config) is None
@@ -75,5 +88,6 @@ def test_throughput_is_measured_against_all_patches() -> None:
         found[name] = run.execute(Nothing())  # type: ignore[arg-type]
         assert found[name]["teacher/throughput"] > 0
     assert found["deit_ti.deit_s.logit"]["teacher/speedup"] == pytest.approx(1, abs=0.5)
-    # half of the patches are 2.2 times fewer multiply-adds; the bound is loose because the machine may be busy
+    # half of the patches are 2.2 times fewer multiply-adds; the bound is loose because the machine
+    # may be busy
     assert found["deit_ti.deit_s.logit.keep50"]["teacher/speedup"] > 1.2

@@ -11,7 +11,12 @@ from harness.masking.keep import kept_counts, top_k
 
 
 @given(
-    hnp.arrays("float64", st.tuples(st.integers(1, 5), st.integers(1, 30)), elements=st.floats(-1e6, 1e6), unique=True),
+    hnp.arrays(
+        "float64",
+        st.tuples(st.integers(1, 5), st.integers(1, 30)),
+        elements=st.floats(-1e6, 1e6),
+        unique=True,
+    ),
     st.data(),
 )
 def test_top_k_keeps_the_highest_in_raster_order(scores: object, data: st.DataObject) -> None:

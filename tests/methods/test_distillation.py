@@ -66,7 +66,9 @@ def kl(teacher: list[float], student: list[float], temperature: float) -> float:
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_kl_is_summed_over_classes_and_averaged_over_the_batch(temperature: float) -> None:
     teacher, student = [[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]], [[0.0, 1.0, 0.0], [2.0, -2.0, 1.0]]
-    found = Logit(temperature=temperature)(output(torch.tensor(student)), output(torch.tensor(teacher)), None)
+    found = Logit(temperature=temperature)(
+        output(torch.tensor(student)), output(torch.tensor(teacher)), None
+    )
     expected = sum(kl(t, s, temperature) for t, s in zip(teacher, student, strict=True)) / 2
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
@@ -75,7 +77,9 @@ def test_hard_distillation_is_cross_entropy_with_the_teachers_choice() -> None:
     student = torch.tensor([[0.0, 1.0, 0.0], [2.0, -2.0, 1.0]])
     teacher = torch.tensor([[9.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     expected = -(student.log_softmax(1)[0, 0] + student.log_softmax(1)[1, 2]) / 2
-    assert float(Logit(hard=True)(output(student), output(teacher), None)) == pytest.approx(float(expected))
+    assert float(Logit(hard=True)(output(student), output(teacher), None)) == pytest.approx(
+        float(expected)
+    )
 
 
 def test_cross_entropy_of_soft_labels() -> None:
@@ -95,7 +99,9 @@ def test_losses_equal_a_float64_computation_of_the_paper(keep: int) -> None:
 
     logits, saliency = reference(student).run(data.images)
     kept = [sorted(row.argsort(descending=True)[:keep].tolist()) for row in saliency]
-    masked, _ = Reference(teacher.vit.state_dict(), heads=4, depth=3, patch=4).run(data.images, kept)
+    masked, _ = Reference(teacher.vit.state_dict(), heads=4, depth=3, patch=4).run(
+        data.images, kept
+    )
     ce = -(data.targets.double() * logits.log_softmax(1)).sum(1).mean()
     teacher_p = masked.softmax(1)
     distill = (teacher_p * (teacher_p.log() - logits.log_softmax(1))).sum(1).mean()

@@ -1,4 +1,6 @@
-"""A slow vision transformer in float64, written from the papers' equations, to compare the fast one with."""
+"""A slow vision transformer in float64, written from the papers' equations, to compare the fast one
+with.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Reference:
-    """Runs timm-named weights of a pre-norm ViT, one image and one head at a time, with full attention matrices."""
+    """Runs timm-named weights of a pre-norm ViT, one image and one head at a time, with full
+    attention matrices.
+    """
 
     weights: Mapping[str, Tensor]
     heads: int
@@ -21,9 +25,16 @@ class Reference:
     eps: float = 1e-6
 
     def run(self, images: Tensor, keep: list[list[int]] | None = None) -> tuple[Tensor, Tensor]:
-        """(logits (B, classes), saliency (B, K)) of images (B, C, H, W); `keep` lists the kept patches of each image."""
-        found = [self._one(image.double(), None if keep is None else keep[i]) for i, image in enumerate(images)]
-        return torch.stack([logits for logits, _ in found]), torch.stack([saliency for _, saliency in found])
+        """(logits (B, classes), saliency (B, K)) of images (B, C, H, W); `keep` lists the kept
+        patches of each image.
+        """
+        found = [
+            self._one(image.double(), None if keep is None else keep[i])
+            for i, image in enumerate(images)
+        ]
+        return torch.stack([logits for logits, _ in found]), torch.stack(
+            [saliency for _, saliency in found]
+        )
 
     def _w(self, name: str) -> Tensor:
         return self.weights[name].double()
@@ -54,7 +65,9 @@ class Reference:
                 pixels = image[:, row * p : (row + 1) * p, column * p : (column + 1) * p]
                 value = (kernel * pixels).sum(dim=(1, 2, 3))
                 patches.append(value if bias is None else value + bias.double())
-        prefix = [self._w(name)[0, 0] for name in ("cls_token", "dist_token") if name in self.weights]
+        prefix = [
+            self._w(name)[0, 0] for name in ("cls_token", "dist_token") if name in self.weights
+        ]
         if positioned_prefix:
             tokens = [token + position[i] for i, token in enumerate([*prefix, *patches])]
         else:
@@ -79,12 +92,16 @@ class Reference:
         x = x + self._scale(out, f"{name}.ls1")
         hidden = self._linear(self._norm(x, f"{name}.norm2"), f"{name}.mlp.fc1")
         hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
-        return x + self._scale(self._linear(hidden, f"{name}.mlp.fc2"), f"{name}.ls2"), torch.stack(maps)
+        return x + self._scale(self._linear(hidden, f"{name}.mlp.fc2"), f"{name}.ls2"), torch.stack(
+            maps
+        )
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         mean = x.mean(dim=-1, keepdim=True)
         variance = ((x - mean) ** 2).mean(dim=-1, keepdim=True)
-        return (x - mean) / (variance + self.eps).sqrt() * self._w(f"{name}.weight") + self._w(f"{name}.bias")
+        return (x - mean) / (variance + self.eps).sqrt() * self._w(f"{name}.weight") + self._w(
+            f"{name}.bias"
+        )
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         return x @ self._w(f"{name}.weight").T + self._w(f"{name}.bias")

@@ -1,4 +1,6 @@
-"""The fast forward against timm's own and against a float64 reference, for every family of plain ViT."""
+"""The fast forward against timm's own and against a float64 reference, for every family of plain
+ViT.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 def small(arch: str) -> VisionTransformer:
-    """A small network of the family with weights far from their initial values, so that every one matters."""
+    """A small network of the family with weights far from their initial values, so that every one
+    matters.
+    """
     config = ModelConfig(arch=arch, image_size=32, patch_size=8, width=48, depth=3, heads=4)
     torch.manual_seed(1)
     model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
@@ -40,14 +44,18 @@ def test_full_forward_equals_timm(arch: str) -> None:
     model = small(arch)
     expected = model.vit(images())
     for lean in (True, False):
-        torch.testing.assert_close(model(images(), lean=lean).logits, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            model(images(), lean=lean).logits, expected, rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("lean", [True, False])
 @pytest.mark.parametrize(("arch", "eps"), FAMILIES.items())
 def test_any_subset_equals_the_float64_reference(arch: str, eps: float, lean: bool) -> None:
     model = small(arch)
-    reference = Reference(model.vit.state_dict(), heads=4, depth=3, patch=8, prefix=model.prefix, eps=eps)
+    reference = Reference(
+        model.vit.state_dict(), heads=4, depth=3, patch=8, prefix=model.prefix, eps=eps
+    )
     keep = torch.stack([torch.randperm(16)[:6].sort().values for _ in range(5)])
     logits, saliency = reference.run(images(), keep.tolist())
     found = model(images(), keep=keep, cls_attention=True, lean=lean)
@@ -59,7 +67,9 @@ def test_any_subset_equals_the_float64_reference(arch: str, eps: float, lean: bo
 def test_keeping_every_patch_is_the_full_forward(arch: str) -> None:
     model = small(arch)
     keep = torch.arange(16).expand(5, -1)
-    torch.testing.assert_close(model(images(), keep=keep).logits, model.vit(images()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        model(images(), keep=keep).logits, model.vit(images()), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_masked_pixels_do_not_matter() -> None:
@@ -84,7 +94,15 @@ def test_gradients_equal_those_of_the_whole_last_block() -> None:
 
 
 def test_drop_path_falls_on_the_same_samples_as_in_timm() -> None:
-    config = ModelConfig(arch="deit_tiny_patch16_224", image_size=32, patch_size=8, width=48, depth=3, heads=4, drop_path=0.5)
+    config = ModelConfig(
+        arch="deit_tiny_patch16_224",
+        image_size=32,
+        patch_size=8,
+        width=48,
+        depth=3,
+        heads=4,
+        drop_path=0.5,
+    )
     model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={}).train()
     torch.manual_seed(3)
     expected = model.vit(images())
@@ -115,7 +133,9 @@ def test_a_network_gets_its_own_normalisation() -> None:
     own = Normalisation(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
 
     def normalised(how: Normalisation) -> Tensor:
-        return (pixels - torch.tensor(how.mean).view(-1, 1, 1)) / torch.tensor(how.std).view(-1, 1, 1)
+        return (pixels - torch.tensor(how.mean).view(-1, 1, 1)) / torch.tensor(how.std).view(
+            -1, 1, 1
+        )
 
     expected = model(normalised(own)).logits
     model.expect(own, SEEN)

@@ -24,9 +24,13 @@ from harness.train.loop import train
 
 
 class Context:
-    """A run directory without leases: what the loop itself needs, nothing shared with the store's code."""
+    """A run directory without leases: what the loop itself needs, nothing shared with the store's
+    code.
+    """
 
-    def __init__(self, directory: Path, *, stop_at: int | None = None, micro_batch: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, stop_at: int | None = None, micro_batch: int | None = None
+    ) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
         self.resources = Resources(device="cpu", micro_batch=micro_batch)
@@ -68,12 +72,16 @@ class Context:
 
 
 def vit(width: int = 16, **more: Any) -> ModelConfig:
-    return ModelConfig(arch="vit", image_size=28, patch_size=7, width=width, depth=2, heads=2, **more)
+    return ModelConfig(
+        arch="vit", image_size=28, patch_size=7, width=width, depth=2, heads=2, **more
+    )
 
 
 def config(method: Method | None = None, **recipe: Any) -> TrainConfig:
     method = method or Distillation(mask=Mask(keep=6))
-    augment = Augment(crop="pad", pad_pixels=2, mixup=0.8, cutmix=1.0, erasing=0.25, label_smoothing=0.1)
+    augment = Augment(
+        crop="pad", pad_pixels=2, mixup=0.8, cutmix=1.0, erasing=0.25, label_smoothing=0.1
+    )
     return TrainConfig(
         data=DataConfig(name="fashion-mnist", train_fraction=0.01),
         student=vit(drop_path=0.2),
@@ -88,7 +96,8 @@ def outcome(context: Context, result: Mapping[str, float]) -> tuple[Any, ...]:
     return result, context.metrics, {name: value.tolist() for name, value in weights.items()}
 
 
-@pytest.mark.parametrize("stop_at", [1, 7, 12, 13, 23])  # 12 steps an epoch: inside, at its end, after it, before the last
+# 12 steps an epoch: inside, at its end, after it, before the last
+@pytest.mark.parametrize("stop_at", [1, 7, 12, 13, 23])
 def test_a_resumed_run_is_bit_identical(tmp_path: Path, stop_at: int) -> None:
     whole = Context(tmp_path / "whole")
     expected = outcome(whole, train(config(), whole))
@@ -114,7 +123,9 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
     for name, micro_batch in (("whole", None), ("parts", 13)):
         context = Context(tmp_path / name, micro_batch=micro_batch)
         train(plain, context)
-        losses.append([record["loss/total"] for record in context.metrics if "loss/total" in record])
+        losses.append(
+            [record["loss/total"] for record in context.metrics if "loss/total" in record]
+        )
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert len(losses[0]) == 3
 
@@ -124,7 +135,9 @@ def test_training_learns(tmp_path: Path) -> None:
         data=DataConfig(name="fashion-mnist", train_fraction=0.1),
         student=vit(32),
         method=Supervised(),
-        recipe=Recipe(epochs=4, batch_size=50, lr=2e-3, warmup_epochs=0.2, augment=Augment(crop="none")),
+        recipe=Recipe(
+            epochs=4, batch_size=50, lr=2e-3, warmup_epochs=0.2, augment=Augment(crop="none")
+        ),
     )
     context = Context(tmp_path / "run")
     result = train(learnt, context)
@@ -136,7 +149,9 @@ def test_training_learns(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_fails_the_run_and_saves_nothing(tmp_path: Path) -> None:
     context = Context(tmp_path / "run")
-    with pytest.raises(RunFailed, match=r"the loss is (nan|inf) at step \d+ of 24; lower `recipe.lr`"):
+    with pytest.raises(
+        RunFailed, match=r"the loss is (nan|inf) at step \d+ of 24; lower `recipe.lr`"
+    ):
         train(config(Supervised(), lr=1e30), context)
     assert not (context.directory / "checkpoint.pt").exists()
     assert not (context.directory / "model.safetensors").exists()
@@ -174,7 +189,9 @@ def test_reduced_precision_stays_close(tmp_path: Path) -> None:
     for precision in ("fp32", "bf16"):
         context = Context(tmp_path / precision)
         train(config(Supervised(), epochs=1, precision=precision), context)
-        losses.append([record["loss/total"] for record in context.metrics if "loss/total" in record])
+        losses.append(
+            [record["loss/total"] for record in context.metrics if "loss/total" in record]
+        )
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert losses[1] != losses[0]
 
@@ -193,10 +210,22 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     )
     assert torch.equal(loaded.vit.head.weight, load_file(path)["head.weight"])
     with pytest.raises(WeightsError, match=r"weights of another model: \d+ parameters differ"):
-        build_model(vit(32, weights=Weights(file=str(path))), classes=10, channels=1, seen=seen, dependencies={})
+        build_model(
+            vit(32, weights=Weights(file=str(path))),
+            classes=10,
+            channels=1,
+            seen=seen,
+            dependencies={},
+        )
+    wrong = Weights(file=str(path), sha256="0" * 64)
     with pytest.raises(WeightsError, match="SHA-256 is"):
-        wrong = Weights(file=str(path), sha256="0" * 64)
         build_model(vit(24, weights=wrong), classes=10, channels=1, seen=seen, dependencies={})
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(WeightsError, match="not a whole safetensors file"):
-        build_model(vit(24, weights=Weights(file=str(path))), classes=10, channels=1, seen=seen, dependencies={})
+        build_model(
+            vit(24, weights=Weights(file=str(path))),
+            classes=10,
+            channels=1,
+            seen=seen,
+            dependencies={},
+        )

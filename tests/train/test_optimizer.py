@@ -13,14 +13,20 @@ from harness.train.optimizer import parameter_groups
 
 def network() -> VisionTransformer:
     config = ModelConfig(arch="vit", image_size=16, patch_size=4, width=32, depth=3, heads=4)
-    return build_model(config, classes=5, channels=1, seen=Normalisation(mean=(0.0,), std=(1.0,)), dependencies={})
+    return build_model(
+        config, classes=5, channels=1, seen=Normalisation(mean=(0.0,), std=(1.0,)), dependencies={}
+    )
 
 
 def test_only_matrices_are_decayed() -> None:
     model = network()
     recipe = Recipe(epochs=1, batch_size=2, lr=1.0, weight_decay=0.3)
-    plain, decayed = sorted(parameter_groups({"student": model}, recipe), key=lambda group: group["weight_decay"])
-    names = {id(parameter): name.removeprefix("vit.") for name, parameter in model.named_parameters()}
+    plain, decayed = sorted(
+        parameter_groups({"student": model}, recipe), key=lambda group: group["weight_decay"]
+    )
+    names = {
+        id(parameter): name.removeprefix("vit.") for name, parameter in model.named_parameters()
+    }
     kept = {names[id(parameter)] for parameter in plain["params"]}
     assert {"cls_token", "pos_embed", "head.bias", "norm.weight", "blocks.0.attn.qkv.bias"} <= kept
     assert {names[id(parameter)] for parameter in decayed["params"]} == {
@@ -40,12 +46,19 @@ def test_layer_decay_equals_timms() -> None:
         for parameter in group["params"]
     }
     timms = param_groups_layer_decay(
-        model.vit, weight_decay=0.3, layer_decay=0.5, no_weight_decay_list={"cls_token", "pos_embed"}
+        model.vit,
+        weight_decay=0.3,
+        layer_decay=0.5,
+        no_weight_decay_list={"cls_token", "pos_embed"},
     )
     expected = {
-        id(parameter): (group["lr_scale"], group["weight_decay"]) for group in timms for parameter in group["params"]
+        id(parameter): (group["lr_scale"], group["weight_decay"])
+        for group in timms
+        for parameter in group["params"]
     }
-    for parameter in model.vit.norm.parameters():  # timm gives it the last block's rate, MAE the head's
+    for (
+        parameter
+    ) in model.vit.norm.parameters():  # timm gives it the last block's rate, MAE the head's
         assert expected[id(parameter)] == (0.5, 0.0)
         expected[id(parameter)] = (1.0, 0.0)
     assert found == expected

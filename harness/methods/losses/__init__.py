@@ -25,4 +25,6 @@ class DistillationLoss(ABC):
 
     @abstractmethod
     def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
-        """A scalar, mean over the batch. `kept` (B, K) are the patches that the teacher saw; None: all of them."""
+        """A scalar, mean over the batch. `kept` (B, K) are the patches that the teacher saw; None:
+        all of them.
+        """

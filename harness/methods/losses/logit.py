@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.models.vit import Output
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 @LOSSES.register("logit")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Logit(DistillationLoss):
-    """T^2 * KL(teacher || student) at temperature T, summed over classes and averaged over the batch.
+    """T^2 * KL(teacher || student) at temperature T, summed over classes and averaged over the
+    batch.
 
-    MaskedKD averages over the batch only; DeiT's own soft loss also divides by the number of classes (arXiv 2302.10494,
-    section 3.1; T = 1).
+    MaskedKD averages over the batch only; DeiT's own soft loss also divides by the number of
+    classes (arXiv 2302.10494, section 3.1; T = 1).
     """
 
     temperature: float = 1.0

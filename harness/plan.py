@@ -1,0 +1,231 @@
+"""What a table at a profile would run, what is there already, and what stands in the way."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from harness.errors import HarnessError
+from harness.estimate import Load, Rates, makespan
+from harness.launch.device import Device
+from harness.run import KINDS
+from harness.spec.expand import Expansion, Run, Title
+from harness.store import DONE, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, Store
+
+Status: TypeAlias = Literal["cached", "running", "interrupted", "failed", "todo", "blocked"]
+STATUSES: tuple[Status, ...] = ("cached", "running", "interrupted", "failed", "todo", "blocked")
+TO_RUN: frozenset[Status] = frozenset({"interrupted", "failed", "todo"})
+
+_NEEDED_BY_NONE = frozenset({"recipe", "method", "seed"})
+"""Keys that change nothing about what a run lacks: that is data, weights or hardware."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One key of a configuration that is not what it was; None where it is not there."""
+
+    key: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stale:
+    """A finished run of the same row and seed, computed with another configuration."""
+
+    record: RunRecord
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun:
+    """A run and how it stands."""
+
+    run: Run
+    status: Status
+    reasons: tuple[str, ...] = ()  # why blocked, what failed
+    seconds: float = 0.0  # estimate of what is left
+    record: RunRecord | None = None
+    stale: Stale | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """A row whose training waits for something that is not implemented."""
+
+    row: str
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """All runs of an expansion, dependencies first."""
+
+    expansion: Expansion
+    device: Device
+    jobs: int
+    rates: Rates
+    runs: tuple[PlannedRun, ...]
+    waiting: tuple[Waiting, ...]
+
+    @property
+    def counts(self) -> dict[Status, int]:
+        """How many runs stand how."""
+        found = Counter(planned.status for planned in self.runs)
+        return {status: found[status] for status in STATUSES}
+
+    @property
+    def to_run(self) -> tuple[PlannedRun, ...]:
+        """What would be computed."""
+        return tuple(planned for planned in self.runs if planned.status in TO_RUN)
+
+    @property
+    def work(self) -> float:
+        """Estimated seconds of all that would be computed, one after the other."""
+        return sum(planned.seconds for planned in self.to_run)
+
+    @property
+    def seconds(self) -> float:
+        """Estimated seconds until all is computed, `jobs` at once."""
+        return makespan((load_of(planned) for planned in self.to_run), self.jobs)
+
+
+def make_plan(expansion: Expansion, store: Store, *, device: Device, jobs: int) -> Plan:
+    """Hold the runs of `expansion` against `store`. Reads only."""
+    records = store.records()
+    rates = Rates.of(records, device=device)
+    planner = _Planner(store, records, rates)
+    waiting = (
+        Waiting(row=row.row.id, label=row.row.label, reason=row.waits_for)
+        for row in expansion.rows
+        if row.waits_for is not None
+    )
+    return Plan(
+        expansion=expansion,
+        device=device,
+        jobs=jobs,
+        rates=rates,
+        runs=tuple(planner.plan(run, device) for run in expansion.runs),
+        waiting=tuple(waiting),
+    )
+
+
+def load_of(planned: PlannedRun) -> Load:
+    """What a run means for the schedule."""
+    return Load(
+        identity=planned.run.identity,
+        seconds=planned.seconds,
+        depends=planned.run.depends,
+        exclusive=KINDS.get(planned.run.kind).exclusive,
+    )
+
+
+class _Planner:
+    """Goes through runs in order and remembers what later ones ask about."""
+
+    def __init__(self, store: Store, records: Iterable[RunRecord], rates: Rates) -> None:
+        self._rates = rates
+        self._records: dict[str, RunRecord] = {}
+        self._broken: dict[str, RunRecord] = {}
+        self._finished: dict[tuple[str, Title], RunRecord] = {}
+        for record in records:
+            if record.broken:
+                self._broken[record.name.rpartition("-")[2]] = record
+                continue
+            self._records[record.identity] = record
+            if record.state == DONE:
+                self._remember(record)
+        self._blocked: dict[str, str] = {}  # identity -> name
+        self._needs: dict[str, tuple[str, ...]] = {}
+        self._seconds: dict[tuple[str, float], float] = {}
+
+    def plan(self, run: Run, device: Device) -> PlannedRun:
+        """How one run stands."""
+        record = self._records.get(run.identity) or self._broken.get(run.identity[:8])
+        status, reasons = self._status(run, record, device)
+        if status == "blocked":
+            self._blocked[run.identity] = run.name
+        left = 0.0 if status == "cached" else self._estimate(run)
+        if (
+            record is not None
+            and record.progress is not None
+            and status in ("interrupted", "running")
+        ):
+            left *= 1 - record.progress.done / max(1, record.progress.total)
+        stale = None if record is not None and record.state == DONE else self._stale(run)
+        return PlannedRun(
+            run=run, status=status, reasons=reasons, seconds=left, record=record, stale=stale
+        )
+
+    def _status(
+        self, run: Run, record: RunRecord | None, device: Device
+    ) -> tuple[Status, tuple[str, ...]]:
+        if record is not None and record.broken:
+            return "blocked", (record.error or "",)
+        state = "" if record is None else record.state
+        if state == DONE:
+            return "cached", ()
+        if state in (RUNNING, QUEUED):
+            return "running", ()
+        lacking = self._lacking(run, device)
+        lacking += tuple(
+            f"run {self._blocked[identity]}, which is blocked"
+            for identity in run.depends
+            if identity in self._blocked
+        )
+        if lacking:
+            return "blocked", lacking
+        if state == INTERRUPTED:
+            return "interrupted", ()
+        if record is not None and state == FAILED:
+            return "failed", (record.error or "",)
+        return "todo", ()
+
+    def _lacking(self, run: Run, device: Device) -> tuple[str, ...]:
+        key = json.dumps([run.kind, _relevant(run.plain)])
+        if key not in self._needs:
+            try:
+                self._needs[key] = tuple(run.config.needs(device))
+            except HarnessError as error:
+                self._needs[key] = (str(error),)
+        return self._needs[key]
+
+    def _estimate(self, run: Run) -> float:
+        key = (run.kind, run.config.macs())
+        if key not in self._seconds:
+            self._seconds[key] = self._rates.seconds(*key)
+        return self._seconds[key]
+
+    def _remember(self, record: RunRecord) -> None:
+        key = (record.kind, record.title)
+        known = self._finished.get(key)
+        if known is None or (known.updated or 0) < (record.updated or 0):
+            self._finished[key] = record
+
+    def _stale(self, run: Run) -> Stale | None:
+        record = self._finished.get((run.kind, run.title))
+        if record is None or record.identity == run.identity:
+            return None
+        changes = [*_differences(record.plain, run.plain)]
+        version = KINDS.get(run.kind).version
+        if version != record.version:
+            changes.append(Change(key="version", old=record.version, new=version))
+        return Stale(record=record, changes=tuple(changes))
+
+
+def _relevant(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _relevant(part) for key, part in value.items() if key not in _NEEDED_BY_NONE}
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[Change]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif old != new:
+        yield Change(key=path, old=old, new=new)
