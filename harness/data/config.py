@@ -12,19 +12,25 @@ from harness.errors import FieldError
 class DataConfig:
     """A data set of the catalogue (`harness data list`) and what of it is used.
 
-    `version` and `path` are completed when a spec is expanded: the version is the catalogue's, or, for `folder`, a
-    fingerprint of the user's own files. The path tells where such a folder lies and is not identity.
+    `version` is completed when a spec is expanded: the catalogue's, or, for the user's own
+    images, a fingerprint of the files. The path tells where a `folder` lies and is not identity.
     """
 
     name: str
     version: str = ""
-    path: str | None = None  # for `folder` only: a directory or a zip with train/<class>/* and val/<class>/*
+    path: str | None = (
+        None  # for `folder` only: a directory or a zip with train/<class>/* and val/<class>/*
+    )
     train_fraction: float = 1.0  # share of every class, the first by file order
-    evaluate_on: Literal["val", "holdout"] = "val"  # holdout: a tenth of the training set, kept out of training
+    evaluate_on: Literal["val", "holdout"] = (
+        "val"  # holdout: a tenth of the training set, kept out of training
+    )
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"path"})
     CHOICE: ClassVar[frozenset[str]] = frozenset({"name"})
 
     def __post_init__(self) -> None:
         if not 0 < self.train_fraction <= 1:
-            raise FieldError("train_fraction", f"must be above 0 and at most 1, got {self.train_fraction}")
+            raise FieldError(
+                "train_fraction", f"must be above 0 and at most 1, got {self.train_fraction}"
+            )

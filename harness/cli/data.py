@@ -1,0 +1,119 @@
+"""`harness data`: the data sets, where they come from, fetching and checking them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.data import DATASETS
+from harness.data.dataset import DataSet
+from harness.data.verify import verify
+from harness.errors import DataError
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command, its three verbs and their options."""
+    parser = subparsers.add_parser("data", help="data sets: where they come from, fetch, check")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    shown = verbs.add_parser("list", help="all data sets and what is on this machine")
+    shown.set_defaults(run=run_list)
+    fetched = verbs.add_parser("get", help="fetch a data set from its first origin that works")
+    fetched.add_argument("name", metavar="NAME")
+    fetched.set_defaults(run=run_get)
+    checked = verbs.add_parser("verify", help="check layout, counts, checksums and images")
+    checked.add_argument("name", metavar="NAME")
+    checked.add_argument("--path", type=Path, help="the copy to check (default: the one found)")
+    checked.add_argument("--all", action="store_true", help="decode every image of a large set")
+    checked.set_defaults(run=run_verify)
+    for verb in (shown, fetched, checked):
+        verb.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Print every set: facts, licence, origins, whether it is here."""
+    facts = [_facts(DATASETS.get(name)) for name in DATASETS.names()]
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        print("\n\n".join(_described(fact) for fact in facts))
+    return 0
+
+
+def run_get(arguments: argparse.Namespace) -> int:
+    """Fetch a set; what is tried goes to stderr."""
+    known = DATASETS.get(arguments.name)
+    splits = known.load(say=_say)
+    found = {
+        "name": known.name,
+        "version": known.version,
+        "train_images": len(splits.train.labels),
+        "val_images": len(splits.val.labels),
+        "cache": str(known.cache_file) if known.cache_file else None,
+    }
+    kept = f", kept in {known.cache_file}" if known.cache_file else ""
+    _print(arguments, found, f"{_counts(found)}{kept}")
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Check a copy; DataError says what is wrong with it."""
+    known = DATASETS.get(arguments.name)
+    if arguments.name == "folder" and arguments.path is None:
+        raise DataError("`harness data verify folder` needs --path: a directory or a zip of images")
+    found = asdict(verify(known, path=arguments.path, everything=arguments.all, say=_say))
+    _print(arguments, found, f"{_counts(found)}, {found['decoded']:,} images read: all right")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _print(arguments: argparse.Namespace, found: dict[str, Any], text: str) -> None:
+    print(json.dumps(found, indent=2) if arguments.json else text)
+
+
+def _counts(found: dict[str, Any]) -> str:
+    sizes = f"{found['train_images']:,} + {found['val_images']:,} images"
+    return f"{found['name']} (version {found['version']}): {sizes}"
+
+
+def _facts(known: DataSet) -> dict[str, Any]:
+    own = known.name == "folder"  # its facts depend on data.path
+    return {
+        "name": known.name,
+        "title": known.title,
+        "version": known.version,
+        "classes": None if own else known.classes,
+        "train_images": None if own else known.train_images,
+        "val_images": None if own else known.val_images,
+        "channels": known.channels,
+        "size": known.size,
+        "in_memory": known.in_memory,
+        "licence": known.licence,
+        "origins": [origin.says for origin in known.origins],
+        "missing": None if own else known.missing(),
+        "next_step": known.next_step,
+    }
+
+
+def _described(fact: dict[str, Any]) -> str:
+    lines = [f"{fact['name']}: {fact['title']}"]
+    if fact["classes"] is not None:
+        size = f"{fact['size']} x {fact['size']} pixels" if fact["size"] else "any size"
+        lines.append(
+            f"  {fact['train_images']:,} + {fact['val_images']:,} images, "
+            f"{fact['classes']:,} classes, "
+            f"{size}, {'grey' if fact['channels'] == 1 else 'colour'}"
+        )
+        lines.append(f"  here: {'yes' if fact['missing'] is None else 'no'}")
+    lines.append(f"  licence: {fact['licence']}")
+    lines += [f"  origin {rank}: {says}" for rank, says in enumerate(fact["origins"], 1)]
+    if fact["missing"] is not None:
+        lines += textwrap.wrap(fact["next_step"], 98, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)

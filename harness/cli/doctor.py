@@ -1,0 +1,155 @@
+"""`harness doctor`: what this machine can run, and what to do about what it lacks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from harness.data import DATASETS
+from harness.data.places import cache_dir
+from harness.paths import project_root
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "submitit", "reportlab")
+SLURM = ("sbatch", "squeue", "sacct", "scancel", "sinfo")
+GIB = 2**30
+WIDTH = 77  # characters of text beside the names
+ROOM = 5  # GiB: the data sets that can be fetched, and a table's runs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing looked at; without `optional` ones only some runs are impossible."""
+
+    what: str
+    state: Literal["ok", "optional", "missing"]
+    found: str
+    do: str | None = None  # the next step, where something is missing
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser("doctor", help="what this machine can run, and what it lacks")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print all findings; exit code 1 if something is missing that every run needs."""
+    findings = list(examine())
+    if arguments.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        print("\n".join(_line(finding) for finding in findings))
+    return int(any(finding.state == "missing" for finding in findings))
+
+
+def examine() -> Iterator[Finding]:
+    """Everything that decides what can be run here."""
+    yield _python()
+    yield from (_package(name) for name in PACKAGES)
+    yield from _torch()
+    yield _slurm()
+    yield from _data()
+    yield _weights()
+    yield Finding(what="fonts", state="ok", found="reports use the ones that come with reportlab")
+    yield _room("results", project_root() / "results")
+    yield _room("data cache", cache_dir())
+
+
+def _python() -> Finding:
+    new_enough = sys.version_info >= (3, 11)
+    return Finding(
+        what="python",
+        state="ok" if new_enough else "missing",
+        found=platform.python_version(),
+        do=None if new_enough else "install Python 3.11 or newer",
+    )
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(what=name, state="ok", found=version(name))
+    except PackageNotFoundError:
+        return Finding(what=name, state="missing", found="not installed", do="run `make install`")
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+    except ImportError as error:
+        yield Finding(what="torch", state="missing", found=str(error), do="run `make install`")
+        return
+    cores = len(os.sched_getaffinity(0))
+    yield Finding(what="cpu", state="ok", found=f"{cores} cores, {torch.get_num_threads()} threads")
+    if not torch.cuda.is_available():
+        lack = "none; the cpu and smoke profiles need none"
+        do = "for the paper and gpu1 profiles, use a machine with a GPU and a CUDA build of torch"
+        yield Finding(what="gpu", state="optional", found=lack, do=do)
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        memory = f"{device.total_memory / GIB:.0f} GiB"
+        yield Finding(what=f"gpu {index}", state="ok", found=f"{device.name}, {memory}")
+
+
+def _slurm() -> Finding:
+    lacking = [command for command in SLURM if shutil.which(command) is None]
+    if not lacking:
+        return Finding(what="slurm", state="ok", found=f"{', '.join(SLURM)} found")
+    return Finding(
+        what="slurm",
+        state="optional",
+        found=f"{', '.join(lacking)} not found; `--executor local` needs none of them",
+        do="for `--executor slurm`, log in to a submit host, or install slurm-client (Debian)",
+    )
+
+
+def _data() -> Iterator[Finding]:
+    for name in DATASETS.names():
+        known = DATASETS.get(name)
+        if name == "folder":
+            continue  # there is one per spec
+        lack = known.missing()
+        found = f"version {known.version}" if lack is None else "not on this machine"
+        state: Literal["ok", "optional"] = "ok" if lack is None else "optional"
+        yield Finding(what=f"data {name}", state=state, found=found, do=lack and known.remedy)
+
+
+def _weights() -> Finding:
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    models = sorted(path.name.split("--")[-1] for path in hub.glob("models--timm--*"))
+    if models:
+        return Finding(what="weights", state="ok", found=f"{hub}: {', '.join(models)}")
+    return Finding(
+        what="weights",
+        state="optional",
+        found=f"{hub} holds no weights of the model hub; the cpu and smoke profiles need none",
+        do=f"for the paper profile, let timm download them where there is internet, or copy {hub}",
+    )
+
+
+def _room(what: str, path: Path) -> Finding:
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    free = shutil.disk_usage(existing).free / GIB
+    writable = os.access(existing, os.W_OK)
+    enough = writable and free >= ROOM
+    found = f"{path}: {free:.0f} GiB free" if writable else f"{path}: cannot be written"
+    variable = "HARNESS_CACHE" if what == "data cache" else "HARNESS_HOME"
+    do = None if enough else f"make room, or set {variable} to a directory with {ROOM} GiB"
+    return Finding(what=what, state="ok" if enough else "optional", found=found, do=do)
+
+
+def _line(finding: Finding) -> str:
+    mark = {"ok": "ok", "optional": "--", "missing": "!!"}[finding.state]
+    lines = textwrap.wrap(finding.found, WIDTH) + textwrap.wrap(finding.do or "", WIDTH)
+    return f"{mark}  {finding.what:<19}" + f"\n{'':23}".join(lines)

@@ -1,0 +1,55 @@
+"""The catalogue of data sets: facts for specs, plans and status, so nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.data.config import DataConfig
+from harness.data.dataset import DataSet
+from harness.errors import DataError
+from harness.registry import Registry
+
+if TYPE_CHECKING:
+    from harness.train.config import Recipe
+
+DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets")
+
+
+def dataset(data: DataConfig) -> DataSet:
+    """The set that `data` names, with the facts of the user's files where it is `folder`."""
+    return DATASETS.get(data.name).of(data)
+
+
+def fingerprint(data: DataConfig) -> str:
+    """The version of the images `data` means: what `DataConfig.version` is completed with."""
+    return dataset(data).version
+
+
+def train_images(data: DataConfig) -> int:
+    """How many images one epoch draws from."""
+    from harness.data.subset import train_count
+
+    return train_count(dataset(data), data)
+
+
+def steps_per_epoch(data: DataConfig, recipe: Recipe) -> int:
+    """Whole batches in one epoch; DataError if there is none."""
+    return whole_batches(train_images(data), recipe.batch_size)
+
+
+def whole_batches(images: int, batch_size: int) -> int:
+    """Batches of `batch_size` in `images`; the last, incomplete one is dropped."""
+    if batch_size > images:
+        raise DataError(
+            f"batch_size {batch_size} is larger than the {images} images; "
+            "lower recipe.batch_size or raise data.train_fraction"
+        )
+    return images // batch_size
+
+
+def ready(data: DataConfig) -> str | None:
+    """What this machine lacks and the next step; None when the set is here. Reads no image."""
+    try:
+        return dataset(data).missing()
+    except DataError as error:
+        return f"data set {data.name}: {error}"

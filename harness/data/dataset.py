@@ -1,0 +1,188 @@
+"""What a data set is: facts that need no file, origins in order, and the images themselves."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.data.cache import read_arrays, write_arrays
+from harness.data.places import cache_dir
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from harness.data.config import DataConfig
+    from harness.data.tree import ImageTree
+
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrays:
+    """A split that lives in memory."""
+
+    images: NDArray[np.uint8]  # (N, C, H, W)
+    labels: NDArray[np.int64]  # (N,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
+    """A split whose images are decoded when they are wanted."""
+
+    tree: ImageTree
+    names: NDArray[np.bytes_]  # (N,), relative to the tree, UTF-8
+    labels: NDArray[np.int64]  # (N,)
+    channels: int
+
+    def image(self, index: int) -> Image:
+        """One decoded image; DataError names the file that is not one."""
+        return self.tree.image(self._name(index), channels=self.channels)
+
+    def path(self, index: int) -> Path:
+        """Where one image lies, for messages."""
+        return self.tree.path / self._name(index)
+
+    def _name(self, index: int) -> str:
+        return bytes(self.names[index]).decode()
+
+
+Split = Arrays | Files
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Splits:
+    """The two halves of a data set."""
+
+    train: Split
+    val: Split
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """One place a data set can come from."""
+
+    says: str  # as `harness data list` shows it
+    read: Callable[[], Splits]  # raises DataError that says why this origin cannot serve
+    here: Callable[[], bool] | None = (
+        None  # quick look whether it is on this machine; None: a download
+    )
+
+
+class DataSet(ABC):
+    """The facts of a data set, known without reading it, and how to get at its images."""
+
+    name: str
+    title: str
+    licence: str
+    classes: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train_images: int
+    val_images: int
+    size: int | None  # pixels, of square images; None: they differ
+    in_memory: bool
+    next_step: str  # what to do when no origin works
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Content based: other images are another version, and another run."""
+
+    @property
+    @abstractmethod
+    def origins(self) -> tuple[Origin, ...]:
+        """Where it comes from; the first that works wins."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Splits:
+        """The copy at `path`, checked as far as possible without decoding every image."""
+
+    def version_at(self, path: Path) -> str:
+        """The version of the copy at `path`, which `read` has accepted."""
+        return self.version
+
+    @property
+    def cache_file(self) -> Path | None:
+        """Where verified images are kept for the next opening; None: not kept."""
+        return None
+
+    def of(self, config: DataConfig) -> DataSet:
+        """This data set as `config` describes it: only `folder` depends on it."""
+        return self
+
+    def class_counts(self) -> tuple[int, ...]:
+        """Training images per class; equal unless a set says otherwise."""
+        return (self.train_images // self.classes,) * self.classes
+
+    def missing(self) -> str | None:
+        """What this machine lacks and the next step; None when the set seems to be here."""
+        cached = self.cache_file
+        if cached is not None and cached.is_file():
+            return None
+        if any(origin.here() for origin in self.origins if origin.here is not None):
+            return None
+        return f"data set {self.name} is not on this machine: {self.remedy}"
+
+    def load(self, say: Callable[[str], None] = lambda _: None) -> Splits:
+        """The images, from the cache or the first origin that works; DataError lists all tried."""
+        cached = self.cache_file
+        if cached is not None and (found := _cached(cached)) is not None:
+            return found
+        failures = []
+        for origin in self.origins:
+            say(f"trying {origin.says}")
+            try:
+                splits = origin.read()
+            except DataError as error:
+                failures.append((origin, error))
+                say(f"  {error}")
+                continue
+            if cached is not None:
+                _keep(cached, splits)
+            return splits
+        tried = "\n".join(f"  - {origin.says}: {error}" for origin, error in failures)
+        raise DataError(f"data set {self.name}: no origin works\n{tried}\n{self.next_step}")
+
+    @property
+    def remedy(self) -> str:
+        """How to get the set onto this machine: by a command, if it can be downloaded."""
+        if all(origin.here is not None for origin in self.origins):
+            return self.next_step
+        return f"run `harness data get {self.name}`"
+
+
+def cache_path(name: str, version: str) -> Path:
+    """The cache file of one version of a set."""
+    return cache_dir() / f"{name}-{version}.npz"
+
+
+def _cached(path: Path) -> Splits | None:
+    found = read_arrays(path)
+    if found is None:
+        return None
+    return Splits(
+        train=Arrays(images=found["train_images"], labels=found["train_labels"]),
+        val=Arrays(images=found["val_images"], labels=found["val_labels"]),
+    )
+
+
+def _keep(path: Path, splits: Splits) -> None:
+    train, val = splits.train, splits.val
+    assert isinstance(train, Arrays)
+    assert isinstance(val, Arrays)
+    arrays: dict[str, NDArray[Any]] = {
+        "train_images": train.images,
+        "train_labels": train.labels,
+        "val_images": val.images,
+        "val_labels": val.labels,
+    }
+    write_arrays(path, arrays)

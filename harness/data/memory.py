@@ -1,0 +1,72 @@
+"""Training and evaluation batches of images that live in memory as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from harness.data.crops import draw_boxes, mirrored, padded_crops, resized, resized_crops
+from harness.data.order import Order
+from harness.seeding import generator
+
+if TYPE_CHECKING:
+    from harness.train.config import Augment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryTraining:
+    """Cropped and mirrored batches, augmented as a whole on the images' device."""
+
+    images: Tensor  # (N, C, H, W) bytes
+    labels: Tensor  # (N,)
+    order: Order
+    augment: Augment
+    image_size: int
+
+    def batches(self, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images (B, C, S, S) float in 0..255, labels (B,)) from `start_step` on, without end."""
+        for step, indices in self.order.batches(start_step):
+            indices = indices.to(self.images.device)
+            yield self._augmented(self.images[indices], step), self.labels[indices]
+
+    def _augmented(self, images: Tensor, step: int) -> Tensor:
+        augment, seed, count = self.augment, self.order.seed, len(images)
+        draws = generator(seed, "augment", step, "crop")
+        flip = torch.rand(count, generator=generator(seed, "augment", step, "flip")) < augment.flip
+        if augment.crop == "resized":
+            boxes = draw_boxes(
+                count,
+                size=images.shape[-1],
+                scale=augment.scale,
+                ratio=augment.ratio,
+                generator=draws,
+            )
+            return resized_crops(
+                images, boxes, flip, size=self.image_size, interpolation=augment.interpolation
+            )
+        if augment.crop == "pad":
+            shifts = torch.randint(2 * augment.pad_pixels + 1, (2, count), generator=draws)
+            cropped = padded_crops(images, shifts[0], shifts[1], flip, padding=augment.pad_pixels)
+        else:
+            cropped = mirrored(images, flip)
+        return resized(cropped, size=self.image_size, interpolation=augment.interpolation)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryEvaluation:
+    """Whole images, resized where the network wants another size."""
+
+    images: Tensor  # (N, C, H, W) bytes
+    labels: Tensor  # (N,)
+    image_size: int
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images (B, C, S, S) float in 0..255, labels (B,)), every sample once, in order."""
+        for first in range(0, len(self.labels), batch_size):
+            images = self.images[first : first + batch_size]
+            labels = self.labels[first : first + batch_size]
+            yield resized(images, size=self.image_size, interpolation="bicubic"), labels

@@ -1,0 +1,95 @@
+"""Random erasing, mixup and cutmix of a batch, with the meaning they have in timm."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from harness.train.config import Augment
+
+ERASED_AREA = (0.02, 1 / 3)  # of the image
+ERASED_ASPECT = (0.3, 1 / 0.3)
+ATTEMPTS = 10
+
+
+def erase(images: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
+    """Random erasing (arXiv:1708.04896) of normalised images (B, C, H, W), in place.
+
+    Each image gets one box of normal noise with `probability`.
+    """
+    batch, channels, height, width = images.shape
+    chosen = torch.rand(batch, generator=generator) < probability
+    draws = torch.rand(4, ATTEMPTS, batch, generator=generator, dtype=torch.float64)
+    area = height * width * (ERASED_AREA[0] + (ERASED_AREA[1] - ERASED_AREA[0]) * draws[0])
+    low, high = (math.log(bound) for bound in ERASED_ASPECT)
+    aspect = torch.exp(low + (high - low) * draws[1])
+    tall = torch.sqrt(area * aspect).round().long()
+    wide = torch.sqrt(area / aspect).round().long()
+    fits = (tall < height) & (wide < width)
+    first = fits.to(torch.uint8).argmax(dim=0, keepdim=True)
+    chosen &= fits.any(dim=0)
+    tall, wide = tall.gather(0, first)[0], wide.gather(0, first)[0]
+    top = (draws[2].gather(0, first)[0] * (height - tall + 1)).long()
+    left = (draws[3].gather(0, first)[0] * (width - wide + 1)).long()
+    for index in chosen.nonzero().flatten().tolist():
+        shape = (channels, int(tall[index]), int(wide[index]))
+        y, x = int(top[index]), int(left[index])
+        noise = torch.randn(shape, generator=generator)
+        images[index, :, y : y + shape[1], x : x + shape[2]] = noise.to(images.device)
+    return images
+
+
+def soft_targets(labels: Tensor, *, classes: int, smoothing: float) -> Tensor:
+    """Labels (B,) as rows (B, classes) that sum to 1."""
+    off = smoothing / classes
+    targets = torch.full((len(labels), classes), off, device=labels.device)
+    return targets.scatter_(1, labels[:, None], 1 - smoothing + off)
+
+
+def mix(
+    images: Tensor, targets: Tensor, augment: Augment, *, draws: Random
+) -> tuple[Tensor, Tensor]:
+    """Mixup (arXiv:1710.09412) or cutmix (arXiv:1905.04899) of the batch with itself reversed.
+
+    One share serves the whole batch; with both on, `mix_switch` is the probability of cutmix.
+    """
+    use_cutmix, share = _draw_share(augment, draws)
+    if share == 1:
+        return images, targets
+    if use_cutmix:
+        images, share = _cutmix(images, share, draws)
+    else:
+        images = images * share + images.flip(0) * (1 - share)
+    return images, targets * share + targets.flip(0) * (1 - share)
+
+
+def _draw_share(augment: Augment, draws: Random) -> tuple[bool, float]:
+    """Whether to use cutmix, and the share that each image keeps of itself (1: no mixing)."""
+    mixed, switched = draws.random(), draws.random()
+    if max(augment.mixup, augment.cutmix) == 0 or mixed >= augment.mix_probability:
+        return False, 1.0
+    both = augment.mixup > 0 and augment.cutmix > 0
+    use_cutmix = switched < augment.mix_switch if both else augment.cutmix > 0
+    alpha = augment.cutmix if use_cutmix else augment.mixup
+    return use_cutmix, draws.betavariate(alpha, alpha)
+
+
+def _cutmix(images: Tensor, share: float, draws: Random) -> tuple[Tensor, float]:
+    """A box of about `1 - share` of the area from the reversed batch; the share really left."""
+    height, width = images.shape[2:]
+    side = math.sqrt(1 - share)
+    y = _stretch(height, int(height * side), draws.randrange(height))
+    x = _stretch(width, int(width * side), draws.randrange(width))
+    mixed = images.clone()
+    mixed[:, :, y, x] = images.flip(0)[:, :, y, x]
+    return mixed, 1 - (y.stop - y.start) * (x.stop - x.start) / (height * width)
+
+
+def _stretch(extent: int, length: int, centre: int) -> slice:
+    """`length` pixels around `centre`, cut off at the image's border."""
+    return slice(max(centre - length // 2, 0), min(centre + length // 2, extent))

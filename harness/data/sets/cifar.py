@@ -1,0 +1,179 @@
+"""CIFAR-10 and CIFAR-100: the original files, or the user's own folder of images."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+from harness.data import DATASETS
+from harness.data.dataset import Arrays, DataSet, Origin, Splits, cache_path
+from harness.data.fetch import scratch, with_torchvision
+from harness.data.layout import check_counts, decoded, read_layout
+from harness.data.places import own_copy
+from harness.data.tree import files_version, open_tree
+from harness.errors import DataError
+
+
+class Cifar(DataSet):
+    """50,000 + 10,000 pictures of 32 x 32 pixels (Krizhevsky, 2009).
+
+    An image folder is usually a re-encoding of the original: its version is a fingerprint.
+    """
+
+    licence = "none stated; research use"
+    channels = 3
+    train_images = 50_000
+    val_images = 10_000
+    size = 32
+    in_memory = True
+    original: str  # MD5 of the authors' archive
+    batches: str  # the folder in it
+
+    @property
+    def next_step(self) -> str:  # type: ignore[override]
+        """Where to put a copy."""
+        return (
+            f"Put {self.batches}/ (unpacked from the authors' archive) into "
+            f"$HARNESS_DATA/{self.name}, or images as train/<class>/* and test/<class>/* there "
+            f"or in $HARNESS_DATA/{self.name}.zip; "
+            f"then `harness data verify {self.name}`."
+        )
+
+    @property
+    def version(self) -> str:
+        """From the original's checksum, or the fingerprint of the user's image folder."""
+        images = self._own_images()
+        if images is None:
+            return self.original[:12]
+        return self.version_at(images)
+
+    def version_at(self, path: Path) -> str:
+        """The original's, or a fingerprint of the images."""
+        if (path / self.batches).is_dir():
+            return self.original[:12]
+        return files_version(path)
+
+    @property
+    def cache_file(self) -> Path:
+        """One file of verified arrays, for each version its own."""
+        return cache_path(self.name, self.version)
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The user's original files, or images in their stead; torchvision's download."""
+        images = self._own_images()
+        folder = Origin(
+            says=f"$HARNESS_DATA/{self.name}(.zip), a folder of images",
+            read=self._from_images,
+            here=lambda: self._own_images() is not None,
+        )
+        if images is not None:
+            return (folder,)  # the others hold another version
+        original = Origin(
+            says=f"$HARNESS_DATA/{self.name}/{self.batches}",
+            read=self._from_own,
+            here=lambda: self._own_batches() is not None,
+        )
+        return (original, folder, Origin(says="torchvision's download", read=self._from_download))
+
+    def read(self, path: Path) -> Splits:
+        """The original files in the folder `path`, or its images."""
+        if (path / self.batches).is_dir():
+            return self._original(path)
+        layout = read_layout(open_tree(path))
+        check_counts(layout, classes=self.classes, train=self.train_images, val=self.val_images)
+        assert self.size is not None
+        return decoded(layout, channels=self.channels, size=self.size)
+
+    def _own_batches(self) -> Path | None:
+        return next((base for base in own_copy(self.name) if (base / self.batches).is_dir()), None)
+
+    def _own_images(self) -> Path | None:
+        if self._own_batches() is not None:
+            return None
+        for path in own_copy(self.name)[:1]:
+            if (path / "train").is_dir():
+                return path
+            if (archive := path.with_name(f"{path.name}.zip")).is_file():
+                return archive
+        return None
+
+    def _from_own(self) -> Splits:
+        path = self._own_batches()
+        if path is None:
+            raise DataError("not found")
+        return self._original(path)
+
+    def _from_images(self) -> Splits:
+        path = self._own_images()
+        if path is None:
+            raise DataError("not found")
+        return self.read(path)
+
+    def _from_download(self) -> Splits:
+        with scratch() as folder:
+            with_torchvision(lambda: self._torchvision(folder, train=True, download=True))
+            return self._original(folder)
+
+    def _original(self, root: Path) -> Splits:
+        try:
+            parts = [
+                self._torchvision(root, train=train, download=False) for train in (True, False)
+            ]
+        except Exception as error:
+            # torchvision checks its MD5 sums first; unpickling what passes them cannot surprise
+            raise DataError(
+                f"{root / self.batches}: incomplete or corrupt ({error}); unpack the archive again"
+            ) from error
+        train, val = (_arrays(part) for part in parts)
+        return Splits(train=train, val=val)
+
+    @abstractmethod
+    def _torchvision(self, root: Path, *, train: bool, download: bool) -> Any:
+        """torchvision's data set, which has `data` (N, H, W, C) and `targets`."""
+
+
+class Cifar10(Cifar):
+    """10 balanced classes."""
+
+    name = "cifar10"
+    title = "CIFAR-10"
+    classes = 10
+    mean = (0.4914, 0.4822, 0.4465)
+    std = (0.2470, 0.2435, 0.2616)
+    original = "c58f30108f718f92721af3b95e74349a"
+    batches = "cifar-10-batches-py"
+
+    def _torchvision(self, root: Path, *, train: bool, download: bool) -> Any:
+        from torchvision.datasets import CIFAR10
+
+        return CIFAR10(str(root), train=train, download=download)
+
+
+class Cifar100(Cifar):
+    """100 balanced classes."""
+
+    name = "cifar100"
+    title = "CIFAR-100"
+    classes = 100
+    mean = (0.5071, 0.4865, 0.4409)
+    std = (0.2673, 0.2564, 0.2762)
+    original = "eb9058c3a382ffc7106e4002c42a8d85"
+    batches = "cifar-100-python"
+
+    def _torchvision(self, root: Path, *, train: bool, download: bool) -> Any:
+        from torchvision.datasets import CIFAR100
+
+        return CIFAR100(str(root), train=train, download=download)
+
+
+def _arrays(part: Any) -> Arrays:
+    import numpy as np
+
+    images = np.ascontiguousarray(np.asarray(part.data, np.uint8).transpose(0, 3, 1, 2))
+    return Arrays(images=images, labels=np.asarray(part.targets, np.int64))
+
+
+DATASETS.register("cifar10")(Cifar10())
+DATASETS.register("cifar100")(Cifar100())

@@ -1,0 +1,129 @@
+"""Fashion-MNIST, the embedded default: small, real, freely licensed, and packaged by Debian."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.data import DATASETS
+from harness.data.dataset import Arrays, DataSet, Origin, Splits, cache_path
+from harness.data.fetch import debian_package, scratch, with_torchvision
+from harness.data.idx import read_idx
+from harness.data.places import own_copy
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SYSTEM = Path("/usr/share/datasets/fashion-mnist")
+PACKAGE = "dataset-fashion-mnist"
+# SHA-256 of the unpacked files. Debian's .gz lack the names and dates in the authors' headers:
+# they differ from the published ones although their content is the same (with the headers put back,
+# the published MD5 sums come out).
+SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+
+class FashionMnist(DataSet):
+    """60,000 + 10,000 grey pictures of clothes, 10 balanced classes (arXiv:1708.07747)."""
+
+    name = "fashion-mnist"
+    title = "Fashion-MNIST"
+    licence = "MIT"
+    classes = 10
+    channels = 1
+    mean = (0.2860,)
+    std = (0.3530,)
+    train_images = 60_000
+    val_images = 10_000
+    size = 28
+    in_memory = True
+    sha256: Mapping[str, str] = SHA256
+    next_step = (
+        f"Install the Debian package {PACKAGE}, or put the four IDX files (plain or .gz) into "
+        "$HARNESS_DATA/fashion-mnist; then `harness data verify fashion-mnist`."
+    )
+
+    @property
+    def version(self) -> str:
+        """From the checksums of the four files."""
+        return hashlib.sha256("".join(self.sha256.values()).encode()).hexdigest()[:12]
+
+    @property
+    def cache_file(self) -> Path:
+        """One file of verified arrays."""
+        return cache_path(self.name, self.version)
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The user's copy, Debian's installed package, torchvision's download, Debian's archive."""
+        return (
+            Origin(
+                says="$HARNESS_DATA/fashion-mnist",
+                read=lambda: self._from_folders(own_copy(self.name), "HARNESS_DATA is not set"),
+                here=lambda: self._complete(own_copy(self.name)),
+            ),
+            Origin(
+                says=f"{SYSTEM} (Debian package {PACKAGE})",
+                read=lambda: self._from_folders((SYSTEM,), ""),
+                here=lambda: self._complete((SYSTEM,)),
+            ),
+            Origin(says="torchvision's download", read=self._from_torchvision),
+            Origin(says=f"apt-get download {PACKAGE}, unpacked without root", read=self._from_apt),
+        )
+
+    def read(self, path: Path) -> Splits:
+        """The four IDX files of the folder `path`, verified."""
+        return Splits(
+            train=self._split(path, "train", self.train_images),
+            val=self._split(path, "t10k", self.val_images),
+        )
+
+    def _split(self, folder: Path, prefix: str, count: int) -> Arrays:
+        import numpy as np
+
+        images = self._file(folder, f"{prefix}-images-idx3-ubyte", (count, self.size, self.size))
+        labels = self._file(folder, f"{prefix}-labels-idx1-ubyte", (count,))
+        return Arrays(images=images[:, None], labels=labels.astype(np.int64))
+
+    def _file(self, folder: Path, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        path = _find(folder, name)
+        if path is None:
+            raise DataError(f"{folder / name}.gz: no such file")
+        return read_idx(path, shape=shape, sha256=self.sha256[name])
+
+    def _from_folders(self, folders: Sequence[Path], none: str) -> Splits:
+        if not folders:
+            raise DataError(none)
+        # the first that holds any of the files is meant; its errors are then the telling ones
+        meant = [folder for folder in folders if any(_find(folder, name) for name in self.sha256)]
+        return self.read((*meant, folders[0])[0])
+
+    def _complete(self, folders: Sequence[Path]) -> bool:
+        return any(all(_find(folder, name) for name in self.sha256) for folder in folders)
+
+    def _from_torchvision(self) -> Splits:
+        from torchvision.datasets import FashionMNIST
+
+        with scratch() as folder:
+            with_torchvision(lambda: FashionMNIST(str(folder), download=True))
+            return self.read(folder / "FashionMNIST" / "raw")
+
+    def _from_apt(self) -> Splits:
+        with scratch() as folder:
+            return self.read(debian_package(PACKAGE, folder) / SYSTEM.relative_to("/"))
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    paths = (folder / f"{name}.gz", folder / name)
+    return next((path for path in paths if path.is_file()), None)
+
+
+DATASETS.register("fashion-mnist")(FashionMnist())

@@ -1,0 +1,106 @@
+"""Any folder of images: the user's own set, as a directory or inside one zip."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from harness.data import DATASETS
+from harness.data.config import DataConfig
+from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Origin, Splits
+from harness.data.layout import Layout, read_layout
+from harness.data.tree import files_version, open_tree
+from harness.errors import DataError
+from harness.paths import project_root
+
+
+class Folder(DataSet):
+    """The images at `data.path`: train/<class>/* and val/<class>/* (or test/<class>/*)."""
+
+    name = "folder"
+    title = "a folder of images"
+    licence = "the user's own"
+    channels = 3
+    mean = IMAGENET_MEAN
+    std = IMAGENET_STD
+    size = None
+    in_memory = False
+    next_step = (
+        "Give `data: {name: folder, path: ...}`: "
+        "a directory or a zip with train/<class>/* and val/<class>/*."
+    )
+
+    def __init__(self, path: Path | None = None, *, judged_by: str = "val") -> None:
+        self.path = path
+        self._judged_by = judged_by
+
+    def of(self, config: DataConfig) -> Folder:
+        """The folder at `config.path`, relative to the project or absolute."""
+        if config.path is None:
+            raise DataError(f"data set folder: data.path is missing. {self.next_step}")
+        path = project_root() / Path(config.path).expanduser()
+        return Folder(path, judged_by=config.evaluate_on)
+
+    @cached_property
+    def _layout(self) -> Layout:
+        if self.path is None:
+            raise DataError(f"data set folder: its facts depend on data.path. {self.next_step}")
+        layout = read_layout(open_tree(self.path))
+        if self._judged_by == "val" and not any(layout.val):
+            raise DataError(
+                f"{self.path}: no images in val/<class>/ or test/<class>/; "
+                "add them, or use `evaluate_on: holdout`"
+            )
+        return layout
+
+    @property
+    def classes(self) -> int:  # type: ignore[override]
+        """Folders in train/."""
+        return len(self._layout.classes)
+
+    @property
+    def train_images(self) -> int:  # type: ignore[override]
+        """Images in train/."""
+        return sum(self.class_counts())
+
+    @property
+    def val_images(self) -> int:  # type: ignore[override]
+        """Images in val/ or test/."""
+        return sum(map(len, self._layout.val))
+
+    @property
+    def version(self) -> str:
+        """A fingerprint of the names and sizes of all images."""
+        if self.path is None:
+            return "of data.path"
+        _ = self._layout
+        return self.version_at(self.path)
+
+    def version_at(self, path: Path) -> str:
+        """A fingerprint of the names and sizes of the images at `path`."""
+        return files_version(path)
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The path in the spec."""
+        return (
+            Origin(
+                says="data.path of the spec" if self.path is None else str(self.path),
+                read=self._read_own,
+                here=lambda: self.path is not None and self.path.exists(),
+            ),
+        )
+
+    def class_counts(self) -> tuple[int, ...]:
+        """Training images per class, counted."""
+        return tuple(map(len, self._layout.train))
+
+    def read(self, path: Path) -> Splits:
+        """The images at `path`, whatever their number."""
+        return Folder(path, judged_by="holdout")._read_own()
+
+    def _read_own(self) -> Splits:
+        return self._layout.splits(channels=self.channels)
+
+
+DATASETS.register("folder")(Folder())

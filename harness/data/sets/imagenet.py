@@ -1,0 +1,179 @@
+"""ImageNet-1k and mini-ImageNet, from the user's own copies: nobody may hand them on."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.data import DATASETS
+from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Origin, Splits
+from harness.data.layout import Layout, check_counts, read_layout
+from harness.data.places import own_copy
+from harness.data.tree import open_tree
+from harness.errors import DataError
+
+
+class OwnImages(DataSet):
+    """Photographs in class folders that only the user can supply."""
+
+    licence = "ImageNet terms of access (research only)"
+    channels = 3
+    mean = IMAGENET_MEAN
+    std = IMAGENET_STD
+    size = None
+    in_memory = False
+    layout_says: str
+
+    @property
+    def next_step(self) -> str:  # type: ignore[override]
+        """Where to put the copy, and how it must look."""
+        return (
+            f"Put your copy, a directory or a zip, at $HARNESS_DATA/{self.name}(.zip): "
+            f"{self.layout_says}; "
+            f"then `harness data verify {self.name}`."
+        )
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The user's copy."""
+        return (
+            Origin(
+                says=f"$HARNESS_DATA/{self.name}",
+                read=lambda: self._own().splits(channels=self.channels),
+                here=lambda: self._path() is not None,
+            ),
+        )
+
+    def _path(self) -> Path | None:
+        return next((place for place in self._places() if place.exists()), None)
+
+    def _places(self) -> list[Path]:
+        return [
+            place
+            for path in own_copy(self.name)[:1]
+            for place in (path, path.with_name(f"{path.name}.zip"))
+        ]
+
+    def _own(self) -> Layout:
+        path = self._path()
+        if path is None:
+            looked = " and ".join(map(str, self._places()))
+            raise DataError(f"{looked} do not exist" if looked else "HARNESS_DATA is not set")
+        return self.layout(path)
+
+    def read(self, path: Path) -> Splits:
+        """The copy at `path`, its layout and counts checked."""
+        return self.layout(path).splits(channels=self.channels)
+
+    @abstractmethod
+    def layout(self, path: Path) -> Layout:
+        """Which image is what; DataError unless all of them are there."""
+
+
+class ImageNet(OwnImages):
+    """1,281,167 + 50,000 photographs, 1,000 classes (arXiv:1409.0575)."""
+
+    name = "imagenet-1k"
+    title = "ImageNet-1k (ILSVRC 2012)"
+    classes = 1000
+    train_images = 1_281_167
+    val_images = 50_000
+    version = "ilsvrc2012"
+    layout_says = "train/<synset>/*.JPEG and val/<synset>/*.JPEG, 1,000 folders each"
+
+    def missing(self) -> str | None:
+        """Also notices missing class folders: a copy cut short is common, and this is quick."""
+        path = self._path()
+        if path is None or not path.is_dir():
+            return super().missing()
+        for split in (path / "train", path / "val"):
+            found = sum(entry.is_dir() for entry in split.iterdir()) if split.is_dir() else 0
+            if found != self.classes:
+                return (
+                    f"data set {self.name}: {split} holds {found:,} class folders, "
+                    f"expected {self.classes:,}; copy the set again"
+                )
+        return None
+
+    def class_counts(self) -> tuple[int, ...]:
+        """Counted in the user's copy: classes have 732 to 1,300 training images."""
+        return tuple(map(len, self._own().train))
+
+    def layout(self, path: Path) -> Layout:
+        """The usual folders; the validation images must have been sorted into theirs."""
+        tree = open_tree(path)
+        layout = read_layout(tree)
+        if not any(layout.val):
+            raise DataError(
+                f"{path}: no images in val/<synset>/; "
+                f"sort the {self.val_images:,} validation images into one folder per synset"
+            )
+        check_counts(layout, classes=self.classes, train=self.train_images, val=self.val_images)
+        return layout
+
+
+class MiniImageNet(OwnImages):
+    """100 classes of 600 photographs (arXiv:1606.04080), used for classification.
+
+    The few-shot split (64/16/20 classes, each class in one part only) cannot train a classifier.
+    Here all 100 classes are used: of each, the first 500 images by name are trained on and the
+    last 100 are the validation set.
+    """
+
+    name = "mini-imagenet"
+    title = "mini-ImageNet, 500/100 images per class"
+    classes = 100
+    per_class = 600
+    per_class_train = 500
+    version = "100x600-first500"
+    layout_says = (
+        "100 class folders of 600 images, directly or below train/, val/ and test/ (64, 16, 20)"
+    )
+
+    @property
+    def train_images(self) -> int:  # type: ignore[override]
+        """The first images of each class."""
+        return self.classes * self.per_class_train
+
+    @property
+    def val_images(self) -> int:  # type: ignore[override]
+        """The rest of each class."""
+        return self.classes * (self.per_class - self.per_class_train)
+
+    def layout(self, path: Path) -> Layout:
+        """All class folders, wherever the few-shot split has put them."""
+        tree = open_tree(path)
+        classes = _class_folders(tree.names())
+        if len(classes) != self.classes:
+            raise DataError(
+                f"{path}: found {len(classes)} class folders, expected {self.classes}; "
+                f"the layout is {self.layout_says}"
+            )
+        for name, images in classes.items():
+            if len(images) != self.per_class:
+                raise DataError(
+                    f"{path}: class {name} has {len(images)} images, expected {self.per_class}; "
+                    "copy the set again"
+                )
+        names = tuple(sorted(classes))
+        cut = self.per_class_train
+        return Layout(
+            tree=tree,
+            classes=names,
+            train=tuple(tuple(classes[name][:cut]) for name in names),
+            val=tuple(tuple(classes[name][cut:]) for name in names),
+        )
+
+
+def _class_folders(names: Sequence[str]) -> dict[str, list[str]]:
+    """Images by the folder they lie in, in order of name."""
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        if "/" in name:
+            folders.setdefault(name.split("/")[-2], []).append(name)
+    return {folder: sorted(images) for folder, images in folders.items()}
+
+
+DATASETS.register("imagenet-1k")(ImageNet())
+DATASETS.register("mini-imagenet")(MiniImageNet())

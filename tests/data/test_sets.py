@@ -1,0 +1,301 @@
+"""The catalogue: facts without torch, origins in order, and errors that say what to do."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from harness.data import DATASETS, ready
+from harness.data.config import DataConfig
+from harness.data.dataset import Files, Splits
+from harness.data.fetch import debian_package, with_torchvision
+from harness.data.sets.cifar import Cifar10
+from harness.data.sets.imagenet import ImageNet, MiniImageNet
+from harness.errors import DataError
+from tests.data.conftest import SmallFashion, arrays, small_files, write_images
+
+IMAGES = "train-images-idx3-ubyte"
+
+
+def test_facts_need_no_torch() -> None:
+    code = (
+        "import sys; from harness.data import DATASETS, train_images, ready\n"
+        "from harness.data.config import DataConfig\n"
+        "for name in set(DATASETS.names()) - {'folder'}:\n"
+        "    train_images(DataConfig(name=name)); ready(DataConfig(name=name))\n"
+        "assert not {'torch', 'torchvision', 'pandas', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_set_states_its_facts() -> None:
+    assert DATASETS.names() == [
+        "cifar10",
+        "cifar100",
+        "fashion-mnist",
+        "folder",
+        "imagenet-1k",
+        "mini-imagenet",
+    ]
+    for name in DATASETS.names():
+        known = DATASETS.get(name)
+        assert known.name == name
+        assert len(known.mean) == len(known.std) == known.channels
+        assert known.licence
+        assert known.origins
+        assert known.version
+
+
+class TestFashion:
+    """The IDX reader and the order of origins."""
+
+    def test_reads_gzip_and_plain_files(self, small: SmallFashion, home: Path) -> None:
+        train, val = arrays(small.load())
+        assert train.images.shape == (60, 1, 28, 28)
+        assert train.images.tobytes() == small_files()[IMAGES][16:]
+        assert val.labels.tolist() == [index % 10 for index in range(20)]
+        for name, content in small_files().items():
+            (home / "small-fashion" / f"{name}.gz").unlink()
+            (home / name).write_bytes(content)  # directly in $HARNESS_DATA, unpacked
+        small.cache_file.unlink()
+        assert arrays(small.load())[0].images.tobytes() == train.images.tobytes()
+
+    def test_is_opened_from_the_cache_the_next_time(self, small: SmallFashion, home: Path) -> None:
+        before, _ = arrays(small.load())
+        (home / "small-fashion" / f"{IMAGES}.gz").unlink()
+        after, _ = arrays(small.load())
+        assert after.images.tobytes() == before.images.tobytes()
+        assert after.labels.tolist() == before.labels.tolist()
+
+    @pytest.mark.parametrize("damage", ["cut", "changed"])
+    def test_a_damaged_cache_is_made_again(self, small: SmallFashion, damage: str) -> None:
+        before, _ = arrays(small.load())
+        content = bytearray(small.cache_file.read_bytes())
+        if damage == "changed":
+            content[2000] ^= 1
+        else:
+            content = content[:5000]
+        small.cache_file.write_bytes(content)
+        assert arrays(small.load())[0].images.tobytes() == before.images.tobytes()
+        assert len(small.cache_file.read_bytes()) > 5000
+
+    def test_works_without_a_writable_cache(
+        self, small: SmallFashion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file" / "below"))
+        assert len(arrays(small.load())[0].labels) == 60
+
+    def test_a_truncated_file(self, small: SmallFashion, home: Path) -> None:
+        path = home / "small-fashion" / f"{IMAGES}.gz"
+        path.write_bytes(path.read_bytes()[:1000])
+        self._fails(small, rf"{path}: truncated or corrupt gzip file .* get it again")
+
+    def test_another_content(self, small: SmallFashion, home: Path) -> None:
+        content = bytearray(small_files()[IMAGES])
+        content[-1] ^= 1
+        path = home / "small-fashion" / f"{IMAGES}.gz"
+        path.write_bytes(gzip.compress(bytes(content)))
+        self._fails(small, rf"{path}: SHA-256 of its content is \w+..., expected \w+...;")
+
+    def test_another_count(self, small: SmallFashion, home: Path) -> None:
+        path = home / "small-fashion" / f"{IMAGES}.gz"
+        path.write_bytes(gzip.compress(small_files()["t10k-images-idx3-ubyte"]))
+        self._fails(small, r"holds 20 x 28 x 28 bytes, expected 60 x 28 x 28;")
+
+    def test_bytes_missing_inside(self, small: SmallFashion, home: Path) -> None:
+        path = home / "small-fashion" / f"{IMAGES}.gz"
+        path.write_bytes(gzip.compress(small_files()[IMAGES][:-5]))
+        self._fails(small, r"47051 bytes unpacked, expected 47056")
+
+    def test_no_idx_file(self, small: SmallFashion, home: Path) -> None:
+        (home / "small-fashion" / f"{IMAGES}.gz").write_bytes(b"<html>not found</html>")
+        self._fails(small, r"not an IDX file")
+
+    def test_a_missing_file(self, small: SmallFashion, home: Path) -> None:
+        (home / "small-fashion" / f"{IMAGES}.gz").unlink()
+        self._fails(small, rf"{IMAGES}.gz: no such file")
+        lack = ready(DataConfig(name="small-fashion"))
+        assert lack is not None
+        assert "small-fashion" in lack
+
+    def test_is_ready_when_the_files_are_there(self, small: SmallFashion) -> None:
+        assert ready(DataConfig(name="small-fashion")) is None
+
+    def _fails(self, small: SmallFashion, what: str) -> None:
+        """One error that names every origin tried, and the next step."""
+        with pytest.raises(DataError, match=what) as error:
+            small.load()
+        text = str(error.value)
+        assert "$HARNESS_DATA/fashion-mnist: " in text
+        assert "/usr/share/datasets/fashion-mnist (Debian package dataset-fashion-mnist): " in text
+        assert text.endswith("then `harness data verify fashion-mnist`.")
+
+
+def test_a_failed_download_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    def download() -> None:
+        print("Downloading")
+        raise RuntimeError("Error downloading x:\nTried there, got:\n<urlopen error timed out>\n")
+
+    with pytest.raises(DataError, match=r"^the download failed \(urlopen error timed out\)$"):
+        with_torchvision(download)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_machine_without_apt_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataError, match="this machine has no apt-get"):
+        debian_package("dataset-fashion-mnist", tmp_path)
+
+
+class SmallCifar(Cifar10):
+    """CIFAR-10 with 4 + 2 images of 2 classes."""
+
+    classes, train_images, val_images = 2, 4, 2
+
+
+class TestCifar:
+    """Original files or a folder of images."""
+
+    def test_a_folder_of_images_is_another_version(self, home: Path) -> None:
+        known = SmallCifar()
+        original = known.version
+        assert original == "c58f30108f71"
+        assert known.missing() is not None
+        counts = {"train/cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1}
+        write_images(home / "cifar10", counts, size=(32, 32))
+        assert known.version.startswith("files-")
+        assert known.missing() is None
+        train, val = arrays(known.load())
+        assert train.images.shape == (4, 3, 32, 32)
+        assert val.labels.tolist() == [0, 1]
+        assert known.cache_file.name == f"cifar10-{known.version}.npz"
+
+    def test_images_of_another_size(self, home: Path) -> None:
+        counts = {"train/cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1}
+        write_images(home / "cifar10", counts, size=(32, 31))
+        with pytest.raises(DataError, match=r"000.png: 32 x 31 pixels, expected 32 x 32"):
+            SmallCifar().load()
+
+    def test_missing_images(self, home: Path) -> None:
+        counts = {"train/cat": 2, "train/dog": 1, "test/cat": 1, "test/dog": 1}
+        write_images(home / "cifar10", counts, size=(32, 32))
+        with pytest.raises(DataError, match=r"found 3 training images, expected 4; .* train/dog"):
+            SmallCifar().load()
+
+    def test_incomplete_original_files(self, home: Path) -> None:
+        (home / "cifar10" / "cifar-10-batches-py").mkdir(parents=True)
+        with pytest.raises(DataError, match=r"cifar-10-batches-py: incomplete or corrupt"):
+            SmallCifar().read(home / "cifar10")
+
+
+class SmallImageNet(ImageNet):
+    """ImageNet-1k with 2 classes."""
+
+    classes, train_images, val_images = 2, 5, 4
+
+
+class TestImageNet:
+    """Exact layout and counts of the user's copy."""
+
+    RIGHT: ClassVar[dict[str, int]] = {"train/n01": 3, "train/n02": 2, "val/n01": 2, "val/n02": 2}
+
+    def test_the_right_layout(self, home: Path) -> None:
+        write_images(home / "imagenet-1k", self.RIGHT)
+        known = SmallImageNet()
+        assert known.missing() is None
+        assert known.class_counts() == (3, 2)
+        assert known.load().train.labels.tolist() == [0, 0, 0, 1, 1]
+
+    @pytest.mark.parametrize(
+        ("change", "what"),
+        [
+            (
+                {"train/n02": 1},
+                "found 4 training images, expected 5; the smallest class is train/n02",
+            ),
+            ({"val/n02": 1}, "found 3 validation images, expected 4"),
+            ({"val/n03": 2}, "train holds 2 classes and val 3; 1 are in one of them only: n03"),
+            ({"train/n03": 1, "val/n03": 1}, "found 3 classes, expected 2"),
+        ],
+    )
+    def test_wrong_counts(self, home: Path, change: dict[str, int], what: str) -> None:
+        write_images(home / "imagenet-1k", {**self.RIGHT, **change})
+        with pytest.raises(DataError, match=what) as error:
+            SmallImageNet().load()
+        assert str(home / "imagenet-1k") in str(error.value)
+
+    def test_unsorted_validation_images(self, home: Path) -> None:
+        write_images(home / "imagenet-1k", {"train/n01": 3, "train/n02": 2, "val": 4})
+        with pytest.raises(DataError, match="sort the 4 validation images into one folder per"):
+            SmallImageNet().load()
+
+    def test_a_copy_cut_short_is_noticed_without_listing_images(self, home: Path) -> None:
+        write_images(home / "imagenet-1k", {"train/n01": 3, "val/n01": 2, "val/n02": 2})
+        lack = SmallImageNet().missing()
+        assert lack is not None
+        assert f"{home / 'imagenet-1k' / 'train'} holds 1 class folders, expected 2" in lack
+
+    def test_without_a_copy(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for set_home, why in ((str(home), "do not exist"), ("", "HARNESS_DATA is not set")):
+            monkeypatch.setenv("HARNESS_DATA", set_home)
+            with pytest.raises(DataError, match=why):
+                ImageNet().load()
+            lack = ready(DataConfig(name="imagenet-1k"))
+            assert lack is not None
+            assert "Put your copy" in lack
+
+    def test_the_real_numbers(self) -> None:
+        known = ImageNet()
+        assert (known.classes, known.train_images, known.val_images) == (1000, 1_281_167, 50_000)
+
+
+class SmallMini(MiniImageNet):
+    """mini-ImageNet with 3 classes of 4 + 2."""
+
+    classes, per_class, per_class_train = 3, 6, 4
+
+
+class TestMiniImageNet:
+    """All classes, wherever the few-shot split has put them."""
+
+    @pytest.mark.parametrize("parts", [("", "", ""), ("train/", "val/", "test/")])
+    def test_each_class_is_split_by_name(self, home: Path, parts: tuple[str, ...]) -> None:
+        folders = dict.fromkeys([f"{part}n0{n}" for n, part in enumerate(parts)], 6)
+        write_images(home / "mini-imagenet", folders)
+        splits = SmallMini().load()
+        assert splits.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+        assert splits.val.labels.tolist() == [0, 0, 1, 1, 2, 2]
+        assert _names(splits)[:4] == [f"{parts[0]}n00/00{n}.png" for n in range(4)]
+        assert not set(_names(splits)) & {f"{parts[0]}n00/00{n}.png" for n in (4, 5)}
+
+    def test_wrong_counts(self, home: Path) -> None:
+        write_images(home / "mini-imagenet", {"n00": 6, "n01": 6})
+        with pytest.raises(DataError, match="found 2 class folders, expected 3; the layout is 100"):
+            SmallMini().load()
+        write_images(home / "mini-imagenet", {"n02": 5})
+        with pytest.raises(DataError, match="class n02 has 5 images, expected 6"):
+            SmallMini().load()
+
+    def test_the_real_numbers(self) -> None:
+        known = MiniImageNet()
+        assert (known.classes, known.train_images, known.val_images) == (100, 50_000, 10_000)
+
+
+def _names(splits: Splits) -> list[str]:
+    assert isinstance(splits.train, Files)
+    return [bytes(name).decode() for name in splits.train.names]
+
+
+def test_nothing_is_left_behind_by_a_failed_fetch(small: SmallFashion, home: Path) -> None:
+    (home / "small-fashion" / f"{IMAGES}.gz").unlink()
+    with pytest.raises(DataError):
+        small.load()
+    cache = Path(os.environ["HARNESS_CACHE"])
+    assert not cache.exists() or not list(cache.iterdir())

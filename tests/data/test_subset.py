@@ -1,0 +1,58 @@
+"""Fractions and the holdout."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.data import steps_per_epoch, train_images
+from harness.data.config import DataConfig
+from harness.data.subset import split_training
+from harness.errors import DataError
+from harness.train.config import Recipe
+
+LABELS = np.tile(np.arange(10), 60)  # 60 of each class, interleaved
+
+
+def test_all_images_are_trained_on_by_default() -> None:
+    train, held = split_training(LABELS, DataConfig(name="fashion-mnist"))
+    assert train.tolist() == list(range(600))
+    assert len(held) == 0
+
+
+def test_a_fraction_is_the_first_share_of_every_class() -> None:
+    data = DataConfig(name="fashion-mnist", train_fraction=0.1)
+    train, _ = split_training(LABELS, data)
+    assert train.tolist() == list(range(60))
+    assert train_images(data) == 6000
+
+
+def test_the_holdout_is_the_last_tenth_of_every_class_and_is_not_trained_on() -> None:
+    data = DataConfig(name="fashion-mnist", evaluate_on="holdout")
+    train, held = split_training(LABELS, data)
+    assert held.tolist() == list(range(540, 600))
+    assert train.tolist() == list(range(540))
+    assert train_images(data) == 54_000
+
+
+def test_a_fraction_beside_a_holdout_is_of_what_is_left() -> None:
+    data = DataConfig(name="fashion-mnist", evaluate_on="holdout", train_fraction=0.5)
+    train, held = split_training(LABELS, data)
+    assert train.tolist() == list(range(270))
+    assert held.tolist() == list(range(540, 600))
+    assert train_images(data) == 27_000
+
+
+def test_the_smallest_fraction_leaves_one_image_per_class() -> None:
+    assert train_images(DataConfig(name="fashion-mnist", train_fraction=1e-9)) == 10
+
+
+def test_classes_too_small_for_a_holdout_are_an_error() -> None:
+    with pytest.raises(DataError, match="needs at least 10 in each"):
+        split_training(np.repeat([0, 1], 9), DataConfig(name="folder", evaluate_on="holdout"))
+
+
+def test_steps_per_epoch_needs_no_images() -> None:
+    recipe = Recipe(epochs=1, batch_size=1024, lr=1e-3)
+    assert train_images(DataConfig(name="imagenet-1k")) == 1_281_167
+    assert steps_per_epoch(DataConfig(name="imagenet-1k"), recipe) == 1251
