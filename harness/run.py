@@ -84,9 +84,8 @@ class RunKind(ABC):
 
     version: ClassVar[int] = 1
     batched: ClassVar[bool] = False  # takes well under a second: many such runs share one process
-    exclusive: ClassVar[bool] = (
-        False  # times something: nothing else may run on the machine meanwhile
-    )
+    # times something: nothing else may run on the machine meanwhile
+    exclusive: ClassVar[bool] = False
     seeded: ClassVar[bool] = True  # False: the seed changes nothing, one run serves all seeds
 
     @classmethod

@@ -18,13 +18,11 @@ class DataConfig:
 
     name: str
     version: str = ""
-    path: str | None = (
-        None  # for `folder` only: a directory or a zip with train/<class>/* and val/<class>/*
-    )
+    # for `folder` only: a directory or a zip with train/<class>/* and val/<class>/*
+    path: str | None = None
     train_fraction: float = 1.0  # share of every class, the first by file order
-    evaluate_on: Literal["val", "holdout"] = (
-        "val"  # holdout: a tenth of the training set, kept out of training
-    )
+    # holdout: a tenth of the training set, kept out of training
+    evaluate_on: Literal["val", "holdout"] = "val"
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"path"})
     CHOICE: ClassVar[frozenset[str]] = frozenset({"name"})

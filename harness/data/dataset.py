@@ -71,9 +71,8 @@ class Origin:
 
     says: str  # as `harness data list` shows it
     read: Callable[[], Splits]  # raises DataError that says why this origin cannot serve
-    here: Callable[[], bool] | None = (
-        None  # quick look whether it is on this machine; None: a download
-    )
+    # quick look whether it is on this machine; None: a download
+    here: Callable[[], bool] | None = None
 
 
 class DataSet(ABC):

@@ -15,12 +15,10 @@ class Weights:
 
     hub: str | None = None  # a timm checkpoint, `deit_small_patch16_224.fb_in1k`
     file: str | None = None  # a .safetensors file, relative to the repository or absolute
-    sha256: str | None = (
-        None  # of that file; filled in when the spec is expanded, checked when it is read
-    )
-    run: str | None = (
-        None  # `table#row` of a spec: trained first, as a dependency; then that run's identity
-    )
+    # of that file; filled in when the spec is expanded, checked when it is read
+    sha256: str | None = None
+    # `table#row` of a spec: trained first, as a dependency; then that run's identity
+    run: str | None = None
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"file"})
     CHOICE: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})

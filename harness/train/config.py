@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from harness.data.config import DataConfig
 from harness.errors import FieldError
 from harness.methods import Method
 from harness.models.config import ModelConfig
 
+RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augment:
     """What happens to training images (DeiT's names; 0 or none switches a part off)."""
 
-    crop: Literal["none", "pad", "resized"] = (
-        "resized"  # pad: random crop after padding by `pad_pixels`
-    )
+    # pad: random crop after padding by `pad_pixels`
+    crop: Literal["none", "pad", "resized"] = "resized"
     pad_pixels: int = 4
     scale: tuple[float, float] = (0.08, 1.0)  # area of the resized crop, as a share of the image
     ratio: tuple[float, float] = (0.75, 4 / 3)  # aspect of the resized crop
@@ -52,6 +54,11 @@ class Augment:
         for key in ("mixup", "cutmix", "color_jitter"):
             if getattr(self, key) < 0:
                 raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
+        if self.rand_augment is not None and not re.fullmatch(RAND_AUGMENT, self.rand_augment):
+            raise FieldError(
+                "rand_augment",
+                f"is timm's notation, `rand-m9-mstd0.5-inc1`; got '{self.rand_augment}'",
+            )
         if self.repeats < 1:
             raise FieldError("repeats", f"must be at least 1, got {self.repeats}")
         if self.pad_pixels < 0:
@@ -69,22 +76,19 @@ class Recipe:
     min_lr: float = 0.0
     warmup_epochs: float = 0.0
     warmup_lr: float = 0.0
-    schedule: Literal["step", "epoch-lagged"] = (
-        "step"  # epoch-lagged: as released by DeiT, one epoch late
-    )
+    # epoch-lagged: as released by DeiT, one epoch late
+    schedule: Literal["step", "epoch-lagged"] = "step"
     weight_decay: float = 0.05
-    layer_decay: float = (
-        1.0  # the rate of every block below the last is that of the next one times this
-    )
+    # the rate of every block below the last is that of the next one times this
+    layer_decay: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     clip_norm: float | None = None  # global gradient norm
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     augment: Augment = Augment()
     evaluate_every: float | None = None  # epochs between evaluations; None: only at the end
-    eval_crop: float = (
-        0.875  # centre crop of the resized image, for images larger than the network's input
-    )
+    # side of the centre crop over the resized image; sets in memory are not cropped
+    eval_crop: float = 0.875
 
     def __post_init__(self) -> None:
         if self.epochs <= 0:
