@@ -1,4 +1,4 @@
-"""Images per second of a forward pass, and the memory it takes."""
+"""Images per second of a forward pass."""
 
 from __future__ import annotations
 
@@ -30,16 +30,6 @@ def interleaved_seconds(
 def median_ratio(slow: list[float], fast: list[float]) -> float:
     """Median over turns of slow / fast, each pair taken one after the other."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
-
-
-def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
-    """Bytes that `run` needs at its peak beyond what was allocated before: the allocator's count,
-    on a GPU only.
-    """
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    run()
-    return torch.cuda.max_memory_allocated(device) - before
 
 
 def _synchronise(device: torch.device) -> None:

@@ -56,7 +56,8 @@ class ThroughputRun(RunKind):
         """Time both passes on random images: speed does not depend on what is in them."""
         import torch
 
-        from harness.evaluate.throughput import interleaved_seconds, median_ratio, peak_bytes
+        from harness.evaluate.memory import peak_bytes
+        from harness.evaluate.throughput import interleaved_seconds, median_ratio
         from harness.models.build import build_model, freeze
         from harness.models.vit import Normalisation
         from harness.train.loop import pick_device
@@ -94,8 +95,7 @@ class ThroughputRun(RunKind):
                 "teacher/full_throughput": self.batch_size / statistics.median(seconds["full"]),
                 "teacher/speedup": median_ratio(seconds["full"], seconds["masked"]),
             }
-            if device.type == "cuda":
-                found["teacher/peak_mb"] = peak_bytes(masked, device) / 2**20
+            found["teacher/peak_mb"] = peak_bytes(masked, device) / 2**20
         return found
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:

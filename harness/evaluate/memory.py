@@ -1,0 +1,66 @@
+"""How much memory a computation takes at its peak."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
+    """Bytes that `run` needs at its peak beyond what was allocated before.
+
+    On a GPU the allocator's own count. On a CPU the bytes of all tensors alive at once, which leaves
+    out what a kernel uses inside; compare CPU figures with CPU figures only.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    with _LiveTensors() as live:
+        run()
+    return live.peak
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Sums the storages that operations create, until each is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._now = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        """Run the operation; count what it returns that its arguments do not share."""
+        known = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if _is(leaf)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if _is(leaf) and leaf.untyped_storage()._cdata not in known:
+                self._count(leaf.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        size = storage.nbytes()
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self._now -= size
+
+
+def _is(leaf: object) -> bool:
+    return isinstance(leaf, Tensor)
