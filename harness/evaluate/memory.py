@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_leaves
 def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
     """Bytes that `run` needs at its peak beyond what was allocated before.
 
-    On a GPU the allocator's own count. On a CPU the bytes of all tensors alive at once, which leaves
-    out what a kernel uses inside; compare CPU figures with CPU figures only.
+    On a GPU the allocator's own count. On a CPU the bytes of all tensors alive at once, without
+    what a kernel uses inside; compare CPU figures with CPU figures only.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

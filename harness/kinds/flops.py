@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from harness.data import dataset, train_images
 from harness.errors import RunFailed
-from harness.models.config import ModelConfig, Weights
+from harness.models.config import ModelConfig
 from harness.models.cost import Macs, lean_macs, paper_macs
 from harness.run import KINDS, RunContext, RunKind
 from harness.train.config import TrainConfig
@@ -41,13 +41,7 @@ class FlopsRun(RunKind):
         if train.teacher is None:
             return None
         data = dataset(train.data)
-        # weights and stochastic depth change no count: rows that share a shape share the run
-        teacher = replace(
-            train.teacher,
-            weights=Weights(),
-            drop_path=0.0,
-            channels=train.teacher.channels or data.channels,
-        )
+        teacher = train.teacher.bare(data.channels)
         return cls(
             teacher=teacher,
             keep=train.method.teacher_keep(teacher.shape.patches),

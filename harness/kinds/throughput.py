@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from harness.data import dataset
-from harness.models.config import ModelConfig, Weights
+from harness.models.config import ModelConfig
 from harness.models.cost import lean_macs
 from harness.run import KINDS, RunContext, RunKind
 from harness.train.config import TrainConfig
@@ -18,12 +18,12 @@ WARMUP, REPEATS = 3, 15
 @KINDS.register("throughput")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThroughputRun(RunKind):
-    """Median images per second of the teacher on `keep` patches, fp32, and its ratio to the same
-    teacher on all patches.
+    """Speed of the teacher on `keep` patches, and on all of them, fp32.
 
-    Both are timed in turn, in one process, with nothing else running: `teacher/throughput`,
-    `teacher/full_throughput` (img/s) and `teacher/speedup`; on a GPU also `teacher/peak_mb` (MiB
-    beyond the weights). The published figures: one RTX A6000, fp32, batch 128.
+    Both are timed in turn, in one process, with nothing else running: `teacher/throughput` and
+    `teacher/full_throughput` (img/s, median), `teacher/speedup` (median of their ratios), and
+    `teacher/peak_mb` (MiB beyond the weights; see `harness.evaluate.memory`). The published
+    figures: one RTX A6000, fp32, batch 128.
     """
 
     teacher: ModelConfig
@@ -40,12 +40,7 @@ class ThroughputRun(RunKind):
         if train.teacher is None:
             return None
         data = dataset(train.data)
-        teacher = replace(
-            train.teacher,
-            weights=Weights(),
-            drop_path=0.0,
-            channels=train.teacher.channels or data.channels,
-        )
+        teacher = train.teacher.bare(data.channels)
         return cls(
             teacher=teacher,
             keep=train.method.teacher_keep(teacher.shape.patches),

@@ -88,6 +88,14 @@ class ModelConfig:
         if shape.width % shape.heads:
             raise FieldError("heads", f"must divide the width {shape.width}, got {shape.heads}")
 
+    def bare(self, channels: int) -> ModelConfig:
+        """What decides the cost of a forward pass: rows that share it share their cost runs.
+
+        `channels` are the data's, used where the config gives none.
+        """
+        channels = self.channels or channels
+        return replace(self, weights=Weights(), drop_path=0.0, channels=channels)
+
     @property
     def planned(self) -> str | None:
         """What this architecture will be, if it is not implemented yet."""
