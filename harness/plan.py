@@ -173,7 +173,7 @@ class _Planner:
             return "running", ()
         lacking = self._lacking(run, device)
         lacking += tuple(
-            f"run {self._blocked[identity]}, which is blocked"
+            f"needs run {self._blocked[identity]}, which is blocked"
             for identity in run.depends
             if identity in self._blocked
         )

@@ -1,0 +1,79 @@
+"""Options that `plan`, `run` and `status` share."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from harness.launch.device import default_jobs, resolve_device
+from harness.plan import Plan, make_plan
+from harness.run import Resources
+from harness.spec.expand import Expansion, expand
+from harness.spec.load import load_table
+from harness.store import Store
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which part of a table."""
+    parser.add_argument(
+        "--profile", metavar="P", help="the scale (default: cpu where there is one)"
+    )
+    parser.add_argument(
+        "--rows", metavar="GLOB", help="only rows whose id matches; several: comma-separated"
+    )
+    parser.add_argument(
+        "--seeds", metavar="0,1,2", type=_seeds, help="these seeds instead of the profile's"
+    )
+
+
+def add_resources(parser: argparse.ArgumentParser) -> None:
+    """Where it is computed."""
+    parser.add_argument(
+        "--jobs", metavar="N", type=_jobs, help="runs at once (default: cores / threads of a run)"
+    )
+    parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:1")
+
+
+def expansion_of(arguments: argparse.Namespace) -> Expansion:
+    """The table, profile, rows and seeds of the command line, expanded."""
+    table = load_table(arguments.table)
+    profile = arguments.profile or table.default_profile
+    return expand(table, profile, rows=arguments.rows, seeds=arguments.seeds)
+
+
+def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resources:
+    """The profile's resources, changed by the command line."""
+    resources = expansion.profile.resources
+    if arguments.device is not None:
+        resources = dataclasses.replace(resources, device=arguments.device)
+    return resources
+
+
+def plan_of(
+    arguments: argparse.Namespace, expansion: Expansion, store: Store, resources: Resources
+) -> Plan:
+    """The plan for this machine."""
+    device = resolve_device(resources.device)
+    jobs = arguments.jobs or default_jobs(device, resources.threads)
+    return make_plan(expansion, store, device=device, jobs=jobs)
+
+
+def count(number: int, what: str) -> str:
+    """1 run, 2 runs."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"give whole numbers, 0,1,2; got '{text}'") from None
+    if min(seeds) < 0:
+        raise argparse.ArgumentTypeError(f"seeds must not be negative, got '{text}'")
+    return seeds
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number of at least 1, got '{text}'")
+    return int(text)

@@ -1,0 +1,55 @@
+"""`harness check`: are the specs right?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from harness.errors import HarnessError, SpecError
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+from harness.spec.locate import experiments_root, list_tables
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser(
+        "check",
+        help="validate specs",
+        description="Validates specs: every problem with file, line and column.",
+    )
+    parser.add_argument(
+        "specs", nargs="*", metavar="SPEC", help="a table (maskedkd/table2) or a file; default: all"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check each spec; 1 if any is wrong."""
+    names: list[str] = arguments.specs or list_tables()
+    if not names:
+        raise HarnessError(f"there are no specs in {experiments_root()}")
+    return max([_check(name) for name in names])
+
+
+def _check(name: str) -> int:
+    try:
+        table = load_table(name)
+        runs = {run.identity for profile in table.profiles for run in expand(table, profile).runs}
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    counts = (
+        _count(len(table.rows), "row"),
+        _count(len(table.profiles), "profile"),
+        _count(len(runs), "run"),
+    )
+    print(f"ok {table.name}: {', '.join(counts)}")
+    return 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,62 @@
+"""`harness list`: which tables there are, and how much of each is done."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence, Set
+
+from harness.errors import HarnessError, SpecError
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+from harness.spec.locate import experiments_root, list_tables
+
+HEADER = ("TABLE", "PROFILE", "ROWS", "WAITING", "RUNS", "DONE")
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser(
+        "list",
+        help="tables, profiles, how much is done",
+        description="Tables and profiles; rows that wait for a method; runs and how many are done.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one line for each profile of each table."""
+    from harness.store import DONE, Store
+
+    names = list_tables()
+    if not names:
+        raise HarnessError(f"there are no specs in {experiments_root()}")
+    done = {record.identity for record in Store().records() if record.state == DONE}
+    print(_aligned([HEADER, *(line for name in names for line in _lines(name, done))]))
+    return 0
+
+
+def _lines(name: str, done: Set[str]) -> Iterator[tuple[str, ...]]:
+    try:
+        table = load_table(name)
+        for profile in table.profiles:
+            expansion = expand(table, profile)
+            waiting = sum(row.waits_for is not None for row in expansion.rows)
+            finished = sum(run.identity in done for run in expansion.runs)
+            counts = (len(expansion.rows), waiting, len(expansion.runs), finished)
+            yield (name, profile, *(str(count) for count in counts))
+    except SpecError as error:
+        count = len(error.problems)
+        yield (name, f"{count} problem{'s' * (count > 1)}: run `harness check {name}`")
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    full = [line for line in lines if len(line) == len(HEADER)]
+    widths = [max(len(cell) for cell in column) for column in zip(*full, strict=True)]
+    shown = [
+        "  ".join(
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=False))
+        )
+        for line in lines
+    ]
+    return "\n".join(line.rstrip() for line in shown)

@@ -1,0 +1,260 @@
+"""From nodes to frozen config objects, guided by type hints; all that is wrong is collected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args, get_origin
+
+from harness.errors import FieldError, HarnessError, Problem, Where, unknown
+from harness.spec.fields import (
+    FieldInfo,
+    choice_of,
+    fields_of,
+    is_tagged,
+    node_field,
+    spelled_out,
+    without_none,
+)
+from harness.spec.nodes import BadNode, ListNode, MapNode, Node, ScalarNode
+
+
+class _Nothing:
+    """No value: what is wrong with it, or what it waits for, is noted elsewhere."""
+
+
+FAILED: Final = _Nothing()
+PLANNED: Final = _Nothing()  # names something announced but not implemented
+_DEFAULT: Final = _Nothing()  # null where there is a default to go back to
+
+_LEAVES: Mapping[type, str] = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """What building one object brought up."""
+
+    problems: tuple[Problem, ...]
+    waits: tuple[str, ...]
+
+
+class Builder:
+    """Builds objects and keeps `problems`, and `waits`: what is named but only announced so far.
+
+    Objects are remembered by the node they come from, so that what many rows share is built once.
+    With `versioned`, mappings are in plain form: registered classes come with their version.
+    """
+
+    def __init__(self, *, versioned: bool = False) -> None:
+        self.problems: list[Problem] = []
+        self.waits: list[str] = []
+        self._versioned = versioned
+        self._built: dict[tuple[Node, Any], tuple[Any, _Notes]] = {}
+
+    def build(self, node: Node, hint: Any, label: str = "") -> Any:
+        """The value of type `hint` that `node` describes, FAILED or PLANNED."""
+        if isinstance(node, BadNode):
+            return FAILED
+        hint, nullable = without_none(hint)
+        if nullable and isinstance(node, ScalarNode) and node.value is None:
+            return None
+        if hint in _LEAVES:
+            return self._leaf(node, hint, label)
+        if get_origin(hint) is Literal:
+            return self._word(node, get_args(hint), label)
+        if get_origin(hint) is tuple:
+            return self._tuple(node, get_args(hint), label)
+        if isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Mapping):
+            return self._mapping(node, get_args(hint)[1], label)
+        if hint in (MapNode, ListNode):
+            return node if isinstance(node, hint) else self._wrong(node, _kind(hint), label)
+        return self._remembered(node, hint, label)
+
+    def problem(self, where: Where, what: str) -> _Nothing:
+        """Note a problem; returns FAILED."""
+        self.problems.append(Problem(where, what))
+        return FAILED
+
+    def _wrong(self, node: Node, wanted: str, label: str) -> _Nothing:
+        if isinstance(node, BadNode):
+            return FAILED
+        got = _shown(node)
+        if isinstance(node, ScalarNode) and isinstance(node.value, str) and _numeric(node.text):
+            got += " (in quotes, so a text)"
+        return self.problem(node.where, f"{_prefix(label)}must be {wanted}, got {got}")
+
+    def _remembered(self, node: Node, hint: Any, label: str) -> Any:
+        known = self._built.get((node, hint))
+        if known is None:
+            outer = self.problems, self.waits
+            self.problems, self.waits = [], []
+            value = self._described(node, hint, label)
+            known = (value, _Notes(tuple(self.problems), tuple(self.waits)))
+            self.problems, self.waits = outer
+            self._built[node, hint] = known
+        value, notes = known
+        self.problems += notes.problems
+        self.waits += notes.waits
+        return value
+
+    def _described(self, node: Node, hint: Any, label: str) -> Any:
+        if isinstance(node, ScalarNode) and hasattr(hint, "from_scalar"):
+            return self._parsed(node, hint, label)
+        node = spelled_out(node, hint)
+        if not isinstance(node, MapNode):
+            return self._wrong(node, _bare(hint) + "a mapping", label)
+        return self._tagged(node, hint) if is_tagged(hint) else self._object(node, hint)
+
+    def _leaf(self, node: Node, hint: type, label: str) -> Any:
+        value = node.value if isinstance(node, ScalarNode) else FAILED
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if hint is str and number and isinstance(node, ScalarNode):
+            return node.text  # `arxiv: 2302.10494` means what it looks like
+        if hint is float and number:
+            return float(value)  # type: ignore[arg-type]
+        if type(value) is hint:
+            return value
+        return self._wrong(node, _LEAVES[hint], label)
+
+    def _word(self, node: Node, words: tuple[Any, ...], label: str) -> Any:
+        if isinstance(node, ScalarNode) and node.value in words:
+            return node.value
+        if isinstance(node, ScalarNode) and isinstance(node.value, str):
+            return self.problem(node.where, unknown(label or "word", node.text, words))
+        return self._wrong(node, "one of " + ", ".join(words), label)
+
+    def _tuple(self, node: Node, hints: tuple[Any, ...], label: str) -> Any:
+        if not isinstance(node, ListNode):
+            return self._wrong(node, "a list", label)
+        if hints[-1] is Ellipsis:
+            hints = hints[:1] * len(node.items)
+        if len(hints) != len(node.items):
+            return self.problem(
+                node.where, f"{_prefix(label)}must have {len(hints)} items, got {len(node.items)}"
+            )
+        values = [
+            self.build(item, hint, f"{label}[{index}]")
+            for index, (item, hint) in enumerate(zip(node.items, hints, strict=True))
+        ]
+        nothing = [value for value in values if isinstance(value, _Nothing)]
+        return tuple(values) if not nothing else nothing[0]
+
+    def _mapping(self, node: Node, hint: Any, label: str) -> Any:
+        if not isinstance(node, MapNode):
+            return self._wrong(node, "a mapping", label)
+        built = {key: self.build(child, hint, key) for key, child in node.entries.items()}
+        return {key: value for key, value in built.items() if not isinstance(value, _Nothing)}
+
+    def _parsed(self, node: ScalarNode, hint: Any, label: str) -> Any:
+        try:
+            return hint.from_scalar(node)
+        except ValueError as error:
+            return self.problem(node.where, f"{_prefix(label)}{error}")
+
+    def _tagged(self, node: MapNode, base: Any) -> Any:
+        registry = base.registry
+        name = node.entries.get("name")
+        if name is None:
+            return self.problem(
+                node.where,
+                f"'name' is missing: which {registry.kind} (valid: {', '.join(registry.names())})",
+            )
+        if not isinstance(name, ScalarNode) or not isinstance(name.value, str):
+            return self._wrong(name, f"the name of a {registry.kind}", "name")
+        planned = registry.planned(name.value)
+        if planned is not None:
+            self.waits.append(f"{registry.kind} '{name.value}', {planned}")
+            return PLANNED
+        try:
+            cls = registry.get(name.value)
+        except HarnessError as error:
+            return self.problem(name.where, str(error))
+        return self._object(self._options(node, cls), cls)
+
+    def _options(self, node: MapNode, cls: Any) -> MapNode:
+        entries = {key: child for key, child in node.entries.items() if key != "name"}
+        version = entries.pop("version", None) if self._versioned else None
+        if isinstance(version, ScalarNode) and version.value != cls.version:
+            self.problem(
+                version.where,
+                f"{cls.__name__} was version {version.value}, now it is {cls.version}",
+            )
+        return MapNode(node.where, entries, node.keys)
+
+    def _object(self, node: MapNode, cls: Any) -> Any:
+        infos = fields_of(cls)
+        values: dict[str, Any] = {}
+        missing = self._missing(node, infos)
+        for key, where, child in node:
+            if key not in infos:
+                self.problem(where, unknown("key", key, list(infos)))
+                continue
+            value = self._field(child, infos[key], key)
+            if not isinstance(value, _Nothing):
+                values[infos[key].name] = value
+            elif not infos[key].default or (value is FAILED and not getattr(cls, "LENIENT", False)):
+                missing = FAILED if FAILED in (missing, value) else value
+        if missing is not None:
+            return missing  # an option that only waits is left out: the rest can go on without
+        where_node = node_field(cls)
+        if where_node is not None:
+            values[where_node] = node
+        return self._checked(node, cls, values)
+
+    def _missing(self, node: MapNode, infos: Mapping[str, FieldInfo]) -> _Nothing | None:
+        missing = [key for key, info in infos.items() if info.required and key not in node.entries]
+        if node.entries.keys() <= infos.keys():  # else a misspelt key is likely the missing one
+            for key in missing:
+                self.problem(node.where, f"'{key}' is missing")
+        return FAILED if any(not infos[key].default for key in missing) else None
+
+    def _field(self, child: Node, info: FieldInfo, key: str) -> Any:
+        if not (isinstance(child, ScalarNode) and child.value is None):
+            return self.build(child, info.hint, key)
+        if info.nullable:
+            return None
+        if info.default:
+            return _DEFAULT
+        return self.problem(child.where, f"{key}: must be given, it has no default to reset to")
+
+    def _checked(self, node: MapNode, cls: Any, values: dict[str, Any]) -> Any:
+        try:
+            return cls(**values)
+        except FieldError as error:
+            at = node.find(error.field)
+            return self.problem(at, f"{error.field}: {error}")
+
+
+def _prefix(label: str) -> str:
+    return f"{label}: " if label else ""
+
+
+def _bare(hint: Any) -> str:
+    choice = choice_of(hint)
+    return f"a bare {next(iter(choice))} or " if len(choice) == 1 else ""
+
+
+def _kind(hint: Any) -> str:
+    return "a mapping" if hint is MapNode else "a list"
+
+
+def _shown(node: Node) -> str:
+    if isinstance(node, MapNode):
+        return "a mapping"
+    if isinstance(node, ListNode):
+        return "a list"
+    assert isinstance(node, ScalarNode)
+    return f"'{node.text}'" if isinstance(node.value, str) else node.text
+
+
+def _numeric(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,301 @@
+"""From a table and a profile to the runs that fill it, dependencies first."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+from harness.data import DATASETS
+from harness.errors import HarnessError, Problem, SpecError, unknown
+from harness.models.config import Weights
+from harness.run import KINDS, RunKind
+from harness.spec.identity import Memo, identity, plain
+from harness.spec.load import load_table
+from harness.spec.resolve import Dependency, Resolved, Resolver
+from harness.spec.table import Profile, Row, TableSpec
+from harness.train.config import TrainConfig
+
+_DependsMemo: TypeAlias = dict[int, tuple[object, tuple[str, ...]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Title:
+    """Where a run belongs, for people."""
+
+    table: str
+    profile: str
+    row: str
+    seed: int | None  # None: one run serves all seeds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One unit of work, fully resolved."""
+
+    kind: str
+    config: RunKind
+    identity: str
+    name: str  # of its directory
+    title: Title  # of the first row that wants it
+    depends: tuple[str, ...]  # identities
+    plain: Mapping[str, Any]  # the config as JSON values
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolvedRow:
+    """A row of a profile with its configuration and the runs behind its cells."""
+
+    row: Row
+    config: TrainConfig | None  # None: it names something that does not exist yet
+    waits_for: str | None  # what its training waits for; its costs may be measured all the same
+    runs: Mapping[
+        str, tuple[str, ...]
+    ]  # column id -> one identity per seed, one for kinds without seed, or none
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expansion:
+    """Everything a table at a profile asks for."""
+
+    table: TableSpec
+    profile: Profile
+    rows: tuple[ResolvedRow, ...]
+    runs: tuple[Run, ...]  # unique by identity; a run stands after those it depends on
+
+
+def expand(
+    table: TableSpec,
+    profile: str | Profile,
+    *,
+    rows: str | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Expansion:
+    """The runs of `table` at `profile`, or a part: `rows` are globs of row ids, comma-separated.
+
+    Raises SpecError with every problem of the table, HarnessError for an unknown profile or row.
+    """
+    chosen = profile if isinstance(profile, Profile) else table.profile(profile)
+    if seeds is not None and (not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds)):
+        raise HarnessError(f"seeds must be different whole numbers from 0 up, got {list(seeds)}")
+    expander = _Expander(table)
+    with _collector_resting():
+        expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
+    if expander.problems:
+        here = [problem for problem, _ in expander.problems]
+        raise SpecError(configuration_problems(table) or here)
+    return expansion
+
+
+@contextmanager
+def _collector_resting() -> Iterator[None]:
+    """Everything made here is kept, so the collector would only cost a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def configuration_problems(table: TableSpec) -> list[Problem]:
+    """What is wrong with the configurations of the rows, over all profiles."""
+    found: dict[Problem, list[tuple[str, str]]] = {}
+    for profile in table.profiles.values():
+        expander = _Expander(table)
+        expander.expand(profile, profile.rows, profile.seeds[:1])
+        for problem, row in expander.problems:
+            found.setdefault(problem, []).append((profile.name, row))
+    return [_in_context(problem, places, table) for problem, places in found.items()]
+
+
+def _in_context(problem: Problem, places: Sequence[tuple[str, str]], table: TableSpec) -> Problem:
+    """A problem with the rows and profiles it shows up in, unless that is all of them."""
+    everywhere = sum(len(profile.rows) for profile in table.profiles.values())
+    if len(places) == everywhere and everywhere > 1:
+        return problem
+    profiles, rows = (tuple(dict.fromkeys(part)) for part in zip(*places, strict=True))
+    text = f"row '{rows[0]}'" + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
+    if len(profiles) < len(table.profiles):
+        text += f" at profile '{profiles[0]}'"
+    return Problem(problem.where, f"{problem.what} ({text})")
+
+
+def _selected(table: TableSpec, profile: Profile, rows: str | None) -> tuple[Row, ...]:
+    if rows is None:
+        return profile.rows
+    wanted = [glob.strip() for glob in rows.split(",")]
+    for glob in wanted:
+        if not any(fnmatchcase(row.id, glob) for row in profile.rows):
+            ids = [row.id for row in profile.rows]
+            raise HarnessError(
+                f"{table.name} at profile '{profile.name}': {unknown('row', glob, ids)}"
+            )
+    return tuple(row for row in profile.rows if any(fnmatchcase(row.id, glob) for glob in wanted))
+
+
+class _Expander:
+    """Collects runs, each once; follows dependencies into other tables."""
+
+    def __init__(self, table: TableSpec) -> None:
+        self.problems: list[tuple[Problem, str]] = []  # with the row they were met in
+        self._table = table
+        self._tables: dict[str, TableSpec] = {table.name: table}
+        self._runs: dict[str, Run] = {}
+        self._resolver = Resolver()
+        self._plain: Memo = {}
+        self._forms: Memo = {}
+        self._depends: _DependsMemo = {}
+        self._followed: dict[tuple[str, str, str], Dependency] = {}
+        self._path: list[tuple[str, str, str]] = []
+
+    def expand(self, profile: Profile, rows: Sequence[Row], seeds: Sequence[int]) -> Expansion:
+        """The rows of a profile and all their runs."""
+        found = tuple(self._row(profile, row, seeds) for row in rows)
+        return Expansion(
+            table=self._table, profile=profile, rows=found, runs=tuple(self._runs.values())
+        )
+
+    def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow:
+        resolved = self._resolve(self._table, profile, row)
+        self.problems += [(problem, row.id) for problem in resolved.problems]
+        waits = "; ".join(resolved.waits_for) or None
+        runs: dict[str, tuple[str, ...]] = {}
+        kinds: dict[str, tuple[str, ...]] = {}
+        for column in self._table.columns.values():
+            if column.kind not in kinds:
+                kinds[column.kind] = self._of_kind(column.kind, resolved, profile, row, seeds)
+            runs[column.id] = kinds[column.kind]
+        return ResolvedRow(row=row, config=resolved.config, waits_for=waits, runs=runs)
+
+    def _of_kind(
+        self, kind: str, resolved: Resolved, profile: Profile, row: Row, seeds: Sequence[int]
+    ) -> tuple[str, ...]:
+        config, cls = resolved.config, KINDS.get(kind)
+        if (
+            config is None
+            or resolved.problems
+            or (resolved.waits_for and not _measures(cls, config))
+        ):
+            return ()
+        found = []
+        for seed in seeds if cls.seeded else (None,):
+            try:
+                one = cls.of(config if seed is None else replace(config, seed=seed))
+            except HarnessError as error:
+                self.problems.append((Problem(row.node.where, f"{kind}: {error}"), row.id))
+                return ()
+            if one is not None:
+                title = Title(table=self._table.name, profile=profile.name, row=row.id, seed=seed)
+                found.append(self._run(kind, one, title))
+        return tuple(found)
+
+    def _run(self, kind: str, config: RunKind, title: Title) -> str:
+        key = identity(kind, config, memo=self._forms)
+        if key not in self._runs:
+            self._runs[key] = Run(
+                kind=kind,
+                config=config,
+                identity=key,
+                name=_name(kind, title, key),
+                title=title,
+                depends=_dependencies(config, self._depends),
+                plain=plain(config, memo=self._plain),
+            )
+        return key
+
+    def _resolve(self, table: TableSpec, profile: Profile, row: Row) -> Resolved:
+        return self._resolver.resolve(
+            row, lambda reference: self._follow(reference, table, profile)
+        )
+
+    def _follow(self, reference: str, table: TableSpec, profile: Profile) -> Dependency:
+        """The training run of `table#row` at the same profile; `#row` is a row of this table."""
+        name, sign, row_id = reference.partition("#")
+        if not sign or not row_id:
+            what = (
+                f"must be TABLE#ROW, the row of a spec that trains these weights; got '{reference}'"
+            )
+            return Dependency(wrong=what)
+        try:
+            other = table if name in ("", table.name) else self._load(name)
+            at = _same_profile(other, profile)
+        except SpecError as error:
+            return Dependency(problems=error.problems)
+        except HarnessError as error:
+            return Dependency(wrong=str(error))
+        row = next((row for row in at.rows if row.id == row_id), None)
+        if row is None:
+            what = unknown("row", row_id, [row.id for row in at.rows])
+            return Dependency(wrong=f"{other.name} at profile '{at.name}': {what}")
+        return self._train(other, at, row)
+
+    def _train(self, table: TableSpec, profile: Profile, row: Row) -> Dependency:
+        key = (table.name, profile.name, row.id)
+        if key in self._path:
+            circle = [f"{name}#{row}" for name, _, row in self._path[self._path.index(key) :]]
+            return Dependency(wrong=f"depends on itself: {' -> '.join([*circle, circle[0]])}")
+        if key not in self._followed:
+            self._path.append(key)
+            self._followed[key] = self._trained(table, profile, row)
+            self._path.pop()
+        return self._followed[key]
+
+    def _trained(self, table: TableSpec, profile: Profile, row: Row) -> Dependency:
+        outer = self._resolver
+        self._resolver = Resolver()  # the outer one is in the middle of a row
+        resolved = self._resolve(table, profile, row)
+        self._resolver = outer
+        if resolved.config is None or resolved.problems or resolved.waits_for:
+            return Dependency(waits_for=resolved.waits_for, problems=resolved.problems)
+        seed = profile.seeds[0]
+        config = KINDS.get("train").of(replace(resolved.config, seed=seed))
+        assert config is not None, "every row can be trained"
+        title = Title(table=table.name, profile=profile.name, row=row.id, seed=seed)
+        return Dependency(identity=self._run("train", config, title))
+
+    def _load(self, name: str) -> TableSpec:
+        if name not in self._tables:
+            self._tables[name] = load_table(name)
+        return self._tables[name]
+
+
+def _same_profile(table: TableSpec, profile: Profile) -> Profile:
+    """The profile of that name, or the only one."""
+    if profile.name not in table.profiles and len(table.profiles) == 1:
+        return next(iter(table.profiles.values()))
+    return table.profile(profile.name)
+
+
+def _measures(cls: type[RunKind], config: TrainConfig) -> bool:
+    """Whether a waiting row can have such a run: it trains nothing, its teacher and data exist."""
+    known = DATASETS.planned(config.data.name) is None
+    return not cls.seeded and known and (config.teacher is None or config.teacher.planned is None)
+
+
+def _name(kind: str, title: Title, key: str) -> str:
+    parts = [
+        title.row,
+        *([] if kind == "train" else [kind]),
+        *([] if title.seed is None else [f"s{title.seed}"]),
+    ]
+    return "-".join([*parts, key[:8]])
+
+
+def _dependencies(config: object, memo: _DependsMemo) -> tuple[str, ...]:
+    """The runs that a config takes weights from; `memo` as in `plain`."""
+    known = memo.get(id(config))
+    if known is None:
+        if isinstance(config, Weights):
+            found = [] if config.run is None else [config.run]
+        else:
+            parts = [getattr(config, field.name) for field in fields(config)]  # type: ignore[arg-type]
+            found = [
+                run for part in parts if is_dataclass(part) for run in _dependencies(part, memo)
+            ]
+        known = memo[id(config)] = (config, tuple(dict.fromkeys(found)))
+    return known[1]

@@ -1,0 +1,81 @@
+"""One entry of `rows` with a grid as the rows that it stands for."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+
+from harness.errors import Problem, unknown
+from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
+from harness.spec.schema import RowEntry
+
+_NAME = re.compile(r"\{([^{}]*)\}")
+
+
+class Grid:
+    """Dotted paths and the values they take; every combination is a row, in the order written."""
+
+    def __init__(self, entry: RowEntry, problems: list[Problem]) -> None:
+        self._entry, self._problems = entry, problems
+        self._axes = {path: self._values(path, axis.items) for path, axis in entry.grid.items()}
+        self._names = self._short_names()
+
+    def __len__(self) -> int:
+        size = 1
+        for values in self._axes.values():
+            size *= len(values)
+        return size
+
+    def points(self) -> Iterator[dict[str, ScalarNode]]:
+        """The combinations; one without any value where there is no grid."""
+        for values in itertools.product(*self._axes.values()):
+            yield dict(zip(self._axes, values, strict=True))
+
+    def layers(self, point: Mapping[str, ScalarNode]) -> Iterator[MapNode]:
+        """The partial configurations that a point stands for, one for each path."""
+        for path, value in point.items():
+            node: Node = value
+            for key in reversed(path.split(".")):
+                node = MapNode(value.where, {key: node}, {key: value.where})
+            assert isinstance(node, MapNode)
+            yield node
+
+    def fill(self, text: str, point: Mapping[str, ScalarNode], key: str) -> str:
+        """`text` with every `{keep}` replaced by the point's value."""
+
+        def value(match: re.Match[str]) -> str:
+            path = self._names.get(match[1])
+            if path is None:
+                what = (
+                    unknown("grid value", match[1], list(self._names))
+                    if self._names
+                    else "the row has no grid"
+                )
+                self._problems.append(
+                    Problem(self._entry.node.find(key), f"{key}: {{{match[1]}}}: {what}")
+                )
+                return match[1]
+            return point[path].text
+
+        return _NAME.sub(value, text) if "{" in text else text
+
+    def _values(self, path: str, items: tuple[Node, ...]) -> list[ScalarNode]:
+        if not items:
+            where = self._entry.node.find("grid", path)
+            self._problems.append(Problem(where, f"{path}: an empty list makes no rows"))
+        for item in items:
+            if not isinstance(item, ScalarNode | BadNode):
+                self._problems.append(
+                    Problem(item.where, f"{path}: a grid takes single values only")
+                )
+        return [item for item in items if isinstance(item, ScalarNode)]
+
+    def _short_names(self) -> dict[str, str]:
+        last = [path.rpartition(".")[2] for path in self._axes]
+        short = {
+            path.rpartition(".")[2]: path
+            for path in self._axes
+            if last.count(path.rpartition(".")[2]) == 1
+        }
+        return {**short, **{path: path for path in self._axes}}

@@ -1,0 +1,85 @@
+"""The plain form of a config, and a run's identity: the hash of all that can change its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from functools import cache
+from typing import Any, TypeAlias
+
+from harness.run import KINDS, RunKind
+from harness.spec.fields import is_tagged
+
+SCHEMA = 1
+"""Raised when the plain form itself changes; part of every identity."""
+
+Memo: TypeAlias = dict[int, tuple[object, dict[str, Any]]]
+
+
+def plain(config: object, *, memo: Memo | None = None) -> dict[str, Any]:
+    """A config as JSON values: all fields, defaults too; registered classes with name and version.
+
+    With `memo`, what many configs share is converted once and the dicts are shared: read only.
+    """
+    return _object(config, {} if memo is None else memo, everything=True)
+
+
+def identity_form(config: object, *, memo: Memo | None = None) -> dict[str, Any]:
+    """The plain form without the fields that cannot change a number."""
+    return _object(config, {} if memo is None else memo, everything=False)
+
+
+def identity(kind: str, config: RunKind, *, memo: Memo | None = None) -> str:
+    """64 hex digits; equal for two runs exactly when they must give the same numbers."""
+    form = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "version": KINDS.get(kind).version,
+        "config": identity_form(config, memo=memo),
+    }
+    return hashlib.sha256(canonical_json(form).encode()).hexdigest()
+
+
+def canonical_json(value: object) -> str:
+    """One text for one value: sorted keys, no spaces; NaN and infinity are refused."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def _value(value: Any, memo: Memo, everything: bool) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # `epochs: 3` and `epochs: 3.0` are one number
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, tuple):
+        return [_value(item, memo, everything) for item in value]
+    assert dataclasses.is_dataclass(value), f"a config cannot hold {value!r}"
+    return _object(value, memo, everything=everything)
+
+
+def _object(config: object, memo: Memo, *, everything: bool) -> dict[str, Any]:
+    known = memo.get(id(config))
+    if known is not None:
+        return known[1]
+    cls: Any = type(config)
+    form: dict[str, Any] = dict(_tag(cls))
+    for name in _names(cls, everything):
+        form[name] = _value(getattr(config, name), memo, everything)
+    memo[id(config)] = (config, form)  # the config is kept, so that its id stays its own
+    return form
+
+
+@cache
+def _names(cls: Any, everything: bool) -> tuple[str, ...]:
+    names = tuple(field.name for field in dataclasses.fields(cls))
+    left_out = getattr(cls, "NOT_IDENTITY", ())
+    return tuple(name for name in names if everything or name not in left_out)
+
+
+@cache
+def _tag(cls: Any) -> tuple[tuple[str, Any], ...]:
+    if not is_tagged(cls):
+        return ()
+    return (("name", cls.registry.name_of(cls)), ("version", cls.version))

@@ -1,0 +1,180 @@
+"""From a spec file to a TableSpec, with everything that is wrong in it said at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from harness.errors import HarnessError, Problem, SpecError, unknown
+from harness.run import KINDS
+from harness.spec.build import Builder
+from harness.spec.locate import list_tables, table_name, table_path
+from harness.spec.nodes import ListNode, MapNode
+from harness.spec.rows import RowReader
+from harness.spec.schema import ProfileEntry, TableEntry
+from harness.spec.strict_yaml import read_yaml
+from harness.spec.table import Claim, Column, PaperRef, Profile, Row, TableSpec
+
+__all__ = ["list_tables", "load_table", "read_table"]
+
+_WORD = re.compile(r"[A-Za-z0-9_]+")
+_PROFILE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def load_table(name_or_path: str | Path) -> TableSpec:
+    """The table of that name or file; HarnessError if there is none, SpecError if it is wrong."""
+    table, problems = read_table(name_or_path)
+    if problems:
+        # not at the top: expanding a table loads the tables that it depends on
+        from harness.spec.expand import configuration_problems
+
+        raise SpecError([*problems, *configuration_problems(table)])
+    return table
+
+
+def read_table(name_or_path: str | Path) -> tuple[TableSpec, list[Problem]]:
+    """As much of a table as can be read, and what is wrong with its structure.
+
+    SpecError if nothing can be read.
+    """
+    path = table_path(name_or_path)
+    root, problems = read_yaml(path)
+    if not isinstance(root, MapNode):
+        what = "a spec must be a mapping with paper, columns, rows and profiles"
+        raise SpecError(problems or [Problem(root.where, what)])
+    loader = _Loader(root)
+    table = loader.table(path)
+    return table, [*problems, *loader.problems]
+
+
+class _Loader:
+    """Reads one file; goes on after a problem as far as it makes sense."""
+
+    def __init__(self, root: MapNode) -> None:
+        self._builder = Builder()
+        self._entry: TableEntry = self._builder.build(root, TableEntry)
+        self._columns = self._read_columns()
+        self._seeds = self._checked(self._entry.seeds, root)
+        self._rows = RowReader(self._builder, root_keys(root, "columns"))
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong so far."""
+        return self._builder.problems
+
+    def table(self, path: Path) -> TableSpec:
+        """The table, checked."""
+        entry = self._entry
+        base = self._rows.layer(entry.base)
+        rows = self._rows.table_rows(entry.rows.items if entry.rows else (), base)
+        if entry.rows is not None and not entry.rows.items:
+            self._builder.problem(entry.rows.where, "rows: a table needs at least one")
+        claims = self._read_claims(entry.claims, rows, ())
+        return TableSpec(
+            name=table_name(path),
+            path=path,
+            paper=entry.paper or PaperRef(title=""),
+            note=entry.note,
+            columns=self._columns,
+            rows=rows,
+            claims=claims,
+            profiles=self._read_profiles(rows, claims, base),
+        )
+
+    def _read_columns(self) -> dict[str, Column]:
+        node = self._entry.node
+        for key in root_keys(node, "columns"):
+            if not _WORD.fullmatch(key):
+                what = f"column '{key}' must be made of letters, digits and _"
+                self._builder.problem(node.find("columns", key), what)
+        columns = {}
+        for key, column in self._entry.columns.items():
+            try:
+                KINDS.get(column.kind)
+            except HarnessError as error:
+                self._builder.problem(node.find("columns", key, "from"), f"from: {error}")
+                continue
+            columns[key] = replace(column, id=key, label=column.label or key)
+        return columns
+
+    def _read_claims(
+        self, node: ListNode | None, rows: Sequence[Row], before: Sequence[Claim]
+    ) -> tuple[Claim, ...]:
+        ids, columns = [row.id for row in rows], root_keys(self._entry.node, "columns")
+        claims: list[Claim] = []
+        for item in node.items if node is not None else ():
+            claim = self._builder.build(item, Claim)
+            if not isinstance(claim, Claim):
+                continue
+            if claim.id in {other.id for other in (*before, *claims)}:
+                self._builder.problem(claim.node.find("id"), f"claim '{claim.id}' is given twice")
+            for cell in claim.check.cells:
+                self._named(claim, "column", cell.column, columns)
+                self._named(claim, "row", cell.row, ids)
+            claims.append(claim)
+        return tuple(claims)
+
+    def _named(self, claim: Claim, what: str, name: str, valid: Collection[str]) -> None:
+        if name not in valid:
+            where = claim.node.find("check")
+            self._builder.problem(where, f"check: {unknown(what, name, list(valid))}")
+
+    def _read_profiles(
+        self, rows: Sequence[Row], claims: Sequence[Claim], base: tuple[MapNode, ...]
+    ) -> dict[str, Profile]:
+        node, entries = self._entry.node, self._entry.profiles
+        published = self._entry.paper is not None and self._entry.paper.arxiv is not None
+        given = root_keys(node, "profiles")
+        if "profiles" in node.entries and (not given or (published and "paper" not in given)):
+            what = "profiles: 'paper' is missing, the published recipe: `paper: {}`"
+            self._builder.problem(node.find("profiles"), what)
+        return {
+            name: self._read_profile(name, entry, rows, claims, base)
+            for name, entry in entries.items()
+        }
+
+    def _read_profile(
+        self,
+        name: str,
+        entry: ProfileEntry,
+        table_rows: Sequence[Row],
+        table_claims: Sequence[Claim],
+        base: tuple[MapNode, ...],
+    ) -> Profile:
+        where = self._entry.node.find("profiles", name)
+        if not _PROFILE.fullmatch(name):
+            self._builder.problem(
+                where, f"profile '{name}' must be made of letters, digits, _ and -"
+            )
+        if name != "paper" and not entry.says:
+            self._builder.problem(
+                where, f"'says' is missing: how profile '{name}' differs from the paper"
+            )
+        rows = self._rows.profile_rows(entry, table_rows, base)
+        ids = {row.id for row in rows}
+        judged = [
+            claim for claim in table_claims if {cell.row for cell in claim.check.cells} <= ids
+        ]
+        return Profile(
+            name=name,
+            says=entry.says,
+            seeds=self._seeds if entry.seeds is None else self._checked(entry.seeds, entry.node),
+            rows=rows,
+            claims=(*judged, *self._read_claims(entry.claims, rows, table_claims)),
+            resources=entry.resources,
+        )
+
+    def _checked(self, seeds: tuple[int, ...], node: MapNode) -> tuple[int, ...]:
+        if seeds and min(seeds) >= 0 and len(set(seeds)) == len(seeds):
+            return seeds
+        what = "seeds: must be different whole numbers from 0 up, at least one"
+        self._builder.problem(node.find("seeds"), what)
+        return (0,)  # to go on with
+
+
+def root_keys(node: MapNode, key: str) -> list[str]:
+    """The keys of the mapping at `key`, whatever is wrong with their values."""
+    child = node.entries.get(key)
+    return list(child.entries) if isinstance(child, MapNode) else []

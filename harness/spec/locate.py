@@ -1,0 +1,54 @@
+"""Where specs and recipes lie, and what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import HarnessError, unknown
+from harness.paths import project_root
+
+RECIPES = "recipes"
+
+
+def experiments_root() -> Path:
+    """The folder of the specs."""
+    return project_root() / "experiments"
+
+
+def list_tables() -> list[str]:
+    """The names of all tables, `maskedkd/table2`, sorted."""
+    return sorted(
+        f"{path.parent.name}/{path.stem}"
+        for path in experiments_root().glob("*/*.yaml")
+        if path.parent.name != RECIPES
+    )
+
+
+def list_recipes() -> list[str]:
+    """The names of all shared recipes, sorted."""
+    return sorted(path.stem for path in (experiments_root() / RECIPES).glob("*.yaml"))
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a recipe, which may not exist."""
+    return experiments_root() / RECIPES / f"{name}.yaml"
+
+
+def table_path(name_or_path: str | Path) -> Path:
+    """The file of a table given by name or path; HarnessError names the nearest table."""
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")):
+        path = Path(text)
+        if path.is_file():
+            return path
+        raise HarnessError(f"there is no spec {text}")
+    path = experiments_root() / f"{text}.yaml"
+    if text in list_tables():
+        return path
+    raise HarnessError(unknown("table", text, list_tables()))
+
+
+def table_name(path: Path) -> str:
+    """What a spec is called: its folder and its file name."""
+    path = path.resolve()
+    return f"{path.parent.name}/{path.stem}"

@@ -1,0 +1,60 @@
+"""The tree of a file: values that know where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from harness.errors import Where
+
+Value: TypeAlias = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScalarNode:
+    """A single value, with the text it was written as."""
+
+    where: Where
+    value: Value
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListNode:
+    """A sequence."""
+
+    where: Where
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapNode:
+    """A mapping with text keys, in the order of the file."""
+
+    where: Where
+    entries: Mapping[str, Node]
+    keys: Mapping[str, Where]  # where each key stands
+    fresh: bool = False  # as a layer, it replaces what lies below instead of merging into it
+
+    def find(self, *path: str) -> Where:
+        """Where the value at `path` stands, or the nearest thing around it that is there."""
+        node: Node = self
+        for key in path:
+            if not isinstance(node, MapNode) or key not in node.entries:
+                break
+            node = node.entries[key]
+        return node.where
+
+    def __iter__(self) -> Iterator[tuple[str, Where, Node]]:
+        return ((key, self.keys[key], node) for key, node in self.entries.items())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BadNode:
+    """Something whose problem is noted already; nothing more is said about it."""
+
+    where: Where
+
+
+Node: TypeAlias = ScalarNode | ListNode | MapNode | BadNode

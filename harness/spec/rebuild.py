@@ -1,0 +1,34 @@
+"""Back from the plain form in `run.json` to the config object that a worker executes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.errors import HarnessError, Where
+from harness.run import KINDS, RunKind
+from harness.spec.build import Builder
+from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
+
+_HERE = Where("run.json", 1, 1)
+
+
+def rebuild(kind: str, plain: Mapping[str, Any]) -> RunKind:
+    """The config of a run of `kind`; HarnessError if a version with other options wrote it."""
+    builder = Builder(versioned=True)
+    config = builder.build(_node(plain), KINDS.get(kind))
+    if isinstance(config, RunKind) and not builder.problems:
+        return config
+    what = "; ".join([*(problem.what for problem in builder.problems), *builder.waits])
+    raise HarnessError(
+        f"this run was planned by another version of harness ({what}): plan it again"
+    )
+
+
+def _node(value: Any) -> Node:
+    if isinstance(value, Mapping):
+        entries = {key: _node(child) for key, child in value.items()}
+        return MapNode(_HERE, entries, dict.fromkeys(entries, _HERE))
+    if isinstance(value, list | tuple):
+        return ListNode(_HERE, tuple(_node(item) for item in value))
+    return ScalarNode(_HERE, value, "null" if value is None else str(value))

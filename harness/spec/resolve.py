@@ -1,0 +1,151 @@
+"""From the layers of a row to its complete configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.data import DATASETS, fingerprint, steps_per_epoch
+from harness.data.config import DataConfig
+from harness.errors import HarnessError, Problem, Where
+from harness.methods.distillation import Distillation
+from harness.models.config import ModelConfig, Weights
+from harness.paths import project_root
+from harness.spec.build import Builder
+from harness.spec.merge import merge_all
+from harness.spec.nodes import MapNode
+from harness.spec.table import Row
+from harness.train.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolved:
+    """What came of a row: its configuration, or the problems with it, or what it waits for."""
+
+    config: TrainConfig | None
+    waits_for: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dependency:
+    """The run that a reference `table#row` stands for."""
+
+    identity: str = ""
+    waits_for: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()  # with its row
+    wrong: str | None = None  # with the reference itself
+
+
+Follow = Callable[[str], Dependency]
+"""Finds the run of a reference `table#row`."""
+
+
+class Resolver:
+    """Merges, builds, completes and checks; remembers what rows share."""
+
+    def __init__(self) -> None:
+        self._builder = Builder()
+        self._data: dict[DataConfig, DataConfig] = {}
+        self._sums: dict[Path, str] = {}
+
+    def resolve(self, row: Row, follow: Follow) -> Resolved:
+        """The complete configuration of `row`, with seed 0."""
+        self._builder.problems, self._builder.waits = [], []
+        node = merge_all(row.layers, TrainConfig, under=row.node)
+        config = self._builder.build(node, TrainConfig)
+        if isinstance(config, TrainConfig):
+            config = self._completed(config, node, follow)
+            self._check_keep(config, node)
+            self._check_batch(config, node)
+        return Resolved(
+            config=config if isinstance(config, TrainConfig) else None,
+            waits_for=tuple(dict.fromkeys(self._builder.waits)),
+            problems=tuple(self._builder.problems),
+        )
+
+    def _completed(self, config: TrainConfig, node: MapNode, follow: Follow) -> TrainConfig:
+        student = self._model(config.student, "student", node, follow)
+        teacher = config.teacher and self._model(config.teacher, "teacher", node, follow)
+        return replace(
+            config, student=student, teacher=teacher, data=self._dataset(config.data, node)
+        )
+
+    def _dataset(self, data: DataConfig, node: MapNode) -> DataConfig:
+        if data not in self._data:
+            known = len(self._builder.problems)
+            complete = self._versioned(data, node)
+            if len(self._builder.problems) > known:
+                return data
+            self._data[data] = complete
+        return self._data[data]
+
+    def _versioned(self, data: DataConfig, node: MapNode) -> DataConfig:
+        planned = DATASETS.planned(data.name)
+        if planned is not None:
+            self._builder.waits.append(f"data set '{data.name}', {planned}")
+            return data
+        try:
+            version = fingerprint(data)
+        except HarnessError as error:
+            key = "name" if data.path is None else "path"
+            self._builder.problem(node.find("data", key), f"{key}: {error}")
+            return data
+        if data.version not in ("", version):
+            self._builder.problem(
+                node.find("data", "version"),
+                f"version: asks for '{data.version}', here it is '{version}'",
+            )
+        return replace(data, version=version)
+
+    def _model(self, model: ModelConfig, key: str, node: MapNode, follow: Follow) -> ModelConfig:
+        if model.planned is not None:
+            self._builder.waits.append(f"architecture '{model.arch}', {model.planned}")
+        if model.weights.random or model.weights.hub is not None:
+            return model
+        return replace(model, weights=self._weights(model.weights, (key, "weights"), node, follow))
+
+    def _weights(
+        self, weights: Weights, path: tuple[str, str], node: MapNode, follow: Follow
+    ) -> Weights:
+        if weights.run is not None:
+            dependency = follow(weights.run)
+            self._builder.problems += dependency.problems
+            if dependency.wrong is not None:
+                self._builder.problem(node.find(*path, "run"), f"run: {dependency.wrong}")
+            self._builder.waits += dependency.waits_for
+            return replace(weights, run=dependency.identity)
+        assert weights.file is not None
+        return replace(weights, sha256=self._sha256(weights, node.find(*path, "file")))
+
+    def _sha256(self, weights: Weights, where: Where) -> str | None:
+        assert weights.file is not None
+        path = project_root() / weights.file
+        if not path.is_file():
+            self._builder.problem(where, f"file: there is no {weights.file} in {project_root()}")
+            return weights.sha256
+        if weights.sha256 is None and path not in self._sums:
+            with path.open("rb") as file:
+                self._sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        return weights.sha256 or self._sums[path]
+
+    def _check_keep(self, config: TrainConfig, node: MapNode) -> None:
+        method, teacher = config.method, config.teacher
+        if not isinstance(method, Distillation) or method.mask is None or teacher is None:
+            return
+        if teacher.planned is None and method.mask.keep > teacher.shape.patches:
+            self._builder.problem(
+                node.find("method", "mask", "keep"),
+                f"keep: must be at most {teacher.shape.patches}, the patches of the teacher, "
+                f"got {method.mask.keep}",
+            )
+
+    def _check_batch(self, config: TrainConfig, node: MapNode) -> None:
+        if not config.data.version:
+            return  # nothing is known of the data
+        try:
+            steps_per_epoch(config.data, config.recipe)
+        except HarnessError as error:
+            self._builder.problem(node.find("recipe", "batch_size"), f"batch_size: {error}")

@@ -1,0 +1,167 @@
+"""One table of one paper as data: columns, rows with published cells, claims, and profiles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from harness.errors import FieldError, HarnessError, unknown
+from harness.run import Resources
+from harness.spec.claims import Comparison
+from harness.spec.fields import ITS_NODE, NOT_IN_FILE
+from harness.spec.nodes import MapNode, ScalarNode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaperRef:
+    """Where the published numbers stand."""
+
+    title: str
+    arxiv: str | None = None
+    table: str | None = None  # its number in the paper
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tolerance:
+    """How far a measured value may lie from a published one."""
+
+    value: float
+    relative: bool = False  # True: a share of the published value
+
+    @classmethod
+    def from_scalar(cls, scalar: ScalarNode) -> Self:
+        """`0.3` is absolute, in the column's unit; `0.5%` is relative."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(%?)", scalar.text)
+        if match is None:
+            raise ValueError(f"must be a number (0.3) or a percentage (0.5%), got '{scalar.text}'")
+        percent = match[2] == "%"
+        return cls(value=float(match[1]) / (100 if percent else 1), relative=percent)
+
+    def of(self, published: float) -> float:
+        """The tolerance around `published`, in the column's unit."""
+        return abs(published) * self.value if self.relative else self.value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column: which metric of which kind of run it shows, and how it is judged."""
+
+    id: str = field(default="", metadata=NOT_IN_FILE)  # its key under `columns`
+    label: str = ""  # never empty in a loaded table: the id if none is given
+    kind: str = field(metadata={"key": "from"})  # a registered run kind
+    metric: str
+    unit: str = ""
+    decimals: int = 1  # of measured values
+    better: Literal["higher", "lower"] | None = None
+    tolerance: Tolerance | None = None
+    compare: Literal["value", "ratio"] = "value"  # ratio: machines differ, only quotients compare
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decimals <= 12:
+            raise FieldError("decimals", f"must be from 0 to 12, got {self.decimals}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Printed:
+    """A number with as many decimals as it was printed with: 72.0 has one."""
+
+    value: float
+    decimals: int
+
+    @classmethod
+    def from_scalar(cls, scalar: ScalarNode) -> Self:
+        """Read value and decimals from the text of the number."""
+        if isinstance(scalar.value, bool) or not isinstance(scalar.value, int | float):
+            raise ValueError(f"must be a number as the paper prints it, got '{scalar.text}'")
+        mantissa, _, exponent = scalar.text.lower().partition("e")
+        decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
+        return cls(value=float(scalar.value), decimals=max(0, decimals))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """A cell as the paper prints it."""
+
+    number: Printed = field(metadata={"key": "value"})
+    source: str = ""
+    confidence: Literal["exact", "uncertain", "reconstructed"] = "exact"
+    note: str = ""
+
+    CHOICE: ClassVar[frozenset[str]] = frozenset({"value"})  # may be written bare, `acc: 72.0`
+
+    @property
+    def value(self) -> float:
+        """The printed number."""
+        return self.number.value
+
+    @property
+    def decimals(self) -> int:
+        """Its printed decimals."""
+        return self.number.decimals
+
+    def __str__(self) -> str:
+        return f"{self.value:.{self.decimals}f}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One row; `layers` are the partial configurations it is made of, later ones win."""
+
+    id: str
+    label: str
+    group: str = ""  # rows are shown under group headings
+    note: str = ""
+    published: Mapping[str, Published] = field(default_factory=dict)  # by column id
+    layers: tuple[MapNode, ...] = field(default=(), repr=False, compare=False)
+    node: MapNode = field(repr=False, compare=False)  # where it stands in the file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A sentence of the paper and the comparison that stands for it."""
+
+    id: str
+    says: str
+    check: Comparison
+    node: MapNode = field(repr=False, compare=False, metadata=ITS_NODE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """The scale a table is run at: rows, their configurations, seeds, claims it can judge."""
+
+    name: str
+    says: str = ""  # how it differs from the paper; empty for `paper` itself
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableSpec:
+    """A table, checked: ids are unique, cells and claims name rows and columns that exist."""
+
+    name: str  # maskedkd/table2
+    path: Path
+    paper: PaperRef
+    note: str = ""
+    columns: Mapping[str, Column]  # in the order they are shown
+    rows: tuple[Row, ...]  # grids are expanded; `layers` without any profile's
+    claims: tuple[Claim, ...] = ()
+    profiles: Mapping[str, Profile]
+
+    def profile(self, name: str) -> Profile:
+        """The profile called `name`; HarnessError names the nearest valid one."""
+        if name not in self.profiles:
+            raise HarnessError(f"{self.name}: {unknown('profile', name, list(self.profiles))}")
+        return self.profiles[name]
+
+    @property
+    def default_profile(self) -> str:
+        """What is run if no profile is asked for: `cpu`, or `paper`, or the first."""
+        return next(name for name in ("cpu", "paper", *self.profiles) if name in self.profiles)

@@ -1,0 +1,48 @@
+"""`harness check`."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.cli import main
+from tests.conftest import Experiments
+from tests.spec.specs import GOOD, changed
+
+
+def test_right_specs(experiments: Experiments, capsys: pytest.CaptureFixture[str]) -> None:
+    experiments.table("paper/good", GOOD)
+    assert main(["check"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "ok paper/good: 2 rows, 2 profiles, 8 runs\n"
+    assert captured.err == ""
+
+
+def test_a_wrong_one_does_not_hide_the_others(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/bad", changed("{keep: 8}", "{keep: 0}"))
+    experiments.table("paper/good", GOOD)
+    experiments.table("paper/worse", "a: [")
+    assert main(["check"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "ok paper/good: 2 rows, 2 profiles, 8 runs\n"
+    lines = captured.err.splitlines()
+    assert [line.split(": ")[0] for line in lines] == [
+        "experiments/paper/bad.yaml:18:49",
+        "experiments/paper/worse.yaml:2:1",
+    ]
+
+
+def test_one_spec_by_name_or_path(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/bad", "a: [")
+    experiments.table("paper/good", GOOD)
+    assert main(["check", "paper/good", "experiments/paper/good.yaml"]) == 0
+    assert main(["check", "paper/gold"]) == 1
+    assert "unknown table 'paper/gold'; did you mean 'paper/good'?" in capsys.readouterr().err
+
+
+def test_no_specs(experiments: Experiments, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 1
+    assert capsys.readouterr().err.startswith("error: there are no specs in ")

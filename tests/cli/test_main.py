@@ -1,0 +1,99 @@
+"""The command: exit codes, messages, and how little it imports."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+
+import pytest
+
+import harness
+from harness.cli import check, main
+from harness.errors import HarnessError
+from tests.conftest import Experiments
+from tests.spec.specs import GOOD
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"harness {harness.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["chek"], ["check", "--colour"]])
+def test_a_wrong_command_line_is_a_mistake_of_the_user(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 1
+    assert re.search(r"^error: ", capsys.readouterr().err, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "shown"),
+    [(HarnessError("do this"), 1, "error: do this\n"), (KeyboardInterrupt(), 130, "")],
+)
+def test_errors_become_messages_and_exit_codes(
+    raised: BaseException,
+    code: int,
+    shown: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        raise raised
+
+    monkeypatch.setattr(check, "run", run)
+    assert main(["check"]) == code
+    assert capsys.readouterr().err == shown
+
+
+def test_every_command_is_there_and_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
+    assert {"check", "list"} <= set(commands)
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["list"], ["check", "paper/good"]])
+def test_looking_at_specs_imports_nothing_heavy(
+    arguments: list[str], experiments: Experiments
+) -> None:
+    experiments.table("paper/good", GOOD)
+    code = f"""if True:
+        import sys
+        from harness.cli import main
+        assert main({arguments!r}) == 0
+        heavy = {{"torch", "torchvision", "timm", "pandas", "matplotlib", "scipy"}}
+        sys.exit(", ".join(sorted(heavy & sys.modules.keys())))
+        """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+    )
+    assert done.stderr == "\n"
+    assert "paper/good" in done.stdout
+
+
+def test_it_is_a_module_too(experiments: Experiments) -> None:
+    experiments.table("paper/good", GOOD)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "check"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "ok paper/good: 2 rows, 2 profiles, 8 runs\n")
+
+
+def test_a_reader_that_goes_away_is_no_error(experiments: Experiments) -> None:
+    for number in range(40):
+        experiments.table(f"paper/t{number}", GOOD)
+    piped = f"{sys.executable} -m harness check | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", piped], capture_output=True, text=True)
+    assert done.stdout.endswith("\n0\n")
+    assert done.stderr == ""

@@ -1,0 +1,49 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+TINY_VIT = "arch: vit, image_size: 28, patch_size: 7, width: 16, depth: 2, heads: 2"
+"""A model of 16 patches, for flow mappings in the text of a spec."""
+
+LIGHT_RECIPE = """
+    epochs: 1
+    batch_size: 64
+    lr: 1e-3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiments:
+    """A project of its own in a temporary folder: specs, recipes, results."""
+
+    root: Path
+
+    def table(self, name: str, text: str) -> str:
+        """Write the spec `name` (folder/table) and give its name back."""
+        return self._write(self.root / "experiments" / f"{name}.yaml", text, name)
+
+    def recipe(self, name: str, text: str) -> str:
+        """Write a shared recipe and give its name back."""
+        return self._write(self.root / "experiments" / "recipes" / f"{name}.yaml", text, name)
+
+    def _write(self, path: Path, text: str, name: str) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text), encoding="utf-8")
+        return name
+
+
+@pytest.fixture
+def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiments:
+    """An empty project with the recipe `light`; the working directory, and where results go."""
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path))
+    monkeypatch.delenv("HARNESS_RESULTS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    project = Experiments(tmp_path)
+    project.recipe("light", LIGHT_RECIPE)
+    return project

@@ -1,0 +1,136 @@
+"""What is said about wrong specs: the place, what is wrong, what is allowed, the nearest name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import HarnessError, Problem, SpecError
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+from tests.conftest import TINY_VIT, Experiments
+from tests.spec.specs import GOOD, changed
+
+CASES = yaml.safe_load((Path(__file__).parent / "broken_specs.yaml").read_text(encoding="utf-8"))
+WEIGHTS = f"      teacher: {{{TINY_VIT}}}\n"
+
+
+def problems_of(name: str) -> tuple[Problem, ...]:
+    """Everything that is said about a spec."""
+    try:
+        table = load_table(name)
+        for profile in table.profiles:
+            expand(table, profile)
+    except SpecError as error:
+        return error.problems
+    return ()
+
+
+def place(text: str) -> tuple[int, int]:
+    """Line and column of the mark."""
+    before = text.partition("¦")[0]
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_mistake_has_its_place_and_its_words(case: str, experiments: Experiments) -> None:
+    text, words = changed(CASES[case]["old"], CASES[case]["new"]), CASES[case]["says"]
+    problems = problems_of(experiments.table("paper/good", text.replace("¦", "")))
+    said = [problem for problem in problems if words in problem.what]
+    assert said, [str(problem) for problem in problems]
+    assert {problem.where.file for problem in said} == {"experiments/paper/good.yaml"}
+    if "¦" in text:
+        assert {(problem.where.line, problem.where.column) for problem in said} == {place(text)}
+
+
+def test_the_spec_they_are_made_from_is_right(experiments: Experiments) -> None:
+    table = load_table(experiments.table("paper/good", GOOD))
+    assert [len(expand(table, profile).runs) for profile in table.profiles] == [5, 3]
+
+
+def test_all_mistakes_of_a_file_are_said_at_once(experiments: Experiments) -> None:
+    text = changed("{keep: 8}", "{keep: 99}")
+    text = changed("better: lower", "better: lowr", text)
+    text = changed("{acc: 72.0}", "{acd: 72.0}", text)
+    text = changed("acc[none]", "acc[nine]", text)
+    text = changed("recipe: light", "recipe: lite", text)
+    problems = problems_of(experiments.table("paper/good", text))
+    for words in ("'lowr'", "'acd'", "'nine'", "'lite'"):
+        assert any(words in problem.what for problem in problems)
+    lines = [problem.where.line for problem in problems]
+    assert lines == sorted(lines)
+
+
+def test_a_mistake_of_the_base_is_said_once(experiments: Experiments) -> None:
+    text = changed("heads: 2}\nrows", "heads: two}\nrows")
+    problems = problems_of(experiments.table("paper/good", text))
+    assert [problem.what for problem in problems] == ["heads: must be a whole number, got 'two'"]
+
+
+def test_a_mistake_of_one_profile_says_where_it_shows(experiments: Experiments) -> None:
+    text = changed("recipe: {epochs: 2}", "recipe: {epochs: 0}")
+    problems = problems_of(experiments.table("paper/good", text))
+    assert [problem.what for problem in problems] == [
+        "epochs: must be above 0, got 0.0 (row 'none' and 1 more at profile 'tiny')"
+    ]
+
+
+def test_a_mistake_in_a_recipe_is_placed_in_its_file(experiments: Experiments) -> None:
+    experiments.recipe("light", "epochs: 1\nbatch_size: 64\nlr: fast\n")
+    problems = problems_of(experiments.table("paper/good", GOOD))
+    assert [str(problem) for problem in problems if "fast" in problem.what] == [
+        "experiments/recipes/light.yaml:3:5: "
+        "lr: must be a number, got 'fast' (row 'none' and 1 more)"
+    ]
+
+
+def test_recipes_that_are_made_from_one_another(experiments: Experiments) -> None:
+    experiments.recipe("light", "from: heavy\n")
+    experiments.recipe("heavy", "from: light\n")
+    problems = problems_of(experiments.table("paper/good", GOOD))
+    assert [str(problem) for problem in problems] == [
+        "experiments/recipes/heavy.yaml:1:7: "
+        "recipe 'light' is made from itself: light -> heavy -> light"
+    ]
+
+
+def test_a_circle_through_two_tables(experiments: Experiments) -> None:
+    def needs(table: str) -> str:
+        return changed(WEIGHTS, f"      teacher: {{{TINY_VIT}, weights: {{run: {table}#logit}}}}\n")
+
+    experiments.table("paper/one", needs("paper/two"))
+    experiments.table("paper/two", needs("paper/one"))
+    words = "depends on itself: paper/two#logit -> paper/one#logit -> paper/two#logit"
+    assert any(words in problem.what for problem in problems_of("paper/one"))
+
+
+def test_a_broken_table_behind_a_dependency_is_said_with_its_own_place(
+    experiments: Experiments,
+) -> None:
+    experiments.table("paper/two", changed("{keep: 8}", "{keep: 0}"))
+    uses = changed(WEIGHTS, f"      teacher: {{{TINY_VIT}, weights: {{run: paper/two#logit}}}}\n")
+    problems = problems_of(experiments.table("paper/one", uses))
+    assert {problem.where.file for problem in problems} == {"experiments/paper/two.yaml"}
+
+
+def test_unknown_tables_and_files(experiments: Experiments) -> None:
+    experiments.table("paper/good", GOOD)
+    with pytest.raises(
+        HarnessError, match=r"unknown table 'paper/god'; did you mean 'paper/good'\?"
+    ):
+        load_table("paper/god")
+    with pytest.raises(HarnessError, match=r"there is no spec x\.yaml"):
+        load_table("x.yaml")
+
+
+def test_a_spec_that_is_a_list(experiments: Experiments) -> None:
+    with pytest.raises(SpecError, match="1:1: a spec must be a mapping"):
+        load_table(experiments.table("paper/good", "- a\n"))
+
+
+def test_a_table_by_its_path(experiments: Experiments, tmp_path: Path) -> None:
+    experiments.table("paper/good", GOOD)
+    by_path = load_table(str(tmp_path / "experiments" / "paper" / "good.yaml"))
+    assert by_path.name == load_table("paper/good").name == "paper/good"

@@ -1,0 +1,231 @@
+"""From a table to runs: one for each seed, shared, in the order of their dependencies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.spec.expand import Expansion, expand
+from harness.spec.load import load_table
+from harness.train.config import TrainConfig
+from tests.conftest import TINY_VIT, Experiments
+from tests.spec.specs import GOOD, changed
+
+TEACHERS = f"""\
+paper: {{title: Teachers}}
+columns: {{acc: {{from: train, metric: val/top1}}}}
+seeds: [5, 6]
+base: {{recipe: light, data: fashion-mnist, method: supervised}}
+rows:
+  - {{id: big, set: {{student: {{{TINY_VIT}}}}}}}
+profiles:
+  paper: {{}}
+  tiny: {{says: smaller, base: {{recipe: {{lr: 1e-2}}}}}}
+"""
+WEIGHTS = f"      teacher: {{{TINY_VIT}}}\n"
+
+
+@pytest.fixture
+def good(experiments: Experiments) -> Expansion:
+    """The good spec at its paper profile."""
+    return expand(load_table(experiments.table("paper/good", GOOD)), "paper")
+
+
+def test_a_run_for_each_seed_and_one_for_what_needs_no_seed(good: Expansion) -> None:
+    none, logit = good.rows
+    assert (len(none.runs["acc"]), len(none.runs["pflops"])) == (2, 0)
+    assert (len(logit.runs["acc"]), len(logit.runs["pflops"])) == (2, 1)
+    runs = {run.identity: run for run in good.runs}
+    assert [runs[key].title.seed for key in logit.runs["acc"]] == [0, 1]
+    assert [runs[key].title.seed for key in logit.runs["pflops"]] == [None]
+    assert {run.kind for run in good.runs} == {"train", "flops"}
+
+
+def test_names_can_be_read(good: Expansion) -> None:
+    names = {run.name: run for run in good.runs}
+    assert all(name.endswith(f"-{run.identity[:8]}") for name, run in names.items())
+    assert [re.sub("-[0-9a-f]{8}$", "", name) for name in names] == [
+        "none-s0", "none-s1", "logit-s0", "logit-s1", "logit-flops",
+    ]  # fmt: skip
+
+
+def test_the_data_version_is_filled_in(good: Expansion) -> None:
+    from harness.data import DATASETS
+
+    config = good.rows[0].config
+    assert config is not None
+    assert config.data.version == DATASETS.get("fashion-mnist").version
+
+
+def test_rows_that_ask_for_the_same_share_their_runs(experiments: Experiments) -> None:
+    text = changed(
+        "  - id: logit\n", "  - {id: again, set: {method: {name: supervised}}}\n  - id: logit\n"
+    )
+    found = expand(load_table(experiments.table("paper/good", text)), "paper")
+    assert found.rows[0].runs == found.rows[1].runs
+    assert len(found.runs) == 5
+    assert {run.title.row for run in found.runs} == {"none", "logit"}
+
+
+def test_seeds_and_rows_can_be_chosen(experiments: Experiments) -> None:
+    table = load_table(experiments.table("paper/good", GOOD))
+    one = expand(table, "paper", rows="log*", seeds=[7])
+    assert [row.row.id for row in one.rows] == ["logit"]
+    assert [(run.kind, run.title.seed) for run in one.runs] == [("train", 7), ("flops", None)]
+    assert len(expand(table, "paper", rows="logit, none").rows) == 2
+    for seeds in ([], [-1], [0, 0]):
+        with pytest.raises(HarnessError, match="seeds must be different whole numbers from 0 up"):
+            expand(table, "paper", seeds=seeds)
+    with pytest.raises(HarnessError, match=r"unknown row 'logti'; did you mean 'logit'\?"):
+        expand(table, "paper", rows="none,logti")
+    with pytest.raises(HarnessError, match=r"unknown profile 'papr'; did you mean 'paper'\?"):
+        expand(table, "papr")
+
+
+def teacher_from(reference: str) -> str:
+    """The good spec with a teacher that is trained first."""
+    weights = f"      teacher: {{{TINY_VIT}, weights: {{run: {reference}}}}}\n"
+    return changed(WEIGHTS, weights)
+
+
+def test_a_teacher_is_one_run_before_all_its_students(experiments: Experiments) -> None:
+    experiments.table("paper/teachers", TEACHERS)
+    table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
+    found = expand(table, "paper")
+    teachers = [run for run in found.runs if run.title.table == "paper/teachers"]
+    assert [(run.title.row, run.title.seed) for run in teachers] == [("big", 5)]
+    students = [run for run in found.runs if run.depends]
+    assert [run.title.seed for run in students] == [0, 1]
+    assert all(run.depends == (teachers[0].identity,) for run in students)
+    order = [run.identity for run in found.runs]
+    assert order.index(teachers[0].identity) < min(order.index(run.identity) for run in students)
+
+
+def test_a_teacher_is_trained_at_the_same_profile(experiments: Experiments) -> None:
+    experiments.table("paper/teachers", TEACHERS)
+    table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
+    rates = {}
+    for profile in table.profiles:
+        (teacher,) = (run for run in expand(table, profile).runs if run.title.row == "big")
+        rates[profile] = teacher.plain["train"]["recipe"]["lr"]
+    assert rates == {"paper": 1e-3, "tiny": 1e-2}
+
+
+def test_a_teacher_at_no_such_profile(experiments: Experiments) -> None:
+    other = TEACHERS.replace("tiny: {", "huge: {")
+    experiments.table("paper/teachers", other)
+    table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
+    assert expand(table, "paper").runs
+    with pytest.raises(HarnessError, match="paper/teachers: unknown profile 'tiny'"):
+        expand(table, "tiny")
+
+
+def test_students_that_teach(experiments: Experiments) -> None:
+    """A chain: the student of one row teaches the next."""
+    text = teacher_from("'#none'").replace("claims:", f"""\
+  - id: second
+    set:
+      teacher: {{{TINY_VIT}, weights: {{run: '#logit'}}}}
+      method: distillation
+claims:""")  # fmt: skip
+    found = expand(load_table(experiments.table("paper/good", text)), "paper", rows="second")
+    trained = [run for run in found.runs if run.kind == "train"]
+    assert [run.title.row for run in trained] == ["none", "logit", "second", "second"]
+    assert [len(run.depends) for run in trained] == [0, 1, 1, 1]
+
+
+def test_a_changed_teacher_changes_its_students(experiments: Experiments) -> None:
+    experiments.table("paper/teachers", TEACHERS)
+    experiments.table("paper/good", teacher_from("paper/teachers#big"))
+    before = expand(load_table("paper/good"), "paper")
+    slower = changed("base: {recipe: light", "base: {recipe: {from: light, lr: 1e-4}", TEACHERS)
+    experiments.table("paper/teachers", slower)
+    after = expand(load_table("paper/good"), "paper")
+    assert before.rows[0].runs == after.rows[0].runs
+    assert set(before.rows[1].runs["acc"]).isdisjoint(after.rows[1].runs["acc"])
+    assert before.rows[1].runs["pflops"] == after.rows[1].runs["pflops"]
+
+
+def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> None:
+    weights = f"      teacher: {{{TINY_VIT}, weights: {{file: a.safetensors}}}}\n"
+    experiments.table("paper/good", changed(WEIGHTS, weights))
+    experiments.table("paper/moved", changed(WEIGHTS, weights.replace("a.s", "b.s")))
+    for name, content in (("a", b"one"), ("b", b"one")):
+        (experiments.root / f"{name}.safetensors").write_bytes(content)
+    runs = {
+        name: expand(load_table(f"paper/{name}"), "paper").rows[1] for name in ("good", "moved")
+    }
+    config = runs["good"].config
+    assert isinstance(config, TrainConfig)
+    assert config.teacher is not None
+    assert config.teacher.weights.sha256 == hashlib.sha256(b"one").hexdigest()
+    assert runs["good"].runs == runs["moved"].runs
+    (experiments.root / "a.safetensors").write_bytes(b"two")
+    again = expand(load_table("paper/good"), "paper").rows[1]
+    assert set(again.runs["acc"]).isdisjoint(runs["good"].runs["acc"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words", "costs"),
+    [
+        (
+            "{name: distillation, mask",
+            "{name: distillation, loss: {name: manifold, k: 3}, mask",
+            "manifold",
+            1,
+        ),
+        (f"student: {{{TINY_VIT}}}", "student: swin_tiny_patch4_window7_224", "swin_tiny", 1),
+        (WEIGHTS, "      teacher: cait_s24_224\n", "cait_s24", 0),
+    ],
+)
+def test_a_row_that_names_what_is_planned_waits_and_says_why(
+    old: str, new: str, words: str, costs: int, experiments: Experiments
+) -> None:
+    found = expand(load_table(experiments.table("paper/good", changed(old, new))), "paper")
+    waiting = found.rows[1]
+    assert waiting.waits_for is not None
+    assert words in waiting.waits_for
+    assert (len(waiting.runs["acc"]), len(waiting.runs["pflops"])) == (0, costs)
+
+
+def test_students_of_a_teacher_that_waits_wait_too(experiments: Experiments) -> None:
+    experiments.table("paper/teachers", TEACHERS.replace(f"{{{TINY_VIT}}}", "cait_s24_224"))
+    table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
+    none, logit = expand(table, "paper").rows
+    assert none.waits_for is None
+    assert logit.waits_for is not None
+    assert "cait_s24" in logit.waits_for
+    assert len(logit.runs["pflops"]) == 1
+
+
+def test_ten_thousand_runs_do_not_keep_anyone_waiting(experiments: Experiments) -> None:
+    """About a second when measured; the bound only catches work that grows with the square."""
+    axes = {"method.mask.keep": list(range(1, 17)), "method.weight": [n / 8 for n in range(250)]}
+    grid = f"- id: 'k{{keep}}.w{{weight}}'\n    grid: {json.dumps(axes)}\n"
+    text = changed("- id: logit\n", grid)
+    text = changed("    published: {acc: 75.0, pflops: {value: 1770, note: scanned}}\n", "", text)
+    text = changed(
+        '  - {id: helps, says: It helps, check: "acc[logit] > acc[none]"}\n', "  []\n", text
+    )
+    experiments.table("paper/big", text.partition("  tiny:")[0])
+    begin = time.perf_counter()
+    found = expand(load_table("paper/big"), "paper", seeds=[0, 1, 2])
+    assert len(found.runs) == 3 + 3 * 16 * 250 + 16
+    assert time.perf_counter() - begin < 8
+
+
+def test_every_spec_of_the_project_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.spec.locate import list_tables
+
+    monkeypatch.setenv("HARNESS_HOME", str(Path(__file__).resolve().parents[2]))
+    assert list_tables()
+    for name in list_tables():
+        table = load_table(name)
+        for profile in table.profiles:
+            assert expand(table, profile).runs

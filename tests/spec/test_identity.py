@@ -1,0 +1,322 @@
+"""Identity: everything that can change a number counts, nothing else does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.data.config import DataConfig
+from harness.errors import FieldError, HarnessError
+from harness.kinds.train import TrainRun
+from harness.masking.random import Random
+from harness.methods import Method
+from harness.methods.distillation import Distillation, Mask
+from harness.methods.losses.logit import Logit
+from harness.methods.supervised import Supervised
+from harness.models.config import ModelConfig, Weights
+from harness.spec.expand import expand
+from harness.spec.fields import fields_of, is_tagged
+from harness.spec.identity import canonical_json, identity, identity_form, plain
+from harness.spec.load import load_table
+from harness.spec.rebuild import rebuild
+from harness.train.config import Augment, Recipe, TrainConfig
+from tests.conftest import Experiments
+from tests.spec.specs import GOOD, changed
+
+VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, channels=1, width=16, depth=2, heads=2)
+FULL = TrainConfig(
+    data=DataConfig(name="folder", version="1", path="photos"),
+    student=VIT,
+    teacher=dataclasses.replace(VIT, weights=Weights(file="a.safetensors", sha256="0")),
+    method=Distillation(loss=Logit(), mask=Mask(keep=8)),
+    recipe=Recipe(epochs=20, batch_size=64, lr=1e-3, warmup_epochs=1, augment=Augment(mixup=0.8)),
+)
+NOT_IDENTITY = {"data.path", "teacher.weights.file"}
+NOT_ALONE = {  # these change together with others, or not at all: see the test of weights
+    "teacher",
+    "method",
+    "student.weights.file",
+    "student.weights.sha256",
+    "teacher.weights.hub",
+    "teacher.weights.run",
+}
+
+VALUES: dict[Any, list[Any]] = {
+    int: [1, 2, 4, 8, 14, 64, 128, 3],
+    float: [0.25, 0.5, 2.0, 10.0],
+    str: ["other", "rand-m9-mstd0.5-inc1", "deit_tiny_patch16_224", "cifar10"],
+    tuple: [(0.1, 0.5), (0.2, 0.6)],
+}
+
+
+def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Every field that holds no config: dotted path, type, value."""
+    cls: Any = type(config)
+    for field in fields_of(cls).values():
+        value, at = getattr(config, field.name), f"{path}{field.name}"
+        if is_tagged(field.hint):
+            yield at, field.hint, value
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            yield from leaves(value, f"{at}.")
+        elif not is_tagged(field.hint):
+            yield at, field.hint, value
+
+
+def with_leaf(config: Any, path: str, value: Any) -> Any:
+    """`config` with one field changed."""
+    head, _, rest = path.partition(".")
+    new = with_leaf(getattr(config, head), rest, value) if rest else value
+    return dataclasses.replace(config, **{head: new})
+
+
+def others(hint: Any, value: Any) -> list[Any]:
+    """Other values that a field of this type might take."""
+    if hint is bool:
+        return [not value]
+    if is_tagged(hint):
+        classes = [hint.registry.get(name) for name in hint.registry.names()]
+        return [cls() for cls in classes if not isinstance(value, cls)]
+    if get_origin(hint) is Literal:
+        return [word for word in get_args(hint) if word != value]
+    found = VALUES.get(get_origin(hint) or hint, [])
+    return [other for other in found if other != value]
+
+
+def changed_at(path: str, hint: Any, value: Any) -> TrainConfig:
+    """The full config with another valid value at `path`."""
+    for other in others(hint, value):
+        try:
+            config = with_leaf(FULL, path, other)
+        except (FieldError, TypeError):
+            continue
+        assert isinstance(config, TrainConfig)
+        return config
+    raise AssertionError(f"no other valid value of {hint} is known for {path}")
+
+
+def key(config: TrainConfig) -> str:
+    """The identity of a training run."""
+    return identity("train", TrainRun(train=config))
+
+
+LEAVES = {
+    path: (hint, value)
+    for path, hint, value in leaves(FULL)
+    if path not in NOT_ALONE and others(hint, value)
+}
+
+
+def test_the_leaves_are_all_there() -> None:
+    some = {"seed", "data.path", "recipe.augment.scale", "method.loss.temperature"}
+    assert some <= LEAVES.keys()
+    assert len(LEAVES) > 50
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_every_leaf_counts_but_those_that_change_no_number(path: str) -> None:
+    config = changed_at(path, *LEAVES[path])
+    assert config != FULL
+    assert (key(config) == key(FULL)) == (path in NOT_IDENTITY)
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_every_leaf_comes_back_from_the_plain_form(path: str) -> None:
+    run = TrainRun(train=changed_at(path, *LEAVES[path]))
+    again = rebuild("train", json.loads(json.dumps(plain(run))))
+    assert again == run
+    assert identity("train", again) == identity("train", run)
+
+
+def test_where_weights_come_from_counts() -> None:
+    sources = [Weights(), Weights(hub="x"), Weights(hub="y"), Weights(run="x")]
+    sources += [Weights(file="f", sha256="x"), Weights(file="f", sha256="y")]
+    keys = {key(with_leaf(FULL, "teacher.weights", weights)) for weights in sources}
+    assert len(keys) == len(sources)
+
+
+def test_another_method_is_another_run() -> None:
+    base = dataclasses.replace(FULL, teacher=None, method=Supervised())
+    assert key(base) != key(FULL)
+
+
+@pytest.mark.parametrize("cls", [Distillation, Logit, TrainRun])
+def test_a_raised_version_changes_identity(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.spec import identity as module
+
+    before = key(FULL)
+    monkeypatch.setattr(cls, "version", cls.version + 1)
+    module._tag.cache_clear()
+    try:
+        assert key(FULL) != before
+    finally:
+        monkeypatch.undo()
+        module._tag.cache_clear()
+    assert key(FULL) == before
+
+
+def test_defaults_count_by_value() -> None:
+    implicit = Distillation(mask=Mask(keep=8))
+    explicit = Distillation(loss=Logit(temperature=1.0, hard=False), weight=1.0, mask=Mask(keep=8))
+    assert key(dataclasses.replace(FULL, method=implicit)) == key(
+        dataclasses.replace(FULL, method=explicit)
+    )
+
+
+def test_a_whole_number_is_one_number_however_it_is_written() -> None:
+    ints = dataclasses.replace(FULL, recipe=dataclasses.replace(FULL.recipe, epochs=20))
+    floats = dataclasses.replace(FULL, recipe=dataclasses.replace(FULL.recipe, epochs=20.0))
+    assert key(ints) == key(floats)
+
+
+def test_the_identity_is_a_sha256_of_canonical_json() -> None:
+    import hashlib
+
+    run = TrainRun(train=FULL)
+    form = {"schema": 1, "kind": "train", "version": TrainRun.version, "config": identity_form(run)}
+    text = json.dumps(form, sort_keys=True, separators=(",", ":"))
+    assert identity("train", run) == hashlib.sha256(text.encode()).hexdigest()
+    assert identity("train", run, memo={}) == identity("train", run)
+
+
+def test_canonical_json_refuses_what_json_has_not() -> None:
+    assert canonical_json({"b": 1, "a": [None, "ü"]}) == '{"a":[null,"ü"],"b":1}'
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json({"a": float("nan")})
+
+
+MODELS = st.builds(
+    lambda width, depth, drop, weights: dataclasses.replace(
+        VIT, width=width, depth=depth, drop_path=drop, weights=weights
+    ),
+    width=st.sampled_from([8, 16, 32]),
+    depth=st.integers(1, 4),
+    drop=st.floats(0, 0.9),
+    weights=st.sampled_from(
+        [Weights(), Weights(hub="x"), Weights(run="ab"), Weights(file="f", sha256="1")]
+    ),
+)
+METHODS: st.SearchStrategy[Method] = st.builds(
+    Distillation,
+    loss=st.builds(Logit, temperature=st.floats(0.1, 9), hard=st.booleans()),
+    weight=st.floats(0, 9),
+    mask=st.none() | st.builds(Mask, keep=st.integers(1, 16), criterion=st.just(Random())),
+)
+CONFIGS = st.builds(
+    TrainConfig,
+    data=st.builds(
+        DataConfig,
+        name=st.just("folder"),
+        path=st.none() | st.text(max_size=5),
+        version=st.text(max_size=5),
+    ),
+    student=MODELS,
+    teacher=MODELS,
+    method=METHODS,
+    recipe=st.builds(
+        Recipe, epochs=st.floats(0.5, 300), batch_size=st.integers(1, 64), lr=st.floats(1e-6, 1)
+    ),
+    seed=st.integers(0, 2**31),
+)
+
+
+@given(CONFIGS)
+@settings(max_examples=50, deadline=None)
+def test_any_config_comes_back_from_json(config: TrainConfig) -> None:
+    run = TrainRun(train=config)
+    again = rebuild("train", json.loads(json.dumps(plain(run))))
+    assert again == run
+    assert identity("train", again) == identity("train", run)
+
+
+@given(CONFIGS, CONFIGS)
+@settings(max_examples=50, deadline=None)
+def test_identities_are_equal_when_only_places_differ(
+    first: TrainConfig, second: TrainConfig
+) -> None:
+    assert (key(first) == key(second)) == (identity_form(first) == identity_form(second))
+    moved = with_leaf(first, "data.path", "elsewhere")
+    assert key(moved) == key(first)
+
+
+def shuffled(value: Any, order: random.Random) -> Any:
+    """The same JSON value with the keys of every mapping in another order."""
+    if isinstance(value, list):
+        return [shuffled(item, order) for item in value]
+    if not isinstance(value, dict):
+        return value
+    keys = list(value)
+    order.shuffle(keys)
+    return {name: shuffled(value[name], order) for name in keys}
+
+
+@given(order=st.randoms(use_true_random=False))
+@settings(
+    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+def test_the_order_of_keys_changes_nothing(order: random.Random, experiments: Experiments) -> None:
+    import yaml
+
+    document = yaml.safe_load(GOOD.replace("1e-2", "0.01"))
+    columns = document["columns"]
+    mixed = shuffled(document, order) | {"columns": columns}
+    runs = []
+    for name, value in (("paper/one", document), ("paper/two", mixed)):
+        table = load_table(experiments.table(name, json.dumps(value)))
+        runs.append(
+            {run.identity for profile in table.profiles for run in expand(table, profile).runs}
+        )
+    assert runs[0] == runs[1]
+
+
+def test_an_explicit_default_in_a_spec_is_the_same_run(experiments: Experiments) -> None:
+    for name, text in (
+        ("one", GOOD),
+        (
+            "two",
+            changed(
+                "{name: distillation, mask", "{name: distillation, weight: 1, loss: logit, mask"
+            ),
+        ),
+    ):
+        experiments.table(f"paper/{name}", text)
+    one, two = (expand(load_table(f"paper/{name}"), "paper") for name in ("one", "two"))
+    assert [run.identity for run in one.runs] == [run.identity for run in two.runs]
+
+
+def test_resources_are_no_part_of_identity(experiments: Experiments) -> None:
+    text = changed(
+        "  paper: {}",
+        "  paper: {resources: {device: cuda, threads: 8, workers: 4, micro_batch: 16}}",
+    )
+    one = expand(load_table(experiments.table("paper/one", GOOD)), "paper")
+    two = expand(load_table(experiments.table("paper/two", text)), "paper")
+    assert two.profile.resources.threads == 8
+    assert [run.identity for run in one.runs] == [run.identity for run in two.runs]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("train", "recipe", "lr_decay"), 1, "unknown key 'lr_decay'"),
+        (("train", "method", "version"), 99, "Distillation was version 99"),
+        (("train", "method", "name"), "alchemy", "unknown method 'alchemy'"),
+        (("train", "method", "mask", "keep"), "8", "must be a whole number"),
+    ],
+)
+def test_a_run_of_another_version_is_refused(
+    path: tuple[str, ...], value: object, words: str
+) -> None:
+    form = json.loads(json.dumps(plain(TrainRun(train=FULL))))
+    inner = form
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    with pytest.raises(HarnessError, match=f"planned by another version of harness .*{words}"):
+        rebuild("train", form)
