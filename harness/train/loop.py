@@ -27,7 +27,6 @@ from harness.train.optimizer import build_optimizer
 from harness.train.schedule import learning_rate, total_steps
 
 LOGS_PER_EPOCH = 10
-CHECKPOINT_SECONDS = 20.0
 EVAL_BATCH = 500
 
 
@@ -197,7 +196,8 @@ class _Training:
         if done % self.per_epoch == 0 or done == self.total:
             self._end_epoch(done)
         stop = self.context.should_stop() and done < self.total
-        if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+        old = time.monotonic() - self.saved_at > self.context.resources.checkpoint_seconds
+        if stop or (old and done < self.total):
             self._save(done)
         if stop:
             raise Interrupted(f"at step {done} of {self.total}")
