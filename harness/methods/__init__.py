@@ -65,10 +65,8 @@ class Objective(ABC):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
 
-    def epoch_metrics(self) -> dict[str, Any]:
-        """Plain values about the epoch that ends (kept-token counts, say); resets what it
-        accumulated.
-        """
+    def summary(self) -> dict[str, Any]:
+        """Plain values about the steps since the last call (kept-token shares, say)."""
         return {}
 
 

@@ -62,7 +62,9 @@ class DistillationObjective(Objective):
         assert networks.teacher is not None
         self.method, self.student, self.teacher = method, networks.student, networks.teacher
         self.modules = {"student": networks.student}
-        self._counts: torch.Tensor | None = None  # (N,) how often each patch was kept this epoch
+        self._counts: torch.Tensor | None = (
+            None  # (N,) how often each patch was kept since the last summary
+        )
         self._images = 0
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
@@ -97,7 +99,7 @@ class DistillationObjective(Objective):
         self._images += len(batch.images)
         return kept
 
-    def epoch_metrics(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """`kept`: share of images in which each patch was kept, N values in raster order."""
         if self._counts is None:
             return {}
@@ -106,9 +108,9 @@ class DistillationObjective(Objective):
         return {"kept": kept}
 
     def state(self) -> dict[str, Any]:
-        """The epoch's counts so far."""
+        """The counts since the last summary."""
         return {"counts": self._counts, "images": self._images}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue the epoch's counts."""
+        """Continue those counts."""
         self._counts, self._images = state["counts"], state["images"]
