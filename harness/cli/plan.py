@@ -11,14 +11,13 @@ from typing import Any
 from harness.cli._table import (
     add_resources,
     add_selection,
-    count,
     expansion_of,
     plan_of,
     resources_of,
 )
-from harness.launch.progress import duration
 from harness.plan import STATUSES, Plan, PlannedRun, Stale
 from harness.store import Store
+from harness.text import count, duration
 
 MOST_CHANGES = 4
 """Changed keys of a stale run that are printed; `--json` has all."""

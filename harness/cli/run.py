@@ -9,16 +9,15 @@ from harness.cli import DONE, INTERRUPTED, SOME_FAILED
 from harness.cli._table import (
     add_resources,
     add_selection,
-    count,
     expansion_of,
     plan_of,
     resources_of,
 )
 from harness.cli.plan import headline, obstacles
 from harness.launch.local import LocalExecutor, Summary
-from harness.launch.progress import duration
 from harness.plan import Plan
 from harness.store import Store
+from harness.text import count, duration
 
 EXECUTORS = ("local",)
 

@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.cli._table import add_selection, count, expansion_of
-from harness.launch.progress import duration
+from harness.cli._table import add_selection, expansion_of
 from harness.spec.expand import Run
 from harness.store import (
     DONE,
@@ -24,6 +23,7 @@ from harness.store import (
     RunRecord,
     Store,
 )
+from harness.text import count, duration
 
 WATCH_SECONDS = 2.0
 MOST_LINES = 40

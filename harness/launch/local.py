@@ -19,12 +19,13 @@ from typing import IO
 
 from harness.estimate import makespan
 from harness.launch.device import visible_gpus
-from harness.launch.progress import Active, Display, Snapshot, duration, headline
+from harness.launch.progress import Active, Display, Snapshot, headline
 from harness.launch.queue import Queue
 from harness.launch.worker import EXIT_CANNOT_WRITE
 from harness.plan import Plan, PlannedRun, load_of
 from harness.run import Resources
 from harness.store import DONE, FAILED, QUEUED, RUNNING, RunRecord, Store, StoreError
+from harness.text import duration
 
 POLL = 0.1
 """Seconds between looks at the workers."""

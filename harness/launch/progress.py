@@ -11,6 +11,7 @@ from typing import TextIO
 
 from harness.spec.expand import Expansion, Run
 from harness.store import Progress
+from harness.text import duration, enough_decimals, number
 
 REDRAW_SECONDS = 0.5
 LINE_SECONDS = 15.0
@@ -93,21 +94,10 @@ def headline(expansion: Expansion, run: Run, result: Mapping[str, float]) -> str
     """The first column of the table that this run fills, with its value."""
     for column in expansion.table.columns.values():
         if column.kind == run.kind and column.metric in result:
-            value = f"{column.label} {result[column.metric]:.{column.decimals}f}"
-            return value if column.unit in column.label else f"{value} {column.unit}"
+            value = result[column.metric]
+            text = f"{column.label} {number(value, enough_decimals(value, column.decimals))}"
+            return text if column.unit in column.label else f"{text} {column.unit}"
     return ", ".join(f"{name} {value:g}" for name, value in list(result.items())[:1])
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: 41 s, 3 min 05 s, 2 h 10 min, 3 d 4 h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 def _summary(snapshot: Snapshot) -> str:
