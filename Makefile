@@ -3,6 +3,7 @@
 PYTHON   ?= python3
 PROFILE  ?= cpu
 EXECUTOR ?= local
+CLUSTER  ?=
 SEEDS    ?=
 JOBS     ?=
 ROWS     ?=
@@ -11,7 +12,8 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 HARNESS := $(BIN)/harness
 FLAGS    = --profile $(PROFILE) --executor $(EXECUTOR) \
-           $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ROWS),--rows '$(ROWS)')
+           $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ROWS),--rows '$(ROWS)') \
+           $(if $(CLUSTER),--cluster $(CLUSTER))
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev table2 teacher test check bench clean
@@ -19,7 +21,7 @@ FLAGS    = --profile $(PROFILE) --executor $(EXECUTOR) \
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  variables      PROFILE=$(PROFILE) EXECUTOR=$(EXECUTOR) SEEDS=0,1,2 JOBS=2 ROWS='*keep50'"
+	@echo "  variables      PROFILE=$(PROFILE) EXECUTOR=$(EXECUTOR) SEEDS=0,1,2 JOBS=2 ROWS='*keep50' CLUSTER=cluster.yaml"
 
 install: $(VENV)/.installed ## the virtual environment with everything `harness` needs
 

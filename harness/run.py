@@ -29,6 +29,8 @@ class Resources:
     workers: int = 0  # data loading processes, for image sets that do not live in memory
     micro_batch: int | None = None  # images per forward pass; the rest of the batch is accumulated
     checkpoint_seconds: float = 20.0  # at most so much work is lost when a process is killed
+    memory_gb: float | None = None  # asked of a cluster; None: the share of a node's
+    hours: float | None = None  # asked of a cluster, within its limit; None: the limit
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
@@ -36,6 +38,10 @@ class Resources:
                 "device", f"must be auto, cpu, cuda or cuda:NUMBER, got '{self.device}'"
             )
         limits = (("threads", 1), ("workers", 0), ("micro_batch", 1), ("checkpoint_seconds", 0))
+        for key in ("memory_gb", "hours"):
+            value = getattr(self, key)
+            if value is not None and value <= 0:
+                raise FieldError(key, f"must be above 0, got {value:g}")
         for key, least in limits:
             value = getattr(self, key)
             if value is not None and value < least:

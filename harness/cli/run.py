@@ -14,12 +14,18 @@ from harness.cli._table import (
     resources_of,
 )
 from harness.cli.plan import headline, obstacles
+from harness.errors import HarnessError
+from harness.launch.cluster import find_cluster, load_cluster
+from harness.launch.device import resolve_device
 from harness.launch.local import LocalExecutor, Summary
-from harness.plan import Plan
+from harness.launch.reconcile import reconcile
+from harness.launch.scheduler import Scheduler
+from harness.launch.slurm import SlurmExecutor
+from harness.plan import Plan, make_plan
 from harness.store import Store
 from harness.text import count, duration
 
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "slurm")
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,26 +39,67 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
     add_selection(parser)
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="default: local")
+    parser.add_argument("--cluster", metavar="FILE", help="for slurm: what the cluster offers")
+    parser.add_argument("--dry-run", action="store_true", help="for slurm: print the job scripts")
     add_resources(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compute, report, and say by the exit code whether runs failed."""
+    if arguments.executor == "slurm":
+        return _submit(arguments)
+    for option in ("cluster", "dry_run"):
+        if getattr(arguments, option):
+            raise HarnessError(f"--{option.replace('_', '-')} needs --executor slurm")
     expansion = expansion_of(arguments)
     resources = resources_of(arguments, expansion)
     store = Store()
+    reconcile(store, Scheduler())
     plan = plan_of(arguments, expansion, store, resources)
-    print(headline(plan))
-    for waiting in plan.waiting:
-        print(f"  row {waiting.row} waits for {waiting.reason}")
-    for line in obstacles(plan):
-        print(line)
+    _announce(plan)
     if not plan.to_run and not plan.counts["running"]:
         print(_nothing(plan))
         return DONE
     summary = LocalExecutor(plan, store, resources=resources).run()
     return _conclude(arguments, plan, summary)
+
+
+def _announce(plan: Plan) -> None:
+    print(headline(plan))
+    for waiting in plan.waiting:
+        print(f"  row {waiting.row} waits for {waiting.reason}")
+    for line in obstacles(plan):
+        print(line)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    """Submit what is missing and has no job, and return."""
+    expansion = expansion_of(arguments)
+    resources = resources_of(arguments, expansion)
+    cluster = load_cluster(find_cluster(arguments.cluster))
+    store = Store()
+    if not arguments.dry_run:
+        reconcile(store, Scheduler())
+    device = cluster.device if resources.device == "auto" else resolve_device(resources.device)
+    jobs = arguments.jobs or cluster.max_parallel
+    plan = make_plan(expansion, store, device=device, jobs=jobs)
+    executor = SlurmExecutor(plan, store, cluster=cluster, resources=resources)
+    if arguments.dry_run:
+        print("\n".join(executor.scripts()), end="")
+        return DONE
+    _announce(plan)
+    if not plan.to_run:
+        queued = plan.counts["running"]
+        print(f"{count(queued, 'run')} submitted before." if queued else _nothing(plan))
+        return DONE
+    submission = executor.submit()
+    for array in submission.arrays:
+        print(f"  job {array.job}: {count(array.jobs, 'task')}, {count(array.runs, 'run')}")
+    for name, why in submission.left_out.items():
+        print(f"  not submitted  {name}: {why}", file=sys.stderr)
+    print(f"{count(submission.runs, 'run')} submitted; harness status {arguments.table} --watch")
+    return DONE
 
 
 def _nothing(plan: Plan) -> str:

@@ -7,10 +7,12 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.cli._table import add_selection, expansion_of
+from harness.launch.reconcile import jobs_of, seen
+from harness.launch.scheduler import Answer, JobInfo, Scheduler
 from harness.spec.expand import Run
 from harness.store import (
     DONE,
@@ -28,7 +30,7 @@ from harness.text import count, duration
 WATCH_SECONDS = 2.0
 MOST_LINES = 40
 """Runs listed of each state; `--json` has all."""
-_LISTED = (RUNNING, QUEUED, INTERRUPTED, FAILED)
+_LISTED = (RUNNING, QUEUED, INTERRUPTED, FAILED, PLANNED)
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,15 +50,15 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """Print the state, once or again and again."""
     wanted = None if arguments.table is None else expansion_of(arguments).runs
-    store = Store()
+    store, scheduler = Store(), Scheduler()
     while True:
-        entries = _entries(store, wanted)
+        entries, jobs = _entries(store, wanted, scheduler)
         if arguments.watch and sys.stdout.isatty():
             print("\x1b[H\x1b[2J", end="")
         if arguments.json:
             print(json.dumps(as_json(store, entries), indent=None if arguments.watch else 2))
         else:
-            print("\n".join(_text(store, entries)))
+            print("\n".join(_text(store, entries, jobs)))
         if not arguments.watch:
             return 0
         sys.stdout.flush()
@@ -73,13 +75,18 @@ def as_json(store: Store, entries: Sequence[RunRecord | Run]) -> dict[str, Any]:
     }
 
 
-def _entries(store: Store, wanted: Sequence[Run] | None) -> list[RunRecord | Run]:
-    """The records, and the runs that have none yet."""
+def _entries(
+    store: Store, wanted: Sequence[Run] | None, scheduler: Scheduler
+) -> tuple[list[RunRecord | Run], Mapping[str, JobInfo]]:
+    """The records, and the runs that have none yet; what SLURM says of those in its hands."""
     records = store.records()
+    noted = [record for record in records if record.note is not None]
+    answer = scheduler.ask(jobs_of(noted)) if noted else Answer()
+    records, jobs = seen(records, answer)
     if wanted is None:
-        return list(records)
+        return list(records), jobs
     by_identity = {record.identity: record for record in records}
-    return [by_identity.get(run.identity, run) for run in wanted]
+    return [by_identity.get(run.identity, run) for run in wanted], jobs
 
 
 def _counts(entries: Sequence[RunRecord | Run]) -> Counter[str]:
@@ -119,7 +126,9 @@ def _entry_json(entry: RunRecord | Run) -> dict[str, Any]:
     }
 
 
-def _text(store: Store, entries: Sequence[RunRecord | Run]) -> Iterator[str]:
+def _text(
+    store: Store, entries: Sequence[RunRecord | Run], jobs: Mapping[str, JobInfo]
+) -> Iterator[str]:
     counts = _counts(entries)
     shown = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     yield f"{store.runs}: {count(len(entries), 'run')}" + (f" ({shown})" if shown else "")
@@ -128,8 +137,10 @@ def _text(store: Store, entries: Sequence[RunRecord | Run]) -> Iterator[str]:
         found = [
             entry for entry in entries if isinstance(entry, RunRecord) and entry.state == state
         ]
+        if state == PLANNED:  # those that have something to say
+            found = [record for record in found if record.error]
         for record in found[:MOST_LINES]:
-            yield f"  {state:<11}  {record.name}{_detail(record)}"
+            yield f"  {state:<11}  {record.name}{_detail(record, jobs.get(record.identity))}"
         if len(found) > MOST_LINES:
             yield f"  {state:<11}  and {len(found) - MOST_LINES} more"
 
@@ -148,7 +159,7 @@ def _tables(entries: Sequence[RunRecord | Run]) -> Iterator[str]:
         yield f"  {f'{table} {profile}':<{width}}  " + ", ".join([done, *others])
 
 
-def _detail(record: RunRecord) -> str:
+def _detail(record: RunRecord, job: JobInfo | None) -> str:
     parts = []
     if record.progress is not None:
         progress = record.progress
@@ -157,6 +168,10 @@ def _detail(record: RunRecord) -> str:
         parts.append(f"{duration(record.eta)} left")
     if record.state == RUNNING and record.host:
         parts.append(f"on {record.host}, process {record.pid}")
+    if record.job is not None and record.state in (RUNNING, QUEUED):
+        said = f" {job.state.lower()}" if job is not None else ""
+        why = f" ({job.reason})" if job is not None and job.reason else ""
+        parts.append(f"job {record.job}{said}{why}")
     if record.attempt > 1:
         parts.append(f"attempt {record.attempt}")
     if record.error:

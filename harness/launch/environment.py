@@ -16,6 +16,10 @@ from typing import Any
 import harness
 from harness.launch.device import cores, gpu_names
 from harness.run import Resources
+from harness.store.files import read_json_or_nothing
+
+SNAPSHOT = "snapshot.json"
+"""Holds the facts on the code in a copy of it."""
 
 
 def environment(resources: Resources) -> dict[str, Any]:
@@ -43,9 +47,15 @@ def _packages() -> dict[str, str]:
 
 
 @cache
-def _code() -> dict[str, str | None]:
-    """The commit of the checkout that holds the package, and a hash of what differs from it."""
+def _code() -> dict[str, Any]:
     root = Path(harness.__file__).resolve().parents[1]
+    if (root / SNAPSHOT).exists():  # a copy made for jobs, which knows where it comes from
+        return read_json_or_nothing(root / SNAPSHOT)
+    return code_facts(root)
+
+
+def code_facts(root: Path) -> dict[str, Any]:
+    """The commit of the checkout that holds the package, and a hash of what differs from it."""
     commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
     if commit is None:
         return {"commit": None, "dirty": None}

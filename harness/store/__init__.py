@@ -1,6 +1,7 @@
 """Run directories: claimed by one process at a time, written atomically, read back by everybody."""
 
 from harness.store.files import StoreError
+from harness.store.job import JobNote, drop_job, name_job, read_job, reserve_job
 from harness.store.lease import Lease, LeaseLost, claim
 from harness.store.record import (
     DONE,
@@ -27,6 +28,7 @@ __all__ = [
     "QUEUED",
     "RUNNING",
     "STATES",
+    "JobNote",
     "Lease",
     "LeaseLost",
     "Progress",
@@ -36,6 +38,10 @@ __all__ = [
     "Store",
     "StoreError",
     "claim",
+    "drop_job",
     "has_result",
+    "name_job",
+    "read_job",
     "read_record",
+    "reserve_job",
 ]

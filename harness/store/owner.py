@@ -30,7 +30,7 @@ class Owner:
             machine=this_machine(),
             pid=pid,
             pid_start=_start_of(pid) or "",
-            job=os.environ.get("SLURM_JOB_ID"),
+            job=this_job(),
         )
 
     @classmethod
@@ -61,6 +61,14 @@ class Owner:
     def gone(self) -> bool:
         """Whether it certainly has ended; False where that cannot be seen from here."""
         return self.local() and _start_of(self.pid) != self.pid_start
+
+
+def this_job() -> str | None:
+    """The SLURM job that this process is part of; of an array, ARRAY_INDEX."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array:
+        return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '0')}"
+    return os.environ.get("SLURM_JOB_ID")
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 from harness.spec.expand import Title
 from harness.store.files import read_json, read_json_or_nothing, seconds_of
+from harness.store.job import JobNote, read_job
 from harness.store.lease import latest_attempt
 
 SCHEMA = 1
@@ -111,6 +112,7 @@ class RunRecord:
     device: str | None = None  # where it was computed: cpu or cuda
     error: str | None = None
     seconds: float | None = None  # worked, over all attempts
+    note: JobNote | None = None  # the scheduler's job that is responsible for the run
     broken: bool = False
 
     @property
@@ -195,7 +197,11 @@ def _read_result(directory: Path) -> _Result | None:
 def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -> RunRecord:
     written = State.read(directory)
     state, attempt, error = _standing(directory, written)
-    if damage is not None and state != RUNNING:
+    note = read_job(directory)
+    before = note is not None and state == FAILED and attempt <= note.attempt
+    if note is not None and (state in (PLANNED, INTERRUPTED) or before):
+        state = QUEUED  # until the job has ended, whatever became of its attempts so far
+    if damage is not None and state not in (RUNNING, QUEUED):
         state, error = FAILED, damage
     written = written or State(state=state)
     return RunRecord(
@@ -207,11 +213,12 @@ def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -
         updated=seconds_of(written.updated),
         host=written.host,
         pid=written.pid,
-        job=written.job,
+        job=note.job if note is not None else written.job,
         progress=written.progress,
         eta=written.eta if state == RUNNING else None,
         error=error,
         seconds=written.seconds,
+        note=note,
     )
 
 

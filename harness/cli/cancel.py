@@ -1,0 +1,52 @@
+"""`harness cancel`: takes the jobs of a table or a run back from SLURM."""
+
+from __future__ import annotations
+
+import argparse
+
+from harness.cli._table import add_selection, expansion_of
+from harness.cli.logs import find_run
+from harness.errors import HarnessError
+from harness.launch.reconcile import jobs_of
+from harness.launch.scheduler import cancel_jobs
+from harness.spec.load import list_tables
+from harness.store import RunRecord, Store, drop_job
+from harness.text import count
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser(
+        "cancel",
+        help="cancel the SLURM jobs of a table or a run",
+        description="Cancels jobs. A run that is being computed saves its checkpoint; "
+        "`harness run` goes on from there.",
+    )
+    parser.add_argument("table", metavar="TABLE|RUN", help="a table, or the name of a run")
+    add_selection(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Cancel, and note in the run directories that no job is responsible any more."""
+    store = Store()
+    records = _chosen(arguments, store)
+    jobs = set(jobs_of(records))
+    # a job may compute several runs: all of them lose it
+    lost = [r for r in store.records() if r.note is not None and r.note.job in jobs]
+    if not lost:
+        raise HarnessError(f"{arguments.table} has no jobs; a local `harness run` ends by Ctrl-C")
+    cancel_jobs(sorted(jobs))
+    for record in lost:
+        assert record.note is not None, "chosen above"
+        drop_job(record.directory, record.note.submission)
+    print(f"cancelled {count(len(jobs), 'job')} of {count(len(lost), 'run')}")
+    return 0
+
+
+def _chosen(arguments: argparse.Namespace, store: Store) -> list[RunRecord]:
+    name = arguments.table
+    if name not in list_tables() and not name.endswith((".yaml", ".yml")):
+        return [find_run(store, name)]
+    found = (store.record(run.identity) for run in expansion_of(arguments).runs)
+    return [record for record in found if record is not None]

@@ -1,0 +1,71 @@
+"""`harness logs`: what a run printed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from harness.errors import HarnessError, unknown
+from harness.store import QUEUED, RUNNING, RunRecord, Store
+from harness.store.record import LOG
+
+POLL = 0.5
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser("logs", help="what a run printed")
+    parser.add_argument("name", metavar="RUN", help="the name of a run directory, or its beginning")
+    parser.add_argument("--follow", action="store_true", help="go on until the run has ended")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the log, and what is added to it."""
+    store = Store()
+    record = find_run(store, arguments.name)
+    position = 0
+    while True:
+        over = not arguments.follow or not _going_on(store, record)
+        position = _print_from(_source(record), position)
+        if over:
+            return 0
+        time.sleep(POLL)
+
+
+def find_run(store: Store, name: str) -> RunRecord:
+    """The run of that name or beginning; HarnessError names the nearest."""
+    records = store.records()
+    found = [record for record in records if record.name == name]
+    found = found or [record for record in records if record.name.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        shown = ", ".join(record.name for record in found[:5])
+        raise HarnessError(f"'{name}' is the beginning of {len(found)} runs: {shown}; give more")
+    raise HarnessError(unknown("run", name, [record.name for record in records]))
+
+
+def _source(record: RunRecord) -> Path:
+    """The run's own log; before there is one, what its job printed."""
+    log = record.directory / LOG
+    if not log.exists() and record.note is not None and record.note.job is not None:
+        return Path(record.note.folder) / f"{record.note.job}_0_log.out"
+    return log
+
+
+def _going_on(store: Store, record: RunRecord) -> bool:
+    now = store.record(record.identity)
+    return now is not None and now.state in (RUNNING, QUEUED)
+
+
+def _print_from(path: Path, position: int) -> int:
+    if not path.exists():
+        return position
+    with path.open("rb") as file:
+        file.seek(position)
+        sys.stdout.write(file.read().decode(errors="replace"))
+        sys.stdout.flush()
+        return file.tell()

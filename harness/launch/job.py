@@ -1,0 +1,191 @@
+"""What runs inside a job: the worker, and what to do when it is stopped.
+
+submitit unpickles a `Job` and calls it. The worker is a process of its own, the same that the local
+executor starts, so that a worker which is killed leaves somebody to requeue the job.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.launch.context import log
+from harness.launch.worker import (
+    EXIT_CANNOT_WRITE,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_LOST,
+)
+from harness.store import DONE, FAILED, RunWriter, claim, drop_job, read_job, read_record
+from harness.store.job import change_job
+from harness.store.lease import latest_number
+from harness.store.owner import this_job
+from harness.store.record import State
+
+RESTARTS = "SLURM_RESTART_COUNT"
+REQUEUE_TRIES, REQUEUE_PAUSE = 20, 5.0
+
+
+class RunsFailed(Exception):
+    """Runs of this job have no result: the job fails, and what depends on it does not start."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs that one job computes, one after the other."""
+
+    submission: str
+    directories: tuple[str, ...]
+    resources: str  # JSON, for the worker
+    attempts: int  # in a row that get no further
+
+    def __call__(self) -> None:
+        """Compute; RunsFailed if a run has failed for good."""
+        execution = _Execution(self)
+        while (directories := self.left()) and execution.compute(directories):
+            pass
+        self.conclude()
+
+    def left(self) -> list[Path]:
+        """The runs that are neither done nor failed in this submission, after counting attempts."""
+        found = []
+        for directory in map(Path, self.directories):
+            if not self.ended(directory) and not self._exhausted(directory):
+                found.append(directory)
+        return found
+
+    def ended(self, directory: Path) -> bool:
+        """Whether a run is done, or failed since it was submitted."""
+        record = read_record(directory)
+        return record is None or record.broken or record.state in (DONE, FAILED)
+
+    def conclude(self) -> None:
+        """No run is left: this job is responsible for none any more."""
+        failed = []
+        for directory in map(Path, self.directories):
+            record = read_record(directory)
+            if record is None or record.state != DONE:
+                failed.append(directory.name)
+            drop_job(directory, self.submission)
+        if failed:
+            raise RunsFailed(", ".join(failed))
+
+    def _exhausted(self, directory: Path) -> bool:
+        """Count the attempts since the last look; fail the run if too many got no further."""
+        note = read_job(directory)
+        if note is None or note.submission != self.submission:
+            return False
+        latest, state = latest_number(directory), State.read(directory)
+        reached = state.progress.done if state is not None and state.progress is not None else 0
+        if latest > note.counted:
+            further = reached > note.reached
+            barren = 0 if further else note.barren + latest - note.counted
+            note = dataclasses.replace(
+                note, counted=latest, reached=max(reached, note.reached), barren=barren
+            )
+            change_job(directory, note)
+        if note.barren < self.attempts:
+            return False
+        last = f"; the last one: {state.error}" if state is not None and state.error else ""
+        fail_run(
+            directory,
+            f"gave up: {note.barren} attempts in a row got no further than step {note.reached}"
+            f"{last}; see log.txt, and run again to go on from the last checkpoint",
+        )
+        return True
+
+
+def fail_run(directory: Path, error: str) -> None:
+    """Note that a run has failed, as an attempt of its own, unless somebody computes it."""
+    lease = claim(directory)
+    if lease is None:
+        return
+    writer = RunWriter(lease)
+    before = State.read(directory)
+    writer.progress = None if before is None else before.progress
+    writer.state(FAILED, error=error)
+    lease.release(FAILED, error)
+
+
+class _Execution:
+    """One worker at a time, and the signals that came meanwhile."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+        # instead of submitit's own, which would checkpoint in the middle of whatever is going on
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def compute(self, directories: Sequence[Path]) -> bool:
+        """Start a worker and act on how it ended; whether there is more to do here."""
+        before = [latest_number(directory) for directory in directories]
+        self._worker = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "harness.launch.worker"),
+                *("--resources", self._job.resources, *map(str, directories)),
+            ],
+            stdin=subprocess.DEVNULL,
+        )
+        if self._stopping:  # a signal came before there was a worker
+            self._worker.send_signal(signal.SIGTERM)
+        code = self._worker.wait()
+        log(f"the worker ended with exit code {code}")
+        if code in (EXIT_DONE, EXIT_FAILED):
+            return False
+        if code == EXIT_CANNOT_WRITE:
+            self._give_back(directories)
+            raise RunsFailed("the results folder cannot be written; see the lines above")
+        if code in (EXIT_INTERRUPTED, EXIT_LOST) or code < 0:
+            if self._job.left():  # counts the attempt
+                _requeue()
+        elif before == [latest_number(directory) for directory in directories]:
+            for directory in directories:
+                fail_run(directory, f"its worker ended with exit code {code} before it began")
+        return True
+
+    def _give_back(self, directories: Sequence[Path]) -> None:
+        for directory in directories:
+            drop_job(directory, self._job.submission)
+
+    def _stop(self, *_: object) -> None:
+        """The time limit comes near, or the job is preempted or cancelled."""
+        self._stopping = True
+        if self._worker is not None and self._worker.poll() is None:
+            self._worker.send_signal(signal.SIGTERM)
+
+
+def _requeue() -> None:
+    """Put this job back into the queue, unless it was cancelled or runs elsewhere, and end."""
+    job = this_job() or ""
+    for _ in range(REQUEUE_TRIES):
+        shown = _scontrol("show", "job", "-o", job)
+        state = re.search(r"\bJobState=(\w+)", shown.stdout)
+        restarts = re.search(r"\bRestarts=(\d+)", shown.stdout)
+        if state is not None and state[1] not in ("RUNNING", "COMPLETING"):
+            log(f"job {job} is {state[1]}: it is not requeued")
+            sys.exit(EXIT_INTERRUPTED)
+        if restarts is not None and int(restarts[1]) > int(os.environ.get(RESTARTS, "0")):
+            log(f"job {job} was started again elsewhere: this copy ends")
+            sys.exit(EXIT_LOST)
+        said = _scontrol("requeue", job)
+        if said.returncode == 0:
+            log(f"requeued job {job}")
+            sys.exit(EXIT_INTERRUPTED)
+        log(f"job {job} could not be requeued: {said.stderr.strip()}")
+        time.sleep(REQUEUE_PAUSE)  # the controller may be away for a moment
+    sys.exit(EXIT_INTERRUPTED)
+
+
+def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)

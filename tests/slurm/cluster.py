@@ -1,0 +1,180 @@
+"""A SLURM cluster of virtual nodes on this machine: Debian's packages, root, no systemd."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+NODES = ("n1", "n2", "n3")
+COMMANDS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "munged")
+NEEDED = "a real SLURM as root: apt-get install --no-install-recommends slurmctld slurmd munge"
+
+CONFIG = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={root}/munge/socket,cred_expire=2
+SlurmctldPort={port}
+SlurmctldPidFile={root}/slurmctld.pid
+SlurmdPidFile={root}/slurmd.%n.pid
+SlurmctldLogFile={root}/slurmctld.log
+SlurmdLogFile={root}/slurmd.%n.log
+StateSaveLocation={root}/state
+SlurmdSpoolDir={root}/spool/%n
+MailProg=/bin/true
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,sched_interval=1,bf_interval=1
+ReturnToService=2
+SlurmdTimeout=5
+KillWait=3
+MessageTimeout=5
+MinJobAge=3600
+MaxArraySize=1001
+FirstJobId={first}
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def lacking() -> bool:
+    """Whether a cluster cannot be started here."""
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    return os.getuid() != 0 or any(shutil.which(name, path=path) is None for name in COMMANDS)
+
+
+class SlurmCluster:
+    """Daemons as child processes, ended with the test."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Write the configuration and wait until all nodes are idle."""
+        for name in ("state", "munge", *(f"spool/{node}" for node in NODES)):
+            (self.root / name).mkdir(parents=True)
+        (self.root / "munge").chmod(0o755)
+        host = socket.gethostname().partition(".")[0]
+        ports = _free_ports(len(NODES) + 1)
+        nodes = [
+            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 "
+            "RealMemory=4000 State=UNKNOWN"
+            for node, port in zip(NODES, ports[1:], strict=True)
+        ]
+        (self.root / "slurm.conf").write_text(
+            CONFIG.format(
+                host=host,
+                root=self.root,
+                port=ports[0],
+                first=int(time.time()) % 1_000_000 + 1,
+                nodes="\n".join(nodes),
+            )
+        )
+        self._munge()
+        self.start_controller()
+        for node in NODES:
+            self.start_node(node)
+        self.wait(lambda: self.call("sinfo", "-h", "-o", "%D %T").split() == ["3", "idle"])
+
+    def start_controller(self) -> None:
+        """The controller; after a stop it goes on with its jobs."""
+        self._spawn("slurmctld", "slurmctld", "-D")
+
+    def start_node(self, node: str) -> None:
+        """The daemon of a node."""
+        self._spawn(node, "slurmd", "-D", "-N", node)
+
+    def kill(self, daemon: str, how: int = signal.SIGKILL) -> None:
+        """End one daemon; what its node computes goes on."""
+        process = self._daemons.pop(daemon)
+        process.send_signal(how)
+        process.wait()
+
+    def call(self, *words: str) -> str:
+        """What a command of SLURM prints."""
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+    def wait(self, what: object, seconds: float = 60) -> None:
+        """Until `what()` is true."""
+        end = time.monotonic() + seconds
+        while not what():  # type: ignore[operator]
+            assert time.monotonic() < end, f"waited too long; {self.call('squeue', '-t', 'all')}"
+            time.sleep(0.1)
+
+    def empty(self) -> bool:
+        """Whether no job is pending or running."""
+        return self.call("squeue", "-h", "-r") == ""
+
+    def clear(self) -> None:
+        """No job, all daemons there."""
+        if "slurmctld" not in self._daemons:
+            self.start_controller()
+        for node in NODES:
+            if node not in self._daemons:
+                self.start_node(node)
+        self.wait(lambda: "is UP" in self.call("scontrol", "ping"))
+        self.call("scancel", "-u", "root")
+        self.wait(self.empty)
+        self.wait(lambda: self.call("sinfo", "-h", "-o", "%D %T").split() == ["3", "idle"])
+
+    def stop(self) -> None:
+        """End all daemons."""
+        self.call("scancel", "-u", "root")
+        for name in [*NODES, "slurmctld", "munged"]:
+            process = self._daemons.pop(name, None)
+            if process is not None:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+    def _munge(self) -> None:
+        folder = self.root / "munge"
+        key = folder / "key"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o600)
+        paths = [f"--{name}-file={folder / name}" for name in ("key", "pid", "log", "seed")]
+        self._spawn("munged", "munged", "-F", "--force", f"--socket={folder / 'socket'}", *paths)
+        self.wait((folder / "socket").exists)
+
+    def _spawn(self, name: str, *words: str) -> None:
+        with (self.root / f"{name}.console").open("ab") as console:
+            self._daemons[name] = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # or daemons of a killed test run live on
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

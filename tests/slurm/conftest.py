@@ -1,0 +1,48 @@
+"""One cluster for all tests of this folder, empty at the start of each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import NEEDED, SlurmCluster, lacking
+
+
+@pytest.fixture(scope="session")
+def _running() -> Iterator[SlurmCluster]:
+    if lacking():
+        pytest.skip(f"needs {NEEDED}")
+    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
+        root = Path(folder)
+        root.chmod(0o755)  # munge refuses a socket that others cannot reach
+        cluster = SlurmCluster(root)
+        before = dict(os.environ)
+        os.environ["SLURM_CONF"] = str(root / "slurm.conf")
+        os.environ["PATH"] += ":/usr/sbin"
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@pytest.fixture
+def cluster(_running: SlurmCluster) -> Iterator[SlurmCluster]:
+    """A cluster without jobs."""
+    _running.clear()
+    yield _running
+    _running.clear()
+
+
+@pytest.fixture
+def description(tmp_path: Path) -> Path:
+    """The cluster as its users describe it."""
+    path = tmp_path / "cluster.yaml"
+    path.write_text("partition: main\nnode: {cpus: 4}\nminutes: 30\nsignal_seconds: 60\n")
+    return path
