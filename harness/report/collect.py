@@ -5,6 +5,7 @@ every verdict.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from harness.report.claims import Comparison, Side, judge_claim
@@ -286,7 +287,22 @@ def _sides(cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
         cell = row.cell(ref.column)
         lacks = "" if cell.judgement is None or len(cell.needs) > 1 else cell.judgement.reason
         sides.append(Side(label=row.name + group, values=dict(cell.values), lacks=lacks))
-    return sides
+    return _timed_in_turn(sides, found, cells)
+
+
+def _timed_in_turn(sides: list[Side], rows: list[Row], cells: Sequence[CellRef]) -> list[Side]:
+    """Speeds of rows with the same baseline are compared through their ratios to it, each timed in
+    turn with it in one process: what else the machine did between two runs then cancels.
+    """
+    ratios = [row.cell(ref.column).ratio for row, ref in zip(rows, cells, strict=True)]
+    bases = {ratio and (ratio.baseline or row.id) for ratio, row in zip(ratios, rows, strict=True)}
+    relative = [ratio.measured for ratio in ratios if ratio and ratio.measured is not None]
+    if len(sides) < 2 or len(relative) < len(sides) or len(bases) > 1:
+        return sides
+    return [
+        replace(side, values=dict.fromkeys(side.values, value))
+        for side, value in zip(sides, relative, strict=True)
+    ]
 
 
 def expand_finished(table: spec.TableSpec, profile: str, store: Store) -> Expansion:
