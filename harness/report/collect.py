@@ -247,6 +247,8 @@ def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) ->
     check = claim.check
     column = next(column for column in columns if column.id == check.left.column)
     sides = _sides(check.cells, rows)
+    if column.evidence == "timing" and check.offset == 0 and check.factor != 1:
+        sides = _timed_in_turn(sides, check.cells, rows)
     finding = judge_claim(
         Comparison(
             column=column,
@@ -287,15 +289,17 @@ def _sides(cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
         cell = row.cell(ref.column)
         lacks = "" if cell.judgement is None or len(cell.needs) > 1 else cell.judgement.reason
         sides.append(Side(label=row.name + group, values=dict(cell.values), lacks=lacks))
-    return _timed_in_turn(sides, found, cells)
+    return sides
 
 
-def _timed_in_turn(sides: list[Side], rows: list[Row], cells: Sequence[CellRef]) -> list[Side]:
-    """Speeds of rows with the same baseline are compared through their ratios to it, each timed in
-    turn with it in one process: what else the machine did between two runs then cancels.
+def _timed_in_turn(sides: list[Side], cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
+    """How many times as fast: rows with the same baseline are compared through their ratios to it,
+    each timed in turn with it in one process, so that what else the machine did between two runs
+    cancels.
     """
-    ratios = [row.cell(ref.column).ratio for row, ref in zip(rows, cells, strict=True)]
-    bases = {ratio and (ratio.baseline or row.id) for ratio, row in zip(ratios, rows, strict=True)}
+    found = [next(row for row in rows if row.id == ref.row) for ref in cells]
+    ratios = [row.cell(ref.column).ratio for row, ref in zip(found, cells, strict=True)]
+    bases = {ratio and (ratio.baseline or row.id) for ratio, row in zip(ratios, found, strict=True)}
     relative = [ratio.measured for ratio in ratios if ratio and ratio.measured is not None]
     if len(sides) < 2 or len(relative) < len(sides) or len(bases) > 1:
         return sides
