@@ -259,6 +259,8 @@ def test_the_status_of_a_table_and_of_everything(
         ["run", "tests/plan", "--jobs", "0"],
         ["run", "tests/plan", "--executor", "slrm"],
         ["status", "tests/plam"],
+        ["status", "--rows", "b"],
+        ["run", "tests/plan", "--workers", "x"],
     ],
 )
 def test_wrong_command_lines_are_the_users_errors(
