@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -16,6 +17,14 @@ LIGHT_RECIPE = """
     batch_size: 64
     lr: 1e-3
 """
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What else computes on this machine does not keep a test's commands from starting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_LOCKS", str(tmp_path_factory.mktemp("machine")))
+        yield
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from pathlib import Path
 class Machine:
     """A lock that commands share while they compute and that one holds alone while it times.
 
-    Never waits. The lock ends with the process that holds it.
+    Never waits. The lock ends with the process that holds it. It is a file in $HARNESS_LOCKS, or
+    among the machine's temporary files.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        directory = Path(tempfile.gettempdir())
+        directory = Path(os.environ.get("HARNESS_LOCKS") or tempfile.gettempdir())
         self._path = path or directory / f"harness-{os.getuid()}.lock"
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
