@@ -180,8 +180,8 @@ def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> No
             "manifold",
             1,
         ),
-        (f"student: {{{TINY_VIT}}}", "student: swin_tiny_patch4_window7_224", "swin_tiny", 1),
-        (WEIGHTS, "      teacher: cait_s24_224\n", "cait_s24", 0),
+        (f"student: {{{TINY_VIT}}}", "student: convit_base", "convit_base", 1),
+        (WEIGHTS, "      teacher: convit_base\n", "convit_base", 0),
     ],
 )
 def test_a_row_that_names_what_is_planned_waits_and_says_why(
@@ -195,12 +195,12 @@ def test_a_row_that_names_what_is_planned_waits_and_says_why(
 
 
 def test_students_of_a_teacher_that_waits_wait_too(experiments: Experiments) -> None:
-    experiments.table("paper/teachers", TEACHERS.replace(f"{{{TINY_VIT}}}", "cait_s24_224"))
+    experiments.table("paper/teachers", TEACHERS.replace(f"{{{TINY_VIT}}}", "convit_base"))
     table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
     none, logit = expand(table, "paper").rows
     assert none.waits_for is None
     assert logit.waits_for is not None
-    assert "cait_s24" in logit.waits_for
+    assert "convit_base" in logit.waits_for
     assert len(logit.runs["pflops"]) == 1
 
 
