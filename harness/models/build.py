@@ -114,6 +114,13 @@ def save_model(model: VisionTransformer, path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
+def freeze_all_but_head(model: VisionTransformer) -> None:
+    """A student whose linear classifier alone is trained."""
+    head = {id(parameter) for parameter in model.vit.get_classifier().parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in head)
+
+
 def freeze(model: VisionTransformer) -> VisionTransformer:
     """A teacher: eval mode, no gradients."""
     model.eval()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from harness.errors import FieldError, unknown
 from harness.models.architectures import PLANNED, Architecture
@@ -55,8 +55,10 @@ class ModelConfig:
     heads: int | None = None
     drop_path: float = 0.0  # stochastic depth of the last block, linear from 0
     weights: Weights = Weights()
+    trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
 
     CHOICE: ClassVar[frozenset[str]] = frozenset({"arch"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"trained"})
 
     def __post_init__(self) -> None:
         known = known_architectures()
@@ -102,7 +104,7 @@ class ModelConfig:
         `channels` are the data's, used where the config gives none.
         """
         channels = self.channels or channels
-        return replace(self, weights=Weights(), drop_path=0.0, channels=channels)
+        return replace(self, weights=Weights(), drop_path=0.0, trained="all", channels=channels)
 
     @property
     def planned(self) -> str | None:

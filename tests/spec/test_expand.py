@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
+from harness.methods.losses import LOSSES
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.train.config import TrainConfig
@@ -176,8 +177,8 @@ def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> No
     [
         (
             "{name: distillation, mask",
-            "{name: distillation, loss: {name: manifold, k: 3}, mask",
-            "manifold",
+            "{name: distillation, loss: {name: later, k: 3}, mask",
+            "later",
             1,
         ),
         (f"student: {{{TINY_VIT}}}", "student: convit_base", "convit_base", 1),
@@ -185,8 +186,14 @@ def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> No
     ],
 )
 def test_a_row_that_names_what_is_planned_waits_and_says_why(
-    old: str, new: str, words: str, costs: int, experiments: Experiments
+    old: str,
+    new: str,
+    words: str,
+    costs: int,
+    experiments: Experiments,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(LOSSES._planned, "later", "a loss that comes later")
     found = expand(load_table(experiments.table("paper/good", changed(old, new))), "paper")
     waiting = found.rows[1]
     assert waiting.waits_for is not None

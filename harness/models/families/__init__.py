@@ -46,7 +46,7 @@ class Family(ABC):
 
     architectures: ClassVar[Mapping[str, Architecture]]
     maskable: ClassVar[bool] = True  # can run on a part of its patches
-    has_cls: ClassVar[bool] = True  # a class token attends to the patches
+    queries: ClassVar[frozenset[str]] = frozenset({"cls", "patches"})  # see `Saliency`
     gives_tokens: ClassVar[bool] = True  # see `Want`
     gives_maps: ClassVar[bool] = True
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads

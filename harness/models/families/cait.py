@@ -34,6 +34,7 @@ class CaiT(Family):
             family="cait",
         )
     }
+    queries: ClassVar[frozenset[str]] = frozenset({"cls"})
     gives_maps: ClassVar[bool] = False  # talking heads: a mixed map is no distribution
 
     def depth(self, shape: Architecture) -> int:

@@ -37,7 +37,7 @@ class Swin(Family):
         )
     }
     maskable: ClassVar[bool] = False
-    has_cls: ClassVar[bool] = False
+    queries: ClassVar[frozenset[str]] = frozenset({"patches"})
     gives_tokens: ClassVar[bool] = False
     gives_maps: ClassVar[bool] = False
     resizable: ClassVar[bool] = False
