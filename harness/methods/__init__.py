@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from harness.models.vit import VisionTransformer
 
 METHODS: Registry[type[Method]] = Registry("method", "harness.methods")
+METHODS.announce("merged-teacher", "a teacher that merges tokens (ToMe, arXiv 2210.09461)")
+METHODS.announce("masked-student", "a student that sees a part of its patches itself")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
