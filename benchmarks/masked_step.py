@@ -22,10 +22,10 @@ import torch
 from harness.evaluate.throughput import interleaved_seconds, median_ratio
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, Mask
-from harness.models.families import known_architectures
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
 from harness.models.cost import lean_macs
+from harness.models.families import known_architectures
 from harness.models.vit import Normalisation, Output, VisionTransformer
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer

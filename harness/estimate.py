@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from harness.launch.device import Device
 from harness.store import DONE, RunRecord
 
-UNKNOWN_RATE = {"cpu": 1 / 2e10, "cuda": 1 / 2e13}
+UNKNOWN_RATE: Mapping[Device, float] = {"cpu": 1 / 2e10, "cuda": 1 / 2e13}
 """Seconds per multiply-add of one process before anything was measured: an order of magnitude."""
+UNKNOWN_START = 4.0
+"""Seconds that a process needs before its first step, before anything was measured."""
 UNKNOWN_SECONDS = 1.0
 """For runs that count no multiply-adds, before any was measured."""
 NEAREST = 5
@@ -22,11 +25,11 @@ NEAREST = 5
 class Rates:
     """What finished runs on one kind of device took: by kind, (multiply-adds, seconds), sorted."""
 
-    device: str
+    device: Device
     measured: Mapping[str, list[tuple[float, float]]]
 
     @classmethod
-    def of(cls, records: Iterable[RunRecord], *, device: str) -> Self:
+    def of(cls, records: Iterable[RunRecord], *, device: Device) -> Self:
         """Learn from a store."""
         measured: dict[str, list[tuple[float, float]]] = {}
         for record in records:
@@ -42,7 +45,9 @@ class Rates:
         near = bisect.bisect(pairs, (macs, 0.0))
         first = max(0, min(near - NEAREST // 2, len(pairs) - NEAREST))
         rates = [seconds / size for size, seconds in pairs[first : first + NEAREST] if size > 0]
-        return macs * statistics.median(rates or [UNKNOWN_RATE.get(self.device, 1e-10)])
+        if not rates:
+            return UNKNOWN_START + macs * UNKNOWN_RATE[self.device]
+        return macs * statistics.median(rates)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

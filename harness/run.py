@@ -28,21 +28,24 @@ class Resources:
     threads: int = 1  # CPU threads of torch in this process
     workers: int = 0  # data loading processes, for image sets that do not live in memory
     micro_batch: int | None = None  # images per forward pass; the rest of the batch is accumulated
+    checkpoint_seconds: float = 20.0  # at most so much work is lost when a process is killed
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise FieldError(
                 "device", f"must be auto, cpu, cuda or cuda:NUMBER, got '{self.device}'"
             )
-        for key, least in (("threads", 1), ("workers", 0), ("micro_batch", 1)):
+        limits = (("threads", 1), ("workers", 0), ("micro_batch", 1), ("checkpoint_seconds", 0))
+        for key, least in limits:
             value = getattr(self, key)
             if value is not None and value < least:
                 raise FieldError(key, f"must be at least {least}, got {value}")
 
 
 class RunContext(Protocol):
-    """The run directory as a run sees it. Writes are atomic and fenced: a run that lost its lease
-    cannot write.
+    """The run directory as a run sees it.
+
+    Writes are atomic and fenced: a run that lost its lease cannot write.
     """
 
     directory: Path
@@ -59,13 +62,15 @@ class RunContext(Protocol):
         """Tell how far the run is; cheap to call at every step (throttled inside)."""
 
     def save_checkpoint(self, write: Callable[[Path], None]) -> None:
-        """Replace `checkpoint.pt` by what `write` puts at the path it is given, and remember the
-        metrics' length.
+        """Replace `checkpoint.pt` by what `write` puts at the path it is given.
+
+        Remembers how long `metrics.jsonl` is at this point.
         """
 
     def restore_checkpoint(self) -> Path | None:
-        """The checkpoint to resume from, or None; cuts `metrics.jsonl` back to where it stood at
-        that checkpoint.
+        """The checkpoint to resume from, or None.
+
+        Cuts `metrics.jsonl` back to where it stood at that checkpoint.
         """
 
     def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:

@@ -58,11 +58,6 @@ def plan_of(
     return make_plan(expansion, store, device=device, jobs=jobs)
 
 
-def count(number: int, what: str) -> str:
-    """1 run, 2 runs."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def _seeds(text: str) -> tuple[int, ...]:
     try:
         seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))

@@ -72,10 +72,8 @@ class Objective(ABC):
         """Predictors to evaluate beside the student: from images (B, C, H, W) to logits."""
         return {}
 
-    def epoch_metrics(self) -> dict[str, Any]:
-        """Plain values about the epoch that ends (kept-token counts, say); resets what it
-        accumulated.
-        """
+    def summary(self) -> dict[str, Any]:
+        """Plain values about the steps since the last call (kept-token shares, say)."""
         return {}
 
 

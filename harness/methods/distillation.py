@@ -113,7 +113,8 @@ class DistillationObjective(Objective):
         self.look = None if self.mask is None else self.mask.criterion.looks_at()
         own = None if self.look is None or self.look.network != "student" else self.look.saliency
         self.want = replace(method.loss.of_student, saliency=own)
-        self._counts: torch.Tensor | None = None  # (N,) how often each patch was kept this epoch
+        # (N,) how often each patch was kept since the last summary
+        self._counts: torch.Tensor | None = None
         self._images = 0
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
@@ -182,7 +183,7 @@ class DistillationObjective(Objective):
 
         return {"teacher": teacher}
 
-    def epoch_metrics(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """`kept`: share of images in which each patch was kept, N values in raster order."""
         if self._counts is None:
             return {}
@@ -191,9 +192,9 @@ class DistillationObjective(Objective):
         return {"kept": kept}
 
     def state(self) -> dict[str, Any]:
-        """The epoch's counts so far."""
+        """The counts since the last summary."""
         return {"counts": self._counts, "images": self._images}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue the epoch's counts."""
+        """Continue those counts."""
         self._counts, self._images = state["counts"], state["images"]

@@ -33,7 +33,7 @@ from harness.train.optimizer import build_optimizer
 from harness.train.schedule import learning_rate, total_steps
 
 LOGS_PER_EPOCH = 10
-CHECKPOINT_SECONDS = 20.0
+SUMMARIES = 8  # of a method's own state over a training, at least; long trainings have one an epoch
 EVAL_BATCH = 500
 
 
@@ -96,6 +96,7 @@ class _Training:
         self.per_epoch = self.pipeline.steps_per_epoch
         self.total = total_steps(self.recipe, self.per_epoch)
         self.log_every = max(1, self.per_epoch // LOGS_PER_EPOCH)
+        self.summarise_every = min(self.per_epoch, math.ceil(self.total / SUMMARIES))
         self.meters = _Meters({})
         self.saved_at = time.monotonic()
 
@@ -203,10 +204,13 @@ class _Training:
         self.context.progress(done, self.total)
         if done % self.log_every == 0 or done == self.total:
             self._log(done)
-        if done % self.per_epoch == 0 or done == self.total:
-            self._end_epoch(done)
+        if done % self.summarise_every == 0 or done == self.total:
+            self._summarise(done)
+        if self._evaluation_is_due(done):
+            self._evaluate(done)
         stop = self.context.should_stop() and done < self.total
-        if stop or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+        old = time.monotonic() - self.saved_at > self.context.resources.checkpoint_seconds
+        if stop or (old and done < self.total):
             self._save(done)
         if stop:
             raise Interrupted(f"at step {done} of {self.total}")
@@ -222,16 +226,16 @@ class _Training:
             }
         )
 
-    def _end_epoch(self, done: int) -> None:
-        extra = self.objective.epoch_metrics()
+    def _summarise(self, done: int) -> None:
+        extra = self.objective.summary()
         if extra:
             self.context.metric({**self._where(done), **extra})
-        every = self.recipe.evaluate_every
-        if every is None or done == self.total:
-            return
-        epoch = done / self.per_epoch
-        if math.floor(epoch / every) > math.floor((epoch - 1) / every):
-            self._evaluate(done)
+
+    def _evaluation_is_due(self, done: int) -> bool:
+        if self.recipe.evaluate_every is None or done == self.total:  # the end is evaluated anyway
+            return False
+        every = self.recipe.evaluate_every * self.per_epoch
+        return math.floor(done / every) > math.floor((done - 1) / every)
 
     def _evaluate(self, done: int) -> dict[str, float]:
         assert isinstance(self.student, VisionTransformer)

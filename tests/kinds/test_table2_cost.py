@@ -76,7 +76,7 @@ def test_rows_without_a_teacher_cost_nothing() -> None:
     assert ThroughputRun.of(config) is None
 
 
-def test_throughput_is_measured_against_all_patches() -> None:
+def test_throughput_and_memory_are_measured() -> None:
     rows = {resolved.row.id: resolved.config for resolved in expand(TABLE, "cpu").rows}
     found = {}
     for name in ("deit_ti.deit_s.logit", "deit_ti.deit_s.logit.keep50"):
@@ -85,8 +85,8 @@ def test_throughput_is_measured_against_all_patches() -> None:
         run = ThroughputRun.of(config)
         assert run is not None
         found[name] = run.execute(Nothing())  # type: ignore[arg-type]
-        assert found[name]["teacher/throughput"] > 0
-    assert found["deit_ti.deit_s.logit"]["teacher/speedup"] == pytest.approx(1, abs=0.5)
-    # half of the patches are 2.2 times fewer multiply-adds; the bound is loose because the machine
-    # may be busy
-    assert found["deit_ti.deit_s.logit.keep50"]["teacher/speedup"] > 1.2
+        assert found[name]["teacher/throughput"] > 0  # how fast is for benchmarks/, not for tests
+        assert found[name]["teacher/speedup"] > 0
+    full, half = (metrics["teacher/peak_mb"] for metrics in found.values())
+    # the widest tensors are the MLP's: 9 of 17 tokens, and the images stay as they are
+    assert half < 0.6 * full

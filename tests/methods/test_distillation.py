@@ -119,7 +119,7 @@ def test_the_kept_set_is_what_the_student_attends_to_most() -> None:
     expected = torch.zeros(16)
     for row in saliency:
         expected[row.argsort(descending=True)[:5]] += 1 / 6
-    assert objective.epoch_metrics()["kept"] == pytest.approx(expected.tolist())
+    assert objective.summary()["kept"] == pytest.approx(expected.tolist())
 
 
 def test_bottom_k_keeps_what_top_k_drops() -> None:
@@ -129,7 +129,7 @@ def test_bottom_k_keeps_what_top_k_drops() -> None:
         mask = Mask(keep=keep, criterion=CRITERIA.get(name)())
         objective = Distillation(mask=mask).build(Networks(student=student, teacher=teacher))
         objective.losses(batch(), step())
-        shares.append(objective.epoch_metrics()["kept"])
+        shares.append(objective.summary()["kept"])
     assert [a + b for a, b in zip(*shares, strict=True)] == pytest.approx([1.0] * 16)
 
 
@@ -174,7 +174,7 @@ def test_random_masks_are_uniform_and_come_from_the_steps_generator() -> None:
     def shares(seed: int, size: int) -> list[float]:
         objective = Distillation(mask=mask).build(networks)
         objective.losses(batch(size), step(seed))
-        kept: list[float] = objective.epoch_metrics()["kept"]
+        kept: list[float] = objective.summary()["kept"]
         return kept
 
     assert shares(1, 64) == shares(1, 64)
@@ -192,7 +192,7 @@ def test_kept_counts_survive_a_checkpoint() -> None:
     second.load_state(first.state())
     for objective in (whole, second):
         objective.losses(batch(3), step())
-    assert second.epoch_metrics() == whole.epoch_metrics()
+    assert second.summary() == whole.summary()
 
 
 def test_supervised_is_cross_entropy_alone() -> None:

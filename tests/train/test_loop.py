@@ -163,11 +163,18 @@ def test_evaluations_fall_on_epochs(tmp_path: Path) -> None:
     assert [record["epoch"] for record in context.metrics if "val/top1" in record] == [2.0, 3.0]
 
 
-def test_kept_shares_are_written_every_epoch(tmp_path: Path) -> None:
+def test_evaluations_may_fall_within_epochs(tmp_path: Path) -> None:
+    context = Context(tmp_path / "run")
+    train(config(Supervised(), epochs=1, evaluate_every=0.25), context)
+    steps = [record["step"] for record in context.metrics if "val/top1" in record]
+    assert steps == [3, 6, 9, 12]
+
+
+def test_kept_shares_are_written_over_training(tmp_path: Path) -> None:
     context = Context(tmp_path / "run")
     train(config(), context)
     kept = [record["kept"] for record in context.metrics if "kept" in record]
-    assert len(kept) == 2
+    assert len(kept) == 8
     for shares in kept:
         assert len(shares) == 16
         assert sum(shares) == pytest.approx(6)  # six patches of every image

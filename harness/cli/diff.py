@@ -1,0 +1,99 @@
+"""`harness diff`: your results against reference results; exit code 2 when something drifted."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.report.drift import Difference
+
+SAME, DRIFTED = 0, 2
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser(
+        "diff",
+        help="your results against the reference results; exit code 2 when something drifted",
+        description="Compares the CSV files that `harness report` wrote, cell by cell.",
+    )
+    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    parser.add_argument(
+        "--profile", metavar="P", help="the scale (default: cpu where there is one)"
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="DIR",
+        type=Path,
+        help="a results folder to compare with (default: the one under results/reference/)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print every cell with its verdict."""
+    from harness.report.drift import compare_cells, compare_claims
+    from harness.spec.load import load_table
+    from harness.store import Store
+
+    table = load_table(arguments.table)
+    profile = table.profile(arguments.profile or table.default_profile).name
+    name = f"{table.name}.{profile}"
+    mine = Store().root
+    if not (mine / f"{name}.csv").is_file():
+        raise HarnessError(
+            f"{mine / name}.csv does not exist: "
+            f"`harness report {table.name} --profile {profile}` writes it"
+        )
+    reference = _reference(arguments.reference, name)
+    cells = compare_cells(mine / f"{name}.csv", reference / f"{name}.csv", table.columns)
+    claims = compare_claims(mine / f"{name}.claims.csv", reference / f"{name}.claims.csv")
+    if not any(found.status in ("same", "drifted") for found in cells):
+        raise HarnessError(f"{mine / name}.csv and {reference / name}.csv share no value")
+    print(f"{name}: {mine} against {reference}\n")
+    print(_table([*cells, *claims]))
+    print(f"\n{_conclusion([*cells, *claims])}")
+    return DRIFTED if any(found.status == "drifted" for found in [*cells, *claims]) else SAME
+
+
+def _reference(given: Path | None, name: str) -> Path:
+    from harness.paths import project_root
+
+    if given is not None:
+        if not (given / f"{name}.csv").is_file():
+            raise HarnessError(f"--reference {given}: there is no {name}.csv in it")
+        return given
+    folder = project_root() / "results" / "reference"
+    found = sorted(path for path in folder.glob("*") if (path / f"{name}.csv").is_file())
+    if not found:
+        raise HarnessError(
+            f"no reference for {name} under {folder}: give a results folder with --reference DIR"
+        )
+    if len(found) > 1:
+        names = ", ".join(str(path) for path in found)
+        raise HarnessError(f"several references: say --reference DIR with one of {names}")
+    return found[0]
+
+
+def _table(found: Sequence[Difference]) -> str:
+    from tabulate import tabulate
+
+    rows = [
+        (*difference.what, difference.reference, difference.mine, difference.status, difference.why)
+        for difference in found
+    ]
+    headers = ("row", "column", "reference", "mine", "status", "held against")
+    align = ("left", "left", "right", "right", "left", "left")
+    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+
+
+def _conclusion(found: Sequence[Difference]) -> str:
+    counts = Counter(difference.status for difference in found)
+    return ", ".join(f"{number} {status}" for status, number in counts.items())

@@ -1,0 +1,181 @@
+"""`harness plan`: what a table would run, what is there, what blocks it, what it would cost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harness.cli._table import (
+    add_resources,
+    add_selection,
+    expansion_of,
+    plan_of,
+    resources_of,
+)
+from harness.plan import STATUSES, Plan, PlannedRun, Stale
+from harness.store import Store
+from harness.text import count, duration
+
+MOST_CHANGES = 4
+"""Changed keys of a stale run that are printed; `--json` has all."""
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="what would run, what is cached, what blocks what, the cost; runs nothing",
+        description="Holds a table against the results that are there. Runs and changes nothing.",
+    )
+    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    add_selection(parser)
+    add_resources(parser)
+    parser.add_argument("--json", action="store_true", help="machine-readable; see docs/json.md")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan."""
+    expansion = expansion_of(arguments)
+    store = Store()
+    plan = plan_of(arguments, expansion, store, resources_of(arguments, expansion))
+    print(json.dumps(as_json(plan), indent=2) if arguments.json else "\n".join(_text(plan)))
+    return 0
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON values; the format is documented in docs/json.md."""
+    return {
+        "schema": 1,
+        "table": plan.expansion.table.name,
+        "profile": plan.expansion.profile.name,
+        "device": plan.device,
+        "jobs": plan.jobs,
+        "counts": {**plan.counts, "waiting_rows": len(plan.waiting)},
+        "estimate": {"seconds": round(plan.seconds, 1), "work_seconds": round(plan.work, 1)},
+        "runs": [_run_json(planned) for planned in plan.runs],
+        "waiting": [
+            {"row": waiting.row, "label": waiting.label, "reason": waiting.reason}
+            for waiting in plan.waiting
+        ],
+    }
+
+
+def _run_json(planned: PlannedRun) -> dict[str, Any]:
+    run = planned.run
+    return {
+        "identity": run.identity,
+        "name": run.name,
+        "kind": run.kind,
+        "table": run.title.table,
+        "profile": run.title.profile,
+        "row": run.title.row,
+        "seed": run.title.seed,
+        "depends": list(run.depends),
+        "status": planned.status,
+        "reasons": list(planned.reasons),
+        "estimate_seconds": round(planned.seconds, 1),
+        "directory": None if planned.record is None else str(planned.record.directory),
+        "stale": None if planned.stale is None else _stale_json(planned.stale),
+    }
+
+
+def _stale_json(stale: Stale) -> dict[str, Any]:
+    return {
+        "identity": stale.record.identity,
+        "directory": str(stale.record.directory),
+        "changes": [
+            {"key": change.key, "old": change.old, "new": change.new} for change in stale.changes
+        ],
+    }
+
+
+def _text(plan: Plan) -> Iterator[str]:
+    yield headline(plan)
+    yield from _rows(plan)
+    yield from _stale(plan)
+    yield from obstacles(plan)
+
+
+def headline(plan: Plan) -> str:
+    """One line: how many runs stand how, and what is left to compute."""
+    name = f"{plan.expansion.table.name}, profile {plan.expansion.profile.name}"
+    counts = [f"{number} {status}" for status, number in plan.counts.items() if number]
+    counts += [f"{count(len(plan.waiting), 'row')} waiting"] * bool(plan.waiting)
+    cost = ""
+    if plan.to_run:
+        jobs = count(plan.jobs, "job")
+        cost = f"; about {duration(plan.seconds)} on {plan.device} with {jobs} at once"
+    return f"{name}: {count(len(plan.runs), 'run')} ({', '.join(counts) or 'none'}){cost}"
+
+
+def _rows(plan: Plan) -> Iterator[str]:
+    """A line for each row and kind of run, in the order of the plan."""
+    groups: dict[tuple[str, str, str], list[PlannedRun]] = {}
+    for planned in plan.runs:
+        title = planned.run.title
+        table = "" if title.table == plan.expansion.table.name else f"{title.table}#"
+        groups.setdefault((table, title.row, planned.run.kind), []).append(planned)
+    width = max((len(table + row) for table, row, _ in groups), default=0)
+    kinds = max((len(kind) for _, _, kind in groups), default=0)
+    for (table, row, kind), runs in groups.items():
+        yield f"  {table + row:<{width}}  {kind:<{kinds}}  {_states(runs)}"
+    for waiting in plan.waiting:
+        yield f"  {waiting.row:<{width}}  waits for {waiting.reason}"
+
+
+def _states(runs: Sequence[PlannedRun]) -> str:
+    found = Counter(planned.status for planned in runs)
+    parts = [f"{found[status]} {status}" for status in STATUSES if found[status]]
+    text = runs[0].status if len(runs) == 1 else ", ".join(parts)
+    left = sum(planned.seconds for planned in runs if planned.status not in ("cached", "blocked"))
+    return text + (f", {duration(left)}" if left else "")
+
+
+def _stale(plan: Plan) -> Iterator[str]:
+    """Runs that were computed with another configuration: by what changed."""
+    causes: dict[str, int] = {}
+    for planned in plan.runs:
+        if planned.stale is not None:
+            text = _changes(planned.stale)
+            causes[text] = causes.get(text, 0) + 1
+    if causes:
+        yield "Computed before with another configuration:"
+    for text, number in causes.items():
+        yield f"  {count(number, 'run')}: {text}"
+
+
+def _changes(stale: Stale) -> str:
+    shown = [
+        f"{change.key}: {_value(change.old)} -> {_value(change.new)}"
+        for change in stale.changes[:MOST_CHANGES]
+    ]
+    more = len(stale.changes) - MOST_CHANGES
+    return "; ".join(shown + ([f"and {more} more"] if more > 0 else [])) or "another format"
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def obstacles(plan: Plan) -> Iterator[str]:
+    """What blocks runs, each cause once, and what failed the last time."""
+    blocked = Counter(
+        reason for planned in plan.runs if planned.status == "blocked" for reason in planned.reasons
+    )
+    if blocked:
+        yield "Blocked:"
+    for reason, number in blocked.items():
+        yield f"  {count(number, 'run')}: {reason}"
+    failed = [planned for planned in plan.runs if planned.status == "failed"]
+    if failed:
+        yield "Failed before, tried again by `harness run`:"
+    causes: dict[str, list[str]] = {}
+    for planned in failed:
+        causes.setdefault(planned.reasons[0], []).append(planned.run.name)
+    for cause, names in causes.items():
+        yield f"  {names[0] if len(names) == 1 else count(len(names), 'run')}: {cause}"

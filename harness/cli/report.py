@@ -1,0 +1,71 @@
+"""`harness report`: what the results say, as a table, in every format."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.report.publish import Format, Written
+
+FORMATS = ("md", "csv", "html", "tex", "pdf")
+DEFAULT = ("md", "csv", "html", "pdf")
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser(
+        "report",
+        help="aggregate the results and render them, with a verdict for every cell and claim",
+        description="Reads the runs of a table and writes its report: CSV into the results folder, "
+        "the rest into `reports` beside it. Runs nothing.",
+    )
+    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    parser.add_argument(
+        "--profile", metavar="P", help="the scale (default: cpu where there is one)"
+    )
+    parser.add_argument(
+        "--format",
+        metavar="F,F",
+        type=_formats,
+        default=DEFAULT,
+        help=f"of {', '.join(FORMATS)} (default: {','.join(DEFAULT)})",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the files and print what they say."""
+    # here and not above: `harness list` and the others need none of this
+    from harness.launch.device import resolve_device
+    from harness.report.collect import collect, expand_finished
+    from harness.report.publish import Folders, publish
+    from harness.report.terminal import overview
+    from harness.spec.load import load_table
+    from harness.store import Store
+
+    table = load_table(arguments.table)
+    store = Store()
+    expansion = expand_finished(table, arguments.profile or table.default_profile, store)
+    device = resolve_device(expansion.profile.resources.device)
+    model = collect(expansion, store, device=device)
+    written = publish(model, arguments.format, Folders.beside(store.root))
+    print(overview(model))
+    print()
+    print("\n".join(_files(written)))
+    return 0
+
+
+def _files(written: Written) -> list[str]:
+    note = "" if written.rendered else " (already up to date)"
+    main = [path for path in written.files if path.suffix != ".png"]
+    return [f"{path}{note}" for path in main]
+
+
+def _formats(text: str) -> tuple[Format, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        given = unknown[0] if unknown else text
+        raise argparse.ArgumentTypeError(f"'{given}' is none of {', '.join(FORMATS)}")
+    return names  # type: ignore[return-value]

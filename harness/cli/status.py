@@ -1,0 +1,164 @@
+"""`harness status`: the state of every run. Reads only."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harness.cli._table import add_selection, expansion_of
+from harness.spec.expand import Run
+from harness.store import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    PLANNED,
+    QUEUED,
+    RUNNING,
+    STATES,
+    RunRecord,
+    Store,
+)
+from harness.text import count, duration
+
+WATCH_SECONDS = 2.0
+MOST_LINES = 40
+"""Runs listed of each state; `--json` has all."""
+_LISTED = (RUNNING, QUEUED, INTERRUPTED, FAILED)
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser(
+        "status",
+        help="state of every run; reads only",
+        description="The state of all runs of the results folder, or of those of one table.",
+    )
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="only the runs of this table")
+    add_selection(parser)
+    parser.add_argument("--watch", action="store_true", help="again every 2 s, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="machine-readable; see docs/json.md")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the state, once or again and again."""
+    wanted = None if arguments.table is None else expansion_of(arguments).runs
+    store = Store()
+    while True:
+        entries = _entries(store, wanted)
+        if arguments.watch and sys.stdout.isatty():
+            print("\x1b[H\x1b[2J", end="")
+        if arguments.json:
+            print(json.dumps(as_json(store, entries), indent=None if arguments.watch else 2))
+        else:
+            print("\n".join(_text(store, entries)))
+        if not arguments.watch:
+            return 0
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+
+
+def as_json(store: Store, entries: Sequence[RunRecord | Run]) -> dict[str, Any]:
+    """The state as JSON values; the format is documented in docs/json.md."""
+    return {
+        "schema": 1,
+        "results": str(store.root),
+        "counts": dict(_counts(entries)),
+        "runs": [_entry_json(entry) for entry in entries],
+    }
+
+
+def _entries(store: Store, wanted: Sequence[Run] | None) -> list[RunRecord | Run]:
+    """The records, and the runs that have none yet."""
+    records = store.records()
+    if wanted is None:
+        return list(records)
+    by_identity = {record.identity: record for record in records}
+    return [by_identity.get(run.identity, run) for run in wanted]
+
+
+def _counts(entries: Sequence[RunRecord | Run]) -> Counter[str]:
+    found = Counter(_state(entry) for entry in entries)
+    return Counter({state: found[state] for state in STATES})
+
+
+def _state(entry: RunRecord | Run) -> str:
+    return entry.state if isinstance(entry, RunRecord) else PLANNED
+
+
+def _entry_json(entry: RunRecord | Run) -> dict[str, Any]:
+    record = entry if isinstance(entry, RunRecord) else None
+    progress = record.progress if record else None
+    return {
+        "identity": entry.identity,
+        "name": entry.name,
+        "kind": entry.kind,
+        "table": entry.title.table,
+        "profile": entry.title.profile,
+        "row": entry.title.row,
+        "seed": entry.title.seed,
+        "state": _state(entry),
+        "attempt": record.attempt if record else 0,
+        "updated": record.updated if record else None,
+        "host": record.host or None if record else None,
+        "pid": record.pid if record else None,
+        "job": record.job if record else None,
+        "progress": None
+        if progress is None
+        else {"done": progress.done, "total": progress.total, "unit": progress.unit},
+        "eta_seconds": record.eta if record else None,
+        "seconds": record.seconds if record else None,
+        "error": record.error if record else None,
+        "result": dict(record.result) if record and record.result is not None else None,
+        "directory": str(record.directory) if record else None,
+    }
+
+
+def _text(store: Store, entries: Sequence[RunRecord | Run]) -> Iterator[str]:
+    counts = _counts(entries)
+    shown = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    yield f"{store.runs}: {count(len(entries), 'run')}" + (f" ({shown})" if shown else "")
+    yield from _tables(entries)
+    for state in _LISTED:
+        found = [
+            entry for entry in entries if isinstance(entry, RunRecord) and entry.state == state
+        ]
+        for record in found[:MOST_LINES]:
+            yield f"  {state:<11}  {record.name}{_detail(record)}"
+        if len(found) > MOST_LINES:
+            yield f"  {state:<11}  and {len(found) - MOST_LINES} more"
+
+
+def _tables(entries: Sequence[RunRecord | Run]) -> Iterator[str]:
+    """A line for each table and profile."""
+    groups: dict[tuple[str, str], Counter[str]] = {}
+    for entry in entries:
+        if entry.title.table:
+            key = (entry.title.table, entry.title.profile)
+            groups.setdefault(key, Counter())[_state(entry)] += 1
+    width = max((len(f"{table} {profile}") for table, profile in groups), default=0)
+    for (table, profile), counts in sorted(groups.items()):
+        done = f"{counts[DONE]}/{counts.total()} done"
+        others = [f"{counts[state]} {state}" for state in STATES if state != DONE and counts[state]]
+        yield f"  {f'{table} {profile}':<{width}}  " + ", ".join([done, *others])
+
+
+def _detail(record: RunRecord) -> str:
+    parts = []
+    if record.progress is not None:
+        progress = record.progress
+        parts.append(f"{progress.unit} {progress.done}/{progress.total}")
+    if record.eta is not None:
+        parts.append(f"{duration(record.eta)} left")
+    if record.state == RUNNING and record.host:
+        parts.append(f"on {record.host}, process {record.pid}")
+    if record.attempt > 1:
+        parts.append(f"attempt {record.attempt}")
+    if record.error:
+        parts.append(record.error)
+    return "  " + ", ".join(parts) if parts else ""

@@ -1,0 +1,88 @@
+"""The run directory as a run sees it while a worker executes it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from harness.run import Resources
+from harness.store import RUNNING, Progress, RunWriter
+from harness.store.files import now_text
+
+STATE_SECONDS = 2.0
+"""How often `state.json` is rewritten while a run makes progress."""
+
+
+class WorkerContext:
+    """Implements `harness.run.RunContext` over the lease of one run directory."""
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        *,
+        resources: Resources,
+        dependencies: Mapping[str, Path],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.directory = writer.directory
+        self.resources = resources
+        self.dependencies = dependencies
+        self._writer = writer
+        self._stopping = stopping
+        self._first: tuple[float, int] | None = None  # time and step of the first progress
+        self._written = 0.0
+
+    def log(self, message: str) -> None:
+        """One line for `log.txt`."""
+        log(message)
+
+    def metric(self, record: Mapping[str, Any]) -> None:
+        """Append one JSON object to `metrics.jsonl`."""
+        self._writer.metric(record)
+
+    def progress(self, done: int, total: int, unit: str = "step") -> None:
+        """Tell how far the run is."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, done)
+        self._writer.progress = Progress(done=done, total=total, unit=unit)
+        if now - self._written >= STATE_SECONDS:
+            self._written = now
+            self._writer.state(RUNNING, eta=self._eta(done, total, now))
+
+    def save_checkpoint(self, write: Callable[[Path], None]) -> None:
+        """Replace `checkpoint.pt` by what `write` writes, and remember the metrics' length."""
+        self._writer.save_checkpoint(write)
+
+    def restore_checkpoint(self) -> Path | None:
+        """The checkpoint to resume from, or None; cuts `metrics.jsonl` back to where it stood."""
+        path, why = self._writer.restore_checkpoint()
+        if why:
+            self.log(f"starting from the beginning: {why}")
+        return path
+
+    def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
+        """Put a final file into the run directory, atomically."""
+        self._writer.save_artifact(name, write)
+
+    def should_stop(self) -> bool:
+        """Whether the run should save its checkpoint and raise `Interrupted`."""
+        if self._writer.lease.lost:
+            self._writer.lease.check()
+        return self._stopping()
+
+    def _eta(self, done: int, total: int, now: float) -> float | None:
+        since, first = self._first or (now, done)
+        if done <= first:
+            return None
+        return round((now - since) / (done - first) * (total - done), 1)
+
+
+def log(message: str) -> None:
+    """One line with the time on stderr, which is `log.txt` while a run is executed."""
+    with suppress(OSError):  # a full disk shows elsewhere, a reader that is gone does not matter
+        print(f"{now_text()} {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,91 @@
+"""`environment.json`: what code, packages and hardware a run was computed with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import socket
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.launch.device import cores, gpu_names
+from harness.run import Resources
+
+
+def environment(resources: Resources) -> dict[str, Any]:
+    """The facts, as JSON values. Those of torch only where it is loaded: `torch` is null before."""
+    return {
+        "harness": harness.__version__,
+        **_code(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "cpu": _cpu(),
+        "cores": cores(),
+        "threads": resources.threads,
+        "gpus": gpu_names(),
+        "device": resources.device,
+        "torch": _torch(),
+        "packages": _packages(),
+    }
+
+
+@cache
+def _packages() -> dict[str, str]:
+    found = {item.metadata["Name"]: item.version for item in distributions()}
+    return dict(sorted(found.items(), key=lambda pair: pair[0].lower()))
+
+
+@cache
+def _code() -> dict[str, str | None]:
+    """The commit of the checkout that holds the package, and a hash of what differs from it."""
+    root = Path(harness.__file__).resolve().parents[1]
+    commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    status = _git(root, "status", "--porcelain", "--", "harness", "experiments") or ""
+    difference = status + (_git(root, "diff", "HEAD", "--", "harness", "experiments") or "")
+    dirty = hashlib.sha256(difference.encode()).hexdigest() if difference else None
+    return {"commit": commit, "dirty": dirty}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode(errors="replace").strip()
+
+
+@cache
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _torch() -> dict[str, Any] | None:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    return {
+        "version": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "omp_threads": os.environ.get("OMP_NUM_THREADS"),
+    }

@@ -1,0 +1,350 @@
+"""Runs a plan on this machine: a bounded number of worker processes at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from harness.estimate import makespan
+from harness.launch.device import visible_gpus
+from harness.launch.progress import Active, Display, Snapshot, headline
+from harness.launch.queue import Queue
+from harness.launch.worker import EXIT_CANNOT_WRITE
+from harness.plan import Plan, PlannedRun, load_of
+from harness.run import Resources
+from harness.store import DONE, FAILED, QUEUED, RUNNING, RunRecord, Store, StoreError
+from harness.text import duration
+
+POLL = 0.1
+"""Seconds between looks at the workers."""
+LOOK = 1.0
+"""Seconds between looks at the progress of runs, here and elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """What became of a plan, by directory name."""
+
+    computed: tuple[str, ...]
+    failed: dict[str, str]
+    blocked: dict[str, str]
+    interrupted: tuple[str, ...]  # stopped, with what they had reached kept
+    open: int  # neither finished nor failed nor blocked, because of a stop
+    stopped: bool
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    runs: list[PlannedRun]  # those not finished yet
+    attempts: dict[str, int]  # before it started
+    stderr: IO[bytes]
+    slot: int
+    record: RunRecord | None = None  # of the first run, as last seen
+
+
+class LocalExecutor:
+    """One `harness run` on this machine. If it is killed, its workers finish their runs."""
+
+    def __init__(
+        self, plan: Plan, store: Store, *, resources: Resources, display: Display | None = None
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._resources = resources
+        self._display = display or Display()
+        self._queue = Queue(plan.runs)
+        self._workers: list[_Worker] = []
+        self._computed: list[str] = []
+        self._interrupted: list[str] = []
+        self._seen: dict[str, RunRecord] = {}  # runs elsewhere
+        self._pace: dict[str, tuple[float, float]] = {}  # kind -> seconds taken, seconds estimated
+        self._stops = 0
+        self._cannot_write: str | None = None
+        self._started = time.monotonic()
+        self._looked = 0.0
+
+    def run(self) -> Summary:
+        """Compute everything that can be. StoreError if the results folder cannot be written."""
+        with self._signals():
+            try:
+                self._loop()
+            finally:
+                self._display.close()
+        if self._cannot_write is not None:
+            raise StoreError(self._cannot_write)
+        names = {identity: planned.run.name for identity, planned in self._queue.runs.items()}
+        return Summary(
+            computed=tuple(self._computed),
+            failed={names[identity]: why for identity, why in self._queue.failed.items()},
+            blocked={names[identity]: why for identity, why in self._queue.blocked.items()},
+            interrupted=tuple(self._interrupted),
+            open=len(self._queue.open),
+            stopped=self._stops > 0,
+            seconds=time.monotonic() - self._started,
+        )
+
+    def stop(self, *_: object) -> None:
+        """Ask the workers to save and end; asked again, end them at once."""
+        self._stops += 1
+        for worker in self._workers:
+            with suppress(ProcessLookupError):
+                worker.process.send_signal(signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
+
+    @property
+    def _ending(self) -> bool:
+        return self._stops > 0 or self._cannot_write is not None
+
+    def _loop(self) -> None:
+        said = False
+        while self._workers or not (self._ending or self._queue.over):
+            self._reap()
+            if time.monotonic() - self._looked >= LOOK:
+                self._look()
+            if self._stops and not said:
+                said = True
+                self._display.say("stopping: runs save their checkpoints (again: kill them)")
+            if not self._ending:
+                self._start()
+            if self._display.due():
+                self._display.update(self._snapshot())
+            time.sleep(POLL)
+
+    def _start(self) -> None:
+        while not self._ending:
+            chosen = self._queue.take(
+                jobs=self._plan.jobs,
+                running=len(self._workers),
+                neighbours=self._neighbours(),
+            )
+            if not chosen:
+                return
+            try:
+                self._start_worker(chosen)
+            except StoreError as error:
+                self._give_up(str(error))
+
+    def _start_worker(self, chosen: Sequence[PlannedRun]) -> None:
+        runs, directories, attempts = [], [], {}
+        for planned in chosen:
+            directory = self._store.create(planned.run)
+            record = self._store.record(planned.run.identity)
+            if record is not None and record.state in (DONE, RUNNING, QUEUED):
+                self._settle(planned, record)  # somebody was faster
+                continue
+            runs.append(planned)
+            directories.append(directory)
+            attempts[planned.run.identity] = 0 if record is None else record.attempt
+        if runs:
+            self._spawn(runs, directories, attempts)
+
+    def _spawn(
+        self, runs: list[PlannedRun], directories: Sequence[Path], attempts: dict[str, int]
+    ) -> None:
+        slot = next(i for i in range(len(self._workers) + 1) if i not in self._slots())
+        resources = json.dumps(dataclasses.asdict(self._resources))
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker has ended)
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "harness.launch.worker", "--resources", resources),
+                *map(str, directories),
+            ],
+            env=self._environment(slot),
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            start_new_session=True,  # Ctrl-C reaches only this process, which asks the workers
+        )
+        self._workers.append(
+            _Worker(process=process, runs=runs, attempts=attempts, stderr=stderr, slot=slot)
+        )
+
+    def _slots(self) -> set[int]:
+        return {worker.slot for worker in self._workers}
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        environment = dict(os.environ)
+        gpus = visible_gpus()
+        if self._plan.device == "cuda" and self._resources.device in ("auto", "cuda") and gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+        return environment
+
+    def _reap(self) -> None:
+        for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
+            self._workers.remove(worker)
+            self._close(worker)
+
+    def _close(self, worker: _Worker) -> None:
+        said = _tail(worker.stderr)
+        code = worker.process.returncode
+        if code == EXIT_CANNOT_WRITE:
+            self._give_up(said.rpartition("error: ")[2] or "the results folder cannot be written")
+        left = [planned for planned in worker.runs if not self._ended(planned, worker)]
+        reached = [self._store.record(planned.run.identity) for planned in left]
+        begun = [
+            record is not None and record.attempt > worker.attempts[planned.run.identity]
+            for planned, record in zip(left, reached, strict=True)
+        ]
+        for planned, record, started in zip(left, reached, begun, strict=True):
+            if record is not None and record.state in (RUNNING, QUEUED):
+                self._queue.wait_for(planned.run.identity)  # taken over by another process
+            elif self._ending:
+                self._queue.abandon(planned.run.identity)
+                self._interrupted += [planned.run.name] * started
+            elif started or not (any(begun) or len(left) < len(worker.attempts)):
+                self._fail(planned, _why(code, said, record if started else None))
+            else:  # the worker ended before it came to this run
+                self._queue.again(planned.run.identity)
+
+    def _ended(self, planned: PlannedRun, worker: _Worker) -> bool:
+        record = self._store.record(planned.run.identity)
+        if record is None:
+            return False
+        fresh = record.attempt > worker.attempts[planned.run.identity]
+        if record.state == DONE or (record.state == FAILED and fresh):
+            self._settle(planned, record)
+            return True
+        return False
+
+    def _settle(self, planned: PlannedRun, record: RunRecord) -> None:
+        """Note what the run directory says about a run."""
+        identity = planned.run.identity
+        if record.state == DONE:
+            self._queue.finish(identity)
+            self._done(planned, record)
+        elif record.state in (RUNNING, QUEUED):
+            self._queue.wait_for(identity)
+        elif record.state == FAILED:
+            self._fail(planned, record.error or "failed without a message")
+        else:
+            self._queue.again(identity)
+
+    def _done(self, planned: PlannedRun, record: RunRecord) -> None:
+        self._computed.append(record.name)
+        taken, estimated = self._pace.get(planned.run.kind, (0.0, 0.0))
+        pace = (taken + (record.seconds or 0.0), estimated + planned.seconds)
+        self._pace[planned.run.kind] = pace
+        value = headline(self._plan.expansion, planned.run, record.result or {})
+        count = f"{len(self._queue.finished)}/{len(self._queue.runs)}"
+        time_taken = duration(record.seconds or 0.0)
+        self._display.say(f"done    {record.name}  {value}  ({time_taken}, {count})")
+
+    def _fail(self, planned: PlannedRun, why: str) -> None:
+        self._queue.fail(planned.run.identity, why)
+        self._display.say(f"failed  {planned.run.name}: {why}")
+
+    def _give_up(self, message: str) -> None:
+        """Nothing can be written: go on with nothing, let what runs come to an end."""
+        if self._cannot_write is None:
+            self._cannot_write = message.strip()
+            for worker in self._workers:
+                with suppress(ProcessLookupError):
+                    worker.process.send_signal(signal.SIGTERM)
+
+    def _look(self) -> None:
+        """See how far runs are, here and elsewhere."""
+        self._looked = time.monotonic()
+        for worker in self._workers:
+            while worker.runs and len(worker.attempts) > 1 and self._ended(worker.runs[0], worker):
+                worker.runs.pop(0)
+            if worker.runs:
+                worker.record = self._store.record(worker.runs[0].run.identity)
+        for identity in list(self._queue.elsewhere):
+            record = self._store.record(identity)
+            if record is None:
+                self._queue.again(identity)
+                continue
+            self._seen[identity] = record
+            if record.state not in (RUNNING, QUEUED):
+                self._settle(self._queue.runs[identity], record)
+
+    def _neighbours(self) -> bool:
+        """Whether another command computes on this machine."""
+        here = socket.gethostname()
+        seen = [self._seen.get(identity) for identity in self._queue.elsewhere]
+        return any(record is None or record.host in ("", here) for record in seen)
+
+    def _snapshot(self) -> Snapshot:
+        running = {
+            worker.runs[0].run.identity: (worker.record, False)
+            for worker in self._workers
+            if worker.runs
+        }
+        running.update(
+            {identity: (self._seen.get(identity), True) for identity in self._queue.elsewhere}
+        )
+        active = [
+            Active(
+                name=self._queue.runs[identity].run.name,
+                progress=None if record is None else record.progress,
+                eta=None if record is None else record.eta,
+                elsewhere=elsewhere,
+            )
+            for identity, (record, elsewhere) in running.items()
+        ]
+        loads = [
+            dataclasses.replace(load_of(planned), seconds=self._left(planned, running))
+            for planned in self._queue.open
+        ]
+        return Snapshot(
+            total=len(self._queue.runs),
+            done=len(self._queue.finished),
+            failed=len(self._queue.failed),
+            blocked=len(self._queue.blocked),
+            active=active,
+            left=makespan(loads, self._plan.jobs),
+        )
+
+    def _left(
+        self, planned: PlannedRun, running: dict[str, tuple[RunRecord | None, bool]]
+    ) -> float:
+        record, _ = running.get(planned.run.identity, (None, False))
+        if record is not None and record.eta is not None:
+            return record.eta
+        taken, estimated = self._pace.get(planned.run.kind, (1.0, 1.0))
+        return planned.seconds * (taken / estimated if estimated > 0 and taken > 0 else 1.0)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self.stop) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _tail(file: IO[bytes]) -> str:
+    with file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 4000))
+        return file.read().decode(errors="replace").strip()
+
+
+def _why(code: int, said: str, record: RunRecord | None) -> str:
+    """Why a worker ended without a result, and what to do."""
+    log = "" if record is None else f"; see {record.directory / 'log.txt'}"
+    if code == -signal.SIGKILL:
+        how = "its process was killed (SIGKILL; the machine may be out of memory)"
+    elif code < 0:
+        how = f"its process ended by {signal.Signals(-code).name}"
+    elif record is not None and record.error and code != 0:
+        how = record.error
+    else:
+        last = said.splitlines()[-1] if said else "no message"
+        how = f"its process ended with exit code {code}: {last}"
+    return f"{how}{log}; run again to go on from the last checkpoint"

@@ -1,0 +1,124 @@
+"""What `harness run` shows while it works: a block that is redrawn, or plain lines for a log."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from harness.spec.expand import Expansion, Run
+from harness.store import Progress
+from harness.text import duration, enough_decimals, number
+
+REDRAW_SECONDS = 0.5
+LINE_SECONDS = 15.0
+MOST_SHOWN = 12
+"""Running runs in the block."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Active:
+    """A run that is being computed now."""
+
+    name: str
+    progress: Progress | None = None
+    eta: float | None = None  # seconds
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """How far everything is."""
+
+    total: int
+    done: int
+    failed: int
+    blocked: int
+    active: Sequence[Active]
+    left: float  # seconds, estimated
+
+
+class Display:
+    """Writes to a terminal or a log; `say` is for lines that stay."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self._live = self._stream.isatty()
+        self._height = 0
+        self._last = 0.0 if self._live else time.monotonic()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._erase()
+        self._write(line + "\n")
+
+    def due(self) -> bool:
+        """Whether a new snapshot would be shown."""
+        return time.monotonic() - self._last >= (REDRAW_SECONDS if self._live else LINE_SECONDS)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show how far everything is."""
+        self._last = time.monotonic()
+        if not self._live:
+            self._write(_summary(snapshot) + "".join(_brief(one) for one in snapshot.active) + "\n")
+            return
+        width = shutil.get_terminal_size().columns - 1
+        lines = [_summary(snapshot), *(_detail(one) for one in snapshot.active[:MOST_SHOWN])]
+        if len(snapshot.active) > MOST_SHOWN:
+            lines.append(f"  and {len(snapshot.active) - MOST_SHOWN} more")
+        self._erase()
+        self._write("".join(line[:width] + "\n" for line in lines))
+        self._height = len(lines)
+
+    def close(self) -> None:
+        """Remove the block."""
+        self._erase()
+
+    def _erase(self) -> None:
+        if self._height:
+            self._write(f"\x1b[{self._height}F\x1b[J")
+            self._height = 0
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:  # the terminal is gone or the pipe closed: the runs matter more
+            self._live, self._height = False, 0
+
+
+def headline(expansion: Expansion, run: Run, result: Mapping[str, float]) -> str:
+    """The first column of the table that this run fills, with its value."""
+    for column in expansion.table.columns.values():
+        if column.kind == run.kind and column.metric in result:
+            value = result[column.metric]
+            text = f"{column.label} {number(value, enough_decimals(value, column.decimals))}"
+            return text if column.unit in column.label else f"{text} {column.unit}"
+    return ", ".join(f"{name} {value:g}" for name, value in list(result.items())[:1])
+
+
+def _summary(snapshot: Snapshot) -> str:
+    parts = [f"{snapshot.done} of {snapshot.total} runs done"]
+    parts += [f"{snapshot.failed} failed"] * bool(snapshot.failed)
+    parts += [f"{snapshot.blocked} blocked"] * bool(snapshot.blocked)
+    return ", ".join(parts) + f", about {duration(snapshot.left)} left"
+
+
+def _detail(active: Active) -> str:
+    where = "  (another harness run)" if active.elsewhere else ""
+    if active.progress is None:
+        return f"  {active.name}  ...{where}"
+    share = active.progress.done / max(1, active.progress.total)
+    eta = "" if active.eta is None else f"  {duration(active.eta)} left"
+    bar = "#" * round(20 * share)
+    unit = f"{active.progress.unit} {active.progress.done}/{active.progress.total}"
+    return f"  [{bar:<20}] {share:4.0%} {active.name}  {unit}{eta}{where}"
+
+
+def _brief(active: Active) -> str:
+    if active.progress is None:
+        return f"; {active.name}"
+    return f"; {active.name} {active.progress.done / max(1, active.progress.total):.0%}"

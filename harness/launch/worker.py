@@ -1,0 +1,244 @@
+"""Executes run directories: `python -m harness.launch.worker [--resources JSON] RUN_DIR...`.
+
+The one entry point of all executors. A run that another live process is computing is waited for,
+and taken over if that process dies. SIGTERM, SIGINT and SIGUSR2 ask the run to save a checkpoint
+and end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import errno
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from harness.errors import HarnessError, Interrupted
+from harness.launch.context import WorkerContext, log
+from harness.launch.device import resolve_device
+from harness.launch.environment import environment
+from harness.run import Resources
+from harness.spec.rebuild import rebuild
+from harness.store import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    LeaseLost,
+    RunRecord,
+    RunWriter,
+    Store,
+    StoreError,
+    claim,
+    has_result,
+    read_record,
+)
+from harness.store.record import LOG
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 2
+EXIT_LOST: Final = 3  # another process took a run over
+EXIT_CANNOT_WRITE: Final = 74  # EX_IOERR
+EXIT_INTERRUPTED: Final = 75  # EX_TEMPFAIL: run again
+_BUSY: Final = -1
+
+POLL = 0.5
+"""Seconds between looks at runs that another process is computing."""
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Execute the runs of the command line; the exit code says how it went."""
+    parser = argparse.ArgumentParser(prog="python -m harness.launch.worker")
+    parser.add_argument("--resources", default="{}", help="JSON of harness.run.Resources")
+    parser.add_argument("directories", nargs="+", type=Path, metavar="RUN_DIR")
+    arguments = parser.parse_args(argv)
+    resources = Resources(**json.loads(arguments.resources))
+    _limit_threads(resources.threads)
+    worker = Worker(resources)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, worker.ask_to_stop)
+    return worker.run([directory.resolve() for directory in arguments.directories])
+
+
+class Worker:
+    """One process that executes runs one after the other."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._stopping = False
+
+    def ask_to_stop(self, *_: object) -> None:
+        """Let the run that is being executed save its checkpoint; start no other."""
+        self._stopping = True
+
+    def run(self, directories: Sequence[Path]) -> int:
+        """Execute all of them; those that others are computing come last. The worst exit code."""
+        worst, busy, waiting = EXIT_DONE, 0, deque(directories)
+        while waiting:
+            if self._stopping:
+                return EXIT_INTERRUPTED
+            directory = waiting.popleft()
+            code = self._try(directory)
+            if code in (EXIT_CANNOT_WRITE, EXIT_INTERRUPTED):
+                return code
+            if code == _BUSY:
+                waiting.append(directory)
+                busy += 1
+                if busy >= len(waiting):
+                    busy = 0
+                    time.sleep(POLL)
+            else:
+                busy = 0
+                worst = max(worst, code)
+        return worst
+
+    def _try(self, directory: Path) -> int:
+        try:
+            return self._one(directory)
+        except StoreError as error:
+            log(f"error: {error}")
+            return EXIT_CANNOT_WRITE
+
+    def _one(self, directory: Path) -> int:
+        record = read_record(directory)
+        if record is None or record.broken:
+            log(f"error: {directory}: " + (record.error or "" if record else "no run directory"))
+            return EXIT_FAILED
+        if record.state == DONE:
+            return EXIT_DONE
+        lease = claim(directory, resources=_plain(self._resources))
+        if lease is None:
+            return _BUSY
+        if has_result(directory):  # finished between the look and the claim
+            lease.release(DONE)
+            return EXIT_DONE
+        with lease, _output_to(directory / LOG):
+            writer = RunWriter(lease)
+            try:
+                return self._execute(record, writer)
+            finally:
+                writer.close()
+
+    def _execute(self, record: RunRecord, writer: RunWriter) -> int:
+        lease = writer.lease
+        try:
+            self._compute(record, writer)
+            lease.release(DONE)
+        except Interrupted as stopped:
+            _end(writer, INTERRUPTED, f"stopped {stopped}")
+            return EXIT_INTERRUPTED
+        except LeaseLost as lost:
+            log(str(lost))
+            return EXIT_LOST
+        except StoreError as error:
+            _end(writer, INTERRUPTED, str(error))
+            raise
+        except HarnessError as error:
+            _end(writer, FAILED, str(error))
+            return EXIT_FAILED
+        except (Exception, SystemExit) as error:
+            return self._crashed(writer, error)
+        return EXIT_DONE
+
+    def _compute(self, record: RunRecord, writer: RunWriter) -> None:
+        number = writer.lease.number
+        log(f"attempt {number} on {os.uname().nodename}, process {os.getpid()}")
+        writer.state(RUNNING)
+        writer.environment(environment(self._resources))
+        _limit_threads(self._resources.threads)
+        context = WorkerContext(
+            writer,
+            resources=self._resources,
+            dependencies=_dependencies(record),
+            stopping=lambda: self._stopping,
+        )
+        metrics = rebuild(record.kind, record.plain).execute(context)
+        writer.environment(environment(self._resources))  # torch is loaded by now
+        writer.finish(metrics, device=resolve_device(self._resources.device))
+        log("done: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
+
+    def _crashed(self, writer: RunWriter, error: BaseException) -> int:
+        with suppress(OSError):
+            traceback.print_exception(error)
+        if isinstance(error, OSError) and error.errno in _DISK:
+            _end(writer, INTERRUPTED, str(error))
+            raise StoreError(f"cannot write {writer.directory}: {error.strerror}") from error
+        last = traceback.format_exception_only(error)[-1].strip()
+        _end(writer, FAILED, last)
+        return EXIT_FAILED
+
+
+def _end(writer: RunWriter, state: str, error: str) -> None:
+    """Note how an attempt ended, as far as the disk allows."""
+    log(f"{state}: {error}")
+    with suppress(StoreError, LeaseLost):
+        writer.state(state, error=error)
+        writer.lease.release(state, error)
+
+
+def _dependencies(record: RunRecord) -> dict[str, Path]:
+    store = Store.holding(record.directory)
+    found = {}
+    for identity in record.depends:
+        other = store.record(identity)
+        if other is None or other.state != DONE:
+            name = identity[:8] if other is None else f"{other.name} ({other.state})"
+            raise HarnessError(f"needs the result of run {name}: run that one first")
+        found[identity] = other.directory
+    return found
+
+
+def _limit_threads(threads: int) -> None:
+    """So that workers share the cores; libraries read the variables when they are loaded."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+def _plain(resources: Resources) -> dict[str, object]:
+    return dataclasses.asdict(resources)
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Append all that this process and its children print to `path`."""
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    kept = [os.dup(number) for number in (1, 2)]
+    _flush()
+    for number in (1, 2):
+        os.dup2(file.fileno(), number)
+    file.close()
+    try:
+        yield
+    finally:
+        _flush()
+        for number, old in zip((1, 2), kept, strict=True):
+            os.dup2(old, number)
+            os.close(old)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From finished runs to a report: collect, judge, render. One table model feeds every format."""

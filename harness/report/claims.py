@@ -1,0 +1,245 @@
+"""What the evidence says of a claim: the interval of a paired difference (or ratio) against its
+margin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.report.model import Column, Judgement, Verdict
+from harness.report.statistics import (
+    MOST_SEEDS,
+    Interval,
+    Summary,
+    exponentiated,
+    log_ratios,
+    paired,
+    seeds_needed,
+    summarise,
+)
+from harness.report.wording import difference_unit, seeds, signed, span, with_unit
+from harness.spec.claims import Operator
+from harness.text import number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """One side of a comparison: its name in sentences, and its values by seed."""
+
+    label: str
+    values: Mapping[int, float]
+    lacks: str = ""  # why it has no values
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """left OPERATOR factor * right + offset; without `right`, left OPERATOR offset."""
+
+    column: Column
+    left: Side
+    operator: Operator
+    right: Side | None = None
+    factor: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """The quantity that decides, its interval, and the verdict."""
+
+    quantity: str
+    unit: str
+    decimals: int
+    margin: float
+    n: int
+    estimate: float | None
+    ci: Interval | None
+    judgement: Judgement
+    seeds_needed: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Measure:
+    """The deciding quantity on the scale on which it is judged (the logarithm, for ratios)."""
+
+    summary: Summary | None
+    margin: float
+    quantity: str
+    unit: str
+    decimals: int
+    ratio: bool = False
+    difference: bool = False
+
+    def shown(self, value: float) -> float:
+        """From the scale of judging to the one that people read."""
+        return math.exp(value) if self.ratio else value
+
+
+def judge_claim(comparison: Comparison) -> Finding:
+    """The verdict: supported or contradicted where the whole 95 % interval lies on one side of the
+    margin.
+    """
+    measure = _measure(comparison)
+    summary = measure.summary
+    shown = None if summary is None else (exponentiated(summary) if measure.ratio else summary)
+    judgement, needed = _judge(comparison, measure)
+    ci = None if shown is None else shown.ci
+    if ci is None and shown is not None and comparison.column.evidence == "exact":
+        ci = Interval(low=shown.mean, high=shown.mean)
+    return Finding(
+        quantity=measure.quantity,
+        unit=measure.unit,
+        decimals=measure.decimals,
+        margin=measure.shown(measure.margin),
+        n=0 if shown is None else shown.n,
+        estimate=None if shown is None else shown.mean,
+        ci=ci,
+        judgement=judgement,
+        seeds_needed=needed,
+    )
+
+
+def _measure(comparison: Comparison) -> _Measure:
+    column, left, right = comparison.column, comparison.left, comparison.right
+    decimals = column.decimals + (column.evidence == "seeds")
+    if right is None:
+        values = [left.values[seed] for seed in sorted(left.values)]
+        return _Measure(
+            summary=summarise(values),
+            margin=comparison.offset,
+            quantity=f"{column.label}, {left.label}",
+            unit=column.unit,
+            decimals=decimals,
+        )
+    logs = log_ratios(left.values, right.values)
+    if (
+        comparison.factor > 0
+        and comparison.factor != 1
+        and comparison.offset == 0
+        and logs is not None
+    ):
+        return _Measure(
+            summary=summarise(logs),
+            margin=math.log(comparison.factor),
+            quantity=f"{column.label}, {left.label} / {right.label}",
+            unit="×",
+            decimals=2,
+            ratio=True,
+        )
+    factor = "" if comparison.factor == 1 else f"{comparison.factor:g} × "
+    return _Measure(
+        summary=summarise(paired(left.values, right.values, factor=comparison.factor)),
+        margin=comparison.offset,
+        quantity=f"{column.label}, {left.label} − {factor}{right.label}",
+        unit=difference_unit(column.unit),
+        decimals=decimals,
+        difference=True,
+    )
+
+
+def _judge(comparison: Comparison, measure: _Measure) -> tuple[Judgement, str]:
+    summary = measure.summary
+    if summary is None:
+        reason = f"not tested: {_why_untested(comparison)}"
+        return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason), ""
+    evidence = comparison.column.evidence
+    if evidence == "seeds":
+        return _judge_scattered(comparison, measure, summary)
+    verdict = _side(comparison.operator, summary.mean, summary.mean, measure.margin)
+    how = (
+        "computed exactly"
+        if evidence == "exact"
+        else "median of timings on this machine, no interval"
+    )
+    stands = f"{_stands(comparison.operator, verdict)} {_margin(measure)}"
+    reason = f"{_value(measure, summary.mean)}, {stands}; {how}"
+    return Judgement(verdict=verdict, reason=reason), ""
+
+
+def _why_untested(comparison: Comparison) -> str:
+    sides = [comparison.left] if comparison.right is None else [comparison.left, comparison.right]
+    lacking = [side for side in sides if not side.values]
+    if not lacking:
+        return f"{sides[0].label} and {sides[1].label} have no finished seed in common"
+    names = " and ".join(dict.fromkeys(side.label for side in lacking))
+    why = "; ".join(dict.fromkeys(side.lacks for side in lacking if side.lacks))
+    return f"no result for {names} ({why})" if why else f"no result for {names}"
+
+
+def _judge_scattered(
+    comparison: Comparison, measure: _Measure, summary: Summary
+) -> tuple[Judgement, str]:
+    value, margin = _value(measure, summary.mean), _margin(measure)
+    if summary.ci is None:
+        reason = (
+            f"{value} in one seed: single runs give no interval to hold against {margin}; "
+            "at least 2 seeds are needed, 3 or more are advisable"
+        )
+        return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason), "2 or more"
+    pairs = seeds(summary.n) if comparison.right is None else f"{summary.n} paired seeds"
+    ends = Interval(low=measure.shown(summary.ci.low), high=measure.shown(summary.ci.high))
+    interval = span(ends, measure.decimals, sign=measure.difference)
+    seen = f"{value} on average over {pairs} (95 % CI {interval})"
+    verdict = _side(comparison.operator, summary.ci.low, summary.ci.high, measure.margin)
+    if verdict is not Verdict.INCONCLUSIVE:
+        return Judgement(
+            verdict=verdict,
+            reason=f"{seen}, all of it {_stands(comparison.operator, verdict)} {margin}",
+        ), ""
+    needed = _needed(summary, measure.margin)
+    spread = (
+        ""
+        if measure.ratio or summary.std is None
+        else f" (sd {with_unit(number(summary.std, measure.decimals), measure.unit)})"
+    )
+    outlook = f"if the spread{spread} stays as it is, {_would_settle(needed)}"
+    reason = f"{seen}, which reaches across {margin}; {outlook}"
+    return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason), needed
+
+
+def _needed(summary: Summary, margin: float) -> str:
+    assert summary.std is not None
+    needed = seeds_needed(summary.std, summary.mean - margin)
+    return f"> {MOST_SEEDS}" if needed is None else str(max(needed, summary.n + 1))
+
+
+def _would_settle(needed: str) -> str:
+    if needed.startswith(">"):
+        return f"more than {MOST_SEEDS} seeds would be needed to settle it"
+    return f"about {needed} seeds would settle it"
+
+
+def _side(operator: Operator, low: float, high: float, margin: float) -> Verdict:
+    """Where the interval lies; equality, up to the last bits of decimal fractions, belongs to >=
+    and <=.
+    """
+    slack = 1e-9 * max(1.0, abs(margin))
+    if operator in ("<=", "<"):
+        low, high, margin = -high, -low, -margin
+    closed = operator in (">=", "<=")
+    bound = margin - slack if closed else margin + slack
+    if low > bound:
+        return Verdict.SUPPORTED
+    return Verdict.CONTRADICTED if high < bound else Verdict.INCONCLUSIVE
+
+
+def _stands(operator: Operator, verdict: Verdict) -> str:
+    upward = operator in (">=", ">")
+    held = {">=": "at or above", ">": "above", "<=": "at or below", "<": "below"}[operator]
+    return held if verdict is Verdict.SUPPORTED else ("below" if upward else "above")
+
+
+def _value(measure: _Measure, value: float) -> str:
+    write = signed if measure.difference else number
+    return f"{measure.quantity}: {_amount(measure, write(measure.shown(value), measure.decimals))}"
+
+
+def _margin(measure: _Measure) -> str:
+    text = number(measure.shown(measure.margin), measure.decimals)
+    return f"the margin of {_amount(measure, text)}"
+
+
+def _amount(measure: _Measure, text: str) -> str:
+    return f"{text}×" if measure.ratio else with_unit(text, measure.unit)

@@ -1,0 +1,305 @@
+"""From an expanded table and the store to the table model: values by seed, what is missing, and
+every verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from harness.report.claims import Comparison, Side, judge_claim
+from harness.report.model import Cell, Claim, Column, Cost, Evidence, Ratio, Row, TableModel
+from harness.report.outcomes import Outcomes
+from harness.report.provenance import provenance
+from harness.report.series import curves, kept_maps
+from harness.report.statistics import summarise
+from harness.report.verdicts import Facts, judge_cell
+from harness.run import KINDS
+from harness.spec import table as spec
+from harness.spec.claims import CellRef
+from harness.spec.expand import Expansion, ResolvedRow, expand
+from harness.store import DONE, Store
+
+SPEEDUP = "teacher/speedup"  # of one process that times the masked and the full teacher in turn
+IMAGE_MACS, TRAINING_MACS = "teacher/gmacs", "teacher/train_pmacs"
+
+
+def collect(
+    expansion: Expansion, store: Store, *, device: Literal["cpu", "cuda"] = "cpu"
+) -> TableModel:
+    """Everything that a report of this table at this profile says. Reads run directories, writes
+    nothing.
+    """
+    outcomes = Outcomes.read(expansion, store, device=device)
+    columns = tuple(_column(column) for column in expansion.table.columns.values())
+    rows = _rows(expansion, columns, outcomes)
+    trained = _main_metric(columns)
+    paper, profile = expansion.table.paper, expansion.profile
+    return TableModel(
+        table=expansion.table.name,
+        profile=profile.name,
+        title=paper.title,
+        arxiv=paper.arxiv or "",
+        number=paper.table or "",
+        caption=paper.caption,
+        note=expansion.table.note,
+        says="" if profile.name == "paper" else _differs(profile),
+        seeds=_seeds(expansion),
+        columns=columns,
+        rows=rows,
+        claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
+        curves=curves(expansion, outcomes, trained),
+        kept=kept_maps(expansion, outcomes),
+        costs=tuple(_cost(row, outcomes) for row in expansion.rows),
+        provenance=provenance(outcomes),
+        effort=outcomes.effort(),
+    )
+
+
+def _column(column: spec.Column) -> Column:
+    return Column(
+        id=column.id,
+        label=column.label or column.id,
+        metric=column.metric,
+        unit=column.unit,
+        decimals=column.decimals,
+        better=column.better,
+        tolerance=column.tolerance,
+        ratio=column.compare == "ratio",
+        evidence=_evidence(column.kind),
+    )
+
+
+def _evidence(kind: str) -> Evidence:
+    known = KINDS.get(kind)
+    if known.seeded:
+        return "seeds"
+    return "timing" if known.exclusive else "exact"
+
+
+def _main_metric(columns: Sequence[Column]) -> str | None:
+    return next((column.metric for column in columns if column.evidence == "seeds"), None)
+
+
+def _differs(profile: spec.Profile) -> str:
+    return profile.says or f"the profile `{profile.name}` is not the paper's recipe"
+
+
+def _seeds(expansion: Expansion) -> tuple[int, ...]:
+    identities = {i for row in expansion.rows for runs in row.runs.values() for i in runs}
+    seeds = {run.title.seed for run in expansion.runs if run.identity in identities}
+    return tuple(sorted(seed for seed in seeds if seed is not None))
+
+
+def _rows(expansion: Expansion, columns: Sequence[Column], outcomes: Outcomes) -> tuple[Row, ...]:
+    rows = []
+    bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
+    for resolved in expansion.rows:
+        keep, patches = _keep(resolved)
+        row = resolved.row
+        addition = row.label.startswith("+") and row.group in bases
+        if not addition:
+            bases[row.group] = row.label
+        rows.append(
+            Row(
+                id=row.id,
+                label=row.label,
+                name=f"{bases[row.group]} {row.label}" if addition else row.label,
+                group=row.group,
+                student=_student(resolved),
+                keep=keep,
+                patches=patches,
+                note=row.note,
+                cells=tuple(_cell(resolved, column, expansion, outcomes) for column in columns),
+            )
+        )
+    return tuple(rows)
+
+
+def _student(resolved: ResolvedRow) -> str:
+    config = resolved.config
+    if config is None or config.student.planned is not None:
+        return ""
+    return f"{config.student.arch} {config.student.shape}"
+
+
+def _keep(resolved: ResolvedRow) -> tuple[int | None, int | None]:
+    """How many patches the row's teacher sees, of how many; nothing where it has none or cannot be
+    built yet.
+    """
+    config = resolved.config
+    if config is None or config.teacher is None or config.teacher.planned is not None:
+        return None, None
+    patches = config.teacher.shape.patches
+    return config.method.teacher_keep(patches), patches
+
+
+def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes: Outcomes) -> Cell:
+    published = resolved.row.published.get(column.id)
+    identities = resolved.runs.get(column.id, ())
+    if published is None and not identities:
+        return Cell(column=column.id)
+    values = outcomes.values(identities, column.metric, seeded=column.evidence == "seeds")
+    summary = summarise(list(values.values()))
+    ratio = _ratio(resolved, column, expansion, outcomes) if column.ratio else None
+    facts = Facts(
+        column=column,
+        published=published,
+        summary=summary,
+        wanted=len(identities),
+        failed=outcomes.errors(identities),
+        lacks=_lacks(resolved, identities, outcomes),
+        differs="" if expansion.profile.name == "paper" else _differs(expansion.profile),
+        ratio=ratio,
+    )
+    return Cell(
+        column=column.id,
+        published=published,
+        values=tuple(values.items()),
+        summary=summary,
+        ratio=ratio,
+        judgement=judge_cell(facts),
+        needs=_needs(resolved, identities, outcomes) if summary is None else (),
+    )
+
+
+def _lacks(resolved: ResolvedRow, identities: Sequence[str], outcomes: Outcomes) -> str:
+    if identities:
+        return outcomes.lacks(identities)
+    needs = _needs(resolved, identities, outcomes)
+    return needs[0] if needs else "this row has nothing that this column could measure"
+
+
+def _needs(resolved: ResolvedRow, identities: Sequence[str], outcomes: Outcomes) -> tuple[str, ...]:
+    if identities:
+        return outcomes.needs(identities)
+    return (f"waits for {resolved.waits_for}",) if resolved.waits_for is not None else ()
+
+
+def _ratio(
+    resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes: Outcomes
+) -> Ratio | None:
+    baseline = _baseline(resolved, column, expansion)
+    if baseline is None:
+        return None
+    own, base = resolved.row.published.get(column.id), baseline.row.published[column.id]
+    return Ratio(
+        baseline="" if baseline.row.id == resolved.row.id else baseline.row.id,
+        measured=_measured_ratio(resolved, baseline, column, outcomes),
+        published=None if own is None else own.value / base.value,
+    )
+
+
+def _baseline(resolved: ResolvedRow, column: Column, expansion: Expansion) -> ResolvedRow | None:
+    """The row to compare with: all patches, a printed number; of the group, or the same teacher."""
+    unmasked = [
+        other
+        for other in expansion.rows
+        if column.id in other.row.published and _shape(other) is not None and _unmasked(other)
+    ]
+    group = [other for other in unmasked if other.row.group == resolved.row.group]
+    alike = [other for other in unmasked if _shape(other) == _shape(resolved)]
+    return next(iter([*group, *alike]), None)
+
+
+def _unmasked(resolved: ResolvedRow) -> bool:
+    keep, patches = _keep(resolved)
+    return keep is not None and keep == patches
+
+
+def _shape(resolved: ResolvedRow) -> tuple[object, ...] | None:
+    config = resolved.config
+    if config is None or config.teacher is None or config.teacher.planned is not None:
+        return None
+    return config.teacher.arch, config.teacher.shape
+
+
+def _measured_ratio(
+    resolved: ResolvedRow, baseline: ResolvedRow, column: Column, outcomes: Outcomes
+) -> float | None:
+    own = resolved.runs.get(column.id, ())
+    timed_in_turn = outcomes.values(own, SPEEDUP, seeded=False)
+    if column.metric == "teacher/throughput" and timed_in_turn:
+        return next(iter(timed_in_turn.values()))
+    seeded = column.evidence == "seeds"
+    mine = summarise(list(outcomes.values(own, column.metric, seeded=seeded).values()))
+    base_runs = baseline.runs.get(column.id, ())
+    base = summarise(list(outcomes.values(base_runs, column.metric, seeded=seeded).values()))
+    if mine is None or base is None or base.mean == 0:
+        return None
+    return mine.mean / base.mean
+
+
+def _cost(resolved: ResolvedRow, outcomes: Outcomes) -> Cost:
+    config = resolved.config
+    if config is not None and config.teacher is None:
+        return Cost(row=resolved.row.id, macs_per_image=0.0, training=0.0)
+    identities = tuple(identity for runs in resolved.runs.values() for identity in runs)
+    found = [
+        outcomes.values(identities, metric, seeded=False) for metric in (IMAGE_MACS, TRAINING_MACS)
+    ]
+    per_image, training = (next(iter(values.values()), None) for values in found)
+    return Cost(row=resolved.row.id, macs_per_image=per_image, training=training)
+
+
+def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) -> Claim:
+    check = claim.check
+    column = next(column for column in columns if column.id == check.left.column)
+    sides = _sides(check.cells, rows)
+    finding = judge_claim(
+        Comparison(
+            column=column,
+            left=sides[0],
+            operator=check.operator,
+            right=sides[1] if len(sides) > 1 else None,
+            factor=check.factor,
+            offset=check.offset,
+        )
+    )
+    return Claim(
+        id=claim.id,
+        says=claim.says,
+        check=check.text,
+        operator=check.operator,
+        quantity=finding.quantity,
+        unit=finding.unit,
+        decimals=finding.decimals,
+        margin=finding.margin,
+        n=finding.n,
+        estimate=finding.estimate,
+        ci=finding.ci,
+        judgement=finding.judgement,
+        seeds_needed=finding.seeds_needed,
+    )
+
+
+def _sides(cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
+    """The cells of a claim with their values, named so that a reader knows which rows are meant."""
+    found = [next(row for row in rows if row.id == cell.row) for cell in cells]
+    names = [row.name for row in rows]
+    ambiguous = any(names.count(row.name) > 1 for row in found)
+    shared = len({row.group for row in found}) == 1
+    sides = []
+    for row, ref in zip(found, cells, strict=True):
+        last = row is found[-1]
+        group = f" ({row.group})" if ambiguous and row.group and (last or not shared) else ""
+        cell = row.cell(ref.column)
+        lacks = "" if cell.judgement is None or len(cell.needs) > 1 else cell.judgement.reason
+        sides.append(Side(label=row.name + group, values=dict(cell.values), lacks=lacks))
+    return sides
+
+
+def expand_finished(table: spec.TableSpec, profile: str, store: Store) -> Expansion:
+    """The table at its profile's seeds, and at others that `harness run --seeds` has finished."""
+    usual = table.profile(profile).seeds
+    done = {
+        record.identity: record.title.seed
+        for record in store.records()
+        if record.state == DONE and record.title.table == table.name
+    }
+    extra = sorted({seed for seed in done.values() if seed is not None} - set(usual))
+    if not extra:
+        return expand(table, profile)
+    wider = expand(table, profile, seeds=[*usual, *extra])
+    ours = {run.title.seed for run in wider.runs if run.identity in done}
+    return expand(table, profile, seeds=[*usual, *(seed for seed in extra if seed in ours)])

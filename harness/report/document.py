@@ -1,0 +1,107 @@
+"""A report as a sequence of blocks, so that its words are written once and every format only has to
+draw them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tone = Literal["", "good", "bad", "warn", "muted"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heading:
+    """A section title; level 1 is the title of the report."""
+
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Paragraph:
+    """Running text."""
+
+    text: str
+    tone: Tone = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One point of a list: `lead` is set in bold before the text."""
+
+    text: str
+    lead: str = ""
+    tone: Tone = ""  # of the lead
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bullets:
+    """A list."""
+
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableCell:
+    """Text in a table."""
+
+    text: str
+    tone: Tone = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableColumn:
+    """A column: `weight` is its share of the width, `span` the heading it stands under together
+    with neighbours.
+    """
+
+    title: str
+    span: str = ""
+    align: Literal["left", "right"] = "left"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupRow:
+    """A heading across the whole table."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table; `name` is its label in LaTeX."""
+
+    name: str
+    caption: str
+    columns: tuple[TableColumn, ...]
+    rows: tuple[GroupRow | tuple[TableCell, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A plot, drawn by the function of this name in `plots`."""
+
+    name: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """Commands to copy."""
+
+    text: str
+
+
+Block = Heading | Paragraph | Bullets | Table | Figure | Code
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """A report; `subject` goes into running heads, `table` and `profile` into file metadata."""
+
+    title: str
+    subject: str
+    blocks: tuple[Block, ...]

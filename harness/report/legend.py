@@ -1,0 +1,36 @@
+"""What each verdict means, for the reader of a report."""
+
+from __future__ import annotations
+
+from harness.report.model import Verdict
+
+LEGEND = {
+    Verdict.REPRODUCED: (
+        "within the column's tolerance of the printed number (never tighter than half of its last "
+        "digit); with 3 seeds or "
+        "more, shown to be equivalent by two one-sided tests (TOST) at 5 %. Computed quantities "
+        "need no test; speeds are "
+        "judged by their ratio to the unmasked teacher."
+    ),
+    Verdict.INDICATIVE: "close, but too few seeds or too much scatter to show equivalence.",
+    Verdict.ABOVE: "the measured mean is above the printed number beyond the tolerance.",
+    Verdict.BELOW: "the measured mean is below the printed number beyond the tolerance.",
+    Verdict.NOT_COMPARABLE: (
+        "measured, but not to be held against a printed number: another recipe or data set, a "
+        "speed on other hardware, or "
+        "the paper prints nothing here."
+    ),
+    Verdict.MISSING: "not measured; the report says what it needs.",
+    Verdict.FAILED: "every run of the cell ended in an error; the report quotes it.",
+    Verdict.SUPPORTED: (
+        "the whole two-sided 95 % confidence interval (Student's t, differences paired by seed) "
+        "lies on the claimed side "
+        "of the margin."
+    ),
+    Verdict.CONTRADICTED: "the whole interval lies on the other side of the margin.",
+    Verdict.INCONCLUSIVE: (
+        "the interval reaches across the margin, or there is none; the number of seeds that would "
+        "settle it assumes that "
+        "mean and spread stay as they are."
+    ),
+}

@@ -1,0 +1,129 @@
+"""The table of the paper with measured values beside the printed ones."""
+
+from __future__ import annotations
+
+from harness.report.document import GroupRow, Table, TableCell, TableColumn
+from harness.report.model import Cell, Column, Row, TableModel, Verdict
+from harness.report.summary import TONES, marked
+from harness.report.wording import fine, times
+from harness.text import enough_decimals, number
+
+EMPTY = TableCell(text="–", tone="muted")
+DOUBT = "†"
+
+
+def main_table(model: TableModel) -> Table:
+    """Rows under their group headings; per column: printed, measured, verdict, as far as there is
+    any.
+    """
+    parts = {column.id: _parts(model, column) for column in model.columns}
+    rows: list[GroupRow | tuple[TableCell, ...]] = []
+    for group, members in model.groups():
+        if group:
+            rows.append(GroupRow(text=group))
+        rows.extend(_row(row, model, parts) for row in members)
+    longest = max((len(row.label) for row in model.rows), default=10)
+    columns = [TableColumn(title="", weight=max(1.8, min(4.0, longest / 9)))]
+    for column in model.columns:
+        columns.extend(_columns(column, parts[column.id]))
+    return Table(
+        name="results", caption=_caption(model, parts), columns=tuple(columns), rows=tuple(rows)
+    )
+
+
+def _parts(model: TableModel, column: Column) -> tuple[str, ...]:
+    """Which of printed, measured and verdict the column shows: a verdict that is the same
+    everywhere is said once.
+    """
+    cells = [row.cell(column.id) for row in model.rows]
+    printed = any(cell.published is not None for cell in cells)
+    verdicts = {cell.judgement.verdict for cell in cells if cell.judgement is not None}
+    telling = printed and bool(verdicts - {Verdict.NOT_COMPARABLE})
+    if not model.as_published:
+        telling = Verdict.FAILED in verdicts
+    return (*(["printed"] if printed else []), "measured", *(["verdict"] if telling else []))
+
+
+def _columns(column: Column, parts: tuple[str, ...]) -> list[TableColumn]:
+    told = column.unit in column.label  # `Teacher PFLOPs` says its unit
+    span = column.label if told else f"{column.label} ({column.unit})"
+    weight = 1.5 if column.ratio else 1.0
+    spread = 0.8 if column.evidence == "seeds" else 0.1
+    made = {
+        "printed": TableColumn(title="published", span=span, align="right", weight=weight),
+        "measured": TableColumn(title="measured", span=span, align="right", weight=weight + spread),
+        "verdict": TableColumn(title="verdict", span=span, weight=1.6),
+    }
+    return [made[part] for part in parts]
+
+
+def _row(row: Row, model: TableModel, parts: dict[str, tuple[str, ...]]) -> tuple[TableCell, ...]:
+    cells = [TableCell(text=row.label)]
+    for column in model.columns:
+        cell = row.cell(column.id)
+        made = {
+            "printed": _printed(cell),
+            "measured": _measured(cell, column, model),
+            "verdict": _verdict(cell),
+        }
+        cells.extend(made[part] for part in parts[column.id])
+    return tuple(cells)
+
+
+def _printed(cell: Cell) -> TableCell:
+    if cell.published is None:
+        return EMPTY
+    value = number(cell.published.value, cell.published.decimals)
+    ratio = cell.ratio.published if cell.ratio is not None and cell.ratio.baseline else None
+    doubt = "" if cell.published.confidence == "exact" else DOUBT
+    return TableCell(text=f"{value}{doubt}" + (f" ({times(ratio)})" if ratio is not None else ""))
+
+
+def _measured(cell: Cell, column: Column, model: TableModel) -> TableCell:
+    summary = cell.summary
+    if summary is None:
+        return EMPTY
+    decimals = _decimals(summary.mean, column, model)
+    text = number(summary.mean, decimals)
+    if summary.ci is not None:
+        text += f" ± {number(summary.ci.half_width, decimals)}"
+    if cell.ratio is not None and cell.ratio.measured is not None and cell.ratio.baseline:
+        text += f" ({times(cell.ratio.measured)})"
+    if column.evidence == "seeds" and summary.n != len(model.seeds):
+        text += f"\N{NO-BREAK SPACE}(n={summary.n})"
+    return TableCell(text=text)
+
+
+def _decimals(value: float, column: Column, model: TableModel) -> int:
+    """As in the paper; a scaled-down profile needs more where its numbers are much smaller."""
+    decimals = fine(column)
+    return decimals if model.as_published else enough_decimals(value, decimals)
+
+
+def _verdict(cell: Cell) -> TableCell:
+    if cell.judgement is None:
+        return EMPTY
+    verdict = cell.judgement.verdict
+    return TableCell(text=marked(verdict), tone=TONES[verdict])
+
+
+def _caption(model: TableModel, parts: dict[str, tuple[str, ...]]) -> str:
+    sentences = [
+        "Published and measured values."
+        if any("printed" in p for p in parts.values())
+        else "Measured values."
+    ]
+    cells = [(row.cell(column.id), column) for row in model.rows for column in model.columns]
+    if any(cell.summary is not None and cell.summary.ci is not None for cell, _ in cells):
+        n = len(model.seeds)
+        sentences.append(
+            f"Mean over {n} seeds ± half the width of its 95 % confidence interval, unless n is "
+            "given."
+        )
+    if any(cell.ratio is not None for cell, _ in cells):
+        sentences.append("In parentheses: ratio to the unmasked teacher of the group.")
+    if any(
+        cell.published is not None and cell.published.confidence != "exact" for cell, _ in cells
+    ):
+        sentences.append(f"{DOUBT} the reading of the printed number is in doubt, see the notes.")
+    return " ".join(sentences)

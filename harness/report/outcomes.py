@@ -1,0 +1,88 @@
+"""What became of the runs of a table: values by seed, errors, and what the others lack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from harness.estimate import Rates
+from harness.plan import PlannedRun, make_plan
+from harness.run import KINDS
+from harness.spec.expand import Expansion
+from harness.store import DONE, FAILED, RunRecord, Store
+
+LONG = 3600.0  # seconds on a GPU: below this the cost of a run is no obstacle
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcomes:
+    """The runs of an expansion and how they stand, by identity."""
+
+    runs: Mapping[str, PlannedRun]
+
+    @classmethod
+    def read(cls, expansion: Expansion, store: Store, *, device: Literal["cpu", "cuda"]) -> Self:
+        """Hold the expansion against the store; `device` is where missing runs would go."""
+        plan = make_plan(expansion, store, device=device, jobs=1)
+        return cls(runs={planned.run.identity: planned for planned in plan.runs})
+
+    def record(self, identity: str) -> RunRecord | None:
+        """The run directory, if there is one."""
+        return self.runs[identity].record
+
+    def done(self, identities: Sequence[str]) -> dict[str, RunRecord]:
+        """Those of `identities` that finished."""
+        found = {identity: self.record(identity) for identity in identities}
+        return {
+            identity: record
+            for identity, record in found.items()
+            if record is not None and record.state == DONE
+        }
+
+    def seed(self, identity: str) -> int:
+        """The seed of a run; 0 where it has none."""
+        return self.runs[identity].run.title.seed or 0
+
+    def values(self, identities: Sequence[str], metric: str, *, seeded: bool) -> dict[int, float]:
+        """A metric of finished runs by seed, in order of seeds; what is no number is left out."""
+        values: dict[int, float] = {}
+        for identity, record in self.done(identities).items():
+            value = (record.result or {}).get(metric)
+            if value is not None and math.isfinite(value):
+                values[self.seed(identity) if seeded else 0] = float(value)
+        return dict(sorted(values.items()))
+
+    def errors(self, identities: Sequence[str]) -> tuple[str, ...]:
+        """The messages of those that failed."""
+        records = [self.record(identity) for identity in identities]
+        return tuple(r.error or "" for r in records if r is not None and r.state == FAILED)
+
+    def lacks(self, identities: Sequence[str]) -> str:
+        """Why there is no value yet, and what would bring it."""
+        planned = [self.runs[identity] for identity in identities]
+        states = {one.status for one in planned}
+        if "running" in states:
+            return "is being computed"
+        if "interrupted" in states:
+            return "was interrupted: run again to go on"
+        if states == {"cached"}:
+            return "its runs finished without this metric"
+        needs = self.needs(identities)
+        return f"needs {'; '.join(needs)}" if needs else "not run yet"
+
+    def needs(self, identities: Sequence[str]) -> tuple[str, ...]:
+        """What stands in the way of those that cannot run, each thing once."""
+        blocked = [one for one in map(self.runs.__getitem__, identities) if one.status == "blocked"]
+        return tuple(dict.fromkeys(reason for one in blocked for reason in one.reasons))
+
+    def effort(self) -> str:
+        """How long all open training would take, where that is an obstacle of its own."""
+        rates = Rates(device="cuda", measured={})
+        seconds = sum(
+            rates.seconds(one.run.kind, one.run.config.macs())
+            for one in self.runs.values()
+            if one.status != "cached" and KINDS.get(one.run.kind).seeded
+        )
+        return f"very roughly {seconds / 3600:,.0f} hours of one GPU" if seconds > LONG else ""

@@ -1,0 +1,35 @@
+"""The plots of a report, drawn by matplotlib from the table model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from harness.report.model import TableModel
+from harness.report.plots.accuracy_cost import accuracy_cost
+from harness.report.plots.curves import training_curves
+from harness.report.plots.deviation import deviation
+from harness.report.plots.kept import kept
+from harness.report.plots.style import styled
+
+PLOTS: dict[str, Callable[[TableModel], Figure]] = {
+    "accuracy-cost": accuracy_cost,
+    "curves": training_curves,
+    "kept": kept,
+    "deviation": deviation,
+}
+"""By the name that `document.Figure` carries."""
+
+DPI = 200
+
+
+def draw(name: str, model: TableModel, *, format: Literal["png", "svg"]) -> bytes:  # noqa: A002
+    """The plot as a file; the same model gives the same bytes."""
+    stream = BytesIO()
+    nameless = {"Software": None} if format == "png" else {"Date": None, "Creator": None}
+    with styled():
+        PLOTS[name](model).savefig(stream, format=format, dpi=DPI, metadata=nameless)
+    return stream.getvalue()

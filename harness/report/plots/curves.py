@@ -1,0 +1,102 @@
+"""Training curves: the loss and the main metric over epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.report.model import Curve, TableModel
+from harness.report.plots.style import WIDTH, Label, colour, place_labels, shortened
+
+MOST_TOGETHER = 8  # rows in one panel: more get a panel for each group, and no loss
+
+
+def training_curves(model: TableModel) -> Figure:
+    """Per row the mean over seeds, and a band from the lowest to the highest."""
+    panels = _panels(model)
+    across = min(3, len(panels))
+    down = math.ceil(len(panels) / across)
+    figure = Figure(figsize=(WIDTH, 2.7 if down == 1 else 2.1 * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False).flatten()
+    labels = {}
+    for panel, (title, curves) in zip(axes, panels.items(), strict=False):
+        labels[panel] = _panel(panel, title, curves, model)
+    for panel in axes[len(panels) :]:
+        panel.remove()
+    place_labels(figure, labels)
+    return figure
+
+
+def _panels(model: TableModel) -> dict[str, list[Curve]]:
+    """Curves by the title of their panel: metrics side by side, or groups of one metric."""
+    metrics = sorted({curve.metric for curve in model.curves}, key=_loss_last)
+    panels: dict[str, list[Curve]] = {}
+    if len({curve.row for curve in model.curves}) <= MOST_TOGETHER:
+        for metric in metrics:
+            found = [curve for curve in model.curves if curve.metric == metric]
+            panels[_title(metric, model)] = found
+        return panels
+    for curve in model.curves:
+        if curve.metric == metrics[0]:
+            panels.setdefault(model.row(curve.row).group, []).append(curve)
+    return panels
+
+
+def _loss_last(metric: str) -> tuple[bool, str]:
+    return metric.startswith("loss/"), metric
+
+
+def _title(metric: str, model: TableModel) -> str:
+    if metric.startswith("loss/"):
+        return "Training loss"
+    column = next((column for column in model.columns if column.metric == metric), None)
+    return metric if column is None else f"{column.label} ({column.unit})"
+
+
+def _panel(axes: Axes, title: str, curves: Sequence[Curve], model: TableModel) -> list[Label]:
+    by_row: dict[str, list[Curve]] = {}
+    for curve in curves:
+        by_row.setdefault(curve.row, []).append(curve)
+    shades = _shades(by_row, model)
+    labels = []
+    for row, seeds in by_row.items():
+        epoch, value = _draw(axes, seeds, shades[row])
+        labels.append(Label(x=epoch, y=value, text=model.row(row).label, colour=shades[row]))
+    axes.set_title(shortened(title, 34))
+    axes.set_xlabel("Epoch")
+    axes.set_xlim(left=0)
+    _clip_start(axes, curves)
+    return labels
+
+
+def _shades(by_row: Mapping[str, object], model: TableModel) -> dict[str, str]:
+    """The colour of a row is its place in the table, so that it is the same in every panel."""
+    order = [row.id for row in model.rows]
+    first = min(order.index(row) for row in by_row)
+    return {row: colour(order.index(row) - first) for row in by_row}
+
+
+def _draw(axes: Axes, curves: Sequence[Curve], shade: str) -> tuple[float, float]:
+    """Draw one row; where its line ends."""
+    longest = max(curves, key=lambda curve: len(curve.epochs))
+    epochs = np.asarray(longest.epochs)
+    values = np.stack([np.interp(epochs, curve.epochs, curve.values) for curve in curves])
+    mean = values.mean(axis=0)
+    marker = "o" if len(epochs) <= 12 else ""
+    axes.plot(epochs, mean, color=shade, lw=1.4, marker=marker, ms=3)
+    if len(curves) > 1:
+        low, high = values.min(axis=0), values.max(axis=0)
+        axes.fill_between(epochs, low, high, color=shade, alpha=0.15, lw=0)
+    return float(epochs[-1]), float(mean[-1])
+
+
+def _clip_start(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Leave the first steep steps out of sight: they would flatten all that follows."""
+    later = [value for curve in curves for value in curve.values[max(1, len(curve.values) // 6) :]]
+    low, high = min(later), max(later)
+    room = 0.05 * (high - low) or 0.05
+    axes.set_ylim(low - room, high + room)

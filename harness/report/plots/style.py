@@ -1,0 +1,177 @@
+"""What all plots share: fonts, colours that colour-blind readers can tell apart, labels that do not
+overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#555555")
+"""Okabe and Ito's, without their yellow, which is too light for lines on white."""
+INK, SOFT = "#222222", "#8a8a8a"
+WIDTH = 7.2  # inches: the text of an A4 page
+
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "text.parse_math": False,  # a label may hold a dollar sign
+    "svg.hashsalt": "harness",
+    "svg.fonttype": "path",
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The style of the reports, for the length of a block."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def colour(index: int) -> str:
+    """The colour of the `index`-th thing."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def shortened(text: str, most: int) -> str:
+    """At most `most` characters, with an ellipsis where there were more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Label:
+    """A name beside a point, in data coordinates."""
+
+    x: float
+    y: float
+    text: str
+    colour: str = INK
+
+
+def place_labels(
+    figure: Figure, labels: Mapping[Axes, Sequence[Label]], *, size: float = 7.5
+) -> None:
+    """Names to the right of their points, in every panel, pushed apart where they would overlap.
+
+    The last thing to do to a figure: distances are those on paper.
+    """
+    figure.draw_without_rendering()
+    for axes, those in labels.items():
+        _make_room(axes, those, 72 / figure.dpi, size)
+    figure.draw_without_rendering()
+    for axes, those in labels.items():
+        _annotate(axes, those, 72 / figure.dpi, size)
+
+
+def _width(text: str, size: float) -> float:
+    return 0.62 * size * len(text)
+
+
+def _make_room(axes: Axes, labels: Sequence[Label], scale: float, size: float) -> None:
+    """Widen the x axis so that the names stay inside."""
+    low, high = axes.get_xlim()
+    width = axes.get_window_extent().width * scale
+    needed = high
+    for label in labels:
+        share = (8 + _width(label.text, size)) / width
+        if share < 0.9:  # x + share * (needed - low) <= needed
+            needed = max(needed, (label.x - share * low) / (1 - share))
+    ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    axes.set_xticks(ticks)  # none in the room for names, where there is no data
+    axes.set_xlim(low, needed)
+
+
+def _annotate(axes: Axes, labels: Sequence[Label], scale: float, size: float) -> None:
+    box = axes.get_window_extent()
+    bounds = box.y0 * scale + 0.6 * size, box.y1 * scale - 0.6 * size
+    places = []
+    for label in labels:
+        x, y = (float(value) * scale for value in axes.transData.transform((label.x, label.y)))
+        places.append(_Place(label=label, left=x, right=x + 6 + _width(label.text, size), y=y))
+    for cluster in _clusters(places):
+        targets = spread([place.y for place in cluster], 1.25 * size, *bounds)
+        for place, target in zip(cluster, targets, strict=True):
+            _write(axes, place, target - place.y, size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """A label on paper, in points."""
+
+    label: Label
+    left: float
+    right: float
+    y: float
+
+
+def _clusters(places: Sequence[_Place]) -> list[list[_Place]]:
+    """Labels that share some width, from bottom to top: only those can overlap."""
+    clusters: list[list[_Place]] = []
+    edge = float("-inf")
+    for place in sorted(places, key=lambda place: place.left):
+        if place.left > edge:
+            clusters.append([])
+        clusters[-1].append(place)
+        edge = max(edge, place.right)
+    return [sorted(cluster, key=lambda place: place.y) for cluster in clusters]
+
+
+def spread(wanted: Sequence[float], distance: float, low: float, high: float) -> list[float]:
+    """Positions at least `distance` apart, as close as can be to the sorted `wanted`, within
+    bounds.
+
+    Least squares by pooling neighbours that collide around their common centre.
+    """
+    pools: list[tuple[float, int]] = []  # centre of the pool's first position, size
+    for index, position in enumerate(wanted):
+        centre, size = position - index * distance, 1
+        while pools and pools[-1][0] > centre:
+            other, members = pools.pop()
+            centre = (other * members + centre * size) / (members + size)
+            size += members
+        pools.append((centre, size))
+    firsts = [centre for centre, size in pools for _ in range(size)]
+    top = high - (len(wanted) - 1) * distance
+    return [max(low, min(first, top)) + index * distance for index, first in enumerate(firsts)]
+
+
+def _write(axes: Axes, place: _Place, up: float, size: float) -> None:
+    label = place.label
+    line = {"arrowstyle": "-", "color": label.colour, "lw": 0.4, "relpos": (0, 0.5)}
+    text = axes.annotate(
+        label.text,
+        (label.x, label.y),
+        xytext=(7, up),
+        textcoords="offset points",
+        va="center",
+        fontsize=size,
+        color=label.colour,
+        annotation_clip=False,
+        arrowprops={**line, "shrinkA": 0, "shrinkB": 2} if abs(up) > 0.6 * size else None,
+    )
+    text.set_in_layout(False)  # the layout is made, and room for it too

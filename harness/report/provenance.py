@@ -1,0 +1,66 @@
+"""Where the numbers of a report come from: commit, packages, hardware, time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.report.model import Environment, Provenance
+from harness.report.outcomes import Outcomes
+from harness.report.wording import listed
+from harness.store import DONE, FAILED, RunRecord
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy")
+
+
+def provenance(outcomes: Outcomes) -> Provenance:
+    """The environments of all finished runs, the same ones together."""
+    records = [planned.record for planned in outcomes.runs.values()]
+    done = [record for record in records if record is not None and record.state == DONE]
+    failed = sum(record is not None and record.state == FAILED for record in records)
+    groups = Counter(tuple(_facts(record.environment, record)) for record in done)
+    return Provenance(
+        environments=tuple(Environment(runs=n, facts=facts) for facts, n in groups.most_common()),
+        finished=len(done),
+        failed=failed,
+        unfinished=len(records) - len(done) - failed,
+        seconds=sum(record.seconds or 0.0 for record in done),
+        latest=_when(done),
+    )
+
+
+def _facts(environment: Mapping[str, Any], record: RunRecord) -> Iterator[tuple[str, str]]:
+    if not environment:
+        yield "Environment", "not recorded"
+        return
+    yield "Commit", _commit(environment)
+    yield "Computed on", _hardware(environment, record)
+    packages = environment.get("packages") or {}
+    versions = [f"{name} {packages[name]}" for name in PACKAGES if name in packages]
+    yield "Software", ", ".join([f"Python {environment.get('python', '?')}", *versions])
+    yield "System", str(environment.get("platform", "?"))
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    commit, dirty = environment.get("commit"), environment.get("dirty")
+    if not commit:
+        return f"none: installed package, version {environment.get('harness', '?')}"
+    return f"{commit[:12]}{f' with local changes ({dirty[:8]})' if dirty else ''}"
+
+
+def _hardware(environment: Mapping[str, Any], record: RunRecord) -> str:
+    cpu = f"{environment.get('cpu', '?')}, {environment.get('cores', '?')} cores"
+    gpus: Sequence[str] = environment.get("gpus") or []
+    if record.device == "cuda" and gpus:
+        kinds = Counter(gpus)
+        return f"{listed([f'{n} x {name}' for name, n in kinds.items()])}; {cpu}"
+    return f"{cpu}, {environment.get('threads', '?')} used by each run"
+
+
+def _when(records: Sequence[RunRecord]) -> str:
+    latest = max((record.updated for record in records if record.updated), default=None)
+    if latest is None:
+        return ""
+    return datetime.fromtimestamp(latest, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,330 @@
+"""PDF, by reportlab: A4, upright or sideways as the tables need, with all glyphs in use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import matplotlib as mpl
+from reportlab.lib import colors
+from reportlab.lib.enums import TA_RIGHT
+from reportlab.lib.pagesizes import A4, landscape
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import (
+    BaseDocTemplate,
+    CondPageBreak,
+    Flowable,
+    Frame,
+    Image,
+    KeepTogether,
+    ListFlowable,
+    ListItem,
+    NextPageTemplate,
+    PageBreak,
+    PageTemplate,
+    Preformatted,
+    Spacer,
+)
+from reportlab.platypus import Paragraph as Text
+from reportlab.platypus import Table as Grid
+
+from harness.report.document import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Figure,
+    GroupRow,
+    Heading,
+    Item,
+    Paragraph,
+    Table,
+    TableCell,
+    Tone,
+)
+from harness.report.plots import DPI
+from harness.report.render.latex import spanned
+from harness.report.render.text import marked_up
+
+FACES = {
+    "DejaVu": "DejaVuSans.ttf",
+    "DejaVu-Bold": "DejaVuSans-Bold.ttf",
+    "DejaVu-Italic": "DejaVuSans-Oblique.ttf",
+    "DejaVu-BoldItalic": "DejaVuSans-BoldOblique.ttf",
+    "DejaVu-Mono": "DejaVuSansMono.ttf",
+}
+COLOURS: dict[Tone, str] = {
+    "": "#1f2328",
+    "good": "#0a6b2d",
+    "bad": "#b3261e",
+    "warn": "#8a5a00",
+    "muted": "#656d76",
+}
+LINE, BAND = colors.HexColor("#d8dee4"), colors.HexColor("#f3f5f7")
+MARGIN = 16 * mm
+HEAD = 4 * mm
+COLUMNS_UPRIGHT = 7  # more of them need a page on its side
+SHORT = 900  # characters of a table that is not broken over pages
+TALLEST = 225 * mm  # of a picture
+
+BODY = ParagraphStyle("body", fontName="DejaVu", fontSize=9, leading=13, spaceAfter=5)
+SMALL = ParagraphStyle("small", parent=BODY, fontSize=7.3, leading=9.6, spaceAfter=0)
+RIGHT = ParagraphStyle("right", parent=SMALL, alignment=TA_RIGHT)
+CAPTION = ParagraphStyle("caption", parent=SMALL, textColor="#656d76", spaceBefore=3, spaceAfter=4)
+MONO = ParagraphStyle("mono", parent=SMALL, fontName="DejaVu-Mono", leading=11, backColor=BAND)
+HEADINGS = {
+    1: ParagraphStyle("h1", fontName="DejaVu-Bold", fontSize=15, leading=20, spaceAfter=4),
+    2: ParagraphStyle(
+        "h2", fontName="DejaVu-Bold", fontSize=11, leading=15, spaceBefore=10, spaceAfter=4
+    ),
+}
+
+
+def pdf(document: Document, *, picture: Callable[[str], bytes]) -> bytes:
+    """The report; `picture` gives the PNG of a figure by its name. The same report gives the same
+    bytes.
+    """
+    _register_fonts()
+    stream = BytesIO()
+    template = BaseDocTemplate(
+        stream,
+        pagesize=A4,
+        title=document.title,
+        subject=document.subject,
+        author="harness",
+        pageTemplates=[_page("upright", A4), _page("sideways", landscape(A4))],
+        invariant=1,
+    )
+    template.build(
+        list(_flow(document.blocks, picture)),
+        canvasmaker=partial(_Numbered, subject=document.subject),
+    )
+    return stream.getvalue()
+
+
+def _page(name: str, size: tuple[float, float]) -> PageTemplate:
+    frame = Frame(MARGIN, MARGIN, _width(size), size[1] - 2 * MARGIN - HEAD, 0, 0, 0, 0)
+    return PageTemplate(id=name, frames=[frame], pagesize=size)
+
+
+def _width(size: tuple[float, float]) -> float:
+    return size[0] - float(2 * MARGIN)
+
+
+def _flow(blocks: Sequence[Block], picture: Callable[[str], bytes]) -> Iterator[Flowable]:
+    """The blocks in order; a heading stays with what follows, a wide table gets pages on their
+    side.
+    """
+    sideways = False
+    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        wide = any(isinstance(b, Table) and _is_wide(b) for b in (block, following))
+        turn = wide if isinstance(block, Heading) else isinstance(block, Table) and _is_wide(block)
+        if turn != sideways:
+            sideways = turn
+            yield NextPageTemplate("sideways" if turn else "upright")
+            yield PageBreak()
+        width = _width(landscape(A4) if sideways else A4)
+        if isinstance(block, Heading) and isinstance(following, Figure):
+            continue  # drawn together with the figure
+        parts = list(_block(block, picture, width))
+        if isinstance(block, Figure):
+            yield KeepTogether([*_heading_before(block, blocks), *parts])
+        else:
+            yield from parts
+
+
+def _heading_before(figure: Figure, blocks: Sequence[Block]) -> Iterator[Flowable]:
+    before = blocks[max(0, blocks.index(figure) - 1)]
+    if isinstance(before, Heading):
+        yield Text(_text(before.text), HEADINGS[before.level])
+
+
+def _is_wide(table: Table) -> bool:
+    return len(table.columns) > COLUMNS_UPRIGHT
+
+
+def _register_fonts() -> None:
+    """matplotlib brings the fonts along; the ones built into PDF have no ≥ and no λ."""
+    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    known = pdfmetrics.getRegisteredFontNames()
+    for name, file in FACES.items():
+        if name not in known:
+            pdfmetrics.registerFont(TTFont(name, str(folder / file)))
+    pdfmetrics.registerFontFamily(
+        "DejaVu",
+        normal="DejaVu",
+        bold="DejaVu-Bold",
+        italic="DejaVu-Italic",
+        boldItalic="DejaVu-BoldItalic",
+    )
+
+
+class _Numbered(Canvas):  # type: ignore[misc]
+    """Draws running head and foot once the number of pages is known."""
+
+    def __init__(self, *args: object, subject: str, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self._subject = subject
+        self._pages: list[dict[str, object]] = []
+
+    def showPage(self) -> None:  # noqa: N802
+        self._pages.append(dict(self.__dict__))
+        self._startPage()
+
+    def save(self) -> None:
+        for number, page in enumerate(self._pages, start=1):
+            self.__dict__.update(page)
+            self._decorate(number)
+            super().showPage()
+        super().save()
+
+    def _decorate(self, number: int) -> None:
+        width, height = self._pagesize
+        self.setFont("DejaVu", 7)
+        self.setFillColor(colors.HexColor(COLOURS["muted"]))
+        if number > 1:
+            self.drawString(MARGIN, height - MARGIN + 2 * mm, self._subject)
+        self.drawRightString(width - MARGIN, MARGIN - 6 * mm, f"{number} / {len(self._pages)}")
+
+
+def _block(block: Block, picture: Callable[[str], bytes], width: float) -> Iterator[Flowable]:
+    match block:
+        case Heading():
+            yield CondPageBreak(32 * mm)
+            yield Text(_text(block.text), HEADINGS[block.level])
+        case Paragraph():
+            yield Text(_toned(_text(block.text), block.tone), BODY)
+        case Bullets():
+            yield _bullets(block)
+        case Table():
+            grid = _grid(block, width)
+            caption = Text(_text(block.caption), CAPTION)
+            parts = [caption, grid]
+            yield from [KeepTogether(parts)] if _is_short(block) else parts
+            yield Spacer(1, 3 * mm)
+        case Figure():
+            yield _image(picture(block.name), width)
+            yield Text(_text(block.caption), CAPTION)
+            yield Spacer(1, 2 * mm)
+        case Code():
+            yield Preformatted(block.text, MONO)
+            yield Spacer(1, 3 * mm)
+
+
+def _is_short(table: Table) -> bool:
+    cells = [cell for row in table.rows if not isinstance(row, GroupRow) for cell in row]
+    return sum(len(cell.text) for cell in cells) < SHORT
+
+
+def _text(text: str) -> str:
+    return marked_up(
+        " ".join(text.split()),
+        plain=escape,
+        code=lambda part: f'<font face="DejaVu-Mono" size="-0.6">{escape(part)}</font>',
+    )
+
+
+def _toned(markup: str, tone: Tone, *, bold: bool = False) -> str:
+    coloured = f'<font color="{COLOURS[tone]}">{markup}</font>' if tone else markup
+    return f"<b>{coloured}</b>" if bold else coloured
+
+
+def _bullets(block: Bullets) -> ListFlowable:
+    items = [ListItem(Text(_item(item), BODY), leftIndent=12) for item in block.items]
+    return ListFlowable(items, bulletType="bullet", start="•", leftIndent=12, bulletFontSize=7)
+
+
+def _item(item: Item) -> str:
+    lead = f"{_toned(_text(item.lead), item.tone, bold=True)}: " if item.lead else ""
+    return lead + _text(item.text)
+
+
+def _image(data: bytes, width: float) -> Image:
+    """In its own size, unless the page is smaller."""
+    across, down = ImageReader(BytesIO(data)).getSize()
+    scale = min(72 / DPI, width / across, TALLEST / down)
+    return Image(BytesIO(data), across * scale, down * scale, hAlign="LEFT")
+
+
+def _grid(table: Table, width: float) -> Grid:
+    total = sum(column.weight for column in table.columns)
+    head = _head(table)
+    body: list[list[object]] = []
+    style: list[tuple[object, ...]] = [
+        ("VALIGN", (0, 0), (-1, -1), "TOP"),
+        ("LEFTPADDING", (0, 0), (-1, -1), 3),
+        ("RIGHTPADDING", (0, 0), (-1, -1), 3),
+        ("TOPPADDING", (0, 0), (-1, -1), 2),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 2.5),
+        ("LINEABOVE", (0, 0), (-1, 0), 0.9, colors.black),
+        ("LINEBELOW", (0, len(head) - 1), (-1, len(head) - 1), 0.6, colors.black),
+        ("LINEBELOW", (0, len(head)), (-1, -2), 0.25, LINE),
+        ("LINEBELOW", (0, -1), (-1, -1), 0.9, colors.black),
+        *_span_style(table, len(head)),
+        *_apart(table),
+    ]
+    for row in table.rows:
+        line = len(head) + len(body)
+        if isinstance(row, GroupRow):
+            body.append(
+                [Text(f"<b>{_text(row.text)}</b>", SMALL), *[""] * (len(table.columns) - 1)]
+            )
+            style += [
+                ("SPAN", (0, line), (-1, line)),
+                ("BACKGROUND", (0, line), (-1, line), BAND),
+                ("NOSPLIT", (0, line), (-1, line + 1)),
+            ]
+        else:
+            body.append([_cell(cell, c.align) for cell, c in zip(row, table.columns, strict=True)])
+    widths = [width * column.weight / total for column in table.columns]
+    return Grid([*head, *body], colWidths=widths, repeatRows=len(head), style=style)
+
+
+def _apart(table: Table) -> Iterator[tuple[object, ...]]:
+    """Room between numbers that end at a line and words that begin at it."""
+    for index, (left, right) in enumerate(pairwise(table.columns), start=1):
+        if left.align == "right" and right.align == "left":
+            yield ("LEFTPADDING", (index, 0), (index, -1), 8)
+
+
+def _head(table: Table) -> list[list[object]]:
+    titles: list[object] = [
+        Text(f"<b>{_text(column.title)}</b>", RIGHT if column.align == "right" else SMALL)
+        for column in table.columns
+    ]
+    if not any(column.span for column in table.columns):
+        return [titles]
+    spans: list[object] = []
+    for span, columns in spanned(table):
+        spans += [Text(f"<b>{_text(span)}</b>", _CENTRED), *[""] * (columns - 1)]
+    return [spans, titles]
+
+
+_CENTRED = ParagraphStyle("centred", parent=SMALL, alignment=1)
+
+
+def _span_style(table: Table, head: int) -> Iterator[tuple[object, ...]]:
+    if head == 1:
+        return
+    start = 0
+    for span, columns in spanned(table):
+        if span:
+            yield ("SPAN", (start, 0), (start + columns - 1, 0))
+            yield ("LINEBELOW", (start, 0), (start + columns - 1, 0), 0.4, LINE)
+        start += columns
+
+
+def _cell(cell: TableCell, align: str) -> Text:
+    bold = cell.tone in ("good", "bad", "warn")
+    return Text(
+        _toned(_text(cell.text), cell.tone, bold=bold), RIGHT if align == "right" else SMALL
+    )

@@ -1,0 +1,287 @@
+"""What a report says, in order: verdicts first, then the evidence, then how to repeat it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.report.document import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Figure,
+    GroupRow,
+    Heading,
+    Item,
+    Paragraph,
+    Table,
+    TableCell,
+    TableColumn,
+)
+from harness.report.figures import figures
+from harness.report.legend import LEGEND
+from harness.report.main_table import main_table
+from harness.report.model import Claim, TableModel, Verdict
+from harness.report.statistics import CONFIDENCE
+from harness.report.summary import TONES, findings, headline, marked
+from harness.report.wording import OPERATORS, listed, span, with_unit
+from harness.text import count, duration, number
+
+
+def tell(model: TableModel) -> Document:
+    """The report of `model`."""
+    numbered = model.number[:1].isdigit()
+    name = f"{f'Table {model.number}' if numbered else model.table}, profile {model.profile}"
+    title = f"{name}: {model.caption}" if model.caption else name
+    blocks: list[Block] = [
+        Heading(text=title, level=1),
+        Paragraph(text=_origin(model), tone="muted"),
+    ]
+    for section in SECTIONS:
+        blocks.extend(section(model))
+    subject = f"{model.table}, profile {model.profile}"
+    return Document(title=title, subject=subject, blocks=tuple(blocks))
+
+
+def _origin(model: TableModel) -> str:
+    arxiv = f" (arXiv {model.arxiv})" if model.arxiv else ""
+    seeds = f", seeds {listed([str(seed) for seed in model.seeds], most=8)}" if model.seeds else ""
+    return f"{model.title}{arxiv}. Report of `{model.table}` at profile `{model.profile}`{seeds}."
+
+
+def _short(model: TableModel) -> list[Block]:
+    blocks: list[Block] = [Heading(text="In short"), Paragraph(text=headline(model))]
+    items = findings(model)
+    return [*blocks, Bullets(items=items)] if items else blocks
+
+
+def _claims(model: TableModel) -> list[Block]:
+    if not model.claims:
+        return []
+    table = Table(
+        name="claims",
+        caption=(
+            f"Claims of the paper, judged by {100 * CONFIDENCE:.0f} % confidence intervals of "
+            "differences paired by seed."
+        ),
+        columns=(
+            TableColumn(title="Claim", weight=2.4),
+            TableColumn(title="Verdict", weight=1.75),
+            TableColumn(title="Estimate", align="right", weight=1.45),
+            TableColumn(title="95 % CI", align="right", weight=1.75),
+            TableColumn(title="Claimed", align="right", weight=1.1),
+            TableColumn(title="n", align="right", weight=0.4),
+            TableColumn(title="Why", weight=4.2),
+        ),
+        rows=tuple(_claim_row(claim) for claim in model.claims),
+    )
+    return [Heading(text="Claims"), table]
+
+
+def _claim_row(claim: Claim) -> tuple[TableCell, ...]:
+    verdict, decimals = claim.judgement.verdict, claim.decimals
+    estimate = (
+        "–" if claim.estimate is None else with_unit(number(claim.estimate, decimals), claim.unit)
+    )
+    margin = f"{OPERATORS[claim.operator]} {number(claim.margin, decimals)}"
+    return (
+        TableCell(text=claim.says),
+        TableCell(text=marked(verdict), tone=TONES[verdict]),
+        TableCell(text=estimate),
+        TableCell(text=_interval(claim)),
+        TableCell(text=margin),
+        TableCell(text=str(claim.n)),
+        TableCell(text=claim.judgement.reason),
+    )
+
+
+def _interval(claim: Claim) -> str:
+    if claim.ci is None:
+        return "–"
+    return "exact" if claim.n == 1 else span(claim.ci, claim.decimals)
+
+
+def _results(model: TableModel) -> list[Block]:
+    return [Heading(text="Results"), main_table(model)]
+
+
+def _differences(model: TableModel) -> list[Block]:
+    """Every cell that a reader would ask about: why it is not simply reproduced."""
+    asked = {Verdict.ABOVE, Verdict.BELOW, Verdict.INDICATIVE, Verdict.FAILED}
+    rows = [
+        (
+            TableCell(text=model.full_name(row.id)),
+            TableCell(text=column.label),
+            TableCell(text=marked(judgement.verdict), tone=TONES[judgement.verdict]),
+            TableCell(text=judgement.reason),
+        )
+        for column in model.columns
+        for row in model.rows
+        if (judgement := row.cell(column.id).judgement) is not None and judgement.verdict in asked
+    ]
+    if not rows:
+        return []
+    table = Table(
+        name="differences",
+        caption="Cells that are not plainly reproduced.",
+        columns=(
+            TableColumn(title="Row", weight=2.4),
+            TableColumn(title="Column", weight=1.2),
+            TableColumn(title="Verdict", weight=1.2),
+            TableColumn(title="Why", weight=4.5),
+        ),
+        rows=tuple(rows),
+    )
+    return [Heading(text="Where the numbers differ"), table]
+
+
+def _figures(model: TableModel) -> list[Block]:
+    drawn: list[Figure] = figures(model)
+    return [Heading(text="Plots"), *drawn] if drawn else []
+
+
+def _missing(model: TableModel) -> list[Block]:
+    """Missing cells by what they need, because forty rows often wait for the same thing."""
+    by_need: dict[str, dict[str, list[str]]] = {}
+    for column in model.columns:
+        for row in model.rows:
+            cell = row.cell(column.id)
+            if cell.judgement is None or cell.judgement.verdict is not Verdict.MISSING:
+                continue
+            for need in cell.needs or (cell.judgement.reason,):
+                by_need.setdefault(need, {}).setdefault(column.label, []).append(row.id)
+    if not by_need:
+        return []
+    rows = tuple(
+        (TableCell(text=need), TableCell(text=_places(found, model)))
+        for need, found in by_need.items()
+    )
+    table = Table(
+        name="missing",
+        caption="Cells without a measured value, by what they need.",
+        columns=(
+            TableColumn(title="What is needed", weight=5.0),
+            TableColumn(title="For", weight=5.0),
+        ),
+        rows=rows,
+    )
+    blocks: list[Block] = [Heading(text="What is missing"), table]
+    if model.effort:
+        blocks.append(
+            Paragraph(text=f"Training everything that is missing would take {model.effort}.")
+        )
+    return blocks
+
+
+def _places(found: dict[str, list[str]], model: TableModel) -> str:
+    """Rows by column; columns that lack the same rows together."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    for column, rows in found.items():
+        together.setdefault(tuple(rows), []).append(column)
+    return "; ".join(_cells_of(columns, rows, model) for rows, columns in together.items())
+
+
+def _cells_of(columns: list[str], rows: Sequence[str], model: TableModel) -> str:
+    groups = Counter(model.row(row).group or model.row(row).name for row in rows)
+    places = [group if n == 1 else f"{group} ({n} rows)" for group, n in groups.items()]
+    return f"{', '.join(columns)}: {listed(places, most=5)}"
+
+
+def _reading(model: TableModel) -> list[Block]:
+    shown = {row.judgement.verdict for row in model.claims}
+    shown |= {cell.judgement.verdict for row in model.rows for cell in row.cells if cell.judgement}
+    items = tuple(
+        Item(lead=marked(verdict), tone=TONES[verdict], text=LEGEND[verdict])
+        for verdict in Verdict
+        if verdict in shown
+    )
+    return [Heading(text="How to read this"), Bullets(items=items)] if items else []
+
+
+def _notes(model: TableModel) -> list[Block]:
+    items = [Item(text=" ".join(part.split())) for part in model.note.split("\n\n") if part.strip()]
+    items += [
+        Item(lead=model.full_name(row.id), text=" ".join(row.note.split()))
+        for row in model.rows
+        if row.note
+    ]
+    items += _reading_notes(model)
+    return [Heading(text="Notes"), Bullets(items=tuple(items))] if items else []
+
+
+def _reading_notes(model: TableModel) -> list[Item]:
+    """Notes and doubts about printed numbers, and where they were read."""
+    notes: list[Item] = []
+    sources: dict[str, int] = {}
+    for row in model.rows:
+        for column in model.columns:
+            published = row.cell(column.id).published
+            if published is None:
+                continue
+            if published.source:
+                sources[published.source] = sources.get(published.source, 0) + 1
+            doubt = (
+                ""
+                if published.confidence == "exact"
+                else f"reading of the paper is {published.confidence}"
+            )
+            text = "; ".join(part for part in (doubt, " ".join(published.note.split())) if part)
+            if text:
+                notes.append(
+                    Item(lead=f"{model.full_name(row.id)}, {column.label} {published}", text=text)
+                )
+    read = [
+        Item(lead="Printed numbers", text=f"{count(n, 'number')} from {source}")
+        for source, n in sources.items()
+    ]
+    return notes + read
+
+
+def _provenance(model: TableModel) -> list[Block]:
+    found = model.provenance
+    if not found.environments:
+        return [Heading(text="Provenance"), Paragraph(text="No run has finished yet.")]
+    runs = [
+        f"{found.finished} finished",
+        *([f"{found.failed} failed"] if found.failed else []),
+        *([f"{found.unfinished} not finished"] if found.unfinished else []),
+    ]
+    when = f" The last one ended {found.latest}." if found.latest else ""
+    text = f"Runs: {', '.join(runs)}; {duration(found.seconds)} of computing in all.{when}"
+    blocks: list[Block] = [Heading(text="Provenance"), Paragraph(text=text)]
+    for environment in found.environments:
+        rows: list[GroupRow | tuple[TableCell, ...]] = [
+            (TableCell(text=what), TableCell(text=value)) for what, value in environment.facts
+        ]
+        columns = (TableColumn(title="What", weight=1.0), TableColumn(title="Value", weight=5.0))
+        caption = f"Environment of {count(environment.runs, 'run')}."
+        blocks.append(Table(name="environment", caption=caption, columns=columns, rows=tuple(rows)))
+    return blocks
+
+
+def _repeat(model: TableModel) -> list[Block]:
+    seeds = f" --seeds {','.join(str(seed) for seed in model.seeds)}" if model.seeds else ""
+    target = f"{model.table} --profile {model.profile}"
+    lines = (
+        f"harness plan {target}      # what would run, and what it needs",
+        f"harness run {target}{seeds}",
+        f"harness report {target} --format md,csv,html,pdf,tex",
+        f"harness diff {target}      # your numbers against the reference run",
+    )
+    return [Heading(text="How to repeat this"), Code(text="\n".join(lines))]
+
+
+SECTIONS = (
+    _short,
+    _claims,
+    _results,
+    _differences,
+    _figures,
+    _missing,
+    _reading,
+    _notes,
+    _provenance,
+    _repeat,
+)
+"""In the order of the report."""

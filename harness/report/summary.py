@@ -1,0 +1,159 @@
+"""The verdict in plain words: what holds, what does not, what could not be tested."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from harness.report.document import Item, Tone
+from harness.report.model import Claim, Column, TableModel, Verdict
+from harness.report.wording import OPERATORS, listed, span, with_unit
+from harness.text import count, number
+
+TONES: dict[Verdict, Tone] = {
+    Verdict.REPRODUCED: "good",
+    Verdict.SUPPORTED: "good",
+    Verdict.INDICATIVE: "warn",
+    Verdict.INCONCLUSIVE: "warn",
+    Verdict.ABOVE: "bad",
+    Verdict.BELOW: "bad",
+    Verdict.CONTRADICTED: "bad",
+    Verdict.FAILED: "bad",
+    Verdict.NOT_COMPARABLE: "muted",
+    Verdict.MISSING: "muted",
+}
+
+MARKS = {
+    Verdict.REPRODUCED: "✓",
+    Verdict.SUPPORTED: "✓",
+    Verdict.INDICATIVE: "≈",
+    Verdict.INCONCLUSIVE: "?",
+    Verdict.ABOVE: "▲",
+    Verdict.BELOW: "▼",
+    Verdict.CONTRADICTED: "✗",
+    Verdict.FAILED: "✗",
+    Verdict.NOT_COMPARABLE: "–",
+    Verdict.MISSING: "○",
+}
+
+
+def marked(verdict: Verdict) -> str:
+    """The verdict with a mark that does not rely on colour."""
+    return f"{MARKS[verdict]} {verdict}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def headline(model: TableModel) -> str:
+    """One paragraph: counts of claims and of cells."""
+    return " ".join(
+        part
+        for part in (_claims_sentence(model), _cells_sentence(model), _runs_sentence(model))
+        if part
+    )
+
+
+def _claims_sentence(model: TableModel) -> str:
+    total = len(model.claims)
+    if not total:
+        return "No claim is judged at this profile."
+    split = _split(model)
+    outcomes = {
+        "supported": len(split[Verdict.SUPPORTED]),
+        "contradicted": len(split[Verdict.CONTRADICTED]),
+        "measured but not settled": sum(claim.n > 0 for claim in split[Verdict.INCONCLUSIVE]),
+        "not tested": sum(claim.n == 0 for claim in split[Verdict.INCONCLUSIVE]),
+    }
+    parts = [f"{n} {'is' if n == 1 else 'are'} {outcome}" for outcome, n in outcomes.items() if n]
+    if len(parts) == 1:
+        outcome = next(outcome for outcome, n in outcomes.items() if n)
+        if outcome == "not tested":
+            return "No claim is tested yet."
+        return f"{'The one claim is' if total == 1 else f'All {total} claims are'} {outcome}."
+    return f"Of {total} claims of the paper, {listed(parts)}."
+
+
+def _split(model: TableModel) -> dict[Verdict, list[Claim]]:
+    kinds = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.INCONCLUSIVE)
+    return {
+        kind: [claim for claim in model.claims if claim.judgement.verdict is kind] for kind in kinds
+    }
+
+
+def _cells_sentence(model: TableModel) -> str:
+    if not model.as_published:
+        return f"Absolute numbers are not held against the paper's: {_ended(model.says)}"
+    return " ".join(filter(None, (_column_sentence(model, column) for column in model.columns)))
+
+
+def _column_sentence(model: TableModel, column: Column) -> str:
+    verdicts = Counter(
+        cell.judgement.verdict
+        for row in model.rows
+        if (cell := row.cell(column.id)).published is not None and cell.judgement is not None
+    )
+    total = sum(verdicts.values())
+    if not total:
+        return ""
+    if verdicts[Verdict.MISSING] == total:
+        return f"{column.label}: none of the {total} printed numbers could be tested."
+    order = [kind for kind in Verdict if verdicts[kind]]
+    parts = [f"{verdicts[kind]} {_CELL_WORDS.get(kind, str(kind))}" for kind in order]
+    return f"{column.label}: of {total} printed numbers, {listed(parts, most=6)}."
+
+
+_CELL_WORDS = {
+    Verdict.REPRODUCED: "reproduced",
+    Verdict.INDICATIVE: "within tolerance but not shown to be equivalent",
+    Verdict.ABOVE: "above tolerance",
+    Verdict.BELOW: "below tolerance",
+    Verdict.MISSING: "could not be tested",
+    Verdict.FAILED: "failed",
+}
+
+
+def _runs_sentence(model: TableModel) -> str:
+    failed = model.provenance.failed
+    return f"{count(failed, 'run')} failed." if failed else ""
+
+
+def _ended(sentence: str) -> str:
+    text = " ".join(sentence.split())
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def findings(model: TableModel) -> tuple[Item, ...]:
+    """The claims by outcome, in their own words; those without any result only as a number."""
+    split = _split(model)
+    open_claims = [claim for claim in split[Verdict.INCONCLUSIVE] if claim.n]
+    items = [
+        Item(lead="Holds", tone="good", text=_told(claim)) for claim in split[Verdict.SUPPORTED]
+    ]
+    items += [
+        Item(lead="Does not hold", tone="bad", text=_told(claim))
+        for claim in split[Verdict.CONTRADICTED]
+    ]
+    items += [Item(lead="Not settled", tone="warn", text=_told(claim)) for claim in open_claims]
+    untested = [claim for claim in split[Verdict.INCONCLUSIVE] if not claim.n]
+    if items and untested:
+        text = f"{count(len(untested), 'claim')} for want of results, see the table."
+        items.append(Item(lead="Not tested", tone="muted", text=text))
+    return tuple(items)
+
+
+def _told(claim: Claim) -> str:
+    """The claim, and in parentheses what was found."""
+    assert claim.estimate is not None
+    found = with_unit(number(claim.estimate, claim.decimals), claim.unit)
+    if claim.ci is not None and claim.n > 1:
+        found += f", 95 % CI {span(claim.ci, claim.decimals)}"
+    limit = f"{OPERATORS[claim.operator]} {number(claim.margin, claim.decimals)}"
+    says = " ".join(claim.says.split()).rstrip(".")
+    return f"{says} ({found}; claimed {limit}).{_outlook(claim)}"
+
+
+def _outlook(claim: Claim) -> str:
+    if not claim.n or not claim.seeds_needed:
+        return ""
+    needed = claim.seeds_needed
+    amount = f"more than {needed[2:]}" if needed.startswith(">") else needed
+    return (
+        f" It takes {'' if needed.startswith(('>', '2 or')) else 'about '}{amount} seeds to settle."
+    )

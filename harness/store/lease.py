@@ -1,0 +1,157 @@
+"""Who may write into a run directory: the owner of its highest attempt.
+
+An attempt is a file `attempts/NNNN.json` that is made by linking, which exactly one of many racing
+processes can do, also over NFS. Its owner touches it every few seconds. When it is finished, or its
+owner is dead, anybody may make the next number, and from then on the old owner, should it still be
+running somewhere, is refused every write.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.store.files import (
+    beside,
+    link,
+    now_text,
+    read_json_or_nothing,
+    replace_json,
+    write_json,
+    writing,
+)
+from harness.store.owner import Owner
+
+ATTEMPTS = "attempts"
+TTL = 60.0
+"""Seconds without a heartbeat after which an owner on another machine is taken for dead."""
+BEAT = 5.0
+"""Seconds between heartbeats."""
+
+
+class LeaseLost(HarnessError):
+    """Another process has taken the run over; this one must not write any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One try at a run."""
+
+    number: int
+    path: Path
+    owner: Owner | None  # None: the file is damaged
+    ended: bool
+    beat: float  # time of the last heartbeat, by the clock of the file system
+
+    def alive(self, now: float) -> bool:
+        """Whether its owner may still write; when in doubt, yes, until the heartbeat is too old."""
+        if self.ended or (self.owner is not None and self.owner.gone()):
+            return False
+        return now - self.beat < TTL
+
+
+def latest_attempt(directory: Path) -> Attempt | None:
+    """The attempt that owns the run directory, alive or not."""
+    number = latest_number(directory)
+    if number == 0:
+        return None
+    path = _path(directory, number)
+    content = read_json_or_nothing(path)
+    try:
+        beat = path.stat().st_mtime
+    except OSError:  # somebody removes the directory
+        return None
+    owner = Owner.read(content.get("owner"))
+    return Attempt(number=number, path=path, owner=owner, ended="ended" in content, beat=beat)
+
+
+def latest_number(directory: Path) -> int:
+    """The highest attempt, 0 if there was none. Lists the folder: look-ups may be cached."""
+    try:
+        names = os.listdir(directory / ATTEMPTS)
+    except OSError:
+        return 0
+    return max((int(name[:-5]) for name in names if name[:-5].isdigit()), default=0)
+
+
+def claim(directory: Path, *, resources: Mapping[str, Any] | None = None) -> Lease | None:
+    """Become the owner of a run directory; None while another process is, or was faster."""
+    folder = directory / ATTEMPTS
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        before = latest_attempt(directory)
+        number = 1 if before is None else before.number + 1
+        content = {
+            "attempt": number,
+            "owner": Owner.here().plain(),
+            "started": now_text(),
+            "resources": dict(resources or {}),
+        }
+        path = _path(directory, number)
+        temporary = beside(path)
+        try:
+            write_json(temporary, content)
+            # against a file written just now: both times are by the clock of the file server
+            if before is not None and before.alive(temporary.stat().st_mtime):
+                return None
+            return Lease(directory, number, content) if link(temporary, path) else None
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+class Lease:
+    """The right to write into one run directory; as a context manager, it keeps itself alive."""
+
+    def __init__(self, directory: Path, number: int, content: Mapping[str, Any]) -> None:
+        self.directory = directory
+        self.number = number
+        self._content = content
+        self._end = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self.lost = False
+
+    def __enter__(self) -> Lease:
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._heart.join()
+
+    def check(self) -> None:
+        """LeaseLost if a later attempt exists: called before every write."""
+        latest = latest_number(self.directory)
+        if latest == self.number:
+            return
+        self.lost = True
+        attempt = latest_attempt(self.directory)
+        if attempt is None:
+            raise LeaseLost(f"{self.directory}: somebody removed the run directory; stopping")
+        who = f" by {attempt.owner.host}, process {attempt.owner.pid}" if attempt.owner else ""
+        raise LeaseLost(
+            f"{self.directory}: attempt {self.number} was taken over as attempt {latest}{who} "
+            "because its heartbeat had stopped; this process stops and writes nothing more"
+        )
+
+    def release(self, outcome: str, error: str | None = None) -> None:
+        """Note how the attempt ended, so that the next one can start at once."""
+        ending = {"ended": now_text(), "outcome": outcome, "error": error}
+        replace_json(_path(self.directory, self.number), {**self._content, **ending})
+
+    def _beat(self) -> None:
+        while not self._end.wait(BEAT):
+            with suppress(OSError):  # a file server that does not answer now may do so next time
+                os.utime(_path(self.directory, self.number))
+            if latest_number(self.directory) > self.number:
+                self.lost = True
+
+
+def _path(directory: Path, number: int) -> Path:
+    return directory / ATTEMPTS / f"{number:04d}.json"

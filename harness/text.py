@@ -1,0 +1,41 @@
+"""How numbers and times are written, in the terminal and in reports."""
+
+from __future__ import annotations
+
+import math
+
+SIGNIFICANT = 3  # digits shown of a value too small for its column's decimals
+
+
+def number(value: float, decimals: int) -> str:
+    """Fixed decimals, thousands grouped from 10,000 on (as in 1770 and 23,677), a true minus sign,
+    no minus zero.
+    """
+    text = f"{abs(value):.{decimals}f}"
+    if abs(value) >= 9999.5:
+        text = f"{abs(value):,.{decimals}f}"
+    return f"−{text}" if value < 0 and float(text.replace(",", "")) else text
+
+
+def enough_decimals(value: float, decimals: int) -> int:
+    """`decimals`, or more where a value is so small that they would not show three digits of it."""
+    if value == 0:
+        return decimals
+    return max(decimals, SIGNIFICANT - 1 - math.floor(math.log10(abs(value))))
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 41 s, 3 min 05 s, 2 h 10 min, 3 d 4 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

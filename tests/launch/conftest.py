@@ -1,0 +1,53 @@
+"""The counting kinds, known to this process too, and a table that asks for them."""
+
+from __future__ import annotations
+
+import pytest
+
+import tests.launch.counting  # noqa: F401 (registers them)
+from tests.conftest import TINY_VIT, Experiments
+
+TABLE = f"""
+paper: {{{{title: Counting}}}}
+columns:
+  value: {{{{label: Value, from: counting, metric: val/top1, unit: "%", decimals: 1}}}}
+  batch: {{{{label: Batch, from: counting-batched, metric: count/value, decimals: 0}}}}
+  alone: {{{{label: Alone, from: counting-alone, metric: count/value, decimals: 0}}}}
+seeds: [0, 1]
+base:
+  data: {{{{name: fashion-mnist}}}}
+  student: {{{{{TINY_VIT}}}}}
+  method: supervised
+  recipe: {{{{epochs: 12, batch_size: 64, lr: 1e-3, min_lr: {{pause}}}}}}
+rows:
+  - {{{{id: a, label: A}}}}
+  - {{{{id: b, label: B, set: {{{{recipe: {{{{epochs: 15}}}}}}}}}}}}
+{{more}}
+profiles:
+  paper: {{{{}}}}
+"""
+
+FAILING = "  - {id: bad, label: Bad, set: {recipe: {weight_decay: 0.5}}}"
+BLOCKED = "  - {id: far, label: Far, set: {recipe: {weight_decay: 0.25}}}"
+
+
+@pytest.fixture
+def counting_table(experiments: Experiments) -> str:
+    """Twelve runs that take no time."""
+    return experiments.table("tests/counting", TABLE.format(pause=0.0, more=""))
+
+
+@pytest.fixture
+def slow_table(experiments: Experiments) -> str:
+    """Four runs of about a second, two of them at a time."""
+    text = TABLE.format(pause=0.08, more="")
+    lines = [line for line in text.splitlines() if "counting-" not in line]
+    return experiments.table("tests/slow", "\n".join(lines))
+
+
+@pytest.fixture
+def troubled_table(experiments: Experiments) -> str:
+    """A row that fails and one that lacks something."""
+    text = TABLE.format(pause=0.0, more=FAILING + "\n" + BLOCKED)
+    lines = [line for line in text.splitlines() if "counting-" not in line]
+    return experiments.table("tests/troubled", "\n".join(lines))

@@ -1,0 +1,129 @@
+"""Run kinds that count: loaded into workers by HARNESS_PLUGINS, to crash, stop and resume them.
+
+Its numbers depend on every step before, so a step lost or done twice shows in the result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from harness.errors import Interrupted, RunFailed
+from harness.run import KINDS, RunContext, RunKind
+from harness.train.config import TrainConfig
+
+MODULUS = 1_000_003
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counting(RunKind):
+    """Steps a little generator; `behaviour` says how it misbehaves."""
+
+    steps: int = 10
+    seed: int = 0
+    pause: float = 0.0  # seconds of each step
+    checkpoint_every: int = 5
+    behaviour: str = ""
+    depends_on: str | None = None
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """From fields of a training config that have nothing to do with it."""
+        return cls(
+            steps=int(train.recipe.epochs),
+            seed=train.seed,
+            pause=train.recipe.min_lr,
+            behaviour={0.5: "fail", 0.25: "needs"}.get(train.recipe.weight_decay, ""),
+        )
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """Count up."""
+        _note(f"start {type(self).__name__} {self.seed}")
+        if os.environ.get("COUNTING_TORCH"):
+            import torch  # noqa: F401 (environment.json tells its settings)
+        step, value = 0, self.seed
+        checkpoint = context.restore_checkpoint()
+        if checkpoint is not None:
+            step, value = json.loads(checkpoint.read_text(encoding="utf-8"))
+            context.log(f"resuming at step {step}")
+        while step < self.steps:
+            time.sleep(self.pause)
+            step, value = step + 1, (value * 48271 + step) % MODULUS
+            context.metric({"step": step, "value": value})
+            context.progress(step, self.steps)
+            self._misbehave(context, step)
+            stop = context.should_stop()
+            if step % self.checkpoint_every == 0 or stop:
+                _save(context, step, value)
+            if stop:
+                raise Interrupted(f"at step {step}")
+        context.save_artifact("model.txt", lambda path: _write(path, f"{value}\n"))
+        _note(f"end {type(self).__name__} {self.seed}")
+        return {"count/value": float(value), "val/top1": value / MODULUS * 100}
+
+    def _misbehave(self, context: RunContext, step: int) -> None:
+        if self.behaviour == "fail" and step == 3:
+            raise RunFailed("the loss is nan at step 3")
+        if self.behaviour == "crash" and step == 3:
+            raise ValueError("a bug")
+        if self.behaviour == "fill" and step == 7:
+            context.save_artifact("large.bin", lambda path: _write(path, "x" * 30_000_000))
+
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """Something that nobody has, if it is to be blocked."""
+        return ["unobtainium: dig deeper"] if self.behaviour == "needs" else []
+
+    def macs(self) -> float:
+        """One per step."""
+        return float(self.steps)
+
+
+@KINDS.register("counting")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CountingRun(Counting):
+    """One process each."""
+
+
+@KINDS.register("counting-batched")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchedRun(Counting):
+    """Many in one process."""
+
+    batched: ClassVar[bool] = True
+
+
+@KINDS.register("counting-alone")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AloneRun(Counting):
+    """Nothing else may run meanwhile."""
+
+    exclusive: ClassVar[bool] = True
+
+
+def expected(steps: int, seed: int) -> list[dict[str, int]]:
+    """The lines of `metrics.jsonl` of a run that was never disturbed."""
+    lines, value = [], seed
+    for step in range(steps):
+        value = (value * 48271 + step) % MODULUS
+        lines.append({"step": step + 1, "value": value})
+    return lines
+
+
+def _save(context: RunContext, step: int, value: int) -> None:
+    context.save_checkpoint(lambda path: _write(path, json.dumps([step, value])))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _note(line: str) -> None:
+    """One line in the journal of the test: who computed what, when."""
+    journal = os.environ.get("COUNTING_JOURNAL")
+    if journal:
+        with open(journal, "a", encoding="utf-8") as file:
+            file.write(f"{line} {os.getpid()} {time.time()}\n")

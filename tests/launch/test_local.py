@@ -1,0 +1,198 @@
+"""`harness run` as a user meets it: interrupted, killed, started twice, with runs that fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections import Counter
+from pathlib import Path
+
+from harness.store import DONE, FAILED, RUNNING, RunRecord, Store
+from tests.launch.counting import expected
+from tests.launch.processes import harness, metrics, start_harness, wait_for
+
+
+def records() -> list[RunRecord]:
+    """All runs of the project that the test works in."""
+    return Store().records()
+
+
+def states() -> Counter[str]:
+    """How many runs are in which state."""
+    return Counter(record.state for record in records())
+
+
+def running(count: int, *, steps: int = 0) -> bool:
+    """Whether so many runs are being computed and have come that far."""
+    found = [record for record in records() if record.state == RUNNING]
+    return len([one for one in found if len(metrics(one.directory)) >= steps]) >= count
+
+
+def assert_all_right() -> None:
+    """Every run is done and has the numbers of one that nobody disturbed."""
+    for record in records():
+        assert record.state == DONE, record
+        assert metrics(record.directory) == expected(record.plain["steps"], record.plain["seed"])
+
+
+def starts(journal: Path) -> int:
+    """How often a run was begun."""
+    return journal.read_text(encoding="utf-8").count("start ")
+
+
+def test_a_table_is_computed_once(counting_table: str, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    first = harness("run", counting_table, "--jobs", "2", COUNTING_JOURNAL=str(journal))
+    assert (first.returncode, first.stderr) == (0, "")
+    assert starts(journal) == 12
+    assert_all_right()
+    value = expected(12, 0)[-1]["value"] / 1_000_003 * 100
+    assert re.search(rf"^done    a-counting-s0-\w{{8}}  Value {value:.1f} %", first.stdout, re.M)
+    second = harness("run", counting_table, COUNTING_JOURNAL=str(journal))
+    assert second.returncode == 0
+    assert "Everything is computed already." in second.stdout
+    assert starts(journal) == 12
+
+
+def test_runs_that_must_be_alone_come_first_and_overlap_with_nothing(
+    counting_table: str, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    harness("run", counting_table, "--jobs", "3", COUNTING_JOURNAL=str(journal))
+    lines = [line.split() for line in journal.read_text(encoding="utf-8").splitlines()]
+    alone = [(event, kind) for event, kind, *_ in lines][: 2 * 4]
+    assert alone == [("start", "AloneRun"), ("end", "AloneRun")] * 4
+
+
+def test_batched_runs_share_a_process(counting_table: str, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    harness("run", counting_table, "--jobs", "2", COUNTING_JOURNAL=str(journal))
+    lines = [line.split() for line in journal.read_text(encoding="utf-8").splitlines()]
+    batched = [process for event, kind, _, process, _ in lines if kind == "BatchedRun"]
+    assert len(set(batched)) == 1
+    assert len(batched) == 2 * 4
+
+
+def test_failures_stop_nothing_else_and_are_tried_again(troubled_table: str) -> None:
+    for attempt in (1, 2):
+        done = harness("run", troubled_table)
+        assert done.returncode == 2
+        assert states() == Counter({DONE: 4, FAILED: 2})
+        assert done.stderr.count("the loss is nan at step 3") == 2
+        assert "2 runs: unobtainium: dig deeper" in done.stdout
+        failed = [record for record in records() if record.state == FAILED]
+        assert [record.attempt for record in failed] == [attempt, attempt]
+
+
+def test_what_is_blocked_or_waiting_is_no_failure(troubled_table: str) -> None:
+    done = harness("run", troubled_table, "--rows", "far")
+    assert done.returncode == 0
+    assert "Nothing can run here until the above is there." in done.stdout
+    assert records() == []
+
+
+def test_a_part_of_a_table(troubled_table: str) -> None:
+    assert harness("run", troubled_table, "--rows", "a,b", "--seeds", "7").returncode == 0
+    assert sorted((record.title.row, record.title.seed) for record in records()) == [
+        ("a", 7),
+        ("b", 7),
+    ]
+
+
+def test_ctrl_c_saves_everything_and_says_how_to_go_on(slow_table: str) -> None:
+    front = start_harness("run", slow_table, "--jobs", "2", "--seeds", "0,1")
+    wait_for(lambda: running(2, steps=3))
+    os.killpg(front.pid, signal.SIGINT)  # as a terminal does
+    said, _ = front.communicate(timeout=30)
+    assert front.returncode == 130
+    assert f"to go on: harness run {slow_table} --jobs 2 --seeds 0,1" in said
+    assert "stopped with 4 runs left" in said
+    stopped = [record for record in records() if record.attempt]
+    assert [record.state for record in stopped] == ["interrupted", "interrupted"]
+    for record in stopped:
+        assert record.progress is not None
+        assert record.progress.done == len(metrics(record.directory)) >= 3
+    assert harness("run", slow_table, "--jobs", "2").returncode == 0
+    assert_all_right()
+
+
+def test_a_killed_front_end_loses_nothing(slow_table: str, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    front = start_harness("run", slow_table, "--jobs", "2", COUNTING_JOURNAL=str(journal))
+    wait_for(lambda: running(2, steps=2))
+    front.kill()
+    front.communicate()
+    again = harness("run", slow_table, "--jobs", "2", COUNTING_JOURNAL=str(journal))
+    assert again.returncode == 0
+    assert "2 running" in again.stdout
+    assert_all_right()
+    assert starts(journal) == 4  # the workers of the first went on, and were waited for
+
+
+def test_a_killed_worker_is_reported_and_resumed_by_the_next_command(slow_table: str) -> None:
+    front = start_harness("run", slow_table, "--jobs", "2", "--rows", "a")
+    wait_for(lambda: running(2, steps=6))
+    victim = next(record for record in records() if record.state == RUNNING)
+    wait_for(lambda: Store().record(victim.identity).pid)  # type: ignore[union-attr]
+    process = Store().record(victim.identity).pid  # type: ignore[union-attr]
+    assert process is not None
+    os.kill(process, signal.SIGKILL)
+    _, said = front.communicate(timeout=30)
+    assert front.returncode == 2
+    assert f"{victim.name}: its process was killed (SIGKILL" in said
+    assert harness("run", slow_table, "--rows", "a").returncode == 0
+    assert_all_right()
+    again = Store().record(victim.identity)
+    assert again is not None
+    assert again.attempt == 2
+    assert "resuming at step 5" in (again.directory / "log.txt").read_text(encoding="utf-8")
+
+
+def test_two_commands_at_once_share_the_work(slow_table: str, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    commands = [
+        start_harness("run", slow_table, "--jobs", "2", COUNTING_JOURNAL=str(journal))
+        for _ in range(3)
+    ]
+    said = [command.communicate(timeout=60) for command in commands]
+    assert [command.returncode for command in commands] == [0, 0, 0], said
+    assert starts(journal) == 4
+    assert_all_right()
+
+
+def test_a_run_elsewhere_is_taken_over_when_its_process_dies(slow_table: str) -> None:
+    first = start_harness("run", slow_table, "--rows", "a", "--seeds", "0")
+    wait_for(lambda: running(1, steps=6))
+    second = start_harness("run", slow_table, "--rows", "a", "--seeds", "0")
+    process = records()[0].pid
+    assert process is not None
+    wait_for(lambda: "1 running" in second.stdout.readline())  # type: ignore[union-attr]
+    os.kill(process, signal.SIGKILL)
+    first.communicate(timeout=30)
+    second.communicate(timeout=30)
+    assert second.returncode == 0
+    assert_all_right()
+    assert records()[0].attempt >= 2
+
+
+def test_a_worker_that_cannot_start_is_no_endless_loop(counting_table: str) -> None:
+    broken = harness("run", counting_table, "--rows", "a", "--seeds", "0")
+    assert broken.returncode == 0
+    store = Store()
+    for record in store.records():
+        (record.directory / "result.json").unlink()
+        (record.directory / "attempts").rename(record.directory / "gone")
+        (record.directory / "attempts").write_text("in the way", encoding="utf-8")
+        (record.directory / "state.json").unlink()
+    broken = harness("run", counting_table, "--rows", "a", "--seeds", "0")
+    assert broken.returncode == 2
+    assert broken.stderr.count("failed ") == 3
+
+
+def test_results_can_lie_elsewhere(counting_table: str, tmp_path: Path) -> None:
+    there = tmp_path / "elsewhere"
+    done = harness("run", counting_table, "--rows", "a", "--seeds", "0", HARNESS_RESULTS=str(there))
+    assert done.returncode == 0
+    assert len(Store(there).records()) == 3
+    assert records() == []

@@ -1,0 +1,116 @@
+"""What is shown while runs are computed."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from harness.launch import device, progress
+from harness.launch.progress import Active, Display, Snapshot, duration
+from harness.store import Progress
+
+SNAPSHOT = Snapshot(
+    total=9,
+    done=4,
+    failed=1,
+    blocked=0,
+    active=[
+        Active(name="logit-s0", progress=Progress(done=30, total=120, unit="step"), eta=95.0),
+        Active(name="none-s1", elsewhere=True),
+    ],
+    left=3660.0,
+)
+
+
+class Terminal(io.StringIO):
+    """Takes what is written for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (3600, "1 h 00 min"),
+        (2 * 86400, "2 d 0 h"),
+    ],
+)
+def test_times_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_log_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    display = Display(stream)
+    assert not display.due()
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    assert display.due()
+    display.update(SNAPSHOT)
+    display.say("done    logit-s0")
+    display.close()
+    assert stream.getvalue() == (
+        "4 of 9 runs done, 1 failed, about 1 h 01 min left; logit-s0 25%; none-s1\n"
+        "done    logit-s0\n"
+    )
+
+
+def test_a_terminal_gets_a_block_that_is_drawn_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    stream = Terminal()
+    display = Display(stream)
+    display.update(SNAPSHOT)
+    block = stream.getvalue()
+    assert block.splitlines() == [
+        "4 of 9 runs done, 1 failed, about 1 h 01 min left",
+        "  [#####               ]  25% logit-s0  step 30/120  1 min 35 s left",
+        "  none-s1  ...  (another harness run)",
+    ]
+    display.update(SNAPSHOT)
+    assert stream.getvalue() == block + "\x1b[3F\x1b[J" + block
+    display.say("done    none-s1")
+    display.close()
+    erase = "\x1b[3F\x1b[J"
+    assert stream.getvalue() == block + erase + block + erase + "done    none-s1\n"
+
+
+def test_lines_are_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    Display(stream).update(SNAPSHOT)
+    assert max(len(line) for line in stream.getvalue().splitlines()) == 39
+
+
+def test_a_closed_terminal_does_not_stop_the_runs() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    display = Display(Closed())
+    display.say("done")
+    display.update(SNAPSHOT)
+
+
+def test_devices_are_found_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert device.visible_gpus() == ["2", "3"]
+    assert device.resolve_device("auto") == "cuda"
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert device.resolve_device("auto") == "cpu"
+    assert device.resolve_device("cuda:1") == "cuda"
+    assert device.resolve_device("cpu") == "cpu"
+
+
+def test_jobs_fill_the_cores_or_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cores", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert device.default_jobs("cpu", 1) == 8
+    assert device.default_jobs("cpu", 3) == 2
+    assert device.default_jobs("cpu", 16) == 1
+    assert device.default_jobs("cuda", 1) == 2

@@ -1,0 +1,218 @@
+"""From specs and run directories to the table model."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from harness.report.collect import collect, expand_finished
+from harness.report.model import Ratio, Verdict
+from harness.report.series import read_metrics
+from harness.spec.expand import Expansion, expand
+from harness.spec.load import load_table
+from harness.store import Store
+from tests.conftest import TINY_VIT, Experiments
+from tests.report.results import fail, fill, finish, run_of
+from tests.spec.specs import GOOD, changed
+
+NONE, LOGIT = (72.0, 72.2), (75.0, 75.1)
+
+
+@pytest.fixture
+def good(experiments: Experiments) -> Expansion:
+    """The good spec at its paper profile."""
+    return expand(load_table(experiments.table("paper/good", GOOD)), "paper")
+
+
+def test_cells_and_claims_of_finished_runs(good: Expansion) -> None:
+    store = Store()
+    fill(store, good, {"none": NONE, "logit": LOGIT})
+    model = collect(good, store)
+    cell = model.row("logit").cell("acc")
+    assert cell.values == ((0, 75.0), (1, 75.1))
+    assert cell.judgement is not None
+    assert cell.judgement.verdict == Verdict.INDICATIVE
+    exact = model.row("logit").cell("pflops")
+    assert exact.values == ((0, 1767.6),)
+    assert exact.judgement is not None
+    assert exact.judgement.verdict == Verdict.REPRODUCED
+    assert exact.published is not None
+    assert exact.published.note == "scanned"
+    (claim,) = model.claims
+    assert (claim.n, claim.check) == (2, "acc[logit] > acc[none]")
+    assert claim.estimate == pytest.approx(2.95)
+    assert claim.quantity == "Top-1, logit − No distillation"
+    assert (model.seeds, model.provenance.finished) == ((0, 1), 5)
+
+
+def test_nothing_has_run(good: Expansion) -> None:
+    model = collect(good, Store())
+    verdicts = {
+        cell.judgement.verdict for row in model.rows for cell in row.cells if cell.judgement
+    }
+    assert verdicts == {Verdict.MISSING}
+    assert model.row("none").cell("pflops").judgement is None  # no teacher, nothing printed
+    assert model.claims[0].judgement.verdict == Verdict.INCONCLUSIVE
+    assert not model.provenance.environments
+
+
+def test_another_profile_is_not_comparable_and_says_why(experiments: Experiments) -> None:
+    tiny = expand(load_table(experiments.table("paper/good", GOOD)), "tiny")
+    store = Store()
+    fill(store, tiny, {"none": NONE[:1], "logit": LOGIT[:1]})
+    judgement = collect(tiny, store).row("logit").cell("acc").judgement
+    assert judgement is not None
+    assert (judgement.verdict, judgement.reason) == (Verdict.NOT_COMPARABLE, "smaller")
+
+
+def test_a_failed_run_does_not_count(good: Expansion) -> None:
+    store = Store()
+    fail(store, run_of(good, "train", "none", 0), "the loss is nan")
+    cell = collect(good, store).row("none").cell("acc")
+    assert cell.values == ()
+    assert cell.judgement is not None
+    assert (cell.judgement.verdict, cell.judgement.reason) == (Verdict.FAILED, "the loss is nan")
+    assert collect(good, store).provenance.failed == 1
+
+
+def test_a_row_that_waits_says_for_what(experiments: Experiments, later_loss: str) -> None:
+    text = changed("{name: distillation, mask", f"{{name: distillation, loss: {later_loss}, mask")
+    later = expand(load_table(experiments.table("paper/later", text)), "paper")
+    cell = collect(later, Store()).row("logit").cell("acc")
+    assert cell.judgement is not None
+    assert cell.judgement.reason.startswith("waits for distillation loss 'later'")
+
+
+def test_history_becomes_curves_and_maps(good: Expansion) -> None:
+    store = Store()
+    fill(store, good, {"none": NONE, "logit": LOGIT})
+    model = collect(good, store)
+    curve = next(c for c in model.curves if (c.row, c.seed, c.metric) == ("none", 1, "val/top1"))
+    assert (curve.epochs, curve.values) == ((1.0, 2.0), pytest.approx((62.2, 72.2)))
+    loss = next(c for c in model.curves if (c.row, c.seed, c.metric) == ("none", 0, "loss/total"))
+    assert loss.values == (2.0, 1.0, 0.5)
+    first, last = (found for found in model.kept if found.row == "logit")
+    assert first.shares == (0.5,) * 8 + (1.0,) * 8
+    assert (last.epoch, last.shares[0]) == (2.0, 1.0)
+    assert [cost.macs_per_image for cost in model.costs] == [0.0, 4.6]
+
+
+def test_the_model_is_the_same_for_the_same_results_and_another_for_others(good: Expansion) -> None:
+    store = Store()
+    fill(store, good, {"none": NONE})
+    before = collect(good, store).fingerprint()
+    assert collect(good, store).fingerprint() == before
+    finish(store, run_of(good, "train", "logit", 0), {"val/top1": 75.0})
+    assert collect(good, store).fingerprint() != before
+
+
+def test_provenance_is_grouped_by_environment(good: Expansion) -> None:
+    store = Store()
+    fill(store, good, {"none": NONE})
+    (environment,) = collect(good, store).provenance.environments
+    facts = dict(environment.facts)
+    assert environment.runs == 3
+    assert facts["Commit"] == "0123456789ab"
+    assert facts["Software"] == "Python 3.11.7, torch 2.0, timm 1.0"
+    assert facts["Computed on"] == "A CPU, 2 cores, 1 used by each run"
+
+
+def test_seeds_that_were_run_besides_the_usual_ones_count(good: Expansion) -> None:
+    store = Store()
+    wider = expand(good.table, "paper", seeds=[0, 1, 5, 6])
+    fill(store, good, {"none": NONE})
+    finish(store, run_of(wider, "train", "none", 5), {"val/top1": 72.4})
+    model = collect(expand_finished(good.table, "paper", store), store)
+    assert model.row("none").cell("acc").values == ((0, 72.0), (1, 72.2), (5, 72.4))
+    assert model.seeds == (0, 1, 5)
+
+
+SPEEDS = f"""\
+paper: {{title: A paper, table: "2"}}
+columns:
+  speed:
+    {{from: throughput, metric: teacher/throughput, better: higher, compare: ratio, tolerance: 10%}}
+seeds: [0]
+base:
+  recipe: light
+  data: {{name: fashion-mnist}}
+  student: {{{TINY_VIT}}}
+  teacher: {{{TINY_VIT}}}
+  method: distillation
+rows:
+  - {{id: full, label: Logit, group: One, published: {{speed: 1000}}}}
+  - {{id: half, label: +Half, group: One, set: {{method: {{mask: {{keep: 8}}}}}}, published: {{speed: 2000}}}}
+  - {{id: far, label: +Half, group: Two, set: {{method: {{mask: {{keep: 4}}}}}}, published: {{speed: 4000}}}}
+  - id: other
+    label: Other
+    group: Three
+    set: {{teacher: {{depth: 1}}, method: {{mask: {{keep: 8}}}}}}
+    published: {{speed: 9}}
+profiles: {{paper: {{}}}}
+"""  # noqa: E501
+
+
+@pytest.fixture
+def speeds(experiments: Experiments) -> Expansion:
+    """Rows of teachers at several keep counts."""
+    return expand(load_table(experiments.table("paper/speeds", SPEEDS)), "paper")
+
+
+def test_speed_is_compared_with_the_unmasked_row(speeds: Expansion) -> None:
+    store = Store()
+    for row, speed in {"full": 500.0, "half": 950.0, "far": 1500.0}.items():
+        finish(store, run_of(speeds, "throughput", row, None), {"teacher/throughput": speed})
+    model = collect(speeds, store)
+    cells = {row.id: row.cell("speed") for row in model.rows}
+    assert cells["full"].ratio == Ratio(baseline="", measured=1.0, published=1.0)
+    assert cells["half"].ratio == Ratio(baseline="full", measured=1.9, published=2.0)
+    assert cells["far"].ratio == Ratio(baseline="full", measured=3.0, published=4.0)  # same teacher
+    assert cells["other"].ratio is None  # a teacher that the paper shows only masked
+    found = {row: cell.judgement.verdict for row, cell in cells.items() if cell.judgement}
+    assert found == {
+        "full": Verdict.NOT_COMPARABLE,
+        "half": Verdict.REPRODUCED,
+        "far": Verdict.BELOW,
+        "other": Verdict.MISSING,
+    }
+
+
+def test_a_ratio_timed_in_one_process_is_preferred(speeds: Expansion) -> None:
+    store = Store()
+    metrics = {"teacher/throughput": 950.0, "teacher/speedup": 2.05}
+    finish(store, run_of(speeds, "throughput", "half", None), metrics)
+    ratio = collect(speeds, store).row("half").cell("speed").ratio
+    assert ratio is not None
+    assert ratio.measured == 2.05
+
+
+def test_names_of_rows_stand_on_their_own(speeds: Expansion) -> None:
+    model = collect(speeds, Store())
+    assert [row.name for row in model.rows] == ["Logit", "Logit +Half", "+Half", "Other"]
+    assert [row.base for row in model.rows] == ["Logit", "Logit", "+Half", "Other"]
+    assert [(row.keep, row.patches) for row in model.rows] == [(16, 16), (8, 16), (4, 16), (8, 16)]
+
+
+def test_metrics_cut_short_are_read_up_to_the_cut(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo', encoding="utf-8")
+    assert read_metrics(path) == [{"epoch": 1}, {"epoch": 2}]
+    assert read_metrics(tmp_path / "none") == []
+
+
+def test_long_curves_are_thinned_and_keep_their_end(good: Expansion) -> None:
+    store = Store()
+    history = [{"epoch": i / 100, "loss/total": float(1000 - i)} for i in range(1000)]
+    finish(store, run_of(good, "train", "none", 0), {"val/top1": 1.0}, history=history)
+    (curve,) = collect(good, store).curves
+    assert len(curve.epochs) <= 62
+    assert (curve.epochs[-1], curve.values[-1]) == (9.99, 1.0)
+    assert list(curve.values) == sorted(curve.values, reverse=True)
+
+
+def test_the_model_is_immutable(good: Expansion) -> None:
+    model = collect(good, Store())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.table = "other"  # type: ignore[misc]

@@ -1,0 +1,207 @@
+"""`harness report` and `harness diff`, as a person calls them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.spec.expand import Expansion, expand
+from harness.spec.load import load_table
+from harness.store import Store
+from tests.conftest import Experiments
+from tests.report.results import fill, finish, run_of
+from tests.spec.specs import GOOD
+
+
+@pytest.fixture
+def good(experiments: Experiments) -> Expansion:
+    """The good spec at its paper profile, with results."""
+    expansion = expand(load_table(experiments.table("paper/good", GOOD)), "paper")
+    fill(Store(), expansion, {"none": (72.0, 72.2), "logit": (75.0, 75.1)})
+    return expansion
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def report(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    code, out, err = call(capsys, "report", "paper/good", "--profile", "paper", *words)
+    assert (code, err) == (0, "")
+    return out
+
+
+def test_a_small_table_from_runs_to_files(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = report(capsys, "--format", "md,csv,html,tex,pdf")
+    for name in (
+        "results/paper/good.paper.csv",
+        "results/paper/good.paper.claims.csv",
+        "reports/paper/good.paper.md",
+        "reports/paper/good.paper.html",
+        "reports/paper/good.paper.tex",
+        "reports/paper/good.paper.pdf",
+    ):
+        assert (tmp_path / name).stat().st_size > 0
+        assert str(tmp_path / name) in out
+    assert (tmp_path / "reports/paper/good.paper/curves.png").is_file()
+    assert "75.05 ± 0.64" in out
+    with (tmp_path / "results/paper/good.paper.csv").open(encoding="utf-8") as file:
+        cells = {(line["row"], line["column"]): line["verdict"] for line in csv.DictReader(file)}
+    assert cells == {
+        ("none", "acc"): "indicative",
+        ("logit", "acc"): "indicative",
+        ("logit", "pflops"): "reproduced",
+    }
+    text = (tmp_path / "reports/paper/good.paper.md").read_text(encoding="utf-8")
+    assert "The one claim is supported." in text
+
+
+def test_nothing_is_rendered_twice(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(capsys, "--format", "md,csv,html")
+    files = [path for path in (tmp_path / "reports").rglob("*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert "already up to date" in report(capsys, "--format", "md,csv,html")
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+def test_new_results_and_damaged_files_are_rendered_again(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(capsys, "--format", "csv,html")
+    cells, page = (
+        tmp_path / "results/paper/good.paper.csv",
+        tmp_path / "reports/paper/good.paper.html",
+    )
+    page.write_text("cut sho", encoding="utf-8")
+    report(capsys, "--format", "csv,html")
+    assert page.stat().st_size > 1000
+    before = cells.read_text(encoding="utf-8")
+    wider = expand(good.table, "paper", seeds=[0, 1, 2])
+    finish(Store(), run_of(wider, "train", "none", 2), {"val/top1": 72.1})
+    report(capsys, "--format", "csv")
+    assert cells.read_text(encoding="utf-8") != before
+
+
+def test_a_report_before_any_run(
+    experiments: Experiments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/good", GOOD)
+    out = report(capsys)
+    assert "No claim is tested yet." in out
+    assert (tmp_path / "reports/paper/good.paper.pdf").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("report", "paper/good", "--profile", "papre"), "did you mean 'paper'?"),
+        (("report", "paper/none"), "paper/none"),
+        (("diff", "paper/good", "--profile", "paper"), "`harness report paper/good"),
+    ],
+)
+def test_mistakes_are_one_message(
+    good: Expansion,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    says: str,
+) -> None:
+    code, _, err = call(capsys, *words)
+    assert code == 1
+    assert says in err
+
+
+def test_an_unknown_format(good: Expansion, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", "paper/good", "--format", "md,docx"])
+    assert exit_.value.code == 1
+    assert "'docx' is none of md, csv, html, tex, pdf" in capsys.readouterr().err
+
+
+def test_a_file_in_the_way(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "reports").write_text("in the way", encoding="utf-8")
+    words = ("report", "paper/good", "--profile", "paper", "--format", "html")
+    code, _, err = call(capsys, *words)
+    assert code == 1
+    assert "a file is in the way" in err
+
+
+HEADER = "table,profile,row,column,metric,unit,published,mean,std,n,ci_low,ci_high,verdict,reason"
+
+
+def reference(folder: Path, *, acc: str, pflops: str = "1767.6") -> Path:
+    """A results folder with one accuracy (two seeds, std 0.1) and one computed value."""
+    where = folder / "paper"
+    where.mkdir(parents=True)
+    lines = [
+        HEADER,
+        f"paper/good,paper,none,acc,val/top1,%,72.0,{acc},0.1,2,70,80,indicative,r",
+        f"paper/good,paper,logit,pflops,teacher/train_pmacs,,1770,{pflops},,1,,,reproduced,r",
+    ]
+    (where / "good.paper.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    claims = "table,profile,claim,says,estimate,ci_low,ci_high,margin,n,verdict,reason\n"
+    (where / "good.paper.claims.csv").write_text(claims, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("acc", "pflops", "code"),
+    [
+        ("72.1", "1767.6", 0),
+        ("72.6", "1767.6", 0),  # inside the 95 % interval of the difference
+        ("73.5", "1767.6", 2),
+        ("72.1", "1768.6", 2),  # within 0.5 %, but computed values do not scatter
+    ],
+)
+def test_drift(
+    good: Expansion,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    acc: str,
+    pflops: str,
+    code: int,
+) -> None:
+    report(capsys, "--format", "csv")
+    folder = reference(tmp_path / "theirs", acc=acc, pflops=pflops)
+    words = ("diff", "paper/good", "--profile", "paper", "--reference", str(folder))
+    found, out, err = call(capsys, *words)
+    assert (found, err) == (code, "")
+    assert ("drifted" in out) == (code == 2)
+    assert "1 new" in out  # logit's accuracy, which the reference does not have
+
+
+def test_the_reference_of_the_project_is_found(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(capsys, "--format", "csv")
+    code, _, err = call(capsys, "diff", "paper/good", "--profile", "paper")
+    assert code == 1
+    assert "no reference for paper/good.paper" in err
+    reference(tmp_path / "results" / "reference" / "one", acc="72.1")
+    assert call(capsys, "diff", "paper/good", "--profile", "paper")[0] == 0
+    reference(tmp_path / "results" / "reference" / "two", acc="72.1")
+    code, _, err = call(capsys, "diff", "paper/good", "--profile", "paper")
+    assert code == 1
+    assert "several references" in err
+
+
+def test_a_reference_that_is_no_table(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(capsys, "--format", "csv")
+    folder = reference(tmp_path / "theirs", acc="72.1")
+    (folder / "paper" / "good.paper.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    words = ("diff", "paper/good", "--profile", "paper", "--reference", str(folder))
+    code, _, err = call(capsys, *words)
+    assert code == 1
+    assert "the first line must be table,profile" in err

@@ -1,0 +1,101 @@
+"""Plots are drawn, without warnings (the test run makes them errors), from every kind of model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from harness.report.figures import deviations, figures
+from harness.report.model import TableModel
+from harness.report.plots import PLOTS, draw
+from harness.report.plots.style import spread, styled
+from tests.report.models import hostile, small
+
+
+@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.parametrize("model", [small(), small(rows=12), small(profile="cpu"), hostile()])
+def test_every_plot_is_drawn(name: str, model: TableModel) -> None:
+    if name not in {figure.name for figure in figures(model)}:
+        pytest.skip("this model has nothing for this plot")
+    assert draw(name, model, format="svg").startswith(b"<?xml")
+    assert draw(name, model, format="png").startswith(b"\x89PNG")
+
+
+def test_a_plot_is_the_same_for_the_same_model() -> None:
+    for name in PLOTS:
+        assert draw(name, small(), format="svg") == draw(name, small(), format="svg")
+
+
+def test_no_data_no_plot() -> None:
+    empty = replace(small(), rows=(), curves=(), kept=(), costs=())
+    assert figures(empty) == []
+    assert [figure.name for figure in figures(small(profile="cpu"))] == [
+        "accuracy-cost", "curves", "kept",
+    ]  # fmt: skip
+
+
+def made(name: str, model: TableModel) -> Figure:
+    with styled():
+        return PLOTS[name](model)
+
+
+def test_every_seed_is_a_dot_at_the_cost_of_its_row() -> None:
+    (axes,) = made("accuracy-cost", small(profile="cpu")).axes
+    dots = {
+        (float(x), float(y))
+        for line in axes.get_lines()
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    }
+    assert {(1.0, 75.0), (1.0, 75.05), (1.0, 74.95), (2.0, 75.1), (2.0, 75.2)} <= dots
+
+
+def test_published_values_are_shown_at_the_paper_profile_only() -> None:
+    def hollow(model: TableModel) -> int:
+        (axes,) = made("accuracy-cost", model).axes
+        return sum(line.get_markerfacecolor() == "white" for line in axes.get_lines())
+
+    assert hollow(small()) == 3
+    assert hollow(small(profile="cpu")) == 0
+
+
+def test_curves_show_the_mean_over_seeds() -> None:
+    accuracy, loss = made("curves", small()).axes
+    assert (accuracy.get_title(loc="left"), loss.get_title(loc="left")) == (
+        "Top-1 (%)",
+        "Training loss",
+    )
+    lines = accuracy.get_lines()
+    assert len(lines) == 3
+    np.testing.assert_allclose(lines[0].get_ydata(), [0.5, 10.5, 20.5, 30.5])
+
+
+def test_maps_keep_the_raster_order_of_patches() -> None:
+    axes = made("kept", small()).axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), (np.arange(16).reshape(4, 4) + 1) / 17)
+
+
+def test_deviations_are_relative_and_ratios_for_speed() -> None:
+    found = deviations(small())
+    assert dict(found["pflops"])["row0"] == pytest.approx(1767.6 / 1770 - 1)
+    assert [row for row, _ in found["speed"]] == ["row1", "row2"]
+    assert dict(found["speed"])["row1"] == pytest.approx(2.0 / 2.07 - 1)
+    assert deviations(small(profile="cpu")) == {}
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=12), st.floats(1, 5))
+def test_labels_never_overlap_and_stay_inside(wanted: list[float], distance: float) -> None:
+    placed = spread(sorted(wanted), distance, 0.0, 100.0)
+    assert all(b - a >= distance - 1e-9 for a, b in pairwise(placed))
+    assert placed[0] >= 0
+    assert placed[-1] <= 100 + 1e-9
+
+
+def test_labels_with_room_stay_where_they_are() -> None:
+    assert spread([10.0, 30.0, 50.0], 5.0, 0.0, 100.0) == [10.0, 30.0, 50.0]
+    assert spread([10.0, 10.0], 4.0, 0.0, 100.0) == [8.0, 12.0]  # apart around their centre

@@ -1,0 +1,232 @@
+"""The same document as CSV, Markdown, HTML, LaTeX and PDF."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO, StringIO
+
+import pytest
+from pypdf import PdfReader
+
+from harness.report.document import Document, Paragraph, Table
+from harness.report.model import TableModel, Verdict
+from harness.report.plots import draw
+from harness.report.render.csv import cells_csv, claims_csv
+from harness.report.render.html import html
+from harness.report.render.latex import escape, latex
+from harness.report.render.markdown import markdown
+from harness.report.render.pdf import pdf
+from harness.report.story import tell
+from tests.report.models import HOSTILE, hostile, small
+
+
+def lines(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO(text)))
+
+
+def test_the_columns_of_the_csv_files_are_fixed() -> None:
+    cells, claims = cells_csv(small()).splitlines()[0], claims_csv(small()).splitlines()[0]
+    assert cells == (
+        "table,profile,row,column,metric,unit,published,mean,std,n,ci_low,ci_high,verdict,reason"
+    )
+    assert claims == "table,profile,claim,says,estimate,ci_low,ci_high,margin,n,verdict,reason"
+
+
+def test_cells_as_csv() -> None:
+    found = {(line["row"], line["column"]): line for line in lines(cells_csv(small()))}
+    assert len(found) == 9
+    cell = found["row0", "acc"]
+    assert [cell[key] for key in ("published", "mean", "std", "n")] == ["75.0", "75", "0.05", "3"]
+    assert float(cell["ci_low"]) == pytest.approx(75 - 4.302652729911275 * 0.05 / 3**0.5)
+    assert cell["verdict"] == "reproduced"
+    single = found["row0", "pflops"]
+    assert [single[key] for key in ("published", "mean", "std", "n", "ci_low")] == [
+        "1770", "1767.6", "", "1", "",
+    ]  # fmt: skip
+    missing = found["row2", "acc"]
+    assert [missing[key] for key in ("mean", "n", "verdict", "reason")] == [
+        "", "0", "missing", "needs ImageNet",
+    ]  # fmt: skip
+
+
+def test_claims_as_csv() -> None:
+    first, *_, last = lines(claims_csv(small()))
+    assert (first["claim"], first["estimate"], first["margin"]) == ("first", "0.1", "-0.3")
+    assert (last["estimate"], last["n"], last["verdict"]) == ("", "0", "inconclusive")
+
+
+def test_csv_survives_hostile_text() -> None:
+    assert {line["says"] for line in lines(claims_csv(hostile()))} == {HOSTILE}
+
+
+def visible(text: str) -> str:
+    """Text without what marks code, and with single spaces."""
+    return " ".join(text.replace("`", "").split())
+
+
+class Words(HTMLParser):
+    """The text of a page, and its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def page(model: TableModel) -> tuple[str, Words]:
+    text = html(tell(model), picture=lambda name: draw(name, model, format="svg"))
+    words = Words()
+    words.feed(text)
+    words.close()
+    assert not words.open
+    return text, words
+
+
+def test_html_is_one_file_and_escapes_hostile_text() -> None:
+    text, words = page(hostile())
+    assert visible(HOSTILE) in visible("".join(words.text))
+    assert {"script", "link", "textbf"}.isdisjoint(words.tags)
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert text.count("data:image/svg+xml;base64,") == 4
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_markdown_escapes_hostile_text() -> None:
+    text = markdown(tell(hostile()), pictures="pictures")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
+    assert widths == {8, 11, 5, 3}  # claims, results, differences, missing and environment
+    assert "<b>" not in text.replace(r"\<b", "")
+    unescaped = re.sub(r"\\([\\`*_{}\[\]<>#|$~])", r"\1", text)
+    assert visible(HOSTILE) in visible(unescaped)
+
+
+def test_markdown_names_its_pictures() -> None:
+    text = markdown(tell(small()), pictures="table1.paper")
+    found = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert found == [
+        f"table1.paper/{name}.png" for name in ("accuracy-cost", "curves", "kept", "deviation")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("50% & $x_1^2$ #", r"50\% \& \$x\_1\textasciicircum{}2\$ \#"),
+        (r"\textbf{x}", r"\textbackslash{}textbf\{x\}"),
+        ("−0.3 ± 1 ≥ λ", r"$-$0.3 $\pm$ 1 $\geq$ $\lambda$"),
+        ("a `b_c` d", r"a \texttt{b\_c} d"),
+        ("two\n\nparagraphs", "two paragraphs"),
+    ],
+)
+def test_latex_escapes(text: str, expected: str) -> None:
+    assert escape(text) == expected
+
+
+def test_latex_has_the_published_and_the_measured_value_side_by_side() -> None:
+    text = latex(tell(small()))
+    assert r"\begin{longtable}{lrrlrrlrrl}" in text
+    assert r"Logit 0 & 75.0 & 75.00 $\pm$ 0.12 & \checkmark{}" in text.replace("~", " ")
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\cmidrule(lr){2-4}"):
+        assert rule in text
+    for line in text.splitlines():
+        opened = len(re.findall(r"(?<!\\)\{", line))
+        assert opened == len(re.findall(r"(?<!\\)\}", line)), line
+
+
+def printed(model: TableModel) -> PdfReader:
+    made = pdf(tell(model), picture=lambda name: draw(name, model, format="png"))
+    return PdfReader(BytesIO(made))
+
+
+LONG = replace(small(rows=50), curves=(), kept=(), costs=())
+
+
+@pytest.fixture(scope="module")
+def long() -> PdfReader:
+    """A table over several pages, with few plots."""
+    return printed(LONG)
+
+
+def test_pdf_has_every_row_claim_and_verdict(long: PdfReader) -> None:
+    model, reader = LONG, long
+    text = visible(" ".join(one.extract_text() for one in reader.pages))
+    assert len(reader.pages) >= 6
+    for row in model.rows:
+        assert row.label in text
+    for claim in model.claims:
+        assert claim.says in text
+        assert claim.judgement.reason in text
+    for sign in ("≥", "±", "−", "×", "✓", "≈", "○"):
+        assert sign in text
+    assert f"2 / {len(reader.pages)}" in text
+    assert reader.metadata is not None
+    assert reader.metadata.subject == "demo/table1, profile paper"
+
+
+def test_pdf_turns_wide_tables_and_repeats_their_header(long: PdfReader) -> None:
+    pages = [(one, visible(one.extract_text())) for one in long.pages]
+    sideways = [text for one, text in pages if one.mediabox.width > one.mediabox.height]
+    assert len(sideways) >= 2
+    assert all("Teacher PFLOPs" in text and "published" in text for text in sideways)
+    assert any(one.mediabox.width < one.mediabox.height for one, _ in pages)
+
+
+def test_pdf_survives_hostile_text() -> None:
+    text = visible(" ".join(one.extract_text() for one in printed(hostile()).pages))
+    assert "<b>&amp;|" in text
+    assert "λ ≥ ±" in text
+
+
+def test_pdf_is_the_same_for_the_same_model() -> None:
+    model = small()
+    first, second = (
+        pdf(tell(model), picture=lambda name: draw(name, model, format="png")) for _ in range(2)
+    )
+    assert first == second
+
+
+def tables(document: Document) -> dict[str, Table]:
+    return {block.name: block for block in document.blocks if isinstance(block, Table)}
+
+
+def test_a_scaled_down_profile_says_once_that_it_is_not_comparable() -> None:
+    document = tell(small(profile="cpu"))
+    titles = [column.title for column in tables(document)["results"].columns]
+    assert "verdict" not in titles
+    paragraphs = [block.text for block in document.blocks if isinstance(block, Paragraph)]
+    assert any("not held against the paper's: another data set." in text for text in paragraphs)
+
+
+def test_every_missing_cell_is_explained() -> None:
+    document = tell(small(rows=6))
+    missing = tables(document)["missing"]
+    assert [[cell.text for cell in row] for row in missing.rows if isinstance(row, tuple)] == [
+        ["needs ImageNet", "Top-1: Group 0 and Group 1"]
+    ]
+
+
+def test_the_legend_explains_exactly_the_verdicts_in_use() -> None:
+    text = markdown(tell(small()), pictures="x").partition("## How to read this")[2]
+    legend = text.partition("## Notes")[0].replace("\N{NO-BREAK SPACE}", " ")
+    used = {
+        Verdict.REPRODUCED, Verdict.INDICATIVE, Verdict.NOT_COMPARABLE, Verdict.MISSING,
+        Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.INCONCLUSIVE,
+    }  # fmt: skip
+    for verdict in Verdict:
+        assert (f" {verdict}:**" in legend) == (verdict in used), verdict

@@ -1,0 +1,127 @@
+"""What is said of a cell, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.report.model import Column, Ratio, Verdict
+from harness.report.statistics import summarise
+from harness.report.verdicts import Facts, allowed, judge_cell
+from harness.spec.table import Published, Tolerance
+from tests.report.models import ACC, PFLOPS, SPEED, printed
+
+CLOSE = (75.0, 75.05, 74.95)
+WIDE = (74.5, 75.0, 75.5)
+
+
+def judged(
+    column: Column, published: Published | None, values: tuple[float, ...], **facts: object
+) -> tuple[Verdict, str]:
+    about = Facts(
+        column=column,
+        published=published,
+        summary=summarise(values),
+        wanted=len(values) or 3,
+    )
+    judgement = judge_cell(replace(about, **facts))  # type: ignore[arg-type]
+    return judgement.verdict, judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("column", "published", "values", "verdict", "says"),
+    [
+        (ACC, printed(75.0), CLOSE, Verdict.REPRODUCED, "equivalent (TOST p = 0.005, 3 seeds)"),
+        (ACC, printed(75.0), WIDE, Verdict.INDICATIVE, "90 % CI 74.16 to 75.84 reaches beyond"),
+        (ACC, printed(75.0), (75.2,), Verdict.INDICATIVE, "1 seed cannot show equivalence"),
+        (ACC, printed(75.0), (75.1, 75.2), Verdict.INDICATIVE, "2 seeds cannot show equivalence"),
+        (ACC, printed(75.0), (75.3,), Verdict.INDICATIVE, "within ±0.30 points"),
+        (ACC, printed(75.0), (75.31,), Verdict.ABOVE, "+0.31 points, outside ±0.30 points"),
+        (ACC, printed(75.0), (74.6, 74.6, 74.6), Verdict.BELOW, "−0.40 points, outside"),
+        (ACC, printed(75.0), (76.0, 76.4, 76.8), Verdict.ABOVE, "95 % CI 75.41 to 77.39"),
+        (PFLOPS, printed(1770, 0), (1767.6,), Verdict.REPRODUCED, "computed 1768 PFLOPs"),
+        (PFLOPS, printed(1770, 0), (1767.6,), Verdict.REPRODUCED, "−2 PFLOPs (−0.14 %)"),
+        (PFLOPS, printed(1770, 0), (1780.0,), Verdict.ABOVE, "(+0.56 %)"),
+        (PFLOPS, printed(1770, 0), (1760.0,), Verdict.BELOW, "(−0.56 %)"),
+        (PFLOPS, None, (1760.0,), Verdict.NOT_COMPARABLE, "prints no number"),
+        (ACC, printed(75.0), (), Verdict.MISSING, "not run yet"),
+    ],
+)
+def test_cells(
+    column: Column,
+    published: Published | None,
+    values: tuple[float, ...],
+    verdict: Verdict,
+    says: str,
+) -> None:
+    found, reason = judged(column, published, values)
+    assert found == verdict, reason
+    assert says in reason
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "published", "expected"),
+    [
+        (Tolerance(value=0.3), printed(75.0), 0.3),
+        (Tolerance(value=0.005, relative=True), printed(1770, 0), 8.85),
+        (Tolerance(value=0.01), printed(75.0), 0.05),  # half of the last printed digit
+        (Tolerance(value=0.005, relative=True), printed(12, 0), 0.5),
+        (None, printed(75.25, 2), 0.005),
+    ],
+)
+def test_tolerance_is_never_tighter_than_the_printed_digits(
+    tolerance: Tolerance | None, published: Published, expected: float
+) -> None:
+    assert allowed(replace(ACC, tolerance=tolerance), published) == pytest.approx(expected)
+
+
+def test_another_profile_is_never_held_against_the_paper() -> None:
+    found = judged(ACC, printed(75.0), CLOSE, differs="Fashion-MNIST instead of ImageNet")
+    assert found == (Verdict.NOT_COMPARABLE, "Fashion-MNIST instead of ImageNet")
+    assert judged(ACC, printed(75.0), (), differs="smaller")[0] == Verdict.MISSING
+
+
+def test_failed_runs_say_why_and_never_hide_those_that_finished() -> None:
+    error = ("the loss is nan\nTraceback ...",)
+    assert judged(ACC, printed(75.0), (), failed=error) == (Verdict.FAILED, "the loss is nan")
+    verdict, reason = judged(ACC, printed(75.0), (75.0, 75.1), wanted=3, failed=error)
+    assert verdict == Verdict.INDICATIVE
+    assert reason.endswith("; 2 of 3 seeds finished, 1 run failed")
+
+
+def test_a_long_error_is_cut() -> None:
+    assert len(judged(ACC, None, (), failed=("x" * 5000,))[1]) < 400
+
+
+def test_missing_says_what_it_needs() -> None:
+    assert judged(ACC, printed(75.0), (), lacks="needs ImageNet") == (
+        Verdict.MISSING,
+        "needs ImageNet",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict", "says"),
+    [
+        (Ratio(baseline="b", measured=2.2, published=2.07), Verdict.REPRODUCED, "2.20×"),
+        (Ratio(baseline="b", measured=2.4, published=2.07), Verdict.ABOVE, "outside ±0.21×"),
+        (Ratio(baseline="b", measured=1.5, published=2.07), Verdict.BELOW, "2.07× in the paper"),
+        (Ratio(baseline="b", measured=2.0, published=None), Verdict.NOT_COMPARABLE, "no number"),
+        (Ratio(baseline="b", published=2.07), Verdict.MISSING, "unmasked teacher's value (b)"),
+        (Ratio(baseline="", measured=1.0, published=1.0), Verdict.NOT_COMPARABLE, "hardware"),
+        (None, Verdict.NOT_COMPARABLE, "prints no unmasked teacher"),
+    ],
+)
+def test_speed_is_judged_by_its_ratio_alone(
+    ratio: Ratio | None, verdict: Verdict, says: str
+) -> None:
+    found, reason = judged(SPEED, printed(3702, 0), (3702.0,), ratio=ratio)
+    assert found == verdict, reason
+    assert says in reason
+
+
+def test_a_ratio_is_not_checked_closer_than_the_paper_prints_ratios() -> None:
+    strict = replace(SPEED, tolerance=None)
+    ratio = Ratio(baseline="b", measured=2.11, published=2.07)
+    assert judged(strict, printed(3702, 0), (1.0,), ratio=ratio)[0] == Verdict.REPRODUCED

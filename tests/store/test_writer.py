@@ -1,0 +1,208 @@
+"""Checkpoints and metrics that cannot disagree, whatever is cut short or damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.store import RunWriter, has_result
+from harness.store.files import create_json, fresh
+from tests.store.conftest import Own
+
+
+def save(writer: RunWriter, text: str) -> None:
+    """A checkpoint that holds `text`."""
+
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    writer.save_checkpoint(write)
+
+
+def steps(directory: Path) -> list[int]:
+    """What `metrics.jsonl` holds."""
+    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def interrupted(directory: Path, own: Own) -> None:
+    """A run that died two steps after its second checkpoint."""
+    writer = own(directory)
+    for step in range(1, 9):
+        writer.metric({"step": step})
+        if step in (3, 6):
+            save(writer, f"at {step}")
+
+
+def test_a_restored_run_has_the_metrics_of_its_checkpoint(tmp_path: Path, own: Own) -> None:
+    interrupted(tmp_path, own)
+    writer = own(tmp_path)
+    path, why = writer.restore_checkpoint()
+    assert path is not None
+    assert path.read_text(encoding="utf-8") == "at 6"
+    assert (steps(tmp_path), why) == ([1, 2, 3, 4, 5, 6], "")
+    writer.metric({"step": 7})
+    assert steps(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("moment", ["before the notes", "before the checkpoint"])
+def test_dying_while_a_checkpoint_is_replaced_leaves_the_former_one(
+    tmp_path: Path, own: Own, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    interrupted(tmp_path, own)
+    writer = own(tmp_path)
+    writer.restore_checkpoint()
+    writer.metric({"step": 7})
+    last = "checkpoint.json" if moment == "before the notes" else "checkpoint.pt"
+    real = os.replace
+
+    def dies(source: Path, target: Path) -> None:
+        if Path(target).name == last:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            save(writer, "at 7")
+    for _ in range(2):  # also when the next one dies in the same way
+        path, _ = own(tmp_path).restore_checkpoint()
+        assert path is not None
+        assert path.read_text(encoding="utf-8") == "at 6"
+        assert steps(tmp_path) == [1, 2, 3, 4, 5, 6]
+
+
+def cut(path: Path) -> None:
+    """A file that lost its end."""
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def flip(path: Path) -> None:
+    """A file of the same length with one other bit."""
+    content = bytearray(path.read_bytes())
+    content[1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+@pytest.mark.parametrize("name", ["checkpoint.pt", "checkpoint.json"])
+def test_a_damaged_checkpoint_means_starting_over(
+    tmp_path: Path, own: Own, damage: Callable[[Path], None], name: str
+) -> None:
+    interrupted(tmp_path, own)
+    damage(tmp_path / name)
+    path, why = own(tmp_path).restore_checkpoint()
+    assert path is None
+    assert steps(tmp_path) == []
+    assert ("damaged" in why) is not (damage is Path.unlink and name == "checkpoint.pt")
+
+
+def test_metrics_shorter_than_at_the_checkpoint_mean_starting_over(
+    tmp_path: Path, own: Own
+) -> None:
+    interrupted(tmp_path, own)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
+    path, why = own(tmp_path).restore_checkpoint()
+    assert (path, steps(tmp_path)) == (None, [])
+    assert "metrics.jsonl is shorter" in why
+
+
+def test_a_run_that_ignores_its_checkpoint_makes_it_useless_for_the_next(
+    tmp_path: Path, own: Own
+) -> None:
+    interrupted(tmp_path, own)
+    writer = own(tmp_path)
+    for step in range(100):  # longer than at the checkpoint, but another story
+        writer.metric({"step": -step})
+    assert own(tmp_path).restore_checkpoint()[0] is None
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(story=st.lists(st.sampled_from(["step", "save", "die"]), max_size=25))
+def test_however_often_a_run_dies_its_metrics_are_those_of_an_undisturbed_one(
+    tmp_path_factory: pytest.TempPathFactory, own: Own, story: list[str]
+) -> None:
+    directory = tmp_path_factory.mktemp("run")
+    step, writer = 0, own(directory)
+    writer.restore_checkpoint()
+    for event in story:
+        if event == "step":
+            step += 1
+            writer.metric({"step": step})
+        elif event == "save":
+            save(writer, str(step))
+        else:
+            writer.close()
+            writer = own(directory)
+            path, _ = writer.restore_checkpoint()
+            step = 0 if path is None else int(path.read_text(encoding="utf-8"))
+        assert steps(directory) == list(range(1, step + 1))
+    writer.close()
+
+
+def test_finishing_writes_the_result_once_and_tidies_up(tmp_path: Path, own: Own) -> None:
+    interrupted(tmp_path, own)
+    writer = own(tmp_path)
+    writer.restore_checkpoint()
+    writer.finish({"val/top1": 81.5}, device="cpu")
+    assert json.loads((tmp_path / "result.json").read_text())["metrics"] == {"val/top1": 81.5}
+    own(tmp_path).finish({"val/top1": 12.0}, device="cpu")
+    assert json.loads((tmp_path / "result.json").read_text())["metrics"] == {"val/top1": 81.5}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"attempts", "result.json", "state.json"}
+
+
+def test_a_damaged_result_is_replaced(tmp_path: Path, own: Own) -> None:
+    (tmp_path / "result.json").write_text('{"metrics": {"val', encoding="utf-8")
+    assert not has_result(tmp_path)
+    own(tmp_path).finish({"val/top1": 81.5}, device="cpu")
+    assert has_result(tmp_path)
+
+
+def test_an_artifact_that_fails_leaves_nothing(tmp_path: Path, own: Own) -> None:
+    def write(path: Path) -> None:
+        path.write_text("half", encoding="utf-8")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        own(tmp_path).save_artifact("model.safetensors", write)
+    assert [path.name for path in tmp_path.iterdir()] == ["attempts"]
+
+
+def test_a_file_is_created_by_the_first_only(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    assert create_json(path, {"by": 1})
+    assert not create_json(path, {"by": 2})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"by": 1}
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+def test_a_replaced_file_is_old_or_new(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old", encoding="utf-8")
+
+    def dies_half_way() -> None:
+        with fresh(path) as temporary:
+            temporary.write_text("ne", encoding="utf-8")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        dies_half_way()
+    assert (path.read_text(encoding="utf-8"), os.listdir(tmp_path)) == ("old", ["file"])
+
+
+def test_what_a_library_writes_for_its_user_alone_is_readable_like_the_rest(
+    tmp_path: Path, own: Own
+) -> None:
+    def write(path: Path) -> None:
+        path.touch(mode=0o600)
+
+    tmp_path.chmod(0o755)
+    own(tmp_path).save_artifact("model.safetensors", write)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644
