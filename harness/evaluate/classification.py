@@ -17,7 +17,7 @@ def classify(
     """`top1` and `top5` in percent and `loss` in nats over (images (B, C, H, W), labels (B,)), each
     image once.
 
-    With fewer than five classes top-5 is left out. The model is in eval mode meanwhile.
+    With five classes or fewer top-5 is left out. The model is in eval mode meanwhile.
     """
     training = model.training
     model.eval()

@@ -48,9 +48,18 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device called `wanted`; `auto` is the first GPU, or else the CPU."""
+    """The device called `wanted`; `auto` is the first GPU, or else the CPU.
+
+    Raises RunFailed when PyTorch cannot use the GPU: another device would be another measurement.
+    """
+    usable = torch.cuda.is_available()
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if usable else "cpu")
+    if wanted.startswith("cuda") and not usable:
+        raise RunFailed(
+            f"device '{wanted}' was asked for, but PyTorch {torch.__version__} finds no usable "
+            "GPU: look at `nvidia-smi` and the driver, or say --device cpu"
+        )
     return torch.device(wanted)
 
 
@@ -139,6 +148,8 @@ class _Training:
             self._train_step(step, batches)
             self._after_step(step + 1)
         result = self._evaluate(self.total)
+        if not math.isfinite(result["val/loss"]):  # the last update is seen by no training loss
+            raise RunFailed(f"the validation loss is {result['val/loss']} after the last step")
         assert isinstance(self.student, VisionTransformer)
         student = self.student
         self.context.save_artifact(ARTIFACT, lambda path: save_model(student, path))
