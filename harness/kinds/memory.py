@@ -43,8 +43,8 @@ class MemoryRun(RunKind):
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
-        """Both networks; None for rows without a teacher."""
-        if train.teacher is None:
+        """Both networks; None for rows without a teacher, or with one that merges tokens."""
+        if train.teacher is None or train.method.teacher_merge():
             return None
         data = dataset(train.data)
         teacher = train.teacher.bare(data.channels)

@@ -33,8 +33,8 @@ class OperationsRun(RunKind):
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
-        """The teacher's operations; None for rows without a teacher."""
-        if train.teacher is None:
+        """The operations; None for rows without a teacher, or whose teacher merges tokens."""
+        if train.teacher is None or train.method.teacher_merge():
             return None
         data = dataset(train.data)
         teacher = train.teacher.bare(data.channels)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from harness.models.vit import VisionTransformer
 
 METHODS: Registry[type[Method]] = Registry("method", "harness.methods")
-METHODS.announce("merged-teacher", "a teacher that merges tokens (ToMe, arXiv 2210.09461)")
-METHODS.announce("masked-student", "a student that sees a part of its patches itself")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,3 +92,7 @@ class Method(ABC):
     def teacher_keep(self, patches: int) -> int:
         """How many of its `patches` the teacher is shown."""
         return patches
+
+    def teacher_merge(self) -> int:
+        """How many tokens every block of the teacher merges away."""
+        return 0

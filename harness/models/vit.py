@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import NOTHING, Normalisation, Output, Saliency, Want
+from harness.models.merging import merged_logits
 
 __all__ = ["Normalisation", "Output", "VisionTransformer"]
 
@@ -71,6 +72,10 @@ class VisionTransformer(nn.Module):
     def saliency(self, images: Tensor, saliency: Saliency) -> Tensor:
         """Scores (B, N) of all patches on this network's grid, without a forward to the end."""
         return self.family.saliency(self.vit, self._prepared(images), saliency)
+
+    def merged_logits(self, images: Tensor, merge: int) -> Tensor:
+        """Logits when every block merges `merge` tokens away; plain ViTs only. No gradient."""
+        return merged_logits(self.vit, self._prepared(images), merge)
 
     def _prepared(self, images: Tensor) -> Tensor:
         """Images as this network expects them: its own normalisation, its own size.

@@ -48,7 +48,7 @@ class PlainViT(Family):
         self, vit: Any, images: torch.Tensor, *, keep: torch.Tensor | None, want: Want, lean: bool
     ) -> Output:
         """See `Family.forward`."""
-        tokens = _embed(vit, images, keep, lean=lean)
+        tokens = embed_tokens(vit, images, keep, lean=lean)
         trace = _Trace(vit, want, lean=lean)
         for index in range(len(vit.blocks)):
             tokens = trace.run(index, tokens)
@@ -68,7 +68,7 @@ class PlainViT(Family):
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
         """See `Family.saliency`."""
-        tokens = _embed(vit, images, None, lean=True)
+        tokens = embed_tokens(vit, images, None, lean=True)
         index = saliency.index(len(vit.blocks))
         for block in vit.blocks[:index]:
             tokens = block(tokens)
@@ -118,7 +118,7 @@ def _cls_and_patches(attention: torch.Tensor, prefix: int) -> torch.Tensor:
     return attention[:, wanted][:, :, wanted]
 
 
-def _embed(
+def embed_tokens(
     vit: Any, images: torch.Tensor, keep: torch.Tensor | None, *, lean: bool
 ) -> torch.Tensor:
     """Prefix and patch tokens (B, P + K, D), positions added before any patch is dropped."""
@@ -185,7 +185,7 @@ def block_rows(block: Any, tokens: torch.Tensor, rows: int) -> tuple[torch.Tenso
     The attention is (B, heads, rows, n) over all n tokens.
     """
     attn = block.attn
-    query, key, value = _query_key_value(block, tokens, rows)
+    query, key, value = query_key_value(block, tokens, rows)
     scores = (query * attn.scale) @ key.transpose(-2, -1)
     attention = scores.float().softmax(dim=-1)
     mixed = (attn.attn_drop(attention).to(value.dtype) @ value).transpose(1, 2).flatten(2)
@@ -195,7 +195,7 @@ def block_rows(block: Any, tokens: torch.Tensor, rows: int) -> tuple[torch.Tenso
     return out + block.drop_path2(block.ls2(block.mlp(block.norm2(out)))), attention
 
 
-def _query_key_value(
+def query_key_value(
     block: Any, tokens: torch.Tensor, rows: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries of the first `rows` tokens (B, heads, rows, d); keys and values of all of them."""
@@ -219,7 +219,7 @@ def _scores(block: Any, tokens: torch.Tensor, prefix: int, saliency: Saliency) -
     with torch.no_grad():
         rows = 1 if saliency.queries == "cls" else tokens.shape[1]
         attn = block.attn
-        query, key, _ = _query_key_value(block, tokens, rows)
+        query, key, _ = query_key_value(block, tokens, rows)
         attention = ((query * attn.scale) @ key.transpose(-2, -1)).float().softmax(dim=-1)
         first = 0 if saliency.queries == "cls" else prefix
         scores: torch.Tensor = attention[:, :, first:, prefix:].mean(dim=(1, 2))
