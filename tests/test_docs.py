@@ -24,9 +24,10 @@ def test_the_criterion_of_the_docs_works_and_is_short() -> None:
     CRITERIA.names()  # the package's own first
     exec(compile(code[1], "docs/extending.md", "exec"), {"__name__": "harness.masking.center"})
     view = View(
-        student_attention=None,
+        attention=None,
         batch=2,
         patches=16,
+        keep=4,
         device=torch.device("cpu"),
         generator=torch.Generator(),
     )

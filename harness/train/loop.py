@@ -14,9 +14,15 @@ from torch import Tensor
 
 from harness.data.pipeline import Pipeline, open_pipeline
 from harness.errors import Interrupted, RunFailed
-from harness.evaluate.classification import classify
+from harness.evaluate.classification import accuracy, classify
 from harness.methods import Batch, Networks, Objective, Step
-from harness.models.build import ARTIFACT, build_model, freeze, save_model
+from harness.models.build import (
+    ARTIFACT,
+    build_model,
+    freeze,
+    freeze_all_but_head,
+    save_model,
+)
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.run import RunContext
@@ -119,8 +125,11 @@ class _Training:
         torch.manual_seed(stream(self.config.seed, "init"))
         student = self._build(self.config.student)
         teacher = None if self.config.teacher is None else freeze(self._build(self.config.teacher))
+        guide = None if self.config.guide is None else freeze(self._build(self.config.guide))
         student.train()
-        return self.config.method.build(Networks(student=student, teacher=teacher))
+        if self.config.student.trained == "head":
+            freeze_all_but_head(student)
+        return self.config.method.build(Networks(student=student, teacher=teacher, guide=guide))
 
     def _build(self, model: ModelConfig) -> VisionTransformer:
         network = build_model(
@@ -244,7 +253,19 @@ class _Training:
         with self._autocast():
             found = classify(self.student, self.pipeline.evaluation(EVAL_BATCH))
         metrics = {f"val/{name}": value for name, value in found.items()}
+        metrics |= self._evaluate_others()
         self.context.metric({**self._where(done), **metrics})
+        return metrics
+
+    def _evaluate_others(self) -> dict[str, float]:
+        """`val/teacher_top1` and so on, for what the method wants evaluated beside the student."""
+        metrics: dict[str, float] = {}
+        self.student.eval()
+        with self._autocast():
+            for name, predict in self.objective.others().items():
+                found = accuracy(predict, self.pipeline.evaluation(EVAL_BATCH))
+                metrics |= {f"val/{name}_{key}": value for key, value in found.items()}
+        self.student.train()
         return metrics
 
     def _where(self, done: int) -> dict[str, float]:
