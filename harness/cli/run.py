@@ -14,9 +14,9 @@ from harness.cli._table import (
     resources_of,
 )
 from harness.cli.plan import headline, obstacles
+from harness.device import resolve_device
 from harness.errors import HarnessError
 from harness.launch.cluster import find_cluster, load_cluster
-from harness.launch.device import resolve_device
 from harness.launch.local import LocalExecutor, Summary
 from harness.launch.reconcile import reconcile
 from harness.launch.scheduler import Scheduler

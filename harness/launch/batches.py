@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.device import Device
 from harness.launch.cluster import Cluster, Shape, shape_of
-from harness.launch.device import Device
 from harness.launch.queue import LARGEST_BATCH
 from harness.plan import TO_RUN, Plan, PlannedRun
 from harness.run import KINDS, Resources

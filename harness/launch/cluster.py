@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.device import Device
 from harness.errors import FieldError, HarnessError, Problem, SpecError
-from harness.launch.device import Device
 from harness.run import Resources
 from harness.spec.build import Builder
 from harness.spec.nodes import MapNode

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.launch.device import cores, gpu_names
+from harness.device import cores, gpu_names
 from harness.run import Resources
 from harness.store.files import read_json_or_nothing
 
