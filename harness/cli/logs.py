@@ -27,9 +27,12 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store()
     record = find_run(store, arguments.name)
     position = 0
+    source = _source(record)
     while True:
         over = not arguments.follow or not _going_on(store, record)
-        position = _print_from(_source(record), position)
+        if source != _source(record):  # what the job printed before the run began, then the run
+            source, position = _source(record), 0
+        position = _print_from(source, position)
         if over:
             return 0
         time.sleep(POLL)

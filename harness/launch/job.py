@@ -172,12 +172,12 @@ def _requeue() -> None:
         shown = _scontrol("show", "job", "-o", job)
         state = re.search(r"\bJobState=(\w+)", shown.stdout)
         restarts = re.search(r"\bRestarts=(\d+)", shown.stdout)
-        if state is not None and state[1] not in ("RUNNING", "COMPLETING"):
+        if restarts is not None and int(restarts[1]) > int(os.environ.get(RESTARTS, "0")):
+            log(f"job {job} is requeued already: this copy ends")
+            sys.exit(EXIT_LOST)
+        if state is not None and state[1] != "RUNNING":  # a cancelled job is COMPLETING at first
             log(f"job {job} is {state[1]}: it is not requeued")
             sys.exit(EXIT_INTERRUPTED)
-        if restarts is not None and int(restarts[1]) > int(os.environ.get(RESTARTS, "0")):
-            log(f"job {job} was started again elsewhere: this copy ends")
-            sys.exit(EXIT_LOST)
         said = _scontrol("requeue", job)
         if said.returncode == 0:
             log(f"requeued job {job}")

@@ -6,7 +6,6 @@ this is only asked whether somebody is still going to write into them.
 
 from __future__ import annotations
 
-import getpass
 import subprocess
 import time
 from collections.abc import Sequence
@@ -90,7 +89,7 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
 
 def _squeue() -> Answer:
     columns = "%i|%T|%r|%N|%k"
-    said = _call("squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", columns)
+    said = _call("squeue", "-h", "-r", "-t", "all", "--me", "-o", columns)
     if said is None or said.returncode != 0:
         return Answer()
     found = {}

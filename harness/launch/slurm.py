@@ -10,6 +10,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from harness.paths import project_root
 from harness.plan import Plan
 from harness.run import Resources
 from harness.store import QUEUED, RUNNING, Store, name_job, reserve_job
+from harness.store.owner import this_job
 
 COMMANDS = ("sbatch", "srun", "squeue", "scontrol")
 
@@ -233,12 +235,11 @@ def _submitit(
     """Submit one array; the number of each of its jobs."""
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
-    from submitit.helpers import clean_env
 
     try:
         executor = submitit.SlurmExecutor(folder=folder, python=python)
         executor.update_parameters(**parameters)
-        with clean_env():  # inside a job, its variables would become options of this one
+        with _outside_of_jobs():
             submitted = (
                 executor.map_array(_call, jobs)
                 if len(jobs) > 1
@@ -248,6 +249,18 @@ def _submitit(
         lines = [line.strip() for line in str(error).splitlines() if "error" in line.lower()]
         raise _Refused(lines[-1] if lines else str(error)) from error
     return [str(job.job_id) for job in submitted]
+
+
+@contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Inside a job, its variables would become options of the one that is submitted."""
+    from submitit.helpers import clean_env
+
+    configuration = os.environ.get("SLURM_CONF")
+    with clean_env() if this_job() else nullcontext():
+        if configuration is not None:  # not an option but where the cluster is
+            os.environ["SLURM_CONF"] = configuration
+        yield
 
 
 def _call(job: Job) -> None:
