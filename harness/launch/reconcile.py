@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from harness.errors import HarnessError
 from harness.launch.job import fail_run
-from harness.launch.scheduler import Answer, JobInfo, Scheduler
+from harness.launch.scheduler import Answer, JobInfo, Scheduler, cancel_jobs
 from harness.store import (
     FAILED,
     INTERRUPTED,
@@ -105,12 +107,18 @@ def _settle_nameless(record: RunRecord, note: JobNote, answer: Answer, *, over: 
     if not (over or _broken_off(note)) or not answer.complete:
         return
     jobs = answer.submitted(f"harness:{note.submission}")
-    for job in jobs:
-        if "_" not in job or job.endswith(f"_{note.index}"):
+    for job, info in jobs.items():
+        if "_" in job and not job.endswith(f"_{note.index}"):
+            continue
+        if (Path(note.folder) / f"{job}_submitted.pkl").exists():
             name_job(record.directory, note.submission, job)
             return
-    if not jobs:
-        drop_job(record.directory, note.submission)
+        if info.standing == "alive":  # it broke off before the job got its content
+            try:
+                cancel_jobs([job])
+            except HarnessError:
+                return  # next time
+    drop_job(record.directory, note.submission)
 
 
 def _broken_off(note: JobNote) -> bool:

@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 NODES = ("n1", "n2", "n3")
@@ -47,7 +49,11 @@ MinJobAge=3600
 MaxArraySize=1001
 FirstJobId={first}
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=10 State=UP
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=10 State=UP
 """
 
 
@@ -89,7 +95,9 @@ class SlurmCluster:
         self.start_controller()
         for node in NODES:
             self.start_node(node)
-        self.wait(lambda: self.call("sinfo", "-h", "-o", "%D %T").split() == ["3", "idle"])
+        self.wait(
+            lambda: self.call("sinfo", "-h", "-o", "%D %T").split() == [str(len(NODES)), "idle"]
+        )
 
     def start_controller(self) -> None:
         """The controller; after a stop it goes on with its jobs."""
@@ -105,20 +113,47 @@ class SlurmCluster:
         process.send_signal(how)
         process.wait()
 
+    def kill_all(self, node: str, job: str) -> None:
+        """A node dies, with all that it computes of a job."""
+        self.kill(node)
+        mine = {f"SLURM_CONF={self.root / 'slurm.conf'}".encode(), f"SLURM_JOB_ID={job}".encode()}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes()
+                found = mine <= set((process / "environ").read_bytes().split(b"\0"))
+            except OSError:  # it has ended meanwhile
+                continue
+            if found or b"slurmstepd: [%s." % job.encode() in words:
+                with suppress(ProcessLookupError):
+                    os.kill(int(process.name), signal.SIGKILL)
+
     def call(self, *words: str) -> str:
         """What a command of SLURM prints."""
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
-    def wait(self, what: object, seconds: float = 60) -> None:
+    def node_of(self, job: str) -> str:
+        """Where a job runs."""
+        return self.call("squeue", "-h", "-j", job, "-o", "%N").strip()
+
+    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
         """Until `what()` is true."""
         end = time.monotonic() + seconds
-        while not what():  # type: ignore[operator]
+        while not what():
             assert time.monotonic() < end, f"waited too long; {self.call('squeue', '-t', 'all')}"
             time.sleep(0.1)
+
+    def answers(self) -> bool:
+        """Whether the controller does."""
+        return "is UP" in self.call("scontrol", "ping")
 
     def empty(self) -> bool:
         """Whether no job is pending or running."""
         return self.call("squeue", "-h", "-r") == ""
+
+    def idle(self) -> bool:
+        """Whether all nodes wait for work."""
+        states = self.call("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
+        return states == ["idle"] * len(NODES)
 
     def clear(self) -> None:
         """No job, all daemons there."""
@@ -127,10 +162,12 @@ class SlurmCluster:
         for node in NODES:
             if node not in self._daemons:
                 self.start_node(node)
-        self.wait(lambda: "is UP" in self.call("scontrol", "ping"))
+        self.wait(self.answers)
         self.call("scancel", "-u", "root")
         self.wait(self.empty)
-        self.wait(lambda: self.call("sinfo", "-h", "-o", "%D %T").split() == ["3", "idle"])
+        self.wait(
+            lambda: self.call("sinfo", "-h", "-o", "%D %T").split() == [str(len(NODES)), "idle"]
+        )
 
     def stop(self) -> None:
         """End all daemons."""

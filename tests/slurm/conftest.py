@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.launch.processes import harness
 from tests.slurm.cluster import NEEDED, SlurmCluster, lacking
+
+Submit = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +49,16 @@ def description(tmp_path: Path) -> Path:
     path = tmp_path / "cluster.yaml"
     path.write_text("partition: main\nnode: {cpus: 4}\nminutes: 30\nsignal_seconds: 60\n")
     return path
+
+
+@pytest.fixture
+def submit(cluster: SlurmCluster, description: Path) -> Submit:
+    """`harness run TABLE --executor slurm`, with the exit code it must have; what it says."""
+
+    def call(table: str, *more: str, code: int = 0, **variables: str) -> str:
+        words = [table, "--executor", "slurm", "--cluster", str(description), *more]
+        done = harness("run", *words, **variables)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return call

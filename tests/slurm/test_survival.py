@@ -1,0 +1,190 @@
+"""What can happen to jobs on a real SLURM, and nothing is lost or computed twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Experiments
+from tests.launch.processes import harness, metrics, reached
+from tests.slurm.cluster import NODES, SlurmCluster
+from tests.slurm.conftest import Submit
+from tests.slurm.runs import (
+    STEPS,
+    counting_runs,
+    finished,
+    job_of,
+    only,
+    outcomes,
+    slow_run,
+    status,
+    undisturbed,
+)
+
+
+@pytest.fixture
+def slow(experiments: Experiments) -> str:
+    """One run of twelve steps, half a second each."""
+    return slow_run(experiments)
+
+
+def kill_worker(directory: Path) -> None:
+    os.kill(json.loads((directory / "state.json").read_text())["pid"], signal.SIGKILL)
+
+
+def test_a_run_longer_than_the_time_limit_takes_several_attempts(
+    cluster: SlurmCluster, submit: Submit, experiments: Experiments, description: Path
+) -> None:
+    # SLURM looks at time limits every thirty seconds: the signal comes 2 to 32 s after the start
+    description.write_text("node: {cpus: 4}\nminutes: 1\nsignal_seconds: 58\n")
+    submit(slow_run(experiments, pause=5))
+    directory = only()
+    cluster.wait(lambda: finished(directory), seconds=200)
+    assert undisturbed(directory)
+    assert len(outcomes(directory)) >= 3
+
+
+def test_a_preempted_run_goes_on_later(cluster: SlurmCluster, submit: Submit, slow: str) -> None:
+    submit(slow)
+    directory = only()
+    cluster.wait(reached(directory, 2))
+    urgent = ["-p", "urgent", "-N", str(len(NODES)), "--exclusive", "-o", "/dev/null"]
+    cluster.call("sbatch", *urgent, "--wrap", "sleep 1")
+    cluster.wait(lambda: finished(directory), seconds=120)
+    assert undisturbed(directory)
+    assert outcomes(directory) == ["interrupted", "done"]
+
+
+def test_a_cancelled_run_keeps_its_checkpoint_and_is_submitted_again(
+    cluster: SlurmCluster, submit: Submit, slow: str
+) -> None:
+    submit(slow)
+    directory = only()
+    cluster.wait(reached(directory, 2))
+    cluster.call("scancel", job_of(directory))
+    cluster.wait(cluster.empty)
+    run = status()[directory.name]
+    assert run["state"] == "interrupted"
+    assert "CANCELLED" in run["error"]
+    assert "1 run submitted" in submit(slow)
+    cluster.wait(lambda: finished(directory))
+    assert undisturbed(directory)
+    assert "resuming at step" in (directory / "log.txt").read_text()
+
+
+def test_cancel_takes_the_jobs_of_a_table_back(
+    cluster: SlurmCluster, submit: Submit, slow: str
+) -> None:
+    submit(slow)
+    assert "cancelled 1 job" in harness("cancel", slow).stdout
+    cluster.wait(cluster.empty)
+    assert status()[only().name]["state"] in ("planned", "interrupted")
+    again = harness("cancel", slow)
+    assert again.returncode == 1
+    assert "has no jobs" in again.stderr
+
+
+def test_a_killed_node_daemon_does_not_double_the_run(
+    cluster: SlurmCluster, submit: Submit, slow: str
+) -> None:
+    submit(slow)
+    directory = only()
+    cluster.wait(reached(directory, 2))
+    job = job_of(directory)
+    node = cluster.node_of(job)
+    cluster.kill(node)  # what it computes goes on
+    cluster.call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    cluster.wait(cluster.empty)
+    assert "Restarts=1" in cluster.call("scontrol", "show", "job", job)
+    assert undisturbed(directory)
+
+
+def test_the_run_of_a_dead_node_goes_on_elsewhere(
+    cluster: SlurmCluster, submit: Submit, slow: str
+) -> None:
+    submit(slow)
+    directory = only()
+    cluster.wait(reached(directory, 6))
+    job = job_of(directory)
+    node = cluster.node_of(job)
+    cluster.kill_all(node, job)
+    cluster.call("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    cluster.wait(lambda: finished(directory))
+    assert undisturbed(directory)
+    assert outcomes(directory) == [None, "done"]
+
+
+def test_a_worker_killed_without_a_controller_is_requeued_when_it_is_back(
+    cluster: SlurmCluster, submit: Submit, slow: str
+) -> None:
+    submit(slow)
+    directory = only()
+    cluster.wait(reached(directory, 6))
+    cluster.kill("slurmctld")
+    kill_worker(directory)
+    assert status()[directory.name]["state"] == "queued"  # nobody says that the job has ended
+    cluster.start_controller()
+    cluster.wait(lambda: finished(directory), seconds=120)
+    assert undisturbed(directory)
+    assert outcomes(directory) == [None, "done"]
+
+
+def test_a_run_that_gets_no_further_is_given_up(
+    cluster: SlurmCluster, submit: Submit, experiments: Experiments, description: Path
+) -> None:
+    description.write_text("node: {cpus: 4}\nattempts: 1\n")
+    submit(slow_run(experiments, pause=5))
+    directory = only()
+    cluster.wait(lambda: len(outcomes(directory)) == 1)
+    kill_worker(directory)
+    cluster.wait(cluster.empty)
+    run = status()[directory.name]
+    assert run["state"] == "failed"
+    assert "1 attempts in a row got no further" in run["error"]
+
+
+def test_of_two_hundred_runs_killed_at_random_none_is_lost_or_doubled(
+    cluster: SlurmCluster, submit: Submit, experiments: Experiments, description: Path
+) -> None:
+    description.write_text("node: {cpus: 4}\nmax_array_size: 10\n")
+    rows, draw = ["a", "b"], random.Random(0)
+    single = counting_runs(experiments, rows=rows, seeds=list(range(12)), pause=0.02)
+    assert "24 runs submitted" in submit(single)
+    batched = counting_runs(
+        experiments, rows=rows, seeds=list(range(88)), pause=0.01, column="batch"
+    )
+    assert "176 runs submitted" in submit(batched)
+    directories = list(Path("results/runs").iterdir())
+    assert len(directories) == 200
+    killed: set[int] = set()
+    while left := [directory for directory in directories if not finished(directory)]:
+        assert not cluster.empty(), [status()[directory.name] for directory in left]
+        running = [pid for pid in map(_working, left) if pid is not None and pid not in killed]
+        if running and len(killed) < 12:
+            victim = draw.choice(running)
+            killed.add(victim)
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        time.sleep(0.5)
+    cluster.wait(cluster.empty)
+    for directory in directories:
+        seed = int(directory.name.split("-s")[-1].split("-")[0])
+        steps = STEPS + rows.index(directory.name[0])
+        assert undisturbed(directory, steps=steps, seed=seed), directory
+    attempts = sum(len(outcomes(directory)) for directory in directories)
+    assert attempts > 200  # some were killed in the middle
+
+
+def _working(directory: Path) -> int | None:
+    try:
+        state = json.loads((directory / "state.json").read_text())
+    except OSError:
+        return None
+    return int(state["pid"]) if state["state"] == "running" and metrics(directory) else None
