@@ -82,8 +82,8 @@ def job_of(directory: Path) -> str:
 
 
 def finished(directory: Path) -> bool:
-    """Whether a run has its result."""
-    return (directory / "result.json").exists()
+    """Whether an attempt has written the result, and ended."""
+    return (directory / "result.json").exists() and "done" in outcomes(directory)
 
 
 def undisturbed(directory: Path, *, steps: int = STEPS, seed: int = 1) -> bool:
