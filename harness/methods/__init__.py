@@ -89,6 +89,11 @@ class Method(ABC):
     def build(self, networks: Networks) -> Objective:
         """The objective over these networks."""
 
+    @property
+    def per_image(self) -> bool:
+        """Whether the loss of a batch is the mean of its images': it may be computed in parts."""
+        return True
+
     def teacher_keep(self, patches: int) -> int:
         """How many of its `patches` the teacher is shown."""
         return patches

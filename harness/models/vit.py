@@ -29,6 +29,7 @@ class VisionTransformer(nn.Module):
         self.image_size = shape.image_size
         self.grid = self.family.grid(shape)
         self.prefix = shape.prefix_tokens
+        self.own: Normalisation | None = None  # how its weights want images scaled
         self.rescale: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -38,6 +39,7 @@ class VisionTransformer(nn.Module):
 
     def expect(self, own: Normalisation, given: Normalisation) -> None:
         """Convert images normalised as `given` into what this network was trained on, `own`."""
+        self.own = own
         if own == given:
             return
         own_std, given_std = torch.tensor(own.std), torch.tensor(given.std)

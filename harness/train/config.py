@@ -105,6 +105,12 @@ class Recipe:
             )
         if self.lr <= 0:
             raise FieldError("lr", f"must be above 0, got {self.lr}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise FieldError("clip_norm", f"must be above 0, got {self.clip_norm}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise FieldError("betas", f"are at least 0 and below 1, got {list(self.betas)}")
+        if not 0 < self.eval_crop <= 1:
+            raise FieldError("eval_crop", f"must be above 0 and at most 1, got {self.eval_crop}")
         for key in ("min_lr", "warmup_epochs", "warmup_lr", "weight_decay"):
             if getattr(self, key) < 0:
                 raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
@@ -146,6 +152,9 @@ class TrainConfig:
         if self.seed < 0:
             raise FieldError("seed", f"must not be negative, got {self.seed}")
         networks = self.networks()
+        for name in ("teacher", "guide"):
+            if name in networks and networks[name].trained != "all":
+                raise FieldError(name, "is not trained: `trained` is for students")
         if not any(model.planned for model in networks.values()):
             self.method.check({name: model.shape for name, model in networks.items()})
 

@@ -21,6 +21,7 @@ from harness.models.build import (
     build_model,
     freeze,
     freeze_all_but_head,
+    require_classifier,
     save_model,
 )
 from harness.models.config import ModelConfig
@@ -93,6 +94,12 @@ class _Training:
     def __init__(self, config: TrainConfig, context: RunContext) -> None:
         self.config, self.context = config, context
         self.recipe = config.recipe
+        part = context.resources.micro_batch
+        if part is not None and part < self.recipe.batch_size and not config.method.per_image:
+            raise RunFailed(
+                f"micro_batch is {part}: this loss compares the images of the whole batch of "
+                f"{self.recipe.batch_size}; leave micro_batch out"
+            )
         self.device = pick_device(context.resources.device)
         self.pipeline = self._open_pipeline()
         self.objective = self._build_objective()
@@ -125,6 +132,8 @@ class _Training:
         torch.manual_seed(stream(self.config.seed, "init"))
         student = self._build(self.config.student)
         teacher = None if self.config.teacher is None else freeze(self._build(self.config.teacher))
+        if teacher is not None and self.config.teacher is not None:
+            require_classifier(teacher, self.config.teacher.weights, self.pipeline.classes)
         guide = None if self.config.guide is None else freeze(self._build(self.config.guide))
         student.train()
         if self.config.student.trained == "head":

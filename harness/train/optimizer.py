@@ -23,6 +23,7 @@ def parameter_groups(modules: Mapping[str, nn.Module], recipe: Recipe) -> list[d
     """
     groups: dict[tuple[bool, int], dict[str, Any]] = {}
     for module in modules.values():
+        timms: set[str] = getattr(getattr(module, "vit", None), "no_weight_decay", set)()
         top = 1 + max((_block(name) or 0 for name, _ in module.named_parameters()), default=0)
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
@@ -30,6 +31,7 @@ def parameter_groups(modules: Mapping[str, nn.Module], recipe: Recipe) -> list[d
             block = _block(name)
             above = 0 if block is None or recipe.layer_decay == 1 else top - block
             decayed = parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in NEVER_DECAYED
+            decayed = decayed and name.removeprefix("vit.") not in timms  # Swin's position tables
             new = {
                 "params": [],
                 "weight_decay": recipe.weight_decay if decayed else 0.0,
