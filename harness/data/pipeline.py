@@ -64,14 +64,15 @@ class Pipeline:
         `batches(k)` yields exactly what `batches(0)` yields from its k-th item on.
         """
         for step, (images, labels) in enumerate(self.training.batches(start_step), start_step):
-            yield self._finished(self._normalised(images), labels, step)
+            yield self._finished(self.normalised(images), labels, step)
 
     def evaluation(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, H, W) normalised, labels (B,)) over every sample exactly once."""
         for images, labels in self.judging.batches(batch_size):
-            yield self._normalised(images), labels
+            yield self.normalised(images), labels
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
+        """From pixels in 0..255 to zero mean and unit spread over the data set."""
         scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device)
         shift = torch.tensor(
             [-mean / std for mean, std in zip(self.mean, self.std, strict=True)],

@@ -14,7 +14,10 @@ from harness.train.config import TrainConfig
 @KINDS.register("train")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainRun(RunKind):
-    """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats."""
+    """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats.
+
+    Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves.
+    """
 
     train: TrainConfig
 
@@ -41,9 +44,12 @@ class TrainRun(RunKind):
 
     def macs(self) -> float:
         """Three forward passes of the student (one forward, two backward) and one of the masked
-        teacher, per image.
+        teacher, per image; or what the method says of itself.
         """
         train = self.train
+        own = train.method.image_macs(train.student.shape)
+        if own is not None:
+            return own * train.recipe.epochs * train_images(train.data)
         classes = dataset(train.data).classes
         student = train.student.shape
         each = 3 * lean_macs(student, keep=student.patches, classes=classes).total

@@ -77,7 +77,8 @@ class Recipe:
     warmup_epochs: float = 0.0
     warmup_lr: float = 0.0
     # epoch-lagged: as released by DeiT, one epoch late
-    schedule: Literal["step", "epoch-lagged"] = "step"
+    # from-warmup-lr: as released by DINO, the first step at `warmup_lr` itself
+    schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
     weight_decay: float = 0.05
     # the rate of every block below the last is that of the next one times this
     layer_decay: float = 1.0
@@ -140,5 +141,14 @@ class TrainConfig:
                 "teacher",
                 "is given, but the method has no use for one; remove it or set it to null",
             )
+        if self.method.multicrop is not None and self.recipe.augment != Augment():
+            raise FieldError(
+                "recipe",
+                "`augment` has no effect here: the method's `crops` say what happens to images",
+            )
+        if self.student.planned is None:
+            wrong = self.method.wrong_shape(self.student.shape)
+            if wrong is not None:
+                raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
         if self.seed < 0:
             raise FieldError("seed", f"must not be negative, got {self.seed}")
