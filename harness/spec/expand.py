@@ -185,7 +185,8 @@ class _Expander:
         found = []
         for seed in seeds if cls.seeded else (None,):
             try:
-                one = cls.of(config if seed is None else replace(config, seed=seed))
+                asked = config if seed is None else replace(config, seed=seed)
+                one = cls.of(self._judged(asked, profile, row) if cls.judges else asked)
             except HarnessError as error:
                 self.problems.append((Problem(row.node.where, f"{kind}: {error}"), row.id))
                 return ()
@@ -193,6 +194,14 @@ class _Expander:
                 title = Title(table=self._table.name, profile=profile.name, row=row.id, seed=seed)
                 found.append(self._run(kind, one, title))
         return tuple(found)
+
+    def _judged(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
+        """The row with its trained student, whose training run becomes a dependency."""
+        config_of_run = KINDS.get("train").of(config)
+        assert config_of_run is not None, "every row can be trained"
+        title = Title(table=self._table.name, profile=profile.name, row=row.id, seed=config.seed)
+        trained = Weights(run=self._run("train", config_of_run, title))
+        return replace(config, student=replace(config.student, weights=trained))
 
     def _run(self, kind: str, config: RunKind, title: Title) -> str:
         key = identity(kind, config, memo=self._forms)
