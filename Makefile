@@ -14,7 +14,7 @@ FLAGS    = --profile $(PROFILE) --executor $(EXECUTOR) \
            $(if $(SEEDS),--seeds $(SEEDS)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ROWS),--rows '$(ROWS)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev table2 teacher test check bench clean
+.PHONY: help install install-dev table2 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6 budget-curve teacher test check bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,39 @@ install-dev: $(VENV)/.installed-dev
 
 table2: install ## MaskedKD table 2: run what is missing, then report
 	@$(call run-and-report,maskedkd/table2)
+
+table5: install ## MaskedKD table 5: random patches late in training
+	@$(call run-and-report,maskedkd/table5)
+
+table6: install ## MaskedKD table 6: which attention, layer and patches
+	@$(call run-and-report,maskedkd/table6)
+
+table7: install ## MaskedKD table 7: teachers with another grid
+	@$(call run-and-report,maskedkd/table7)
+
+table8: install ## MaskedKD table 8: a frozen student
+	@$(call run-and-report,maskedkd/table8)
+
+table9: install ## MaskedKD table 9: augmentation
+	@$(call run-and-report,maskedkd/table9)
+
+table10: install ## MaskedKD table 10: cost by operation
+	@$(call run-and-report,maskedkd/table10)
+
+table11: install ## MaskedKD table 11: memory
+	@$(call run-and-report,maskedkd/table11)
+
+fig2: install ## MaskedKD figure 2: fewer and fewer patches
+	@$(call run-and-report,maskedkd/fig2)
+
+fig3: install ## MaskedKD figure 3: criteria over training
+	@$(call run-and-report,maskedkd/fig3)
+
+fig6: install ## MaskedKD figure 6: masking against merging
+	@$(call run-and-report,maskedkd/fig6)
+
+budget-curve: install ## accuracy as the student's training grows, half of the teacher's patches
+	@$(call run-and-report,maskedkd/budget)
 
 teacher: PROFILE = paper
 teacher: install ## train the shipped Fashion-MNIST teacher again and compare

@@ -22,10 +22,10 @@ import torch
 from harness.evaluate.throughput import interleaved_seconds, median_ratio
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, Mask
-from harness.models.architectures import ARCHITECTURES
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
 from harness.models.cost import lean_macs
+from harness.models.families import known_architectures
 from harness.models.vit import Normalisation, Output, VisionTransformer
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
@@ -50,7 +50,7 @@ class AsReleased(VisionTransformer):
 
 def step_macs(keep: int) -> float:
     """Multiply-adds of a step for one image: three passes of the student and one of the teacher."""
-    student, teacher = ARCHITECTURES[STUDENT], ARCHITECTURES[TEACHER]
+    student, teacher = known_architectures()[STUDENT], known_architectures()[TEACHER]
     return (
         3 * lean_macs(student, keep=student.patches, classes=1000).total
         + lean_macs(teacher, keep=keep, classes=1000).total

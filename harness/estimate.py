@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from harness.launch.device import Device
+from harness.device import Device
 from harness.store import DONE, RunRecord
 
 UNKNOWN_RATE: Mapping[Device, float] = {"cpu": 1 / 2e10, "cuda": 1 / 2e13}

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from harness.device import Device
 from harness.errors import HarnessError
 from harness.estimate import Load, Rates, makespan
-from harness.launch.device import Device
 from harness.run import KINDS
 from harness.spec.expand import Expansion, Run, Title
 from harness.store import DONE, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, Store
+
+LONG = 3600.0  # seconds on a GPU: below this the cost of a run is no obstacle
 
 Status: TypeAlias = Literal["cached", "running", "interrupted", "failed", "todo", "blocked"]
 STATUSES: tuple[Status, ...] = ("cached", "running", "interrupted", "failed", "todo", "blocked")
@@ -92,6 +94,19 @@ class Plan:
     def seconds(self) -> float:
         """Estimated seconds until all is computed, `jobs` at once."""
         return makespan((load_of(planned) for planned in self.to_run), self.jobs)
+
+
+def gpu_hours(runs: Iterable[PlannedRun]) -> str:
+    """How long the training of `runs` takes on a GPU that nothing was measured on; empty where that
+    is no obstacle.
+    """
+    rates = Rates(device="cuda", measured={})
+    seconds = sum(
+        rates.seconds(planned.run.kind, planned.run.config.macs())
+        for planned in runs
+        if KINDS.get(planned.run.kind).seeded
+    )
+    return f"very roughly {seconds / 3600:,.0f} hours of one GPU" if seconds > LONG else ""
 
 
 def make_plan(expansion: Expansion, store: Store, *, device: Device, jobs: int) -> Plan:

@@ -27,7 +27,9 @@ class Resources:
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     threads: int = 1  # CPU threads of torch in this process
     workers: int = 0  # data loading processes, for image sets that do not live in memory
-    micro_batch: int | None = None  # images per forward pass; the rest of the batch is accumulated
+    # images per forward pass, gradients are accumulated; stochastic depth then draws other masks
+    # from the same distribution, for it draws once a pass
+    micro_batch: int | None = None
     checkpoint_seconds: float = 20.0  # at most so much work is lost when a process is killed
 
     def __post_init__(self) -> None:

@@ -10,6 +10,8 @@ import torch
 from harness.masking import CRITERIA, View
 from harness.masking.keep import top_k
 from harness.registry import Registry
+from harness.spec.expand import expand
+from harness.spec.load import load_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,13 +24,33 @@ def test_the_criterion_of_the_docs_works_and_is_short() -> None:
     CRITERIA.names()  # the package's own first
     exec(compile(code[1], "docs/extending.md", "exec"), {"__name__": "harness.masking.center"})
     view = View(
-        student_attention=None,
+        attention=None,
         batch=2,
         patches=16,
+        keep=4,
         device=torch.device("cpu"),
         generator=torch.Generator(),
     )
     assert top_k(CRITERIA.get("center")().scores(view), 4).tolist() == [[5, 6, 9, 10]] * 2
+
+
+def test_the_row_of_the_docs_adds_its_runs_and_no_others(tmp_path: Path) -> None:
+    section = (ROOT / "docs/specs.md").read_text().split("### A row more")[1]
+    row = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
+    assert row is not None
+    table = (ROOT / "experiments/maskedkd/table2.yaml").read_text()
+    before_this = "      - id: deit_ti.deit_s.logit.keep25\n        label"
+    assert before_this in table
+    path = tmp_path / "experiments/maskedkd/table2.yaml"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "experiments/recipes").symlink_to(ROOT / "experiments/recipes")
+    path.write_text(table.replace(before_this, f"{row[1]}{before_this}"))
+    before = {run.identity for run in expand(load_table("maskedkd/table2"), "cpu").runs}
+    after = {run.identity: run.title.row for run in expand(load_table(str(path)), "cpu").runs}
+    assert before < after.keys()
+    new = [after[identity] for identity in after if identity not in before]
+    assert set(new) == {"deit_ti.deit_s.logit.random50"}
+    assert len(new) == 3  # a seed each; its cost and speed are those of any 8 patches
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:

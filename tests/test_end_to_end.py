@@ -24,7 +24,7 @@ def command(*words: str, home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "harness", *words],
         cwd=ROOT,
-        env={**os.environ, "HARNESS_RESULTS": str(home / "results"), "HARNESS_REPORTS": str(home)},
+        env={**os.environ, "HARNESS_RESULTS": str(home / "results")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -34,14 +34,14 @@ rows:
   - {{id: far, label: Far, set: {{recipe: {{weight_decay: 0.25}}}}}}
   - id: later
     label: Later
-    set: {{teacher: {{{TINY_VIT}}}, method: {{name: distillation, loss: manifold}}}}
+    set: {{teacher: {{{TINY_VIT}}}, method: {{name: distillation, loss: later}}}}
 profiles:
   paper: {{}}
 """
 
 
 @pytest.fixture
-def expansion(experiments: Experiments) -> Expansion:
+def expansion(experiments: Experiments, later_loss: str) -> Expansion:
     """Row a with two seeds, row far that is blocked, row later that waits for its loss."""
     return expand(load_table(experiments.table("tests/plan", TABLE)), "paper")
 
@@ -83,7 +83,7 @@ def test_an_empty_store_has_everything_to_do(expansion: Expansion) -> None:
     assert statuses(plan) == ["todo", "todo", "blocked", "blocked"]
     assert plan.counts["todo"] == 2
     assert plan.runs[2].reasons == ("unobtainium: dig deeper",)
-    assert [(row.row, "manifold" in row.reason) for row in plan.waiting] == [("later", True)]
+    assert [(row.row, "'later'" in row.reason) for row in plan.waiting] == [("later", True)]
     assert not Store().root.exists()
 
 
@@ -213,7 +213,7 @@ def test_the_command_prints_the_plan(
         f"  {expansion.runs[0].name}: the loss is nan",
     ):
         assert line in lines
-    assert any(line.startswith("  later  waits for distillation loss 'manifold'") for line in lines)
+    assert any(line.startswith("  later  waits for distillation loss 'later'") for line in lines)
 
 
 def test_the_plan_as_json(expansion: Expansion, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,6 +259,8 @@ def test_the_status_of_a_table_and_of_everything(
         ["run", "tests/plan", "--jobs", "0"],
         ["run", "tests/plan", "--executor", "slrm"],
         ["status", "tests/plam"],
+        ["status", "--rows", "b"],
+        ["run", "tests/plan", "--workers", "x"],
     ],
 )
 def test_wrong_command_lines_are_the_users_errors(

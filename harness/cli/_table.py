@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from harness.launch.device import default_jobs, resolve_device
+from harness.device import default_jobs, resolve_device
 from harness.plan import Plan, make_plan
 from harness.run import Resources
 from harness.spec.expand import Expansion, expand
@@ -29,9 +29,22 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def add_resources(parser: argparse.ArgumentParser) -> None:
     """Where it is computed."""
     parser.add_argument(
-        "--jobs", metavar="N", type=_jobs, help="runs at once (default: cores / threads of a run)"
+        "--jobs",
+        metavar="N",
+        type=_at_least_one,
+        help="runs at once (default: cores / threads)",
     )
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:1")
+    parser.add_argument("--threads", metavar="N", type=_at_least_one, help="CPU threads of a run")
+    parser.add_argument(
+        "--workers", metavar="N", type=_number, help="processes that decode images, for each run"
+    )
+    parser.add_argument(
+        "--micro-batch",
+        metavar="N",
+        type=_at_least_one,
+        help="images per forward pass, where the batch does not fit (gradients are accumulated)",
+    )
 
 
 def expansion_of(arguments: argparse.Namespace) -> Expansion:
@@ -43,10 +56,10 @@ def expansion_of(arguments: argparse.Namespace) -> Expansion:
 
 def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resources:
     """The profile's resources, changed by the command line."""
-    resources = expansion.profile.resources
-    if arguments.device is not None:
-        resources = dataclasses.replace(resources, device=arguments.device)
-    return resources
+    given = {name: getattr(arguments, name) for name in ("device", "threads", "workers")}
+    given["micro_batch"] = arguments.micro_batch
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(expansion.profile.resources, **chosen)
 
 
 def plan_of(
@@ -68,7 +81,13 @@ def _seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def _jobs(text: str) -> int:
+def _at_least_one(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"give a whole number of at least 1, got '{text}'")
+    return int(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"give a whole number, 0 for none; got '{text}'")
     return int(text)

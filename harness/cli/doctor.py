@@ -17,7 +17,7 @@ from typing import Literal
 
 from harness.data import DATASETS
 from harness.data.places import cache_dir
-from harness.paths import project_root
+from harness.store.store import default_root
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "submitit", "reportlab")
 SLURM = ("sbatch", "squeue", "sacct", "scancel", "sinfo")
@@ -62,7 +62,7 @@ def examine() -> Iterator[Finding]:
     yield from _data()
     yield _weights()
     yield Finding(what="fonts", state="ok", found="reports use the ones that come with reportlab")
-    yield _room("results", project_root() / "results")
+    yield _room("results", default_root())
     yield _room("data cache", cache_dir())
 
 
@@ -93,7 +93,7 @@ def _torch() -> Iterator[Finding]:
     yield Finding(what="cpu", state="ok", found=f"{cores} cores, {torch.get_num_threads()} threads")
     if not torch.cuda.is_available():
         lack = "none; the cpu and smoke profiles need none"
-        do = "for the paper and gpu1 profiles, use a machine with a GPU and a CUDA build of torch"
+        do = "for the paper profiles, use a machine with a GPU and a CUDA build of torch"
         yield Finding(what="gpu", state="optional", found=lack, do=do)
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
@@ -144,7 +144,7 @@ def _room(what: str, path: Path) -> Finding:
     writable = os.access(existing, os.W_OK)
     enough = writable and free >= ROOM
     found = f"{path}: {free:.0f} GiB free" if writable else f"{path}: cannot be written"
-    variable = "HARNESS_CACHE" if what == "data cache" else "HARNESS_HOME"
+    variable = "HARNESS_CACHE" if what == "data cache" else "HARNESS_RESULTS"
     do = None if enough else f"make room, or set {variable} to a directory with {ROOM} GiB"
     return Finding(what=what, state="ok" if enough else "optional", found=found, do=do)
 

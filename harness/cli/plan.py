@@ -15,7 +15,7 @@ from harness.cli._table import (
     plan_of,
     resources_of,
 )
-from harness.plan import STATUSES, Plan, PlannedRun, Stale
+from harness.plan import STATUSES, Plan, PlannedRun, Stale, gpu_hours
 from harness.store import Store
 from harness.text import count, duration
 
@@ -171,6 +171,9 @@ def obstacles(plan: Plan) -> Iterator[str]:
         yield "Blocked:"
     for reason, number in blocked.items():
         yield f"  {count(number, 'run')}: {reason}"
+    effort = gpu_hours(planned for planned in plan.runs if planned.status == "blocked")
+    if effort:
+        yield f"  once nothing is missing they take {effort}"
     failed = [planned for planned in plan.runs if planned.status == "failed"]
     if failed:
         yield "Failed before, tried again by `harness run`:"

@@ -37,7 +37,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they say."""
     # here and not above: `harness list` and the others need none of this
-    from harness.launch.device import resolve_device
+    from harness.device import resolve_device
     from harness.report.collect import collect, expand_finished
     from harness.report.publish import Folders, publish
     from harness.report.terminal import overview

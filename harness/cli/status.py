@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.cli._table import add_selection, expansion_of
+from harness.errors import HarnessError
 from harness.spec.expand import Run
 from harness.store import (
     DONE,
@@ -47,6 +48,10 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the state, once or again and again."""
+    if arguments.table is None and (arguments.profile or arguments.rows or arguments.seeds):
+        raise HarnessError(
+            "--profile, --rows and --seeds choose among a table's runs: name a TABLE"
+        )
     wanted = None if arguments.table is None else expansion_of(arguments).runs
     store = Store()
     while True:

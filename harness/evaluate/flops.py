@@ -6,12 +6,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.models.build import freeze
 from harness.models.vit import VisionTransformer
 
 
 def counted_macs(model: VisionTransformer, *, keep: int, lean: bool) -> int:
-    """Multiply-adds of one forward pass on one image; `model` may live on the meta device (shapes
-    only).
+    """Multiply-adds of one forward pass on one image; `model` is frozen, and may live on the meta
+    device (shapes only).
 
     Attention is counted through its two matrix products: the fused CPU kernel has no formula in the
     counter.
@@ -26,5 +27,5 @@ def counted_macs(model: VisionTransformer, *, keep: int, lean: bool) -> int:
         torch.arange(keep, device=parameter.device).unsqueeze(0) if keep < model.patches else None
     )
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model.eval()(images, keep=kept, lean=lean)
+        freeze(model)(images, keep=kept, lean=lean)
     return int(counter.get_total_flops()) // 2

@@ -36,8 +36,8 @@ class ThroughputRun(RunKind):
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
-        """The teacher's speed; None for rows without a teacher."""
-        if train.teacher is None:
+        """The teacher's speed; None for rows without a teacher, or with one that merges tokens."""
+        if train.teacher is None or train.method.teacher_merge():
             return None
         data = dataset(train.data)
         teacher = train.teacher.bare(data.channels)

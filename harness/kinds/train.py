@@ -38,13 +38,14 @@ class TrainRun(RunKind):
         """
         from harness.models.available import missing_weights
 
-        models = [self.train.student] + ([self.train.teacher] if self.train.teacher else [])
+        models = self.train.networks().values()
         lacking = [ready(self.train.data), *(missing_weights(model.weights) for model in models)]
         return [what for what in lacking if what is not None]
 
     def macs(self) -> float:
-        """Three forward passes of the student (one forward, two backward) and one of the masked
-        teacher, per image; or what the method says of itself.
+        """Three forward passes of the student (one forward, two backward; one where only its head
+        is trained), one of the masked teacher and one of the guide, per image; or what the method
+        says of itself.
         """
         train = self.train
         own = train.method.image_macs(train.student.shape)
@@ -52,7 +53,11 @@ class TrainRun(RunKind):
             return own * train.recipe.epochs * train_images(train.data)
         classes = dataset(train.data).classes
         student = train.student.shape
-        each = 3 * lean_macs(student, keep=student.patches, classes=classes).total
+        passes = 3 if train.student.trained == "all" else 1
+        each = passes * lean_macs(student, keep=student.patches, classes=classes).total
+        if train.guide is not None:
+            guide = train.guide.shape
+            each += lean_macs(guide, keep=guide.patches, classes=classes).total
         if train.teacher is not None:
             teacher = train.teacher.shape
             each += lean_macs(

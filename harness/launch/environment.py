@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.launch.device import cores, gpu_names
+from harness.device import cores, gpu_names
 from harness.run import Resources
 
 

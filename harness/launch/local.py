@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from harness.device import visible_gpus
 from harness.estimate import makespan
-from harness.launch.device import visible_gpus
+from harness.launch.machine import Machine
 from harness.launch.progress import Active, Display, Snapshot, headline
 from harness.launch.queue import Queue
 from harness.launch.worker import EXIT_CANNOT_WRITE
@@ -64,9 +65,12 @@ class LocalExecutor:
     ) -> None:
         self._plan = plan
         self._store = store
-        self._resources = resources
+        wanted = plan.device if resources.device == "auto" else resources.device
+        self._resources = dataclasses.replace(resources, device=wanted)
         self._display = display or Display()
         self._queue = Queue(plan.runs)
+        self._machine = Machine()
+        self._crowded = False  # other commands compute on this machine: nothing can be timed
         self._workers: list[_Worker] = []
         self._computed: list[str] = []
         self._interrupted: list[str] = []
@@ -84,6 +88,7 @@ class LocalExecutor:
                 self._loop()
             finally:
                 self._display.close()
+                self._machine.close()
         if self._cannot_write is not None:
             raise StoreError(self._cannot_write)
         names = {identity: planned.run.name for identity, planned in self._queue.runs.items()}
@@ -125,17 +130,28 @@ class LocalExecutor:
 
     def _start(self) -> None:
         while not self._ending:
-            chosen = self._queue.take(
-                jobs=self._plan.jobs,
-                running=len(self._workers),
-                neighbours=self._neighbours(),
-            )
+            chosen = self._take()
             if not chosen:
                 return
             try:
                 self._start_worker(chosen)
             except StoreError as error:
                 self._give_up(str(error))
+
+    def _take(self) -> list[PlannedRun]:
+        if not self._workers:
+            self._machine.leave()  # so that two commands do not wait for each other
+            wanted = self._queue.wants_alone and not self._neighbours()
+            alone = wanted and self._machine.alone()
+            if not alone and not self._machine.share():
+                return []  # another command times something, which is soon over
+            self._crowded = self._queue.wants_alone and not alone
+        chosen = self._queue.take(
+            jobs=self._plan.jobs, running=len(self._workers), neighbours=self._crowded
+        )
+        if not chosen and not self._workers:
+            self._machine.leave()
+        return chosen
 
     def _start_worker(self, chosen: Sequence[PlannedRun]) -> None:
         runs, directories, attempts = [], [], {}
@@ -171,6 +187,8 @@ class LocalExecutor:
         self._workers.append(
             _Worker(process=process, runs=runs, attempts=attempts, stderr=stderr, slot=slot)
         )
+        if self._stops:  # asked to while the process was being started
+            process.send_signal(signal.SIGTERM)
 
     def _slots(self) -> set[int]:
         return {worker.slot for worker in self._workers}
@@ -178,7 +196,7 @@ class LocalExecutor:
     def _environment(self, slot: int) -> dict[str, str]:
         environment = dict(os.environ)
         gpus = visible_gpus()
-        if self._plan.device == "cuda" and self._resources.device in ("auto", "cuda") and gpus:
+        if self._plan.device == "cuda" and self._resources.device == "cuda" and gpus:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
         return environment
 

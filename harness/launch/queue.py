@@ -39,6 +39,11 @@ class Queue:
         return not (self.started or self.elsewhere or any(self._ready.values()))
 
     @property
+    def wants_alone(self) -> bool:
+        """Whether a run that must be alone on the machine may start."""
+        return bool(self._ready["exclusive"])
+
+    @property
     def open(self) -> list[PlannedRun]:
         """All runs that are not finished, failed or blocked, dependencies first."""
         closed = self.finished | self.failed.keys() | self.blocked.keys()

@@ -22,9 +22,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
 from harness.launch.context import WorkerContext, log
-from harness.launch.device import resolve_device
 from harness.launch.environment import environment
 from harness.run import Resources
 from harness.spec.rebuild import rebuild
@@ -76,7 +76,10 @@ class Worker:
     """One process that executes runs one after the other."""
 
     def __init__(self, resources: Resources) -> None:
-        self._resources = resources
+        device = (
+            resolve_device(resources.device) if resources.device == "auto" else resources.device
+        )
+        self._resources = dataclasses.replace(resources, device=device)
         self._stopping = False
 
     def ask_to_stop(self, *_: object) -> None:

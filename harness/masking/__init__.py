@@ -6,24 +6,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from harness.lazy import torch
+from harness.models.interface import Saliency
 from harness.registry import Registry
 
 CRITERIA: Registry[type[Criterion]] = Registry("masking criterion", "harness.masking")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class View:
-    """What a criterion may look at, for one batch of B images with N patches each."""
+class Look:
+    """Whose attention a criterion wants to see, and which."""
 
-    # (B, N): CLS row of the student's last block, mean over heads
-    student_attention: torch.Tensor | None
+    network: Literal["student", "teacher", "guide"]
+    saliency: Saliency = Saliency()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """What a criterion may look at, for one batch of B images; the teacher has N patches each."""
+
+    # (B, N): what `looks_at` asked for, interpolated to the teacher's grid
+    attention: torch.Tensor | None
     batch: int
     patches: int
+    keep: int  # K
     device: torch.device
     generator: torch.Generator  # seeded from run seed and step: a resumed run draws the same
+    progress: float = 0.0  # share of the training steps that are done
 
 
 class Criterion(ABC):
@@ -31,8 +42,24 @@ class Criterion(ABC):
 
     registry: ClassVar[Registry[type[Criterion]]] = CRITERIA
     version: ClassVar[int] = 1
-    wants_student_attention: ClassVar[bool] = False
+
+    def looks_at(self) -> Look | None:
+        """The attention it needs; None: none."""
+        return None
 
     @abstractmethod
     def scores(self, view: View) -> torch.Tensor:
         """Scores (B, N), float; higher is kept first. No gradient."""
+
+
+class AttentionCriterion(Criterion):
+    """Keeps what some attention is highest on."""
+
+    @abstractmethod
+    def looks_at(self) -> Look:
+        """Which attention."""
+
+    def scores(self, view: View) -> torch.Tensor:
+        """(B, N): the attention itself."""
+        assert view.attention is not None
+        return view.attention

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from harness.lazy import torch
-from harness.masking import CRITERIA, Criterion, View
+from harness.masking import CRITERIA, Criterion, Look, View
 
 
 @CRITERIA.register("student-attention-bottom")
@@ -14,9 +13,11 @@ from harness.masking import CRITERIA, Criterion, View
 class StudentAttentionBottom(Criterion):
     """Keeps what the student attends to least (arXiv 2302.10494, Table 6, part c, "bottom-k")."""
 
-    wants_student_attention: ClassVar[bool] = True
+    def looks_at(self) -> Look:
+        """The student's CLS row in its last block."""
+        return Look(network="student")
 
     def scores(self, view: View) -> torch.Tensor:
         """(B, N) negated saliency."""
-        assert view.student_attention is not None
-        return -view.student_attention.detach()
+        assert view.attention is not None
+        return -view.attention

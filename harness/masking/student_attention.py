@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from harness.lazy import torch
-from harness.masking import CRITERIA, Criterion, View
+from harness.masking import CRITERIA, AttentionCriterion, Look
 
 
 @CRITERIA.register("student-attention")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StudentAttention(Criterion):
+class StudentAttention(AttentionCriterion):
     """Softmaxed attention of the CLS query to the patches in the student's last block, mean over
     heads.
 
@@ -20,9 +18,6 @@ class StudentAttention(Criterion):
     6.
     """
 
-    wants_student_attention: ClassVar[bool] = True
-
-    def scores(self, view: View) -> torch.Tensor:
-        """(B, N) saliency."""
-        assert view.student_attention is not None
-        return view.student_attention.detach()
+    def looks_at(self) -> Look:
+        """The student's CLS row in its last block."""
+        return Look(network="student")

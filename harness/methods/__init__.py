@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,12 +46,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Networks:
-    """The networks of a run; the teacher is frozen, in eval mode, and None where the method has
-    none.
-    """
+    """The networks of a run; teacher and guide, where there are, are frozen and in eval mode."""
 
     student: VisionTransformer
     teacher: VisionTransformer | None
+    guide: VisionTransformer | None = None
 
 
 class Objective(ABC):
@@ -83,6 +83,10 @@ class Objective(ABC):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
 
+    def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
+        """Predictors to evaluate beside the student: from images (B, C, H, W) to logits."""
+        return {}
+
     def summary(self) -> dict[str, Any]:
         """Plain values about the steps since the last call (kept-token shares, say)."""
         return {}
@@ -94,6 +98,9 @@ class Method(ABC):
     registry: ClassVar[Registry[type[Method]]] = METHODS
     version: ClassVar[int] = 1
     uses_teacher: ClassVar[bool] = False
+
+    def check(self, networks: Mapping[str, Architecture]) -> None:
+        """Raise FieldError where it does not go with `student`, `teacher` and `guide`."""
 
     @abstractmethod
     def build(self, networks: Networks) -> Objective:
@@ -117,3 +124,7 @@ class Method(ABC):
     def teacher_keep(self, patches: int) -> int:
         """How many of its `patches` the teacher is shown."""
         return patches
+
+    def teacher_merge(self) -> int:
+        """How many tokens every block of the teacher merges away."""
+        return 0

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from harness.errors import FieldError
 from harness.lazy import torch
-from harness.masking import Criterion, View
+from harness.masking import Criterion, Look, View
+from harness.masking.grids import to_grid
 from harness.masking.keep import kept_counts, top_k
 from harness.masking.student_attention import StudentAttention
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 from harness.methods.losses import DistillationLoss
 from harness.methods.losses.logit import Logit
 from harness.methods.supervised import soft_cross_entropy
+from harness.models.architectures import Architecture
+from harness.models.families import family_of
+from harness.models.interface import Output
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,10 +46,27 @@ class Distillation(Method):
     loss: DistillationLoss = Logit()
     weight: float = 1.0  # lambda
     mask: Mask | None = None
+    # also evaluate the teacher on the patches that it is shown: `val/teacher_top1`
+    teacher_accuracy: bool = False
+
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"teacher_accuracy"})
 
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise FieldError("weight", f"must not be negative, got {self.weight}")
+
+    def check(self, networks: Mapping[str, Architecture]) -> None:
+        """The loss must fit the networks, and the criterion's attention must exist."""
+        teacher = networks["teacher"]
+        self.loss.check(networks["student"], teacher)
+        if self.teacher_keep(family_patches(teacher)) == family_patches(teacher):
+            return
+        if not family_of(teacher).maskable:
+            raise FieldError("teacher", f"a {teacher.family} cannot leave patches out: no mask")
+        assert self.mask is not None
+        look = self.mask.criterion.looks_at()
+        if look is not None:
+            _check_look(look, networks)
 
     def teacher_keep(self, patches: int) -> int:
         """The mask's keep count, or all patches."""
@@ -55,49 +77,111 @@ class Distillation(Method):
         return DistillationObjective(self, networks)
 
 
+def family_patches(shape: Architecture) -> int:
+    """Patches of the grid that saliency is given for."""
+    rows, columns = family_of(shape).grid(shape)
+    return rows * columns
+
+
+def _check_look(look: Look, networks: Mapping[str, Architecture]) -> None:
+    shape = networks.get(look.network)
+    if shape is None:
+        raise FieldError(look.network, "is missing: the mask's criterion looks at its attention")
+    family = family_of(shape)
+    if look.saliency.queries not in family.queries:
+        raise FieldError(
+            "method",
+            f"the mask's criterion looks at queries of the {look.saliency.queries}, "
+            f"a {shape.family} has {' and '.join(sorted(family.queries))} only",
+        )
+    try:
+        look.saliency.index(family.depth(shape))
+    except FieldError as error:
+        raise FieldError("method", f"the mask's layer {error} ({look.network})") from error
+
+
 class DistillationObjective(Objective):
     """Student forward, choice of patches, teacher forward on those alone, two losses."""
 
     def __init__(self, method: Distillation, networks: Networks) -> None:
         assert networks.teacher is not None
         self.method, self.student, self.teacher = method, networks.student, networks.teacher
+        self.networks = {"teacher": networks.teacher, "guide": networks.guide}
         self.modules = {"student": networks.student}
-        self._counts: torch.Tensor | None = (
-            None  # (N,) how often each patch was kept since the last summary
-        )
+        mask = method.mask
+        self.mask = None if mask is None or mask.keep >= self.teacher.patches else mask
+        self.look = None if self.mask is None else self.mask.criterion.looks_at()
+        own = None if self.look is None or self.look.network != "student" else self.look.saliency
+        self.want = replace(method.loss.of_student, saliency=own)
+        # (N,) how often each patch was kept since the last summary
+        self._counts: torch.Tensor | None = None
         self._images = 0
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, `ce` and `distill`."""
-        mask = self.method.mask
-        student = self.student(
-            batch.images, cls_attention=mask is not None and mask.criterion.wants_student_attention
-        )
-        kept = None if mask is None else self._choose(mask, student.cls_attention, batch, step)
+        student = self.student(batch.images, want=self.want)
+        kept = self._choose(student, batch.images, step.generator, step.index / step.total)
+        self._count(kept)
         with torch.no_grad():
-            teacher = self.teacher(batch.images, keep=kept)
+            teacher = self.teacher(batch.images, keep=kept, want=self.method.loss.of_teacher)
         ce = soft_cross_entropy(student.logits, batch.targets)
         distill = self.method.loss(student, teacher, kept)
         return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
 
     def _choose(
-        self, mask: Mask, attention: torch.Tensor | None, batch: Batch, step: Step
+        self,
+        student: Output | None,
+        images: torch.Tensor,
+        generator: torch.Generator,
+        progress: float,
     ) -> torch.Tensor | None:
-        patches = self.teacher.patches
-        if mask.keep >= patches:
+        """The patches (B, K) that the teacher is shown; None: all of them."""
+        if self.mask is None:
             return None
         view = View(
-            student_attention=attention,
-            batch=len(batch.images),
-            patches=patches,
-            device=batch.images.device,
-            generator=step.generator,
+            attention=None if self.look is None else self._attention(self.look, student, images),
+            batch=len(images),
+            patches=self.teacher.patches,
+            keep=self.mask.keep,
+            device=images.device,
+            generator=generator,
+            progress=progress,
         )
-        kept = top_k(mask.criterion.scores(view), mask.keep)
-        counts = kept_counts(kept, patches)
+        scores = self.mask.criterion.scores(view)
+        assert scores.shape == (view.batch, view.patches), "scores of another grid"
+        return top_k(scores, self.mask.keep)
+
+    def _attention(self, look: Look, student: Output | None, images: torch.Tensor) -> torch.Tensor:
+        """What `look` asks for, (B, N) on the teacher's grid."""
+        if look.network == "student" and student is not None:
+            assert student.cls_attention is not None
+            return to_grid(student.cls_attention, self.student.grid, self.teacher.grid)
+        network = self.student if look.network == "student" else self.networks[look.network]
+        assert network is not None
+        return to_grid(network.saliency(images, look.saliency), network.grid, self.teacher.grid)
+
+    def _count(self, kept: torch.Tensor | None) -> None:
+        if kept is None:
+            return
+        counts = kept_counts(kept, self.teacher.patches)
         self._counts = counts if self._counts is None else self._counts + counts
-        self._images += len(batch.images)
-        return kept
+        self._images += len(kept)
+
+    def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
+        """`teacher`, on the patches that it would be shown, if that is asked for.
+
+        The student is as it is now, in eval mode; random draws are the same at every evaluation.
+        """
+        if not self.method.teacher_accuracy:
+            return {}
+        generator = torch.Generator().manual_seed(0)
+
+        def teacher(images: torch.Tensor) -> torch.Tensor:
+            kept = self._choose(None, images, generator, 1.0)
+            logits: torch.Tensor = self.teacher(images, keep=kept).logits
+            return logits
+
+        return {"teacher": teacher}
 
     def summary(self) -> dict[str, Any]:
         """`kept`: share of images in which each patch was kept, N values in raster order."""

@@ -1,4 +1,4 @@
-"""The catalogue of architectures: their shapes, without importing torch.
+"""Shapes of architectures, without importing torch: plain ViTs here, others in their family.
 
 The shapes are timm's (a test compares every one with the model that timm builds); the closed-form
 cost and the number of patches that a spec may keep are computed from them.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """A plain vision transformer over square patches of a square image."""
+    """A vision transformer over square patches of a square image."""
 
     timm: str  # the name timm builds it by
     image_size: int  # pixels
@@ -23,6 +23,7 @@ class Architecture:
     mlp_ratio: float = 4.0
     prefix_tokens: int = 1  # CLS, and DIST where there is one
     positioned_prefix: bool = True  # False: position embeddings for patches only (DeiT-III)
+    family: str = "vit"  # whose forward pass and cost it has: a file of harness/models/families
 
     @property
     def patches(self) -> int:
@@ -45,7 +46,7 @@ def _vit(
 
 
 _S, _B, _L, _H = (384, 12, 6), (768, 12, 12), (1024, 24, 16), (1280, 32, 16)
-ARCHITECTURES: dict[str, Architecture] = {
+PLAIN: dict[str, Architecture] = {
     # small images: every dimension is given by the spec
     "vit": _vit("vit_tiny_patch16_224", 0, 0, 0, patch=0, size=0),
     # ViT (Dosovitskiy et al. 2021) and DeiT (Touvron et al. 2021)
@@ -75,7 +76,5 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 PLANNED: dict[str, str] = {
-    "cait_s24_224": "CaiT-S24, whose CLS token joins in the last two layers",
-    "convit_base": "the ConViT-like hybrid teacher",
-    "swin_tiny_patch4_window7_224": "Swin-T as a student",
+    "convit_base": "the convolutional hybrid that the paper calls ConvViT-B (see docs/models.md)",
 }

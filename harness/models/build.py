@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
+from harness.models.families import family_of
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.paths import project_root
 
@@ -35,7 +36,7 @@ def build_model(
     model.
     """
     config = replace(config, channels=config.channels or channels)
-    model = VisionTransformer(_create(config, classes))
+    model = VisionTransformer(_create(config, classes), config.shape)
     weights = config.weights
     if weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
@@ -54,15 +55,9 @@ def _create(config: ModelConfig, classes: int) -> Any:
         return timm.create_model(
             hub or shape.timm,
             pretrained=hub is not None,
-            img_size=shape.image_size,
-            patch_size=shape.patch_size,
-            in_chans=shape.channels,
-            embed_dim=shape.width,
-            depth=shape.depth,
-            num_heads=shape.heads,
             num_classes=classes,
             drop_path_rate=config.drop_path,
-            global_pool="token",
+            **family_of(shape).timm_options(shape),
         )
     except Exception as error:  # timm raises whatever the hub's client raises
         if hub is None:
@@ -117,6 +112,13 @@ def save_model(model: VisionTransformer, path: Path) -> None:
         key: value.detach().cpu().contiguous() for key, value in model.vit.state_dict().items()
     }
     save_file(tensors, path, metadata={"format": "pt"})
+
+
+def freeze_all_but_head(model: VisionTransformer) -> None:
+    """A student whose linear classifier alone is trained."""
+    head = {id(parameter) for parameter in model.vit.get_classifier().parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in head)
 
 
 def freeze(model: VisionTransformer) -> VisionTransformer:

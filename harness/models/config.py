@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from harness.errors import FieldError, unknown
-from harness.models.architectures import ARCHITECTURES, PLANNED, Architecture
+from harness.models.architectures import PLANNED, Architecture
+from harness.models.families import family_of, known_architectures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,19 +55,22 @@ class ModelConfig:
     heads: int | None = None
     drop_path: float = 0.0  # stochastic depth of the last block, linear from 0
     weights: Weights = Weights()
+    trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
 
     CHOICE: ClassVar[frozenset[str]] = frozenset({"arch"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"trained"})
 
     def __post_init__(self) -> None:
-        if self.arch not in ARCHITECTURES and self.arch not in PLANNED:
-            raise FieldError("arch", unknown("architecture", self.arch, [*ARCHITECTURES, *PLANNED]))
+        known = known_architectures()
+        if self.arch not in known and self.arch not in PLANNED:
+            raise FieldError("arch", unknown("architecture", self.arch, [*known, *PLANNED]))
         for key in ("image_size", "patch_size", "channels", "width", "depth", "heads"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise FieldError(key, f"must be at least 1, got {value}")
         if not 0 <= self.drop_path < 1:
             raise FieldError("drop_path", f"must be at least 0 and below 1, got {self.drop_path}")
-        if self.arch in ARCHITECTURES:
+        if self.arch in known:
             self._check_shape()
 
     def _check_shape(self) -> None:
@@ -87,6 +91,12 @@ class ModelConfig:
             )
         if shape.width % shape.heads:
             raise FieldError("heads", f"must divide the width {shape.width}, got {shape.heads}")
+        if not family_of(shape).resizable and self._changed_shape():
+            raise FieldError("arch", f"the dimensions of '{self.arch}' cannot be changed")
+
+    def _changed_shape(self) -> bool:
+        own = known_architectures()[self.arch]
+        return self.shape != replace(own, channels=self.shape.channels)
 
     def bare(self, channels: int) -> ModelConfig:
         """What decides the cost of a forward pass: rows that share it share their cost runs.
@@ -94,7 +104,7 @@ class ModelConfig:
         `channels` are the data's, used where the config gives none.
         """
         channels = self.channels or channels
-        return replace(self, weights=Weights(), drop_path=0.0, channels=channels)
+        return replace(self, weights=Weights(), drop_path=0.0, trained="all", channels=channels)
 
     @property
     def planned(self) -> str | None:
@@ -109,4 +119,4 @@ class ModelConfig:
             for key in ("image_size", "patch_size", "channels", "width", "depth", "heads")
             if (value := getattr(self, key)) is not None
         }
-        return replace(ARCHITECTURES[self.arch], **given)
+        return replace(known_architectures()[self.arch], **given)

@@ -5,6 +5,7 @@ every verdict.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from harness.report.claims import Comparison, Side, judge_claim
@@ -246,6 +247,8 @@ def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) ->
     check = claim.check
     column = next(column for column in columns if column.id == check.left.column)
     sides = _sides(check.cells, rows)
+    if column.evidence == "timing" and check.offset == 0 and check.factor != 1:
+        sides = _timed_in_turn(sides, check.cells, rows)
     finding = judge_claim(
         Comparison(
             column=column,
@@ -287,6 +290,23 @@ def _sides(cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
         lacks = "" if cell.judgement is None or len(cell.needs) > 1 else cell.judgement.reason
         sides.append(Side(label=row.name + group, values=dict(cell.values), lacks=lacks))
     return sides
+
+
+def _timed_in_turn(sides: list[Side], cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
+    """How many times as fast: rows with the same baseline are compared through their ratios to it,
+    each timed in turn with it in one process, so that what else the machine did between two runs
+    cancels.
+    """
+    found = [next(row for row in rows if row.id == ref.row) for ref in cells]
+    ratios = [row.cell(ref.column).ratio for row, ref in zip(found, cells, strict=True)]
+    bases = {ratio and (ratio.baseline or row.id) for ratio, row in zip(ratios, found, strict=True)}
+    relative = [ratio.measured for ratio in ratios if ratio and ratio.measured is not None]
+    if len(sides) < 2 or len(relative) < len(sides) or len(bases) > 1:
+        return sides
+    return [
+        replace(side, values=dict.fromkeys(side.values, value))
+        for side, value in zip(sides, relative, strict=True)
+    ]
 
 
 def expand_finished(table: spec.TableSpec, profile: str, store: Store) -> Expansion:

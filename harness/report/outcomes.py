@@ -7,13 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from harness.estimate import Rates
-from harness.plan import PlannedRun, make_plan
-from harness.run import KINDS
+from harness.plan import PlannedRun, gpu_hours, make_plan
 from harness.spec.expand import Expansion
 from harness.store import DONE, FAILED, RunRecord, Store
-
-LONG = 3600.0  # seconds on a GPU: below this the cost of a run is no obstacle
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,10 +75,4 @@ class Outcomes:
 
     def effort(self) -> str:
         """How long all open training would take, where that is an obstacle of its own."""
-        rates = Rates(device="cuda", measured={})
-        seconds = sum(
-            rates.seconds(one.run.kind, one.run.config.macs())
-            for one in self.runs.values()
-            if one.status != "cached" and KINDS.get(one.run.kind).seeded
-        )
-        return f"very roughly {seconds / 3600:,.0f} hours of one GPU" if seconds > LONG else ""
+        return gpu_hours(one for one in self.runs.values() if one.status != "cached")

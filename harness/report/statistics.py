@@ -121,11 +121,11 @@ def seeds_needed(std: float, distance: float) -> int | None:
     """How many seeds would bring the 95 % interval off a threshold `distance` away, if `std` stays
     as it is.
 
-    None: more than 100. It is the number at which the half-width drops below the distance: an even
-    chance, not a promise.
+    None: more than 100, or `distance` is 0. It is the number at which the half-width drops below
+    the distance: an even chance, not a promise.
     """
     if std == 0:
-        return 2
+        return 2 if distance else None
     for n in range(2, MOST_SEEDS + 1):
         if half_width(std, n) < abs(distance):
             return n

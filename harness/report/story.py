@@ -62,8 +62,9 @@ def _claims(model: TableModel) -> list[Block]:
     table = Table(
         name="claims",
         caption=(
-            f"Claims of the paper, judged by {100 * CONFIDENCE:.0f} % confidence intervals of "
-            "differences paired by seed."
+            f"Claims of the paper. Trained results are judged by {100 * CONFIDENCE:.0f} % "
+            "confidence intervals of differences paired by seed, computed and timed ones by their "
+            "value."
         ),
         columns=(
             TableColumn(title="Claim", weight=2.4),

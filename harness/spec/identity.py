@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -66,7 +67,9 @@ def _object(config: object, memo: Memo, *, everything: bool) -> dict[str, Any]:
     cls: Any = type(config)
     form: dict[str, Any] = dict(_tag(cls))
     for name in _names(cls, everything):
-        form[name] = _value(getattr(config, name), memo, everything)
+        value = getattr(config, name)
+        if everything or name not in _added_later(cls) or value != _added_later(cls)[name]:
+            form[name] = _value(value, memo, everything)
     memo[id(config)] = (config, form)  # the config is kept, so that its id stays its own
     return form
 
@@ -76,6 +79,16 @@ def _names(cls: Any, everything: bool) -> tuple[str, ...]:
     names = tuple(field.name for field in dataclasses.fields(cls))
     left_out = getattr(cls, "NOT_IDENTITY", ())
     return tuple(name for name in names if everything or name not in left_out)
+
+
+@cache
+def _added_later(cls: Any) -> Mapping[str, Any]:
+    """Fields that came after runs of this class existed, with their defaults.
+
+    Left out at their default, so that those runs keep their identity.
+    """
+    later = getattr(cls, "ADDED_LATER", ())
+    return {field.name: field.default for field in dataclasses.fields(cls) if field.name in later}
 
 
 @cache

@@ -69,9 +69,9 @@ class Resolver:
     def _completed(self, config: TrainConfig, node: MapNode, follow: Follow) -> TrainConfig:
         student = self._model(config.student, "student", node, follow)
         teacher = config.teacher and self._model(config.teacher, "teacher", node, follow)
-        return replace(
-            config, student=student, teacher=teacher, data=self._dataset(config.data, node)
-        )
+        guide = config.guide and self._model(config.guide, "guide", node, follow)
+        data = self._dataset(config.data, node)
+        return replace(config, student=student, teacher=teacher, guide=guide, data=data)
 
     def _dataset(self, data: DataConfig, node: MapNode) -> DataConfig:
         if data not in self._data:

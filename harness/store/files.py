@@ -87,7 +87,7 @@ def link(source: Path, target: Path) -> bool:
 def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> None:
     """Readable JSON with a line end."""
     with path.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         if durable:
             file.flush()
             os.fsync(file.fileno())  # or a power cut after the rename leaves an empty file

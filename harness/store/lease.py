@@ -30,7 +30,7 @@ from harness.store.owner import Owner
 
 ATTEMPTS = "attempts"
 TTL = 60.0
-"""Seconds without a heartbeat after which an owner on another machine is taken for dead."""
+"""Seconds without a heartbeat after which an owner is taken for dead, if it is not known to be."""
 BEAT = 5.0
 """Seconds between heartbeats."""
 

@@ -74,6 +74,7 @@ class Store:
                 temporary.mkdir(parents=True)
                 write_json(temporary / RUN, content, durable=True)
                 _rename_new(temporary, directory)
+                self._listed = None  # file systems with coarse times may not show that it changed
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         return directory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from harness.data.config import DataConfig
 from harness.errors import FieldError
@@ -129,9 +129,12 @@ class TrainConfig:
     data: DataConfig
     student: ModelConfig
     teacher: ModelConfig | None = None
+    guide: ModelConfig | None = None  # a third, frozen network whose attention a mask may look at
     method: Method
     recipe: Recipe
     seed: int = 0
+
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"guide"})
 
     def __post_init__(self) -> None:
         if self.method.uses_teacher and self.teacher is None:
@@ -152,3 +155,11 @@ class TrainConfig:
                 raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
         if self.seed < 0:
             raise FieldError("seed", f"must not be negative, got {self.seed}")
+        networks = self.networks()
+        if not any(model.planned for model in networks.values()):
+            self.method.check({name: model.shape for name, model in networks.items()})
+
+    def networks(self) -> dict[str, ModelConfig]:
+        """The student, and the teacher and the guide where there are."""
+        named = {"student": self.student, "teacher": self.teacher, "guide": self.guide}
+        return {name: model for name, model in named.items() if model is not None}

@@ -16,10 +16,16 @@ from harness.data.mixing import soft_targets
 from harness.data.pipeline import Pipeline, open_pipeline
 from harness.data.views import Views
 from harness.errors import Interrupted, RunFailed
-from harness.evaluate.classification import classify
+from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.features import COLLAPSED, extract, spread
 from harness.methods import Batch, Networks, Objective, Step
-from harness.models.build import ARTIFACT, build_model, freeze, save_model
+from harness.models.build import (
+    ARTIFACT,
+    build_model,
+    freeze,
+    freeze_all_but_head,
+    save_model,
+)
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.run import RunContext
@@ -45,9 +51,18 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device called `wanted`; `auto` is the first GPU, or else the CPU."""
+    """The device called `wanted`; `auto` is the first GPU, or else the CPU.
+
+    Raises RunFailed when PyTorch cannot use the GPU: another device would be another measurement.
+    """
+    usable = torch.cuda.is_available()
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if usable else "cpu")
+    if wanted.startswith("cuda") and not usable:
+        raise RunFailed(
+            f"device '{wanted}' was asked for, but PyTorch {torch.__version__} finds no usable "
+            "GPU: look at `nvidia-smi` and the driver, or say --device cpu"
+        )
     return torch.device(wanted)
 
 
@@ -113,8 +128,11 @@ class _Training:
         torch.manual_seed(stream(self.config.seed, "init"))
         student = self._build(self.config.student)
         teacher = None if self.config.teacher is None else freeze(self._build(self.config.teacher))
+        guide = None if self.config.guide is None else freeze(self._build(self.config.guide))
         student.train()
-        return self.config.method.build(Networks(student=student, teacher=teacher))
+        if self.config.student.trained == "head":
+            freeze_all_but_head(student)
+        return self.config.method.build(Networks(student=student, teacher=teacher, guide=guide))
 
     def _build(self, model: ModelConfig) -> VisionTransformer:
         network = build_model(
@@ -133,6 +151,8 @@ class _Training:
             self._train_step(step, batches)
             self._after_step(step + 1)
         result = self._evaluate(self.total)
+        if not math.isfinite(result.get("val/loss", 0.0)):  # no training loss sees the last update
+            raise RunFailed(f"the validation loss is {result['val/loss']} after the last step")
         product = self.objective.product
         assert isinstance(product, VisionTransformer)
         self.context.save_artifact(ARTIFACT, lambda path: save_model(product, path))
@@ -262,6 +282,7 @@ class _Training:
             else:
                 found = classify(product, batches)
                 metrics = {f"val/{name}": value for name, value in found.items()}
+        metrics |= self._evaluate_others()
         self.context.metric({**self._where(done), **metrics})
         return metrics
 
@@ -271,6 +292,17 @@ class _Training:
                 f"collapsed at step {done}: features/std is {std:.2g}, all images look the same to "
                 "the network; see teacher_entropy and mean_entropy in metrics.jsonl"
             )
+
+    def _evaluate_others(self) -> dict[str, float]:
+        """`val/teacher_top1` and so on, for what the method wants evaluated beside the student."""
+        metrics: dict[str, float] = {}
+        self.student.eval()
+        with self._autocast():
+            for name, predict in self.objective.others().items():
+                found = accuracy(predict, self.pipeline.evaluation(EVAL_BATCH))
+                metrics |= {f"val/{name}_{key}": value for key, value in found.items()}
+        self.student.train()
+        return metrics
 
     def _where(self, done: int) -> dict[str, float]:
         return {

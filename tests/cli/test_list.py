@@ -19,10 +19,12 @@ def listed(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
 
 
 def test_tables_with_their_profiles_and_runs(
-    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+    experiments: Experiments, later_loss: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     experiments.table("paper/good", GOOD)
-    waiting = changed("{name: distillation, mask", "{name: distillation, loss: g2sd, mask")
+    waiting = changed(
+        "{name: distillation, mask", f"{{name: distillation, loss: {later_loss}, mask"
+    )
     experiments.table("paper/later", waiting)
     assert listed(capsys) == [
         ["TABLE", "PROFILE", "ROWS", "WAITING", "RUNS", "DONE"],

@@ -1,4 +1,4 @@
-"""Every published PFLOPs cell of MaskedKD's Table 2 whose teacher is a plain ViT, computed."""
+"""Every published PFLOPs cell of MaskedKD's Table 2 but the convolutional hybrid's, computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from harness.spec.expand import expand
 from harness.spec.load import load_table
 
 TABLE = load_table("maskedkd/table2")
-CONVOLUTIONAL_OR_LATE = ("cait_s24", "convvit_b")  # teachers that are not plain ViTs
 
 
 class Nothing:
@@ -24,7 +23,7 @@ def published() -> list[tuple[str, FlopsRun, float]]:
     found = []
     for resolved in expand(TABLE, "paper").rows:
         cell = resolved.row.published.get("pflops")
-        if cell is None or any(name in resolved.row.id for name in CONVOLUTIONAL_OR_LATE):
+        if cell is None or "convvit_b" in resolved.row.id:
             continue
         assert resolved.config is not None
         run = FlopsRun.of(resolved.config)
@@ -35,7 +34,7 @@ def published() -> list[tuple[str, FlopsRun, float]]:
 
 def test_there_are_as_many_as_the_paper_prints() -> None:
     assert len(TABLE.rows) == 50
-    assert len(published()) == 31
+    assert len(published()) == 35
 
 
 @pytest.mark.parametrize(
@@ -77,6 +76,12 @@ def test_rows_without_a_teacher_cost_nothing() -> None:
     assert ThroughputRun.of(config) is None
 
 
+def test_students_of_the_paper_have_its_drop_path() -> None:
+    configs = [resolved.config for resolved in expand(TABLE, "paper").rows]
+    found = {config.student.drop_path for config in configs if config is not None}
+    assert found == {0.1}
+
+
 def test_throughput_and_memory_are_measured() -> None:
     rows = {resolved.row.id: resolved.config for resolved in expand(TABLE, "cpu").rows}
     found = {}
@@ -86,8 +91,9 @@ def test_throughput_and_memory_are_measured() -> None:
         run = ThroughputRun.of(config)
         assert run is not None
         found[name] = run.execute(Nothing())  # type: ignore[arg-type]
-        assert found[name]["teacher/throughput"] > 0  # how fast is for benchmarks/, not for tests
-        assert found[name]["teacher/speedup"] > 0
+        # how fast is for benchmarks/, not for tests; that the three figures agree is for here
+        ratio = found[name]["teacher/throughput"] / found[name]["teacher/full_throughput"]
+        assert found[name]["teacher/speedup"] == pytest.approx(ratio, rel=0.5)
     full, half = (metrics["teacher/peak_mb"] for metrics in found.values())
     # the widest tensors are the MLP's: 9 of 17 tokens, and the images stay as they are
     assert half < 0.6 * full

@@ -164,9 +164,10 @@ def test_two_commands_at_once_share_the_work(slow_table: str, tmp_path: Path) ->
 def test_a_run_elsewhere_is_taken_over_when_its_process_dies(slow_table: str) -> None:
     first = start_harness("run", slow_table, "--rows", "a", "--seeds", "0")
     wait_for(lambda: running(1, steps=6))
-    second = start_harness("run", slow_table, "--rows", "a", "--seeds", "0")
     process = records()[0].pid
     assert process is not None
+    os.kill(process, signal.SIGSTOP)  # it shall not end before the second command has begun
+    second = start_harness("run", slow_table, "--rows", "a", "--seeds", "0")
     wait_for(lambda: "1 running" in second.stdout.readline())  # type: ignore[union-attr]
     os.kill(process, signal.SIGKILL)
     first.communicate(timeout=30)

@@ -6,7 +6,8 @@ import io
 
 import pytest
 
-from harness.launch import device, progress
+from harness import device
+from harness.launch import progress
 from harness.launch.progress import Active, Display, Snapshot, duration
 from harness.store import Progress
 

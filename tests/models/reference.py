@@ -36,21 +36,39 @@ class Reference:
             [saliency for _, saliency in found]
         )
 
+    def maps(self, images: Tensor, keep: list[list[int]] | None = None) -> list[Tensor]:
+        """Attention (heads, n, n) of the last block, for each image."""
+        return [attention for _, attention in self._all(images, keep)]
+
+    def tokens(self, images: Tensor, keep: list[list[int]] | None = None) -> list[Tensor]:
+        """What leaves the last block, (n, D), for each image."""
+        return [tokens for tokens, _ in self._all(images, keep)]
+
+    def _all(self, images: Tensor, keep: list[list[int]] | None) -> list[tuple[Tensor, Tensor]]:
+        return [
+            self._blocks(image.double(), None if keep is None else keep[i])
+            for i, image in enumerate(images)
+        ]
+
     def _w(self, name: str) -> Tensor:
         return self.weights[name].double()
 
     def _one(self, image: Tensor, keep: list[int] | None) -> tuple[Tensor, Tensor]:
+        tokens, attention = self._blocks(image, keep)
+        tokens = self._norm(tokens, "norm")
+        logits = self._linear(tokens[0], "head")
+        if "head_dist.weight" in self.weights:
+            logits = (logits + self._linear(tokens[1], "head_dist")) / 2
+        return logits, attention[:, 0, self.prefix :].mean(dim=0)
+
+    def _blocks(self, image: Tensor, keep: list[int] | None) -> tuple[Tensor, Tensor]:
         tokens = self._tokens(image, keep)
         if "norm_pre.weight" in self.weights:
             tokens = self._norm(tokens, "norm_pre")
         attention = tokens
         for index in range(self.depth):
             tokens, attention = self._block(tokens, f"blocks.{index}")
-        tokens = self._norm(tokens, "norm")
-        logits = self._linear(tokens[0], "head")
-        if "head_dist.weight" in self.weights:
-            logits = (logits + self._linear(tokens[1], "head_dist")) / 2
-        return logits, attention[:, 0, self.prefix :].mean(dim=0)
+        return tokens, attention
 
     def _tokens(self, image: Tensor, keep: list[int] | None) -> Tensor:
         p = self.patch

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation, VisionTransformer, gather_patches
+from harness.models.families.vit import gather_patches
+from harness.models.vit import Normalisation, VisionTransformer
 from tests.models.reference import Reference
 
 FAMILIES = {

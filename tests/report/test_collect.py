@@ -77,12 +77,12 @@ def test_a_failed_run_does_not_count(good: Expansion) -> None:
     assert collect(good, store).provenance.failed == 1
 
 
-def test_a_row_that_waits_says_for_what(experiments: Experiments) -> None:
-    text = changed("{name: distillation, mask", "{name: distillation, loss: g2sd, mask")
+def test_a_row_that_waits_says_for_what(experiments: Experiments, later_loss: str) -> None:
+    text = changed("{name: distillation, mask", f"{{name: distillation, loss: {later_loss}, mask")
     later = expand(load_table(experiments.table("paper/later", text)), "paper")
     cell = collect(later, Store()).row("logit").cell("acc")
     assert cell.judgement is not None
-    assert cell.judgement.reason.startswith("waits for distillation loss 'g2sd'")
+    assert cell.judgement.reason.startswith("waits for distillation loss 'later'")
 
 
 def test_history_becomes_curves_and_maps(good: Expansion) -> None:
@@ -150,6 +150,8 @@ rows:
     group: Three
     set: {{teacher: {{depth: 1}}, method: {{mask: {{keep: 8}}}}}}
     published: {{speed: 9}}
+claims:
+  - {{id: faster, says: Half is faster, check: "speed[half] >= 2 * speed[full]"}}
 profiles: {{paper: {{}}}}
 """  # noqa: E501
 
@@ -186,6 +188,16 @@ def test_a_ratio_timed_in_one_process_is_preferred(speeds: Expansion) -> None:
     ratio = collect(speeds, store).row("half").cell("speed").ratio
     assert ratio is not None
     assert ratio.measured == 2.05
+
+
+def test_claims_use_the_ratio_timed_in_one_process(speeds: Expansion) -> None:
+    store = Store()
+    for row, speed, ratio in (("full", 500.0, 1.0), ("half", 950.0, 2.05)):
+        metrics = {"teacher/throughput": speed, "teacher/speedup": ratio}
+        finish(store, run_of(speeds, "throughput", row, None), metrics)
+    claim = collect(speeds, store).claims[0]
+    assert claim.estimate == pytest.approx(2.05)
+    assert claim.judgement.verdict is Verdict.SUPPORTED
 
 
 def test_names_of_rows_stand_on_their_own(speeds: Expansion) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
+from harness.methods.losses import LOSSES
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.train.config import TrainConfig
@@ -176,17 +177,23 @@ def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> No
     [
         (
             "{name: distillation, mask",
-            "{name: distillation, loss: {name: manifold, k: 3}, mask",
-            "manifold",
+            "{name: distillation, loss: {name: later, k: 3}, mask",
+            "later",
             1,
         ),
-        (f"student: {{{TINY_VIT}}}", "student: swin_tiny_patch4_window7_224", "swin_tiny", 1),
-        (WEIGHTS, "      teacher: cait_s24_224\n", "cait_s24", 0),
+        (f"student: {{{TINY_VIT}}}", "student: convit_base", "convit_base", 1),
+        (WEIGHTS, "      teacher: convit_base\n", "convit_base", 0),
     ],
 )
 def test_a_row_that_names_what_is_planned_waits_and_says_why(
-    old: str, new: str, words: str, costs: int, experiments: Experiments
+    old: str,
+    new: str,
+    words: str,
+    costs: int,
+    experiments: Experiments,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(LOSSES._planned, "later", "a loss that comes later")
     found = expand(load_table(experiments.table("paper/good", changed(old, new))), "paper")
     waiting = found.rows[1]
     assert waiting.waits_for is not None
@@ -195,12 +202,12 @@ def test_a_row_that_names_what_is_planned_waits_and_says_why(
 
 
 def test_students_of_a_teacher_that_waits_wait_too(experiments: Experiments) -> None:
-    experiments.table("paper/teachers", TEACHERS.replace(f"{{{TINY_VIT}}}", "cait_s24_224"))
+    experiments.table("paper/teachers", TEACHERS.replace(f"{{{TINY_VIT}}}", "convit_base"))
     table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
     none, logit = expand(table, "paper").rows
     assert none.waits_for is None
     assert logit.waits_for is not None
-    assert "cait_s24" in logit.waits_for
+    assert "convit_base" in logit.waits_for
     assert len(logit.runs["pflops"]) == 1
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.errors import FieldError
 from harness.lazy import torch
+from harness.models.families import family_of
+from harness.models.interface import NOTHING, Output, Want
 from harness.registry import Registry
 
 if TYPE_CHECKING:
-    from harness.models.vit import Output
+    from harness.models.architectures import Architecture
 
 LOSSES: Registry[type[DistillationLoss]] = Registry("distillation loss", "harness.methods.losses")
-LOSSES.announce("manifold", "patch-manifold matching (Hao et al. 2022)")
-LOSSES.announce("attention", "attention maps of all layers")
-LOSSES.announce("g2sd", "the fine-tuning stage of G2SD (Huang et al. 2023)")
 
 
 class DistillationLoss(ABC):
@@ -22,9 +22,32 @@ class DistillationLoss(ABC):
 
     registry: ClassVar[Registry[type[DistillationLoss]]] = LOSSES
     version: ClassVar[int] = 1
+    of_student: ClassVar[Want] = NOTHING  # what it needs of either beside the logits
+    of_teacher: ClassVar[Want] = NOTHING
+
+    def check(self, student: Architecture, teacher: Architecture) -> None:
+        """Raise FieldError where these networks cannot be compared in this way."""
 
     @abstractmethod
     def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
         """A scalar, mean over the batch. `kept` (B, K) are the patches that the teacher saw; None:
         all of them.
         """
+
+
+def check_same_grid(student: Architecture, teacher: Architecture) -> None:
+    """Raise FieldError unless every patch of the student is a patch of the teacher."""
+    grids = [family_of(shape).grid(shape) for shape in (student, teacher)]
+    if grids[0] != grids[1]:
+        raise FieldError(
+            "method",
+            "compares patch by patch, so student and teacher need the same grid; "
+            f"they have {grids[0]} and {grids[1]}",
+        )
+
+
+def at_patches(tokens: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
+    """Tokens (B, K, D) at the patches `kept` (B, K) of tokens (B, N, D); all, if None."""
+    if kept is None:
+        return tokens
+    return tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))

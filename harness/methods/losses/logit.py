@@ -10,7 +10,7 @@ from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss
 
 if TYPE_CHECKING:
-    from harness.models.vit import Output
+    from harness.models.interface import Output
 
 
 @LOSSES.register("logit")

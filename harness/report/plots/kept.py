@@ -69,7 +69,7 @@ def _map(axes: Axes, found: KeptMap, norm: TwoSlopeNorm) -> AxesImage:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)
-    axes.set_title(f"epoch {found.epoch:g}", loc="center", fontsize=8)
+    axes.set_title(f"epoch {round(found.epoch, 2):g}", loc="center", fontsize=8)
     for spine in axes.spines.values():
         spine.set_visible(False)
     if side <= LEGIBLE:

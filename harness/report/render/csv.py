@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
-from io import StringIO
+
+import pandas as pd
 
 from harness.report.model import Cell, TableModel
 
@@ -50,11 +50,7 @@ def claims_csv(model: TableModel) -> str:
 
 
 def _written(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
-    stream = StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return stream.getvalue()
+    return pd.DataFrame(lines, columns=list(header)).to_csv(index=False, lineterminator="\n")
 
 
 def _cell_lines(model: TableModel) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,43 @@
+"""Attention at first; later some of the patches at random (Table 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import FieldError
+from harness.lazy import torch
+from harness.masking import CRITERIA, Criterion, Look, View
+from harness.masking.guide_attention import GuideAttention
+
+
+@CRITERIA.register("late-random")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LateRandom(Criterion):
+    """The best K by `attention`; from `start` on, the best K - `random` and `random` others.
+
+    The others are drawn uniformly from the rest, per image. Source: arXiv 2302.10494, Table 5: 40 %
+    by attention and 10 % at random in the second half of training.
+    """
+
+    random: int = 18  # patches; 10 % of 196 where 40 % are 80
+    start: float = 0.5  # share of the training steps
+    attention: Criterion = GuideAttention()
+
+    def __post_init__(self) -> None:
+        if self.random < 1:
+            raise FieldError("random", f"must be at least 1 patch, got {self.random}")
+        if not 0 <= self.start <= 1:
+            raise FieldError("start", f"is a share of training, from 0 to 1; got {self.start}")
+
+    def looks_at(self) -> Look | None:
+        """What `attention` looks at."""
+        return self.attention.looks_at()
+
+    def scores(self, view: View) -> torch.Tensor:
+        """(B, N): noise below 1 for the rest, 2 for the best K - `random`."""
+        scores = self.attention.scores(view)
+        if view.progress < self.start:
+            return scores
+        best = scores.topk(max(0, view.keep - self.random), dim=1).indices
+        noise = torch.rand(view.batch, view.patches, generator=view.generator)
+        return noise.to(view.device).scatter(1, best, 2.0)

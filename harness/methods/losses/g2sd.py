@@ -1,0 +1,51 @@
+"""The fine-tuning stage of G2SD (Huang et al. 2023, CVPR): the distillation token learns from the
+teacher.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from harness.errors import FieldError
+from harness.lazy import torch
+from harness.methods.losses import LOSSES, DistillationLoss
+from harness.methods.losses.logit import Logit
+from harness.models.architectures import Architecture
+from harness.models.interface import Output, Want
+
+
+@LOSSES.register("g2sd")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class G2SD(DistillationLoss):
+    """Labels teach the class token's head, the teacher the distillation token's.
+
+    At evaluation their logits are averaged, as in DeiT.
+
+    Only G2SD's second, task-specific stage: the student may start from weights of the first stage
+    (`weights: {file: ...}`), which is not part of MaskedKD and not here. Assumed: KL at temperature
+    1, or with `hard` cross-entropy with the teacher's choice, since arXiv 2302.10494 says only that
+    the teacher is masked in the fine-tuning stage.
+    """
+
+    temperature: float = 1.0
+    hard: bool = False
+
+    of_student: ClassVar[Want] = Want(heads=True)
+
+    def __post_init__(self) -> None:
+        Logit(temperature=self.temperature)
+
+    def check(self, student: Architecture, teacher: Architecture) -> None:
+        """The student needs a distillation token."""
+        if student.family != "vit" or student.prefix_tokens != 2:
+            raise FieldError(
+                "method",
+                "g2sd needs a student with a distillation token: deit_small_distilled_patch16_224",
+            )
+
+    def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
+        """Scalar; logits are (B, classes)."""
+        assert student.distilled is not None
+        loss = Logit(temperature=self.temperature, hard=self.hard)
+        return loss(replace(student, logits=student.distilled), teacher, kept)

@@ -1,0 +1,90 @@
+"""Fine-grained manifold distillation (Hao et al. 2022, arXiv 2107.01378)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.errors import FieldError
+from harness.lazy import torch
+from harness.methods.losses import LOSSES, DistillationLoss, at_patches, check_same_grid
+from harness.methods.losses.logit import Logit
+from harness.models.architectures import Architecture
+from harness.models.families import family_of
+from harness.models.interface import Output, Want
+
+
+@LOSSES.register("manifold")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifold(DistillationLoss):
+    """KL of the logits, plus how far the patches' relations differ, mean over pairs of layers.
+
+    A relation map holds the cosines between patch tokens of one layer; the loss is the mean square
+    difference between the student's and the teacher's map (the paper writes a sum; its code, and
+    the weights below, go with the mean). Three maps: within an image, between the images of the
+    batch at one patch, and among patches drawn from the whole batch. Layers are the first and the
+    last four of either network, as in the original (fewer where a network has fewer than eight).
+
+    A masked teacher has tokens of the kept patches only, and the student's tokens at those patches
+    are compared with them. Kept patches differ between images, so "at one patch" then means: at
+    the k-th kept patch in raster order, the same for student and teacher.
+    """
+
+    intra: float = 4.0  # weights, from the original's commands
+    inter: float = 0.1
+    sampled: float = 0.2
+    samples: int = 192  # patches drawn from the batch
+    layers: int = 4  # at either end
+    logit: float = 1.0
+
+    of_student: ClassVar[Want] = Want(tokens=True)
+    of_teacher: ClassVar[Want] = Want(tokens=True)
+
+    def __post_init__(self) -> None:
+        for key in ("intra", "inter", "sampled", "logit"):
+            if getattr(self, key) < 0:
+                raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
+        for key in ("samples", "layers"):
+            if getattr(self, key) < 1:
+                raise FieldError(key, f"must be at least 1, got {getattr(self, key)}")
+
+    def check(self, student: Architecture, teacher: Architecture) -> None:
+        """Both need patch tokens on the same grid."""
+        for shape in (student, teacher):
+            if not family_of(shape).gives_tokens:
+                raise FieldError("method", f"the manifold loss has no tokens of a {shape.family}")
+        check_same_grid(student, teacher)
+
+    def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
+        """Scalar. The draw comes from torch's generator, which the loop seeds at every step."""
+        pairs = layer_pairs(len(student.tokens), len(teacher.tokens), self.layers)
+        total = self.logit * Logit()(student, teacher, kept)
+        for mine, its in pairs:
+            own = at_patches(student.tokens[mine], kept).float()
+            total = total + self._relations(own, teacher.tokens[its].float()) / len(pairs)
+        return total
+
+    def _relations(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        """Of one pair of layers; tokens (B, K, D) of either."""
+        s, t = (torch.nn.functional.normalize(x, dim=-1) for x in (student, teacher))
+        batch, patches, _ = s.shape
+        drawn = torch.randperm(batch * patches)[: self.samples].to(s.device)
+        return (
+            self.intra * _difference(s, t)
+            + self.inter * _difference(s.transpose(0, 1), t.transpose(0, 1))
+            + self.sampled * _difference(s.flatten(0, 1)[drawn], t.flatten(0, 1)[drawn])
+        )
+
+
+def layer_pairs(student: int, teacher: int, ends: int) -> list[tuple[int, int]]:
+    """The first and the last `ends` layers of both, or half of the shallower network's."""
+    ends = max(1, min(ends, student // 2, teacher // 2))
+    first = [(index, index) for index in range(ends)]
+    last = [(student - index, teacher - index) for index in range(ends, 0, -1)]
+    return list(dict.fromkeys(first + last))
+
+
+def _difference(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Mean square difference of the relation maps of unit vectors (..., n, D)."""
+    mine, its = (x @ x.transpose(-2, -1) for x in (student, teacher))
+    return torch.nn.functional.mse_loss(mine, its)

@@ -1,0 +1,76 @@
+"""Distillation into a student that sees a part of its patches, a control of Figure 6 (arXiv
+2302.10494).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.errors import FieldError
+from harness.lazy import torch
+from harness.masking.keep import top_k
+from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
+from harness.methods.losses.logit import Logit
+from harness.methods.supervised import soft_cross_entropy
+from harness.models.architectures import Architecture
+from harness.models.families import family_of
+from harness.models.interface import Saliency
+
+
+@METHODS.register("masked-student")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskedStudent(Method):
+    """CE(labels) + weight * KL(student, teacher): the student is trained on `keep` patches, those
+    that its own CLS token attends to most; the teacher sees all.
+
+    Assumed, for the paper says only that the student is masked: the choice is by the student's
+    last block on the whole image, without a gradient, and the student is evaluated on all patches.
+    """
+
+    uses_teacher: ClassVar[bool] = True
+    keep: int  # patches
+    loss: Logit = Logit()
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise FieldError("keep", f"must be at least 1 patch, got {self.keep}")
+        if self.weight < 0:
+            raise FieldError("weight", f"must not be negative, got {self.weight}")
+
+    def check(self, networks: Mapping[str, Architecture]) -> None:
+        """The student must be able to leave patches out, and have a class token."""
+        student = networks["student"]
+        family = family_of(student)
+        if not family.maskable or "cls" not in family.queries:
+            raise FieldError("student", f"a {student.family} cannot leave patches out: no mask")
+
+    def build(self, networks: Networks) -> MaskedStudentObjective:
+        """The objective over student and teacher."""
+        return MaskedStudentObjective(self, networks)
+
+
+class MaskedStudentObjective(Objective):
+    """Choice of patches, student forward on those alone, teacher forward on all, two losses."""
+
+    def __init__(self, method: MaskedStudent, networks: Networks) -> None:
+        assert networks.teacher is not None
+        self.method, self.student, self.teacher = method, networks.student, networks.teacher
+        self.modules = {"student": networks.student}
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
+        """`total`, `ce` and `distill`."""
+        student = self.student(batch.images, keep=self._choose(batch.images))
+        with torch.no_grad():
+            teacher = self.teacher(batch.images)
+        ce = soft_cross_entropy(student.logits, batch.targets)
+        distill = self.method.loss(student, teacher, None)
+        return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
+
+    def _choose(self, images: torch.Tensor) -> torch.Tensor | None:
+        """The patches (B, K) that the student is shown; None: all of them."""
+        if self.method.keep >= self.student.patches:
+            return None
+        return top_k(self.student.saliency(images, Saliency()), self.method.keep)

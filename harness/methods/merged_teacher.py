@@ -1,0 +1,73 @@
+"""Distillation from a teacher that merges tokens, a control of Figure 6 (arXiv 2302.10494)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.errors import FieldError
+from harness.lazy import torch
+from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
+from harness.methods.losses.logit import Logit
+from harness.methods.supervised import soft_cross_entropy
+from harness.models.architectures import Architecture
+from harness.models.interface import Output
+
+
+@METHODS.register("merged-teacher")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergedTeacher(Method):
+    """CE(labels) + weight * KL(student, teacher), whose every block merges `merge` tokens away.
+
+    ToMe without training (Bolya et al. 2023, arXiv 2210.09461): see `harness/models/merging.py`.
+    """
+
+    uses_teacher: ClassVar[bool] = True
+    merge: int  # tokens a block
+    loss: Logit = Logit()
+    weight: float = 1.0
+    teacher_accuracy: bool = False  # also evaluate the merging teacher: `val/teacher_top1`
+
+    def __post_init__(self) -> None:
+        if self.merge < 1:
+            raise FieldError("merge", f"must be at least 1 token a block, got {self.merge}")
+        if self.weight < 0:
+            raise FieldError("weight", f"must not be negative, got {self.weight}")
+
+    def check(self, networks: Mapping[str, Architecture]) -> None:
+        """Only a plain ViT with one prefix token can merge."""
+        teacher = networks["teacher"]
+        if teacher.family != "vit" or teacher.prefix_tokens != 1:
+            raise FieldError("teacher", "cannot merge tokens: give a plain ViT with a class token")
+
+    def teacher_merge(self) -> int:
+        """`merge`."""
+        return self.merge
+
+    def build(self, networks: Networks) -> MergedTeacherObjective:
+        """The objective over student and teacher."""
+        return MergedTeacherObjective(self, networks)
+
+
+class MergedTeacherObjective(Objective):
+    """Student forward, merging teacher forward, two losses."""
+
+    def __init__(self, method: MergedTeacher, networks: Networks) -> None:
+        assert networks.teacher is not None
+        self.method, self.student, self.teacher = method, networks.student, networks.teacher
+        self.modules = {"student": networks.student}
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
+        """`total`, `ce` and `distill`."""
+        student = self.student(batch.images)
+        teacher = self.teacher.merged_logits(batch.images, self.method.merge)
+        ce = soft_cross_entropy(student.logits, batch.targets)
+        distill = self.method.loss(student, Output(logits=teacher, cls_attention=None), None)
+        return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
+
+    def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
+        """`teacher`, merging, if that is asked for."""
+        if not self.method.teacher_accuracy:
+            return {}
+        return {"teacher": lambda images: self.teacher.merged_logits(images, self.method.merge)}

@@ -1,0 +1,111 @@
+"""Families of networks: what timm builds, run on any subset of its patches, with its cost.
+
+A family is one file: the shapes it has, the closed-form cost of a forward pass, and the forward
+pass itself, written over the network that timm builds (whose parameter names stay as they are).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+from harness.lazy import torch
+from harness.models.architectures import Architecture
+from harness.models.interface import Output, Saliency, Want
+from harness.registry import Registry
+
+FAMILIES: Registry[type[Family]] = Registry("model family", "harness.models.families")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Macs:
+    """Multiply-adds of one image, by operation (the rows of arXiv 2302.10494, Table 10)."""
+
+    embedding: int
+    attention: int  # scores and mixing: 2 n^2 d a block
+    projections: int  # q, k, v and out: 4 n d^2 a block
+    mlp: int  # 8 n d^2 a block
+    head: int
+
+    @property
+    def blocks(self) -> int:
+        """All of it but the embedding and the head."""
+        return self.attention + self.projections + self.mlp
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.embedding + self.blocks + self.head
+
+
+class Family(ABC):
+    """Networks that share a forward pass. Holds no state: the network is always given."""
+
+    architectures: ClassVar[Mapping[str, Architecture]]
+    maskable: ClassVar[bool] = True  # can run on a part of its patches
+    queries: ClassVar[frozenset[str]] = frozenset({"cls", "patches"})  # see `Saliency`
+    gives_tokens: ClassVar[bool] = True  # see `Want`
+    gives_maps: ClassVar[bool] = True
+    resizable: ClassVar[bool] = True  # specs may change width, depth and heads
+
+    def depth(self, shape: Architecture) -> int:
+        """Blocks whose attention can be asked for."""
+        return shape.depth
+
+    def grid(self, shape: Architecture) -> tuple[int, int]:
+        """Rows and columns of the patches that saliency is given for."""
+        side = shape.image_size // shape.patch_size
+        return side, side
+
+    def timm_options(self, shape: Architecture) -> dict[str, Any]:
+        """What timm's builder is told of `shape`."""
+        return {
+            "img_size": shape.image_size,
+            "patch_size": shape.patch_size,
+            "in_chans": shape.channels,
+            "embed_dim": shape.width,
+            "depth": shape.depth,
+            "num_heads": shape.heads,
+            "global_pool": "token",
+        }
+
+    @abstractmethod
+    def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
+        """Multiply-adds on `keep` patches: as the papers count, or as `forward` computes (lean)."""
+
+    @abstractmethod
+    def forward(
+        self, vit: Any, images: torch.Tensor, *, keep: torch.Tensor | None, want: Want, lean: bool
+    ) -> Output:
+        """Run timm's `vit` on `images` (B, C, H, W), seeing only the patches `keep` (B, K)."""
+
+    @abstractmethod
+    def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
+        """Scores (B, N) of all patches; computes no more of the network than they need."""
+
+
+def family_of(shape: Architecture) -> Family:
+    """The family of `shape`."""
+    return FAMILIES.get(shape.family)()
+
+
+@cache
+def known_architectures() -> dict[str, Architecture]:
+    """Every architecture of every family, by the name that specs use."""
+    found: dict[str, Architecture] = {}
+    for name in FAMILIES.names():
+        found |= FAMILIES.get(name).architectures
+    return found
+
+
+def embedding_macs(shape: Architecture, patches: int) -> int:
+    """Of the patch projection."""
+    return patches * shape.channels * shape.patch_size**2 * shape.width
+
+
+def mlp_macs(shape: Architecture, tokens: int) -> int:
+    """Of one block's MLP."""
+    return round(2 * shape.mlp_ratio * tokens * shape.width**2)

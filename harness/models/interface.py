@@ -1,0 +1,71 @@
+"""What a network can be asked for beside its logits, and what it gives (no torch until used)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import FieldError
+from harness.lazy import torch
+
+NAMED_LAYERS = ("first", "middle", "last")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saliency:
+    """Which attention scores the patches: a layer, and whose queries are averaged."""
+
+    layer: str = "last"  # first, middle, last, or a number counted from 1
+    queries: Literal["cls", "patches"] = "cls"
+
+    def __post_init__(self) -> None:
+        if self.layer not in NAMED_LAYERS and not (self.layer.isdigit() and int(self.layer) > 0):
+            raise FieldError(
+                "layer", f"must be first, middle, last or a number from 1, got '{self.layer}'"
+            )
+
+    def index(self, depth: int) -> int:
+        """The block it stands for, from 0: of 12, `middle` is the sixth (arXiv 2302.10494, Table 6
+        counts from 1).
+        """
+        named = {"first": 1, "middle": max(1, depth // 2), "last": depth}
+        number = named.get(self.layer) or int(self.layer)
+        if number > depth:
+            raise FieldError(
+                "layer", f"must be at most {depth}, the network's blocks; got {number}"
+            )
+        return number - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Want:
+    """What a forward pass is to give beside the logits; what is not asked for is not computed."""
+
+    saliency: Saliency | None = None
+    tokens: bool = False  # patch tokens after every block
+    maps: bool = False  # attention of every block
+    heads: bool = False  # the distillation token's logits apart from the class token's
+
+
+NOTHING = Want()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """What a forward pass gives. K is the number of patches it saw."""
+
+    logits: torch.Tensor  # (B, classes)
+    # (B, K): the saliency that was asked for, mean over heads, detached
+    cls_attention: torch.Tensor | None
+    tokens: tuple[torch.Tensor, ...] = ()  # of every block (B, K, D)
+    # of every block (B, 1 + K, 1 + K): softmaxed attention of CLS and patches, mean over heads
+    maps: tuple[torch.Tensor, ...] = ()
+    distilled: torch.Tensor | None = None  # (B, classes): the distillation token's logits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Normalisation:
+    """How a network expects its input scaled, per channel, when pixels are in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]

@@ -1,0 +1,242 @@
+"""CaiT and Swin against timm's own forward and a slow float64 one; grids and sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.errors import FieldError
+from harness.models.build import build_model, freeze
+from harness.models.config import ModelConfig
+from harness.models.interface import Saliency, Want
+from harness.models.vit import Normalisation, VisionTransformer
+from tests.models.reference import Reference
+
+SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def shaken(config: ModelConfig, scale: float = 0.3) -> VisionTransformer:
+    """A network with weights far from their initial values, so that every one matters."""
+    torch.manual_seed(1)
+    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * scale)
+    return model.eval()
+
+
+def cait() -> VisionTransformer:
+    return shaken(
+        ModelConfig(arch="cait_s24_224", image_size=32, patch_size=8, width=48, depth=3, heads=4)
+    )
+
+
+def images(count: int = 4, size: int = 32) -> Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(2))
+
+
+class CaitReference:
+    """CaiT of four heads in float64, from arXiv 2103.17239, one image at a time."""
+
+    def __init__(self, weights: Mapping[str, Tensor], heads: int = 4) -> None:
+        self.weights, self.heads = weights, heads
+
+    def run(self, image: Tensor, keep: list[int]) -> tuple[Tensor, list[Tensor]]:
+        """Logits (classes,) and the saliency (K,) of either class-attention layer."""
+        kernel, bias = self._w("patch_embed.proj.weight"), self._w("patch_embed.proj.bias")
+        patches = functional.conv2d(image.double()[None], kernel, bias, stride=8)[0].flatten(1).T
+        x = (patches + self._w("pos_embed")[0])[keep]
+        for index in range(3):
+            x = self._talking(x, f"blocks.{index}")
+        cls, saliency = self._w("cls_token")[0], []
+        for index in range(2):
+            cls, rows = self._class_attention(x, cls, f"blocks_token_only.{index}")
+            saliency.append(rows.mean(dim=0)[1:])
+        return self._linear(self._norm(cls, "norm"), "head")[0], saliency
+
+    def _w(self, name: str) -> Tensor:
+        return self.weights[name].double()
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        return x @ self._w(f"{name}.weight").T + self._w(f"{name}.bias")
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+        return x * self._w(f"{name}.weight") + self._w(f"{name}.bias")
+
+    def _split(self, x: Tensor) -> list[Tensor]:
+        return list(x.split(x.shape[1] // self.heads, dim=1))
+
+    def _talking(self, x: Tensor, name: str) -> Tensor:
+        q, k, v = self._linear(self._norm(x, f"{name}.norm1"), f"{name}.attn.qkv").chunk(3, dim=1)
+        size = x.shape[1] // self.heads
+        scores = [a @ b.T / size**0.5 for a, b in zip(self._split(q), self._split(k), strict=True)]
+        mixed = [
+            sum(self._w(f"{name}.attn.proj_l.weight")[i, j] * scores[j] for j in range(self.heads))
+            + self._w(f"{name}.attn.proj_l.bias")[i]
+            for i in range(self.heads)
+        ]
+        maps = [scores_i.softmax(dim=1) for scores_i in mixed]
+        out = [
+            (
+                sum(
+                    self._w(f"{name}.attn.proj_w.weight")[i, j] * maps[j] for j in range(self.heads)
+                )
+                + self._w(f"{name}.attn.proj_w.bias")[i]
+            )
+            @ self._split(v)[i]
+            for i in range(self.heads)
+        ]
+        x = x + self._w(f"{name}.gamma_1") * self._linear(torch.cat(out, 1), f"{name}.attn.proj")
+        return x + self._w(f"{name}.gamma_2") * self._mlp(self._norm(x, f"{name}.norm2"), name)
+
+    def _class_attention(self, x: Tensor, cls: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        normed = self._norm(torch.cat([cls, x]), f"{name}.norm1")
+        q = self._split(self._linear(normed[:1], f"{name}.attn.q"))
+        k = self._split(self._linear(normed, f"{name}.attn.k"))
+        v = self._split(self._linear(normed, f"{name}.attn.v"))
+        rows = [(a @ b.T / a.shape[1] ** 0.5).softmax(dim=1) for a, b in zip(q, k, strict=True)]
+        out = torch.cat([row @ value for row, value in zip(rows, v, strict=True)], dim=1)
+        cls = cls + self._w(f"{name}.gamma_1") * self._linear(out, f"{name}.attn.proj")
+        cls = cls + self._w(f"{name}.gamma_2") * self._mlp(self._norm(cls, f"{name}.norm2"), name)
+        return cls, torch.cat(rows)
+
+    def _mlp(self, x: Tensor, name: str) -> Tensor:
+        return self._linear(functional.gelu(self._linear(x, f"{name}.mlp.fc1")), f"{name}.mlp.fc2")
+
+
+@pytest.mark.parametrize("lean", [True, False])
+def test_cait_with_every_patch_equals_timm(lean: bool) -> None:
+    model, keep = cait(), torch.arange(16).expand(4, -1)
+    for kept in (None, keep):
+        torch.testing.assert_close(
+            model(images(), keep=kept, lean=lean).logits, model.vit(images()), rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("lean", [True, False])
+def test_cait_on_a_subset_equals_the_float64_reference(lean: bool) -> None:
+    model = cait()
+    keep = torch.stack([torch.randperm(16)[:6].sort().values for _ in range(4)])
+    reference = CaitReference(model.vit.state_dict())
+    slow = [reference.run(image, rows) for image, rows in zip(images(), keep.tolist(), strict=True)]
+    for layer in (0, 1):
+        want = Want(saliency=Saliency(layer=str(layer + 1)))
+        found = model(images(), keep=keep, want=want, lean=lean)
+        logits = torch.stack([logits for logits, _ in slow])
+        torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
+        expected = torch.stack([saliency[layer] for _, saliency in slow])
+        torch.testing.assert_close(found.cls_attention.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_saliency_alone_is_that_of_the_full_forward() -> None:
+    for model in (cait(), shaken(ModelConfig(arch="swin_tiny_patch4_window7_224"), scale=0.02)):
+        image = images(2, model.image_size)
+        saliency = Saliency(queries="cls" if "cls" in model.family.queries else "patches")
+        expected = model(image, want=Want(saliency=saliency)).cls_attention
+        assert expected.shape == (2, model.patches)
+        torch.testing.assert_close(model.saliency(image, saliency), expected)
+
+
+def test_swin_equals_timm_and_its_saliency_the_float64_attention() -> None:
+    model = shaken(ModelConfig(arch="swin_tiny_patch4_window7_224"), scale=0.02)
+    image = images(2, 224)
+    block = model.vit.layers[-1].blocks[-1]
+    seen: list[Tensor] = []
+    handle = block.attn.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    expected = model.vit(image)
+    handle.remove()
+    found = model(image, want=Want(saliency=Saliency(queries="patches")))
+    torch.testing.assert_close(found.logits, expected, rtol=1e-5, atol=1e-5)
+
+    attn = block.attn.double()
+    qkv = attn.qkv(seen[0].double()).reshape(2, 49, 3, 24, 32)
+    index = attn.relative_position_index.flatten()
+    bias = attn.relative_position_bias_table[index].reshape(49, 49, 24)
+    total = torch.zeros(2, 49, dtype=torch.float64)
+    for head in range(24):
+        scores = qkv[:, :, 0, head] @ qkv[:, :, 1, head].transpose(1, 2) / 32**0.5
+        total += (scores + bias[:, :, head]).softmax(dim=2).mean(dim=1) / 24
+    torch.testing.assert_close(found.cls_attention.double(), total.detach(), rtol=1e-4, atol=1e-7)
+
+
+def test_swin_keeps_its_dimensions() -> None:
+    with pytest.raises(FieldError, match="cannot be changed"):
+        ModelConfig(arch="swin_tiny_patch4_window7_224", width=192)
+
+
+@pytest.mark.parametrize("arch", ["deit_tiny_patch16_224", "deit_small_distilled_patch16_224"])
+@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("layer", ["first", "2", "last"])
+@pytest.mark.parametrize("queries", ["cls", "patches"])
+def test_any_layer_and_query_equals_the_float64_reference(
+    arch: str, lean: bool, layer: str, queries: str
+) -> None:
+    model = shaken(ModelConfig(arch=arch, image_size=32, patch_size=8, width=48, depth=3, heads=4))
+    prefix = model.prefix
+    depth = {"first": 1, "2": 2, "last": 3}[layer]
+    reference = Reference(model.vit.state_dict(), heads=4, depth=depth, patch=8, prefix=prefix)
+    rows = slice(0, 1) if queries == "cls" else slice(prefix, None)
+    expected = torch.stack(
+        [attention[:, rows, prefix:].mean(dim=(0, 1)) for attention in reference.maps(images())]
+    )
+    saliency = Saliency(layer=layer, queries=queries)  # type: ignore[arg-type]
+    found = model(images(), want=Want(saliency=saliency), lean=lean)
+    torch.testing.assert_close(found.cls_attention.double(), expected, rtol=1e-4, atol=1e-6)
+    assert not found.cls_attention.requires_grad
+    torch.testing.assert_close(found.logits, model.vit(images()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model.saliency(images(), saliency), found.cls_attention)
+
+
+def test_layers_are_counted_as_the_paper_counts_them() -> None:
+    assert [Saliency(layer=layer).index(12) for layer in ("first", "middle", "last", "7")] == [
+        0,
+        5,
+        11,
+        6,
+    ]
+    with pytest.raises(FieldError, match="at most 12"):
+        Saliency(layer="13").index(12)
+    with pytest.raises(FieldError, match="got 'penultimate'"):
+        Saliency(layer="penultimate")
+
+
+def test_tokens_and_maps_are_those_of_the_float64_reference() -> None:
+    model = shaken(
+        ModelConfig(
+            arch="deit_small_distilled_patch16_224",
+            image_size=32, patch_size=8, width=48, depth=3, heads=4,
+        )
+    )  # fmt: skip
+    keep = torch.tensor([[1, 4, 9]] * 4)
+    found = model(images(), keep=keep, want=Want(tokens=True, maps=True))
+    assert (len(found.tokens), len(found.maps)) == (3, 3)
+    reference = Reference(model.vit.state_dict(), heads=4, depth=3, patch=8, prefix=2)
+    torch.testing.assert_close(
+        found.logits.double(), reference.run(images(), keep.tolist())[0], rtol=1e-4, atol=1e-4
+    )
+    wanted = [0, 2, 3, 4]  # CLS and the patches, without DIST
+    for depth in (1, 2, 3):
+        part = Reference(model.vit.state_dict(), heads=4, depth=depth, patch=8, prefix=2)
+        maps = torch.stack(
+            [a.mean(dim=0)[wanted][:, wanted] for a in part.maps(images(), keep.tolist())]
+        )
+        torch.testing.assert_close(found.maps[depth - 1].double(), maps, rtol=1e-4, atol=1e-6)
+        tokens = torch.stack(part.tokens(images(), keep.tolist()))[:, 2:]
+        torch.testing.assert_close(found.tokens[depth - 1].double(), tokens, rtol=1e-4, atol=1e-4)
+
+
+def test_a_teacher_of_another_size_gets_the_same_image_resized() -> None:
+    model = freeze(shaken(ModelConfig(arch="deit3_small_patch16_224", image_size=48, patch_size=8,
+                                      width=48, depth=2, heads=4)))  # fmt: skip
+    small = images(2, 32)
+    resized = functional.interpolate(small, (48, 48), mode="bicubic", antialias=True)
+    keep = torch.tensor([[0, 35, 7]] * 2)
+    assert model.grid == (6, 6)
+    torch.testing.assert_close(
+        model(small, keep=keep).logits, model(resized, keep=keep).logits, rtol=0, atol=0
+    )

@@ -1,0 +1,52 @@
+"""The specs of MaskedKD's tables and figures as a whole: profiles, targets, what they use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.masking import CRITERIA
+from harness.methods import METHODS
+from harness.methods.losses import LOSSES
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "experiments/maskedkd"
+SPECS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+TARGETS = {"budget": "budget-curve"}
+
+
+def test_every_table_and_figure_is_there() -> None:
+    tables = {f"table{number}" for number in (2, 5, 6, 7, 8, 9, 10, 11)}
+    assert {*tables, "fig2", "fig3", "fig6", "budget"} <= set(SPECS)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_profile_expands_and_has_a_make_target(name: str) -> None:
+    table = load_table(f"maskedkd/{name}")
+    wanted = {"paper", "cpu", "smoke"} | ({"gpu1"} if name in ("table2", "table6") else set())
+    assert wanted <= set(table.profiles)
+    for profile in wanted - {"paper"}:
+        found = expand(table, profile)
+        assert found.runs
+        assert all(row.waits_for is None for row in found.rows), profile
+    assert len(table.profiles["cpu"].seeds) >= 3
+    target = TARGETS.get(name, name)
+    assert re.search(rf"^{target}: install", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_only_the_hybrid_is_not_implemented(name: str) -> None:
+    waiting = [row.row.id for row in expand(load_table(f"maskedkd/{name}"), "paper").rows
+               if row.waits_for is not None]  # fmt: skip
+    assert all("convvit_b" in row for row in waiting)
+
+
+def test_everything_that_is_registered_is_in_a_spec() -> None:
+    text = "\n".join(path.read_text() for path in FOLDER.glob("*.yaml"))
+    for registry in (CRITERIA, METHODS, LOSSES):
+        for name in set(registry.names()) - {"center"}:  # the docs' example, where it was run
+            assert re.search(rf"\b{name}\b", text), f"{registry.kind} {name}"
