@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.vit import VisionTransformer, _prefix_block
+from harness.models.families.vit import block_rows
+from harness.models.vit import VisionTransformer
 
 OFFSET = 0.1
 """DINO's released code adds it to the target grid before it interpolates position embeddings: the
@@ -50,7 +51,7 @@ def encode(
         found = _attention(last, tokens) if attention else None
         normed = vit.norm(last(tokens))
         return Encoded(cls=normed[:, 0], patches=normed[:, model.prefix :], attention=_row(found))
-    prefix, found = _prefix_block(last, tokens, 1)
+    prefix, found = block_rows(last, tokens, 1)
     return Encoded(
         cls=vit.norm(prefix)[:, 0], patches=None, attention=_row(found) if attention else None
     )

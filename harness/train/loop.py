@@ -296,12 +296,16 @@ class _Training:
     def _evaluate_others(self) -> dict[str, float]:
         """`val/teacher_top1` and so on, for what the method wants evaluated beside the student."""
         metrics: dict[str, float] = {}
-        self.student.eval()
+        others = self.objective.others()
+        if not others:
+            return metrics
+        student = self.objective.modules["student"]
+        student.eval()
         with self._autocast():
-            for name, predict in self.objective.others().items():
+            for name, predict in others.items():
                 found = accuracy(predict, self.pipeline.evaluation(EVAL_BATCH))
                 metrics |= {f"val/{name}_{key}": value for key, value in found.items()}
-        self.student.train()
+        student.train()
         return metrics
 
     def _where(self, done: int) -> dict[str, float]:
