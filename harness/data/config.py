@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from harness.errors import FieldError
@@ -32,3 +32,7 @@ class DataConfig:
             raise FieldError(
                 "train_fraction", f"must be above 0 and at most 1, got {self.train_fraction}"
             )
+
+    def all_of_it(self) -> DataConfig:
+        """The whole training set, however little of it was trained on: what evaluations look up."""
+        return replace(self, train_fraction=1.0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.models.tokens import encode
 from harness.models.vit import VisionTransformer
 
 COLLAPSED = 0.05
@@ -27,27 +27,49 @@ class Features:
 
 @torch.no_grad()
 def extract(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) -> Features:
-    """The CLS token after the last norm, L2-normalised, of (images (B, C, H, W), labels (B,)).
+    """What the classifier sees, of length 1, of (images (B, C, H, W), labels (B,)).
 
+    That is the CLS token after the last norm, or the mean of the tokens in networks without one.
     The model is in eval mode meanwhile.
     """
+    features, labels = [], []
+    with judging(model), _before_the_head(model) as seen:
+        for images, targets in batches:
+            model(images)
+            features.append(functional.normalize(seen.pop().float(), dim=1))
+            labels.append(targets)
+    return Features(torch.cat(features), torch.cat(labels))
+
+
+@contextmanager
+def judging(model: nn.Module) -> Iterator[None]:
+    """Eval mode for the length of a block."""
     training = model.training
     model.eval()
-    features, labels = [], []
-    for images, targets in batches:
-        features.append(functional.normalize(encode(model, images).cls.float(), dim=1))
-        labels.append(targets)
-    model.train(training)
-    return Features(torch.cat(features), torch.cat(labels))
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def _before_the_head(model: VisionTransformer) -> Iterator[list[Tensor]]:
+    """Collects what enters the classifier (of the class token, where there are two)."""
+    seen: list[Tensor] = []
+    head = model.vit.get_classifier()
+    head = head[0] if isinstance(head, tuple) else head
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def pixels(batches: Iterable[tuple[Tensor, Tensor]]) -> Features:
     """The images themselves as features: what a representation must beat."""
-    found = [(images.flatten(1), labels) for images, labels in batches]
-    return Features(
-        torch.cat([functional.normalize(images, dim=1) for images, _ in found]),
-        torch.cat([labels for _, labels in found]),
-    )
+    found = [(functional.normalize(images.flatten(1), dim=1), labels) for images, labels in batches]
+    features, labels = zip(*found, strict=True)
+    return Features(torch.cat(features), torch.cat(labels))
 
 
 def spread(features: Tensor) -> dict[str, float]:

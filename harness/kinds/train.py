@@ -22,9 +22,9 @@ class TrainRun(RunKind):
     train: TrainConfig
 
     @classmethod
-    def of(cls, train: TrainConfig) -> Self:
-        """Every row trains."""
-        return cls(train=train)
+    def of(cls, train: TrainConfig) -> Self | None:
+        """None for rows whose method trains nothing."""
+        return cls(train=train) if train.method.trains else None
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.loop.train`."""

@@ -98,6 +98,7 @@ class Method(ABC):
     registry: ClassVar[Registry[type[Method]]] = METHODS
     version: ClassVar[int] = 1
     uses_teacher: ClassVar[bool] = False
+    trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """Raise FieldError where it does not go with `student`, `teacher` and `guide`."""

@@ -1,4 +1,4 @@
-"""Votes against a loop in float64; features that tell collapse; the run kind in a plan."""
+"""Votes against a loop in float64; features of networks; features that tell collapse."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from harness.evaluate.features import Features, spread
-from harness.evaluate.knn import FEW_SHOT_STARTS, few_shot_accuracy, knn_accuracy
-from harness.spec.expand import expand
-from harness.spec.load import load_table
-from tests.conftest import TINY_VIT, Experiments
+from harness.evaluate import knn
+from harness.evaluate.features import Features, extract, pixels, spread
+from harness.evaluate.knn import FEW_SHOT_STARTS, few_shot_accuracy, knn_accuracy, knn_metrics
+from harness.models.build import build_model
+from harness.models.config import ModelConfig
+from harness.models.vit import Normalisation
 
 
 def features(count: int, seed: int, classes: int = 5) -> Features:
@@ -70,25 +71,39 @@ def test_spread_tells_collapse() -> None:
     assert spread(axes) == pytest.approx({"features/std": 1.0, "features/rank": 4.0})
 
 
-def test_a_column_of_knn_brings_its_training_run_along(experiments: Experiments) -> None:
-    experiments.table(
-        "self/tiny",
-        f"""
-        paper: {{title: A table}}
-        columns:
-          knn: {{from: knn, metric: knn-k20-t0.07/top1}}
-        base:
-          recipe: light
-          data: {{name: fashion-mnist, train_fraction: 0.05}}
-          student: {{{TINY_VIT}}}
-          method: {{name: dino, crops: {{local_size: 14}}}}
-        rows:
-          - {{id: dino}}
-        profiles:
-          cpu: {{says: small, seeds: [0, 1]}}
-        """,
+def test_a_bank_larger_than_one_chunk_gives_the_same_votes(monkeypatch: pytest.MonkeyPatch) -> None:
+    bank, queries = features(150, 0), features(73, 1)
+    whole = knn_accuracy(bank, queries, ks=(10,), classes=5)
+    monkeypatch.setattr(knn, "SIMILARITIES", 7 * 150)  # 7 queries at a time, 3 in the last chunk
+    assert knn_accuracy(bank, queries, ks=(10,), classes=5) == whole
+
+
+def test_metrics_are_named_for_their_protocol() -> None:
+    found = knn_metrics(features(400, 0), features(60, 1), classes=5)
+    assert sorted(found) == sorted(
+        [f"val/knn{k}_top1" for k in (10, 20, 100, 200)]
+        + [f"val/knn_nu{images}_top1" for images in (1, 5, 10)]  # 20 a class: starts reach 80
     )
-    runs = expand(load_table("self/tiny"), "cpu").runs
-    assert [run.kind for run in runs] == ["train", "knn", "train", "knn"]
-    assert runs[1].depends == (runs[0].identity,)
-    assert runs[1].plain["data"]["train_fraction"] == 1
+    assert found["val/knn20_top1"] == pytest.approx(loop(features(400, 0), features(60, 1), 20))
+
+
+@pytest.mark.parametrize("arch", ["deit_tiny_patch16_224", "deit_small_distilled_patch16_224"])
+def test_features_are_what_the_classifier_reads(arch: str) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(arch=arch, image_size=32, depth=2)
+    normal = Normalisation(mean=(0.5,) * 3, std=(0.5,) * 3)
+    model = build_model(config, classes=7, channels=3, seen=normal, dependencies={}).train()
+    images = torch.randn(5, 3, 32, 32)
+    found = extract(model, [(images[:3], torch.arange(3)), (images[3:], torch.arange(3, 5))])
+    assert model.training
+    with torch.no_grad():
+        expected = model.eval().vit.forward_features(images)[:, 0]
+    assert torch.allclose(found.features, functional.normalize(expected, dim=1), atol=1e-6)
+    assert found.labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_pixels_are_compared_by_their_angle() -> None:
+    images = torch.tensor([[3.0, 4.0], [0.0, -2.0]]).view(2, 1, 1, 2)
+    found = pixels([(images, torch.tensor([4, 2]))])
+    assert torch.allclose(found.features, torch.tensor([[0.6, 0.8], [0.0, -1.0]]))
+    assert found.labels.tolist() == [4, 2]
