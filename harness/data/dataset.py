@@ -90,6 +90,8 @@ class DataSet(ABC):
     size: int | None  # pixels, of square images; None: they differ
     in_memory: bool
     next_step: str  # what to do when no origin works
+    # training images of the smallest class, where that is known without looking; 0: not known
+    smallest_class: int = 0
 
     @property
     @abstractmethod
