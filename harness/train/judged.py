@@ -44,16 +44,26 @@ class Judged:
 
     def bank(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every training image, unaugmented: normalised (B, C, H, W), labels (B,)."""
-        return self._told(self.pipeline.bank(EVAL_BATCH), 0)
+        return self._told(self.pipeline.bank(EVAL_BATCH), 0, self._all)
 
     def queries(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image that judges, in the same form."""
-        return self._told(self.pipeline.evaluation(EVAL_BATCH), self.pipeline.train_images)
+        done = self.pipeline.train_images
+        return self._told(self.pipeline.evaluation(EVAL_BATCH), done, self._all)
+
+    def pictures(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """As `queries`, with the pixels as they are in between: (B, C, H, W) in 0..255."""
+        batches = self.pipeline.judging.batches(EVAL_BATCH)
+        for pixels, labels in self._told(batches, 0, self.pipeline.eval_images):
+            yield self.pipeline.normalised(pixels), pixels.float(), labels
+
+    @property
+    def _all(self) -> int:
+        return self.pipeline.train_images + self.pipeline.eval_images
 
     def _told(
-        self, batches: Iterator[tuple[Tensor, Tensor]], done: int
+        self, batches: Iterator[tuple[Tensor, Tensor]], done: int, total: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        total = self.pipeline.train_images + self.pipeline.eval_images
         for images, labels in batches:
             yield images, labels
             done += len(labels)
