@@ -1,4 +1,4 @@
-"""Where each head of a plain ViT's last block looks."""
+"""What the last blocks of a plain ViT hold: where each head looks, and features for a probe."""
 
 from __future__ import annotations
 
@@ -25,3 +25,25 @@ def cls_attention_by_head(model: VisionTransformer, images: Tensor) -> Tensor:
     scores = (query * vit.blocks[-1].attn.scale) @ key.transpose(-2, -1)
     attention: Tensor = scores.float().softmax(dim=-1)[:, :, 0, model.prefix :]
     return attention
+
+
+@torch.no_grad()
+def probed_features(
+    model: VisionTransformer, images: Tensor, *, blocks: int, average: bool
+) -> Tensor:
+    """Class tokens of the last `blocks` blocks, each after the last norm, (B, blocks * D).
+
+    `average` appends the mean of the last block's normed patch tokens: (B, blocks * D + D)
+    (arXiv 2104.14294, appendix F.2).
+    """
+    vit: Any = model.vit
+    tokens = embed_tokens(vit, model.prepared(images), None, lean=True)
+    first = len(vit.blocks) - blocks
+    found: list[Tensor] = []
+    for index, block in enumerate(vit.blocks):
+        tokens = block(tokens)
+        if index >= first:
+            found.append(vit.norm(tokens[:, 0]))
+    if average:
+        found.append(vit.norm(tokens)[:, model.prefix :].mean(dim=1))
+    return torch.cat(found, dim=1).float()

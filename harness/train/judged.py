@@ -19,6 +19,8 @@ from harness.seeding import stream
 from harness.train.config import Augment
 from harness.train.loop import EVAL_BATCH, pick_device
 
+AS_THEY_ARE = Augment(crop="none", flip=0.0)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
@@ -73,15 +75,25 @@ class Judged:
 
 
 def open_judged(
-    data: DataConfig, *, image_size: int, eval_crop: float, seed: int, context: RunContext
+    data: DataConfig,
+    *,
+    image_size: int,
+    eval_crop: float,
+    seed: int,
+    context: RunContext,
+    augment: Augment = AS_THEY_ARE,
+    batch_size: int = 1,
 ) -> Judged:
-    """The images of `data` at `image_size` pixels, on the device of `context`."""
+    """The images of `data` at `image_size` pixels, on the device of `context`.
+
+    `augment` and `batch_size` are of training batches, for evaluations that train something.
+    """
     device = pick_device(context.resources.device)
     pipeline = open_pipeline(
         data,
-        Augment(),
+        augment,
         image_size=image_size,
-        batch_size=1,  # no batch is trained on
+        batch_size=batch_size,
         eval_crop=eval_crop,
         seed=seed,
         device=device,
