@@ -16,7 +16,7 @@ from harness.methods.selfdistillation.parts import Center, Watch, sharpened, vie
 from harness.methods.selfdistillation.schedules import cosine, warmed_up
 from harness.models.build import freeze
 from harness.models.projection import ProjectionHead
-from harness.models.tokens import Encoded, encode
+from harness.models.tokens import encode
 from harness.models.vit import VisionTransformer
 
 
@@ -46,6 +46,11 @@ class SelfDistillationObjective(Objective):
             "teacher": self.teacher,
             "teacher_head": self.teacher_head,
         }
+        # what follows what, as a moving average
+        self.pairs: list[tuple[nn.Module, nn.Module]] = [
+            (self.teacher, self.student),
+            (self.teacher_head, self.head),
+        ]
         self.device = device
         self.center = Center(head.out_dim, method.center_momentum, device)
         self.watch = Watch()
@@ -57,13 +62,9 @@ class SelfDistillationObjective(Objective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
-        loss = self._cls_loss(self._student_views(batch), self._teacher_views(batch), step)
-        return {"total": loss}
-
-    def _teacher_views(self, batch: Batch, **options: Any) -> Encoded:
-        """The two global crops in one pass, crop by crop (2B, ...)."""
-        with torch.no_grad():
-            return encode(self.teacher, torch.cat(batch.views[:2]), **options)
+        with torch.no_grad():  # the two global crops in one pass, crop by crop
+            teacher = encode(self.teacher, torch.cat(batch.views[:2])).cls
+        return {"total": self._cls_loss(self._student_views(batch), teacher, step)}
 
     def _student_views(self, batch: Batch) -> list[Tensor]:
         """CLS tokens (B, D) of every crop, crops of one size in one pass."""
@@ -72,11 +73,14 @@ class SelfDistillationObjective(Objective):
     def _together(self, images: Sequence[Tensor]) -> Sequence[Tensor]:
         return encode(self.student, torch.cat(list(images))).cls.chunk(len(images))
 
-    def _cls_loss(self, student: Sequence[Tensor], teacher: Encoded, step: Step) -> Tensor:
-        """DINO's loss over CLS tokens; the centre sees the raw logits afterwards."""
+    def _cls_loss(self, student: Sequence[Tensor], teacher: Tensor, step: Step) -> Tensor:
+        """DINO's loss over CLS tokens: the student's (B, D) of every view, the teacher's (2B, D).
+
+        The centre sees the raw logits afterwards.
+        """
         logits = self.head(torch.cat(list(student))).chunk(len(student))
         with torch.no_grad():
-            taught = self.teacher_head(teacher.cls).float()
+            taught = self.teacher_head(teacher).float()
             targets = sharpened(taught, self.center.value, self.teacher_temperature(step))
             targets = torch.stack(targets.chunk(2))
         self.center.see(taught.mean(dim=0, keepdim=True), len(taught))
@@ -109,8 +113,7 @@ class SelfDistillationObjective(Objective):
         """Move the centre and the teacher."""
         self.center.update()
         momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
-        pairs = ((self.teacher, self.student), (self.teacher_head, self.head))
-        for slow, fast in pairs:
+        for slow, fast in self.pairs:
             for old, new in zip(slow.parameters(), fast.parameters(), strict=True):
                 old.lerp_(new, 1 - momentum)
 
