@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from harness.data import dataset, ready, train_images
 from harness.models.cost import lean_macs
 from harness.run import KINDS, RunContext, RunKind
-from harness.train.config import TrainConfig
+from harness.train.config import Probe, TrainConfig
 
 
 @KINDS.register("train")
@@ -24,7 +24,7 @@ class TrainRun(RunKind):
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """None for rows whose method trains nothing."""
-        return cls(train=train) if train.method.trains else None
+        return cls(train=replace(train, probe=Probe())) if train.method.trains else None
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.loop.train`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import timm
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor
 
 from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
@@ -43,8 +46,10 @@ def build_model(
         model.expect(
             Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"])), seen
         )
+        if weights.head == "new":
+            model.vit.reset_classifier(classes)
     elif not weights.random:
-        _load(model, _weights_file(weights, dependencies), weights.sha256)
+        _load(model, _weights_file(weights, dependencies), weights)
     return model
 
 
@@ -75,8 +80,12 @@ def _weights_file(weights: Weights, dependencies: Mapping[str, Path]) -> Path:
     return project_root() / weights.file
 
 
-def _load(model: VisionTransformer, path: Path, sha256: str | None) -> None:
-    """Read `path` into timm's model; every parameter must be there, with its shape."""
+def _load(model: VisionTransformer, path: Path, weights: Weights) -> None:
+    """Read `path` into timm's model; every parameter must be there, with its shape.
+
+    With a new head the classifier stays as it was built.
+    """
+    sha256 = weights.sha256
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -92,6 +101,8 @@ def _load(model: VisionTransformer, path: Path, sha256: str | None) -> None:
         raise WeightsError(
             f"{path}: not a whole safetensors file ({error}); fetch or train it again"
         ) from error
+    if weights.head == "new":
+        state = _carried_over(state, model)
     expected = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}
     if expected != given:
@@ -99,11 +110,37 @@ def _load(model: VisionTransformer, path: Path, sha256: str | None) -> None:
             key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key)
         )
         key = wrong[0]
+        heads = _head_keys(model)
+        hint = "; `head: new` leaves the classifier out" if heads.issuperset(wrong) else ""
         raise WeightsError(
             f"{path}: weights of another model: {len(wrong)} parameters differ, the first is "
-            f"{key}: expected {expected.get(key)}, found {given.get(key)}"
+            f"{key}: expected {expected.get(key)}, found {given.get(key)}{hint}"
         )
     model.vit.load_state_dict(state)
+
+
+def _head_keys(model: VisionTransformer) -> set[str]:
+    """Names of the classifier's parameters (of both, where there are two)."""
+    head = model.vit.get_classifier()
+    heads = head if isinstance(head, tuple) else (head,)
+    owned = {id(parameter) for part in heads for parameter in part.parameters()}
+    return {name for name, value in model.vit.named_parameters() if id(value) in owned}
+
+
+def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
+    """`state` with the classifier of `model`, and positions for its grid where it is square."""
+    own = model.vit.state_dict()
+    carried = {**state, **{key: own[key] for key in _head_keys(model)}}
+    before, after = state.get("pos_embed"), own.get("pos_embed")
+    if before is None or after is None or before.shape == after.shape:
+        return carried
+    prefix = after.shape[1] - model.patches
+    side = math.isqrt(before.shape[1] - prefix)
+    if side * side == before.shape[1] - prefix and before.shape[2] == after.shape[2]:
+        carried["pos_embed"] = resample_abs_pos_embed(
+            before, list(model.grid), num_prefix_tokens=prefix
+        )
+    return carried
 
 
 def save_model(model: VisionTransformer, path: Path) -> None:

@@ -11,6 +11,7 @@ from harness.errors import FieldError
 from harness.methods import Method
 from harness.models.config import ModelConfig
 
+RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
 
 
@@ -123,6 +124,26 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """How a linear classifier is trained on frozen features (the run kind `linear`)."""
+
+    blocks: int = 4  # the class token of so many of the last blocks, each after the last norm
+    average: bool = False  # and the mean of the last block's patch tokens
+    epochs: int = 100
+    batch_size: int = 1024
+    # tried all at once, each for a batch of 256 and in proportion to `batch_size`
+    rates: tuple[float, ...] = RATES
+    augment: bool = True  # random resized crops and flips; False: every image as it is
+
+    def __post_init__(self) -> None:
+        for key in ("blocks", "epochs", "batch_size"):
+            if getattr(self, key) < 1:
+                raise FieldError(key, f"must be at least 1, got {getattr(self, key)}")
+        if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):
+            raise FieldError("rates", f"must be different and above 0, got {list(self.rates)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """Everything that decides the numbers of a training run."""
 
@@ -133,8 +154,9 @@ class TrainConfig:
     method: Method
     recipe: Recipe
     seed: int = 0
+    probe: Probe = Probe()  # of the evaluation after it: no training run keeps it
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"guide"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"guide", "probe"})
 
     def __post_init__(self) -> None:
         if self.method.uses_teacher and self.teacher is None:

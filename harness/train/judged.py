@@ -19,6 +19,8 @@ from harness.seeding import stream
 from harness.train.config import Augment
 from harness.train.loop import EVAL_BATCH, pick_device
 
+AS_THEY_ARE = Augment(crop="none", flip=0.0)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
@@ -44,16 +46,26 @@ class Judged:
 
     def bank(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every training image, unaugmented: normalised (B, C, H, W), labels (B,)."""
-        return self._told(self.pipeline.bank(EVAL_BATCH), 0)
+        return self._told(self.pipeline.bank(EVAL_BATCH), 0, self._all)
 
     def queries(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image that judges, in the same form."""
-        return self._told(self.pipeline.evaluation(EVAL_BATCH), self.pipeline.train_images)
+        done = self.pipeline.train_images
+        return self._told(self.pipeline.evaluation(EVAL_BATCH), done, self._all)
+
+    def pictures(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """As `queries`, with the pixels as they are in between: (B, C, H, W) in 0..255."""
+        batches = self.pipeline.judging.batches(EVAL_BATCH)
+        for pixels, labels in self._told(batches, 0, self.pipeline.eval_images):
+            yield self.pipeline.normalised(pixels), pixels.float(), labels
+
+    @property
+    def _all(self) -> int:
+        return self.pipeline.train_images + self.pipeline.eval_images
 
     def _told(
-        self, batches: Iterator[tuple[Tensor, Tensor]], done: int
+        self, batches: Iterator[tuple[Tensor, Tensor]], done: int, total: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        total = self.pipeline.train_images + self.pipeline.eval_images
         for images, labels in batches:
             yield images, labels
             done += len(labels)
@@ -63,15 +75,25 @@ class Judged:
 
 
 def open_judged(
-    data: DataConfig, *, image_size: int, eval_crop: float, seed: int, context: RunContext
+    data: DataConfig,
+    *,
+    image_size: int,
+    eval_crop: float,
+    seed: int,
+    context: RunContext,
+    augment: Augment = AS_THEY_ARE,
+    batch_size: int = 1,
 ) -> Judged:
-    """The images of `data` at `image_size` pixels, on the device of `context`."""
+    """The images of `data` at `image_size` pixels, on the device of `context`.
+
+    `augment` and `batch_size` are of training batches, for evaluations that train something.
+    """
     device = pick_device(context.resources.device)
     pipeline = open_pipeline(
         data,
-        Augment(),
+        augment,
         image_size=image_size,
-        batch_size=1,  # no batch is trained on
+        batch_size=batch_size,
         eval_crop=eval_crop,
         seed=seed,
         device=device,
