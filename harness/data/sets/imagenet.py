@@ -84,6 +84,7 @@ class ImageNet(OwnImages):
     train_images = 1_281_167
     val_images = 50_000
     version = "ilsvrc2012"
+    smallest_class = 732
     layout_says = "train/<synset>/*.JPEG and val/<synset>/*.JPEG, 1,000 folders each"
 
     def missing(self) -> str | None:
