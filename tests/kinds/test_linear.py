@@ -17,7 +17,7 @@ from tests.kinds.judging import runs_of, write_pictures
 from tests.train.test_loop import Context
 
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
-PROBE = Probe(blocks=2, epochs=6, batch_size=32, rates=(1e-5, 0.05, 1.0))
+PROBE = Probe(blocks=2, epochs=4, batch_size=32, rates=(1e-5, 0.05, 1.0))
 LINEAR = "linear: {from: linear, metric: val/linear_split_top1}"
 FASHION = "{name: fashion-mnist, train_fraction: 0.05}"
 
@@ -56,7 +56,7 @@ def test_the_rate_is_chosen_on_training_images(
     assert found["val/linear_best_top1"] > 50  # of three classes
 
 
-@pytest.mark.parametrize("stop_at", [2, 6, 9])
+@pytest.mark.parametrize("stop_at", [1, 4, 6])
 @pytest.mark.parametrize("augment", [False, True])
 def test_a_resumed_run_is_the_same(
     run: LinearRun, tmp_path: Path, stop_at: int, augment: bool
@@ -64,7 +64,7 @@ def test_a_resumed_run_is_the_same(
     run = replace(run, probe=replace(PROBE, augment=augment))
     whole = Context(tmp_path / "whole")
     expected = run.execute(whole)
-    with pytest.raises(Interrupted, match=f"after epoch {stop_at} of 12"):
+    with pytest.raises(Interrupted, match=f"after epoch {stop_at} of 8"):
         run.execute(Context(tmp_path / "broken", stop_at=stop_at))
     resumed = Context(tmp_path / "broken")
     assert run.execute(resumed) == expected
