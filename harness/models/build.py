@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import timm
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor
 
 from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
@@ -41,8 +44,10 @@ def build_model(
     if weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
         own = Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"]))
+        if weights.head == "new":
+            model.vit.reset_classifier(classes)
     elif not weights.random:
-        own = _load(model, _weights_file(weights, dependencies), weights.sha256) or seen
+        own = _load(model, _weights_file(weights, dependencies), weights) or seen
     model.expect(own, seen)
     return model
 
@@ -90,11 +95,13 @@ def _weights_file(weights: Weights, dependencies: Mapping[str, Path]) -> Path:
     return project_root() / weights.file
 
 
-def _load(model: VisionTransformer, path: Path, sha256: str | None) -> Normalisation | None:
+def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisation | None:
     """Read `path` into timm's model; every parameter must be there, with its shape.
 
-    Returns how the weights want their images scaled, if the file says so (see `save_model`).
+    With a new head the classifier stays as it was built. Returns how the weights want their images
+    scaled, if the file says so (see `save_model`).
     """
+    sha256 = weights.sha256
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -112,6 +119,8 @@ def _load(model: VisionTransformer, path: Path, sha256: str | None) -> Normalisa
         raise WeightsError(
             f"{path}: not a whole safetensors file ({error}); fetch or train it again"
         ) from error
+    if weights.head == "new":
+        state = _carried_over(state, model)
     expected = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}
     if expected != given:
@@ -119,9 +128,11 @@ def _load(model: VisionTransformer, path: Path, sha256: str | None) -> Normalisa
             key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key)
         )
         key = wrong[0]
+        heads = _head_keys(model)
+        hint = "; `head: new` leaves the classifier out" if heads.issuperset(wrong) else ""
         raise WeightsError(
             f"{path}: weights of another model: {len(wrong)} parameters differ, the first is "
-            f"{key}: expected {expected.get(key)}, found {given.get(key)}"
+            f"{key}: expected {expected.get(key)}, found {given.get(key)}{hint}"
         )
     model.vit.load_state_dict(state)
     return _normalisation(about, path)
@@ -137,6 +148,30 @@ def _normalisation(about: Mapping[str, str], path: Path) -> Normalisation | None
             f"{path}: its metadata should give both mean and std, as `0.48,0.46,0.41` ({error})"
         ) from error
     return Normalisation(mean=mean, std=std)
+
+
+def _head_keys(model: VisionTransformer) -> set[str]:
+    """Names of the classifier's parameters (of both, where there are two)."""
+    head = model.vit.get_classifier()
+    heads = head if isinstance(head, tuple) else (head,)
+    owned = {id(parameter) for part in heads for parameter in part.parameters()}
+    return {name for name, value in model.vit.named_parameters() if id(value) in owned}
+
+
+def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
+    """`state` with the classifier of `model`, and positions for its grid where it is square."""
+    own = model.vit.state_dict()
+    carried = {**state, **{key: own[key] for key in _head_keys(model)}}
+    before, after = state.get("pos_embed"), own.get("pos_embed")
+    if before is None or after is None or before.shape == after.shape:
+        return carried
+    prefix = after.shape[1] - model.patches
+    side = math.isqrt(before.shape[1] - prefix)
+    if side * side == before.shape[1] - prefix and before.shape[2] == after.shape[2]:
+        carried["pos_embed"] = resample_abs_pos_embed(
+            before, list(model.grid), num_prefix_tokens=prefix
+        )
+    return carried
 
 
 def save_model(model: VisionTransformer, path: Path) -> None:

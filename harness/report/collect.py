@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from harness.report.attention import attention_maps
 from harness.report.claims import Comparison, Side, judge_claim
 from harness.report.model import Cell, Claim, Column, Cost, Evidence, Ratio, Row, TableModel
 from harness.report.outcomes import Outcomes
@@ -51,6 +52,7 @@ def collect(
         claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
         curves=curves(expansion, outcomes, trained),
         kept=kept_maps(expansion, outcomes),
+        attention=attention_maps(expansion, outcomes),
         costs=tuple(_cost(row, outcomes) for row in expansion.rows),
         provenance=provenance(outcomes),
         effort=outcomes.effort(),

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from harness.report.document import Figure
-from harness.report.model import Cell, Column, TableModel
+from harness.report.model import AttentionMap, Cell, Column, TableModel
 
 MOST_MAPPED = 8  # rows in the heat map of kept patches
+MOST_PICTURED, MOST_LINES, MOST_HEADS = 5, 10, 12  # rows, lines and heads in attention pictures
 
 
 def figures(model: TableModel) -> list[Figure]:
     """The plots that this model has data for, in the order of the report."""
-    made = (_accuracy_cost(model), _curves(model), _kept(model), _deviation(model))
+    made = (
+        _accuracy_cost(model),
+        _curves(model),
+        _kept(model),
+        _attention(model),
+        _deviation(model),
+    )
     return [figure for figure in made if figure is not None]
 
 
@@ -70,6 +77,32 @@ def _kept(model: TableModel) -> Figure | None:
     if masked > MOST_MAPPED:
         caption += f" The first {MOST_MAPPED} of {masked} rows."
     return Figure(name="kept", caption=caption, alt="Kept patches by position over training")
+
+
+def _attention(model: TableModel) -> Figure | None:
+    shown = pictured(model)
+    if not shown:
+        return None
+    caption = (
+        "What the class token attends to in the last block, on images that judge; one seed. "
+        "Every map has its own scale, from zero (dark) to its highest patch (bright)."
+    )
+    rows = len({found.row for found in model.attention})
+    if rows > len(shown):
+        caption += f" The first {len(shown)} of {rows} rows."
+    if max(len(found.heads) for found in model.attention) > MOST_HEADS:
+        caption += f" The first {MOST_HEADS} heads; the mean is over all."
+    return Figure(name="attention", caption=caption, alt="Attention of the class token by head")
+
+
+def pictured(model: TableModel) -> dict[str, list[AttentionMap]]:
+    """The attention maps that are shown, by row: as many images of each as make one page."""
+    by_row: dict[str, list[AttentionMap]] = {}
+    for found in model.attention:
+        by_row.setdefault(found.row, []).append(found)
+    rows = list(by_row)[:MOST_PICTURED]
+    each = min(4, MOST_LINES // max(1, len(rows)))
+    return {row: by_row[row][:each] for row in rows}
 
 
 def _deviation(model: TableModel) -> Figure | None:

@@ -148,6 +148,16 @@ class KeptMap:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionMap:
+    """One image and how much attention each head of a row's network gives its patches."""
+
+    row: str
+    png: str  # the image, base64
+    grid: tuple[int, int]  # patches: rows, columns
+    heads: tuple[tuple[float, ...], ...]  # in raster order
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
     """What the teacher of a row computes."""
 
@@ -194,6 +204,7 @@ class TableModel:
     claims: tuple[Claim, ...] = ()
     curves: tuple[Curve, ...] = ()
     kept: tuple[KeptMap, ...] = ()
+    attention: tuple[AttentionMap, ...] = ()
     costs: tuple[Cost, ...] = ()
     provenance: Provenance = Provenance()
     effort: str = ""  # of all training that is missing

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from harness.report.model import TableModel
 from harness.report.plots.accuracy_cost import accuracy_cost
+from harness.report.plots.attention import attention
 from harness.report.plots.curves import training_curves
 from harness.report.plots.deviation import deviation
 from harness.report.plots.kept import kept
@@ -19,6 +20,7 @@ PLOTS: dict[str, Callable[[TableModel], Figure]] = {
     "accuracy-cost": accuracy_cost,
     "curves": training_curves,
     "kept": kept,
+    "attention": attention,
     "deviation": deviation,
 }
 """By the name that `document.Figure` carries."""
