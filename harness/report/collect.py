@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from harness.report.claims import Comparison, Side, judge_claim
+from harness.report.lines import placed
 from harness.report.model import Cell, Claim, Column, Cost, Evidence, Ratio, Row, TableModel
 from harness.report.outcomes import Outcomes
 from harness.report.provenance import provenance
@@ -52,6 +53,7 @@ def collect(
         curves=curves(expansion, outcomes, trained),
         kept=kept_maps(expansion, outcomes),
         costs=tuple(_cost(row, outcomes) for row in expansion.rows),
+        plots=tuple(placed(plot, columns, rows) for plot in profile.plots),
         provenance=provenance(outcomes),
         effort=outcomes.effort(),
     )
