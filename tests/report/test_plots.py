@@ -98,6 +98,23 @@ def test_curves_show_the_mean_over_seeds() -> None:
     np.testing.assert_allclose(lines[0].get_ydata(), [0.5, 10.5, 20.5, 30.5])
 
 
+def test_a_row_has_the_same_colour_in_every_panel() -> None:
+    model = small()
+    later = tuple(
+        replace(curve, metric="val/teacher_top1")
+        for curve in model.curves
+        if curve.metric == "val/top1" and curve.row != "row0"
+    )
+    model = replace(model, curves=(*model.curves, *later))
+    panels = made("curves", model).axes
+    assert [axes.get_title(loc="left") for axes in panels] == [
+        "Top-1 (%)", "val/teacher_top1", "Training loss",
+    ]  # fmt: skip
+    colours = [[line.get_color() for line in axes.get_lines()] for axes in panels]
+    assert colours[1] == colours[0][1:]
+    assert colours[2] == colours[0]
+
+
 def test_maps_keep_the_raster_order_of_patches() -> None:
     axes = made("kept", small()).axes[0]
     np.testing.assert_allclose(axes.images[0].get_array(), (np.arange(16).reshape(4, 4) + 1) / 17)
