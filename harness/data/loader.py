@@ -35,6 +35,10 @@ class Images(Dataset[Item]):
     def __len__(self) -> int:
         return len(self._chosen)
 
+    def transformed(self, transform: Transform) -> Images:
+        """The same images, transformed another way."""
+        return Images(self._split, self._chosen, transform, seed=self._seed)
+
     def __getitem__(self, key: Key) -> Item:
         epoch, position, index = key
         at = int(self._chosen[index])

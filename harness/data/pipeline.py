@@ -57,6 +57,7 @@ class Pipeline:
     seed: int
     training: TrainingSource
     judging: EvaluationSource
+    known: EvaluationSource  # the training images as they are, for evaluations that look them up
 
     def batches(self, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, H, W) normalised, soft targets (B, classes)) from `start_step`, endless.
@@ -64,14 +65,25 @@ class Pipeline:
         `batches(k)` yields exactly what `batches(0)` yields from its k-th item on.
         """
         for step, (images, labels) in enumerate(self.training.batches(start_step), start_step):
-            yield self._finished(self._normalised(images), labels, step)
+            yield self._finished(self.normalised(images), labels, step)
 
     def evaluation(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, H, W) normalised, labels (B,)) over every sample exactly once."""
         for images, labels in self.judging.batches(batch_size):
-            yield self._normalised(images), labels
+            yield self.normalised(images), labels
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def bank(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `evaluation`, over every training image: what k-NN looks up."""
+        for images, labels in self.known.batches(batch_size):
+            yield self.normalised(images), labels
+
+    @property
+    def bank_in_memory(self) -> bool:
+        """Whether all images are in memory anyway: pixels can then be features."""
+        return isinstance(self.known, MemoryEvaluation)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """From pixels in 0..255 to zero mean and unit spread over the data set."""
         scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device)
         shift = torch.tensor(
             [-mean / std for mean, std in zip(self.mean, self.std, strict=True)],
@@ -113,6 +125,7 @@ def open_pipeline(
         judged, chosen = splits.train, held
     place = _Place(image_size=image_size, seed=seed, device=device, workers=workers)
     order = Order(images=len(kept), batch_size=batch_size, repeats=augment.repeats, seed=seed)
+    training = _training(known, splits.train, kept, order, augment, place)
     return Pipeline(
         steps_per_epoch=order.steps_per_epoch,
         classes=known.classes,
@@ -123,8 +136,9 @@ def open_pipeline(
         eval_images=len(chosen),
         augment=augment,
         seed=seed,
-        training=_training(known, splits.train, kept, order, augment, place),
+        training=training,
         judging=_judging(judged, chosen, eval_crop, place),
+        known=_whole(training, splits.train, kept, eval_crop, place),
     )
 
 
@@ -186,6 +200,21 @@ def _judging(
         device=place.device,
         workers=place.workers,
     )
+
+
+def _whole(
+    training: TrainingSource,
+    split: Split,
+    kept: NDArray[np.int64],
+    eval_crop: float,
+    place: _Place,
+) -> EvaluationSource:
+    """The training images for looking up; those in memory are shared with `training`."""
+    if isinstance(training, MemoryTraining):
+        return MemoryEvaluation(
+            images=training.images, labels=training.labels, image_size=place.image_size
+        )
+    return _judging(split, kept, eval_crop, place)
 
 
 def _moved(split: Arrays, chosen: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
