@@ -193,7 +193,7 @@ def _ratio(
     return Ratio(
         baseline="" if baseline.row.id == resolved.row.id else baseline.row.id,
         measured=_measured_ratio(resolved, baseline, column, outcomes),
-        published=None if own is None else own.value / base.value,
+        published=None if own is None else own.intended.value / base.intended.value,
     )
 
 

@@ -158,6 +158,7 @@ def _deviation_of(cell: Cell, column: Column) -> float | None:
         if ratio is None or not ratio.baseline or ratio.measured is None or not ratio.published:
             return None
         return ratio.measured / ratio.published - 1
-    if cell.summary is None or cell.published is None or cell.published.value == 0:
+    published = None if cell.published is None else cell.published.intended.value
+    if cell.summary is None or not published:
         return None
-    return cell.summary.mean / cell.published.value - 1
+    return cell.summary.mean / published - 1

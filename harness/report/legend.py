@@ -12,6 +12,10 @@ LEGEND = {
         "need no test; speeds are "
         "judged by their ratio to the unmasked teacher."
     ),
+    Verdict.MISPRINT: (
+        "the printed number is a misprint by the paper's own arithmetic; the value is within the "
+        "tolerance of what was meant."
+    ),
     Verdict.INDICATIVE: "close, but too few seeds or too much scatter to show equivalence.",
     Verdict.ABOVE: "the measured mean is above the printed number beyond the tolerance.",
     Verdict.BELOW: "the measured mean is below the printed number beyond the tolerance.",

@@ -55,7 +55,7 @@ def _point(plot: spec.Plot, row: Row) -> PlotPoint:
         return PlotPoint(row=row.id, x=x, published=x)
     cell = row.cell(plot.x.column)
     measured = None if cell.summary is None else cell.summary.mean
-    printed = measured if cell.published is None else cell.published.value
+    printed = measured if cell.published is None else cell.published.intended.value
     return PlotPoint(row=row.id, x=measured, published=printed)
 
 
@@ -103,5 +103,5 @@ def _printed(
         published = model.row(point.row).cell(column).published
         x = point.published
         if published is not None and x is not None and (x > 0 or not plot.log2):
-            found.append((x, published.value))
+            found.append((x, published.intended.value))
     return found

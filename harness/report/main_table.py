@@ -10,6 +10,7 @@ from harness.text import enough_decimals, number
 
 EMPTY = TableCell(text="–", tone="muted")
 DOUBT = "†"
+MISPRINT = "‡"
 
 
 def main_table(model: TableModel) -> Table:
@@ -76,6 +77,7 @@ def _printed(cell: Cell) -> TableCell:
     value = number(cell.published.value, cell.published.decimals)
     ratio = cell.ratio.published if cell.ratio is not None and cell.ratio.baseline else None
     doubt = "" if cell.published.confidence == "exact" else DOUBT
+    doubt += "" if cell.published.meant is None else MISPRINT
     return TableCell(text=f"{value}{doubt}" + (f" ({times(ratio)})" if ratio is not None else ""))
 
 
@@ -126,4 +128,6 @@ def _caption(model: TableModel, parts: dict[str, tuple[str, ...]]) -> str:
         cell.published is not None and cell.published.confidence != "exact" for cell, _ in cells
     ):
         sentences.append(f"{DOUBT} the reading of the printed number is in doubt, see the notes.")
+    if any(cell.published is not None and cell.published.meant is not None for cell, _ in cells):
+        sentences.append(f"{MISPRINT} a misprint, see the notes.")
     return " ".join(sentences)

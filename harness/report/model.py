@@ -19,6 +19,7 @@ class Verdict(StrEnum):
     """What the evidence says of a cell, or (the last three) of a claim."""
 
     REPRODUCED = "reproduced"
+    MISPRINT = "misprint"
     INDICATIVE = "indicative"
     ABOVE = "above"
     BELOW = "below"

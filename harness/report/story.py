@@ -109,7 +109,7 @@ def _results(model: TableModel) -> list[Block]:
 
 def _differences(model: TableModel) -> list[Block]:
     """Every cell that a reader would ask about: why it is not simply reproduced."""
-    asked = {Verdict.ABOVE, Verdict.BELOW, Verdict.INDICATIVE, Verdict.FAILED}
+    asked = {Verdict.MISPRINT, Verdict.ABOVE, Verdict.BELOW, Verdict.INDICATIVE, Verdict.FAILED}
     rows = [
         (
             TableCell(text=model.full_name(row.id)),
@@ -227,7 +227,12 @@ def _reading_notes(model: TableModel) -> list[Item]:
                 if published.confidence == "exact"
                 else f"reading of the paper is {published.confidence}"
             )
-            text = "; ".join(part for part in (doubt, " ".join(published.note.split())) if part)
+            meant = published.meant
+            misprint = (
+                "" if meant is None else f"misprint for {number(meant.value, meant.decimals)}"
+            )
+            parts = (doubt, misprint, " ".join(published.note.split()))
+            text = "; ".join(part for part in parts if part)
             if text:
                 notes.append(
                     Item(lead=f"{model.full_name(row.id)}, {column.label} {published}", text=text)

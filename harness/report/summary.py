@@ -12,6 +12,7 @@ from harness.text import count, number
 TONES: dict[Verdict, Tone] = {
     Verdict.REPRODUCED: "good",
     Verdict.SUPPORTED: "good",
+    Verdict.MISPRINT: "good",
     Verdict.INDICATIVE: "warn",
     Verdict.INCONCLUSIVE: "warn",
     Verdict.ABOVE: "bad",
@@ -25,6 +26,7 @@ TONES: dict[Verdict, Tone] = {
 MARKS = {
     Verdict.REPRODUCED: "✓",
     Verdict.SUPPORTED: "✓",
+    Verdict.MISPRINT: "✓",
     Verdict.INDICATIVE: "≈",
     Verdict.INCONCLUSIVE: "?",
     Verdict.ABOVE: "▲",
@@ -101,6 +103,7 @@ def _column_sentence(model: TableModel, column: Column) -> str:
 
 _CELL_WORDS = {
     Verdict.REPRODUCED: "reproduced",
+    Verdict.MISPRINT: "a misprint whose meaning is reproduced",
     Verdict.INDICATIVE: "within tolerance but not shown to be equivalent",
     Verdict.ABOVE: "above tolerance",
     Verdict.BELOW: "below tolerance",

@@ -51,7 +51,7 @@ def judge_cell(facts: Facts) -> Judgement:
     """The verdict on one cell."""
     if facts.summary is None:
         return _without_values(facts)
-    judgement = _with_values(facts, facts.summary)
+    judgement = _misprinted(_with_values(facts, facts.summary), facts.published)
     short = facts.wanted - facts.summary.n
     if short <= 0:
         return judgement
@@ -82,22 +82,31 @@ def _with_values(facts: Facts, summary: Summary) -> Judgement:
     return _judge_number(facts.column, facts.published, summary)
 
 
+def _misprinted(judgement: Judgement, published: Published | None) -> Judgement:
+    """A value that agrees with what was meant shows that the printed number is a misprint."""
+    misprint = published is not None and published.meant is not None
+    if not misprint or judgement.verdict is not Verdict.REPRODUCED:
+        return judgement
+    return Judgement(verdict=Verdict.MISPRINT, reason=judgement.reason)
+
+
 def allowed(column: Column, published: Published) -> float:
     """The tolerance at a printed number: the column's, never tighter than half of the last printed
     digit.
     """
-    asked = 0.0 if column.tolerance is None else column.tolerance.of(published.value)
+    intended = published.intended.value
+    asked = 0.0 if column.tolerance is None else column.tolerance.of(intended)
     return max(asked, _rounding(published))
 
 
 def _rounding(published: Published) -> float:
     """How far the number before rounding may lie from the printed one."""
-    return 0.5 * 10.0**-published.decimals
+    return 0.5 * 10.0**-published.intended.decimals
 
 
 def _judge_number(column: Column, published: Published, summary: Summary) -> Judgement:
     tolerance = allowed(column, published)
-    distance = summary.mean - published.value
+    distance = summary.mean - published.intended.value
     seen = _compared(column, published, summary, distance)
     reach = with_unit(
         f"±{number(tolerance, _tolerance_decimals(tolerance, column))}",
@@ -120,16 +129,22 @@ def _compared(column: Column, published: Published, summary: Summary, distance: 
         what = "measured"
     value = with_unit(number(summary.mean, decimals), column.unit)
     relative = (
-        f" ({signed(100 * distance / published.value, 2)} %)"
+        f" ({signed(100 * distance / published.intended.value, 2)} %)"
         if _shows_percent(column, published)
         else ""
     )
     apart = with_unit(signed(distance, decimals), difference_unit(column.unit))
-    return f"{what} {value}, printed {published}: {apart}{relative}"
+    return f"{what} {value}, printed {published}{_corrected(published)}: {apart}{relative}"
+
+
+def _corrected(published: Published | None) -> str:
+    if published is None or published.meant is None:
+        return ""
+    return f", a misprint for {number(published.meant.value, published.meant.decimals)}"
 
 
 def _shows_percent(column: Column, published: Published) -> bool:
-    return column.unit != "%" and published.value != 0
+    return column.unit != "%" and published.intended.value != 0
 
 
 def _tolerance_decimals(tolerance: float, column: Column) -> int:
@@ -151,7 +166,7 @@ def _equivalence(
     if summary.n < EQUIVALENCE_SEEDS:
         reason = f"{seen}, but {seeds(summary.n)} cannot show equivalence ({EQUIVALENCE_SEEDS} can)"
         return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
-    p = equivalence_p(summary, published.value, tolerance)
+    p = equivalence_p(summary, published.intended.value, tolerance)
     if p <= SIGNIFICANCE:
         reason = f"{seen}; equivalent (TOST p = {p:.3f}, {seeds(summary.n)})"
         return Judgement(verdict=Verdict.REPRODUCED, reason=reason)
@@ -185,18 +200,22 @@ def _judge_ratio(facts: Facts) -> Judgement:
         )
     if ratio.published is None:
         return _incomparable("the paper prints no number here")
-    return _ratios_apart(facts.column, ratio.measured, ratio.published)
+    return _ratios_apart(facts.column, ratio.measured, ratio.published, facts.published)
 
 
 def _incomparable(reason: str) -> Judgement:
     return Judgement(verdict=Verdict.NOT_COMPARABLE, reason=reason)
 
 
-def _ratios_apart(column: Column, measured: float, published: float) -> Judgement:
+def _ratios_apart(
+    column: Column, measured: float, published: float, cell: Published | None
+) -> Judgement:
     asked = 0.0 if column.tolerance is None else column.tolerance.of(published)
     tolerance = max(asked, 0.5 * 10.0**-RATIO_DECIMALS)
     distance = measured - published
     seen = f"{times(measured)} the unmasked teacher, {times(published)} in the paper"
+    if cell is not None and cell.meant is not None:
+        seen += f" (printed {cell}{_corrected(cell)})"
     reach = f"±{times(tolerance)}"
     if within(distance, tolerance):
         return Judgement(verdict=Verdict.REPRODUCED, reason=f"{seen}, within {reach}")

@@ -87,6 +87,7 @@ class Published:
     """A cell as the paper prints it."""
 
     number: Printed = field(metadata={"key": "value"})
+    meant: Printed | None = None  # of a misprint: the number that the paper's own arithmetic gives
     source: str = ""
     confidence: Literal["exact", "uncertain", "reconstructed"] = "exact"
     note: str = ""
@@ -102,6 +103,11 @@ class Published:
     def decimals(self) -> int:
         """Its printed decimals."""
         return self.number.decimals
+
+    @property
+    def intended(self) -> Printed:
+        """The number that a measured value is held against."""
+        return self.meant or self.number
 
     def __str__(self) -> str:
         return f"{self.value:.{self.decimals}f}"

@@ -9,7 +9,7 @@ import pytest
 from harness.report.model import Column, Ratio, Verdict
 from harness.report.statistics import summarise
 from harness.report.verdicts import Facts, allowed, judge_cell
-from harness.spec.table import Published, Tolerance
+from harness.spec.table import Printed, Published, Tolerance
 from tests.report.models import ACC, PFLOPS, SPEED, printed
 
 CLOSE = (75.0, 75.05, 74.95)
@@ -58,6 +58,31 @@ def test_cells(
     found, reason = judged(column, published, values)
     assert found == verdict, reason
     assert says in reason
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (5954.0, Verdict.MISPRINT),
+        (5694.0, Verdict.BELOW),  # as printed, which is not what was meant
+        (5998.0, Verdict.ABOVE),
+    ],
+)
+def test_a_misprint_is_held_against_what_was_meant(value: float, verdict: Verdict) -> None:
+    wrong = replace(printed(5694, 0), meant=Printed(value=5964, decimals=0))
+    found, reason = judged(PFLOPS, wrong, (value,))
+    assert found == verdict, reason
+    assert "printed 5694, a misprint for 5964: " in reason
+    assert judged(PFLOPS, wrong, ())[0] == Verdict.MISSING
+    assert judged(PFLOPS, wrong, (value,), differs="smaller")[0] == Verdict.NOT_COMPARABLE
+
+
+def test_a_misprinted_speed_is_held_against_what_was_meant() -> None:
+    wrong = replace(printed(512, 0), meant=Printed(value=271, decimals=0))
+    ratio = Ratio(baseline="b", measured=2.05, published=271 / 133)
+    found, reason = judged(SPEED, wrong, (80.0,), ratio=ratio)
+    assert found == Verdict.MISPRINT
+    assert "2.04× in the paper (printed 512, a misprint for 271)" in reason
 
 
 @pytest.mark.parametrize(
