@@ -106,6 +106,13 @@ class RunKind(ABC):
     judges: ClassVar[bool] = False
 
     @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """The names that `execute` may give, so that a column cannot ask for another; empty: not
+        declared, and not checked.
+        """
+        return frozenset()
+
+    @classmethod
     @abstractmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """The run of this kind for a row described by `train`, or None where it makes no sense (no

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any
 
 from harness.data import dataset
+from harness.kinds import TeacherCost
 from harness.models.config import ModelConfig
-from harness.run import KINDS, RunContext, RunKind
+from harness.run import KINDS, RunContext
 from harness.train.config import TrainConfig
 
 MB = 1e6
@@ -15,7 +16,7 @@ MB = 1e6
 
 @KINDS.register("activations")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ActivationsRun(RunKind):
+class ActivationsRun(TeacherCost):
     """Activations of one forward pass in MB (1e6 bytes) at fp32, beside arXiv 2302.10494, Table 11.
 
     `student/activation_mb`, `teacher/activation_mb` and their sum `activation_mb`: what a backward
@@ -26,27 +27,17 @@ class ActivationsRun(RunKind):
     """
 
     student: ModelConfig
-    teacher: ModelConfig
-    keep: int  # patches
-    classes: int
     batch_size: int = 128
 
-    batched: ClassVar[bool] = True
-    seeded: ClassVar[bool] = False
+    @classmethod
+    def more(cls, train: TrainConfig) -> dict[str, Any]:
+        """The student too."""
+        return {"student": train.student.bare(dataset(train.data).channels)}
 
     @classmethod
-    def of(cls, train: TrainConfig) -> Self | None:
-        """Both networks; None for rows without a teacher, or with one that merges tokens."""
-        if train.teacher is None or train.method.teacher_merge():
-            return None
-        data = dataset(train.data)
-        teacher = train.teacher.bare(data.channels)
-        return cls(
-            student=train.student.bare(data.channels),
-            teacher=teacher,
-            keep=train.method.teacher_keep(teacher.shape.patches),
-            classes=data.classes,
-        )
+    def metrics(cls) -> frozenset[str]:
+        """Of either, and of both."""
+        return frozenset({"student/activation_mb", "teacher/activation_mb", "activation_mb"})
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """Forward passes of tensors without storage: nothing is computed."""
@@ -63,19 +54,11 @@ class ActivationsRun(RunKind):
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         from harness.evaluate.memory import saved_bytes
-        from harness.models.build import build_model
-        from harness.models.vit import Normalisation
+        from harness.models.build import build_bare
 
         shape = config.shape
+        model = build_bare(config, classes=self.classes, device="meta").train()
         with torch.device("meta"):
-            anything = Normalisation(mean=(0.0,), std=(1.0,))
-            model = build_model(
-                config,
-                classes=self.classes,
-                channels=shape.channels,
-                seen=anything,
-                dependencies={},
-            ).train()
             size = shape.image_size
             images = torch.empty(self.batch_size, shape.channels, size, size)
             kept = None
@@ -83,11 +66,3 @@ class ActivationsRun(RunKind):
                 kept = torch.arange(keep).expand(self.batch_size, -1)
         with sdpa_kernel(SDPBackend.MATH):
             return saved_bytes(lambda: model(images, keep=kept, lean=False).logits, model)
-
-    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
-        """Nothing."""
-        return []
-
-    def macs(self) -> float:
-        """Shapes only."""
-        return 0.0

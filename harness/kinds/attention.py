@@ -40,6 +40,12 @@ class AttentionRun(RunKind):
     judges: ClassVar[bool] = True
 
     @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Of a network, and of even attention."""
+        names = ("entropy", "entropy_even", "foreground", "foreground_best", "foreground_even")
+        return frozenset(f"attention/{name}" for name in names)
+
+    @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """The student of `train`; None where there is no network, or it is no plain ViT."""
         if isinstance(train.method, Pixels) or train.student.shape.family != "vit":

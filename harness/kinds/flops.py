@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar
 
-from harness.data import dataset, train_images
+from harness.data import train_images
 from harness.errors import RunFailed
-from harness.models.config import ModelConfig
+from harness.kinds import TeacherCost
 from harness.models.cost import Macs, lean_macs, paper_macs
 from harness.models.merged_cost import merged_macs
-from harness.run import KINDS, RunContext, RunKind
+from harness.run import KINDS, RunContext
 from harness.train.config import TrainConfig
 
 GIGA, PETA = 1e9, 1e15
+PARTS = ("attention", "projections", "mlp")
 
 
 @KINDS.register("flops")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FlopsRun(RunKind):
+class FlopsRun(TeacherCost):
     """Multiply-adds of a (masked) teacher, per image and over a training: closed form and torch's
     counter must agree.
 
@@ -27,32 +28,27 @@ class FlopsRun(RunKind):
     `.../projections_gmacs` and `.../mlp_gmacs` split it by operation.
     """
 
-    teacher: ModelConfig
-    keep: int  # patches
-    classes: int
     train_images: int
     epochs: float
     merge: int = 0  # tokens that every block merges away
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"merge"})
-    batched: ClassVar[bool] = True
-    seeded: ClassVar[bool] = False
+    merges: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, train: TrainConfig) -> Self | None:
-        """The teacher's cost; None for rows without a teacher."""
-        if train.teacher is None:
-            return None
-        data = dataset(train.data)
-        teacher = train.teacher.bare(data.channels)
-        return cls(
-            teacher=teacher,
-            keep=train.method.teacher_keep(teacher.shape.patches),
-            classes=data.classes,
-            train_images=train_images(train.data),
-            epochs=train.recipe.epochs,
-            merge=train.method.teacher_merge(),
-        )
+    def more(cls, train: TrainConfig) -> dict[str, Any]:
+        """How long it is used, and what it merges."""
+        return {
+            "train_images": train_images(train.data),
+            "epochs": train.recipe.epochs,
+            "merge": train.method.teacher_merge(),
+        }
+
+    @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Per image, and over a training."""
+        names = ("gmacs", "train_pmacs", "lean_gmacs", *(f"{part}_gmacs" for part in PARTS))
+        return frozenset(f"teacher/{name}" for name in names)
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """The counts; RunFailed when closed form and counter disagree, which would be a wrong
@@ -69,27 +65,14 @@ class FlopsRun(RunKind):
             "teacher/gmacs": paper.total / GIGA,
             "teacher/train_pmacs": paper.total * self.train_images * self.epochs / PETA,
             "teacher/lean_gmacs": lean.total / GIGA,
-            "teacher/attention_gmacs": paper.attention / GIGA,
-            "teacher/projections_gmacs": paper.projections / GIGA,
-            "teacher/mlp_gmacs": paper.mlp / GIGA,
+            **{f"teacher/{part}_gmacs": getattr(paper, part) / GIGA for part in PARTS},
         }
 
     def _check(self, paper: Macs, lean: Macs) -> None:
-        import torch
-
         from harness.evaluate.flops import counted_macs
-        from harness.models.build import build_model
-        from harness.models.vit import Normalisation
+        from harness.models.build import build_bare
 
-        anything = Normalisation(mean=(0.0,), std=(1.0,))
-        with torch.device("meta"):
-            model = build_model(
-                self.teacher,
-                classes=self.classes,
-                channels=self.teacher.shape.channels,
-                seen=anything,
-                dependencies={},
-            )
+        model = build_bare(self.teacher, classes=self.classes, device="meta")
         for closed, is_lean in ((paper, False), (lean, True)):
             counted = counted_macs(model, keep=self.keep, lean=is_lean)
             if counted != closed.total:
@@ -98,11 +81,3 @@ class FlopsRun(RunKind):
                     f"{self.teacher.arch}, {self.keep} patches, {how}: "
                     f"torch counts {counted} multiply-adds, the closed form {closed.total}"
                 )
-
-    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
-        """Nothing."""
-        return []
-
-    def macs(self) -> float:
-        """Shapes only."""
-        return 0.0

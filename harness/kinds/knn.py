@@ -34,6 +34,13 @@ class KnnRun(RunKind):
     judges: ClassVar[bool] = True
 
     @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Votes, votes of few, and whether features tell images apart."""
+        voted = {f"val/knn{name}_top1" for name in ("10", "20", "100", "200")}
+        few = {f"val/knn_nu{images}_top1" for images in (1, 5, 10, 20)}
+        return frozenset({*voted, *few, "features/std", "features/rank"})
+
+    @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """The student of `train` is the network; None for pixels that do not fit into memory."""
         data = train.data.all_of_it()

@@ -37,6 +37,12 @@ class LinearRun(RunKind):
     judges: ClassVar[bool] = True
 
     @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Chosen on a split, and on the images that judge."""
+        names = ("split_top1", "split_rate", "best_top1")
+        return frozenset(f"val/linear_{name}" for name in names)
+
+    @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """The student of `train`; None where there is no network, or it is no plain ViT."""
         shape = train.student.shape

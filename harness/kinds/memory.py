@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.data import dataset
 from harness.errors import RunFailed
+from harness.kinds import TeacherCost
 from harness.models.config import ModelConfig
-from harness.run import KINDS, RunContext, RunKind
+from harness.run import KINDS, RunContext
 from harness.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ MB = 1e6
 
 @KINDS.register("memory")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MemoryRun(RunKind):
+class MemoryRun(TeacherCost):
     """Peak memory in MB (1e6 bytes) at fp32, arXiv 2302.10494, Table 11.
 
     `student/train_mb`: weights, and forward and backward on a batch; `teacher/forward_mb`: weights,
@@ -31,27 +32,17 @@ class MemoryRun(RunKind):
     """
 
     student: ModelConfig
-    teacher: ModelConfig
-    keep: int  # patches
-    classes: int
     batch_size: int = 128
 
-    batched: ClassVar[bool] = True
-    seeded: ClassVar[bool] = False
+    @classmethod
+    def more(cls, train: TrainConfig) -> dict[str, Any]:
+        """The student too."""
+        return {"student": train.student.bare(dataset(train.data).channels)}
 
     @classmethod
-    def of(cls, train: TrainConfig) -> Self | None:
-        """Both networks; None for rows without a teacher, or with one that merges tokens."""
-        if train.teacher is None or train.method.teacher_merge():
-            return None
-        data = dataset(train.data)
-        teacher = train.teacher.bare(data.channels)
-        return cls(
-            student=train.student.bare(data.channels),
-            teacher=teacher,
-            keep=train.method.teacher_keep(teacher.shape.patches),
-            classes=data.classes,
-        )
+    def metrics(cls) -> frozenset[str]:
+        """Of either, and of both."""
+        return frozenset({"student/train_mb", "teacher/forward_mb", "total_mb"})
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """Measure the two one after the other."""
@@ -70,8 +61,9 @@ class MemoryRun(RunKind):
 
     def _student_bytes(self, device: torch.device) -> int:
         from harness.evaluate.memory import peak_bytes
+        from harness.models.build import build_bare
 
-        model = self._build(self.student, device).train()
+        model = build_bare(self.student, classes=self.classes, device=device).train()
         images = self._images(self.student, device)
 
         def step() -> None:
@@ -83,31 +75,15 @@ class MemoryRun(RunKind):
         import torch
 
         from harness.evaluate.memory import peak_bytes
-        from harness.models.build import freeze
+        from harness.models.build import build_bare, freeze
 
-        model = freeze(self._build(self.teacher, device))
+        model = freeze(build_bare(self.teacher, classes=self.classes, device=device))
         images = self._images(self.teacher, device)
         kept = None
         if self.keep < self.teacher.shape.patches:
             kept = torch.arange(self.keep, device=device).expand(self.batch_size, -1)
         with torch.no_grad():
             return _weights(model) + peak_bytes(lambda: model(images, keep=kept), device)
-
-    def _build(self, config: ModelConfig, device: torch.device) -> VisionTransformer:
-        import torch
-
-        from harness.models.build import build_model
-        from harness.models.vit import Normalisation
-
-        anything = Normalisation(mean=(0.0,), std=(1.0,))
-        with torch.device(device):
-            return build_model(
-                config,
-                classes=self.classes,
-                channels=config.shape.channels,
-                seen=anything,
-                dependencies={},
-            )
 
     def _images(self, config: ModelConfig, device: torch.device) -> torch.Tensor:
         import torch
@@ -118,10 +94,6 @@ class MemoryRun(RunKind):
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """A GPU."""
         return [] if device == "cuda" else ["a GPU: the peak is its allocator's"]
-
-    def macs(self) -> float:
-        """One step."""
-        return 0.0
 
 
 def _weights(model: VisionTransformer) -> int:

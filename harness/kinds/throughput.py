@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-from harness.data import dataset
-from harness.models.config import ModelConfig
+from harness.kinds import TeacherCost
 from harness.models.cost import lean_macs
-from harness.run import KINDS, RunContext, RunKind
-from harness.train.config import TrainConfig
+from harness.run import KINDS, RunContext
 
 WARMUP, REPEATS = 3, 15
 
 
 @KINDS.register("throughput")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ThroughputRun(RunKind):
+class ThroughputRun(TeacherCost):
     """Speed of the teacher on `keep` patches, and on all of them, fp32.
 
     Both are timed in turn, in one process, with nothing else running: `teacher/throughput` and
@@ -26,26 +24,16 @@ class ThroughputRun(RunKind):
     figures: one RTX A6000, fp32, batch 128.
     """
 
-    teacher: ModelConfig
-    keep: int  # patches
-    classes: int
     batch_size: int = 128
 
+    batched: ClassVar[bool] = False
     exclusive: ClassVar[bool] = True
-    seeded: ClassVar[bool] = False
 
     @classmethod
-    def of(cls, train: TrainConfig) -> Self | None:
-        """The teacher's speed; None for rows without a teacher, or with one that merges tokens."""
-        if train.teacher is None or train.method.teacher_merge():
-            return None
-        data = dataset(train.data)
-        teacher = train.teacher.bare(data.channels)
-        return cls(
-            teacher=teacher,
-            keep=train.method.teacher_keep(teacher.shape.patches),
-            classes=data.classes,
-        )
+    def metrics(cls) -> frozenset[str]:
+        """Speeds, their ratio and memory."""
+        names = ("throughput", "full_throughput", "speedup", "peak_mb")
+        return frozenset(f"teacher/{name}" for name in names)
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """Time both passes on random images: speed does not depend on what is in them."""
@@ -53,22 +41,12 @@ class ThroughputRun(RunKind):
 
         from harness.evaluate.memory import peak_bytes
         from harness.evaluate.throughput import interleaved_seconds, median_ratio
-        from harness.models.build import build_model, freeze
-        from harness.models.vit import Normalisation
+        from harness.models.build import build_bare, freeze
         from harness.train.loop import pick_device
 
         device = pick_device(context.resources.device)
         shape = self.teacher.shape
-        anything = Normalisation(mean=(0.0,), std=(1.0,))
-        model = freeze(
-            build_model(
-                self.teacher,
-                classes=self.classes,
-                channels=shape.channels,
-                seen=anything,
-                dependencies={},
-            )
-        ).to(device)
+        model = freeze(build_bare(self.teacher, classes=self.classes, device=device))
         images = torch.randn(
             self.batch_size, shape.channels, shape.image_size, shape.image_size, device=device
         )

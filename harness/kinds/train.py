@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from harness.data import dataset, ready, train_images
+from harness.methods import METHODS
 from harness.models.cost import lean_macs
 from harness.run import KINDS, RunContext, RunKind
 from harness.train.config import Probe, TrainConfig
@@ -20,6 +21,13 @@ class TrainRun(RunKind):
     """
 
     train: TrainConfig
+
+    @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Of the student and of what methods evaluate beside it."""
+        beside = {f"{name}_" for method in METHODS.names() for name in METHODS.get(method).others}
+        judged = {f"val/{who}{what}" for who in ("", *beside) for what in ("top1", "top5", "loss")}
+        return frozenset({*judged, "features/std", "features/rank"})
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:

@@ -34,6 +34,12 @@ class ViewFlopsRun(RunKind):
     seeded: ClassVar[bool] = False
 
     @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Of one view and of a training."""
+        names = ("gmacs", "train_pmacs", "views_pmacs", "lean_gmacs")
+        return frozenset(f"teacher/{name}" for name in names)
+
+    @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """The cost; None for methods whose teacher is not their student's moving average."""
         if train.method.multicrop is None:

@@ -99,6 +99,7 @@ class Method(ABC):
     version: ClassVar[int] = 1
     uses_teacher: ClassVar[bool] = False
     trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
+    others: ClassVar[frozenset[str]] = frozenset()  # names that its objective's `others` may give
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """Raise FieldError where it does not go with `student`, `teacher` and `guide`."""
@@ -106,6 +107,11 @@ class Method(ABC):
     @abstractmethod
     def build(self, networks: Networks) -> Objective:
         """The objective over these networks."""
+
+    @property
+    def uses_guide(self) -> bool:
+        """Whether it looks at the attention of a third network."""
+        return False
 
     @property
     def per_image(self) -> bool:

@@ -25,6 +25,7 @@ class MergedTeacher(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
+    others: ClassVar[frozenset[str]] = frozenset({"teacher"})
     merge: int  # tokens a block
     loss: Logit = Logit()
     weight: float = 1.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from timm.layers.pos_embed import resample_abs_pos_embed
@@ -50,6 +51,21 @@ def build_model(
         own = _load(model, _weights_file(weights, dependencies), weights) or seen
     model.expect(own, seen)
     return model
+
+
+def build_bare(
+    config: ModelConfig, *, classes: int, device: str | torch.device
+) -> VisionTransformer:
+    """A network to be counted or timed: random weights, none at all on the device `meta`."""
+    anything = Normalisation(mean=(0.0,), std=(1.0,))
+    with torch.device(device):
+        return build_model(
+            config,
+            classes=classes,
+            channels=config.shape.channels,
+            seen=anything,
+            dependencies={},
+        )
 
 
 def require_classifier(teacher: VisionTransformer, weights: Weights, classes: int) -> None:

@@ -99,10 +99,14 @@ class _Loader:
         columns = {}
         for key, column in self._entry.columns.items():
             try:
-                KINDS.get(column.kind)
+                metrics = KINDS.get(column.kind).metrics()
             except HarnessError as error:
                 self._builder.problem(node.find("columns", key, "from"), f"from: {error}")
                 continue
+            if metrics and column.metric not in metrics:
+                kind = f"metric of the run kind '{column.kind}'"
+                what = f"metric: {unknown(kind, column.metric, sorted(metrics))}"
+                self._builder.problem(node.find("columns", key, "metric"), what)
             columns[key] = replace(column, id=key, label=column.label or key)
         return columns
 

@@ -111,6 +111,7 @@ def test_sets_without_marked_objects_have_entropy_only(tmp_path: Path) -> None:
     data = DataConfig(name="folder", path=str(write_pictures(tmp_path / "pictures")))
     run = AttentionRun(model=VIT, data=data, eval_crop=1.0, seed=0)
     metrics = run.execute(Context(tmp_path / "run"))
+    assert metrics.keys() <= run.metrics()
     assert sorted(metrics) == ["attention/entropy", "attention/entropy_even"]
     content = json.loads((tmp_path / "run" / "attention.json").read_text())
     with Image.open(io.BytesIO(base64.b64decode(content["pictures"][0]["png"]))) as image:

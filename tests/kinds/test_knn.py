@@ -87,6 +87,7 @@ def reference(run: KnnRun, split: str, count: int) -> tuple[torch.Tensor, list[i
 
 def test_the_whole_run_equals_timm_and_a_loop_in_float64(run: KnnRun, tmp_path: Path) -> None:
     found = run.execute(Context(tmp_path / "run"))
+    assert found.keys() <= run.metrics()
     bank, known = reference(run, "train", TRAIN)
     queries, asked = reference(run, "val", 6)
     hits = 0

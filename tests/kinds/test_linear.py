@@ -34,6 +34,7 @@ def test_the_rate_is_chosen_on_training_images(
 ) -> None:
     run = replace(run, probe=replace(PROBE, augment=augment))
     found = run.execute(Context(tmp_path / "sweep"))
+    assert found.keys() == run.metrics()
     alone, held = {}, {}  # by rate: last epoch on val, best on the held-out tenth, and best on val
     best = []
     for rate in PROBE.rates:

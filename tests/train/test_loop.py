@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from harness.data.config import DataConfig
 from harness.errors import Interrupted, RunFailed, WeightsError
+from harness.kinds.train import TrainRun
 from harness.methods import Method
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.manifold import Manifold
@@ -137,6 +138,13 @@ def test_a_loss_over_the_whole_batch_is_not_computed_in_parts(tmp_path: Path) ->
     )
     with pytest.raises(RunFailed, match="micro_batch is 13"):
         train(manifold, Context(tmp_path / "parts", micro_batch=13))
+
+
+def test_the_result_has_the_names_that_columns_may_ask_for(tmp_path: Path) -> None:
+    method = Distillation(mask=Mask(keep=6), teacher_accuracy=True)
+    result = train(config(method, epochs=0.1), Context(tmp_path / "run"))
+    spread = {"features/std", "features/rank"}  # of methods without labels
+    assert result.keys() == TrainRun.metrics() - spread
 
 
 def test_training_learns(tmp_path: Path) -> None:
