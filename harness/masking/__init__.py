@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from harness.errors import FieldError
 from harness.lazy import torch
 from harness.models.interface import Saliency
 from harness.registry import Registry
@@ -47,9 +48,20 @@ class Criterion(ABC):
         """The attention it needs; None: none."""
         return None
 
+    def check(self, keep: int) -> None:
+        """Raise FieldError where its options do not go with `keep` patches."""
+
     @abstractmethod
     def scores(self, view: View) -> torch.Tensor:
         """Scores (B, N), float; higher is kept first. No gradient."""
+
+
+def check_criterion(criterion: Criterion, keep: int) -> None:
+    """Raise FieldError, of the field `criterion`, where it does not go with `keep` patches."""
+    try:
+        criterion.check(keep)
+    except FieldError as error:
+        raise FieldError("criterion", f"its option `{error.field}` {error}") from error
 
 
 class AttentionCriterion(Criterion):

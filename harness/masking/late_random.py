@@ -29,6 +29,16 @@ class LateRandom(Criterion):
         if not 0 <= self.start <= 1:
             raise FieldError("start", f"is a share of training, from 0 to 1; got {self.start}")
 
+    def check(self, keep: int) -> None:
+        """Some patches must be left for the attention."""
+        if self.random >= keep:
+            raise FieldError(
+                "random",
+                f"must be below the {keep} patches that are kept, got {self.random}; "
+                "`criterion: random` draws all of them",
+            )
+        self.attention.check(keep)
+
     def looks_at(self) -> Look | None:
         """What `attention` looks at."""
         return self.attention.looks_at()
@@ -38,6 +48,6 @@ class LateRandom(Criterion):
         scores = self.attention.scores(view)
         if view.progress < self.start:
             return scores
-        best = scores.topk(max(0, view.keep - self.random), dim=1).indices
+        best = scores.topk(view.keep - self.random, dim=1).indices
         noise = torch.rand(view.batch, view.patches, generator=view.generator)
         return noise.to(view.device).scatter(1, best, 2.0)

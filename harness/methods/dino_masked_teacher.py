@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import FieldError
-from harness.masking import Criterion
+from harness.masking import Criterion, check_criterion
 from harness.masking.student_attention import StudentAttention
 from harness.methods import METHODS, Networks, Objective
 from harness.methods.selfdistillation.config import SelfDistillation
@@ -28,6 +28,7 @@ class DinoMaskedTeacher(SelfDistillation):
         SelfDistillation.__post_init__(self)
         if self.keep < 1:
             raise FieldError("keep", f"must be at least 1 patch, got {self.keep}")
+        check_criterion(self.criterion, self.keep)
         look = self.criterion.looks_at()
         free = (None, StudentAttention().looks_at())
         if look not in free:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from harness.errors import FieldError
 from harness.lazy import torch
-from harness.masking import Criterion, Look, View
+from harness.masking import Criterion, Look, View, check_criterion
 from harness.masking.grids import to_grid
 from harness.masking.keep import kept_counts, top_k
 from harness.masking.student_attention import StudentAttention
@@ -31,6 +31,7 @@ class Mask:
     def __post_init__(self) -> None:
         if self.keep < 1:
             raise FieldError("keep", f"must be at least 1 patch, got {self.keep}")
+        check_criterion(self.criterion, self.keep)
 
 
 @METHODS.register("distillation")
@@ -43,6 +44,7 @@ class Distillation(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
+    others: ClassVar[frozenset[str]] = frozenset({"teacher"})
     loss: DistillationLoss = Logit()
     weight: float = 1.0  # lambda
     mask: Mask | None = None
@@ -54,6 +56,12 @@ class Distillation(Method):
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise FieldError("weight", f"must not be negative, got {self.weight}")
+
+    @property
+    def uses_guide(self) -> bool:
+        """Whether the mask's criterion does."""
+        look = None if self.mask is None else self.mask.criterion.looks_at()
+        return look is not None and look.network == "guide"
 
     @property
     def per_image(self) -> bool:

@@ -98,8 +98,29 @@ class ModelConfig:
             )
         if shape.width % shape.heads:
             raise FieldError("heads", f"must divide the width {shape.width}, got {shape.heads}")
+        if self.weights.hub is not None:
+            self._check_hub(self.weights.hub)
         if not family_of(shape).resizable and self._changed_shape():
             raise FieldError("arch", f"the dimensions of '{self.arch}' cannot be changed")
+
+    def _check_hub(self, hub: str) -> None:
+        """timm's names start with the network's; of another hub's names nothing is known here."""
+        own = known_architectures()[self.arch]
+        other = not {":", "/"}.intersection(hub) and hub.partition(".")[0] != own.timm
+        if other or not own.width:
+            fitting = f"`{own.timm}.TAG`, or " if own.width else ""
+            raise FieldError(
+                "weights",
+                f"'{hub}' are of another network than '{self.arch}': "
+                f"give {fitting}the `arch` that they are of",
+            )
+        for key in ("width", "depth", "heads"):
+            if getattr(self.shape, key) != getattr(own, key):
+                raise FieldError(
+                    key,
+                    f"the weights '{hub}' have {getattr(own, key)}, got {getattr(self, key)}; "
+                    "leave it out, or give other weights",
+                )
 
     def _changed_shape(self) -> bool:
         own = known_architectures()[self.arch]

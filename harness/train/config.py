@@ -172,6 +172,11 @@ class TrainConfig:
                 "teacher",
                 "is given, but the method has no use for one; remove it or set it to null",
             )
+        if self.guide is not None and not self.method.uses_guide:
+            raise FieldError(
+                "guide",
+                "is given, but no criterion of the method looks at it; remove it or set it to null",
+            )
         if self.method.multicrop is not None and self.recipe.augment != Augment():
             raise FieldError(
                 "recipe",

@@ -154,6 +154,16 @@ def test_late_draws_are_uniform_over_the_rest() -> None:
     assert shares[:7].tolist() == pytest.approx([3 / 7] * 7, abs=0.04)
 
 
+def test_late_random_leaves_something_to_the_attention() -> None:
+    most = LateRandom(random=7, attention=StudentAttention())
+    assert Mask(keep=8, criterion=most).criterion is most
+    with pytest.raises(FieldError, match="`random` must be below the 7 patches that are kept"):
+        Mask(keep=7, criterion=most)
+    nested = LateRandom(random=2, attention=most)
+    with pytest.raises(FieldError, match="must be below the 5 patches that are kept, got 7"):
+        Mask(keep=5, criterion=nested)
+
+
 def test_bilinear_interpolation_of_a_row_by_hand() -> None:
     scores = torch.tensor([[0.0, 4.0]])
     # centres of 4 cells in units of 2: -0.25 (held at the edge), 0.25, 0.75, 1.25 (held)

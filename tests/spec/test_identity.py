@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from harness.data.config import DataConfig
 from harness.errors import FieldError, HarnessError
 from harness.kinds.train import TrainRun
+from harness.masking.guide_attention import GuideAttention
 from harness.masking.random import Random
 from harness.methods import Method
 from harness.methods.distillation import Distillation, Mask
@@ -33,6 +34,9 @@ from tests.conftest import Experiments
 from tests.spec.specs import GOOD, changed
 
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, channels=1, width=16, depth=2, heads=2)
+HUB = ModelConfig(
+    arch="deit_tiny_patch16_224", weights=Weights(hub="deit_tiny_patch16_224.fb_in1k")
+)
 FULL = TrainConfig(
     data=DataConfig(name="folder", version="1", path="photos"),
     student=VIT,
@@ -40,12 +44,16 @@ FULL = TrainConfig(
     method=Distillation(loss=Logit(), mask=Mask(keep=8)),
     recipe=Recipe(epochs=20, batch_size=64, lr=1e-3, warmup_epochs=1, augment=Augment(mixup=0.8)),
 )
+LOOKING = dataclasses.replace(
+    FULL, method=Distillation(mask=Mask(keep=8, criterion=GuideAttention())), guide=VIT
+)
 NOT_IDENTITY = {"data.path", "teacher.weights.file"}
 NOT_ALONE = {
     "guide",  # these change together with others, or not at all: see the test of weights
     "teacher",
     "method",
     "student.weights.file",
+    "student.weights.hub",  # of a named network: see the same test
     "student.weights.head",
     "student.weights.sha256",
     "teacher.weights.hub",
@@ -157,12 +165,12 @@ def test_fields_that_came_later_count_only_when_they_are_used() -> None:
     assert "probe" not in form
     assert "teacher_accuracy" not in form["method"]
     used = [
-        dataclasses.replace(FULL, guide=VIT),
+        dataclasses.replace(LOOKING, guide=dataclasses.replace(VIT, depth=3)),
         with_leaf(FULL, "student.trained", "head"),
         with_leaf(FULL, "teacher.weights.head", "new"),
         with_leaf(FULL, "method.teacher_accuracy", True),
     ]
-    assert len({key(config) for config in [FULL, *used]}) == 5
+    assert len({key(config) for config in [FULL, LOOKING, *used]}) == 6
 
 
 def test_a_run_of_before_those_fields_keeps_its_identity() -> None:
@@ -173,9 +181,10 @@ def test_a_run_of_before_those_fields_keeps_its_identity() -> None:
 
 
 def test_where_weights_come_from_counts() -> None:
-    sources = [Weights(), Weights(hub="x"), Weights(hub="y"), Weights(run="x")]
+    known = dataclasses.replace(FULL, teacher=HUB)
+    sources = [Weights(hub="deit_tiny_patch16_224.b"), HUB.weights, Weights(), Weights(run="x")]
     sources += [Weights(file="f", sha256="x"), Weights(file="f", sha256="y")]
-    keys = {key(with_leaf(FULL, "teacher.weights", weights)) for weights in sources}
+    keys = {key(with_leaf(known, "teacher.weights", weights)) for weights in sources}
     assert len(keys) == len(sources)
 
 
@@ -236,10 +245,8 @@ MODELS = st.builds(
     width=st.sampled_from([8, 16, 32]),
     depth=st.integers(1, 4),
     drop=st.floats(0, 0.9),
-    weights=st.sampled_from(
-        [Weights(), Weights(hub="x"), Weights(run="ab"), Weights(file="f", sha256="1")]
-    ),
-)
+    weights=st.sampled_from([Weights(), Weights(run="ab"), Weights(file="f", sha256="1")]),
+) | st.just(HUB)
 METHODS: st.SearchStrategy[Method] = st.builds(
     Distillation,
     loss=st.builds(Logit, temperature=st.floats(0.1, 9), hard=st.booleans()),
