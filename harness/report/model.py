@@ -104,6 +104,13 @@ class Row:
         """The name without what the label adds to it: `Logit` of `Logit +MaskedKD 50%`."""
         return self.name.removesuffix(self.label).strip() or self.name
 
+    @property
+    def in_group(self) -> str:
+        """The label without the name of the group in front, for where that stands above it:
+        `10 patches` of `MaskedKD, 10 patches`.
+        """
+        return self.label.removeprefix(f"{self.group}, ")
+
     def cell(self, column: str) -> Cell:
         """The cell in `column`."""
         return next(cell for cell in self.cells if cell.column == column)

@@ -21,11 +21,12 @@ from harness.report.document import (
 )
 from harness.report.figures import figures
 from harness.report.legend import LEGEND
-from harness.report.main_table import main_table
+from harness.report.main_table import DOUBT, main_table
 from harness.report.model import Claim, TableModel, Verdict
 from harness.report.statistics import CONFIDENCE
 from harness.report.summary import TONES, findings, headline, marked
 from harness.report.wording import OPERATORS, listed, span, with_unit
+from harness.spec.table import Published
 from harness.text import count, duration, number
 
 
@@ -214,34 +215,32 @@ def _notes(model: TableModel) -> list[Block]:
 def _reading_notes(model: TableModel) -> list[Item]:
     """Notes and doubts about printed numbers, and where they were read."""
     notes: list[Item] = []
-    sources: dict[str, int] = {}
+    alike, sources = Counter[str](), Counter[str]()
     for row in model.rows:
         for column in model.columns:
             published = row.cell(column.id).published
             if published is None:
                 continue
             if published.source:
-                sources[published.source] = sources.get(published.source, 0) + 1
-            doubt = (
-                ""
-                if published.confidence == "exact"
-                else f"reading of the paper is {published.confidence}"
-            )
-            meant = published.meant
-            misprint = (
-                "" if meant is None else f"misprint for {number(meant.value, meant.decimals)}"
-            )
-            parts = (doubt, misprint, " ".join(published.note.split()))
-            text = "; ".join(part for part in parts if part)
-            if text:
-                notes.append(
-                    Item(lead=f"{model.full_name(row.id)}, {column.label} {published}", text=text)
-                )
-    read = [
-        Item(lead="Printed numbers", text=f"{count(n, 'number')} from {source}")
-        for source, n in sources.items()
-    ]
-    return notes + read
+                sources[published.source] += 1
+            about = _about(published)
+            if published.confidence != "exact" and not about:
+                alike[published.confidence] += 1
+            elif about:
+                lead = f"{model.full_name(row.id)}, {column.label} {published}"
+                notes.append(Item(lead=lead, text=about))
+    read = [f"the reading of {count(n, 'number')} is {how} ({DOUBT})" for how, n in alike.items()]
+    read += [f"{count(n, 'number')} from {source}" for source, n in sources.items()]
+    return notes + [Item(lead="Printed numbers", text=text) for text in read]
+
+
+def _about(published: Published) -> str:
+    """What is to be said of this one number alone; a doubt without a word on it is not."""
+    note, meant = " ".join(published.note.split()), published.meant
+    misprint = "" if meant is None else f"misprint for {number(meant.value, meant.decimals)}"
+    doubt = f"reading of the paper is {published.confidence}"
+    doubt = "" if published.confidence == "exact" or not (note or misprint) else doubt
+    return "; ".join(part for part in (doubt, misprint, note) if part)
 
 
 def _provenance(model: TableModel) -> list[Block]:

@@ -98,6 +98,29 @@ def test_curves_show_the_mean_over_seeds() -> None:
     np.testing.assert_allclose(lines[0].get_ydata(), [0.5, 10.5, 20.5, 30.5])
 
 
+def test_many_rows_get_a_panel_for_each_group_and_names_leave_room_for_the_lines() -> None:
+    model = small(rows=9)  # three groups of three
+    named = tuple(replace(row, label=f"{row.group}, a rather long {row.id}") for row in model.rows)
+    figure = made("curves", replace(model, rows=named))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Group 0", "Group 1", "Group 2"]
+    for axes in figure.axes:
+        names = [text.get_text() for text in axes.texts]
+        assert [name[:14] for name in names] == ["a rather long "] * 3
+        low, high = axes.get_xlim()
+        assert (2.0 - low) / (high - low) > 0.35  # the curves end at epoch 2
+    first, second = (axes.get_position() for axes in figure.axes[:2])
+    assert first.x1 <= second.x0
+
+
+def test_a_name_that_would_take_the_panel_is_cut() -> None:
+    model = small()
+    endless = tuple(replace(row, label=f"{row.id} and so on" * 20) for row in model.rows)
+    for axes in made("curves", replace(model, rows=endless)).axes:
+        assert all(text.get_text().endswith("…") for text in axes.texts)
+        low, high = axes.get_xlim()
+        assert (2.0 - low) / (high - low) > 0.35
+
+
 def test_a_row_has_the_same_colour_in_every_panel() -> None:
     model = small()
     later = tuple(

@@ -187,6 +187,16 @@ def test_pdf_turns_wide_tables_and_repeats_their_header(long: PdfReader) -> None
     assert any(one.mediabox.width < one.mediabox.height for one, _ in pages)
 
 
+def test_pdf_has_no_empty_page_however_far_the_table_before_a_turned_page_reaches() -> None:
+    model = replace(small(), curves=(), kept=(), costs=())
+    for words in range(16):  # the last claim is a line longer each time
+        says = " ".join(["claimed"] * 3 * words)
+        claims = (*model.claims * 3, replace(model.claims[0], says=says))
+        for page in printed(replace(model, claims=claims)).pages:
+            text = visible(page.extract_text())
+            assert len(text.replace("demo/table1, profile paper", "")) > 40, (words, text)
+
+
 def test_pdf_survives_hostile_text() -> None:
     text = visible(" ".join(one.extract_text() for one in printed(hostile()).pages))
     assert "<b>&amp;|" in text

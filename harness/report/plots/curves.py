@@ -13,12 +13,13 @@ from harness.report.model import Curve, TableModel
 from harness.report.plots.style import WIDTH, Label, colour, place_labels, shortened
 
 MOST_TOGETHER = 8  # rows in one panel: more get a panel for each group, and no loss
+SHORT = 14  # characters of a label that leaves room for three panels side by side
 
 
 def training_curves(model: TableModel) -> Figure:
     """Per row the mean over seeds, and a band from the lowest to the highest."""
     panels = _panels(model)
-    across = min(2 if _few(model) else 3, len(panels))
+    across = min(_across(model), len(panels))
     down = math.ceil(len(panels) / across)
     figure = Figure(figsize=(WIDTH, 2.7 if down == 1 else 2.1 * down), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False).flatten()
@@ -29,6 +30,11 @@ def training_curves(model: TableModel) -> Figure:
         panel.remove()
     place_labels(figure, labels)
     return figure
+
+
+def _across(model: TableModel) -> int:
+    longest = max(len(model.row(curve.row).in_group) for curve in model.curves)
+    return 2 if _few(model) or longest > SHORT else 3
 
 
 def _panels(model: TableModel) -> dict[str, list[Curve]]:
@@ -74,7 +80,9 @@ def _panel(axes: Axes, title: str, curves: Sequence[Curve], model: TableModel) -
     labels = []
     for row, seeds in by_row.items():
         epoch, value = _draw(axes, seeds, shades[row])
-        labels.append(Label(x=epoch, y=value, text=model.row(row).label, colour=shades[row]))
+        named = model.row(row)
+        text = named.label if _few(model) else named.in_group
+        labels.append(Label(x=epoch, y=value, text=text, colour=shades[row]))
     axes.set_title(shortened(title, 34))
     axes.set_xlabel("Epoch")
     axes.set_xlim(left=0)

@@ -55,7 +55,8 @@ def _name(row: str, model: TableModel) -> str:
     found = model.row(row)
     several = len({model.row(one.row).group for one in model.kept}) > 1
     lines = [found.group] if several and found.group else []
-    lines.append(found.name if several else found.label)
+    shorter = found.in_group != found.label
+    lines.append(found.in_group if shorter or not several else found.name)
     if found.keep is not None and found.patches is not None:
         lines.append(f"{found.keep} of {found.patches} patches")
     return "\n".join(shortened(line, 26) for line in lines)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -18,6 +18,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 """Okabe and Ito's, without their yellow, which is too light for lines on white."""
 INK, SOFT = "#222222", "#8a8a8a"
 WIDTH = 7.2  # inches: the text of an A4 page
+MOST_OF_A_PANEL = 0.6  # the share of its width that a name may take
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -81,15 +82,24 @@ def place_labels(
     The last thing to do to a figure: distances are those on paper.
     """
     figure.draw_without_rendering()
-    for axes, those in labels.items():
-        _make_room(axes, those, 72 / figure.dpi, size)
+    scale = 72 / figure.dpi
+    fitting = {axes: _fitting(axes, those, scale, size) for axes, those in labels.items()}
+    for axes, those in fitting.items():
+        _make_room(axes, those, scale, size)
     figure.draw_without_rendering()
-    for axes, those in labels.items():
-        _annotate(axes, those, 72 / figure.dpi, size)
+    for axes, those in fitting.items():
+        _annotate(axes, those, scale, size)
 
 
 def _width(text: str, size: float) -> float:
     return 0.62 * size * len(text)
+
+
+def _fitting(axes: Axes, labels: Sequence[Label], scale: float, size: float) -> list[Label]:
+    """The same names, cut where they would leave too little of the panel to what it shows."""
+    width = axes.get_window_extent().width * scale
+    most = max(1, int((MOST_OF_A_PANEL * width - 8) / _width(" ", size)))
+    return [replace(label, text=shortened(label.text, most)) for label in labels]
 
 
 def _make_room(axes: Axes, labels: Sequence[Label], scale: float, size: float) -> None:
@@ -99,8 +109,8 @@ def _make_room(axes: Axes, labels: Sequence[Label], scale: float, size: float) -
     needed = high
     for label in labels:
         share = (8 + _width(label.text, size)) / width
-        if share < 0.9:  # x + share * (needed - low) <= needed
-            needed = max(needed, (label.x - share * low) / (1 - share))
+        # x + share * (needed - low) <= needed
+        needed = max(needed, (label.x - share * low) / (1 - share))
     ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
     axes.set_xticks(ticks)  # none in the room for names, where there is no data
     axes.set_xlim(low, needed)

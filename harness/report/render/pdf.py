@@ -32,7 +32,6 @@ from reportlab.platypus import (
     PageBreak,
     PageTemplate,
     Preformatted,
-    Spacer,
 )
 from reportlab.platypus import Paragraph as Text
 from reportlab.platypus import Table as Grid
@@ -80,6 +79,7 @@ BODY = ParagraphStyle("body", fontName="DejaVu", fontSize=9, leading=13, spaceAf
 SMALL = ParagraphStyle("small", parent=BODY, fontSize=7.3, leading=9.6, spaceAfter=0)
 RIGHT = ParagraphStyle("right", parent=SMALL, alignment=TA_RIGHT)
 CAPTION = ParagraphStyle("caption", parent=SMALL, textColor="#656d76", spaceBefore=3, spaceAfter=4)
+BELOW = ParagraphStyle("below", parent=CAPTION, spaceAfter=4 + 2 * mm)  # a figure
 MONO = ParagraphStyle("mono", parent=SMALL, fontName="DejaVu-Mono", leading=11, backColor=BAND)
 HEADINGS = {
     1: ParagraphStyle("h1", fontName="DejaVu-Bold", fontSize=15, leading=20, spaceAfter=4),
@@ -210,14 +210,11 @@ def _block(block: Block, picture: Callable[[str], bytes], width: float) -> Itera
             caption = Text(_text(block.caption), CAPTION)
             parts = [caption, grid]
             yield from [KeepTogether(parts)] if _is_short(block) else parts
-            yield Spacer(1, 3 * mm)
         case Figure():
             yield _image(picture(block.name), width)
-            yield Text(_text(block.caption), CAPTION)
-            yield Spacer(1, 2 * mm)
+            yield Text(_text(block.caption), BELOW)
         case Code():
             yield Preformatted(block.text, MONO)
-            yield Spacer(1, 3 * mm)
 
 
 def _is_short(table: Table) -> bool:
@@ -286,7 +283,13 @@ def _grid(table: Table, width: float) -> Grid:
         else:
             body.append([_cell(cell, c.align) for cell, c in zip(row, table.columns, strict=True)])
     widths = [width * column.weight / total for column in table.columns]
-    return Grid([*head, *body], colWidths=widths, repeatRows=len(head), style=style)
+    return Grid(
+        [*head, *body],
+        colWidths=widths,
+        repeatRows=len(head),
+        style=style,
+        spaceAfter=3 * mm,  # a spacer that no longer fits would begin a page of its own
+    )
 
 
 def _apart(table: Table) -> Iterator[tuple[object, ...]]:
