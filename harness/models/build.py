@@ -45,6 +45,11 @@ def build_model(
     if weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
         own = Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"]))
+        if len(own.mean) != config.shape.channels:
+            raise WeightsError(
+                f"the weights '{weights.hub}' want images of {len(own.mean)} channels, here they "
+                f"have {config.shape.channels}: give weights trained on such images"
+            )
         if weights.head == "new":
             model.vit.reset_classifier(classes)
     elif not weights.random:

@@ -110,6 +110,26 @@ def test_losses_equal_a_float64_computation_of_the_paper(keep: int) -> None:
     assert float(found["total"]) == pytest.approx(float(ce + 0.7 * distill), rel=1e-3)
 
 
+@pytest.mark.parametrize("keep", [5, 16])
+@pytest.mark.parametrize("loss", [Logit(temperature=3.0), Logit(hard=True)])
+def test_any_logit_loss_is_taken_with_the_masked_teacher(loss: Logit, keep: int) -> None:
+    student, teacher = network(1), freeze(network(2, width=48))
+    objective = Distillation(loss=loss, mask=Mask(keep=keep)).build(
+        Networks(student=student, teacher=teacher)
+    )
+    found = objective.losses(batch(), step())["distill"].detach()
+    logits, saliency = reference(student).run(batch().images)
+    kept = [sorted(row.argsort(descending=True)[:keep].tolist()) for row in saliency]
+    masked, _ = reference(teacher).run(batch().images, kept)
+    if loss.hard:
+        chosen = masked.argmax(dim=1)
+        expected = -logits.log_softmax(1)[torch.arange(6), chosen].mean()
+    else:
+        pairs = zip(masked.tolist(), logits.tolist(), strict=True)
+        expected = torch.tensor([kl(t, s, loss.temperature) for t, s in pairs]).mean()
+    assert float(found) == pytest.approx(float(expected), rel=1e-3)
+
+
 def test_the_kept_set_is_what_the_student_attends_to_most() -> None:
     student, teacher = network(1), freeze(network(2))
     objective = Distillation(mask=Mask(keep=5)).build(Networks(student=student, teacher=teacher))

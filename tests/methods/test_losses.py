@@ -135,12 +135,17 @@ def test_layers_of_the_same_relative_depth_are_compared() -> None:
     assert matched(4, 6) == [1, 2, 3, 5]  # 1.5, 3, 4.5, 6 rounded to even, less one
 
 
-def test_g2sd_teaches_the_distillation_token_and_labels_the_class_token() -> None:
+@pytest.mark.parametrize("keep", [4, None])
+@pytest.mark.parametrize("hard", [False, True])
+def test_g2sd_teaches_the_distillation_token_and_labels_the_class_token(
+    hard: bool, keep: int | None
+) -> None:
     student = network(1, arch="deit_small_distilled_patch16_224")
     teacher = freeze(network(2))
     targets = torch.tensor([[1.0, 0, 0, 0, 0]] * 3)
     step = Step(index=0, total=1, generator=torch.Generator().manual_seed(0))
-    objective = Distillation(loss=G2SD(), mask=Mask(keep=4)).build(
+    mask = None if keep is None else Mask(keep=keep)
+    objective = Distillation(loss=G2SD(hard=hard), mask=mask).build(
         Networks(student=student, teacher=teacher)
     )
     losses = objective.losses(Batch(images=images(), targets=targets), step)
@@ -155,9 +160,11 @@ def test_g2sd_teaches_the_distillation_token_and_labels_the_class_token() -> Non
     assert float(losses["ce"].detach()) == pytest.approx(ce, rel=1e-4)
 
     scores = torch.stack(reference(student, 3).maps(images()))[:, :, 0, 2:].mean(dim=1)
-    kept = scores.argsort(descending=True)[:, :4].sort().values
+    kept = scores.argsort(descending=True)[:, : keep or 16].sort().values
     p = reference(teacher, 3).run(images(), kept.tolist())[0].softmax(1)
     expected = (p * (p.log() - dist.log_softmax(1))).sum(1).mean()
+    if hard:
+        expected = -dist.log_softmax(1)[torch.arange(3), p.argmax(dim=1)].mean()
     assert float(losses["distill"].detach()) == pytest.approx(float(expected), rel=1e-3)
     # at evaluation both are averaged
     torch.testing.assert_close(

@@ -90,6 +90,17 @@ def test_a_subset_equals_the_float64_forward(arch: str) -> None:
 
 
 @pytest.mark.parametrize("arch", TEACHERS)
+def test_in_float64_only_rounding_is_left_of_the_difference(arch: str) -> None:
+    model = teacher(arch).double()
+    image = images(model.image_size).double()
+    keep = torch.stack([torch.arange(16)[offset::2] for offset in (0, 1, 0, 1)])
+    found = model(image, keep=keep, lean=False).logits
+    assert found.dtype == torch.float64
+    expected = slow(arch, model, image, keep.tolist())
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("arch", TEACHERS)
 def test_no_gradient_reaches_it(arch: str) -> None:
     torch.manual_seed(4)
     student = build_model(STUDENT, classes=7, channels=3, seen=SEEN, dependencies={})

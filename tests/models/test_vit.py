@@ -4,6 +4,7 @@ ViT.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +179,43 @@ def test_weights_in_a_file_keep_their_normalisation(tmp_path: Path) -> None:
             replace(SMALL, weights=Weights(file=str(tmp_path / "half.safetensors"))),
             classes=7, channels=3, seen=SEEN, dependencies={},
         )  # fmt: skip
+
+
+def published(folder: Path, mean: tuple[float, ...]) -> Weights:
+    """DeiT-Ti's random weights as the hub keeps them: a folder with a config."""
+    config = ModelConfig(arch="deit_tiny_patch16_224")
+    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    folder.mkdir()
+    save_file(model.vit.state_dict(), folder / "model.safetensors")
+    about: dict[str, object] = {
+        "num_classes": 7,
+        "input_size": [3, 224, 224],
+        "mean": mean,
+        "std": [0.2, 0.3, 0.4],
+    }
+    about |= {"first_conv": "patch_embed.proj", "classifier": "head"}
+    content = {"architecture": config.arch, "num_classes": 7, "pretrained_cfg": about}
+    (folder / "config.json").write_text(json.dumps(content))
+    return Weights(hub=f"local-dir:{folder}")
+
+
+def test_published_weights_see_images_as_they_want_them(tmp_path: Path) -> None:
+    weights = published(tmp_path / "own", (0.4, 0.5, 0.6))
+    config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
+    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={}).eval()
+    require_classifier(model, weights, 7)
+    pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(3))
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.3, 0.4])
+    expected = model.vit((pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+    torch.testing.assert_close(model((pixels - 0.5) / 0.25).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_published_weights_of_colour_refuse_grey_images(tmp_path: Path) -> None:
+    weights = published(tmp_path / "own", (0.4, 0.5, 0.6))
+    config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
+    grey = Normalisation(mean=(0.5,), std=(0.25,))
+    with pytest.raises(WeightsError, match="want images of 3 channels, here they have 1"):
+        build_model(config, classes=7, channels=1, seen=grey, dependencies={})
 
 
 def test_a_teacher_without_a_classifier_of_its_own_is_refused() -> None:
