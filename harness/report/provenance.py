@@ -11,18 +11,24 @@ from harness.report.model import Environment, Provenance
 from harness.report.outcomes import Outcomes
 from harness.report.wording import listed
 from harness.store import DONE, FAILED, RunRecord
+from harness.text import count
 
+UNKNOWN = "Environment"
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 
 def provenance(outcomes: Outcomes) -> Provenance:
-    """The environments of all finished runs, the same ones together."""
+    """The environments of all finished runs, the same ones together, whatever their commits."""
     records = [planned.record for planned in outcomes.runs.values()]
     done = [record for record in records if record is not None and record.state == DONE]
     failed = sum(record is not None and record.state == FAILED for record in records)
-    groups = Counter(tuple(_facts(record.environment, record)) for record in done)
+    groups: dict[tuple[tuple[str, str], ...], Counter[str]] = {}
+    for record in done:
+        facts = tuple(_facts(record.environment, record))
+        groups.setdefault(facts, Counter())[_commit(record.environment)] += 1
+    largest = sorted(groups.items(), key=lambda group: -group[1].total())
     return Provenance(
-        environments=tuple(Environment(runs=n, facts=facts) for facts, n in groups.most_common()),
+        environments=tuple(_environment(facts, commits) for facts, commits in largest),
         finished=len(done),
         failed=failed,
         unfinished=len(records) - len(done) - failed,
@@ -31,11 +37,17 @@ def provenance(outcomes: Outcomes) -> Provenance:
     )
 
 
+def _environment(facts: tuple[tuple[str, str], ...], commits: Counter[str]) -> Environment:
+    counted = [f"{commit} ({count(n, 'run')})" for commit, n in commits.most_common()]
+    text = listed(counted) if len(counted) > 1 else next(iter(commits))
+    known = (("Commit", text),) if facts[0][0] != UNKNOWN else ()
+    return Environment(runs=commits.total(), facts=(*known, *facts))
+
+
 def _facts(environment: Mapping[str, Any], record: RunRecord) -> Iterator[tuple[str, str]]:
     if not environment:
-        yield "Environment", "not recorded"
+        yield UNKNOWN, "not recorded"
         return
-    yield "Commit", _commit(environment)
     yield "Computed on", _hardware(environment, record)
     packages = environment.get("packages") or {}
     versions = [f"{name} {packages[name]}" for name in PACKAGES if name in packages]

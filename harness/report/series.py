@@ -28,6 +28,8 @@ def curves(expansion: Expansion, outcomes: Outcomes, metrics: Sequence[str]) -> 
             points = [
                 (float(r["epoch"]), float(r[name])) for r in records if name in r and "epoch" in r
             ]
+            if name == LOSS:
+                points = _whole(points)
             if len(points) > 1:
                 epochs, values = zip(*_thinned(points), strict=True)
                 found.append(Curve(row=row, seed=seed, metric=name, epochs=epochs, values=values))
@@ -79,6 +81,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def _whole(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Without a last mean over so few steps that its noise would look like a turn of the curve."""
+    if len(points) < 3:
+        return points
+    before, rest = points[-2][0] - points[-3][0], points[-1][0] - points[-2][0]
+    return points if rest >= before / 2 else points[:-1]
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

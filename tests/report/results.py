@@ -28,12 +28,13 @@ def finish(
     metrics: Mapping[str, float],
     *,
     history: Sequence[Mapping[str, Any]] = (),
+    environment: Mapping[str, Any] | None = None,
 ) -> None:
-    """A run with its result."""
+    """A run with its result; `environment` changes some of the facts."""
     lease = claim(store.create(run))
     assert lease is not None
     writer = RunWriter(lease)
-    writer.environment(ENVIRONMENT)
+    writer.environment({**ENVIRONMENT, **(environment or {})})
     for record in history:
         writer.metric(record)
     writer.finish(metrics, device="cpu")

@@ -126,6 +126,35 @@ def test_the_model_is_the_same_for_the_same_results_and_another_for_others(good:
     assert collect(good, store).fingerprint() != before
 
 
+def test_a_last_loss_over_few_steps_is_no_turn_of_the_curve(good: Expansion) -> None:
+    def curve(last: float) -> tuple[float, ...]:
+        store = Store(Path(f"results-{last}"))
+        records = [
+            {"step": step, "epoch": epoch, "loss/total": 1 / (1 + epoch)}
+            for step, epoch in enumerate((0.5, 1.0, 1.5, last))
+        ]
+        finish(store, run_of(good, "train", "none", 0), {"val/top1": 70.0}, history=records)
+        (found,) = collect(good, store).curves
+        return found.epochs
+
+    assert curve(1.7) == (0.5, 1.0, 1.5)
+    assert curve(1.75) == (0.5, 1.0, 1.5, 1.75)
+
+
+def test_commits_of_one_environment_are_listed_together(good: Expansion) -> None:
+    store = Store()
+    for seed, commit in ((0, "a" * 40), (1, "b" * 40)):
+        run = run_of(good, "train", "none", seed)
+        finish(store, run, {"val/top1": 70.0}, environment={"commit": commit})
+    finish(store, run_of(good, "flops", "logit", None), {}, environment={"commit": "a" * 40})
+    other = run_of(good, "train", "logit", 0)
+    finish(store, other, {"val/top1": 75.0}, environment={"cpu": "Another CPU"})
+    first, second = collect(good, store).provenance.environments
+    both = "aaaaaaaaaaaa (2 runs) and bbbbbbbbbbbb (1 run)"
+    assert (first.runs, dict(first.facts)["Commit"]) == (3, both)
+    assert (second.runs, dict(second.facts)["Commit"]) == (1, "0123456789ab")
+
+
 def test_provenance_is_grouped_by_environment(good: Expansion) -> None:
     store = Store()
     fill(store, good, {"none": NONE})

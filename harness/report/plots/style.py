@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#555555")
@@ -184,4 +185,5 @@ def _write(axes: Axes, place: _Place, up: float, size: float) -> None:
         annotation_clip=False,
         arrowprops={**line, "shrinkA": 0, "shrinkB": 2} if abs(up) > 0.6 * size else None,
     )
+    text.set_path_effects([withStroke(linewidth=2, foreground="white")])  # over lines
     text.set_in_layout(False)  # the layout is made, and room for it too
