@@ -128,7 +128,8 @@ def _deviation(model: TableModel) -> Figure | None:
     if not deviations(model):
         return None
     caption = (
-        "Measured cost relative to the published one, a dot per row; the band is the tolerance. "
+        "Measured cost relative to the published one, a dot per row; the band is the tolerance "
+        "(printed numbers of few digits allow more: half of the last one). "
         "Speeds are compared as ratios to "
         "the unmasked teacher."
     )

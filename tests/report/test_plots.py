@@ -18,7 +18,7 @@ from harness.report.figures import deviations, figures
 from harness.report.model import AttentionMap, TableModel
 from harness.report.plots import PLOTS, draw
 from harness.report.plots.style import spread, styled
-from tests.report.models import hostile, small
+from tests.report.models import PFLOPS, cell, hostile, printed, small
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -149,6 +149,17 @@ def test_deviations_are_relative_and_ratios_for_speed() -> None:
     assert [row for row, _ in found["speed"]] == ["row1", "row2"]
     assert dict(found["speed"])["row1"] == pytest.approx(2.0 / 2.07 - 1)
     assert deviations(small(profile="cpu")) == {}
+
+
+def test_only_rows_that_differ_are_named_among_the_deviations() -> None:
+    coarse = cell(PFLOPS, printed(7, 0), (7.4,))  # 5.7 % away, and within half of the last digit
+    wrong = cell(PFLOPS, printed(1770, 0), (1700.0,))
+    rows = [
+        replace(row, cells=(row.cells[0], changed, row.cells[2]))
+        for row, changed in zip(small().rows, (coarse, wrong, coarse), strict=True)
+    ]
+    strip, _ = made("deviation", replace(small(), rows=tuple(rows))).axes
+    assert [text.get_text() for text in strip.texts] == ["Group 0: Logit +MaskedKD 1"]
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=12), st.floats(1, 5))

@@ -20,7 +20,7 @@ from harness.report.render.latex import escape, latex
 from harness.report.render.markdown import markdown
 from harness.report.render.pdf import pdf
 from harness.report.story import tell
-from tests.report.models import HOSTILE, hostile, small
+from tests.report.models import HOSTILE, PFLOPS, cell, hostile, printed, small
 
 
 def lines(text: str) -> list[dict[str, str]]:
@@ -149,7 +149,7 @@ def test_latex_has_the_published_and_the_measured_value_side_by_side() -> None:
         assert opened == len(re.findall(r"(?<!\\)\}", line)), line
 
 
-def printed(model: TableModel) -> PdfReader:
+def printed_pdf(model: TableModel) -> PdfReader:
     made = pdf(tell(model), picture=lambda name: draw(name, model, format="png"))
     return PdfReader(BytesIO(made))
 
@@ -160,7 +160,7 @@ LONG = replace(small(rows=50), curves=(), kept=(), costs=())
 @pytest.fixture(scope="module")
 def long() -> PdfReader:
     """A table over several pages, with few plots."""
-    return printed(LONG)
+    return printed_pdf(LONG)
 
 
 def test_pdf_has_every_row_claim_and_verdict(long: PdfReader) -> None:
@@ -187,18 +187,32 @@ def test_pdf_turns_wide_tables_and_repeats_their_header(long: PdfReader) -> None
     assert any(one.mediabox.width < one.mediabox.height for one, _ in pages)
 
 
+def test_pdf_breaks_no_word_of_a_wide_table() -> None:
+    columns = tuple(
+        replace(PFLOPS, id=f"p{index}", label=f"Operation {index}") for index in range(4)
+    )
+    cells = tuple(
+        replace(cell(PFLOPS, printed(1770, 0), (1767.6,)), column=one.id) for one in columns
+    )
+    rows = tuple(replace(row, cells=cells) for row in small().rows)
+    wide = replace(small(), columns=columns, rows=rows, curves=(), kept=(), costs=(), claims=())
+    text = " ".join(page.extract_text() for page in printed_pdf(wide).pages)
+    assert text.count("published") >= 4
+    assert text.count("reproduced") >= 12
+
+
 def test_pdf_has_no_empty_page_however_far_the_table_before_a_turned_page_reaches() -> None:
     model = replace(small(), curves=(), kept=(), costs=())
     for words in range(16):  # the last claim is a line longer each time
         says = " ".join(["claimed"] * 3 * words)
         claims = (*model.claims * 3, replace(model.claims[0], says=says))
-        for page in printed(replace(model, claims=claims)).pages:
+        for page in printed_pdf(replace(model, claims=claims)).pages:
             text = visible(page.extract_text())
             assert len(text.replace("demo/table1, profile paper", "")) > 40, (words, text)
 
 
 def test_pdf_survives_hostile_text() -> None:
-    text = visible(" ".join(one.extract_text() for one in printed(hostile()).pages))
+    text = visible(" ".join(one.extract_text() for one in printed_pdf(hostile()).pages))
     assert "<b>&amp;|" in text
     assert "λ ≥ ±" in text
 

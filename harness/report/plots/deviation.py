@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report.figures import deviations
-from harness.report.model import Column, TableModel
+from harness.report.model import Column, TableModel, Verdict
 from harness.report.plots.style import INK, WIDTH, Label, colour, place_labels
 
 FARTHEST_LABELLED = 3
@@ -52,12 +52,17 @@ def _strip(
     axes.set_xlim(-112 * reach, 112 * reach)
     axes.set_title(f"{column.label}{' (ratio)' if column.ratio else ''}: {len(found)} rows")
     axes.set_xlabel("measured relative to published (%)")
-    outside = [pair for pair in ordered if band is not None and abs(pair[1]) > band]
+    outside = [pair for pair in ordered if _is_outside(model, pair[0], column)]
     outside.sort(key=lambda pair: -abs(pair[1]))
     return [
         Label(x=100 * value, y=heights[row], text=model.full_name(row))
         for row, value in outside[:FARTHEST_LABELLED]
     ]
+
+
+def _is_outside(model: TableModel, row: str, column: Column) -> bool:
+    judgement = model.row(row).cell(column.id).judgement
+    return judgement is not None and judgement.verdict in (Verdict.ABOVE, Verdict.BELOW)
 
 
 def _height(index: int) -> float:

@@ -17,6 +17,7 @@ from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import (
@@ -74,6 +75,7 @@ HEAD = 4 * mm
 COLUMNS_UPRIGHT = 7  # more of them need a page on its side
 SHORT = 900  # characters of a table that is not broken over pages
 TALLEST = 225 * mm  # of a picture
+LONGEST_WORD = 80  # points: longer words may be broken
 
 BODY = ParagraphStyle("body", fontName="DejaVu", fontSize=9, leading=13, spaceAfter=5)
 SMALL = ParagraphStyle("small", parent=BODY, fontSize=7.3, leading=9.6, spaceAfter=0)
@@ -253,7 +255,6 @@ def _image(data: bytes, width: float) -> Image:
 
 
 def _grid(table: Table, width: float) -> Grid:
-    total = sum(column.weight for column in table.columns)
     head = _head(table)
     body: list[list[object]] = []
     style: list[tuple[object, ...]] = [
@@ -282,21 +283,51 @@ def _grid(table: Table, width: float) -> Grid:
             ]
         else:
             body.append([_cell(cell, c.align) for cell, c in zip(row, table.columns, strict=True)])
-    widths = [width * column.weight / total for column in table.columns]
     return Grid(
         [*head, *body],
-        colWidths=widths,
+        colWidths=_widths(table, width),
         repeatRows=len(head),
         style=style,
         spaceAfter=3 * mm,  # a spacer that no longer fits would begin a page of its own
     )
 
 
+def _widths(table: Table, width: float) -> list[float]:
+    """In proportion to the weights; what a column lacks for its longest word, the others give."""
+    total = sum(column.weight for column in table.columns)
+    shares = [width * column.weight / total for column in table.columns]
+    padding = dict.fromkeys(_after_numbers(table), 8 + 3)
+    least = [
+        min(LONGEST_WORD, _longest_word(table, index)) + padding.get(index, 3 + 3) + 0.5
+        for index in range(len(shares))
+    ]
+    short = sum(max(0.0, need - share) for need, share in zip(least, shares, strict=True))
+    spare = sum(max(0.0, share - need) for need, share in zip(least, shares, strict=True))
+    if spare < short or not spare:
+        return shares
+    return [
+        need if share < need else share - (share - need) * short / spare
+        for need, share in zip(least, shares, strict=True)
+    ]
+
+
+def _longest_word(table: Table, column: int) -> float:
+    """In points."""
+    cells = [row[column].text for row in table.rows if not isinstance(row, GroupRow)]
+    words = {word for text in (table.columns[column].title, *cells) for word in text.split(" ")}
+    return max(float(stringWidth(word, "DejaVu-Bold", SMALL.fontSize)) for word in words)
+
+
+def _after_numbers(table: Table) -> list[int]:
+    """Columns whose words begin where the numbers before them end."""
+    pairs = enumerate(pairwise(table.columns), start=1)
+    return [at for at, (left, own) in pairs if (left.align, own.align) == ("right", "left")]
+
+
 def _apart(table: Table) -> Iterator[tuple[object, ...]]:
-    """Room between numbers that end at a line and words that begin at it."""
-    for index, (left, right) in enumerate(pairwise(table.columns), start=1):
-        if left.align == "right" and right.align == "left":
-            yield ("LEFTPADDING", (index, 0), (index, -1), 8)
+    """Room between those numbers and words."""
+    for index in _after_numbers(table):
+        yield ("LEFTPADDING", (index, 0), (index, -1), 8)
 
 
 def _head(table: Table) -> list[list[object]]:
