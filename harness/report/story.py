@@ -32,8 +32,7 @@ from harness.text import count, duration, number
 
 def tell(model: TableModel) -> Document:
     """The report of `model`."""
-    numbered = model.number[:1].isdigit()
-    name = f"{f'Table {model.number}' if numbered else model.table}, profile {model.profile}"
+    name = f"{_place(model)}, profile {model.profile}"
     title = f"{name}: {model.caption}" if model.caption else name
     blocks: list[Block] = [
         Heading(text=title, level=1),
@@ -43,6 +42,13 @@ def tell(model: TableModel) -> Document:
         blocks.extend(section(model))
     subject = f"{model.table}, profile {model.profile}"
     return Document(title=title, subject=subject, blocks=tuple(blocks))
+
+
+def _place(model: TableModel) -> str:
+    """Where it stands in the paper; the spec's name, if nowhere."""
+    if model.number[:1].isdigit():
+        return f"Table {model.number}"
+    return model.number if model.number.startswith("Fig.") else model.table
 
 
 def _origin(model: TableModel) -> str:

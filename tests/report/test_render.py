@@ -187,6 +187,15 @@ def test_pdf_turns_wide_tables_and_repeats_their_header(long: PdfReader) -> None
     assert any(one.mediabox.width < one.mediabox.height for one, _ in pages)
 
 
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [("7", "Table 7"), ("Fig. 6", "Fig. 6"), ("budget", "demo/table1"), ("", "demo/table1")],
+)
+def test_a_report_is_called_by_its_place_in_the_paper(number: str, name: str) -> None:
+    title = tell(replace(small(), number=number)).title
+    assert title == f"{name}, profile paper: Students and teachers"
+
+
 def test_pdf_breaks_no_word_of_a_wide_table() -> None:
     columns = tuple(
         replace(PFLOPS, id=f"p{index}", label=f"Operation {index}") for index in range(4)
