@@ -16,7 +16,7 @@ FLAGS    = --profile $(PROFILE) --executor $(EXECUTOR) \
            $(if $(CLUSTER),--cluster $(CLUSTER))
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev table2 table4 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6 budget-curve attmask-strategies attmask-ratio attmask-share attmask-full attmask-dino asymmetric-dino teacher test check bench clean
+.PHONY: help install install-dev costs table2 table4 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6 budget-curve attmask-strategies attmask-ratio attmask-share attmask-full attmask-dino asymmetric-dino teacher test check bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ fig6: install ## MaskedKD figure 6: masking against merging
 
 budget-curve: install ## accuracy as the student's training grows, half of the teacher's patches
 	@$(call run-and-report,maskedkd/budget)
+
+costs: install ## every published count of multiply-adds of MaskedKD, computed: a minute, no data
+	@for table in table2 table4 table7 table8 table9 table10; do \
+	  $(HARNESS) run maskedkd/$$table --profile paper --kinds flops,view-flops,operations && \
+	  $(HARNESS) report maskedkd/$$table --profile paper --format md,csv || exit $$?; \
+	done
 
 attmask-strategies: install ## AttMask: what is masked
 	@$(call run-and-report,attmask/strategies)

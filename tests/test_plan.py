@@ -256,6 +256,8 @@ def test_the_status_of_a_table_and_of_everything(
         ["plan", "tests/plan", "--profile", "papr"],
         ["run", "tests/plan", "--rows", "b"],
         ["run", "tests/plan", "--seeds", "0,x"],
+        ["run", "tests/plan", "--kinds", "flop"],
+        ["status", "--kinds", "flops"],
         ["run", "tests/plan", "--jobs", "0"],
         ["run", "tests/plan", "--executor", "slrm"],
         ["status", "tests/plam"],

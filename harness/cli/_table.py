@@ -24,6 +24,12 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", metavar="0,1,2", type=_seeds, help="these seeds instead of the profile's"
     )
+    parser.add_argument(
+        "--kinds",
+        metavar="K",
+        type=lambda text: tuple(text.split(",")),
+        help="only runs of these kinds (train, flops, ...), and what they need; comma-separated",
+    )
 
 
 def add_resources(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +57,7 @@ def expansion_of(arguments: argparse.Namespace) -> Expansion:
     """The table, profile, rows and seeds of the command line, expanded."""
     table = load_table(arguments.table)
     profile = arguments.profile or table.default_profile
-    return expand(table, profile, rows=arguments.rows, seeds=arguments.seeds)
+    return expand(table, profile, rows=arguments.rows, seeds=arguments.seeds, kinds=arguments.kinds)
 
 
 def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resources:

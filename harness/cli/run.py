@@ -135,4 +135,6 @@ def _again(arguments: argparse.Namespace) -> str:
         words += [f"--{name} {value}"] if value is not None else []
     if arguments.seeds is not None:
         words.append("--seeds " + ",".join(map(str, arguments.seeds)))
+    if arguments.kinds is not None:
+        words.append("--kinds " + ",".join(arguments.kinds))
     return " ".join(words)

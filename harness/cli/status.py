@@ -50,9 +50,10 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the state, once or again and again."""
-    if arguments.table is None and (arguments.profile or arguments.rows or arguments.seeds):
+    chosen = (arguments.profile, arguments.rows, arguments.seeds, arguments.kinds)
+    if arguments.table is None and any(chosen):
         raise HarnessError(
-            "--profile, --rows and --seeds choose among a table's runs: name a TABLE"
+            "--profile, --rows, --seeds and --kinds choose among a table's runs: name a TABLE"
         )
     wanted = None if arguments.table is None else expansion_of(arguments).runs
     store, scheduler = Store(), Scheduler()

@@ -73,15 +73,20 @@ def expand(
     *,
     rows: str | None = None,
     seeds: Sequence[int] | None = None,
+    kinds: Sequence[str] | None = None,
 ) -> Expansion:
-    """The runs of `table` at `profile`, or a part: `rows` are globs of row ids, comma-separated.
+    """The runs of `table` at `profile`, or a part: `rows` are globs of row ids, comma-separated;
+    `kinds` are those of the runs that columns ask for, which bring along what they depend on.
 
-    Raises SpecError with every problem of the table, HarnessError for an unknown profile or row.
+    Raises SpecError with every problem of the table, HarnessError for an unknown profile, row or
+    kind.
     """
     chosen = profile if isinstance(profile, Profile) else table.profile(profile)
     if seeds is not None and (not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds)):
         raise HarnessError(f"seeds must be different whole numbers from 0 up, got {list(seeds)}")
-    expander = _Expander(table)
+    for kind in kinds or ():
+        KINDS.get(kind)
+    expander = _Expander(table, kinds=kinds)
     with _collector_resting():
         expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
     if expander.problems:
@@ -141,7 +146,8 @@ def _selected(table: TableSpec, profile: Profile, rows: str | None) -> tuple[Row
 class _Expander:
     """Collects runs, each once; follows dependencies into other tables."""
 
-    def __init__(self, table: TableSpec) -> None:
+    def __init__(self, table: TableSpec, *, kinds: Sequence[str] | None = None) -> None:
+        self._kinds = kinds
         self.problems: list[tuple[Problem, str]] = []  # with the row they were met in
         self._table = table
         self._tables: dict[str, TableSpec] = {table.name: table}
@@ -167,6 +173,8 @@ class _Expander:
         runs: dict[str, tuple[str, ...]] = {}
         kinds: dict[str, tuple[str, ...]] = {}
         for column in self._table.columns.values():
+            if self._kinds is not None and column.kind not in self._kinds:
+                kinds[column.kind] = ()
             if column.kind not in kinds:
                 kinds[column.kind] = self._of_kind(column.kind, resolved, profile, row, seeds)
             runs[column.id] = kinds[column.kind]

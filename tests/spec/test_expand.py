@@ -90,6 +90,22 @@ def test_seeds_and_rows_can_be_chosen(experiments: Experiments) -> None:
         expand(table, "papr")
 
 
+def test_kinds_can_be_chosen_and_bring_along_what_they_need(experiments: Experiments) -> None:
+    neighbours = "columns:\n  knn: {from: knn, metric: val/knn20_top1}\n"
+    table = load_table(experiments.table("paper/good", changed("columns:\n", neighbours)))
+    costs = expand(table, "paper", kinds=["flops"])
+    assert [(run.kind, run.title.row) for run in costs.runs] == [("flops", "logit")]
+    assert costs.rows[1].runs["acc"] == ()
+    judged = expand(table, "paper", rows="none", seeds=[0], kinds=["knn"])
+    assert [run.kind for run in judged.runs] == ["train", "knn"]
+    assert judged.runs[1].depends == (judged.runs[0].identity,)
+    whole = {run.identity for run in expand(table, "paper").runs}
+    assert {run.identity for run in (*costs.runs, *judged.runs)} < whole
+    assert expand(table, "paper", kinds=["operations"]).runs == ()
+    with pytest.raises(HarnessError, match=r"unknown run kind 'flop'; did you mean 'flops'\?"):
+        expand(table, "paper", kinds=["flop"])
+
+
 def teacher_from(reference: str) -> str:
     """The good spec with a teacher that is trained first."""
     weights = f"      teacher: {{{TINY_VIT}, weights: {{run: {reference}}}}}\n"
