@@ -71,13 +71,16 @@ def require_classifier(teacher: VisionTransformer, weights: Weights, classes: in
 def _create(config: ModelConfig, classes: int) -> Any:
     shape = config.shape
     hub = config.weights.hub
+    options = family_of(shape).timm_options(shape)
+    if config.init != "timm":
+        options["weight_init"] = config.init
     try:
         return timm.create_model(
             hub or shape.timm,
             pretrained=hub is not None,
             num_classes=classes,
             drop_path_rate=config.drop_path,
-            **family_of(shape).timm_options(shape),
+            **options,
         )
     except Exception as error:  # timm raises whatever the hub's client raises
         if hub is None:
