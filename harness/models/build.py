@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
 
 from harness.errors import WeightsError
@@ -40,6 +42,8 @@ def build_model(
     """
     config = replace(config, channels=config.channels or channels)
     model = VisionTransformer(_create(config, classes), config.shape)
+    if config.init == "moco":
+        set_positions(model)
     weights, own = config.weights, seen
     if weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
@@ -50,6 +54,19 @@ def build_model(
         own = _load(model, _weights_file(weights, dependencies), weights) or seen
     model.expect(own, seen)
     return model
+
+
+@torch.no_grad()
+def set_positions(model: VisionTransformer) -> None:
+    """Start position embeddings from sines and cosines of row and column, 0 for what comes before
+    the patches (arXiv 2104.02057, as released; they are trained here).
+    """
+    embedding: Tensor = model.vit.pos_embed
+    waves = build_sincos2d_pos_embed(
+        list(model.grid), dim=embedding.shape[2], interleave_sin_cos=False
+    )
+    embedding.zero_()
+    embedding[0, embedding.shape[1] - len(waves) :] = waves
 
 
 def require_classifier(teacher: VisionTransformer, weights: Weights, classes: int) -> None:

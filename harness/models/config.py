@@ -64,7 +64,8 @@ class ModelConfig:
     weights: Weights = Weights()
     trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
     # how random weights of a plain ViT are drawn. timm: normal 0.02 at every width, which is made
-    # for wide networks; moco: Xavier, in proportion to the width (arXiv 2104.02057, as released)
+    # for wide networks; moco: Xavier, in proportion to the width, and sines and cosines for the
+    # positions (arXiv 2104.02057, as released, where those are not trained)
     init: Literal["timm", "moco"] = "timm"
 
     CHOICE: ClassVar[frozenset[str]] = frozenset({"arch"})
@@ -85,6 +86,12 @@ class ModelConfig:
             if self.init != "timm" and not family_of(self.shape).chooses_init:
                 raise FieldError(
                     "init", f"must be timm: '{self.arch}' is no plain ViT; got {self.init}"
+                )
+            if self.init == "moco" and self.shape.width % 4:
+                raise FieldError(
+                    "init",
+                    "moco needs a width that 4 divides, for sines and cosines of rows and "
+                    f"columns; got {self.shape.width}",
                 )
 
     def _check_shape(self) -> None:

@@ -388,6 +388,7 @@ class TestMiniImageNetByLists:
         judged = [bytes(name).decode() for name in splits.val.names[:2]]
         assert judged == [f"train/{THREE[0]}/{THREE[0]}_{number}.JPEG" for number in (11, 12)]
         assert splits.val.labels.tolist() == [0, 0, 1, 1, 2, 2]
+        assert isinstance(splits.train, Files)
         assert splits.train.image(0).size == (20, 16)
 
     def test_the_version_is_of_what_is_chosen(self, lists: Path) -> None:

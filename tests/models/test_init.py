@@ -38,9 +38,23 @@ def test_moco_is_xavier_uniform_with_queries_keys_and_values_apart(
     assert float(small.std()) == pytest.approx(0.02, rel=0.03)
 
 
+def test_moco_tells_positions_by_sines_and_cosines() -> None:
+    found = built(replace(VIT, init="moco")).vit.pos_embed.detach()
+    assert found.shape == (1, 1 + 16, 64)
+    assert not found[0, 0].any()
+    for row, column in ((0, 0), (1, 2), (3, 1)):
+        angles = [place / 10000 ** (k / 16) for place in (row, column) for k in range(16)]
+        wanted = sorted([math.sin(a) for a in angles] + [math.cos(a) for a in angles])
+        own = found[0, 1 + 4 * row + column]
+        assert torch.allclose(own.sort().values, torch.tensor(wanted), atol=1e-6)
+    assert len({tuple(place.tolist()) for place in found[0]}) == 17
+
+
 def test_networks_that_are_no_plain_vit_have_one_way() -> None:
     with pytest.raises(FieldError, match="must be timm: 'cait_s24_224' is no plain ViT; got moco"):
         ModelConfig(arch="cait_s24_224", init="moco")
+    with pytest.raises(FieldError, match="moco needs a width that 4 divides.*; got 6"):
+        replace(VIT, width=6, init="moco")
 
 
 def test_the_way_is_identity_but_costs_are_shared() -> None:
