@@ -53,7 +53,7 @@ def test_moco_tells_positions_by_sines_and_cosines() -> None:
 def test_networks_that_are_no_plain_vit_have_one_way() -> None:
     with pytest.raises(FieldError, match="must be timm: 'cait_s24_224' is no plain ViT; got moco"):
         ModelConfig(arch="cait_s24_224", init="moco")
-    with pytest.raises(FieldError, match="moco needs a width that 4 divides.*; got 6"):
+    with pytest.raises(FieldError, match=r"moco needs a width that 4 divides.*; got 6"):
         replace(VIT, width=6, init="moco")
 
 
