@@ -66,6 +66,16 @@ def test_small_profiles_run_every_row_and_what_to_hold_it_against(name: str, pro
     heads = {c.method.head for c in trained if isinstance(c.method, SelfDistillation)}
     assert len(heads) == 1, "rows differ in what the table is about alone"
     assert {c.student for c in found.values()} == {trained[0].student}
+    if any(column.kind == "linear" for column in load_table(name).columns.values()):
+        assert not any(config.probe.augment for config in found.values()), "minutes, not hours"
+
+
+@pytest.mark.parametrize(
+    "name", ["maskedkd/table4", "attmask/ratio", "attmask/strategies", "asymmetric/dino-tiny"]
+)
+def test_reports_have_attention_pictures(name: str) -> None:
+    pictured = {row.row.id for row in expand(load_table(name), "cpu").rows if row.runs["attention"]}
+    assert pictured == configs(name, "cpu").keys() - {"pixels"}
 
 
 def test_the_published_settings_of_attmask() -> None:
@@ -92,6 +102,24 @@ def test_the_ratios_of_the_study() -> None:
         assert mask.probability == 0.5
         ratios.setdefault(type(mask), set()).add(mask.ratio)
     assert list(ratios.values()) == [wanted] * 3
+
+
+def test_fine_tuning_starts_from_the_strategies() -> None:
+    table = load_table("attmask/finetune")
+    expansion, before = expand(table, "paper"), expand(load_table("attmask/strategies"), "paper")
+    runs = {run.identity: run for run in (*expansion.runs, *before.runs)}
+    trained = {row.row.id: runs[row.runs["knn"][0]].depends for row in before.rows}  # first seed
+    assert len(expansion.rows) == 2 * len(trained)
+    for resolved in expansion.rows:
+        strategy, _, data = resolved.row.id.partition(".")
+        config = resolved.config
+        assert config is not None
+        assert config.data.name == data
+        assert config.recipe.peak_lr == pytest.approx(7.5e-6 * 900 / 512)
+        assert {runs[key].depends for key in resolved.runs["acc"]} == {trained[strategy]}
+    cells = {row.id: row.published["acc"].value for row in table.rows}
+    assert [cells[f"high.{data}"] for data in ("cifar10", "cifar100")] == [98.2, 86.6]
+    assert [cells[f"low.{data}"] for data in ("cifar10", "cifar100")] == [97.6, 84.6]
 
 
 def test_the_arms_of_asymmetric_masking() -> None:

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
 
 from harness.errors import WeightsError
@@ -41,6 +42,8 @@ def build_model(
     """
     config = replace(config, channels=config.channels or channels)
     model = VisionTransformer(_create(config, classes), config.shape)
+    if config.init == "moco":
+        set_positions(model)
     weights, own = config.weights, seen
     if weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
@@ -73,6 +76,19 @@ def build_bare(
         )
 
 
+@torch.no_grad()
+def set_positions(model: VisionTransformer) -> None:
+    """Start position embeddings from sines and cosines of row and column, 0 for what comes before
+    the patches (arXiv 2104.02057, as released; they are trained here).
+    """
+    embedding: Tensor = model.vit.pos_embed
+    waves = build_sincos2d_pos_embed(
+        list(model.grid), dim=embedding.shape[2], interleave_sin_cos=False
+    )
+    embedding.zero_()
+    embedding[0, embedding.shape[1] - len(waves) :] = waves
+
+
 def require_classifier(teacher: VisionTransformer, weights: Weights, classes: int) -> None:
     """Raise WeightsError where the hub's weights have no classifier of `classes` classes: timm
     would have drawn one at random, and a teacher must not say anything at random.
@@ -92,13 +108,16 @@ def require_classifier(teacher: VisionTransformer, weights: Weights, classes: in
 def _create(config: ModelConfig, classes: int) -> Any:
     shape = config.shape
     hub = config.weights.hub
+    options = family_of(shape).timm_options(shape)
+    if config.init != "timm":
+        options["weight_init"] = config.init
     try:
         return timm.create_model(
             hub or shape.timm,
             pretrained=hub is not None,
             num_classes=classes,
             drop_path_rate=config.drop_path,
-            **family_of(shape).timm_options(shape),
+            **options,
         )
     except Exception as error:  # timm raises whatever the hub's client raises
         if hub is None:

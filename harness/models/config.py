@@ -63,9 +63,13 @@ class ModelConfig:
     drop_path: float = 0.0  # stochastic depth of the last block, linear from 0
     weights: Weights = Weights()
     trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
+    # how random weights of a plain ViT are drawn. timm: normal 0.02 at every width, which is made
+    # for wide networks; moco: Xavier, in proportion to the width, and sines and cosines for the
+    # positions (arXiv 2104.02057, as released, where those are not trained)
+    init: Literal["timm", "moco"] = "timm"
 
     CHOICE: ClassVar[frozenset[str]] = frozenset({"arch"})
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"trained"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"trained", "init"})
 
     def __post_init__(self) -> None:
         known = known_architectures()
@@ -79,6 +83,16 @@ class ModelConfig:
             raise FieldError("drop_path", f"must be at least 0 and below 1, got {self.drop_path}")
         if self.arch in known:
             self._check_shape()
+            if self.init != "timm" and not family_of(self.shape).chooses_init:
+                raise FieldError(
+                    "init", f"must be timm: '{self.arch}' is no plain ViT; got {self.init}"
+                )
+            if self.init == "moco" and self.shape.width % 4:
+                raise FieldError(
+                    "init",
+                    "moco needs a width that 4 divides, for sines and cosines of rows and "
+                    f"columns; got {self.shape.width}",
+                )
 
     def _check_shape(self) -> None:
         shape = self.shape
@@ -132,7 +146,9 @@ class ModelConfig:
         `channels` are the data's, used where the config gives none.
         """
         channels = self.channels or channels
-        return replace(self, weights=Weights(), drop_path=0.0, trained="all", channels=channels)
+        return replace(
+            self, weights=Weights(), drop_path=0.0, trained="all", init="timm", channels=channels
+        )
 
     @property
     def planned(self) -> str | None:

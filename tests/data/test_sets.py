@@ -345,6 +345,99 @@ class TestMiniImageNet:
         assert len({*BASE, *VALIDATION, *NOVEL}) == 100
 
 
+class WholeOfThree(ImageNet):
+    """ImageNet-1k with the three classes and one that mini-ImageNet has not."""
+
+    classes, train_images, val_images = 4, 40, 4
+
+
+class CutMini(SmallMini):
+    """The lists' images come out of those."""
+
+    whole = WholeOfThree()
+
+
+class TestMiniImageNetByLists:
+    """Nothing but the few-shot split's lists: the images are the user's ImageNet-1k's."""
+
+    NUMBERS: ClassVar[tuple[int, ...]] = (9, 2, 3, 10, 1, 5)
+
+    @pytest.fixture
+    def lists(self, home: Path) -> Path:
+        classes = (*THREE, "n01440764")
+        write_images(home / "imagenet-1k", {f"train/{name}": 10 for name in classes})
+        for name in classes:  # numbers with gaps, one and two digits long: 3, 4, ..., 12
+            folder = home / "imagenet-1k/train" / name
+            for number, path in enumerate(sorted(folder.iterdir()), 3):
+                path.rename(path.with_name(f"{name}_{number}.JPEG"))
+        write_images(home / "imagenet-1k", {f"val/{name}": 1 for name in classes})
+        (home / "mini-imagenet").mkdir()
+        for part, name in zip(("train", "val", "test"), THREE, strict=True):
+            rows = [f"{name}{number:08}.jpg,{name}" for number in self.NUMBERS]
+            text = "\n".join(["filename,label", *rows]) + "\n"
+            (home / "mini-imagenet" / f"{part}.csv").write_text(text)
+        return home / "mini-imagenet"
+
+    def test_a_number_is_a_place_in_the_class_by_the_images_own_numbers(self, lists: Path) -> None:
+        known = CutMini()
+        assert known.missing() is None
+        splits = known.load()
+        first = [f"train/{THREE[0]}/{THREE[0]}_{number}.JPEG" for number in (3, 4, 5, 7)]
+        assert _names(splits)[:4] == first
+        assert isinstance(splits.val, Files)
+        judged = [bytes(name).decode() for name in splits.val.names[:2]]
+        assert judged == [f"train/{THREE[0]}/{THREE[0]}_{number}.JPEG" for number in (11, 12)]
+        assert splits.val.labels.tolist() == [0, 0, 1, 1, 2, 2]
+        assert isinstance(splits.train, Files)
+        assert splits.train.image(0).size == (20, 16)
+
+    def test_the_version_is_of_what_is_chosen(self, lists: Path) -> None:
+        before = CutMini().version
+        assert before.startswith("lists-")
+        rows = (lists / "val.csv").read_text().splitlines()
+        (lists / "val.csv").write_text("\n".join([rows[0], *reversed(rows[1:])]))
+        assert CutMini().version == before
+        (lists / "val.csv").write_text("\n".join(rows).replace("00000001", "00000004"))
+        assert CutMini().version != before
+
+    @pytest.mark.parametrize(
+        ("old", "new", "what"),
+        [
+            ("00000001.jpg", "00000000.jpg", r"val.csv:6: .* is not a synset and a number from 1"),
+            (",n01855672", ",n01532829", r"val.csv:2: .* is not a synset and a number"),
+            (".jpg,n01855672", ".jpg", r"val.csv:2: 'n0185567200000009.jpg' is not a synset"),
+            ("00000009", "00000011", r"n01855672: the lists want image 11 .* there are 10"),
+            ("00000009", "00000002", "name an image of n01855672 twice"),
+            ("n01855672", "n01440764", "n01440764 is no class of mini-ImageNet"),
+            ("n0185567200000009.jpg,n01855672\n", "", "n01855672 has 5 images, expected 6"),
+        ],
+    )
+    def test_lists_that_cannot_be_right(self, lists: Path, old: str, new: str, what: str) -> None:
+        path = lists / "val.csv"
+        path.write_text(path.read_text().replace(old, new))
+        with pytest.raises(DataError, match=what):
+            CutMini().load()
+
+    def test_a_list_or_the_images_are_missing(self, lists: Path) -> None:
+        (lists / "test.csv").unlink()
+        with pytest.raises(DataError, match=r"test.csv: cannot be read .* all three in one folder"):
+            CutMini().load()
+        lists.parent.joinpath("imagenet-1k").rename(lists.parent / "elsewhere")
+        lack = CutMini().missing()
+        assert lack is not None
+        assert "imagenet-1k" in lack
+
+    def test_renamed_images_cannot_be_counted(self, lists: Path) -> None:
+        path = lists.parent / f"imagenet-1k/train/{THREE[0]}/{THREE[0]}_3.JPEG"
+        path.rename(path.with_name("a.JPEG"))
+        with pytest.raises(DataError, match="the original names are needed"):
+            CutMini().load()
+
+    def test_images_beside_the_lists_come_first(self, lists: Path) -> None:
+        write_images(lists, dict.fromkeys(THREE, 6))
+        assert _names(CutMini().load())[0] == f"{THREE[0]}/000.png"
+
+
 def _names(splits: Splits) -> list[str]:
     assert isinstance(splits.train, Files)
     return [bytes(name).decode() for name in splits.train.names]

@@ -44,7 +44,7 @@ class OwnImages(DataSet):
         return (
             Origin(
                 says=f"$HARNESS_DATA/{self.copy_name}",
-                read=lambda: self._own().splits(channels=self.channels),
+                read=lambda: self.own().splits(channels=self.channels),
                 here=lambda: self._path() is not None,
             ),
         )
@@ -59,7 +59,8 @@ class OwnImages(DataSet):
             for place in (path, path.with_name(f"{path.name}.zip"))
         ]
 
-    def _own(self) -> Layout:
+    def own(self) -> Layout:
+        """The user's copy, checked; DataError where there is none."""
         path = self._path()
         if path is None:
             looked = " and ".join(map(str, self._places()))
@@ -103,7 +104,7 @@ class ImageNet(OwnImages):
 
     def class_counts(self) -> tuple[int, ...]:
         """Counted in the user's copy: classes have 732 to 1,300 training images."""
-        return tuple(map(len, self._own().train))
+        return tuple(map(len, self.own().train))
 
     def layout(self, path: Path) -> Layout:
         """The usual folders; the validation images must have been sorted into theirs."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from harness.data import DATASETS
 from harness.data.layout import Layout
-from harness.data.sets.imagenet import OwnImages
-from harness.data.tree import files_version, open_tree
+from harness.data.lists import chosen, lists_alone, lists_version, read_lists
+from harness.data.sets.imagenet import ImageNet, OwnImages
+from harness.data.tree import ImageTree, files_version, open_tree
 from harness.errors import DataError
 
 
@@ -54,8 +55,11 @@ class MiniImageNet(OwnImages):
     synsets: Sequence[str] = (*BASE, *VALIDATION, *NOVEL)
     layout_says = (
         "600 images of each class, in folders named for synsets (directly, or below train/, val/ "
-        "and test/), or all in one folder with names that begin with their synset"
+        "and test/), or all in one folder with names that begin with their synset; or nothing but "
+        "the few-shot split's lists train.csv, val.csv and test.csv, which cut the images out of "
+        "your copy of imagenet-1k"
     )
+    whole: OwnImages = ImageNet()  # what lists are cut out of
 
     @property
     def title(self) -> str:  # type: ignore[override]
@@ -86,8 +90,16 @@ class MiniImageNet(OwnImages):
         return "100x600-first500" if path is None else self.version_at(path)
 
     def version_at(self, path: Path) -> str:
-        """A fingerprint of the names and sizes of the images at `path`."""
+        """A fingerprint of the names and sizes of the images at `path`, or of lists there."""
+        if lists_alone(path):
+            return f"lists-{lists_version(read_lists(path))}-{self.whole.version}"
         return files_version(path)
+
+    def missing(self) -> str | None:
+        """With lists alone, also what of ImageNet-1k is missing."""
+        path = self._path()
+        lists = path is not None and lists_alone(path)
+        return self.whole.missing() if lists else super().missing()
 
     @property
     def copy_name(self) -> str:
@@ -96,8 +108,11 @@ class MiniImageNet(OwnImages):
 
     def layout(self, path: Path) -> Layout:
         """The classes of this part, which must be complete; those of the others may be there."""
-        tree = open_tree(path)
-        classes = _by_synset(tree.names())
+        if lists_alone(path):
+            tree, classes = self._cut(path)
+        else:
+            tree = open_tree(path)
+            classes = _by_synset(tree.names())
         strange = sorted(classes.keys() - self.everything)
         if strange:
             raise DataError(
@@ -119,6 +134,17 @@ class MiniImageNet(OwnImages):
             train=tuple(tuple(classes[name][:cut]) for name in names),
             val=tuple(tuple(classes[name][cut:]) for name in names),
         )
+
+    def _cut(self, path: Path) -> tuple[ImageTree, dict[str, Sequence[str]]]:
+        """The images that the lists at `path` choose of ImageNet-1k's training set, by synset."""
+        whole = self.whole.own()
+        images = dict(zip(whole.classes, whole.train, strict=True))
+        return whole.tree, {
+            synset: chosen(
+                images.get(synset, ()), numbers, where=f"{whole.tree.path}/train/{synset}"
+            )
+            for synset, numbers in read_lists(path).items()
+        }
 
 
 class BaseClasses(MiniImageNet):
@@ -142,7 +168,7 @@ class NovelClasses(MiniImageNet):
     synsets = NOVEL
 
 
-def _by_synset(names: Iterable[str]) -> dict[str, list[str]]:
+def _by_synset(names: Iterable[str]) -> dict[str, Sequence[str]]:
     """Images by the synset that their folder is named for, or else their own name; in order."""
     classes: dict[str, list[str]] = {}
     for name in names:

@@ -52,6 +52,7 @@ class Family(ABC):
     gives_maps: ClassVar[bool] = True
     gives_heads: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False  # `harness.models.merging` can run it
+    chooses_init: ClassVar[bool] = False  # timm's builder knows several ways to draw weights
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads
 
     def depth(self, shape: Architecture) -> int:

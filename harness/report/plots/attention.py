@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import textwrap
 from io import BytesIO
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from harness.report.figures import MOST_HEADS, pictured
 from harness.report.model import AttentionMap, TableModel
-from harness.report.plots.style import WIDTH, shortened
+from harness.report.plots.style import WIDTH
 
 LEFT = 1.5  # inches, for the names of rows
 
@@ -39,7 +40,7 @@ def attention(model: TableModel) -> Figure:
         axes.set_title(title, loc="center", fontsize=7)
     first = 0
     for row, maps in blocks.items():
-        name = shortened(model.full_name(row), 24)
+        name = textwrap.fill(model.full_name(row), 22, max_lines=4, placeholder="…")
         grid[first][0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
         first += len(maps)
     return figure
