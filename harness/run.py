@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from harness.errors import FieldError
+from harness.ranks import Ranks
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Resources:
     # images per forward pass, gradients are accumulated; stochastic depth then draws other masks
     # from the same distribution, for it draws once a pass
     micro_batch: int | None = None
+    # that train one model together on one node, each with its share of every batch and, where there
+    # are GPUs, one of its own; sums are then rounded in another order
+    processes: int = 1
     checkpoint_seconds: float = 20.0  # at most so much work is lost when a process is killed
     memory_gb: float | None = None  # asked of a cluster; None: the share of a node's
     hours: float | None = None  # asked of a cluster, within its limit; None: the limit
@@ -39,7 +43,8 @@ class Resources:
             raise FieldError(
                 "device", f"must be auto, cpu, cuda or cuda:NUMBER, got '{self.device}'"
             )
-        limits = (("threads", 1), ("workers", 0), ("micro_batch", 1), ("checkpoint_seconds", 0))
+        limits = [("threads", 1), ("workers", 0), ("micro_batch", 1), ("processes", 1)]
+        limits.append(("checkpoint_seconds", 0))
         for key in ("memory_gb", "hours"):
             value = getattr(self, key)
             if value is not None and value <= 0:
@@ -48,6 +53,9 @@ class Resources:
             value = getattr(self, key)
             if value is not None and value < least:
                 raise FieldError(key, f"must be at least {least}, got {value}")
+        if self.processes > 1 and ":" in self.device:
+            what = f"must be auto, cpu or cuda with {self.processes} processes"
+            raise FieldError("device", f"{what}, got '{self.device}'")
 
 
 class RunContext(Protocol):
@@ -59,6 +67,8 @@ class RunContext(Protocol):
     directory: Path
     resources: Resources
     dependencies: Mapping[str, Path]  # identity -> directory of a finished run that this one needs
+    ranks: Ranks  # this process among those that compute the run; only the first one's writes count
+    meeting: Path | None  # where they find each other
 
     def log(self, message: str) -> None:
         """One line for `log.txt`."""
@@ -113,6 +123,10 @@ class RunKind(ABC):
         """Do the work; return metric name -> value. Raises RunFailed, DataError, WeightsError,
         Interrupted.
         """
+
+    def most_processes(self) -> int:
+        """How many can compute it together."""
+        return 1
 
     @abstractmethod
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:

@@ -40,6 +40,12 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         "--workers", metavar="N", type=_number, help="processes that decode images, for each run"
     )
     parser.add_argument(
+        "--processes",
+        metavar="N",
+        type=_at_least_one,
+        help="that train one model together, each with a GPU of its own where there are",
+    )
+    parser.add_argument(
         "--micro-batch",
         metavar="N",
         type=_at_least_one,
@@ -56,8 +62,8 @@ def expansion_of(arguments: argparse.Namespace) -> Expansion:
 
 def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resources:
     """The profile's resources, changed by the command line."""
-    given = {name: getattr(arguments, name) for name in ("device", "threads", "workers")}
-    given["micro_batch"] = arguments.micro_batch
+    names = ("device", "threads", "workers", "processes", "micro_batch")
+    given = {name: getattr(arguments, name) for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(expansion.profile.resources, **chosen)
 
@@ -67,7 +73,7 @@ def plan_of(
 ) -> Plan:
     """The plan for this machine."""
     device = resolve_device(resources.device)
-    jobs = arguments.jobs or default_jobs(device, resources.threads)
+    jobs = arguments.jobs or default_jobs(device, resources.threads, resources.processes)
     return make_plan(expansion, store, device=device, jobs=jobs)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.data.crops import draw_boxes, mirrored, padded_crops, resized, resized_crops
 from harness.data.order import Order
+from harness.ranks import Ranks
 from harness.seeding import generator
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class MemoryTraining:
     order: Order
     augment: Augment
     image_size: int
+    ranks: Ranks
 
     def batches(self, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) float in 0..255, labels (B,)) from `start_step` on, without end."""
         for step, indices in self.order.batches(start_step):
             indices = indices.to(self.images.device)
-            yield self._augmented(self.images[indices], step), self.labels[indices]
+            images = self._augmented(self.images[indices], step)
+            yield self.ranks.mine(images), self.labels[self.ranks.mine(indices)]
 
     def _augmented(self, images: Tensor, step: int) -> Tensor:
         augment, seed, count = self.augment, self.order.seed, len(images)
@@ -63,10 +66,12 @@ class MemoryEvaluation:
     images: Tensor  # (N, C, H, W) bytes
     labels: Tensor  # (N,)
     image_size: int
+    ranks: Ranks
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) float in 0..255, labels (B,)), every sample once, in order."""
-        for first in range(0, len(self.labels), batch_size):
+        ranks = self.ranks
+        for first in range(ranks.rank * batch_size, len(self.labels), ranks.size * batch_size):
             images = self.images[first : first + batch_size]
             labels = self.labels[first : first + batch_size]
             yield resized(images, size=self.image_size, interpolation="bicubic"), labels

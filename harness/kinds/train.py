@@ -29,6 +29,10 @@ class TrainRun(RunKind):
 
         return train(self.train, context)
 
+    def most_processes(self) -> int:
+        """Each has at least two images of a batch: mixup's partners."""
+        return max(1, self.train.recipe.batch_size // 2)
+
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and weights that are neither random, nor shipped, nor trained by a
         dependency.

@@ -116,7 +116,12 @@ def load_cluster(path: Path) -> Cluster:
 
 
 def shape_of(
-    resources: Resources, cluster: Cluster, *, device: Device, exclusive: bool = False
+    resources: Resources,
+    cluster: Cluster,
+    *,
+    device: Device,
+    exclusive: bool = False,
+    processes: int = 1,
 ) -> Shape:
     """What a run with these resources asks for; HarnessError where no node can give it."""
     node = cluster.node
@@ -125,14 +130,19 @@ def shape_of(
             "the profile asks for a GPU, and the cluster description has node.gpus: 0; give the "
             "number of GPUs of a node there, or run with --device cpu"
         )
-    gpus = 1 if device == "cuda" else 0
-    least = resources.threads + resources.workers
-    cpus = max(least, node.cpus // node.gpus) if gpus else least
+    gpus = processes if device == "cuda" else 0
+    if gpus > node.gpus:
+        raise HarnessError(
+            f"a run asks for {gpus} GPUs, a node of the cluster has {node.gpus}; lower "
+            "`processes` in the profile's resources, or correct node.gpus"
+        )
+    least = processes * (resources.threads + resources.workers)
+    cpus = max(least, gpus * node.cpus // node.gpus) if gpus else least
     if cpus > node.cpus:
         raise HarnessError(
             f"the profile asks for {least} CPUs (threads {resources.threads}, workers "
-            f"{resources.workers}), a node of the cluster has {node.cpus}; lower them in the "
-            "profile's resources, or correct node.cpus"
+            f"{resources.workers}, processes {processes}), a node of the cluster has {node.cpus}; "
+            "lower them in the profile's resources, or correct node.cpus"
         )
     share = max(gpus / node.gpus if gpus else 0.0, cpus / node.cpus)
     return Shape(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from harness.ranks import Ranks
 from harness.run import Resources
 from harness.store import RUNNING, Progress, RunWriter
 from harness.store.files import now_text
@@ -27,10 +28,13 @@ class WorkerContext:
         resources: Resources,
         dependencies: Mapping[str, Path],
         stopping: Callable[[], bool],
+        meeting: Path | None = None,
     ) -> None:
         self.directory = writer.directory
         self.resources = resources
         self.dependencies = dependencies
+        self.ranks = Ranks(0, 1 if meeting is None else resources.processes)
+        self.meeting = meeting
         self._writer = writer
         self._stopping = stopping
         self._first: tuple[float, int] | None = None  # time and step of the first progress

@@ -24,6 +24,7 @@ from typing import Final
 
 from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
+from harness.launch.companion import companions
 from harness.launch.context import WorkerContext, log
 from harness.launch.environment import environment
 from harness.run import Resources
@@ -161,13 +162,19 @@ class Worker:
         writer.state(RUNNING)
         writer.environment(environment(self._resources))
         _limit_threads(self._resources.threads)
-        context = WorkerContext(
-            writer,
-            resources=self._resources,
-            dependencies=_dependencies(record),
-            stopping=lambda: self._stopping,
-        )
-        metrics = rebuild(record.kind, record.plain).execute(context)
+        kind = rebuild(record.kind, record.plain)
+        dependencies = _dependencies(record)
+        processes = min(self._resources.processes, kind.most_processes())
+        resources = dataclasses.replace(self._resources, processes=processes)
+        with companions(record.directory, resources) as meeting:
+            context = WorkerContext(
+                writer,
+                resources=resources,
+                dependencies=dependencies,
+                stopping=lambda: self._stopping,
+                meeting=meeting,
+            )
+            metrics = kind.execute(context)
         writer.environment(environment(self._resources))  # torch is loaded by now
         writer.finish(metrics, device=resolve_device(self._resources.device))
         log("done: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))

@@ -19,6 +19,7 @@ from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import Output
+from harness.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +116,8 @@ class DistillationObjective(Objective):
         self.want = replace(method.loss.of_student, saliency=own)
         # (N,) how often each patch was kept since the last summary
         self._counts: torch.Tensor | None = None
-        self._images = 0
+        self._images: torch.Tensor | int = 0
+        self._pending: list[torch.Tensor] = []  # the counts of this step, and of how many images
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, `ce` and `distill`."""
@@ -164,8 +166,19 @@ class DistillationObjective(Objective):
         if kept is None:
             return
         counts = kept_counts(kept, self.teacher.patches)
-        self._counts = counts if self._counts is None else self._counts + counts
-        self._images += len(kept)
+        images = torch.tensor([len(kept)], dtype=counts.dtype, device=counts.device)
+        self._pending.append(torch.cat([counts, images]))
+
+    def after_step(self, step: Step) -> None:
+        """Count what all processes kept."""
+        if not self._pending:
+            return
+        counts = torch.stack(self._pending).sum(0)
+        Ranks.here().add([counts])
+        self._pending = []
+        before = torch.zeros_like(counts[:-1]) if self._counts is None else self._counts
+        self._counts = counts[:-1] + before.to(counts.device)  # a checkpoint's are on the CPU
+        self._images = counts[-1] + self._images  # no number yet, or every step would wait for it
 
     def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """`teacher`, on the patches that it would be shown, if that is asked for.

@@ -25,6 +25,7 @@ from harness.models.build import (
 )
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.ranks import joined
 from harness.run import RunContext
 from harness.seeding import generator, stream
 from harness.train.checkpoint import read_checkpoint, write_checkpoint
@@ -44,7 +45,9 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
     Raises RunFailed when the loss stops being finite, and Interrupted (with a checkpoint saved)
     when asked to stop.
     """
-    return _Training(config, context).run()
+    device = pick_device(context.resources.device)
+    with joined(context.ranks, context.meeting, device):
+        return _Training(config, context).run()
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -94,6 +97,7 @@ class _Training:
         self.config, self.context = config, context
         self.recipe = config.recipe
         self.device = pick_device(context.resources.device)
+        self.ranks = context.ranks
         self.pipeline = self._open_pipeline()
         self.objective = self._build_objective()
         self.student = self.objective.modules["student"]
@@ -119,6 +123,7 @@ class _Training:
             seed=self.config.seed,
             device=self.device,
             workers=self.context.resources.workers,
+            ranks=self.ranks,
         )
 
     def _build_objective(self) -> Objective:
@@ -157,7 +162,8 @@ class _Training:
 
     def _restore(self) -> int:
         path = self.context.restore_checkpoint()
-        if path is None:
+        found = self.ranks.rank == 0 and path is not None  # the first process decides
+        if not self.ranks.any(found, self.device) or path is None:
             return 0
         step, meters = read_checkpoint(
             path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
@@ -170,10 +176,9 @@ class _Training:
 
     def _train_step(self, index: int, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         # every draw below is a function of seed and step: a resumed run draws the same
-        torch.manual_seed(stream(self.config.seed, "forward", index))
-        step = Step(
-            index=index, total=self.total, generator=generator(self.config.seed, "method", index)
-        )
+        torch.manual_seed(stream(self.config.seed, "forward", index, *self.ranks.key))
+        draws = generator(self.config.seed, "method", index, *self.ranks.key)
+        step = Step(index=index, total=self.total, generator=draws)
         rate = learning_rate(self.recipe, index, self.per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
@@ -186,15 +191,21 @@ class _Training:
             )
             with self._autocast():
                 losses = self.objective.losses(batch, step)
-            share = len(batch.images) / len(images)
+            share = len(batch.images) / self.pipeline.batch
             self.scaler.scale(losses["total"] * share).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
                 summed[name] = (
                     summed.get(name, torch.zeros((), device=self.device)) + value.detach() * share
                 )
+        self.ranks.add([*self._gradients(), *summed.values()])
         self._update()
         self.objective.after_step(step)
         self.meters.add(summed)
+
+    def _gradients(self) -> list[Tensor]:
+        """Those of this process's share of the batch: of all shares, they add up."""
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        return [p.grad for p in parameters if p.grad is not None]
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.recipe.precision == "fp32":
@@ -219,7 +230,8 @@ class _Training:
             self._summarise(done)
         if self._evaluation_is_due(done):
             self._evaluate(done)
-        stop = self.context.should_stop() and done < self.total
+        # all processes stop after the same step
+        stop = self.ranks.any(self.context.should_stop(), self.device) and done < self.total
         old = time.monotonic() - self.saved_at > self.context.resources.checkpoint_seconds
         if stop or (old and done < self.total):
             self._save(done)
