@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import pytest
+import timm
 import torch
 
+from harness.evaluate.flops import counted_macs
 from harness.masking import CRITERIA, View
 from harness.masking.keep import top_k
+from harness.methods.losses import LOSSES
+from harness.models.cost import lean_macs
+from harness.models.families import FAMILIES
+from harness.models.interface import Output
+from harness.models.vit import VisionTransformer
 from harness.registry import Registry
 from harness.spec.expand import expand
 from harness.spec.load import load_table
@@ -16,13 +27,25 @@ from harness.spec.load import load_table
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_criterion_of_the_docs_works_and_is_short() -> None:
-    text = (ROOT / "docs/extending.md").read_text()
-    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+def run_example(module: str, registry: Registry[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import the docs' code for the new file `module`: complete, and in under 30 lines.
+
+    It is in `registry` until the test ends.
+    """
+    registry.names()  # the package's own first
+    monkeypatch.setattr(registry, "_items", dict(registry._items))
+    file = f"`{module.replace('.', '/')}.py`, complete:"
+    section = (ROOT / "docs/extending.md").read_text().split(file)[1]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert code is not None
-    assert len(code[1].splitlines()) <= 30
-    CRITERIA.names()  # the package's own first
-    exec(compile(code[1], "docs/extending.md", "exec"), {"__name__": "harness.masking.center"})
+    assert len(code[1].splitlines()) < 30
+    found = ModuleType(module)
+    monkeypatch.setitem(sys.modules, module, found)
+    exec(compile(code[1], "docs/extending.md", "exec"), found.__dict__)
+
+
+def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_example("harness.masking.center", CRITERIA, monkeypatch)
     view = View(
         attention=None,
         batch=2,
@@ -32,6 +55,25 @@ def test_the_criterion_of_the_docs_works_and_is_short() -> None:
         generator=torch.Generator(),
     )
     assert top_k(CRITERIA.get("center")().scores(view), 4).tolist() == [[5, 6, 9, 10]] * 2
+
+
+def test_the_loss_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_example("harness.methods.losses.scores", LOSSES, monkeypatch)
+    student, teacher = torch.tensor([[1.0, 2.0, 6.0]]), torch.tensor([[0.0, 0.0, 0.0]])
+    outputs = [Output(logits=logits, cls_attention=None) for logits in (student, teacher)]
+    loss = LOSSES.get("scores")
+    assert float(loss()(*outputs, None)) == pytest.approx((4 + 1 + 9) / 2)
+    assert float(loss(centred=False)(*outputs, None)) == pytest.approx((1 + 4 + 36) / 2)
+
+
+def test_the_family_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_example("harness.models.families.medium", FAMILIES, monkeypatch)
+    (arch,) = FAMILIES.get("medium").architectures.values()
+    with torch.device("meta"):
+        model = VisionTransformer(timm.create_model(arch.timm), arch)
+    for keep in (196, 98):
+        closed = lean_macs(arch, keep=keep, classes=1000).total
+        assert counted_macs(model, keep=keep, lean=True) == closed
 
 
 def test_the_row_of_the_docs_adds_its_runs_and_no_others(tmp_path: Path) -> None:
@@ -64,11 +106,19 @@ def test_the_entry_point_groups_of_the_docs_exist() -> None:
     import harness.data
     import harness.kinds
     import harness.methods.losses
+    import harness.models.families
     from harness import masking, methods, run
 
     known = {
         f"harness.{registry.kind.replace(' ', '_')}"
-        for module in (harness.data, masking, methods, harness.methods.losses, run)
+        for module in (
+            harness.data,
+            masking,
+            methods,
+            harness.methods.losses,
+            harness.models.families,
+            run,
+        )
         for registry in vars(module).values()
         if isinstance(registry, Registry)
     }

@@ -75,6 +75,4 @@ PLAIN: dict[str, Architecture] = {
     "vit_base_patch16_clip_224": _vit("vit_base_patch16_clip_224", *_B),
 }
 
-PLANNED: dict[str, str] = {
-    "convit_base": "the convolutional hybrid that the paper calls ConvViT-B (see docs/models.md)",
-}
+PLANNED: dict[str, str] = {}

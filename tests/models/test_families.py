@@ -1,4 +1,4 @@
-"""CaiT and Swin against timm's own forward and a slow float64 one; grids and sizes."""
+"""CaiT, ConViT and Swin against timm's own forward and a slow float64 one; grids and sizes."""
 
 from __future__ import annotations
 
@@ -109,9 +109,81 @@ class CaitReference:
         return self._linear(functional.gelu(self._linear(x, f"{name}.mlp.fc1")), f"{name}.mlp.fc2")
 
 
+class ConvitReference(CaitReference):
+    """ConViT of four heads and three blocks in float64, from arXiv 2103.10697, one image at a time.
+
+    Its gate: a head attends by content with weight 1 - sigmoid(lambda), by position with the rest.
+    """
+
+    def run(self, image: Tensor, keep: list[int]) -> tuple[Tensor, list[Tensor]]:
+        """Logits (classes,) and the saliency (K,) of either block that has the class token."""
+        kernel, bias = self._w("patch_embed.proj.weight"), self._w("patch_embed.proj.bias")
+        grid = functional.conv2d(image.double()[None], kernel, bias, stride=kernel.shape[-1])[0]
+        side = grid.shape[-1]
+        x = (grid.flatten(1).T + self._w("pos_embed")[0])[keep]
+        x = self._add(x, self._gated(x, [divmod(patch, side) for patch in keep]), "blocks.0")
+        x, saliency = torch.cat([self._w("cls_token")[0], x]), []
+        for index in (1, 2):
+            mixed, rows = self._plain(x, f"blocks.{index}")
+            saliency.append(rows.mean(dim=0))
+            x = self._add(x, mixed, f"blocks.{index}")
+        return self._linear(self._norm(x[:1], "norm"), "head")[0], saliency
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        bias = self.weights.get(f"{name}.bias")
+        product = x @ self._w(f"{name}.weight").T
+        return product if bias is None else product + bias.double()
+
+    def _gated(self, x: Tensor, places: list[tuple[int, int]]) -> Tensor:
+        normed = self._norm(x, "blocks.0.norm1")
+        q, k = self._linear(normed, "blocks.0.attn.qk").chunk(2, dim=1)
+        value = self._split(self._linear(normed, "blocks.0.attn.v"))
+        gate = self._w("blocks.0.attn.gating_param").sigmoid()
+        mixed = []
+        for head, (a, b) in enumerate(zip(self._split(q), self._split(k), strict=True)):
+            content = (a @ b.T / a.shape[1] ** 0.5).softmax(dim=1)
+            across, down, square = self._w("blocks.0.attn.pos_proj.weight")[head]
+            shift = self._w("blocks.0.attn.pos_proj.bias")[head]
+            position = torch.zeros_like(content)
+            for i, (row, column) in enumerate(places):
+                for j, (other_row, other_column) in enumerate(places):
+                    dy, dx = other_row - row, other_column - column
+                    position[i, j] = across * dx + down * dy + square * (dx**2 + dy**2) + shift
+            by_place = position.exp() / position.exp().sum(dim=1, keepdim=True)
+            mixed.append(((1 - gate[head]) * content + gate[head] * by_place) @ value[head])
+        return torch.cat(mixed, dim=1)
+
+    def _plain(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        q, k, v = self._linear(self._norm(x, f"{name}.norm1"), f"{name}.attn.qkv").chunk(3, dim=1)
+        pairs = zip(self._split(q), self._split(k), strict=True)
+        maps = [(a @ b.T / a.shape[1] ** 0.5).softmax(dim=1) for a, b in pairs]
+        mixed = [weights @ value for weights, value in zip(maps, self._split(v), strict=True)]
+        return torch.cat(mixed, dim=1), torch.stack([weights[0, 1:] for weights in maps])
+
+    def _add(self, x: Tensor, mixed: Tensor, name: str) -> Tensor:
+        x = x + self._linear(mixed, f"{name}.attn.proj")
+        return x + self._mlp(self._norm(x, f"{name}.norm2"), name)
+
+
+def convit() -> VisionTransformer:
+    return shaken(
+        ModelConfig(arch="convit_base", image_size=32, patch_size=8, width=48, depth=3, heads=4)
+    )
+
+
+TWO_CLASS_LAYERS = pytest.mark.parametrize(
+    ("model", "slow"),
+    [(cait(), CaitReference), (convit(), ConvitReference)],
+    ids=["cait", "convit"],
+)
+
+
 @pytest.mark.parametrize("lean", [True, False])
-def test_cait_with_every_patch_equals_timm(lean: bool) -> None:
-    model, keep = cait(), torch.arange(16).expand(4, -1)
+@TWO_CLASS_LAYERS
+def test_every_patch_kept_equals_timm(
+    model: VisionTransformer, slow: type[CaitReference], lean: bool
+) -> None:
+    keep = torch.arange(16).expand(4, -1)
     for kept in (None, keep):
         torch.testing.assert_close(
             model(images(), keep=kept, lean=lean).logits, model.vit(images()), rtol=1e-5, atol=1e-5
@@ -119,22 +191,28 @@ def test_cait_with_every_patch_equals_timm(lean: bool) -> None:
 
 
 @pytest.mark.parametrize("lean", [True, False])
-def test_cait_on_a_subset_equals_the_float64_reference(lean: bool) -> None:
-    model = cait()
+@TWO_CLASS_LAYERS
+def test_a_subset_equals_the_float64_reference(
+    model: VisionTransformer, slow: type[CaitReference], lean: bool
+) -> None:
     keep = torch.stack([torch.randperm(16)[:6].sort().values for _ in range(4)])
-    reference = CaitReference(model.vit.state_dict())
-    slow = [reference.run(image, rows) for image, rows in zip(images(), keep.tolist(), strict=True)]
+    reference = slow(model.vit.state_dict())
+    runs = [reference.run(image, rows) for image, rows in zip(images(), keep.tolist(), strict=True)]
     for layer in (0, 1):
         want = Want(saliency=Saliency(layer=str(layer + 1)))
         found = model(images(), keep=keep, want=want, lean=lean)
-        logits = torch.stack([logits for logits, _ in slow])
+        logits = torch.stack([logits for logits, _ in runs])
         torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
-        expected = torch.stack([saliency[layer] for _, saliency in slow])
+        expected = torch.stack([saliency[layer] for _, saliency in runs])
         torch.testing.assert_close(found.cls_attention.double(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_saliency_alone_is_that_of_the_full_forward() -> None:
-    for model in (cait(), shaken(ModelConfig(arch="swin_tiny_patch4_window7_224"), scale=0.02)):
+    for model in (
+        cait(),
+        convit(),
+        shaken(ModelConfig(arch="swin_tiny_patch4_window7_224"), scale=0.02),
+    ):
         image = images(2, model.image_size)
         saliency = Saliency(queries="cls" if "cls" in model.family.queries else "patches")
         expected = model(image, want=Want(saliency=saliency)).cls_attention

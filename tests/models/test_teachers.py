@@ -15,7 +15,7 @@ from harness.models.config import ModelConfig
 from harness.models.families import family_of, known_architectures
 from harness.models.vit import Normalisation, VisionTransformer
 from tests.models.reference import Reference
-from tests.models.test_families import CaitReference
+from tests.models.test_families import CaitReference, ConvitReference
 
 SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 TEACHERS = sorted(
@@ -49,10 +49,10 @@ def images(size: int, count: int = 4) -> Tensor:
 def slow(arch: str, model: VisionTransformer, image: Tensor, keep: list[list[int]]) -> Tensor:
     """Logits (B, classes) in float64."""
     weights = model.vit.state_dict()
-    if arch.startswith("cait"):
-        runs = [
-            CaitReference(weights).run(one, rows) for one, rows in zip(image, keep, strict=True)
-        ]
+    family = known_architectures()[arch].family
+    if family in ("cait", "convit"):
+        reference_of = {"cait": CaitReference, "convit": ConvitReference}[family]
+        runs = [reference_of(weights).run(one, rows) for one, rows in zip(image, keep, strict=True)]
         return torch.stack([logits for logits, _ in runs])
     patch = known_architectures()[arch].patch_size
     eps = 1e-5 if "clip" in arch else 1e-6

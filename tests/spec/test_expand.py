@@ -12,6 +12,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.methods.losses import LOSSES
+from harness.models.architectures import PLANNED
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.train.config import TrainConfig
@@ -181,8 +182,8 @@ def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> No
             "later",
             1,
         ),
-        (f"student: {{{TINY_VIT}}}", "student: convit_base", "convit_base", 1),
-        (WEIGHTS, "      teacher: convit_base\n", "convit_base", 0),
+        (f"student: {{{TINY_VIT}}}", "student: later_vit", "later_vit", 1),
+        (WEIGHTS, "      teacher: later_vit\n", "later_vit", 0),
     ],
 )
 def test_a_row_that_names_what_is_planned_waits_and_says_why(
@@ -194,6 +195,7 @@ def test_a_row_that_names_what_is_planned_waits_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(LOSSES._planned, "later", "a loss that comes later")
+    monkeypatch.setitem(PLANNED, "later_vit", "a network that comes later")
     found = expand(load_table(experiments.table("paper/good", changed(old, new))), "paper")
     waiting = found.rows[1]
     assert waiting.waits_for is not None
@@ -201,13 +203,16 @@ def test_a_row_that_names_what_is_planned_waits_and_says_why(
     assert (len(waiting.runs["acc"]), len(waiting.runs["pflops"])) == (0, costs)
 
 
-def test_students_of_a_teacher_that_waits_wait_too(experiments: Experiments) -> None:
-    experiments.table("paper/teachers", TEACHERS.replace(f"{{{TINY_VIT}}}", "convit_base"))
+def test_students_of_a_teacher_that_waits_wait_too(
+    experiments: Experiments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PLANNED, "later_vit", "a network that comes later")
+    experiments.table("paper/teachers", TEACHERS.replace(f"{{{TINY_VIT}}}", "later_vit"))
     table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
     none, logit = expand(table, "paper").rows
     assert none.waits_for is None
     assert logit.waits_for is not None
-    assert "convit_base" in logit.waits_for
+    assert "later_vit" in logit.waits_for
     assert len(logit.runs["pflops"]) == 1
 
 
