@@ -171,6 +171,9 @@ class DistillationObjective(Objective):
 
     def after_step(self, step: Step) -> None:
         """Count what all processes kept."""
+        self._gather()
+
+    def _gather(self) -> None:
         if not self._pending:
             return
         counts = torch.stack(self._pending).sum(0)
@@ -198,6 +201,7 @@ class DistillationObjective(Objective):
 
     def summary(self) -> dict[str, Any]:
         """`kept`: share of images in which each patch was kept, N values in raster order."""
+        self._gather()
         if self._counts is None:
             return {}
         kept = (self._counts.double() / self._images).tolist()
@@ -206,6 +210,7 @@ class DistillationObjective(Objective):
 
     def state(self) -> dict[str, Any]:
         """The counts since the last summary."""
+        self._gather()  # nothing is pending after a step: one process alone may save a checkpoint
         return {"counts": self._counts, "images": self._images}
 
     def load_state(self, state: dict[str, Any]) -> None:

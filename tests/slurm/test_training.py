@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import Experiments
-from tests.launch.processes import REPOSITORY, harness
+from tests.launch.processes import REPOSITORY, harness, start_harness
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.conftest import Submit
 from tests.slurm.runs import TRAINING, finished, job_of, outcomes, status
@@ -28,14 +28,20 @@ def test_the_whole_of_table_2_runs_through_arrays_and_dependencies(
     assert harness("report", *words).returncode == 0
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_requeued_training_ends_with_the_same_bits(
-    cluster: SlurmCluster, submit: Submit, experiments: Experiments, tmp_path: Path
+    cluster: SlurmCluster,
+    submit: Submit,
+    experiments: Experiments,
+    tmp_path: Path,
+    processes: str,
 ) -> None:
     table = experiments.table("tests/train", TRAINING.format(epochs=20, lr="1e-3"))
-    words = [table, "--rows", "teacher"]
+    words = [table, "--rows", "teacher", "--processes", processes]
     elsewhere = tmp_path / "elsewhere"
-    reference = harness("run", *words, HARNESS_RESULTS=str(elsewhere))
-    assert reference.returncode == 0, reference.stderr
+    reference = start_harness("run", *words, HARNESS_RESULTS=str(elsewhere))
+    _, said = reference.communicate(timeout=240)
+    assert reference.returncode == 0, said
     (expected,) = (elsewhere / "runs").iterdir()
     submit(*words)
     (directory,) = Path("results/runs").iterdir()
