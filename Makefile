@@ -16,10 +16,10 @@ FLAGS    = --profile $(PROFILE) --executor $(EXECUTOR) \
            $(if $(CLUSTER),--cluster $(CLUSTER))
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev table2 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6 budget-curve teacher test check bench clean
+.PHONY: help install install-dev table2 table4 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6 budget-curve attmask-strategies attmask-ratio attmask-share attmask-full attmask-dino asymmetric-dino teacher test check bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables      PROFILE=$(PROFILE) EXECUTOR=$(EXECUTOR) SEEDS=0,1,2 JOBS=2 ROWS='*keep50' CLUSTER=cluster.yaml"
 
@@ -29,6 +29,9 @@ install-dev: $(VENV)/.installed-dev
 
 table2: install ## MaskedKD table 2: run what is missing, then report
 	@$(call run-and-report,maskedkd/table2)
+
+table4: install ## MaskedKD table 4: a masked teacher in DINO
+	@$(call run-and-report,maskedkd/table4)
 
 table5: install ## MaskedKD table 5: random patches late in training
 	@$(call run-and-report,maskedkd/table5)
@@ -63,6 +66,24 @@ fig6: install ## MaskedKD figure 6: masking against merging
 budget-curve: install ## accuracy as the student's training grows, half of the teacher's patches
 	@$(call run-and-report,maskedkd/budget)
 
+attmask-strategies: install ## AttMask: what is masked
+	@$(call run-and-report,attmask/strategies)
+
+attmask-ratio: install ## AttMask: how much is masked
+	@$(call run-and-report,attmask/ratio)
+
+attmask-share: install ## AttMask: how much data
+	@$(call run-and-report,attmask/share)
+
+attmask-full: install ## AttMask: all of the data, few-shot k-NN
+	@$(call run-and-report,attmask/full)
+
+attmask-dino: install ## AttMask table 3: masks in DINO, no patch loss
+	@$(call run-and-report,attmask/dino)
+
+asymmetric-dino: install ## random masks of the student's global views
+	@$(call run-and-report,asymmetric/dino-tiny)
+
 teacher: PROFILE = paper
 teacher: install ## train the shipped Fashion-MNIST teacher again and compare
 	@$(call run-and-report,teachers/fashion-mnist)
@@ -78,6 +99,7 @@ check: install-dev ## specs, format, lint, types
 
 bench: install-dev ## measure what is claimed about speed (minutes)
 	$(BIN)/python benchmarks/masked_step.py
+	$(BIN)/python benchmarks/selfdistillation_step.py
 
 clean: ## remove the virtual environment and caches; results and reports stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

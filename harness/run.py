@@ -111,6 +111,10 @@ class RunKind(ABC):
     exclusive: ClassVar[bool] = False
     seeded: ClassVar[bool] = True  # False: the seed changes nothing, one run serves all seeds
 
+    # of a trained network: `of` gets the row with the run that trains it as the student's weights;
+    # a row whose method trains nothing comes as it is
+    judges: ClassVar[bool] = False
+
     @classmethod
     @abstractmethod
     def of(cls, train: TrainConfig) -> Self | None:

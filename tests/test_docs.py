@@ -15,6 +15,7 @@ import torch
 from harness.evaluate.flops import counted_macs
 from harness.masking import CRITERIA, View
 from harness.masking.keep import top_k
+from harness.masking.views import VIEW_MASKS, Sight
 from harness.methods.losses import LOSSES
 from harness.models.cost import lean_macs
 from harness.models.families import FAMILIES
@@ -55,6 +56,21 @@ def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.Monkey
         generator=torch.Generator(),
     )
     assert top_k(CRITERIA.get("center")().scores(view), 4).tolist() == [[5, 6, 9, 10]] * 2
+
+
+def test_the_mask_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_example("harness.masking.views.top", VIEW_MASKS, monkeypatch)
+    sight = Sight(
+        views=2,
+        rows=3,
+        columns=4,
+        attention=None,
+        shared=(0.0, 0.0),
+        generator=torch.Generator(),
+        device=torch.device("cpu"),
+    )
+    hidden = VIEW_MASKS.get("top")(hidden_rows=1).hide(sight)
+    assert hidden.flags().tolist() == [[True] * 4 + [False] * 8] * 2
 
 
 def test_the_loss_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +121,7 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 def test_the_entry_point_groups_of_the_docs_exist() -> None:
     import harness.data
     import harness.kinds
+    import harness.masking.views
     import harness.methods.losses
     import harness.models.families
     from harness import masking, methods, run
@@ -114,6 +131,7 @@ def test_the_entry_point_groups_of_the_docs_exist() -> None:
         for module in (
             harness.data,
             masking,
+            harness.masking.views,
             methods,
             harness.methods.losses,
             harness.models.families,

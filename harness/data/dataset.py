@@ -89,7 +89,11 @@ class DataSet(ABC):
     val_images: int
     size: int | None  # pixels, of square images; None: they differ
     in_memory: bool
+    # what every channel of a pixel is where there is no object; None: nobody has marked objects
+    background: int | None = None
     next_step: str  # what to do when no origin works
+    # training images of the smallest class, where that is known without looking; 0: not known
+    smallest_class: int = 0
 
     @property
     @abstractmethod

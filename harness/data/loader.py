@@ -36,6 +36,10 @@ class Images(Dataset[Item]):
     def __len__(self) -> int:
         return len(self._chosen)
 
+    def transformed(self, transform: Transform) -> Images:
+        """The same images, transformed another way."""
+        return Images(self._split, self._chosen, transform, seed=self._seed)
+
     def __getitem__(self, key: Key) -> Item:
         epoch, position, index = key
         at = int(self._chosen[index])
@@ -77,7 +81,7 @@ class LoaderTraining:
     order: Order
     device: torch.device
     workers: int
-    ranks: Ranks
+    ranks: Ranks = Ranks()
 
     def batches(self, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) bytes, labels (B,)) from `start_step` on, without end."""
@@ -92,7 +96,7 @@ class LoaderEvaluation:
     images: Images
     device: torch.device
     workers: int
-    ranks: Ranks
+    ranks: Ranks = Ranks()
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) bytes, labels (B,)); the last batch may be smaller."""

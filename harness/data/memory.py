@@ -27,7 +27,7 @@ class MemoryTraining:
     order: Order
     augment: Augment
     image_size: int
-    ranks: Ranks
+    ranks: Ranks = Ranks()
 
     def batches(self, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) float in 0..255, labels (B,)) from `start_step` on, without end."""
@@ -66,7 +66,7 @@ class MemoryEvaluation:
     images: Tensor  # (N, C, H, W) bytes
     labels: Tensor  # (N,)
     image_size: int
-    ranks: Ranks
+    ranks: Ranks = Ranks()
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) float in 0..255, labels (B,)), every sample once, in order."""

@@ -60,6 +60,7 @@ class Pipeline:
     ranks: Ranks
     training: TrainingSource
     judging: EvaluationSource
+    known: EvaluationSource  # the training images as they are, for evaluations that look them up
 
     @property
     def batch(self) -> int:
@@ -73,7 +74,7 @@ class Pipeline:
         yields from its k-th item on.
         """
         for step, (images, labels) in enumerate(self.training.batches(start_step), start_step):
-            yield self._finished(self._normalised(images), labels, step)
+            yield self._finished(self.normalised(images), labels, step)
 
     def evaluation(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, H, W) normalised, labels (B,)) over every sample exactly once.
@@ -81,9 +82,20 @@ class Pipeline:
         Each in one of the processes.
         """
         for images, labels in self.judging.batches(batch_size):
-            yield self._normalised(images), labels
+            yield self.normalised(images), labels
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def bank(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `evaluation`, over every training image: what k-NN looks up."""
+        for images, labels in self.known.batches(batch_size):
+            yield self.normalised(images), labels
+
+    @property
+    def bank_in_memory(self) -> bool:
+        """Whether all images are in memory anyway: pixels can then be features."""
+        return isinstance(self.known, MemoryEvaluation)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """From pixels in 0..255 to zero mean and unit spread over the data set."""
         scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device)
         shift = torch.tensor(
             [-mean / std for mean, std in zip(self.mean, self.std, strict=True)],
@@ -127,6 +139,7 @@ def open_pipeline(
     ranks = ranks or Ranks()
     place = _Place(image_size=image_size, seed=seed, device=device, workers=workers, ranks=ranks)
     order = Order(images=len(kept), batch_size=batch_size, repeats=augment.repeats, seed=seed)
+    training = _training(known, splits.train, kept, order, augment, place)
     return Pipeline(
         steps_per_epoch=order.steps_per_epoch,
         classes=known.classes,
@@ -139,8 +152,9 @@ def open_pipeline(
         ranks=ranks,
         augment=augment,
         seed=seed,
-        training=_training(known, splits.train, kept, order, augment, place),
+        training=training,
         judging=_judging(judged, chosen, eval_crop, place),
+        known=_whole(training, splits.train, kept, eval_crop, place),
     )
 
 
@@ -208,6 +222,21 @@ def _judging(
         workers=place.workers,
         ranks=place.ranks,
     )
+
+
+def _whole(
+    training: TrainingSource,
+    split: Split,
+    kept: NDArray[np.int64],
+    eval_crop: float,
+    place: _Place,
+) -> EvaluationSource:
+    """The training images for looking up; those in memory are shared with `training`."""
+    if isinstance(training, MemoryTraining):
+        return MemoryEvaluation(
+            images=training.images, labels=training.labels, image_size=place.image_size
+        )
+    return _judging(split, kept, eval_crop, place)
 
 
 def _moved(split: Arrays, chosen: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:

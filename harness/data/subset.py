@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 def train_count(dataset: DataSet, data: DataConfig) -> int:
     """How many training images `data` leaves."""
-    if data.train_fraction == 1 and data.evaluate_on == "val":
-        return dataset.train_images
+    if data.evaluate_on == "val":
+        wanted = data.train_per_class
+        if wanted is None and data.train_fraction == 1:
+            return dataset.train_images
+        if wanted is not None and wanted <= dataset.smallest_class:
+            return wanted * dataset.classes
     return sum(_taken(count, data) for count in dataset.class_counts())
 
 
@@ -47,4 +51,6 @@ def _held(count: int, data: DataConfig) -> int:
 
 def _taken(count: int, data: DataConfig) -> int:
     left = count - _held(count, data)
+    if data.train_per_class is not None:
+        return min(left, data.train_per_class)
     return min(left, max(1, round(left * data.train_fraction)))

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from harness.data import dataset, ready, train_images
 from harness.models.cost import lean_macs
 from harness.run import KINDS, RunContext, RunKind
-from harness.train.config import TrainConfig
+from harness.train.config import Probe, TrainConfig
 
 
 @KINDS.register("train")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainRun(RunKind):
-    """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats."""
+    """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats.
+
+    Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves.
+    """
 
     train: TrainConfig
 
     @classmethod
-    def of(cls, train: TrainConfig) -> Self:
-        """Every row trains."""
-        return cls(train=train)
+    def of(cls, train: TrainConfig) -> Self | None:
+        """None for rows whose method trains nothing."""
+        return cls(train=replace(train, probe=Probe())) if train.method.trains else None
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.loop.train`."""
@@ -30,7 +33,12 @@ class TrainRun(RunKind):
         return train(self.train, context)
 
     def most_processes(self) -> int:
-        """Each has at least two images of a batch: mixup's partners."""
+        """Each has at least two images of a batch, mixup's partners.
+
+        One alone where a loss compares images: they would be those of one share.
+        """
+        if not self.train.method.per_image or self.train.method.multicrop is not None:
+            return 1
         return max(1, self.train.recipe.batch_size // 2)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
@@ -45,9 +53,13 @@ class TrainRun(RunKind):
 
     def macs(self) -> float:
         """Three forward passes of the student (one forward, two backward; one where only its head
-        is trained), one of the masked teacher and one of the guide, per image.
+        is trained), one of the masked teacher and one of the guide, per image; or what the method
+        says of itself.
         """
         train = self.train
+        own = train.method.image_macs(train.student.shape)
+        if own is not None:
+            return own * train.recipe.epochs * train_images(train.data)
         classes = dataset(train.data).classes
         student = train.student.shape
         passes = 3 if train.student.trained == "all" else 1

@@ -11,6 +11,7 @@ from harness.lazy import torch
 from harness.registry import Registry
 
 if TYPE_CHECKING:
+    from harness.data.multicrop import MultiCrop
     from harness.models.architectures import Architecture
     from harness.models.vit import VisionTransformer
 
@@ -20,11 +21,12 @@ METHODS: Registry[type[Method]] = Registry("method", "harness.methods")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """One (micro-)batch on the device: `images` (B, C, H, W) normalised; `targets` (B, classes),
-    soft labels.
+    soft labels; `views`, for methods with a `multicrop`: all crops, (B, C, S, S) each.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
+    views: tuple[torch.Tensor, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,12 @@ class Step:
     index: int  # optimiser steps done so far
     total: int
     generator: torch.Generator  # for the method's own draws, seeded from run seed and step
+    per_epoch: int = 1  # optimiser steps in an epoch
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this step belongs to, from 0."""
+        return self.index // self.per_epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,10 +59,19 @@ class Objective(ABC):
     modules: dict[
         str, torch.nn.Module
     ]  # everything trained or carried along, by name: what a checkpoint saves
+    decays_tokens: bool = False  # whether CLS and mask tokens and positions have weight decay
 
     @abstractmethod
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """Scalar losses of the batch; `total` is minimised, the others are logged."""
+
+    @property
+    def product(self) -> torch.nn.Module:
+        """The network that the run leaves and is judged by."""
+        return self.modules["student"]
+
+    def before_update(self, step: Step, optimizer: torch.optim.Optimizer) -> None:
+        """Called with the gradients of the whole batch, unscaled, before the optimiser's step."""
 
     def after_step(self, step: Step) -> None:
         """Called after every optimiser step (EMA teachers)."""
@@ -81,6 +98,7 @@ class Method(ABC):
     registry: ClassVar[Registry[type[Method]]] = METHODS
     version: ClassVar[int] = 1
     uses_teacher: ClassVar[bool] = False
+    trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """Raise FieldError where it does not go with `student`, `teacher` and `guide`."""
@@ -88,6 +106,26 @@ class Method(ABC):
     @abstractmethod
     def build(self, networks: Networks) -> Objective:
         """The objective over these networks."""
+
+    @property
+    def per_image(self) -> bool:
+        """Whether the loss of a batch is the mean of its images': it may be computed in parts."""
+        return True
+
+    @property
+    def multicrop(self) -> MultiCrop | None:
+        """The crops it learns from; None: one picture and its label, as the recipe augments it."""
+        return None
+
+    def image_macs(self, student: Architecture) -> float | None:
+        """Multiply-adds of one training image, where that is not three passes of the student and
+        one of a frozen teacher.
+        """
+        return None
+
+    def wrong_shape(self, student: Architecture) -> tuple[str, str] | None:
+        """The option that does not fit this student, and what is wrong with it; None if all do."""
+        return None
 
     def teacher_keep(self, patches: int) -> int:
         """How many of its `patches` the teacher is shown."""

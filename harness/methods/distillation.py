@@ -56,6 +56,11 @@ class Distillation(Method):
         if self.weight < 0:
             raise FieldError("weight", f"must not be negative, got {self.weight}")
 
+    @property
+    def per_image(self) -> bool:
+        """Whether the base loss is."""
+        return self.loss.per_image
+
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """The loss must fit the networks, and the criterion's attention must exist."""
         teacher = networks["teacher"]

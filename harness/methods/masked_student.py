@@ -12,7 +12,7 @@ from harness.errors import FieldError
 from harness.lazy import torch
 from harness.masking.keep import top_k
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.losses.logit import Logit
+from harness.methods.losses.logit import Logit, require_logits_only
 from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
@@ -42,10 +42,13 @@ class MaskedStudent(Method):
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """The student must be able to leave patches out, and have a class token."""
+        require_logits_only(self.loss)
         student = networks["student"]
         family = family_of(student)
         if not family.maskable or "cls" not in family.queries:
             raise FieldError("student", f"a {student.family} cannot leave patches out: no mask")
+        if self.keep > student.patches:
+            raise FieldError("method", f"keep is {self.keep}, the student has {student.patches}")
 
     def build(self, networks: Networks) -> MaskedStudentObjective:
         """The objective over student and teacher."""

@@ -9,9 +9,10 @@ from typing import ClassVar
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.losses.logit import Logit
+from harness.methods.losses.logit import Logit, require_logits_only
 from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
+from harness.models.families import family_of
 from harness.models.interface import Output
 
 
@@ -37,9 +38,12 @@ class MergedTeacher(Method):
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """Only a plain ViT with one prefix token can merge."""
+        require_logits_only(self.loss)
         teacher = networks["teacher"]
-        if teacher.family != "vit" or teacher.prefix_tokens != 1:
+        if not family_of(teacher).mergeable or teacher.prefix_tokens != 1:
             raise FieldError("teacher", "cannot merge tokens: give a plain ViT with a class token")
+        if self.merge >= teacher.patches:
+            raise FieldError("method", f"merge is {self.merge}, of {teacher.patches} patches")
 
     def teacher_merge(self) -> int:
         """`merge`."""

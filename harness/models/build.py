@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor
 
 from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
@@ -37,15 +40,32 @@ def build_model(
     """
     config = replace(config, channels=config.channels or channels)
     model = VisionTransformer(_create(config, classes), config.shape)
-    weights = config.weights
+    weights, own = config.weights, seen
     if weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
-        model.expect(
-            Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"])), seen
-        )
+        own = Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"]))
+        if weights.head == "new":
+            model.vit.reset_classifier(classes)
     elif not weights.random:
-        _load(model, _weights_file(weights, dependencies), weights.sha256)
+        own = _load(model, _weights_file(weights, dependencies), weights) or seen
+    model.expect(own, seen)
     return model
+
+
+def require_classifier(teacher: VisionTransformer, weights: Weights, classes: int) -> None:
+    """Raise WeightsError where the hub's weights have no classifier of `classes` classes: timm
+    would have drawn one at random, and a teacher must not say anything at random.
+    """
+    if weights.hub is None:
+        return
+    own = teacher.vit.pretrained_cfg["num_classes"]
+    if own != classes:
+        raise WeightsError(
+            f"the teacher's weights '{weights.hub}' "
+            + (f"tell {own} classes apart" if own else "come without a classifier")
+            + f", the data have {classes}: give weights fine-tuned on these data, "
+            "`weights: {file: ...}` or `weights: {run: ...}`"
+        )
 
 
 def _create(config: ModelConfig, classes: int) -> Any:
@@ -75,8 +95,13 @@ def _weights_file(weights: Weights, dependencies: Mapping[str, Path]) -> Path:
     return project_root() / weights.file
 
 
-def _load(model: VisionTransformer, path: Path, sha256: str | None) -> None:
-    """Read `path` into timm's model; every parameter must be there, with its shape."""
+def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisation | None:
+    """Read `path` into timm's model; every parameter must be there, with its shape.
+
+    With a new head the classifier stays as it was built. Returns how the weights want their images
+    scaled, if the file says so (see `save_model`).
+    """
+    sha256 = weights.sha256
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -88,10 +113,14 @@ def _load(model: VisionTransformer, path: Path, sha256: str | None) -> None:
         )
     try:
         state = load_file(path)
+        with safe_open(path, framework="pt") as opened:
+            about = opened.metadata() or {}
     except SafetensorError as error:
         raise WeightsError(
             f"{path}: not a whole safetensors file ({error}); fetch or train it again"
         ) from error
+    if weights.head == "new":
+        state = _carried_over(state, model)
     expected = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in state.items()}
     if expected != given:
@@ -99,24 +128,70 @@ def _load(model: VisionTransformer, path: Path, sha256: str | None) -> None:
             key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key)
         )
         key = wrong[0]
+        heads = _head_keys(model)
+        hint = "; `head: new` leaves the classifier out" if heads.issuperset(wrong) else ""
         raise WeightsError(
             f"{path}: weights of another model: {len(wrong)} parameters differ, the first is "
-            f"{key}: expected {expected.get(key)}, found {given.get(key)}"
+            f"{key}: expected {expected.get(key)}, found {given.get(key)}{hint}"
         )
     model.vit.load_state_dict(state)
+    return _normalisation(about, path)
+
+
+def _normalisation(about: Mapping[str, str], path: Path) -> Normalisation | None:
+    if "mean" not in about and "std" not in about:
+        return None
+    try:
+        mean, std = (tuple(map(float, about[key].split(","))) for key in ("mean", "std"))
+    except (KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: its metadata should give both mean and std, as `0.48,0.46,0.41` ({error})"
+        ) from error
+    return Normalisation(mean=mean, std=std)
+
+
+def _head_keys(model: VisionTransformer) -> set[str]:
+    """Names of the classifier's parameters (of both, where there are two)."""
+    head = model.vit.get_classifier()
+    heads = head if isinstance(head, tuple) else (head,)
+    owned = {id(parameter) for part in heads for parameter in part.parameters()}
+    return {name for name, value in model.vit.named_parameters() if id(value) in owned}
+
+
+def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
+    """`state` with the classifier of `model`, and positions for its grid where it is square."""
+    own = model.vit.state_dict()
+    carried = {**state, **{key: own[key] for key in _head_keys(model)}}
+    before, after = state.get("pos_embed"), own.get("pos_embed")
+    if before is None or after is None or before.shape == after.shape:
+        return carried
+    prefix = after.shape[1] - model.patches
+    side = math.isqrt(before.shape[1] - prefix)
+    if side * side == before.shape[1] - prefix and before.shape[2] == after.shape[2]:
+        carried["pos_embed"] = resample_abs_pos_embed(
+            before, list(model.grid), num_prefix_tokens=prefix
+        )
+    return carried
 
 
 def save_model(model: VisionTransformer, path: Path) -> None:
-    """Write timm's parameters as safetensors, readable by anyone."""
+    """Write timm's parameters as safetensors, readable by anyone.
+
+    The metadata `mean` and `std` say how the weights want their images scaled, per channel.
+    """
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in model.vit.state_dict().items()
     }
-    save_file(tensors, path, metadata={"format": "pt"})
+    own = {} if model.own is None else {"mean": model.own.mean, "std": model.own.std}
+    about = {key: ",".join(map(repr, values)) for key, values in own.items()}
+    save_file(tensors, path, metadata={"format": "pt", **about})
 
 
 def freeze_all_but_head(model: VisionTransformer) -> None:
     """A student whose linear classifier alone is trained."""
-    head = {id(parameter) for parameter in model.vit.get_classifier().parameters()}
+    heads = model.vit.get_classifier()  # two of them where there is a distillation token
+    heads = heads if isinstance(heads, tuple) else (heads,)
+    head = {id(parameter) for module in heads for parameter in module.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in head)
 

@@ -20,8 +20,11 @@ class Weights:
     sha256: str | None = None
     # `table#row` of a spec: trained first, as a dependency; then that run's identity
     run: str | None = None
+    # new: all but the classifier, for another task; position embeddings are resized to the grid
+    head: Literal["own", "new"] = "own"
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"file"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"head"})
     CHOICE: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})
 
     def __post_init__(self) -> None:
@@ -31,6 +34,10 @@ class Weights:
         if self.sha256 is not None and self.file is None:
             raise FieldError(
                 "sha256", "goes with `file`, the safetensors file it is the checksum of"
+            )
+        if self.head == "new" and self.random:
+            raise FieldError(
+                "head", "`new` goes with `hub`, `file` or `run`, which hold an old one"
             )
 
     @property

@@ -29,6 +29,7 @@ class VisionTransformer(nn.Module):
         self.image_size = shape.image_size
         self.grid = self.family.grid(shape)
         self.prefix = shape.prefix_tokens
+        self.own: Normalisation | None = None  # how its weights want images scaled
         self.rescale: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -38,6 +39,7 @@ class VisionTransformer(nn.Module):
 
     def expect(self, own: Normalisation, given: Normalisation) -> None:
         """Convert images normalised as `given` into what this network was trained on, `own`."""
+        self.own = own
         if own == given:
             return
         own_std, given_std = torch.tensor(own.std), torch.tensor(given.std)
@@ -64,20 +66,18 @@ class VisionTransformer(nn.Module):
             assert want.saliency is None
             want = Want(saliency=Saliency(), tokens=want.tokens, maps=want.maps, heads=want.heads)
         assert keep is None or self.family.maskable, "this network cannot leave patches out"
-        return self.family.forward(
-            self.vit, self._prepared(images), keep=keep, want=want, lean=lean
-        )
+        return self.family.forward(self.vit, self.prepared(images), keep=keep, want=want, lean=lean)
 
     @torch.no_grad()
     def saliency(self, images: Tensor, saliency: Saliency) -> Tensor:
         """Scores (B, N) of all patches on this network's grid, without a forward to the end."""
-        return self.family.saliency(self.vit, self._prepared(images), saliency)
+        return self.family.saliency(self.vit, self.prepared(images), saliency)
 
     def merged_logits(self, images: Tensor, merge: int) -> Tensor:
         """Logits when every block merges `merge` tokens away; plain ViTs only. No gradient."""
-        return merged_logits(self.vit, self._prepared(images), merge)
+        return merged_logits(self.vit, self.prepared(images), merge)
 
-    def _prepared(self, images: Tensor) -> Tensor:
+    def prepared(self, images: Tensor) -> Tensor:
         """Images as this network expects them: its own normalisation, its own size.
 
         A teacher of another size gets the student's augmented image, resized (bicubic, with

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from harness.report.attention import attention_maps
 from harness.report.claims import Comparison, Side, judge_claim
+from harness.report.lines import placed
 from harness.report.model import Cell, Claim, Column, Cost, Evidence, Ratio, Row, TableModel
 from harness.report.outcomes import Outcomes
 from harness.report.provenance import provenance
@@ -22,6 +24,7 @@ from harness.spec.expand import Expansion, ResolvedRow, expand
 from harness.store import DONE, Store
 
 SPEEDUP = "teacher/speedup"  # of one process that times the masked and the full teacher in turn
+TEACHER_ACCURACY = "val/teacher_top1"
 IMAGE_MACS, TRAINING_MACS = "teacher/gmacs", "teacher/train_pmacs"
 
 
@@ -34,7 +37,6 @@ def collect(
     outcomes = Outcomes.read(expansion, store, device=device)
     columns = tuple(_column(column) for column in expansion.table.columns.values())
     rows = _rows(expansion, columns, outcomes)
-    trained = _main_metric(columns)
     paper, profile = expansion.table.paper, expansion.profile
     return TableModel(
         table=expansion.table.name,
@@ -49,9 +51,11 @@ def collect(
         columns=columns,
         rows=rows,
         claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
-        curves=curves(expansion, outcomes, trained),
+        curves=curves(expansion, outcomes, _followed(columns)),
         kept=kept_maps(expansion, outcomes),
+        attention=attention_maps(expansion, outcomes),
         costs=tuple(_cost(row, outcomes) for row in expansion.rows),
+        plots=tuple(placed(plot, columns, rows) for plot in profile.plots),
         provenance=provenance(outcomes),
         effort=outcomes.effort(),
     )
@@ -78,8 +82,10 @@ def _evidence(kind: str) -> Evidence:
     return "timing" if known.exclusive else "exact"
 
 
-def _main_metric(columns: Sequence[Column]) -> str | None:
-    return next((column.metric for column in columns if column.evidence == "seeds"), None)
+def _followed(columns: Sequence[Column]) -> list[str]:
+    """The metrics to show over training: the main one, and the teacher's own accuracy."""
+    trained = [column.metric for column in columns if column.evidence == "seeds"]
+    return [metric for metric in trained if metric in (trained[0], TEACHER_ACCURACY)]
 
 
 def _differs(profile: spec.Profile) -> str:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from harness.report.document import Figure
-from harness.report.model import Cell, Column, TableModel
+from harness.report.lines import lines
+from harness.report.model import AttentionMap, Cell, Column, Plot, TableModel
 
 MOST_MAPPED = 8  # rows in the heat map of kept patches
+MOST_PICTURED, MOST_LINES, MOST_HEADS = 5, 10, 12  # rows, lines and heads in attention pictures
 
 
 def figures(model: TableModel) -> list[Figure]:
     """The plots that this model has data for, in the order of the report."""
-    made = (_accuracy_cost(model), _curves(model), _kept(model), _deviation(model))
+    own = [_declared(model, plot) for plot in model.plots]
+    first = own if any(own) else [_accuracy_cost(model)]  # what the spec asks for says it better
+    made = (*first, _curves(model), _kept(model), _attention(model), _deviation(model))
     return [figure for figure in made if figure is not None]
+
+
+def declared_name(plot: Plot) -> str:
+    """What the figure of a declared plot is called, apart from those every report has."""
+    return f"plot-{plot.id}"
 
 
 def main_column(model: TableModel) -> Column | None:
@@ -24,6 +33,23 @@ def measured_costs(model: TableModel) -> dict[str, float]:
     return {
         cost.row: cost.macs_per_image for cost in model.costs if cost.macs_per_image is not None
     }
+
+
+def _declared(model: TableModel, plot: Plot) -> Figure | None:
+    found = [line for column in plot.y for line in lines(model, plot, column)]
+    dots = [dot for line in found for dot in line.measured]
+    if not found:
+        return None
+    labels = [column.label for column in model.columns if column.id in plot.y]
+    title = f"{' and '.join(labels)} over {plot.x}"
+    parts = [f"{(plot.caption or title).rstrip('.')}."]
+    if any(dot.mean is not None for dot in dots):
+        parts.append("Filled: mean and 95 % confidence interval; faint: single seeds.")
+        if any(dot.mean is None for dot in dots):
+            parts.append("Lines are broken where a row has not run.")
+    if any(line.published for line in found):
+        parts.append("Hollow, dashed: as published.")
+    return Figure(name=declared_name(plot), caption=" ".join(parts), alt=title)
 
 
 def _accuracy_cost(model: TableModel) -> Figure | None:
@@ -70,6 +96,32 @@ def _kept(model: TableModel) -> Figure | None:
     if masked > MOST_MAPPED:
         caption += f" The first {MOST_MAPPED} of {masked} rows."
     return Figure(name="kept", caption=caption, alt="Kept patches by position over training")
+
+
+def _attention(model: TableModel) -> Figure | None:
+    shown = pictured(model)
+    if not shown:
+        return None
+    caption = (
+        "What the class token attends to in the last block, on images that judge; one seed. "
+        "Every map has its own scale, from zero (dark) to its highest patch (bright)."
+    )
+    rows = len({found.row for found in model.attention})
+    if rows > len(shown):
+        caption += f" The first {len(shown)} of {rows} rows."
+    if max(len(found.heads) for found in model.attention) > MOST_HEADS:
+        caption += f" The first {MOST_HEADS} heads; the mean is over all."
+    return Figure(name="attention", caption=caption, alt="Attention of the class token by head")
+
+
+def pictured(model: TableModel) -> dict[str, list[AttentionMap]]:
+    """The attention maps that are shown, by row: as many images of each as make one page."""
+    by_row: dict[str, list[AttentionMap]] = {}
+    for found in model.attention:
+        by_row.setdefault(found.row, []).append(found)
+    rows = list(by_row)[:MOST_PICTURED]
+    each = min(4, MOST_LINES // max(1, len(rows)))
+    return {row: by_row[row][:each] for row in rows}
 
 
 def _deviation(model: TableModel) -> Figure | None:

@@ -148,6 +148,37 @@ class KeptMap:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionMap:
+    """One image and how much attention each head of a row's network gives its patches."""
+
+    row: str
+    png: str  # the image, base64
+    grid: tuple[int, int]  # patches: rows, columns
+    heads: tuple[tuple[float, ...], ...]  # in raster order
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlotPoint:
+    """Where a row stands in a plot; its heights are those of its cells."""
+
+    row: str
+    x: float | None  # None: not known yet
+    published: float | None = None  # x as printed, where it is a column's
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plot:
+    """A plot that the spec declares: a panel a column, a series a group."""
+
+    id: str
+    caption: str
+    x: str  # what its x axis shows
+    y: tuple[str, ...]  # column ids
+    log2: bool = False
+    points: tuple[PlotPoint, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
     """What the teacher of a row computes."""
 
@@ -194,7 +225,9 @@ class TableModel:
     claims: tuple[Claim, ...] = ()
     curves: tuple[Curve, ...] = ()
     kept: tuple[KeptMap, ...] = ()
+    attention: tuple[AttentionMap, ...] = ()
     costs: tuple[Cost, ...] = ()
+    plots: tuple[Plot, ...] = ()
     provenance: Provenance = Provenance()
     effort: str = ""  # of all training that is missing
 

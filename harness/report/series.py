@@ -18,14 +18,13 @@ MOST_POINTS = 60  # of a curve: more cannot be seen
 MOST_MAPS = 5  # points in training that the heat map shows
 
 
-def curves(expansion: Expansion, outcomes: Outcomes, metric: str | None) -> tuple[Curve, ...]:
-    """The training loss and the table's main metric over epochs, for every finished run; single
-    points are no curve.
+def curves(expansion: Expansion, outcomes: Outcomes, metrics: Sequence[str]) -> tuple[Curve, ...]:
+    """The training loss and `metrics` over epochs, for every finished run; single points are no
+    curve.
     """
-    metrics = [LOSS] if metric is None else [metric, LOSS]
     found = []
     for row, seed, records in _histories(expansion, outcomes):
-        for name in metrics:
+        for name in (*metrics, LOSS):
             points = [
                 (float(r["epoch"]), float(r[name])) for r in records if name in r and "epoch" in r
             ]

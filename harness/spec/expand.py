@@ -185,14 +185,26 @@ class _Expander:
         found = []
         for seed in seeds if cls.seeded else (None,):
             try:
-                one = cls.of(config if seed is None else replace(config, seed=seed))
+                asked = config if seed is None else replace(config, seed=seed)
+                one = cls.of(self._judged(asked, profile, row) if cls.judges else asked)
             except HarnessError as error:
                 self.problems.append((Problem(row.node.where, f"{kind}: {error}"), row.id))
                 return ()
             if one is not None:
                 title = Title(table=self._table.name, profile=profile.name, row=row.id, seed=seed)
                 found.append(self._run(kind, one, title))
-        return tuple(found)
+        return tuple(dict.fromkeys(found))  # what no seed changes is one run
+
+    def _judged(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
+        """The row with its trained student, whose training run becomes a dependency; as it is where
+        nothing is trained.
+        """
+        config_of_run = KINDS.get("train").of(config)
+        if config_of_run is None:
+            return config
+        title = Title(table=self._table.name, profile=profile.name, row=row.id, seed=config.seed)
+        trained = Weights(run=self._run("train", config_of_run, title))
+        return replace(config, student=replace(config.student, weights=trained))
 
     def _run(self, kind: str, config: RunKind, title: Title) -> str:
         key = identity(kind, config, memo=self._forms)
@@ -254,7 +266,8 @@ class _Expander:
             return Dependency(waits_for=resolved.waits_for, problems=resolved.problems)
         seed = profile.seeds[0]
         config = KINDS.get("train").of(replace(resolved.config, seed=seed))
-        assert config is not None, "every row can be trained"
+        if config is None:
+            return Dependency(wrong=f"row '{row.id}' of {table.name} trains nothing")
         title = Title(table=table.name, profile=profile.name, row=row.id, seed=seed)
         return Dependency(identity=self._run("train", config, title))
 

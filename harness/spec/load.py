@@ -12,6 +12,7 @@ from harness.run import KINDS
 from harness.spec.build import Builder
 from harness.spec.locate import list_tables, table_name, table_path
 from harness.spec.nodes import ListNode, MapNode
+from harness.spec.plots import PlotReader, placed
 from harness.spec.rows import RowReader
 from harness.spec.schema import ProfileEntry, TableEntry
 from harness.spec.strict_yaml import read_yaml
@@ -72,6 +73,9 @@ class _Loader:
         if entry.rows is not None and not entry.rows.items:
             self._builder.problem(entry.rows.where, "rows: a table needs at least one")
         claims = self._read_claims(entry.claims, rows, ())
+        profiles = self._read_profiles(rows, claims, base)
+        plots = PlotReader(self._builder, root_keys(entry.node, "columns"))
+        drawn = plots.read(entry.plots, [rows, *(profile.rows for profile in profiles.values())])
         return TableSpec(
             name=table_name(path),
             path=path,
@@ -80,7 +84,10 @@ class _Loader:
             columns=self._columns,
             rows=rows,
             claims=claims,
-            profiles=self._read_profiles(rows, claims, base),
+            profiles={
+                name: replace(profile, plots=placed(drawn, profile.rows))
+                for name, profile in profiles.items()
+            },
         )
 
     def _read_columns(self) -> dict[str, Column]:

@@ -54,6 +54,7 @@ class TableEntry:
     base: MapNode | None = None
     rows: ListNode | None = field(default=None, metadata=REQUIRED)  # of RowEntry
     claims: ListNode | None = None  # of Claim
+    plots: ListNode | None = None  # of Plot
     profiles: Mapping[str, ProfileEntry] = field(default_factory=dict, metadata=REQUIRED)
     node: MapNode = field(metadata=ITS_NODE)
 

@@ -131,6 +131,35 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Axis:
+    """What a plot's x axis shows of a row: a column's value, or a number of its configuration."""
+
+    column: str = ""
+    set: tuple[str, ...] = ()  # dotted paths as in a grid; the first one that a row gives counts
+    label: str = ""
+    scale: Literal["linear", "log2"] = "linear"
+
+    CHOICE: ClassVar[frozenset[str]] = frozenset({"column"})  # may be written bare, `x: gflops`
+
+    def __post_init__(self) -> None:
+        if bool(self.column) == bool(self.set):
+            raise FieldError("set" if self.set else "column", "give either a column or `set`")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plot:
+    """A curve over the rows of every group: a panel for each column of `y`, sharing `x`."""
+
+    id: str
+    says: str = ""  # its caption
+    x: Axis
+    y: tuple[str, ...]  # column ids
+    groups: tuple[str, ...] = ()  # none given: all
+    at: Mapping[str, float] = field(default_factory=dict, metadata=NOT_IN_FILE)  # x by row, of set
+    node: MapNode = field(repr=False, compare=False, metadata=ITS_NODE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Profile:
     """The scale a table is run at: rows, their configurations, seeds, claims it can judge."""
 
@@ -139,6 +168,7 @@ class Profile:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
+    plots: tuple[Plot, ...] = ()
     resources: Resources = field(default_factory=Resources)
 
 

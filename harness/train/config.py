@@ -11,6 +11,7 @@ from harness.errors import FieldError
 from harness.methods import Method
 from harness.models.config import ModelConfig
 
+RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
 
 
@@ -77,7 +78,8 @@ class Recipe:
     warmup_epochs: float = 0.0
     warmup_lr: float = 0.0
     # epoch-lagged: as released by DeiT, one epoch late
-    schedule: Literal["step", "epoch-lagged"] = "step"
+    # from-warmup-lr: as released by DINO, the first step at `warmup_lr` itself
+    schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
     weight_decay: float = 0.05
     # the rate of every block below the last is that of the next one times this
     layer_decay: float = 1.0
@@ -105,6 +107,12 @@ class Recipe:
             )
         if self.lr <= 0:
             raise FieldError("lr", f"must be above 0, got {self.lr}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise FieldError("clip_norm", f"must be above 0, got {self.clip_norm}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise FieldError("betas", f"are at least 0 and below 1, got {list(self.betas)}")
+        if not 0 < self.eval_crop <= 1:
+            raise FieldError("eval_crop", f"must be above 0 and at most 1, got {self.eval_crop}")
         for key in ("min_lr", "warmup_epochs", "warmup_lr", "weight_decay"):
             if getattr(self, key) < 0:
                 raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
@@ -122,6 +130,26 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """How a linear classifier is trained on frozen features (the run kind `linear`)."""
+
+    blocks: int = 4  # the class token of so many of the last blocks, each after the last norm
+    average: bool = False  # and the mean of the last block's patch tokens
+    epochs: int = 100
+    batch_size: int = 1024
+    # tried all at once, each for a batch of 256 and in proportion to `batch_size`
+    rates: tuple[float, ...] = RATES
+    augment: bool = True  # random resized crops and flips; False: every image as it is
+
+    def __post_init__(self) -> None:
+        for key in ("blocks", "epochs", "batch_size"):
+            if getattr(self, key) < 1:
+                raise FieldError(key, f"must be at least 1, got {getattr(self, key)}")
+        if not self.rates or min(self.rates) <= 0 or len(set(self.rates)) < len(self.rates):
+            raise FieldError("rates", f"must be different and above 0, got {list(self.rates)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """Everything that decides the numbers of a training run."""
 
@@ -132,8 +160,9 @@ class TrainConfig:
     method: Method
     recipe: Recipe
     seed: int = 0
+    probe: Probe = Probe()  # of the evaluation after it: no training run keeps it
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"guide"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"guide", "probe"})
 
     def __post_init__(self) -> None:
         if self.method.uses_teacher and self.teacher is None:
@@ -143,9 +172,21 @@ class TrainConfig:
                 "teacher",
                 "is given, but the method has no use for one; remove it or set it to null",
             )
+        if self.method.multicrop is not None and self.recipe.augment != Augment():
+            raise FieldError(
+                "recipe",
+                "`augment` has no effect here: the method's `crops` say what happens to images",
+            )
+        if self.student.planned is None:
+            wrong = self.method.wrong_shape(self.student.shape)
+            if wrong is not None:
+                raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
         if self.seed < 0:
             raise FieldError("seed", f"must not be negative, got {self.seed}")
         networks = self.networks()
+        for name in ("teacher", "guide"):
+            if name in networks and networks[name].trained != "all":
+                raise FieldError(name, "is not trained: `trained` is for students")
         if not any(model.planned for model in networks.values()):
             self.method.check({name: model.shape for name, model in networks.items()})
 

@@ -12,15 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.data.mixing import soft_targets
 from harness.data.pipeline import Pipeline, open_pipeline
+from harness.data.views import Views
 from harness.errors import Interrupted, RunFailed
 from harness.evaluate.classification import accuracy, classify
+from harness.evaluate.features import COLLAPSED, extract, spread
 from harness.methods import Batch, Networks, Objective, Step
 from harness.models.build import (
     ARTIFACT,
     build_model,
     freeze,
     freeze_all_but_head,
+    require_classifier,
     save_model,
 )
 from harness.models.config import ModelConfig
@@ -96,13 +100,19 @@ class _Training:
     def __init__(self, config: TrainConfig, context: RunContext) -> None:
         self.config, self.context = config, context
         self.recipe = config.recipe
+        part = context.resources.micro_batch
+        if part is not None and part < self.recipe.batch_size and not config.method.per_image:
+            raise RunFailed(
+                f"micro_batch is {part}: this loss compares the images of the whole batch of "
+                f"{self.recipe.batch_size}; leave micro_batch out"
+            )
         self.device = pick_device(context.resources.device)
         self.ranks = context.ranks
         self.pipeline = self._open_pipeline()
         self.objective = self._build_objective()
-        self.student = self.objective.modules["student"]
-        assert isinstance(self.student, VisionTransformer)
-        self.optimizer = build_optimizer(self.objective.modules, self.recipe)
+        self.optimizer = build_optimizer(
+            self.objective.modules, self.recipe, decay_tokens=self.objective.decays_tokens
+        )
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.recipe.precision == "fp16"
         )
@@ -130,6 +140,8 @@ class _Training:
         torch.manual_seed(stream(self.config.seed, "init"))
         student = self._build(self.config.student)
         teacher = None if self.config.teacher is None else freeze(self._build(self.config.teacher))
+        if teacher is not None and self.config.teacher is not None:
+            require_classifier(teacher, self.config.teacher.weights, self.pipeline.classes)
         guide = None if self.config.guide is None else freeze(self._build(self.config.guide))
         student.train()
         if self.config.student.trained == "head":
@@ -148,17 +160,29 @@ class _Training:
 
     def run(self) -> dict[str, float]:
         start = self._restore()
-        batches = self.pipeline.batches(start)
+        batches = self._batches(start)
         for step in range(start, self.total):
             self._train_step(step, batches)
             self._after_step(step + 1)
         result = self._evaluate(self.total)
-        if not math.isfinite(result["val/loss"]):  # the last update is seen by no training loss
+        if not math.isfinite(result.get("val/loss", 0.0)):  # no training loss sees the last update
             raise RunFailed(f"the validation loss is {result['val/loss']} after the last step")
-        assert isinstance(self.student, VisionTransformer)
-        student = self.student
-        self.context.save_artifact(ARTIFACT, lambda path: save_model(student, path))
+        product = self.objective.product
+        assert isinstance(product, VisionTransformer)
+        self.context.save_artifact(ARTIFACT, lambda path: save_model(product, path))
         return result
+
+    def _batches(self, start: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """All views of the images, and soft targets."""
+        crops = self.config.method.multicrop
+        if crops is None:
+            for images, targets in self.pipeline.batches(start):
+                yield (images,), targets
+            return
+        size = self.config.student.shape.image_size
+        views = Views(pipeline=self.pipeline, crops=crops, image_size=size)
+        for pictures, labels in views.batches(start):
+            yield pictures, soft_targets(labels, classes=self.pipeline.classes, smoothing=0.0)
 
     def _restore(self) -> int:
         path = self.context.restore_checkpoint()
@@ -174,20 +198,28 @@ class _Training:
         self.context.log(f"resuming at step {step} of {self.total}")
         return step
 
-    def _train_step(self, index: int, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def _train_step(self, index: int, batches: Iterator[tuple[tuple[Tensor, ...], Tensor]]) -> None:
         # every draw below is a function of seed and step: a resumed run draws the same
         torch.manual_seed(stream(self.config.seed, "forward", index, *self.ranks.key))
-        draws = generator(self.config.seed, "method", index, *self.ranks.key)
-        step = Step(index=index, total=self.total, generator=draws)
+        step = Step(
+            index=index,
+            total=self.total,
+            generator=generator(self.config.seed, "method", index, *self.ranks.key),
+            per_epoch=self.per_epoch,
+        )
         rate = learning_rate(self.recipe, index, self.per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        images, targets = next(batches)
+        views, targets = next(batches)
+        images = views[0]
         part = self.context.resources.micro_batch or len(images)
         summed: dict[str, Tensor] = {}
         for first in range(0, len(images), part):
+            chosen = slice(first, first + part)
             batch = Batch(
-                images=images[first : first + part], targets=targets[first : first + part]
+                images=images[chosen],
+                targets=targets[chosen],
+                views=tuple(view[chosen] for view in views),
             )
             with self._autocast():
                 losses = self.objective.losses(batch, step)
@@ -198,7 +230,7 @@ class _Training:
                     summed.get(name, torch.zeros((), device=self.device)) + value.detach() * share
                 )
         self.ranks.add([*self._gradients(), *summed.values()])
-        self._update()
+        self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
 
@@ -213,9 +245,10 @@ class _Training:
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
-    def _update(self) -> None:
+    def _update(self, step: Step) -> None:
+        self.scaler.unscale_(self.optimizer)
+        self.objective.before_update(step, self.optimizer)
         if self.recipe.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
@@ -261,23 +294,40 @@ class _Training:
         return math.floor(done / every) > math.floor((done - 1) / every)
 
     def _evaluate(self, done: int) -> dict[str, float]:
-        assert isinstance(self.student, VisionTransformer)
+        product = self.objective.product
+        assert isinstance(product, VisionTransformer)
+        batches = self.pipeline.evaluation(EVAL_BATCH)
         with self._autocast():
-            found = classify(self.student, self.pipeline.evaluation(EVAL_BATCH))
-        metrics = {f"val/{name}": value for name, value in found.items()}
+            if self.config.method.multicrop is not None:
+                metrics = spread(extract(product, batches).features)
+                self._warn_of_collapse(metrics["features/std"], done)
+            else:
+                found = classify(product, batches)
+                metrics = {f"val/{name}": value for name, value in found.items()}
         metrics |= self._evaluate_others()
         self.context.metric({**self._where(done), **metrics})
         return metrics
 
+    def _warn_of_collapse(self, std: float, done: int) -> None:
+        if std < COLLAPSED:
+            self.context.log(
+                f"collapsed at step {done}: features/std is {std:.2g}, all images look the same to "
+                "the network; see teacher_entropy and mean_entropy in metrics.jsonl"
+            )
+
     def _evaluate_others(self) -> dict[str, float]:
         """`val/teacher_top1` and so on, for what the method wants evaluated beside the student."""
         metrics: dict[str, float] = {}
-        self.student.eval()
+        others = self.objective.others()
+        if not others:
+            return metrics
+        student = self.objective.modules["student"]
+        student.eval()
         with self._autocast():
-            for name, predict in self.objective.others().items():
+            for name, predict in others.items():
                 found = accuracy(predict, self.pipeline.evaluation(EVAL_BATCH))
                 metrics |= {f"val/{name}_{key}": value for key, value in found.items()}
-        self.student.train()
+        student.train()
         return metrics
 
     def _where(self, done: int) -> dict[str, float]:

@@ -14,8 +14,12 @@ from harness.train.config import Recipe
 NEVER_DECAYED = ("cls_token", "dist_token", "reg_token", "pos_embed")
 
 
-def parameter_groups(modules: Mapping[str, nn.Module], recipe: Recipe) -> list[dict[str, Any]]:
+def parameter_groups(
+    modules: Mapping[str, nn.Module], recipe: Recipe, *, decay_tokens: bool = False
+) -> list[dict[str, Any]]:
     """Matrices with weight decay; biases, norms, tokens and position embeddings without (DeiT).
+
+    `decay_tokens`: only what has one axis goes without (DINO).
 
     With `layer_decay` below 1 every depth has its own two groups, and each group's `lr_scale`
     multiplies the schedule's rate: 1 for the head and the last norm, `layer_decay` to the power of
@@ -23,13 +27,16 @@ def parameter_groups(modules: Mapping[str, nn.Module], recipe: Recipe) -> list[d
     """
     groups: dict[tuple[bool, int], dict[str, Any]] = {}
     for module in modules.values():
+        timms: set[str] = getattr(getattr(module, "vit", None), "no_weight_decay", set)()
         top = 1 + max((_block(name) or 0 for name, _ in module.named_parameters()), default=0)
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
             block = _block(name)
             above = 0 if block is None or recipe.layer_decay == 1 else top - block
-            decayed = parameter.ndim > 1 and name.rsplit(".", 1)[-1] not in NEVER_DECAYED
+            token = name.rsplit(".", 1)[-1] in NEVER_DECAYED
+            never = not decay_tokens if token else name.removeprefix("vit.") in timms
+            decayed = parameter.ndim > 1 and not never
             new = {
                 "params": [],
                 "weight_decay": recipe.weight_decay if decayed else 0.0,
@@ -48,9 +55,11 @@ def _block(name: str) -> int | None:
     return 0 if any(part in name for part in before) else None
 
 
-def build_optimizer(modules: Mapping[str, nn.Module], recipe: Recipe) -> torch.optim.AdamW:
+def build_optimizer(
+    modules: Mapping[str, nn.Module], recipe: Recipe, *, decay_tokens: bool = False
+) -> torch.optim.AdamW:
     """AdamW in its fused form, which is exact and the fastest on CPU and GPU."""
-    groups = parameter_groups(modules, recipe)
+    groups = parameter_groups(modules, recipe, decay_tokens=decay_tokens)
     return torch.optim.AdamW(
         groups, lr=recipe.peak_lr, betas=recipe.betas, eps=recipe.eps, fused=True
     )

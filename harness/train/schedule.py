@@ -13,7 +13,8 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     `step`: smooth, every step; the last step of warm-up would be the peak, the end of training
     `min_lr`. `epoch-lagged`: as in DeiT's released code, which sets the rate after an epoch with
     the index of the epoch that ended: epochs 0 and 1 both run at `warmup_lr`, and every later one
-    lags by one. Warm-up counts into the cosine's time.
+    lags by one. Warm-up counts into the cosine's time. `from-warmup-lr`: as `step`, but the first
+    step runs at `warmup_lr` itself, and the peak is still reached in warm-up's last (DINO).
     """
     if recipe.schedule == "epoch-lagged":
         epoch = max(0, step // steps_per_epoch - 1)
@@ -25,6 +26,9 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         return _cosine(recipe, epoch / recipe.epochs)
     warmup = recipe.warmup_epochs * steps_per_epoch
     if step < warmup:
+        if recipe.schedule == "from-warmup-lr":
+            share = step / max(1.0, warmup - 1)
+            return recipe.warmup_lr + (recipe.peak_lr - recipe.warmup_lr) * share
         return recipe.warmup_lr + (recipe.peak_lr - recipe.warmup_lr) * (step + 1) / warmup
     total = total_steps(recipe, steps_per_epoch)
     return _cosine(recipe, (step - warmup) / max(1.0, total - warmup))

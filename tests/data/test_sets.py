@@ -16,7 +16,16 @@ from harness.data.config import DataConfig
 from harness.data.dataset import Files, Splits
 from harness.data.fetch import debian_package, with_torchvision
 from harness.data.sets.cifar import Cifar10
-from harness.data.sets.imagenet import ImageNet, MiniImageNet
+from harness.data.sets.imagenet import ImageNet
+from harness.data.sets.mini_imagenet import (
+    BASE,
+    NOVEL,
+    VALIDATION,
+    BaseClasses,
+    MiniImageNet,
+    NovelClasses,
+    ValidationClasses,
+)
 from harness.errors import DataError
 from tests.data.conftest import SmallFashion, arrays, small_files, write_images
 
@@ -42,6 +51,9 @@ def test_every_set_states_its_facts() -> None:
         "folder",
         "imagenet-1k",
         "mini-imagenet",
+        "mini-imagenet-base",
+        "mini-imagenet-novel",
+        "mini-imagenet-val",
     ]
     for name in DATASETS.names():
         known = DATASETS.get(name)
@@ -256,10 +268,21 @@ class TestImageNet:
         assert (known.classes, known.train_images, known.val_images) == (1000, 1_281_167, 50_000)
 
 
+THREE = ("n01532829", "n01855672", "n01930112")  # one of each part, in order of name
+
+
 class SmallMini(MiniImageNet):
     """mini-ImageNet with 3 classes of 4 + 2."""
 
-    classes, per_class, per_class_train = 3, 6, 4
+    synsets = THREE
+    per_class, per_class_train = 6, 4
+
+
+class SmallNovel(SmallMini):
+    """The part of it with one class."""
+
+    name = "mini-imagenet-novel"
+    synsets = THREE[2:]
 
 
 class TestMiniImageNet:
@@ -267,25 +290,59 @@ class TestMiniImageNet:
 
     @pytest.mark.parametrize("parts", [("", "", ""), ("train/", "val/", "test/")])
     def test_each_class_is_split_by_name(self, home: Path, parts: tuple[str, ...]) -> None:
-        folders = dict.fromkeys([f"{part}n0{n}" for n, part in enumerate(parts)], 6)
-        write_images(home / "mini-imagenet", folders)
+        folders = [f"{part}{synset}" for part, synset in zip(parts, THREE, strict=True)]
+        write_images(home / "mini-imagenet", dict.fromkeys(folders, 6))
         splits = SmallMini().load()
         assert splits.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
         assert splits.val.labels.tolist() == [0, 0, 1, 1, 2, 2]
-        assert _names(splits)[:4] == [f"{parts[0]}n00/00{n}.png" for n in range(4)]
-        assert not set(_names(splits)) & {f"{parts[0]}n00/00{n}.png" for n in (4, 5)}
+        assert _names(splits)[:4] == [f"{folders[0]}/00{n}.png" for n in range(4)]
+        assert not set(_names(splits)) & {f"{folders[0]}/00{n}.png" for n in (4, 5)}
+
+    def test_a_flat_folder_is_sorted_by_the_names_of_its_images(self, home: Path) -> None:
+        write_images(home / "mini-imagenet", {"images": 18})
+        for number, path in enumerate(sorted((home / "mini-imagenet/images").iterdir())):
+            path.rename(path.with_name(f"{THREE[number % 3]}{number:08}.png"))
+        splits = SmallMini().load()
+        assert splits.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+        assert _names(splits)[4:8] == [f"images/{THREE[1]}{n:08}.png" for n in (1, 4, 7, 10)]
+
+    def test_a_part_has_its_classes_only(self, home: Path) -> None:
+        write_images(home / "mini-imagenet", dict.fromkeys(THREE, 6))
+        known = SmallNovel()
+        assert known.missing() is None
+        splits = known.load()
+        assert (known.classes, known.train_images, known.val_images) == (1, 4, 2)
+        assert _names(splits) == [f"{THREE[2]}/00{n}.png" for n in range(4)]
+        assert "$HARNESS_DATA/mini-imagenet(.zip)" in known.next_step
+
+    def test_another_packaging_is_another_version(self, home: Path) -> None:
+        assert SmallMini().version == "100x600-first500"
+        write_images(home / "mini-imagenet", dict.fromkeys(THREE, 6))
+        write_images(home / "smaller", dict.fromkeys(THREE, 6), size=(8, 8))
+        known = SmallMini()
+        assert known.version.startswith("files-")
+        assert known.version == SmallNovel().version != known.version_at(home / "smaller")
 
     def test_wrong_counts(self, home: Path) -> None:
-        write_images(home / "mini-imagenet", {"n00": 6, "n01": 6})
-        with pytest.raises(DataError, match="found 2 class folders, expected 3; the layout is 100"):
+        write_images(home / "mini-imagenet", {THREE[0]: 6, THREE[1]: 6})
+        with pytest.raises(DataError, match="class n01930112 has 0 images, expected 6; the layout"):
             SmallMini().load()
-        write_images(home / "mini-imagenet", {"n02": 5})
-        with pytest.raises(DataError, match="class n02 has 5 images, expected 6"):
+        write_images(home / "mini-imagenet", {THREE[2]: 5})
+        with pytest.raises(DataError, match="class n01930112 has 5 images, expected 6"):
+            SmallMini().load()
+
+    def test_classes_that_do_not_belong(self, home: Path) -> None:
+        write_images(home / "mini-imagenet", dict.fromkeys([*THREE, "n01440764"], 6))
+        with pytest.raises(DataError, match="n01440764 is no class of mini-ImageNet"):
             SmallMini().load()
 
     def test_the_real_numbers(self) -> None:
         known = MiniImageNet()
         assert (known.classes, known.train_images, known.val_images) == (100, 50_000, 10_000)
+        parts = (BaseClasses(), ValidationClasses(), NovelClasses())
+        assert [part.classes for part in parts] == [64, 16, 20]
+        assert [part.train_images for part in parts] == [32_000, 8_000, 10_000]
+        assert len({*BASE, *VALIDATION, *NOVEL}) == 100
 
 
 def _names(splits: Splits) -> list[str]:

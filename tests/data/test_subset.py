@@ -8,7 +8,7 @@ import pytest
 from harness.data import steps_per_epoch, train_images
 from harness.data.config import DataConfig
 from harness.data.subset import split_training
-from harness.errors import DataError
+from harness.errors import DataError, FieldError
 from harness.train.config import Recipe
 
 LABELS = np.tile(np.arange(10), 60)  # 60 of each class, interleaved
@@ -56,3 +56,26 @@ def test_steps_per_epoch_needs_no_images() -> None:
     recipe = Recipe(epochs=1, batch_size=1024, lr=1e-3)
     assert train_images(DataConfig(name="imagenet-1k")) == 1_281_167
     assert steps_per_epoch(DataConfig(name="imagenet-1k"), recipe) == 1251
+
+
+def test_so_many_of_every_class_are_its_first() -> None:
+    data = DataConfig(name="fashion-mnist", train_per_class=3)
+    train, _ = split_training(LABELS, data)
+    assert train.tolist() == list(range(30))
+    assert train_images(data) == 30
+
+
+def test_a_share_of_imagenet_is_counted_without_a_copy_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    assert train_images(DataConfig(name="imagenet-1k", train_per_class=260)) == 260_000
+    with pytest.raises(DataError, match="HARNESS_DATA is not set"):
+        train_images(DataConfig(name="imagenet-1k", train_per_class=1000))
+
+
+def test_two_ways_of_taking_less_are_one_too_many() -> None:
+    with pytest.raises(FieldError, match="not both"):
+        DataConfig(name="fashion-mnist", train_per_class=3, train_fraction=0.5)
+    with pytest.raises(FieldError, match="at least 1"):
+        DataConfig(name="fashion-mnist", train_per_class=0)

@@ -4,12 +4,23 @@ ViT.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.models.build import build_model, freeze
-from harness.models.config import ModelConfig
+from harness.errors import WeightsError
+from harness.models.build import (
+    build_model,
+    freeze,
+    freeze_all_but_head,
+    require_classifier,
+    save_model,
+)
+from harness.models.config import ModelConfig, Weights
 from harness.models.families.vit import gather_patches
 from harness.models.vit import Normalisation, VisionTransformer
 from tests.models.reference import Reference
@@ -23,11 +34,16 @@ FAMILIES = {
 SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
+SMALL = ModelConfig(
+    arch="deit_tiny_patch16_224", image_size=32, patch_size=8, width=48, depth=3, heads=4
+)
+
+
 def small(arch: str) -> VisionTransformer:
     """A small network of the family with weights far from their initial values, so that every one
     matters.
     """
-    config = ModelConfig(arch=arch, image_size=32, patch_size=8, width=48, depth=3, heads=4)
+    config = replace(SMALL, arch=arch)
     torch.manual_seed(1)
     model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
     with torch.no_grad():
@@ -141,6 +157,53 @@ def test_a_network_gets_its_own_normalisation() -> None:
     expected = model(normalised(own)).logits
     model.expect(own, SEEN)
     torch.testing.assert_close(model(normalised(SEEN)).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_in_a_file_keep_their_normalisation(tmp_path: Path) -> None:
+    model = small("deit_tiny_patch16_224")
+    own = Normalisation(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    model.expect(own, SEEN)
+    save_model(model, tmp_path / "own.safetensors")
+    save_file(model.vit.state_dict(), tmp_path / "plain.safetensors")
+    for name, rescaled in (("own", True), ("plain", False)):
+        weights = Weights(file=str(tmp_path / f"{name}.safetensors"))
+        again = build_model(
+            replace(SMALL, weights=weights), classes=7, channels=3, seen=SEEN, dependencies={}
+        ).eval()
+        assert (again.rescale is not None) is rescaled
+        assert torch.equal(again(images()).logits, model(images()).logits) is rescaled
+    save_file(model.vit.state_dict(), tmp_path / "half.safetensors", metadata={"mean": "0.1,0.2"})
+    with pytest.raises(WeightsError, match="both mean and std"):
+        build_model(
+            replace(SMALL, weights=Weights(file=str(tmp_path / "half.safetensors"))),
+            classes=7, channels=3, seen=SEEN, dependencies={},
+        )  # fmt: skip
+
+
+def test_a_teacher_without_a_classifier_of_its_own_is_refused() -> None:
+    model = small("deit_tiny_patch16_224")
+    hub = Weights(hub="vit_base_patch16_224.mae")
+    for own, words in ((0, "come without a classifier"), (1000, "tell 1000 classes apart")):
+        model.vit.pretrained_cfg["num_classes"] = own
+        with pytest.raises(WeightsError, match=words):
+            require_classifier(model, hub, 7)
+    model.vit.pretrained_cfg["num_classes"] = 7
+    require_classifier(model, hub, 7)
+    require_classifier(model, Weights(), 8)
+
+
+@pytest.mark.parametrize(
+    ("arch", "heads"),
+    [
+        ("deit_tiny_patch16_224", {"head"}),
+        ("deit_small_distilled_patch16_224", {"head", "head_dist"}),
+    ],
+)
+def test_a_student_of_which_the_head_alone_is_trained(arch: str, heads: set[str]) -> None:
+    model = small(arch)
+    freeze_all_but_head(model)
+    trained = {name for name, parameter in model.vit.named_parameters() if parameter.requires_grad}
+    assert trained == {f"{head}.{part}" for head in heads for part in ("weight", "bias")}
 
 
 def test_a_frozen_teacher_gets_no_gradient() -> None:

@@ -85,6 +85,24 @@ def test_a_row_that_waits_says_for_what(experiments: Experiments, later_loss: st
     assert cell.judgement.reason.startswith("waits for distillation loss 'later'")
 
 
+def test_the_teacher_is_followed_over_training_where_it_is_a_column(
+    experiments: Experiments,
+) -> None:
+    column = "columns:\n  own: {from: train, metric: val/teacher_top1}\n"
+    expansion = expand(
+        load_table(experiments.table("paper/own", changed("columns:\n", column))), "paper"
+    )
+    store = Store()
+    records = [
+        {"step": step, "epoch": float(step), "val/top1": 70.0, "val/teacher_top1": 50.0 + step}
+        for step in (1, 2)
+    ]
+    run = run_of(expansion, "train", "logit", 0)
+    finish(store, run, {"val/top1": 70.0, "val/teacher_top1": 52.0}, history=records)
+    curves = {curve.metric: curve.values for curve in collect(expansion, store).curves}
+    assert curves["val/teacher_top1"] == (51.0, 52.0)
+
+
 def test_history_becomes_curves_and_maps(good: Expansion) -> None:
     store = Store()
     fill(store, good, {"none": NONE, "logit": LOGIT})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
+from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
@@ -10,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from PIL import Image
 
 from harness.report.figures import deviations, figures
-from harness.report.model import TableModel
+from harness.report.model import AttentionMap, TableModel
 from harness.report.plots import PLOTS, draw
 from harness.report.plots.style import spread, styled
 from tests.report.models import hostile, small
@@ -29,7 +32,27 @@ def test_every_plot_is_drawn(name: str, model: TableModel) -> None:
 
 def test_a_plot_is_the_same_for_the_same_model() -> None:
     for name in PLOTS:
-        assert draw(name, small(), format="svg") == draw(name, small(), format="svg")
+        assert draw(name, looking(), format="svg") == draw(name, looking(), format="svg")
+
+
+def looking(*, rows: int = 3, heads: int = 2) -> TableModel:
+    """With attention pictures of every row, two images each."""
+    model = small(rows=rows)
+    stream = BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(stream, format="PNG")
+    png = base64.b64encode(stream.getvalue()).decode()
+    maps = tuple((0.1 * head, 0.2, 0.3, 0.4) for head in range(heads))
+    found = [AttentionMap(row=row.id, png=png, grid=(2, 2), heads=maps) for row in model.rows]
+    return replace(model, attention=tuple(one for one in found for _ in range(2)))
+
+
+def test_attention_pictures_fit_a_page() -> None:
+    many = looking(rows=7, heads=16)
+    figure = made("attention", many)
+    assert len(figure.axes) == 10 * 14  # five rows of two images; the mean and twelve heads beside
+    assert figure.get_size_inches()[1] < 10
+    caption = next(block.caption for block in figures(many) if block.name == "attention")
+    assert "The first 5 of 7 rows. The first 12 heads" in caption
 
 
 def test_no_data_no_plot() -> None:
@@ -73,6 +96,23 @@ def test_curves_show_the_mean_over_seeds() -> None:
     lines = accuracy.get_lines()
     assert len(lines) == 3
     np.testing.assert_allclose(lines[0].get_ydata(), [0.5, 10.5, 20.5, 30.5])
+
+
+def test_a_row_has_the_same_colour_in_every_panel() -> None:
+    model = small()
+    later = tuple(
+        replace(curve, metric="val/teacher_top1")
+        for curve in model.curves
+        if curve.metric == "val/top1" and curve.row != "row0"
+    )
+    model = replace(model, curves=(*model.curves, *later))
+    panels = made("curves", model).axes
+    assert [axes.get_title(loc="left") for axes in panels] == [
+        "Top-1 (%)", "val/teacher_top1", "Training loss",
+    ]  # fmt: skip
+    colours = [[line.get_color() for line in axes.get_lines()] for axes in panels]
+    assert colours[1] == colours[0][1:]
+    assert colours[2] == colours[0]
 
 
 def test_maps_keep_the_raster_order_of_patches() -> None:

@@ -44,6 +44,7 @@ NOT_ALONE = {
     "teacher",
     "method",
     "student.weights.file",
+    "student.weights.head",
     "student.weights.sha256",
     "teacher.weights.hub",
     "teacher.weights.run",
@@ -139,13 +140,16 @@ def test_fields_that_came_later_count_only_when_they_are_used() -> None:
     form = identity_form(FULL)
     assert "guide" not in form
     assert "trained" not in form["student"]
+    assert "head" not in form["teacher"]["weights"]
+    assert "probe" not in form
     assert "teacher_accuracy" not in form["method"]
     used = [
         dataclasses.replace(FULL, guide=VIT),
         with_leaf(FULL, "student.trained", "head"),
+        with_leaf(FULL, "teacher.weights.head", "new"),
         with_leaf(FULL, "method.teacher_accuracy", True),
     ]
-    assert len({key(config) for config in [FULL, *used]}) == 4
+    assert len({key(config) for config in [FULL, *used]}) == 5
 
 
 def test_a_run_of_before_those_fields_keeps_its_identity() -> None:

@@ -16,6 +16,7 @@ from harness.data.config import DataConfig
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.methods import Method
 from harness.methods.distillation import Distillation, Mask
+from harness.methods.losses.manifold import Manifold
 from harness.methods.supervised import Supervised
 from harness.models.config import ModelConfig
 from harness.ranks import Ranks
@@ -130,6 +131,14 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
         )
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert len(losses[0]) == 3
+
+
+def test_a_loss_over_the_whole_batch_is_not_computed_in_parts(tmp_path: Path) -> None:
+    manifold = replace(
+        config(Distillation(loss=Manifold()), epochs=0.25), student=vit(), teacher=vit()
+    )
+    with pytest.raises(RunFailed, match="micro_batch is 13"):
+        train(manifold, Context(tmp_path / "parts", micro_batch=13))
 
 
 def test_training_learns(tmp_path: Path) -> None:

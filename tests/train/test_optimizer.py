@@ -37,6 +37,18 @@ def test_only_matrices_are_decayed() -> None:
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
 
 
+def test_swins_position_tables_are_not_decayed() -> None:
+    swin = ModelConfig(arch="swin_tiny_patch4_window7_224")
+    model = build_model(
+        swin, classes=5, channels=3, seen=Normalisation(mean=(0.0,), std=(1.0,)), dependencies={}
+    )
+    groups = parameter_groups({"student": model}, Recipe(epochs=1, batch_size=2, lr=1.0))
+    plain = {id(p) for group in groups if not group["weight_decay"] for p in group["params"]}
+    tables = [p for name, p in model.named_parameters() if name.endswith("bias_table")]
+    assert len(tables) == 12
+    assert all(id(table) in plain for table in tables)
+
+
 def test_layer_decay_equals_timms() -> None:
     model = network()
     recipe = Recipe(epochs=1, batch_size=2, lr=1.0, weight_decay=0.3, layer_decay=0.5)

@@ -45,6 +45,7 @@ class FashionMnist(DataSet):
     val_images = 10_000
     size = 28
     in_memory = True
+    background = 0
     sha256: Mapping[str, str] = SHA256
     next_step = (
         f"Install the Debian package {PACKAGE}, or put the four IDX files (plain or .gz) into "

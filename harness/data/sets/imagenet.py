@@ -1,9 +1,8 @@
-"""ImageNet-1k and mini-ImageNet, from the user's own copies: nobody may hand them on."""
+"""ImageNet-1k, from the user's own copy: nobody may hand it on."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness.data import DATASETS
@@ -26,10 +25,15 @@ class OwnImages(DataSet):
     layout_says: str
 
     @property
+    def copy_name(self) -> str:
+        """What the copy is called in $HARNESS_DATA."""
+        return self.name
+
+    @property
     def next_step(self) -> str:  # type: ignore[override]
         """Where to put the copy, and how it must look."""
         return (
-            f"Put your copy, a directory or a zip, at $HARNESS_DATA/{self.name}(.zip): "
+            f"Put your copy, a directory or a zip, at $HARNESS_DATA/{self.copy_name}(.zip): "
             f"{self.layout_says}; "
             f"then `harness data verify {self.name}`."
         )
@@ -39,7 +43,7 @@ class OwnImages(DataSet):
         """The user's copy."""
         return (
             Origin(
-                says=f"$HARNESS_DATA/{self.name}",
+                says=f"$HARNESS_DATA/{self.copy_name}",
                 read=lambda: self._own().splits(channels=self.channels),
                 here=lambda: self._path() is not None,
             ),
@@ -51,7 +55,7 @@ class OwnImages(DataSet):
     def _places(self) -> list[Path]:
         return [
             place
-            for path in own_copy(self.name)[:1]
+            for path in own_copy(self.copy_name)[:1]
             for place in (path, path.with_name(f"{path.name}.zip"))
         ]
 
@@ -80,6 +84,7 @@ class ImageNet(OwnImages):
     train_images = 1_281_167
     val_images = 50_000
     version = "ilsvrc2012"
+    smallest_class = 732
     layout_says = "train/<synset>/*.JPEG and val/<synset>/*.JPEG, 1,000 folders each"
 
     def missing(self) -> str | None:
@@ -113,67 +118,4 @@ class ImageNet(OwnImages):
         return layout
 
 
-class MiniImageNet(OwnImages):
-    """100 classes of 600 photographs (arXiv:1606.04080), used for classification.
-
-    The few-shot split (64/16/20 classes, each class in one part only) cannot train a classifier.
-    Here all 100 classes are used: of each, the first 500 images by name are trained on and the
-    last 100 are the validation set.
-    """
-
-    name = "mini-imagenet"
-    title = "mini-ImageNet, 500/100 images per class"
-    classes = 100
-    per_class = 600
-    per_class_train = 500
-    version = "100x600-first500"
-    layout_says = (
-        "100 class folders of 600 images, directly or below train/, val/ and test/ (64, 16, 20)"
-    )
-
-    @property
-    def train_images(self) -> int:  # type: ignore[override]
-        """The first images of each class."""
-        return self.classes * self.per_class_train
-
-    @property
-    def val_images(self) -> int:  # type: ignore[override]
-        """The rest of each class."""
-        return self.classes * (self.per_class - self.per_class_train)
-
-    def layout(self, path: Path) -> Layout:
-        """All class folders, wherever the few-shot split has put them."""
-        tree = open_tree(path)
-        classes = _class_folders(tree.names())
-        if len(classes) != self.classes:
-            raise DataError(
-                f"{path}: found {len(classes)} class folders, expected {self.classes}; "
-                f"the layout is {self.layout_says}"
-            )
-        for name, images in classes.items():
-            if len(images) != self.per_class:
-                raise DataError(
-                    f"{path}: class {name} has {len(images)} images, expected {self.per_class}; "
-                    "copy the set again"
-                )
-        names = tuple(sorted(classes))
-        cut = self.per_class_train
-        return Layout(
-            tree=tree,
-            classes=names,
-            train=tuple(tuple(classes[name][:cut]) for name in names),
-            val=tuple(tuple(classes[name][cut:]) for name in names),
-        )
-
-
-def _class_folders(names: Sequence[str]) -> dict[str, list[str]]:
-    """Images by the folder they lie in, in order of name."""
-    folders: dict[str, list[str]] = {}
-    for name in names:
-        if "/" in name:
-            folders.setdefault(name.split("/")[-2], []).append(name)
-    return {folder: sorted(images) for folder, images in folders.items()}
-
-
 DATASETS.register("imagenet-1k")(ImageNet())
-DATASETS.register("mini-imagenet")(MiniImageNet())

@@ -22,6 +22,7 @@ class DistillationLoss(ABC):
 
     registry: ClassVar[Registry[type[DistillationLoss]]] = LOSSES
     version: ClassVar[int] = 1
+    per_image: ClassVar[bool] = True  # the loss of a batch is the mean of its images' losses
     of_student: ClassVar[Want] = NOTHING  # what it needs of either beside the logits
     of_teacher: ClassVar[Want] = NOTHING
 

@@ -12,6 +12,7 @@ from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss
 from harness.methods.losses.logit import Logit
 from harness.models.architectures import Architecture
+from harness.models.families import family_of
 from harness.models.interface import Output, Want
 
 
@@ -38,7 +39,7 @@ class G2SD(DistillationLoss):
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
         """The student needs a distillation token."""
-        if student.family != "vit" or student.prefix_tokens != 2:
+        if not family_of(student).gives_heads or student.prefix_tokens != 2:
             raise FieldError(
                 "method",
                 "g2sd needs a student with a distillation token: deit_small_distilled_patch16_224",

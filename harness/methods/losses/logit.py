@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from harness.models.interface import Output
 
 
+def require_logits_only(loss: DistillationLoss) -> None:
+    """For methods whose networks see different patches: there is nothing else to compare."""
+    if not isinstance(loss, Logit):
+        raise FieldError("method", "compares logits only: `loss: logit`")
+
+
 @LOSSES.register("logit")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Logit(DistillationLoss):

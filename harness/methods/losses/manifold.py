@@ -28,6 +28,9 @@ class Manifold(DistillationLoss):
     A masked teacher has tokens of the kept patches only, and the student's tokens at those patches
     are compared with them. Kept patches differ between images, so "at one patch" then means: at
     the k-th kept patch in raster order, the same for student and teacher.
+
+    The batch is the whole batch of an optimiser step, so it cannot be computed in parts. Released
+    code compares the images of one GPU, 128 of 1024.
     """
 
     intra: float = 4.0  # weights, from the original's commands
@@ -37,6 +40,7 @@ class Manifold(DistillationLoss):
     layers: int = 4  # at either end
     logit: float = 1.0
 
+    per_image: ClassVar[bool] = False
     of_student: ClassVar[Want] = Want(tokens=True)
     of_teacher: ClassVar[Want] = Want(tokens=True)
 

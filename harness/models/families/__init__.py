@@ -49,6 +49,8 @@ class Family(ABC):
     queries: ClassVar[frozenset[str]] = frozenset({"cls", "patches"})  # see `Saliency`
     gives_tokens: ClassVar[bool] = True  # see `Want`
     gives_maps: ClassVar[bool] = True
+    gives_heads: ClassVar[bool] = False
+    mergeable: ClassVar[bool] = False  # `harness.models.merging` can run it
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads
 
     def depth(self, shape: Architecture) -> int:

@@ -27,6 +27,8 @@ class PlainViT(Family):
     """timm's `VisionTransformer` whose class token is pooled."""
 
     architectures: ClassVar[Mapping[str, Architecture]] = PLAIN
+    gives_heads: ClassVar[bool] = True
+    mergeable: ClassVar[bool] = True
 
     def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
         """Per block 12 n d^2 + 2 n^2 d with n = keep + prefix tokens (arXiv 2302.10494, section

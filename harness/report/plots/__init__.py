@@ -8,9 +8,12 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from harness.report.figures import declared_name
 from harness.report.model import TableModel
 from harness.report.plots.accuracy_cost import accuracy_cost
+from harness.report.plots.attention import attention
 from harness.report.plots.curves import training_curves
+from harness.report.plots.declared import declared
 from harness.report.plots.deviation import deviation
 from harness.report.plots.kept import kept
 from harness.report.plots.style import styled
@@ -19,9 +22,10 @@ PLOTS: dict[str, Callable[[TableModel], Figure]] = {
     "accuracy-cost": accuracy_cost,
     "curves": training_curves,
     "kept": kept,
+    "attention": attention,
     "deviation": deviation,
 }
-"""By the name that `document.Figure` carries."""
+"""By the name that `document.Figure` carries; the others are declared in specs."""
 
 DPI = 200
 
@@ -31,5 +35,13 @@ def draw(name: str, model: TableModel, *, format: Literal["png", "svg"]) -> byte
     stream = BytesIO()
     nameless = {"Software": None} if format == "png" else {"Date": None, "Creator": None}
     with styled():
-        PLOTS[name](model).savefig(stream, format=format, dpi=DPI, metadata=nameless)
+        made(name, model).savefig(stream, format=format, dpi=DPI, metadata=nameless)
     return stream.getvalue()
+
+
+def made(name: str, model: TableModel) -> Figure:
+    """The plot of this name."""
+    if name in PLOTS:
+        return PLOTS[name](model)
+    plot = next(plot for plot in model.plots if declared_name(plot) == name)
+    return declared(model, plot)

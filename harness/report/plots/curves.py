@@ -18,7 +18,7 @@ MOST_TOGETHER = 8  # rows in one panel: more get a panel for each group, and no 
 def training_curves(model: TableModel) -> Figure:
     """Per row the mean over seeds, and a band from the lowest to the highest."""
     panels = _panels(model)
-    across = min(3, len(panels))
+    across = min(2 if _few(model) else 3, len(panels))
     down = math.ceil(len(panels) / across)
     figure = Figure(figsize=(WIDTH, 2.7 if down == 1 else 2.1 * down), layout="constrained")
     axes = figure.subplots(down, across, squeeze=False).flatten()
@@ -33,9 +33,10 @@ def training_curves(model: TableModel) -> Figure:
 
 def _panels(model: TableModel) -> dict[str, list[Curve]]:
     """Curves by the title of their panel: metrics side by side, or groups of one metric."""
-    metrics = sorted({curve.metric for curve in model.curves}, key=_loss_last)
+    shown = [column.metric for column in model.columns]
+    metrics = sorted({curve.metric for curve in model.curves}, key=lambda m: _rank(m, shown))
     panels: dict[str, list[Curve]] = {}
-    if len({curve.row for curve in model.curves}) <= MOST_TOGETHER:
+    if _few(model):
         for metric in metrics:
             found = [curve for curve in model.curves if curve.metric == metric]
             panels[_title(metric, model)] = found
@@ -46,8 +47,16 @@ def _panels(model: TableModel) -> dict[str, list[Curve]]:
     return panels
 
 
-def _loss_last(metric: str) -> tuple[bool, str]:
-    return metric.startswith("loss/"), metric
+def _few(model: TableModel) -> bool:
+    """Whether a panel holds all rows."""
+    return len({curve.row for curve in model.curves}) <= MOST_TOGETHER
+
+
+def _rank(metric: str, shown: Sequence[str]) -> tuple[int, str]:
+    """In the order of the columns; the loss last."""
+    if metric.startswith("loss/"):
+        return len(shown) + 1, metric
+    return shown.index(metric) if metric in shown else len(shown), metric
 
 
 def _title(metric: str, model: TableModel) -> str:
@@ -76,7 +85,8 @@ def _panel(axes: Axes, title: str, curves: Sequence[Curve], model: TableModel) -
 def _shades(by_row: Mapping[str, object], model: TableModel) -> dict[str, str]:
     """The colour of a row is its place in the table, so that it is the same in every panel."""
     order = [row.id for row in model.rows]
-    first = min(order.index(row) for row in by_row)
+    together = {curve.row for curve in model.curves} if _few(model) else by_row
+    first = min(order.index(row) for row in together)
     return {row: colour(order.index(row) - first) for row in by_row}
 
 

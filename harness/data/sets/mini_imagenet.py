@@ -1,0 +1,163 @@
+"""mini-ImageNet, from the user's own copy: 100 classes, or the parts of the few-shot split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from pathlib import Path
+
+from harness.data import DATASETS
+from harness.data.layout import Layout
+from harness.data.sets.imagenet import OwnImages
+from harness.data.tree import files_version, open_tree
+from harness.errors import DataError
+
+
+def _listed(words: str) -> tuple[str, ...]:
+    return tuple(words.split())
+
+
+# the classes of arXiv 1606.04080 and their split, as Ravi and Larochelle (ICLR 2017) published it
+BASE = _listed("""
+n01532829 n01558993 n01704323 n01749939 n01770081 n01843383 n01910747 n02074367 n02089867
+n02091831 n02101006 n02105505 n02108089 n02108551 n02108915 n02111277 n02113712 n02120079
+n02165456 n02457408 n02606052 n02687172 n02747177 n02795169 n02823428 n02966193 n03017168
+n03047690 n03062245 n03207743 n03220513 n03337140 n03347037 n03400231 n03476684 n03527444
+n03676483 n03838899 n03854065 n03888605 n03908618 n03924679 n03998194 n04067472 n04243546
+n04251144 n04258138 n04275548 n04296562 n04389033 n04435653 n04443257 n04509417 n04515003
+n04596742 n04604644 n04612504 n06794110 n07584110 n07697537 n07747607 n09246464 n13054560
+n13133613
+""")
+VALIDATION = _listed("""
+n01855672 n02091244 n02114548 n02138441 n02174001 n02950826 n02971356 n02981792 n03075370
+n03417042 n03535780 n03584254 n03770439 n03773504 n03980874 n09256479
+""")
+NOVEL = _listed("""
+n01930112 n01981276 n02099601 n02110063 n02110341 n02116738 n02129165 n02219486 n02443484
+n02871525 n03127925 n03146219 n03272010 n03544143 n03775546 n04146614 n04149813 n04418357
+n04522168 n07613480
+""")
+SYNSET = 9  # letters of a synset's name
+
+
+class MiniImageNet(OwnImages):
+    """100 classes of 600 photographs (arXiv 1606.04080), used for classification.
+
+    Of every class the first 500 images by name are trained on and the last 100 judge. The classes
+    of the few-shot split (64/16/20) are sets of their own, split in the same way: learn from one
+    and judge on the others.
+    """
+
+    name = "mini-imagenet"
+    per_class = 600
+    per_class_train = 500
+    everything: Set[str] = frozenset([*BASE, *VALIDATION, *NOVEL])
+    synsets: Sequence[str] = (*BASE, *VALIDATION, *NOVEL)
+    layout_says = (
+        "600 images of each class, in folders named for synsets (directly, or below train/, val/ "
+        "and test/), or all in one folder with names that begin with their synset"
+    )
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """With the number of its classes."""
+        return f"mini-ImageNet, {self.classes} classes, 500/100 images each"
+
+    @property
+    def classes(self) -> int:  # type: ignore[override]
+        """Those of this part."""
+        return len(self.synsets)
+
+    @property
+    def train_images(self) -> int:  # type: ignore[override]
+        """The first images of each class."""
+        return self.classes * self.per_class_train
+
+    @property
+    def val_images(self) -> int:  # type: ignore[override]
+        """The rest of each class."""
+        return self.classes * (self.per_class - self.per_class_train)
+
+    @property
+    def version(self) -> str:
+        """A fingerprint of the copy: packagings differ in image size (84 pixels, or the original)
+        and in names, and so in which images are the first.
+        """
+        path = self._path()
+        return "100x600-first500" if path is None else self.version_at(path)
+
+    def version_at(self, path: Path) -> str:
+        """A fingerprint of the names and sizes of the images at `path`."""
+        return files_version(path)
+
+    @property
+    def copy_name(self) -> str:
+        """All parts lie in one copy."""
+        return MiniImageNet.name
+
+    def layout(self, path: Path) -> Layout:
+        """The classes of this part, which must be complete; those of the others may be there."""
+        tree = open_tree(path)
+        classes = _by_synset(tree.names())
+        strange = sorted(classes.keys() - self.everything)
+        if strange:
+            raise DataError(
+                f"{path}: {strange[0]} is no class of mini-ImageNet ({len(strange)} such names); "
+                f"the layout is {self.layout_says}"
+            )
+        for synset in self.synsets:
+            found = len(classes.get(synset, ()))
+            if found != self.per_class:
+                raise DataError(
+                    f"{path}: class {synset} has {found} images, expected {self.per_class}; "
+                    f"the layout is {self.layout_says}"
+                )
+        names = tuple(sorted(self.synsets))
+        cut = self.per_class_train
+        return Layout(
+            tree=tree,
+            classes=names,
+            train=tuple(tuple(classes[name][:cut]) for name in names),
+            val=tuple(tuple(classes[name][cut:]) for name in names),
+        )
+
+
+class BaseClasses(MiniImageNet):
+    """The 64 classes that few-shot learners train on."""
+
+    name = "mini-imagenet-base"
+    synsets = BASE
+
+
+class ValidationClasses(MiniImageNet):
+    """The 16 classes that few-shot learners choose their settings by."""
+
+    name = "mini-imagenet-val"
+    synsets = VALIDATION
+
+
+class NovelClasses(MiniImageNet):
+    """The 20 classes that few-shot learners are judged by."""
+
+    name = "mini-imagenet-novel"
+    synsets = NOVEL
+
+
+def _by_synset(names: Iterable[str]) -> dict[str, list[str]]:
+    """Images by the synset that their folder is named for, or else their own name; in order."""
+    classes: dict[str, list[str]] = {}
+    for name in names:
+        *folders, own = name.split("/")
+        folder = folders[-1] if folders else ""
+        flat = not _is_synset(folder) and _is_synset(own[:SYNSET])
+        classes.setdefault(own[:SYNSET] if flat else folder, []).append(name)
+    return {synset: sorted(images) for synset, images in classes.items()}
+
+
+def _is_synset(name: str) -> bool:
+    return len(name) == SYNSET and name[0] == "n" and name[1:].isdigit()
+
+
+DATASETS.register("mini-imagenet")(MiniImageNet())
+DATASETS.register("mini-imagenet-base")(BaseClasses())
+DATASETS.register("mini-imagenet-val")(ValidationClasses())
+DATASETS.register("mini-imagenet-novel")(NovelClasses())

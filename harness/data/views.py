@@ -1,0 +1,134 @@
+"""Batches of crops for self-distillation, every crop of the batch made at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from harness.data.colour import recolour
+from harness.data.crops import draw_boxes, resized_crops
+from harness.data.loader import LoaderTraining
+from harness.data.memory import MemoryTraining
+from harness.data.multicrop import MultiCrop
+from harness.data.pipeline import Pipeline
+from harness.seeding import generator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """One crop of an image."""
+
+    size: int
+    scale: tuple[float, float]
+    blur: float
+    solarize: float
+
+
+def kinds(crops: MultiCrop, image_size: int) -> list[Kind]:
+    """The two global crops, then the local ones."""
+    first, second, local = crops.blur
+    found = [
+        Kind(size=image_size, scale=crops.global_scale, blur=first, solarize=0.0),
+        Kind(size=image_size, scale=crops.global_scale, blur=second, solarize=crops.solarize),
+    ]
+    one = Kind(size=crops.local_size, scale=crops.local_scale, blur=local, solarize=0.0)
+    return found + [one] * crops.local_crops
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Views:
+    """The crops of every batch of a pipeline. Every draw is a function of seed and step."""
+
+    pipeline: Pipeline
+    crops: MultiCrop
+    image_size: int
+
+    def batches(self, start_step: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """(crops, each (B, C, S, S) normalised, labels (B,)) from `start_step` on, without end."""
+        for step, (crops, labels) in enumerate(self._cropped(start_step), start_step):
+            yield tuple(self._finished(crop, step, at) for at, crop in enumerate(crops)), labels
+
+    def _finished(self, crop: Tensor, step: int, at: int) -> Tensor:
+        kind = kinds(self.crops, self.image_size)[at]
+        draws = generator(self.pipeline.seed, "augment", step, "colour", at)
+        images = recolour(
+            crop.float(), self.crops, blur=kind.blur, solarize=kind.solarize, generator=draws
+        )
+        return self.pipeline.normalised(images)
+
+    def _cropped(self, start_step: int) -> Iterator[tuple[list[Tensor], Tensor]]:
+        source = self.pipeline.training
+        if isinstance(source, MemoryTraining):
+            yield from self._from_memory(source, start_step)
+        else:
+            assert isinstance(source, LoaderTraining)
+            yield from self._from_files(source, start_step)
+
+    def _from_memory(
+        self, source: MemoryTraining, start_step: int
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        for step, indices in source.order.batches(start_step):
+            indices = indices.to(source.images.device)
+            images = source.images[indices]
+            crops = [
+                self._crop(images, kind, generator(source.order.seed, "augment", step, "view", at))
+                for at, kind in enumerate(kinds(self.crops, self.image_size))
+            ]
+            yield crops, source.labels[indices]
+
+    def _crop(self, images: Tensor, kind: Kind, draws: torch.Generator) -> Tensor:
+        boxes = draw_boxes(
+            len(images),
+            size=images.shape[-1],
+            scale=kind.scale,
+            ratio=self.crops.ratio,
+            generator=draws,
+        )
+        flip = torch.rand(len(images), generator=draws) < self.crops.flip
+        return resized_crops(images, boxes, flip, size=kind.size, interpolation="bicubic")
+
+    def _from_files(
+        self, source: LoaderTraining, start_step: int
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Workers crop and mirror single images; a row holds all crops of one, flattened."""
+        channels = self.pipeline.channels
+        wanted = kinds(self.crops, self.image_size)
+        lengths = [channels * kind.size**2 for kind in wanted]
+        cropping = LoaderTraining(
+            images=source.images.transformed(Cropping(self.crops, self.image_size)),
+            order=source.order,
+            device=source.device,
+            workers=source.workers,
+        )
+        for rows, labels in cropping.batches(start_step):
+            crops = [
+                part.view(len(part), channels, kind.size, kind.size)
+                for part, kind in zip(torch.split(rows, lengths, dim=1), wanted, strict=True)
+            ]
+            yield crops, labels
+
+
+class Cropping:
+    """All crops of one image as one row of bytes."""
+
+    def __init__(self, crops: MultiCrop, image_size: int) -> None:
+        bicubic = v2.InterpolationMode.BICUBIC
+        self._transforms = [
+            v2.Compose(
+                [
+                    v2.RandomResizedCrop(kind.size, kind.scale, crops.ratio, bicubic),
+                    v2.RandomHorizontalFlip(crops.flip),
+                    v2.PILToTensor(),
+                ]
+            )
+            for kind in kinds(crops, image_size)
+        ]
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """(sum of C * S * S,) bytes."""
+        return torch.cat([transform(image).flatten() for transform in self._transforms])

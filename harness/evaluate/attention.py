@@ -1,0 +1,99 @@
+"""What the class token looks at: on the object or beside it, at one place or everywhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from harness.models.heads import cls_attention_by_head
+from harness.models.vit import VisionTransformer
+
+PICTURES = 8  # images whose maps are kept for looking at
+
+
+class AttentionMeter:
+    """Sums over batches, on their device; read once, at the end."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = self._patches = 0
+
+    def add(self, attention: Tensor, foreground: Tensor | None) -> None:
+        """`attention` (B, heads, N) that patches get; `foreground` (B, N), each patch's share of
+        it.
+        """
+        shares = attention / attention.sum(dim=2, keepdim=True)
+        found = {"entropy": -(shares * shares.clamp(min=1e-30).log()).sum(dim=2)}
+        if foreground is not None:
+            found["foreground"] = (shares * foreground[:, None]).sum(dim=2)
+            found["area"] = foreground.mean(dim=1, keepdim=True)
+        for name, values in found.items():
+            summed = values.double().sum(dim=0)
+            self._sums[name] = self._sums[name] + summed if name in self._sums else summed
+        self._count += len(attention)
+        self._patches = attention.shape[2]
+
+    def metrics(self) -> dict[str, float]:
+        """Means over images (and heads), by the names of `harness.kinds.attention`."""
+        means = {name: summed / self._count for name, summed in self._sums.items()}
+        found = {
+            "attention/entropy": float(means["entropy"].mean()),
+            "attention/entropy_even": math.log(self._patches),
+        }
+        if "foreground" in means:
+            found["attention/foreground"] = 100 * float(means["foreground"].mean())
+            found["attention/foreground_best"] = 100 * float(means["foreground"].max())
+            found["attention/foreground_even"] = 100 * float(means["area"].mean())
+        return found
+
+
+def foreground_shares(pixels: Tensor, *, background: int, grid: tuple[int, int]) -> Tensor:
+    """Share of foreground in every patch, (B, N), of `pixels` (B, C, H, W) in 0..255.
+
+    A pixel is foreground when any channel is not `background`.
+    """
+    foreground = (pixels.round() != background).any(dim=1, keepdim=True).float()
+    return functional.adaptive_avg_pool2d(foreground, grid).flatten(1)
+
+
+def look(
+    model: VisionTransformer,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    *,
+    background: int | None,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics over (images normalised, pixels in 0..255, labels), and pictures as JSON values.
+
+    The pictures: the first image of each of the first classes to appear, PNG in base64, with the
+    attention of every head (heads, N) over a grid (rows, columns).
+    """
+    meter, pictures, shown = AttentionMeter(), list[dict[str, Any]](), set[int]()
+    for images, pixels, labels in batches:
+        attention = cls_attention_by_head(model, images)
+        known = None
+        if background is not None:
+            known = foreground_shares(pixels, background=background, grid=model.grid)
+        meter.add(attention, known)
+        if len(pictures) < PICTURES:
+            for at, label in enumerate(labels.tolist()):
+                if label not in shown and len(pictures) < PICTURES:
+                    shown.add(label)
+                    pictures.append(_picture(pixels[at], attention[at], label))
+    return meter.metrics(), {"grid": list(model.grid), "pictures": pictures}
+
+
+def _picture(pixels: Tensor, attention: Tensor, label: int) -> dict[str, Any]:
+    raw = pixels.round().clamp(0, 255).to(torch.uint8).cpu()
+    array = raw[0].numpy() if len(raw) == 1 else raw.permute(1, 2, 0).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format="PNG")
+    heads = [[round(value, 7) for value in head] for head in attention.cpu().tolist()]
+    return {"label": label, "png": base64.b64encode(stream.getvalue()).decode(), "heads": heads}

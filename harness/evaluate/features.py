@@ -1,0 +1,87 @@
+"""Features of whole images, and whether they still tell images apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from harness.models.vit import VisionTransformer
+
+COLLAPSED = 0.05
+"""Below this `features/std` nothing is left that tells images apart; networks just initialised are
+above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a network makes of a set of images."""
+
+    features: Tensor  # (N, D), of length 1
+    labels: Tensor  # (N,)
+
+
+@torch.no_grad()
+def extract(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) -> Features:
+    """What the classifier sees, of length 1, of (images (B, C, H, W), labels (B,)).
+
+    That is the CLS token after the last norm, or the mean of the tokens in networks without one.
+    The model is in eval mode meanwhile.
+    """
+    features, labels = [], []
+    with judging(model), _before_the_head(model) as seen:
+        for images, targets in batches:
+            model(images)
+            features.append(functional.normalize(seen.pop().float(), dim=1))
+            labels.append(targets)
+    return Features(torch.cat(features), torch.cat(labels))
+
+
+@contextmanager
+def judging(model: nn.Module) -> Iterator[None]:
+    """Eval mode for the length of a block."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def _before_the_head(model: VisionTransformer) -> Iterator[list[Tensor]]:
+    """Collects what enters the classifier (of the class token, where there are two)."""
+    seen: list[Tensor] = []
+    head = model.vit.get_classifier()
+    head = head[0] if isinstance(head, tuple) else head
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def pixels(batches: Iterable[tuple[Tensor, Tensor]]) -> Features:
+    """The images themselves as features: what a representation must beat."""
+    found = [(functional.normalize(images.flatten(1), dim=1), labels) for images, labels in batches]
+    features, labels = zip(*found, strict=True)
+    return Features(torch.cat(features), torch.cat(labels))
+
+
+def spread(features: Tensor) -> dict[str, float]:
+    """`features/std` and `features/rank` of unit features (N, D).
+
+    `std`: root mean square distance from their mean; 1 if they point everywhere, 0 if they are all
+    the same. `rank`: effective number of dimensions, exp of the entropy of the covariance's
+    eigenvalues (Roy and Vetterli 2007), from 1 to D.
+    """
+    centred = (features - features.mean(dim=0)).double()
+    variance = centred.square().sum(dim=1).mean()
+    shares = torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0)
+    shares = shares / shares.sum().clamp(min=1e-300)
+    entropy = -(shares * shares.clamp(min=1e-300).log()).sum()
+    return {"features/std": float(variance.sqrt()), "features/rank": float(entropy.exp())}

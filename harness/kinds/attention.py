@@ -1,0 +1,82 @@
+"""Where a trained network looks: numbers for the table and pictures for the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from harness.data import dataset, ready
+from harness.data.config import DataConfig
+from harness.methods.untrained import Pixels
+from harness.models.available import missing_weights
+from harness.models.config import ModelConfig
+from harness.models.cost import lean_macs
+from harness.run import KINDS, RunContext, RunKind
+from harness.train.config import TrainConfig
+
+PICTURES = "attention.json"
+"""The artifact: images with the attention of every head, which the report draws."""
+
+
+@KINDS.register("attention")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionRun(RunKind):
+    """Attention of the last block's class token to the patches, over all images that judge.
+
+    `attention/entropy` in nats, of how it is shared among the patches, mean over heads;
+    `attention/entropy_even` is that of even attention. Where objects are known (`fashion-mnist`:
+    every pixel that is not black), in percent: `attention/foreground`, what falls on them, mean
+    over heads; `attention/foreground_best`, of the head with most; `attention/foreground_even`,
+    what even attention would have. After arXiv 2104.14294, section 4.2.2.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    eval_crop: float
+    seed: int  # of random weights; 0 where there are none, so that one run serves all seeds
+
+    judges: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """The student of `train`; None where there is no network, or it is no plain ViT."""
+        if isinstance(train.method, Pixels) or train.student.shape.family != "vit":
+            return None
+        return cls(
+            model=replace(train.student, drop_path=0.0, trained="all"),
+            data=train.data.all_of_it(),
+            eval_crop=train.recipe.eval_crop,
+            seed=train.seed if train.student.weights.random else 0,
+        )
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """See `harness.evaluate.attention`."""
+        from harness.evaluate.attention import look
+        from harness.train.judged import open_judged
+
+        size = self.model.shape.image_size
+        judged = open_judged(
+            self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
+        )
+        network = judged.network(self.model, seed=self.seed)
+        background = dataset(self.data).background
+        metrics, pictures = look(network, judged.pictures(), background=background)
+
+        def write(path: Path) -> None:
+            path.write_text(json.dumps(pictures), encoding="utf-8")
+
+        context.save_artifact(PICTURES, write)
+        return metrics
+
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """The data set, and published weights that are not at hand."""
+        needed = (ready(self.data), missing_weights(self.model.weights))
+        return [what for what in needed if what is not None]
+
+    def macs(self) -> float:
+        """The network on every image that judges."""
+        known, shape = dataset(self.data), self.model.shape
+        each = lean_macs(shape, keep=shape.patches, classes=known.classes).total
+        return known.val_images * each

@@ -1,0 +1,87 @@
+"""Nearest-neighbour evaluation of a trained network: a run of its own, after the training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
+
+from harness.data import dataset, ready, train_images
+from harness.data.config import DataConfig
+from harness.methods.untrained import Pixels
+from harness.models.available import missing_weights
+from harness.models.config import ModelConfig
+from harness.models.cost import lean_macs
+from harness.run import KINDS, RunContext, RunKind
+from harness.train.config import TrainConfig
+
+
+@KINDS.register("knn")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnnRun(RunKind):
+    """k-NN on frozen features; the bank is the whole training set, whatever share was trained on.
+
+    `val/knn20_top1` (k 10, 20, 100, 200): DINO's weighted vote at temperature 0.07.
+    `val/knn_nu5_top1` (1, 5, 10, 20 images a class): the mean of five fixed banks, as AttMask.
+    In percent. `features/std` and `features/rank` tell a collapsed network. Rows with
+    `method: untrained` and `method: pixels` have the same metrics, of what no training made.
+    """
+
+    model: ModelConfig | None  # None: the images themselves are the features
+    data: DataConfig
+    eval_crop: float
+    seed: int  # of random weights; 0 where there are none, so that one run serves all seeds
+
+    judges: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """The student of `train` is the network; None for pixels that do not fit into memory."""
+        data = train.data.all_of_it()
+        if isinstance(train.method, Pixels):
+            known = dataset(data)
+            return cls(model=None, data=data, eval_crop=1.0, seed=0) if known.in_memory else None
+        return cls(
+            model=replace(train.student, drop_path=0.0, trained="all"),
+            data=data,
+            eval_crop=train.recipe.eval_crop,
+            seed=train.seed if train.student.weights.random else 0,
+        )
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """Extract both sets of features, then vote."""
+        from harness.evaluate.features import extract, pixels, spread
+        from harness.evaluate.knn import knn_metrics
+        from harness.train.judged import open_judged
+
+        size = self._image_size()
+        judged = open_judged(
+            self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
+        )
+        classes = judged.pipeline.classes
+        if self.model is None:
+            return knn_metrics(pixels(judged.bank()), pixels(judged.queries()), classes=classes)
+        network = judged.network(self.model, seed=self.seed)
+        bank, queries = extract(network, judged.bank()), extract(network, judged.queries())
+        return knn_metrics(bank, queries, classes=classes) | spread(queries.features)
+
+    def _image_size(self) -> int:
+        if self.model is not None:
+            return self.model.shape.image_size
+        own = dataset(self.data).size
+        assert own is not None, "sets in memory have square images of one size"
+        return own
+
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """The data set, and published weights that are not at hand."""
+        weights = None if self.model is None else missing_weights(self.model.weights)
+        return [what for what in (ready(self.data), weights) if what is not None]
+
+    def macs(self) -> float:
+        """The network on every image, and the cosines of all pairs."""
+        known = dataset(self.data)
+        bank, queries = train_images(self.data), known.val_images
+        if self.model is None:
+            return bank * queries * known.channels * self._image_size() ** 2
+        shape = self.model.shape
+        each = lean_macs(shape, keep=shape.patches, classes=known.classes).total
+        return (bank + queries) * each + bank * queries * shape.width

@@ -1,0 +1,127 @@
+"""Which patches of a view are hidden from a student that learns from views: DINO, iBOT, AttMask.
+
+A mask is one file with one registered name. It draws ranks or positions on the CPU and counts there
+too, so a step never waits for the device to learn how many patches are hidden.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from harness.errors import FieldError
+from harness.lazy import torch
+from harness.registry import Registry
+
+VIEW_MASKS: Registry[type[ViewMask]] = Registry("view mask", "harness.masking.views")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sight:
+    """What a mask may look at: V views of `rows` x `columns` patches, N in all."""
+
+    views: int
+    rows: int
+    columns: int
+    # (V, N), on the device: the teacher's CLS attention, where the mask `looks` at it
+    attention: torch.Tensor | None
+    # two uniform draws in [0, 1) of this step, the same for all its micro-batches
+    shared: tuple[float, float]
+    generator: torch.Generator  # on the CPU, for what is drawn per view
+    device: torch.device
+
+    @property
+    def patches(self) -> int:
+        """N."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hidden:
+    """The hidden patches of V views of N patches, view by view."""
+
+    at: torch.Tensor  # (M,) int64 on the device: view * N + patch
+    counts: torch.Tensor  # (V,) int64 on the CPU: how many in each view, M in all
+    patches: int  # N
+
+    def flags(self) -> torch.Tensor:
+        """(V, N) booleans on the device, true where hidden."""
+        views = len(self.counts)
+        found = torch.zeros(views * self.patches, dtype=torch.bool, device=self.at.device)
+        return found.index_fill_(0, self.at, True).view(views, self.patches)
+
+    def weights(self) -> torch.Tensor:
+        """(M,): one over the number hidden in the same view, times V: a mean of means over views,
+        to which views without any contribute 0.
+        """
+        each = 1 / (self.counts.clamp(min=1) * len(self.counts))
+        return each.repeat_interleave(self.counts).to(self.at.device, non_blocking=True)
+
+
+class ViewMask(ABC):
+    """Chooses the patches that are hidden."""
+
+    registry: ClassVar[Registry[type[ViewMask]]] = VIEW_MASKS
+    version: ClassVar[int] = 1
+    looks: ClassVar[bool] = False  # whether it needs the teacher's attention
+
+    @abstractmethod
+    def hide(self, sight: Sight) -> Hidden:
+        """The hidden patches of every view."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatioMask(ViewMask):
+    """A share of the patches, drawn from `ratio`, in the views that chance picks."""
+
+    ratio: tuple[float, float] = (0.1, 0.5)  # share of the patches, uniform between the two
+    probability: float = 0.5  # that a view is masked at all
+
+    def __post_init__(self) -> None:
+        low, high = self.ratio
+        if not 0 <= low <= high < 1:
+            raise FieldError(
+                "ratio", f"is [low, high], shares with 0 <= low <= high < 1; got {[low, high]}"
+            )
+        if not 0 <= self.probability <= 1:
+            raise FieldError("probability", f"must be from 0 to 1, got {self.probability}")
+
+    def ratios(self, sight: Sight, per: Literal["view", "batch"]) -> torch.Tensor:
+        """(V,) on the CPU, float64: the ratio of every view, 0 in those that are left alone.
+
+        As many draws are made whatever comes of them.
+        """
+        draws = torch.rand(2, sight.views, generator=sight.generator, dtype=torch.float64)
+        own = draws[0] if per == "view" else torch.full_like(draws[0], sight.shared[0])
+        return torch.where(draws[1] < self.probability, self.between(own), 0.0)
+
+    def between(self, draw: torch.Tensor) -> torch.Tensor:
+        """`draw` in [0, 1) as a ratio."""
+        low, high = self.ratio
+        return low + (high - low) * draw
+
+
+def whole(ratios: torch.Tensor, patches: int) -> torch.Tensor:
+    """Ratios (V,) as numbers of patches, rounded down as the released codes do.
+
+    The small addition keeps 0.3 of 10 at 3, whatever floating point makes of the product.
+    """
+    return (ratios * patches + 1e-9).long()
+
+
+def ranked(order: torch.Tensor, chosen: torch.Tensor) -> Hidden:
+    """Hidden patches by rank: `order` (V, N) on the device holds each view's patches by rank,
+    `chosen` (V, N) on the CPU says which ranks are hidden.
+    """
+    patches = order.shape[1]
+    view, rank = chosen.nonzero(as_tuple=True)
+    flat = (view * patches + rank).to(order.device, non_blocking=True)
+    first = (view * patches).to(order.device, non_blocking=True)
+    return Hidden(at=order.flatten()[flat] + first, counts=chosen.sum(dim=1), patches=patches)
+
+
+def placed(chosen: torch.Tensor, device: torch.device) -> Hidden:
+    """Hidden patches by place: `chosen` (V, N) on the CPU, in raster order."""
+    at = chosen.flatten().nonzero()[:, 0].to(device, non_blocking=True)
+    return Hidden(at=at, counts=chosen.sum(dim=1), patches=chosen.shape[1])

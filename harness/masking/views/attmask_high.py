@@ -1,0 +1,26 @@
+"""AttMask-High: what the teacher attends to most is hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.masking.views import VIEW_MASKS, Hidden, RatioMask, Sight
+from harness.masking.views.attended import by_attention, first_ranks
+
+
+@VIEW_MASKS.register("attmask-high")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttMaskHigh(RatioMask):
+    """The floor(ratio * N) patches with the teacher's highest CLS attention (arXiv 2203.12719,
+    section 3.2): last block, mean over heads.
+
+    One ratio a step for all views; chance decides view by view, so that one global crop of an image
+    may be masked and the other not.
+    """
+
+    looks: ClassVar[bool] = True
+
+    def hide(self, sight: Sight) -> Hidden:
+        """The highest ranks of each masked view."""
+        return by_attention(sight, first_ranks(self, sight))

@@ -1,0 +1,23 @@
+"""AttMask-Low: what the teacher attends to least is hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.masking.views import VIEW_MASKS, Hidden, RatioMask, Sight
+from harness.masking.views.attended import by_attention, first_ranks
+
+
+@VIEW_MASKS.register("attmask-low")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttMaskLow(RatioMask):
+    """The floor(ratio * N) patches with the teacher's lowest CLS attention (arXiv 2203.12719,
+    section 3.2); otherwise as `attmask-high`.
+    """
+
+    looks: ClassVar[bool] = True
+
+    def hide(self, sight: Sight) -> Hidden:
+        """The lowest ranks of each masked view."""
+        return by_attention(sight, first_ranks(self, sight).flip(1))

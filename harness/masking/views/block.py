@@ -1,0 +1,85 @@
+"""Blocks of patches, as BEiT and iBOT mask."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.errors import FieldError
+from harness.lazy import torch
+from harness.masking.views import VIEW_MASKS, Hidden, RatioMask, Sight, placed
+
+ATTEMPTS = 10
+
+
+@VIEW_MASKS.register("block-wise")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockWise(RatioMask):
+    """Rectangles until the ratio is reached or none fits any more (arXiv 2106.08254, algorithm 1;
+    sizes as iBOT's released code draws them).
+
+    A view gets at most ratio * N patches. The smallest block is a third of the shorter side,
+    squared; where fewer patches are left than that, areas between the two are drawn.
+    """
+
+    aspect: float = 0.3  # of the flattest block; uniform in the logarithm up to its inverse
+
+    def __post_init__(self) -> None:
+        RatioMask.__post_init__(self)
+        if not 0 < self.aspect <= 1:
+            raise FieldError("aspect", f"must be above 0 and at most 1, got {self.aspect}")
+
+    def hide(self, sight: Sight) -> Hidden:
+        """Blocks of each masked view, a ratio each; all views draw their next block at once."""
+        target = self.ratios(sight, "view") * sight.patches
+        hidden = torch.zeros(sight.views, sight.rows, sight.columns, dtype=torch.bool)
+        going = target > 0
+        while going.any():
+            left = target - hidden.sum(dim=(1, 2))
+            found, block = self._blocks(sight, hidden, left)
+            hidden |= block & (going & found)[:, None, None]
+            going &= found & (hidden.sum(dim=(1, 2)) < target)
+        return placed(hidden.flatten(1), sight.device)
+
+    def _blocks(
+        self, sight: Sight, hidden: torch.Tensor, left: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first of ten blocks in each view that hides something more and no more than `left`:
+        whether there is one (V,), and which patches it covers (V, rows, columns).
+        """
+        rows, columns = sight.rows, sight.columns
+        size = (ATTEMPTS, sight.views)
+        draws = torch.rand(4, *size, generator=sight.generator, dtype=torch.float64)
+        smallest = (min(rows, columns) // 3) ** 2
+        area = smallest + (left - smallest) * draws[0]
+        aspect = torch.exp(math.log(self.aspect) * (2 * draws[1] - 1))
+        height, width = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
+        fits = (height < rows) & (width < columns)
+        height, width = height.clamp(max=rows), width.clamp(max=columns)
+        top = (draws[2] * (rows - height + 1)).long()
+        start = (draws[3] * (columns - width + 1)).long()
+        new = height * width - _inside(hidden, top, start, height, width)
+        good = fits & (new > 0) & (new <= left)
+        first = good.to(torch.uint8).argmax(dim=0, keepdim=True)
+        top, start, height, width = (
+            part.gather(0, first)[0][:, None] for part in (top, start, height, width)
+        )
+        row, column = torch.arange(rows), torch.arange(columns)
+        tall = (row >= top) & (row < top + height)
+        wide = (column >= start) & (column < start + width)
+        return good.any(dim=0), tall[:, :, None] & wide[:, None, :]
+
+
+def _inside(
+    hidden: torch.Tensor,
+    top: torch.Tensor,
+    start: torch.Tensor,
+    height: torch.Tensor,
+    width: torch.Tensor,
+) -> torch.Tensor:
+    """How many patches of each block (A, V) are hidden (V, rows, columns) already."""
+    table = torch.nn.functional.pad(hidden.long().cumsum(1).cumsum(2), (1, 0, 1, 0))
+    view = torch.arange(len(hidden))
+    bottom, end = top + height, start + width
+    inner = table[view, bottom, end] - table[view, top, end]
+    return inner - table[view, bottom, start] + table[view, top, start]

@@ -1,0 +1,64 @@
+"""iBOT: DINO with a loss over masked patches (arXiv 2111.07832); with AttMask's masks, AttMask
+(arXiv 2203.12719).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import FieldError
+from harness.masking.views import ViewMask
+from harness.masking.views.block import BlockWise
+from harness.methods import METHODS, Networks, Objective
+from harness.methods.selfdistillation.config import SelfDistillation
+from harness.models.architectures import Architecture
+
+
+@METHODS.register("ibot")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ibot(SelfDistillation):
+    """cls_weight * (CLS loss over other views) + patch_weight * (hidden patches against the
+    teacher's view of them), one head for both.
+
+    `temperatures` is of the CLS loss; the patch loss shares the student's and the warm-up.
+    """
+
+    mask: ViewMask = BlockWise()
+    cls_weight: float = 1.0
+    patch_weight: float = 1.0
+    patch_teacher: float = 0.07  # temperature of the teacher's patches, after warm-up
+    patch_teacher_start: float = 0.04
+    start_epoch: int = 0  # nothing is hidden before it; the patches' warm-up starts there too
+    patch_center_momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        SelfDistillation.__post_init__(self)
+        for key in ("cls_weight", "patch_weight", "start_epoch"):
+            if getattr(self, key) < 0:
+                raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
+        for key in ("patch_teacher", "patch_teacher_start"):
+            if getattr(self, key) <= 0:
+                raise FieldError(key, f"must be above 0, got {getattr(self, key)}")
+        if not 0 <= self.patch_center_momentum <= 1:
+            raise FieldError(
+                "patch_center_momentum", f"must be from 0 to 1, got {self.patch_center_momentum}"
+            )
+
+    def image_macs(self, student: Architecture) -> float:
+        """Also whole last blocks, and patches through the heads: all of the teacher's, and hidden
+        ones, a fifth or so, of the student's.
+        """
+        n, d = student.patches, student.width
+        last = 10 * n * d * d + 2 * n * n * d  # what a lean last block leaves out
+        hidden = 2 * n * HIDDEN_SHARE
+        heads = 3 * self.head.macs(d, hidden, hidden) + self.head.macs(d, 2 * n, hidden)
+        return SelfDistillation.image_macs(self, student) + 8 * last + heads
+
+    def build(self, networks: Networks) -> Objective:
+        """The objective over the student and its moving average."""
+        from harness.methods.selfdistillation.ibot import IbotObjective
+
+        return IbotObjective(self, networks)
+
+
+HIDDEN_SHARE = 0.15  # 30 % of the patches in half of the views, for estimates only

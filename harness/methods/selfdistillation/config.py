@@ -1,0 +1,115 @@
+"""The options that self-distillation methods share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from harness.data.multicrop import MultiCrop
+from harness.errors import FieldError
+from harness.methods import Method, Networks, Objective
+from harness.models.architectures import Architecture
+from harness.models.cost import lean_macs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The projection head (arXiv 2104.14294, appendix C)."""
+
+    out_dim: int = 65536
+    hidden: int = 2048
+    bottleneck: int = 256
+    norm_last_layer: bool = True  # the prototypes' lengths stay 1
+    freeze_epochs: float = 1.0  # the prototypes stay as they are for so long
+
+    def __post_init__(self) -> None:
+        for key in ("out_dim", "hidden", "bottleneck"):
+            if getattr(self, key) < 1:
+                raise FieldError(key, f"must be at least 1, got {getattr(self, key)}")
+        if self.freeze_epochs < 0:
+            raise FieldError("freeze_epochs", f"must not be negative, got {self.freeze_epochs}")
+
+    def macs(self, width: int, tokens: float, prototypes: float) -> float:
+        """Multiply-adds of so many tokens through the MLP, and so many through the prototypes."""
+        mlp = self.hidden * (width + self.hidden + self.bottleneck)
+        return tokens * mlp + prototypes * self.bottleneck * self.out_dim
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Temperatures:
+    """Sharpening: the student's is constant, the teacher's warms up by whole epochs."""
+
+    student: float = 0.1
+    teacher: float = 0.04
+    teacher_start: float = 0.04
+    warmup_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("student", "teacher", "teacher_start"):
+            if getattr(self, key) <= 0:
+                raise FieldError(key, f"must be above 0, got {getattr(self, key)}")
+        if self.warmup_epochs < 0:
+            raise FieldError("warmup_epochs", f"must not be negative, got {self.warmup_epochs}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelfDistillation(Method):
+    """Student and moving-average teacher over multi-crop views; defaults are DINO's vanilla run.
+
+    The recipe gives rate and epochs; its `weight_decay` is where that schedule starts, its
+    `augment` is not used.
+    """
+
+    crops: MultiCrop = MultiCrop()
+    head: Head = Head()
+    temperatures: Temperatures = Temperatures()
+    momentum: float = 0.996  # of the teacher, cosine to 1
+    center_momentum: float = 0.9
+    weight_decay_end: float = 0.4
+    clip: float | None = 3.0  # norm of each parameter tensor's gradient, not of all together
+
+    def __post_init__(self) -> None:
+        for key in ("momentum", "center_momentum"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise FieldError(key, f"must be from 0 to 1, got {getattr(self, key)}")
+        if self.weight_decay_end < 0:
+            raise FieldError(
+                "weight_decay_end", f"must not be negative, got {self.weight_decay_end}"
+            )
+        if self.clip is not None and self.clip <= 0:
+            raise FieldError("clip", f"must be above 0 or null, got {self.clip}")
+
+    @property
+    def multicrop(self) -> MultiCrop:
+        """The views of an image."""
+        return self.crops
+
+    def local_patches(self, student: Architecture) -> int:
+        """Patches of a local crop."""
+        return (self.crops.local_size // student.patch_size) ** 2
+
+    def image_macs(self, student: Architecture) -> float:
+        """Multiply-adds of one training image: student forward and backward, teacher forward."""
+        whole = lean_macs(student, keep=student.patches, classes=0).total
+        local = lean_macs(student, keep=self.local_patches(student), classes=0).total
+        taught = lean_macs(student, keep=self.teacher_keep(student.patches), classes=0).total
+        views = 2 + self.crops.local_crops
+        heads = 3 * self.head.macs(student.width, views, views)
+        heads += self.head.macs(student.width, 2, 2)
+        return 3 * (2 * whole + self.crops.local_crops * local) + 2 * taught + heads
+
+    def wrong_shape(self, student: Architecture) -> tuple[str, str] | None:
+        """The option that does not fit this student, and why."""
+        if student.prefix_tokens != 1 or not student.positioned_prefix:
+            return "name", "self-distillation needs a plain ViT: one CLS token, with a position"
+        if self.crops.local_crops and self.crops.local_size % student.patch_size:
+            return (
+                "crops",
+                f"local_size must be a multiple of the patch size {student.patch_size}, "
+                f"got {self.crops.local_size}",
+            )
+        return None
+
+    @abstractmethod
+    def build(self, networks: Networks) -> Objective:
+        """The objective over the student and a copy of it."""

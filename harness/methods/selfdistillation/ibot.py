@@ -1,0 +1,103 @@
+"""iBOT's step at little more than DINO's cost, and exactly its numbers (arXiv 2111.07832).
+
+The student's and the teacher's prototypes meet hidden patches only. The centre of the patches is
+the mean over all of the teacher's patches; logits are linear in the unit vectors before the
+prototypes, so the mean vector is projected once in place of every patch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from harness.masking.views import Hidden
+from harness.methods import Batch, Networks, Step
+from harness.methods.ibot import Ibot
+from harness.methods.selfdistillation.hiding import Hiding, MaskToken, replaced
+from harness.methods.selfdistillation.objective import SelfDistillationObjective
+from harness.methods.selfdistillation.parts import Center, sharpened
+from harness.methods.selfdistillation.schedules import warmed_up
+from harness.models.tokens import Encoded, encode
+
+
+class IbotObjective(SelfDistillationObjective):
+    """The teacher sees whole global views first, then masks are drawn, then the student runs."""
+
+    def __init__(self, method: Ibot, networks: Networks) -> None:
+        super().__init__(method, networks)
+        self.ibot = method
+        self.hiding = Hiding(method.mask, self.device)
+        self.token = MaskToken(self.student.vit.embed_dim, self.device)
+        self.modules["mask_token"] = self.token
+        self.patch_center = Center(method.head.out_dim, method.patch_center_momentum, self.device)
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """`total`, `cls` and `patch`."""
+        images, count = torch.cat(batch.views[:2]), len(batch.views)
+        with torch.no_grad():
+            taught = encode(self.teacher, images, patches=True, attention=self.ibot.mask.looks)
+        hidden = self._draw(step, images, taught.attention)
+        seen = replaced(self.student, images, hidden, self.token, patches=True)
+        student = list(seen.cls.chunk(2))
+        if count > 2:
+            student += encode(self.student, torch.cat(batch.views[2:])).cls.chunk(count - 2)
+        cls = self._cls_loss(student, taught.cls, step)
+        patch = self._patch_loss(seen, taught, hidden, step)
+        total = self.ibot.cls_weight * cls + self.ibot.patch_weight * patch
+        return {"total": total, "cls": cls, "patch": patch}
+
+    def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> Hidden:
+        views, grid = len(images), self.student.grid
+        if step.epoch < self.ibot.start_epoch:
+            nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
+            counts = torch.zeros(views, dtype=torch.int64)
+            return Hidden(at=nothing, counts=counts, patches=grid[0] * grid[1])
+        return self.hiding.draw(step, views, grid, attention)
+
+    def _patch_loss(self, seen: Encoded, taught: Encoded, hidden: Hidden, step: Step) -> Tensor:
+        """Per view the mean over its hidden patches, 0 where there are none; then over views."""
+        assert seen.patches is not None
+        assert taught.patches is not None
+        logits = self.head(seen.patches.flatten(0, 1)[hidden.at])
+        with torch.no_grad():
+            units = self.teacher_head.embed(taught.patches.flatten(0, 1))
+            raw = self.teacher_head.project(units[hidden.at])
+            targets = sharpened(raw, self.patch_center.value, self._patch_temperature(step))
+            with torch.autocast(self.device.type, enabled=False):
+                mean = self.teacher_head.project(units.float().mean(dim=0, keepdim=True))
+        self.patch_center.see(mean, len(units))
+        guesses = functional.log_softmax(logits.float() / self.method.temperatures.student, dim=-1)
+        return -((targets * guesses).sum(dim=-1) * hidden.weights()).sum()
+
+    def _patch_temperature(self, step: Step) -> float:
+        """This epoch's: warm-up starts with the hiding."""
+        return warmed_up(
+            self.ibot.patch_teacher_start,
+            self.ibot.patch_teacher,
+            max(0, step.epoch - self.ibot.start_epoch),
+            self.method.temperatures.warmup_epochs,
+        )
+
+    @torch.no_grad()
+    def after_step(self, step: Step) -> None:
+        """Move both centres and the teacher."""
+        super().after_step(step)
+        self.patch_center.update()
+
+    def state(self) -> dict[str, Any]:
+        """Also the patches' centre, and how much was hidden since the last summary."""
+        own = {"patch_center": self.patch_center.value, "hiding": self.hiding.state()}
+        return {**super().state(), **own}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from those."""
+        super().load_state(state)
+        self.patch_center.value = state["patch_center"].to(self.device)
+        self.hiding.load_state(state["hiding"])
+
+    def summary(self) -> dict[str, Any]:
+        """Also `hidden_share`."""
+        return {**super().summary(), **self.hiding.summary()}

@@ -1,0 +1,83 @@
+"""DINO's step with patches hidden from some of the views."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.masking.views import Hidden
+from harness.methods import Batch, Networks, Step
+from harness.methods.masked_dino import MaskedDino
+from harness.methods.selfdistillation.hiding import Hiding, MaskToken, dropped, replaced
+from harness.methods.selfdistillation.objective import SelfDistillationObjective
+from harness.models.tokens import encode
+from harness.models.vit import VisionTransformer
+
+
+class MaskedDinoObjective(SelfDistillationObjective):
+    """Masks of the global views, drawn after the teacher's pass where they look at it."""
+
+    def __init__(self, method: MaskedDino, networks: Networks) -> None:
+        super().__init__(method, networks)
+        self.masked = method
+        self.hiding = Hiding(method.mask, self.device)
+        self.token: MaskToken | None = None
+        self.teacher_token: MaskToken | None = None
+        if method.how == "replace":
+            width: int = self.student.vit.embed_dim
+            self.token = self.modules["mask_token"] = MaskToken(width, self.device)
+            if method.where == "student-and-teacher":
+                self.teacher_token = copy.deepcopy(self.token).requires_grad_(False)
+                self.modules["teacher_mask_token"] = self.teacher_token
+                self.pairs.append((self.teacher_token, self.token))
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """`total`."""
+        images, count = torch.cat(batch.views[:2]), len(batch.views)
+        if self.masked.where == "student-and-teacher":
+            hidden = self._draw(step, images, None)
+            with torch.no_grad():
+                teacher = self._seen(self.teacher, images, hidden, self.teacher_token)
+        else:
+            with torch.no_grad():
+                taught = encode(self.teacher, images, attention=self.masked.mask.looks)
+            teacher, hidden = taught.cls, self._draw(step, images, taught.attention)
+        student = list(self._seen(self.student, images, hidden, self.token).chunk(2))
+        if count > 2:
+            student += self._local(torch.cat(batch.views[2:]), step).chunk(count - 2)
+        return {"total": self._cls_loss(student, teacher, step)}
+
+    def _local(self, images: Tensor, step: Step) -> Tensor:
+        """CLS tokens of the student's local views."""
+        if self.masked.where != "student-all":
+            return encode(self.student, images).cls
+        return self._seen(self.student, images, self._draw(step, images, None), self.token)
+
+    def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> Hidden:
+        rows, columns = self.student.vit.patch_embed.patch_size
+        grid = (images.shape[2] // rows, images.shape[3] // columns)
+        return self.hiding.draw(step, len(images), grid, attention)
+
+    def _seen(
+        self, model: VisionTransformer, images: Tensor, hidden: Hidden, token: MaskToken | None
+    ) -> Tensor:
+        """CLS tokens (V, D) of what is not hidden."""
+        if token is None:
+            return dropped(model, images, hidden)
+        return replaced(model, images, hidden, token).cls
+
+    def state(self) -> dict[str, Any]:
+        """Also how much was hidden since the last summary."""
+        return {**super().state(), "hiding": self.hiding.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from those."""
+        super().load_state(state)
+        self.hiding.load_state(state["hiding"])
+
+    def summary(self) -> dict[str, Any]:
+        """Also `hidden_share`."""
+        return {**super().summary(), **self.hiding.summary()}

@@ -1,0 +1,136 @@
+"""DINO's training step: the student's crops, the teacher's global crops, one loss over pairs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.methods import Batch, Networks, Objective, Step
+from harness.methods.selfdistillation.config import SelfDistillation
+from harness.methods.selfdistillation.parts import Center, Watch, sharpened, view_loss
+from harness.methods.selfdistillation.schedules import cosine, warmed_up
+from harness.models.build import freeze
+from harness.models.projection import ProjectionHead
+from harness.models.tokens import encode
+from harness.models.vit import VisionTransformer
+
+
+class SelfDistillationObjective(Objective):
+    """Networks, schedules and state; a subclass says what is hidden from whom."""
+
+    decays_tokens = True
+
+    def __init__(self, method: SelfDistillation, networks: Networks) -> None:
+        self.method, self.student = method, networks.student
+        vit: Any = networks.student.vit
+        device = vit.cls_token.device
+        vit.head.requires_grad_(False)  # the classifier has no part in this
+        head = method.head
+        self.head = ProjectionHead(
+            vit.embed_dim,
+            hidden=head.hidden,
+            bottleneck=head.bottleneck,
+            out_dim=head.out_dim,
+            norm_last_layer=head.norm_last_layer,
+        ).to(device)
+        self.teacher: VisionTransformer = freeze(copy.deepcopy(networks.student))
+        self.teacher_head = copy.deepcopy(self.head).requires_grad_(False)
+        self.modules = {
+            "student": self.student,
+            "head": self.head,
+            "teacher": self.teacher,
+            "teacher_head": self.teacher_head,
+        }
+        # what follows what, as a moving average
+        self.pairs: list[tuple[nn.Module, nn.Module]] = [
+            (self.teacher, self.student),
+            (self.teacher_head, self.head),
+        ]
+        self.device = device
+        self.center = Center(head.out_dim, method.center_momentum, device)
+        self.watch = Watch()
+
+    @property
+    def product(self) -> nn.Module:
+        """The teacher, which is what the papers evaluate."""
+        return self.teacher
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """`total`."""
+        with torch.no_grad():  # the two global crops in one pass, crop by crop
+            teacher = encode(self.teacher, torch.cat(batch.views[:2])).cls
+        return {"total": self._cls_loss(self._student_views(batch), teacher, step)}
+
+    def _student_views(self, batch: Batch) -> list[Tensor]:
+        """CLS tokens (B, D) of every crop, crops of one size in one pass."""
+        return [cls for images in _by_size(batch.views) for cls in self._together(images)]
+
+    def _together(self, images: Sequence[Tensor]) -> Sequence[Tensor]:
+        return encode(self.student, torch.cat(list(images))).cls.chunk(len(images))
+
+    def _cls_loss(self, student: Sequence[Tensor], teacher: Tensor, step: Step) -> Tensor:
+        """DINO's loss over CLS tokens: the student's (B, D) of every view, the teacher's (2B, D).
+
+        The centre sees the raw logits afterwards.
+        """
+        logits = self.head(torch.cat(list(student))).chunk(len(student))
+        with torch.no_grad():
+            taught = self.teacher_head(teacher).float()
+            targets = sharpened(taught, self.center.value, self.teacher_temperature(step))
+            targets = torch.stack(targets.chunk(2))
+        self.center.see(taught.mean(dim=0, keepdim=True), len(taught))
+        self.watch.see(targets)
+        return view_loss(targets, logits, self.method.temperatures.student)
+
+    def teacher_temperature(self, step: Step) -> float:
+        """This epoch's."""
+        given = self.method.temperatures
+        return warmed_up(given.teacher_start, given.teacher, step.epoch, given.warmup_epochs)
+
+    def before_update(self, step: Step, optimizer: torch.optim.Optimizer) -> None:
+        """Clip each tensor, drop the frozen prototypes' gradients, set this step's weight decay."""
+        clip = self.method.clip
+        for group in optimizer.param_groups:
+            start = group.setdefault("weight_decay_start", group["weight_decay"])
+            if start > 0:
+                end = self.method.weight_decay_end
+                group["weight_decay"] = cosine(start, end, step.index, step.total)
+            for parameter in group["params"] if clip is not None else ():
+                if parameter.grad is not None:
+                    norm = parameter.grad.norm()
+                    parameter.grad.mul_((clip / (norm + 1e-6)).clamp(max=1.0))
+        if step.index < self.method.head.freeze_epochs * step.per_epoch:
+            for parameter in self.head.last_layer():
+                parameter.grad = None
+
+    @torch.no_grad()
+    def after_step(self, step: Step) -> None:
+        """Move the centre and the teacher."""
+        self.center.update()
+        momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
+        for slow, fast in self.pairs:
+            for old, new in zip(slow.parameters(), fast.parameters(), strict=True):
+                old.lerp_(new, 1 - momentum)
+
+    def state(self) -> dict[str, Any]:
+        """The centre, and what was seen since the last summary."""
+        return {"center": self.center.value, "watch": self.watch.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from those."""
+        self.center.value = state["center"].to(self.device)
+        self.watch.load_state(state["watch"], self.device)
+
+    def summary(self) -> dict[str, Any]:
+        """Entropies that tell collapse from learning."""
+        return self.watch.summary()
+
+
+def _by_size(views: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    for _, group in groupby(views, key=lambda view: view.shape[-1]):
+        yield list(group)

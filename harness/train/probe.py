@@ -1,0 +1,173 @@
+"""Linear probing: classifiers on frozen features, their learning rate chosen in two ways."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.data.config import DataConfig
+from harness.data.order import Order
+from harness.data.pipeline import Pipeline
+from harness.errors import Interrupted
+from harness.evaluate.linear import LinearHeads
+from harness.models.config import ModelConfig
+from harness.models.heads import probed_features
+from harness.models.vit import VisionTransformer
+from harness.run import RunContext
+from harness.seeding import generator
+from harness.train.config import Augment, Probe
+from harness.train.judged import Judged, open_judged
+
+CROPS = Augment(interpolation="bilinear")  # as DINO's released linear evaluation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeTask:
+    """Everything that decides the numbers of a linear probe."""
+
+    model: ModelConfig
+    data: DataConfig
+    probe: Probe
+    eval_crop: float
+    seed: int
+
+
+def probe(task: ProbeTask, context: RunContext) -> dict[str, float]:
+    """The metrics of `harness.kinds.linear`.
+
+    The rate is chosen on the last tenth of every training class, by classifiers trained on the
+    rest; then all rates are trained on the whole training set.
+    """
+    progress = _Progress(context, parts=2 if task.data.evaluate_on == "val" else 1)
+    found: dict[str, float] = {}
+    chosen = None
+    if task.data.evaluate_on == "val":
+        split = replace(task, data=replace(task.data, evaluate_on="holdout"))
+        last = _Training(split, progress, part=0).run()[-1]
+        chosen = last.index(max(last))
+    epochs = _Training(task, progress, part=progress.parts - 1).run()
+    if chosen is not None:
+        found["val/linear_split_top1"] = epochs[-1][chosen]
+        found["val/linear_split_rate"] = task.probe.rates[chosen]
+    found["val/linear_best_top1"] = max(max(accuracies) for accuracies in epochs)
+    return found
+
+
+class _Progress:
+    """Where the probe stands, in the checkpoint and for people."""
+
+    def __init__(self, context: RunContext, *, parts: int) -> None:
+        self.context, self.parts = context, parts
+        self.accuracies: list[list[list[float]]] = [[] for _ in range(parts)]  # part, epoch, rate
+        self.heads: dict[str, Tensor] | None = None  # of the part that was interrupted
+        self._saved = time.monotonic()
+        path = context.restore_checkpoint()
+        if path is not None:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            self.accuracies, self.heads = state["accuracies"], state["heads"]
+
+    def after_epoch(self, heads: LinearHeads, *, part: int, epochs: int) -> None:
+        """Tell, save now and then, and stop when asked to."""
+        done = sum(map(len, self.accuracies))
+        self.context.progress(done, self.parts * epochs, unit="epoch")
+        latest = self.accuracies[part][-1]
+        record = {"part": part, "epoch": len(self.accuracies[part]), "linear/top1": latest}
+        self.context.metric(record)
+        stop = self.context.should_stop() and done < self.parts * epochs
+        old = time.monotonic() - self._saved > self.context.resources.checkpoint_seconds
+        if stop or old:
+            state = {"accuracies": self.accuracies, "heads": heads.state()}
+
+            def write(path: Path) -> None:
+                torch.save(state, path)
+
+            self.context.save_checkpoint(write)
+            self._saved = time.monotonic()
+        if stop:
+            raise Interrupted(f"after epoch {done} of {self.parts * epochs}")
+
+
+class _Training:
+    """All rates over one training set, judged on one other after every epoch."""
+
+    def __init__(self, task: ProbeTask, progress: _Progress, *, part: int) -> None:
+        self.task, self.progress, self.part = task, progress, part
+
+    def run(self) -> list[list[float]]:
+        """Top-1 of every rate after every epoch."""
+        task, found = self.task, self.progress.accuracies[self.part]
+        probe = task.probe
+        if len(found) == probe.epochs:
+            return found
+        judged = self._open()
+        network = judged.network(task.model, seed=task.seed)
+        queries = self._features(network, judged.queries())
+        heads = self._heads(judged.pipeline, width=queries[0].shape[1], device=judged.device)
+        if found and self.progress.heads is not None:
+            heads.load_state(self.progress.heads)
+        batches = self._batches(network, judged, start=len(found))
+        for epoch in range(len(found), probe.epochs):
+            share = 0.5 * (1 + math.cos(math.pi * epoch / probe.epochs))
+            for _ in range(judged.pipeline.steps_per_epoch):
+                heads.step(*next(batches), share)
+            found.append(heads.accuracy(*queries))
+            self.progress.after_epoch(heads, part=self.part, epochs=probe.epochs)
+        return found
+
+    def _open(self) -> Judged:
+        task = self.task
+        return open_judged(
+            task.data,
+            image_size=task.model.shape.image_size,
+            eval_crop=task.eval_crop,
+            seed=task.seed,
+            context=self.progress.context,
+            augment=CROPS,
+            batch_size=task.probe.batch_size,
+        )
+
+    def _heads(self, pipeline: Pipeline, *, width: int, device: torch.device) -> LinearHeads:
+        probe = self.task.probe
+        return LinearHeads(
+            [rate * probe.batch_size / 256 for rate in probe.rates],
+            width=width,
+            classes=pipeline.classes,
+            generator=generator(self.task.seed, "probe"),
+            device=device,
+        )
+
+    def _features(
+        self, network: VisionTransformer, batches: Iterator[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        found = [(self._seen(network, images), labels) for images, labels in batches]
+        features, labels = zip(*found, strict=True)
+        return torch.cat(features), torch.cat(labels)
+
+    def _seen(self, network: VisionTransformer, images: Tensor) -> Tensor:
+        probe = self.task.probe
+        return probed_features(network, images, blocks=probe.blocks, average=probe.average)
+
+    def _batches(
+        self, network: VisionTransformer, judged: Judged, *, start: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features and labels from epoch `start` on, without end."""
+        pipeline, probe = judged.pipeline, self.task.probe
+        first = start * pipeline.steps_per_epoch
+        if probe.augment:
+            for pixels, labels in pipeline.training.batches(first):
+                yield self._seen(network, pipeline.normalised(pixels)), labels
+            return
+        features, labels = self._features(network, judged.bank())
+        order = Order(
+            images=len(labels), batch_size=probe.batch_size, repeats=1, seed=self.task.seed
+        )
+        for _, indices in order.batches(first):
+            indices = indices.to(features.device)
+            yield features[indices], labels[indices]

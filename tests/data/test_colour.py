@@ -1,0 +1,93 @@
+"""Batched colour changes against torchvision's; crops are a function of the step."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as reference
+
+from harness.data.colour import blend, blurred, grey, recolour, shift_hue
+from harness.data.config import DataConfig
+from harness.data.multicrop import MultiCrop
+from harness.data.pipeline import open_pipeline
+from harness.data.views import Views
+from harness.errors import FieldError
+from harness.train.config import Augment
+
+
+def pictures(count: int = 4, channels: int = 3, size: int = 9) -> torch.Tensor:
+    return 255 * torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("turn", [-0.5, -0.1, 0.0, 0.03, 0.4])
+def test_hue_turns_as_in_torchvision(turn: float) -> None:
+    images = pictures()
+    expected = 255 * reference.adjust_hue(images / 255, turn)
+    torch.testing.assert_close(
+        shift_hue(images, torch.full((4,), turn)), expected, atol=0.01, rtol=0
+    )
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.0, 1.4])
+def test_brightness_and_saturation_as_in_torchvision(factor: float) -> None:
+    images, share = pictures(), torch.full((4,), factor)
+    bright = 255 * reference.adjust_brightness(images / 255, factor)
+    torch.testing.assert_close(blend(images, 0.0, share), bright, atol=0.01, rtol=0)
+    vivid = 255 * reference.adjust_saturation(images / 255, factor)
+    torch.testing.assert_close(blend(images, grey(images), share), vivid, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
+def test_blur_is_a_gaussian_inside_and_keeps_flat_images(sigma: float) -> None:
+    images = torch.zeros(1, 1, 21, 21)
+    images[0, 0, 10, 10] = 1
+    found = blurred(images, torch.tensor([sigma]))[0, 0]
+    line = [math.exp(-(d**2) / (2 * sigma**2)) for d in range(-10, 11)]
+    assert found[10, 12] == pytest.approx(line[10] * line[12] / sum(line) ** 2, abs=1e-6)
+    flat = torch.full((1, 3, 8, 8), 77.0)
+    torch.testing.assert_close(blurred(flat, torch.tensor([sigma])), flat)
+
+
+def test_probabilities_of_zero_change_nothing() -> None:
+    images = pictures()
+    off = MultiCrop(jitter=0.0, grey=0.0)
+    draws = torch.Generator().manual_seed(0)
+    assert torch.equal(recolour(images, off, blur=0, solarize=0, generator=draws), images)
+
+
+def test_solarise_inverts_the_bright_half() -> None:
+    images = torch.tensor([[[[0.0, 127.0, 128.0, 255.0]]]])
+    off = MultiCrop(jitter=0.0, grey=0.0)
+    found = recolour(images, off, blur=0, solarize=1, generator=torch.Generator())
+    assert found.flatten().tolist() == [0, 127, 127, 0]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_crops_of_a_step_are_the_same_wherever_it_starts(in_memory: bool) -> None:
+    crops = MultiCrop(local_crops=2, local_size=14)
+    pipeline = open_pipeline(
+        DataConfig(name="fashion-mnist", train_fraction=0.01),
+        # a colour jitter makes the pipeline read single images
+        Augment() if in_memory else Augment(color_jitter=0.1),
+        image_size=28,
+        batch_size=20,
+        eval_crop=1.0,
+        seed=0,
+        device=torch.device("cpu"),
+        workers=0,
+    )
+    views = Views(pipeline=pipeline, crops=crops, image_size=28)
+    whole = views.batches(0)
+    first, second = next(whole), next(whole)
+    assert [tuple(crop.shape) for crop in first[0]] == [(20, 1, 28, 28)] * 2 + [(20, 1, 14, 14)] * 2
+    again = next(views.batches(1))
+    assert all(torch.equal(a, b) for a, b in zip(second[0], again[0], strict=True))
+    assert not torch.equal(first[0][0], first[0][1])
+
+
+def test_wrong_options_name_themselves() -> None:
+    with pytest.raises(FieldError, match="low <= high") as caught:
+        MultiCrop(global_scale=(0.5, 0.2))
+    assert caught.value.field == "global_scale"

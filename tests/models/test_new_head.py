@@ -1,0 +1,82 @@
+"""Weights carried over to another task: all but the classifier, positions on another grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.errors import FieldError, WeightsError
+from harness.models.build import ARTIFACT, build_model, save_model
+from harness.models.config import ModelConfig, Weights
+from harness.models.vit import Normalisation, VisionTransformer
+from harness.spec.identity import plain
+
+SEEN = Normalisation(mean=(0.5,), std=(0.5,))
+VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
+
+
+def built(config: ModelConfig, classes: int, folder: Path, seed: int = 1) -> VisionTransformer:
+    torch.manual_seed(seed)
+    return build_model(config, classes=classes, channels=1, seen=SEEN, dependencies={"a": folder})
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """What a training run of ten classes left."""
+    model = built(VIT, 10, tmp_path, seed=7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    save_model(model, tmp_path / ARTIFACT)
+    return tmp_path
+
+
+def test_all_but_the_classifier_is_taken(trained: Path) -> None:
+    state = load_file(trained / ARTIFACT)
+    carried = built(replace(VIT, weights=Weights(run="a", head="new")), 3, trained)
+    fresh = built(VIT, 3, trained).vit.state_dict()
+    for name, value in carried.vit.state_dict().items():
+        expected = fresh[name] if name.startswith("head.") else state[name]
+        assert torch.equal(value, expected), name
+    assert carried.vit.head.weight.shape == (3, 16)
+
+
+def test_the_classifier_is_new_even_for_as_many_classes(trained: Path) -> None:
+    carried = built(replace(VIT, weights=Weights(run="a", head="new")), 10, trained)
+    assert not torch.equal(carried.vit.head.weight, load_file(trained / ARTIFACT)["head.weight"])
+
+
+def test_positions_are_resized_to_another_grid(trained: Path) -> None:
+    state = load_file(trained / ARTIFACT)
+    larger = replace(VIT, image_size=56, weights=Weights(run="a", head="new"))
+    found = built(larger, 3, trained).vit.pos_embed
+    assert found.shape == (1, 1 + 64, 16)
+    assert torch.equal(found[:, 0], state["pos_embed"][:, 0])
+    grid = state["pos_embed"][:, 1:].view(1, 4, 4, 16).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(grid, (8, 8), mode="bicubic", antialias=True)
+    assert torch.allclose(found[:, 1:], expected.flatten(2).transpose(1, 2), atol=1e-5)
+
+
+def test_everything_else_must_still_fit(trained: Path) -> None:
+    deeper = replace(VIT, depth=3, weights=Weights(run="a", head="new"))
+    with pytest.raises(WeightsError, match=r"12 parameters differ, the first is blocks\.2"):
+        built(deeper, 3, trained)
+    with pytest.raises(WeightsError, match=r"2 parameters differ.*; `head: new` leaves the class"):
+        built(replace(VIT, weights=Weights(run="a")), 3, trained)
+
+
+def test_random_weights_have_no_old_head() -> None:
+    with pytest.raises(FieldError, match="`new` goes with"):
+        Weights(head="new")
+
+
+def test_runs_planned_before_this_option_keep_their_identity() -> None:
+    from harness.spec.identity import identity_form
+
+    assert "head" not in identity_form(Weights(run="a"))
+    assert identity_form(Weights(run="a", head="new"))["head"] == "new"
+    assert plain(Weights(run="a"))["head"] == "own"

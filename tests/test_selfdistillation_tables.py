@@ -1,0 +1,110 @@
+"""The specs of AttMask, asymmetric masking and MaskedKD's Table 4 as a whole."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.masking.views import RatioMask
+from harness.masking.views.attmask_hint import AttMaskHint
+from harness.methods.ibot import Ibot
+from harness.methods.masked_dino import MaskedDino
+from harness.methods.selfdistillation.config import SelfDistillation
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+from harness.train.config import TrainConfig
+
+ROOT = Path(__file__).parents[1]
+TARGETS = {
+    "attmask/strategies": "attmask-strategies",
+    "attmask/ratio": "attmask-ratio",
+    "attmask/share": "attmask-share",
+    "attmask/full": "attmask-full",
+    "attmask/dino": "attmask-dino",
+    "asymmetric/dino-tiny": "asymmetric-dino",
+    "maskedkd/table4": "table4",
+}
+
+
+def configs(name: str, profile: str) -> dict[str, TrainConfig]:
+    rows = expand(load_table(name), profile).rows
+    assert all(row.waits_for is None for row in rows)
+    return {row.row.id: row.config for row in rows if row.config is not None}
+
+
+def config_patches(config: TrainConfig) -> int:
+    return config.student.shape.patches
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_table_has_its_profiles_and_a_make_target(name: str) -> None:
+    table = load_table(name)
+    assert {"paper", "cpu", "gpu1", "smoke"} <= set(table.profiles)
+    target = rf"^{TARGETS[name]}: install .*\n\t@\$\(call run-and-report,{name}\)"
+    assert re.search(target, (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu1", "smoke"])
+@pytest.mark.parametrize("name", TARGETS)
+def test_small_profiles_run_every_row_and_what_to_hold_it_against(name: str, profile: str) -> None:
+    found, paper = configs(name, profile), configs(name, "paper")
+    assert found.keys() == paper.keys() | {"untrained", "pixels"}
+    for row, config in paper.items():
+        own, small = config.method, found[row].method
+        assert type(own) is type(small)
+        if isinstance(own, Ibot | MaskedDino):
+            assert isinstance(small, Ibot | MaskedDino)
+            mask = small.mask
+            if isinstance(own.mask, AttMaskHint) and isinstance(mask, AttMaskHint):
+                assert int(mask.show * mask.ratio[1] * config_patches(found[row])) >= 1
+                mask = replace(mask, show=own.mask.show)  # hints of few patches round to none
+            assert own.mask == mask, "the masks are the paper's at every scale"
+    trained = [c for c in found.values() if isinstance(c.method, SelfDistillation)]
+    heads = {c.method.head for c in trained if isinstance(c.method, SelfDistillation)}
+    assert len(heads) == 1, "rows differ in what the table is about alone"
+    assert {c.student for c in found.values()} == {trained[0].student}
+
+
+def test_the_published_settings_of_attmask() -> None:
+    full = configs("attmask/full", "paper")["high"]
+    assert isinstance(full.method, Ibot)
+    assert (full.method.crops.local_crops, full.method.momentum) == (10, 0.996)
+    assert full.recipe.peak_lr == pytest.approx(4.6875e-4)
+    fifth = configs("attmask/strategies", "paper")["high"]
+    assert isinstance(fifth.method, Ibot)
+    assert (fifth.method.crops.local_crops, fifth.method.momentum) == (6, 0.99)
+    assert fifth.data.train_per_class == 260
+    share = configs("attmask/share", "paper")
+    assert replace(share["high.20"], probe=fifth.probe) == fifth
+    assert replace(share["high.100"], probe=full.probe) == full
+
+
+def test_the_ratios_of_the_study() -> None:
+    wanted = {(0.1, 0.3), (0.1, 0.5), (0.1, 0.7), (0.3, 0.3), (0.75, 0.75)}
+    ratios: dict[type, set[tuple[float, float]]] = {}
+    for config in configs("attmask/ratio", "paper").values():
+        assert isinstance(config.method, Ibot)
+        mask = config.method.mask
+        assert isinstance(mask, RatioMask)
+        assert mask.probability == 0.5
+        ratios.setdefault(type(mask), set()).add(mask.ratio)
+    assert list(ratios.values()) == [wanted] * 3
+
+
+def test_the_arms_of_asymmetric_masking() -> None:
+    rows = configs("asymmetric/dino-tiny", "paper")
+    assert rows["none"].data.name == "mini-imagenet"
+    assert all(config.student.arch == "vit_tiny_patch16_224" for config in rows.values())
+    arms = {
+        row: (config.method.where, config.method.how)
+        for row, config in rows.items()
+        if isinstance(config.method, MaskedDino)
+    }
+    assert arms["student-global"] == ("student-global", "replace")
+    assert arms["student-all"][0] == "student-all"
+    assert arms["teacher-too"][0] == "student-and-teacher"
+    assert arms["drop"] == ("student-global", "drop")
+    assert not any(row.published for row in load_table("asymmetric/dino-tiny").rows)

@@ -1,0 +1,129 @@
+"""Self-distillation through the training loop: resuming, and what the run leaves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.data.config import DataConfig
+from harness.data.multicrop import MultiCrop
+from harness.errors import FieldError, Interrupted
+from harness.evaluate.features import COLLAPSED
+from harness.masking.views.attmask_hint import AttMaskHint
+from harness.methods import Method
+from harness.methods.dino import Dino
+from harness.methods.dino_masked_teacher import DinoMaskedTeacher
+from harness.methods.ibot import Ibot
+from harness.methods.masked_dino import MaskedDino
+from harness.methods.selfdistillation.config import Head
+from harness.train.config import Augment, Recipe, TrainConfig
+from harness.train.loop import train
+from tests.train.test_loop import Context, outcome, vit
+
+HEAD = Head(out_dim=32, hidden=16, bottleneck=8, norm_last_layer=False, freeze_epochs=0.5)
+CROPS = MultiCrop(local_crops=2, local_size=14)
+
+
+def config(method: Method | None = None) -> TrainConfig:
+    return TrainConfig(
+        data=DataConfig(name="fashion-mnist", train_fraction=0.005),
+        student=vit(drop_path=0.1),
+        method=method or Dino(head=HEAD, crops=CROPS),
+        recipe=Recipe(epochs=2, batch_size=50, lr=1e-3, weight_decay=0.04),
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "stop_at"),
+    [
+        (Dino(head=HEAD, crops=CROPS), 2),
+        (Dino(head=HEAD, crops=CROPS), 6),
+        (Dino(head=HEAD, crops=CROPS), 11),
+        (Ibot(head=HEAD, crops=CROPS), 7),
+        (Ibot(head=HEAD, crops=CROPS, mask=AttMaskHint(ratio=(0.3, 0.6), show=0.5)), 5),
+        (MaskedDino(head=HEAD, crops=CROPS, where="student-and-teacher"), 7),
+        (MaskedDino(head=HEAD, crops=CROPS, where="student-all", how="drop"), 3),
+        (DinoMaskedTeacher(head=HEAD, crops=CROPS, keep=9), 7),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Method) else str(value),
+)
+def test_a_resumed_run_is_bit_identical(tmp_path: Path, method: Method, stop_at: int) -> None:
+    whole = Context(tmp_path / "whole")
+    expected = outcome(whole, train(config(method), whole))
+    with pytest.raises(Interrupted):
+        train(config(method), Context(tmp_path / "broken", stop_at=stop_at))
+    resumed = Context(tmp_path / "broken")
+    assert outcome(resumed, train(config(method), resumed)) == expected
+    assert 0 < expected[0]["features/std"] <= 1
+    entropies = [record for record in whole.metrics if "teacher_entropy" in record]
+    assert len(entropies) > 2
+    assert all(0 <= record["mean_entropy"] <= math.log(32) + 1e-5 for record in entropies)
+
+
+def test_options_that_do_nothing_or_do_not_fit_are_refused() -> None:
+    with pytest.raises(FieldError, match="`augment` has no effect here"):
+        TrainConfig(
+            data=DataConfig(name="fashion-mnist"),
+            student=vit(),
+            method=Dino(crops=CROPS),
+            recipe=Recipe(epochs=1, batch_size=50, lr=1e-3, augment=Augment(crop="none")),
+        )
+    with pytest.raises(FieldError, match="local_size must be a multiple of the patch size 7"):
+        config(Dino(crops=MultiCrop(local_size=16)))
+
+
+def test_everything_that_a_step_moves_is_in_the_checkpoint(tmp_path: Path) -> None:
+    """What is restored into a fresh objective is what was saved, tensor by tensor."""
+    method = Ibot(head=HEAD, crops=CROPS)
+    with pytest.raises(Interrupted):
+        train(config(method), Context(tmp_path / "run", stop_at=6))
+    saved = torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)
+    modules = {"student", "head", "teacher", "teacher_head", "mask_token"}
+    assert set(saved["modules"]) == modules
+    assert float(saved["objective"]["center"].abs().sum()) > 0
+    assert float(saved["objective"]["patch_center"].abs().sum()) > 0
+    assert not torch.equal(
+        saved["modules"]["student"]["vit.cls_token"], saved["modules"]["teacher"]["vit.cls_token"]
+    )
+    moments = saved["optimizer"]["state"].values()
+    assert all(float(moment["exp_avg_sq"].sum()) > 0 for moment in moments)
+
+
+def test_a_collapsed_network_is_noticed_and_reported(tmp_path: Path) -> None:
+    """A rate far too high drives every image to one point."""
+    said: list[str] = []
+
+    class Listening(Context):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    constant = Dino(head=HEAD, crops=CROPS, momentum=0.0, center_momentum=1.0)
+    wild = replace(config(constant), recipe=replace(config().recipe, lr=0.5, epochs=2))
+    result = train(wild, Listening(tmp_path / "run"))
+    assert result["features/std"] < COLLAPSED
+    assert any(message.startswith("collapsed at step 12: features/std is") for message in said)
+
+
+def test_a_batch_of_two_trains(tmp_path: Path) -> None:
+    small = replace(
+        config(Ibot(head=HEAD, crops=CROPS)),
+        recipe=Recipe(epochs=0.05, batch_size=2, lr=1e-3, weight_decay=0.04),
+    )
+    assert 0 < train(small, Context(tmp_path / "run"))["features/std"] <= 1
+
+
+def test_parts_of_a_batch_give_the_loss_of_the_whole(tmp_path: Path) -> None:
+    """Nothing is drawn per part here, so only rounding is left between the two."""
+    plain = replace(config(), student=vit(), recipe=replace(config().recipe, epochs=0.5))
+    whole, parts = Context(tmp_path / "whole"), Context(tmp_path / "parts", micro_batch=10)
+    train(plain, whole)
+    train(plain, parts)
+    losses = [
+        [record["loss/total"] for record in context.metrics if "loss/total" in record]
+        for context in (whole, parts)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
