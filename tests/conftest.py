@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from textwrap import dedent
 import pytest
 
 from harness.methods.losses import LOSSES
+
+# tiny networks: more threads than one only get into each other's way
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY_VIT = "arch: vit, image_size: 28, patch_size: 7, width: 16, depth: 2, heads: 2"
 """A model of 16 patches, for flow mappings in the text of a spec."""

@@ -48,6 +48,7 @@ NOT_ALONE = {
     "student.weights.sha256",
     "teacher.weights.hub",
     "teacher.weights.run",
+    "teacher.trained",
 }
 
 VALUES: dict[Any, list[Any]] = {
