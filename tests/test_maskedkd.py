@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from harness.methods import METHODS
 from harness.methods.losses import LOSSES
 from harness.spec.expand import expand
 from harness.spec.load import load_table
+from harness.train.config import Augment
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "experiments/maskedkd"
@@ -49,6 +50,25 @@ def test_every_row_is_implemented(name: str) -> None:
     rows = expand(load_table(f"maskedkd/{name}"), "paper").rows
     assert rows
     assert not [row.row.id for row in rows if row.waits_for is not None]
+
+
+def test_the_recipes_are_those_of_the_paper_and_its_code() -> None:
+    """Values from arXiv 2302.10494, appendix A, and effl-lab/MaskedKD at 96d052d."""
+    rows = {row.row.id: row for row in expand(load_table("maskedkd/table2"), "paper").rows}
+    configs = {name: row.config for name, row in rows.items() if row.config is not None}
+    hard = configs["deit_s.none"].recipe
+    assert (hard.epochs, hard.batch_size, hard.weight_decay, hard.eps) == (300, 1024, 0.05, 1e-8)
+    assert (hard.peak_lr, hard.min_lr, hard.warmup_lr) == (1e-3, 1e-5, 1e-6)
+    assert (hard.warmup_epochs, hard.clip_norm, hard.eval_crop) == (5, None, 0.875)
+    assert hard.augment == Augment(
+        rand_augment="rand-m9-mstd0.5-inc1", color_jitter=0.3, erasing=0.25, mixup=0.8,
+        cutmix=1.0, label_smoothing=0.1, repeats=3,
+    )  # fmt: skip
+    tiny = configs["deit_ti.none"].recipe
+    simple = Augment(label_smoothing=0.1, repeats=3)
+    assert tiny == replace(hard, augment=simple)
+    assert configs["deit_s_distilled.mae_b.g2sd"].recipe.epochs == 200
+    assert configs["mae_l.none"].recipe.epochs == 50
 
 
 def components(config: Any) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""How much memory a computation takes at its peak."""
+"""How much memory a computation takes at its peak, and how much it keeps for a backward pass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -27,6 +27,26 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
     with live:
         run()
     return live.peak
+
+
+def saved_bytes(run: Callable[[], object], model: nn.Module) -> int:
+    """Bytes of what autograd saves in `run` for a backward pass, without the weights of `model`.
+
+    Several views of one storage count once.
+    """
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    saved: dict[int, torch.UntypedStorage] = {}  # kept alive, or an address could serve twice
+
+    def save(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            saved[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        kept = run()
+    del kept
+    return sum(storage.nbytes() for storage in saved.values())
 
 
 class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from harness.data import dataset
+from harness.errors import RunFailed
 from harness.models.config import ModelConfig
 from harness.run import KINDS, RunContext, RunKind
 from harness.train.config import TrainConfig
@@ -26,10 +26,8 @@ class MemoryRun(RunKind):
 
     `student/train_mb`: weights, and forward and backward on a batch; `teacher/forward_mb`: weights,
     and forward without gradients on the kept patches; `total_mb`: their sum, as the paper adds
-    them. Without the optimiser's state. On a GPU the allocator's peak, with fused attention. On a
-    CPU nothing is computed: tensors without storage are counted while they live, with attention
-    written out as in the released code, and without what a kernel uses inside; compare such
-    figures with each other only.
+    them. Without the optimiser's state. The allocator's peak on a GPU, with fused attention; what
+    can be had without one is the run kind `activations`.
     """
 
     student: ModelConfig
@@ -57,17 +55,13 @@ class MemoryRun(RunKind):
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """Measure the two one after the other."""
-        import torch
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-
         from harness.train.loop import pick_device
 
         device = pick_device(context.resources.device)
-        device = device if device.type == "cuda" else torch.device("meta")
-        written_out = sdpa_kernel(SDPBackend.MATH) if device.type == "meta" else nullcontext()
-        with written_out:
-            student = self._student_bytes(device) / MB
-            teacher = self._teacher_bytes(device) / MB
+        if device.type != "cuda":
+            raise RunFailed("needs a GPU: only its allocator knows its own peak")
+        student = self._student_bytes(device) / MB
+        teacher = self._teacher_bytes(device) / MB
         return {
             "student/train_mb": student,
             "teacher/forward_mb": teacher,
@@ -122,11 +116,11 @@ class MemoryRun(RunKind):
         return torch.empty(self.batch_size, config.shape.channels, size, size, device=device)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
-        """Nothing."""
-        return []
+        """A GPU."""
+        return [] if device == "cuda" else ["a GPU: the peak is its allocator's"]
 
     def macs(self) -> float:
-        """One step on a GPU, nothing on a CPU."""
+        """One step."""
         return 0.0
 
 

@@ -32,7 +32,8 @@ from harness.store.owner import this_job
 from harness.store.record import State
 
 RESTARTS = "SLURM_RESTART_COUNT"
-REQUEUE_TRIES, REQUEUE_PAUSE = 20, 5.0
+REQUEUE_PATIENCE, REQUEUE_PAUSE = 1800.0, 15.0
+"""Seconds that a controller may be away when a job wants to be requeued, and between questions."""
 
 
 class RunsFailed(Exception):
@@ -168,7 +169,8 @@ class _Execution:
 def _requeue() -> None:
     """Put this job back into the queue, unless it was cancelled or runs elsewhere, and end."""
     job = this_job() or ""
-    for _ in range(REQUEUE_TRIES):
+    end, pause = time.monotonic() + REQUEUE_PATIENCE, 1.0
+    while time.monotonic() < end:
         shown = _scontrol("show", "job", "-o", job)
         state = re.search(r"\bJobState=(\w+)", shown.stdout)
         restarts = re.search(r"\bRestarts=(\d+)", shown.stdout)
@@ -183,7 +185,8 @@ def _requeue() -> None:
             log(f"requeued job {job}")
             sys.exit(EXIT_INTERRUPTED)
         log(f"job {job} could not be requeued: {said.stderr.strip()}")
-        time.sleep(REQUEUE_PAUSE)  # the controller may be away for a moment
+        time.sleep(pause)  # the controller may be away for a moment, or be replaced
+        pause = min(2 * pause, REQUEUE_PAUSE)
     sys.exit(EXIT_INTERRUPTED)
 
 

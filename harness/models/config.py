@@ -118,6 +118,13 @@ class ModelConfig:
         """What this architecture will be, if it is not implemented yet."""
         return PLANNED.get(self.arch)
 
+    def identity_more(self) -> dict[str, int]:
+        """The version of the family's code, which no key of a spec names."""
+        if self.planned is not None:
+            return {}
+        version = family_of(self.shape).version
+        return {} if version == 1 else {"family_version": version}
+
     @property
     def shape(self) -> Architecture:
         """The architecture with this config's dimensions."""

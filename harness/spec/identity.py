@@ -70,6 +70,8 @@ def _object(config: object, memo: Memo, *, everything: bool) -> dict[str, Any]:
         value = getattr(config, name)
         if everything or name not in _added_later(cls) or value != _added_later(cls)[name]:
             form[name] = _value(value, memo, everything)
+    if not everything and hasattr(config, "identity_more"):
+        form |= config.identity_more()
     memo[id(config)] = (config, form)  # the config is kept, so that its id stays its own
     return form
 

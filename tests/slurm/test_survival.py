@@ -122,11 +122,13 @@ def test_the_run_of_a_dead_node_goes_on_elsewhere(
 
 
 def test_a_worker_killed_without_a_controller_is_requeued_when_it_is_back(
-    cluster: SlurmCluster, submit: Submit, slow: str
+    cluster: SlurmCluster, submit: Submit, experiments: Experiments
 ) -> None:
-    submit(slow)
+    # A controller writes its state down up to five seconds after a change: killed before, it comes
+    # back without knowing that the job has begun, and starts it a second time.
+    submit(slow_run(experiments, pause=1))
     directory = only()
-    cluster.wait(reached(directory, 6))
+    cluster.wait(reached(directory, 8))
     cluster.kill("slurmctld")
     kill_worker(directory)
     assert status()[directory.name]["state"] == "queued"  # nobody says that the job has ended

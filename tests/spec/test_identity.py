@@ -21,6 +21,8 @@ from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.logit import Logit
 from harness.methods.supervised import Supervised
 from harness.models.config import ModelConfig, Weights
+from harness.models.families.cait import CaiT
+from harness.models.families.vit import PlainViT
 from harness.spec.expand import expand
 from harness.spec.fields import fields_of, is_tagged
 from harness.spec.identity import canonical_json, identity, identity_form, plain
@@ -135,6 +137,16 @@ def test_every_leaf_comes_back_from_the_plain_form(path: str) -> None:
     again = rebuild("train", json.loads(json.dumps(plain(run))))
     assert again == run
     assert identity("train", again) == identity("train", run)
+
+
+def test_a_change_of_a_familys_code_changes_the_runs_of_its_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = key(FULL)
+    monkeypatch.setattr(CaiT, "version", 2)
+    assert key(FULL) == before  # no network of this run is one
+    monkeypatch.setattr(PlainViT, "version", 2)
+    assert key(FULL) != before
 
 
 def test_fields_that_came_later_count_only_when_they_are_used() -> None:

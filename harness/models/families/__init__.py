@@ -45,6 +45,7 @@ class Family(ABC):
     """Networks that share a forward pass. Holds no state: the network is always given."""
 
     architectures: ClassVar[Mapping[str, Architecture]]
+    version: ClassVar[int] = 1  # raised when a change of code changes numbers
     maskable: ClassVar[bool] = True  # can run on a part of its patches
     queries: ClassVar[frozenset[str]] = frozenset({"cls", "patches"})  # see `Saliency`
     gives_tokens: ClassVar[bool] = True  # see `Want`
