@@ -14,6 +14,8 @@ from harness.ranks import Ranks
 from harness.registry import Registry
 
 if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
     from harness.train.config import TrainConfig
 
 KINDS: Registry[type[RunKind]] = Registry("run kind", "harness.kinds")
@@ -28,12 +30,11 @@ class Resources:
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     threads: int = 1  # CPU threads of torch in this process
     workers: int = 0  # data loading processes, for image sets that do not live in memory
-    # images per forward pass, gradients are accumulated; stochastic depth then draws other masks
-    # from the same distribution, for it draws once a pass
-    micro_batch: int | None = None
-    # that train one model together on one node, each with its share of every batch and, where there
-    # are GPUs, one of its own; sums are then rounded in another order
+    micro_batch: int | None = None  # images per forward pass of a process: gradients accumulate
+    # that train one model together, each with its share of every batch and, where there are GPUs,
+    # one of its own; sums are then rounded in another order
     processes: int = 1
+    nodes: int | None = None  # asked of a cluster, for those; None: as few as have room
     checkpoint_seconds: float = 20.0  # at most so much work is lost when a process is killed
     memory_gb: float | None = None  # asked of a cluster; None: the share of a node's
     hours: float | None = None  # asked of a cluster, within its limit; None: the limit
@@ -44,7 +45,7 @@ class Resources:
                 "device", f"must be auto, cpu, cuda or cuda:NUMBER, got '{self.device}'"
             )
         limits = [("threads", 1), ("workers", 0), ("micro_batch", 1), ("processes", 1)]
-        limits.append(("checkpoint_seconds", 0))
+        limits += [("nodes", 1), ("checkpoint_seconds", 0)]
         for key in ("memory_gb", "hours"):
             value = getattr(self, key)
             if value is not None and value <= 0:
@@ -56,6 +57,9 @@ class Resources:
         if self.processes > 1 and ":" in self.device:
             what = f"must be auto, cpu or cuda with {self.processes} processes"
             raise FieldError("device", f"{what}, got '{self.device}'")
+        if self.nodes is not None and self.processes % self.nodes:
+            what = f"must divide the number of processes, {self.processes}"
+            raise FieldError("nodes", f"{what}: each node has as many; got {self.nodes}")
 
 
 class RunContext(Protocol):
@@ -68,7 +72,7 @@ class RunContext(Protocol):
     resources: Resources
     dependencies: Mapping[str, Path]  # identity -> directory of a finished run that this one needs
     ranks: Ranks  # this process among those that compute the run; only the first one's writes count
-    meeting: Path | None  # where they find each other
+    meeting: Store | None  # through which they find each other; None: it is alone
 
     def log(self, message: str) -> None:
         """One line for `log.txt`."""
@@ -131,6 +135,10 @@ class RunKind(ABC):
     def most_processes(self) -> int:
         """How many can compute it together."""
         return 1
+
+    def indivisible(self) -> str | None:
+        """Why it can be computed by one process only, where others of its kind can by several."""
+        return None
 
     @abstractmethod
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:

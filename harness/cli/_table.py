@@ -46,6 +46,12 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         help="that train one model together, each with a GPU of its own where there are",
     )
     parser.add_argument(
+        "--nodes",
+        metavar="N",
+        type=_at_least_one,
+        help="for slurm: on so many nodes (default: as few as have room)",
+    )
+    parser.add_argument(
         "--micro-batch",
         metavar="N",
         type=_at_least_one,
@@ -62,7 +68,7 @@ def expansion_of(arguments: argparse.Namespace) -> Expansion:
 
 def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resources:
     """The profile's resources, changed by the command line."""
-    names = ("device", "threads", "workers", "processes", "micro_batch")
+    names = ("device", "threads", "workers", "processes", "nodes", "micro_batch")
     given = {name: getattr(arguments, name) for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(expansion.profile.resources, **chosen)

@@ -106,8 +106,9 @@ class Pipeline:
     def _finished(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         augment = self.augment
         if augment.erasing > 0:
-            draws = generator(self.seed, "augment", step, "erasing", *self.ranks.key)
-            images = erase(images, probability=augment.erasing, generator=draws)
+            draws = generator(self.seed, "augment", step, "erasing")
+            share = self.ranks.share(self.batch)
+            images = erase(images, probability=augment.erasing, generator=draws, share=share)
         targets = soft_targets(labels, classes=self.classes, smoothing=augment.label_smoothing)
         if augment.mixup > 0 or augment.cutmix > 0:
             chance = Random(stream(self.seed, "augment", step, "mix"))

@@ -46,7 +46,7 @@ def batches(
             cluster,
             device=device,
             exclusive=kind.exclusive,
-            processes=min(resources.processes, planned.run.config.most_processes()),
+            most=planned.run.config.most_processes(),
         )
         groups.setdefault((level, shape, needs, kind.batched), []).append(planned)
     # a stable sort: within a level, the order of the plan

@@ -1,35 +1,37 @@
-"""The other processes of a run that several compute: `python -m harness.launch.companion ...`.
+"""One of the other processes of a run: `python -m harness.launch.companion FOLDER RANK`.
 
-The worker, which owns the run, is the first of them and the only one that writes. It starts the
-others and ends them. They do what it does, on their share of each batch.
+It waits in the folder for the order of the first process, does what that one does on its share of
+each batch, and writes nothing. It ends when the first process has ended, or who started it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.device import visible_gpus
 from harness.errors import HarnessError, Interrupted
-from harness.launch.context import log
-from harness.ranks import Ranks
+from harness.launch.context import limit_threads, log
+from harness.launch.meeting import Line, Order, finished, join
+from harness.ranks import Ranks, open_store
 from harness.run import Resources
 from harness.spec.rebuild import rebuild
 from harness.store import Store, read_record
 from harness.store.record import CHECKPOINT
 
-IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
-"""The worker is asked to stop, and tells the others at the end of the step."""
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store as Meeting
+
+LOOK = 0.2
+"""Seconds between looks for an order."""
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
 class CompanionContext:
@@ -42,13 +44,15 @@ class CompanionContext:
         resources: Resources,
         dependencies: Mapping[str, Path],
         ranks: Ranks,
-        meeting: Path,
+        meeting: Meeting,
+        stopping: Callable[[], bool],
     ) -> None:
         self.directory = directory
         self.resources = resources
         self.dependencies = dependencies
         self.ranks = ranks
-        self.meeting: Path | None = meeting
+        self.meeting: Meeting | None = meeting
+        self._stopping = stopping
 
     def log(self, message: str) -> None:
         """The first process says it."""
@@ -70,90 +74,88 @@ class CompanionContext:
         """The first process saves it."""
 
     def should_stop(self) -> bool:
-        """The first process is asked to."""
-        return False
+        """Whether this process was asked to stop: all of them then do, after the same step."""
+        return self._stopping()
 
 
-@contextmanager
-def companions(directory: Path, resources: Resources) -> Iterator[Path | None]:
-    """Start the others, and end them when the worker has; where they meet. None where there are
-    none. HarnessError where there are not enough GPUs.
-    """
-    if resources.processes == 1:
-        yield None
-        return
-    gpus = visible_gpus() if resources.device.startswith("cuda") else []
-    if resources.device.startswith("cuda") and len(gpus) < resources.processes:
-        raise HarnessError(
-            f"the run asks for {resources.processes} GPUs, this process sees {len(gpus)}; lower "
-            "`processes`, or make more visible (CUDA_VISIBLE_DEVICES)"
+class Companion:
+    """Waits, computes one run, ends."""
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self._folder, self._rank = folder, rank
+        self._asked = False
+
+    def run(self) -> int:
+        """The exit code: 0 unless it could not even begin."""
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._ask)
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        while not finished(self._folder):
+            order = Order.read(self._folder)
+            line = None if order is None else join(order, self._rank)
+            if order is not None and line is not None:
+                self._compute(order, line)
+                return 0
+            time.sleep(LOOK)
+        return 0
+
+    def _ask(self, *_: object) -> None:
+        """The first process learns it after the step, or after its first."""
+        self._asked = True
+
+    def _compute(self, order: Order, line: Line) -> None:
+        threading.Thread(target=_end_when_silent, args=(line,), daemon=True).start()
+        try:
+            with suppress(Interrupted):
+                self._execute(order)
+            line.say(done=True)
+        except HarnessError as error:
+            _complain(line, str(error), final=True)
+        except Exception as error:
+            traceback.print_exception(error)
+            last = traceback.format_exception_only(error)[-1].strip()
+            _complain(line, last, final=False)
+            os._exit(0)  # leaving a broken group would wait for the others
+
+    def _execute(self, order: Order) -> None:
+        resources = Resources(**order.resources)
+        limit_threads(resources.threads)
+        directory = Path(order.directory)
+        record = read_record(directory)
+        if record is None or record.broken:
+            raise HarnessError(f"{directory} cannot be read on this node; do all see the folder?")
+        store = Store.holding(directory)
+        needed = {identity: store.record(identity) for identity in record.depends}
+        meeting = open_store(order.host, order.store, first=False)
+        context = CompanionContext(
+            directory,
+            resources=resources,
+            dependencies={name: one.directory for name, one in needed.items() if one is not None},
+            ranks=Ranks(self._rank, order.size),
+            meeting=meeting,
+            stopping=lambda: self._asked,
         )
-    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
-        meeting = Path(folder) / "meeting"
-        started = [
-            _start(directory, resources, rank, meeting, gpus)
-            for rank in range(1, resources.processes)
-        ]
-        try:
-            yield meeting
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
+        rebuild(record.kind, record.plain).execute(context)
 
 
-def _start(
-    directory: Path, resources: Resources, rank: int, meeting: Path, gpus: list[str]
-) -> subprocess.Popen[bytes]:
-    given = {"directory": str(directory), "rank": rank, "meeting": str(meeting)}
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[rank]
-    plain = {name: getattr(resources, name) for name in Resources.__dataclass_fields__}
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "harness.launch.companion"),
-            json.dumps({**given, "resources": plain}),
-        ],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def main(text: str) -> int:
-    """Compute beside the worker that started this process."""
-    given = json.loads(text)
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    resources = Resources(**given["resources"])
-    directory = Path(given["directory"])
-    record = read_record(directory)
-    assert record is not None, "the worker has read it"
-    store = Store.holding(directory)
-    needed = {identity: store.record(identity) for identity in record.depends}
-    context = CompanionContext(
-        directory,
-        resources=resources,
-        dependencies={name: other.directory for name, other in needed.items() if other is not None},
-        ranks=Ranks(given["rank"], resources.processes),
-        meeting=Path(given["meeting"]),
-    )
-    with suppress(Interrupted):
-        try:
-            rebuild(record.kind, record.plain).execute(context)
-        except HarnessError as error:  # the first process says so too, unless only this one fails
-            log(f"process {given['rank']} of {resources.processes}: {error}")
-            return 1
-    return 0
+def _complain(line: Line, error: str, *, final: bool) -> None:
+    log(error)
+    with suppress(OSError):
+        line.say(error=error, final=final)
 
 
 def _end_with(parent: int) -> None:
-    """End when the worker is gone: it may have been killed in the middle of a sum."""
+    """End when who started this process is gone."""
     while os.getppid() == parent:
         time.sleep(1)
-    os._exit(1)
+    os._exit(0)
+
+
+def _end_when_silent(line: Line) -> None:
+    """End when the first process is gone: this one may be in the middle of a sum with it."""
+    line.hear()
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(Companion(Path(sys.argv[1]), int(sys.argv[2])).run())

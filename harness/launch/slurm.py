@@ -181,12 +181,14 @@ class SlurmExecutor:
             "constraint": cluster.constraint,
             "gpus_per_node": shape.gpus or None,
             "exclusive": shape.exclusive or None,
+            # a task that is killed takes the others with it: they would wait for it
+            "srun_args": ["--kill-on-bad-exit=1"] if shape.nodes * shape.tasks > 1 else None,
         }
         return {
             "job_name": self._plan.expansion.table.name.replace("/", "-"),
             "time": shape.minutes,
-            "nodes": 1,
-            "ntasks_per_node": 1,
+            "nodes": shape.nodes,
+            "ntasks_per_node": shape.tasks,
             "cpus_per_task": shape.cpus,
             "comment": f"harness:{submission}",
             "signal_delay_s": cluster.signal_seconds,

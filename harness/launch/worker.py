@@ -24,9 +24,9 @@ from typing import Final
 
 from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
-from harness.launch.companion import companions
-from harness.launch.context import WorkerContext, log
+from harness.launch.context import WorkerContext, limit_threads, log
 from harness.launch.environment import environment
+from harness.launch.group import Broken, Place, assembled, divided
 from harness.run import Resources
 from harness.spec.rebuild import rebuild
 from harness.store import (
@@ -63,11 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Execute the runs of the command line; the exit code says how it went."""
     parser = argparse.ArgumentParser(prog="python -m harness.launch.worker")
     parser.add_argument("--resources", default="{}", help="JSON of harness.run.Resources")
+    parser.add_argument(
+        "--meeting", type=Path, metavar="FOLDER", help="where the other processes of a run wait"
+    )
     parser.add_argument("directories", nargs="+", type=Path, metavar="RUN_DIR")
     arguments = parser.parse_args(argv)
     resources = Resources(**json.loads(arguments.resources))
-    _limit_threads(resources.threads)
-    worker = Worker(resources)
+    limit_threads(resources.threads)
+    place = None
+    if arguments.meeting is not None:
+        place = Place(arguments.meeting, resources.processes, resources.nodes or 1)
+    worker = Worker(resources, place)
     for number in _STOP_SIGNALS:
         signal.signal(number, worker.ask_to_stop)
     return worker.run([directory.resolve() for directory in arguments.directories])
@@ -76,11 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Worker:
     """One process that executes runs one after the other."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, place: Place | None = None) -> None:
         device = (
             resolve_device(resources.device) if resources.device == "auto" else resources.device
         )
         self._resources = dataclasses.replace(resources, device=device)
+        self._place = place
         self._stopping = False
 
     def ask_to_stop(self, *_: object) -> None:
@@ -143,6 +150,9 @@ class Worker:
         except Interrupted as stopped:
             _end(writer, INTERRUPTED, f"stopped {stopped}")
             return EXIT_INTERRUPTED
+        except Broken as broken:
+            _end(writer, INTERRUPTED, str(broken))
+            return EXIT_INTERRUPTED
         except LeaseLost as lost:
             log(str(lost))
             return EXIT_LOST
@@ -161,18 +171,24 @@ class Worker:
         log(f"attempt {number} on {os.uname().nodename}, process {os.getpid()}")
         writer.state(RUNNING)
         writer.environment(environment(self._resources))
-        _limit_threads(self._resources.threads)
+        limit_threads(self._resources.threads)
         kind = rebuild(record.kind, record.plain)
         dependencies = _dependencies(record)
-        processes = min(self._resources.processes, kind.most_processes())
-        resources = dataclasses.replace(self._resources, processes=processes)
-        with companions(record.directory, resources) as meeting:
+        resources = divided(self._resources, kind.most_processes())
+        with assembled(
+            record.directory,
+            resources,
+            self._place,
+            stopping=lambda: self._stopping,
+            give_up=lambda error: _give_up(writer, error),
+        ) as group:
             context = WorkerContext(
                 writer,
                 resources=resources,
                 dependencies=dependencies,
                 stopping=lambda: self._stopping,
-                meeting=meeting,
+                ranks=None if group is None else group.ranks,
+                meeting=None if group is None else group.store,
             )
             metrics = kind.execute(context)
         writer.environment(environment(self._resources))  # torch is loaded by now
@@ -198,6 +214,13 @@ def _end(writer: RunWriter, state: str, error: str) -> None:
         writer.lease.release(state, error)
 
 
+def _give_up(writer: RunWriter, error: HarnessError) -> None:
+    """End this process, which waits for others that are gone and cannot be woken."""
+    _end(writer, INTERRUPTED if isinstance(error, Broken) else FAILED, str(error))
+    _flush()
+    os._exit(EXIT_INTERRUPTED if isinstance(error, Broken) else EXIT_FAILED)
+
+
 def _dependencies(record: RunRecord) -> dict[str, Path]:
     store = Store.holding(record.directory)
     found = {}
@@ -208,15 +231,6 @@ def _dependencies(record: RunRecord) -> dict[str, Path]:
             raise HarnessError(f"needs the result of run {name}: run that one first")
         found[identity] = other.directory
     return found
-
-
-def _limit_threads(threads: int) -> None:
-    """So that workers share the cores; libraries read the variables when they are loaded."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(threads)
 
 
 def _plain(resources: Resources) -> dict[str, object]:

@@ -39,5 +39,4 @@ class LateRandom(Criterion):
         if view.progress < self.start:
             return scores
         best = scores.topk(max(0, view.keep - self.random), dim=1).indices
-        noise = torch.rand(view.batch, view.patches, generator=view.generator)
-        return noise.to(view.device).scatter(1, best, 2.0)
+        return view.noise().scatter(1, best, 2.0)

@@ -20,6 +20,7 @@ from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import Output
 from harness.ranks import Ranks
+from harness.share import WHOLE, Share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +128,9 @@ class DistillationObjective(Objective):
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, `ce` and `distill`."""
         student = self.student(batch.images, want=self.want)
-        kept = self._choose(student, batch.images, step.generator, step.index / step.total)
+        kept = self._choose(
+            student, batch.images, step.generator, step.index / step.total, step.share
+        )
         self._count(kept)
         with torch.no_grad():
             teacher = self.teacher(batch.images, keep=kept, want=self.method.loss.of_teacher)
@@ -141,6 +144,7 @@ class DistillationObjective(Objective):
         images: torch.Tensor,
         generator: torch.Generator,
         progress: float,
+        share: Share = WHOLE,
     ) -> torch.Tensor | None:
         """The patches (B, K) that the teacher is shown; None: all of them."""
         if self.mask is None:
@@ -153,6 +157,7 @@ class DistillationObjective(Objective):
             device=images.device,
             generator=generator,
             progress=progress,
+            share=share,
         )
         scores = self.mask.criterion.scores(view)
         assert scores.shape == (view.batch, view.patches), "scores of another grid"

@@ -28,10 +28,12 @@ from harness.models.build import (
     save_model,
 )
 from harness.models.config import ModelConfig
+from harness.models.stochastic_depth import shared_depth, tell_share
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.ranks import joined
 from harness.run import RunContext
 from harness.seeding import generator, stream
+from harness.share import Share
 from harness.train.checkpoint import read_checkpoint, write_checkpoint
 from harness.train.config import TrainConfig
 from harness.train.optimizer import build_optimizer
@@ -144,6 +146,7 @@ class _Training:
             require_classifier(teacher, self.config.teacher.weights, self.pipeline.classes)
         guide = None if self.config.guide is None else freeze(self._build(self.config.guide))
         student.train()
+        self.depths = shared_depth(student)
         if self.config.student.trained == "head":
             freeze_all_but_head(student)
         return self.config.method.build(Networks(student=student, teacher=teacher, guide=guide))
@@ -187,7 +190,7 @@ class _Training:
     def _restore(self) -> int:
         path = self.context.restore_checkpoint()
         found = self.ranks.rank == 0 and path is not None  # the first process decides
-        if not self.ranks.any(found, self.device) or path is None:
+        if not self.ranks.any(found)[0] or path is None:
             return 0
         step, meters = read_checkpoint(
             path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
@@ -199,20 +202,12 @@ class _Training:
         return step
 
     def _train_step(self, index: int, batches: Iterator[tuple[tuple[Tensor, ...], Tensor]]) -> None:
-        # every draw below is a function of seed and step: a resumed run draws the same
-        torch.manual_seed(stream(self.config.seed, "forward", index, *self.ranks.key))
-        step = Step(
-            index=index,
-            total=self.total,
-            generator=generator(self.config.seed, "method", index, *self.ranks.key),
-            per_epoch=self.per_epoch,
-        )
         rate = learning_rate(self.recipe, index, self.per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         views, targets = next(batches)
         images = views[0]
-        part = self.context.resources.micro_batch or len(images)
+        mine, part = self.ranks.share(self.pipeline.batch), self._part(len(images))
         summed: dict[str, Tensor] = {}
         for first in range(0, len(images), part):
             chosen = slice(first, first + part)
@@ -221,6 +216,7 @@ class _Training:
                 targets=targets[chosen],
                 views=tuple(view[chosen] for view in views),
             )
+            step = self._step(index, mine.part(first, part, len(images)))
             with self._autocast():
                 losses = self.objective.losses(batch, step)
             share = len(batch.images) / self.pipeline.batch
@@ -233,6 +229,23 @@ class _Training:
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
+
+    def _part(self, images: int) -> int:
+        return min(images, self.context.resources.micro_batch or images)
+
+    def _step(self, index: int, share: Share) -> Step:
+        """Every draw is a function of seed and step: a resumed run draws the same, and so do the
+        parts of a batch, each of which takes its own images' draws.
+        """
+        torch.manual_seed(stream(self.config.seed, "forward", index))
+        tell_share(self.depths, share)
+        return Step(
+            index=index,
+            total=self.total,
+            generator=generator(self.config.seed, "method", index),
+            per_epoch=self.per_epoch,
+            share=share,
+        )
 
     def _gradients(self) -> list[Tensor]:
         """Those of this process's share of the batch: of all shares, they add up."""
@@ -264,7 +277,8 @@ class _Training:
         if self._evaluation_is_due(done):
             self._evaluate(done)
         # all processes stop after the same step
-        stop = self.ranks.any(self.context.should_stop(), self.device) and done < self.total
+        asked = self.ranks.any(self.context.should_stop())[0]
+        stop = asked and done < self.total
         old = time.monotonic() - self.saved_at > self.context.resources.checkpoint_seconds
         if stop or (old and done < self.total):
             self._save(done)
@@ -299,7 +313,7 @@ class _Training:
         batches = self.pipeline.evaluation(EVAL_BATCH)
         with self._autocast():
             if self.config.method.multicrop is not None:
-                metrics = spread(extract(product, batches).features)
+                metrics = spread(self.ranks.gather(extract(product, batches).features))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
                 found = classify(product, batches)
