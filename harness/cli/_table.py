@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 
 from harness.device import default_jobs, resolve_device
+from harness.errors import FieldError, HarnessError
 from harness.plan import Plan, make_plan
 from harness.run import Resources
 from harness.spec.expand import Expansion, expand
@@ -71,7 +72,12 @@ def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resourc
     names = ("device", "threads", "workers", "processes", "nodes", "micro_batch")
     given = {name: getattr(arguments, name) for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(expansion.profile.resources, **chosen)
+    if "processes" in chosen:  # the profile's nodes are for the profile's number
+        chosen.setdefault("nodes", None)
+    try:
+        return dataclasses.replace(expansion.profile.resources, **chosen)
+    except FieldError as error:
+        raise HarnessError(f"--{error.field.replace('_', '-')} {error}") from None
 
 
 def plan_of(

@@ -99,6 +99,13 @@ class Group:
                 self._welcome(Line(self._server.accept()[0]))
         self._server.close()
 
+    def members(self) -> list[str]:
+        """Who the others are."""
+        size = self.ranks.size
+        return [
+            f"process {rank} of {size}: {where}" for rank, (_, where) in sorted(self._lines.items())
+        ]
+
     def watch(self, give_up: Callable[[HarnessError], None]) -> None:
         """Notice when one ends; `give_up` if this process is still stuck a while after."""
         for rank, (line, where) in self._lines.items():

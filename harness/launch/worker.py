@@ -182,6 +182,8 @@ class Worker:
             stopping=lambda: self._stopping,
             give_up=lambda error: _give_up(writer, error),
         ) as group:
+            for line in () if group is None else group.members():
+                log(line)
             context = WorkerContext(
                 writer,
                 resources=resources,
