@@ -27,9 +27,9 @@ from harness.run import Resources
 
 ASSEMBLY = 300.0
 """Seconds that all processes have to come: many start Python from one file server at once."""
-SETTLE = 2.0
+SETTLE = 1.0
 """Seconds in which the processes that a death takes with it are heard, after the first."""
-PATIENCE = 20.0
+PATIENCE = 10.0
 """Seconds that this process has, after another has died, to come out of a sum over all of them."""
 CONNECTED = 10.0
 """Seconds that somebody who has connected has to say who it is."""

@@ -30,6 +30,11 @@ def started(
     return directory, start_worker(Path(TWO), directory)
 
 
+def ended(worker: subprocess.Popen[str]) -> int:
+    worker.communicate(timeout=60)
+    return worker.returncode
+
+
 def companion(directory: Path) -> int:
     """The number of the second process, as the log tells it."""
     log = directory / "log.txt"
@@ -54,7 +59,7 @@ def gone(pid: int) -> bool:
 def test_two_processes_compute_a_run_and_one_writes_it(tmp_path: Path) -> None:
     directory, worker = started(tmp_path, SLOW)
     other = companion(directory)
-    assert worker.wait(60) == 0
+    assert ended(worker) == 0
     assert metrics(directory) == expected(STEPS, 4)
     assert (record(directory).state, record(directory).attempt) == (DONE, 1)
     wait_for(lambda: gone(other))
@@ -62,7 +67,7 @@ def test_two_processes_compute_a_run_and_one_writes_it(tmp_path: Path) -> None:
 
 def test_a_run_that_one_process_computes_starts_no_other(tmp_path: Path) -> None:
     directory, worker = started(tmp_path, CountingRun(steps=12, seed=4))
-    assert worker.wait(60) == 0
+    assert ended(worker) == 0
     assert "process 1 of" not in (directory / "log.txt").read_text()
 
 
@@ -71,14 +76,14 @@ def test_the_death_of_one_process_ends_the_other_and_nothing_is_lost(tmp_path: P
     other = companion(directory)
     wait_for(reached(directory, 5))
     os.kill(other, signal.SIGKILL)
-    assert worker.wait(30) == EXIT_INTERRUPTED
+    assert ended(worker) == EXIT_INTERRUPTED
     found = record(directory)
     assert found.state == INTERRUPTED
     assert found.error is not None
     assert re.fullmatch(
         rf"process 1 of 2 \(.*, pid {other}\) ended without a word: killed, .*", found.error
     )
-    assert start_worker(Path(TWO), directory).wait(60) == 0
+    assert ended(start_worker(Path(TWO), directory)) == 0
     assert metrics(directory) == expected(STEPS, 4)
     assert record(directory).attempt == 2
     assert "resuming at step" in (directory / "log.txt").read_text()
@@ -89,6 +94,7 @@ def test_the_death_of_the_first_process_ends_the_other(tmp_path: Path) -> None:
     other = companion(directory)
     wait_for(reached(directory, 5))
     worker.kill()
+    ended(worker)
     wait_for(lambda: gone(other))
 
 
@@ -98,7 +104,7 @@ def test_whoever_is_asked_to_stop_all_stop_after_the_same_step(tmp_path: Path, r
     other = companion(directory)
     wait_for(reached(directory, 5))
     os.kill(worker.pid if rank == 0 else other, signal.SIGUSR2)
-    assert worker.wait(30) == EXIT_INTERRUPTED
+    assert ended(worker) == EXIT_INTERRUPTED
     found = record(directory)
     assert found.state == INTERRUPTED
     assert found.error == f"stopped at step {len(metrics(directory))}"
@@ -107,7 +113,7 @@ def test_whoever_is_asked_to_stop_all_stop_after_the_same_step(tmp_path: Path, r
 
 def test_what_only_the_second_process_cannot_do_fails_the_run(tmp_path: Path) -> None:
     directory, worker = started(tmp_path, TogetherRun(steps=9, behaviour="fail"))
-    assert worker.wait(60) == EXIT_FAILED
+    assert ended(worker) == EXIT_FAILED
     found = record(directory)
     assert found.state == FAILED
     assert re.fullmatch(r"process 1 of 2 \(.*\): the loss is nan at step 3", found.error or "")
@@ -115,7 +121,7 @@ def test_what_only_the_second_process_cannot_do_fails_the_run(tmp_path: Path) ->
 
 def test_what_the_second_process_dies_of_is_told(tmp_path: Path) -> None:
     directory, worker = started(tmp_path, TogetherRun(steps=9, behaviour="crash"))
-    assert worker.wait(60) == EXIT_INTERRUPTED
+    assert ended(worker) == EXIT_INTERRUPTED
     found = record(directory)
     assert found.state == INTERRUPTED
     assert re.fullmatch(r"process 1 of 2 \(.*\): ValueError: a bug", found.error or "")
@@ -126,7 +132,7 @@ def test_a_process_that_cannot_be_woken_ends_when_another_is_dead(tmp_path: Path
     other = companion(directory)
     wait_for(reached(directory, 3))
     os.kill(other, signal.SIGKILL)
-    assert worker.wait(60) == EXIT_INTERRUPTED
+    assert ended(worker) == EXIT_INTERRUPTED
     assert "ended without a word" in (record(directory).error or "")
 
 

@@ -21,6 +21,7 @@ from tests.slurm.runs import (
     counting_runs,
     finished,
     job_of,
+    member,
     only,
     outcomes,
     slow_run,
@@ -136,6 +137,25 @@ def test_a_worker_killed_without_a_controller_is_requeued_when_it_is_back(
     cluster.wait(lambda: finished(directory), seconds=120)
     assert undisturbed(directory)
     assert outcomes(directory) == [None, "done"]
+
+
+@pytest.mark.parametrize("who", ["process", "task", "signal"])
+def test_whatever_happens_to_one_of_two_processes_both_go_on_from_the_checkpoint(
+    cluster: SlurmCluster, submit: Submit, experiments: Experiments, who: str
+) -> None:
+    table = counting_runs(experiments, rows=["a"], seeds=[1], pause=0.5, column="together")
+    submit(table, "--processes", "2", "--nodes", "2")
+    directory = only()
+    cluster.wait(reached(directory, 2))
+    victim = member(directory)
+    if who == "task":  # the process of SLURM's task, which waits for the run's
+        victim = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(victim, signal.SIGUSR2 if who == "signal" else signal.SIGKILL)
+    cluster.wait(lambda: finished(directory))
+    assert undisturbed(directory)
+    assert outcomes(directory) == ["interrupted", "done"]
+    log = (directory / "log.txt").read_text()
+    assert ("ended without a word" in log) == (who != "signal")
 
 
 def test_a_run_that_gets_no_further_is_given_up(
