@@ -134,7 +134,7 @@ def _conclude(arguments: argparse.Namespace, plan: Plan, summary: Summary) -> in
 def _again(arguments: argparse.Namespace) -> str:
     """The command line that goes on where this one stopped."""
     words = ["harness run", arguments.table]
-    for name in ("profile", "rows", "jobs", "device"):
+    for name in ("profile", "rows", "jobs", "device", "processes"):
         value = getattr(arguments, name)
         words += [f"--{name} {value}"] if value is not None else []
     if arguments.seeds is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,14 +17,13 @@ from tests.slurm.cluster import NEEDED, SlurmCluster, lacking
 Submit = Callable[..., str]
 
 
-@pytest.fixture(scope="session")
-def _running() -> Iterator[SlurmCluster]:
-    if lacking():
-        pytest.skip(f"needs {NEEDED}")
+@contextmanager
+def running(**options: Any) -> Iterator[SlurmCluster]:
+    """A cluster, and the environment in which commands find it."""
     with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
         root = Path(folder)
         root.chmod(0o755)  # munge refuses a socket that others cannot reach
-        cluster = SlurmCluster(root)
+        cluster = SlurmCluster(root, **options)
         before = dict(os.environ)
         os.environ["SLURM_CONF"] = str(root / "slurm.conf")
         os.environ["PATH"] += ":/usr/sbin"
@@ -33,6 +34,14 @@ def _running() -> Iterator[SlurmCluster]:
             cluster.stop()
             os.environ.clear()
             os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def _running() -> Iterator[SlurmCluster]:
+    if lacking():
+        pytest.skip(f"needs {NEEDED}")
+    with running() as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -81,6 +81,11 @@ def only() -> Path:
     return directory
 
 
+def first() -> Path:
+    """One of the run directories."""
+    return min(Path("results/runs").iterdir())
+
+
 def job_of(directory: Path) -> str:
     """The number of the job that is responsible for a run."""
     return str(status()[directory.name]["job"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Experiments
-from tests.launch.processes import harness, metrics, reached
+from tests.launch.processes import harness, metrics, reached, start_harness
 from tests.slurm.cluster import NODES, SlurmCluster
 from tests.slurm.conftest import Submit
 from tests.slurm.runs import (
@@ -88,6 +89,30 @@ def test_cancel_takes_the_jobs_of_a_table_back(
     cluster.wait(cluster.empty)
     assert status()[only().name]["state"] in ("planned", "interrupted")
     again = harness("cancel", slow)
+    assert again.returncode == 1
+    assert "has no jobs" in again.stderr
+
+
+def test_cancel_takes_the_job_of_one_run_back_and_watching_shows_it(
+    cluster: SlurmCluster, submit: Submit, experiments: Experiments
+) -> None:
+    submit(counting_runs(experiments, rows=["a", "b"], seeds=[1], pause=0.5))
+    left, ended = (next(Path("results/runs").glob(f"{row}-*")) for row in "ab")
+    cluster.wait(lambda: reached(left, 2)() and reached(ended, 2)())
+    watch = start_harness("status", "--watch")
+    assert watch.stdout is not None
+    node, job = cluster.node_of(job_of(ended)), job_of(ended)
+    line = next(line for line in watch.stdout if f"running      {ended.name}" in line)
+    assert re.search(rf"step \d+/13, .* left, on \S+, process \d+, job {job} running", line), line
+    assert node in NODES
+    assert "cancelled 1 job of 1 run" in harness("cancel", ended.name).stdout
+    line = next(line for line in watch.stdout if f"interrupted  {ended.name}" in line)
+    assert "stopped at step" in line
+    os.killpg(watch.pid, signal.SIGINT)
+    watch.communicate()
+    cluster.wait(lambda: finished(left))
+    assert undisturbed(left)
+    again = harness("cancel", ended.name)
     assert again.returncode == 1
     assert "has no jobs" in again.stderr
 
