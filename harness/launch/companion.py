@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, Interrupted
-from harness.launch.context import limit_threads, log
+from harness.launch.context import end_with_parent, limit_threads, log
 from harness.launch.meeting import Line, Order, finished, join
 from harness.ranks import Ranks, open_store
 from harness.run import Resources
@@ -89,7 +89,7 @@ class Companion:
         """The exit code: 0 unless it could not even begin."""
         for number in _STOP_SIGNALS:
             signal.signal(number, self._ask)
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        end_with_parent()
         while not finished(self._folder):
             order = Order.read(self._folder)
             line = None if order is None else join(order, self._rank)
@@ -142,13 +142,6 @@ def _complain(line: Line, error: str, *, final: bool) -> None:
     log(error)
     with suppress(OSError):
         line.say(error=error, final=final)
-
-
-def _end_with(parent: int) -> None:
-    """End when who started this process is gone."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(0)
 
 
 def _end_when_silent(line: Line) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from harness.device import visible_gpus
 from harness.errors import HarnessError, Interrupted, RunFailed
-from harness.launch.meeting import LOCAL, Line, Order, new_token
+from harness.launch.meeting import LOCAL, Line, Order, absent, new_token
 from harness.ranks import Ranks, open_store
 from harness.run import Resources
 
@@ -184,7 +184,7 @@ def assembled(
         started = _start_all(resources, folder) if place is None else []
         group = Group(directory, resources, folder, resources.processes, here=here)
         try:
-            group.assemble(lambda: _check(started, stopping))
+            group.assemble(lambda: _check(folder, started, stopping))
             group.watch(give_up)
             yield group
         except (HarnessError, Interrupted):
@@ -201,9 +201,14 @@ def assembled(
                 process.wait()
 
 
-def _check(started: Sequence[subprocess.Popen[bytes]], stopping: Callable[[], bool]) -> None:
+def _check(
+    folder: Path, started: Sequence[subprocess.Popen[bytes]], stopping: Callable[[], bool]
+) -> None:
     if stopping():
         raise Interrupted("before all processes were there")
+    why = absent(folder)
+    if why is not None:
+        raise RunFailed(why)
     for rank, process in enumerate(started, 1):
         code = process.poll()
         if code is not None:

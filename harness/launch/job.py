@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.launch.context import log
-from harness.launch.meeting import finish
-from harness.launch.task import RESTARTS, Follower, Task
+from harness.launch.task import RESTARTS, Follower, Task, leading
 from harness.launch.worker import (
     EXIT_CANNOT_WRITE,
     EXIT_DONE,
@@ -57,14 +56,11 @@ class Job:
         if task.rank > 0:
             Follower(task).run()
             return
-        try:
+        with leading(task):
             execution = _Execution(self, task)
             while (directories := self.left()) and execution.compute(directories):
                 pass
             self.conclude()
-        finally:
-            if task.size > 1:
-                finish(task.folder)
 
     def left(self) -> list[Path]:
         """The runs that are neither done nor failed in this submission, after counting attempts."""

@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from harness.store.files import read_json_or_nothing, replace_json
+from harness.store.files import fresh, read_json_or_nothing, replace_json
 
-ORDER, OVER = "order.json", "over"
+ORDER, OVER, ALIVE, STILLBORN = "order.json", "over", "alive", "stillborn-*.txt"
 LOCAL = "127.0.0.1"
 CONNECTING = 10.0
 """Seconds that the first process has to answer."""
@@ -68,6 +68,35 @@ def finish(folder: Path) -> None:
 def finished(folder: Path) -> bool:
     """Whether that has been told."""
     return (folder / OVER).exists()
+
+
+def beat(folder: Path) -> None:
+    """Tell those who wait that there may still be an order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ALIVE).touch()
+
+
+def heard(folder: Path) -> float:
+    """When that was told last: compare it with what it was before, clocks differ."""
+    try:
+        return (folder / ALIVE).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def stillborn(folder: Path, rank: int, why: str) -> None:
+    """Tell the first process that another one will not come."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / STILLBORN.replace("*", str(rank))
+    with fresh(path) as temporary:
+        temporary.write_text(why, encoding="utf-8")
+
+
+def absent(folder: Path) -> str | None:
+    """What has been told of one that will not come."""
+    for path in sorted(folder.glob(STILLBORN)):
+        return path.read_text(encoding="utf-8")
+    return None
 
 
 class Line:

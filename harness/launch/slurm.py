@@ -181,8 +181,6 @@ class SlurmExecutor:
             "constraint": cluster.constraint,
             "gpus_per_node": shape.gpus or None,
             "exclusive": shape.exclusive or None,
-            # a task that is killed takes the others with it: they would wait for it
-            "srun_args": ["--kill-on-bad-exit=1"] if shape.nodes * shape.tasks > 1 else None,
         }
         return {
             "job_name": self._plan.expansion.table.name.replace("/", "-"),

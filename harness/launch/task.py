@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,11 +22,14 @@ from typing import Self
 from harness.device import visible_gpus
 from harness.launch.context import log
 from harness.launch.group import start_companion
-from harness.launch.meeting import finished
+from harness.launch.meeting import beat, finish, finished, heard, stillborn
 
 RESTARTS = "SLURM_RESTART_COUNT"
-PAUSE = 0.5
-"""Seconds between two processes of a task."""
+LOOK = 1.0
+"""Seconds between looks at the process of a task."""
+BEAT, SILENCE = 5.0, 180.0
+"""Seconds between the first task's signs of life, and without one until it counts as dead: what a
+file server shows may be a minute old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +76,10 @@ class Follower:
         self._task = task
         self._process: subprocess.Popen[bytes] | None = None
         self._asked = False
+        self._pulse = _Pulse(task.folder)
 
     def run(self) -> None:
-        """Until it is over. SystemExit where a process cannot even begin: SLURM ends the others."""
+        """Until it is over. SystemExit where the first task is gone, or no process can begin."""
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, self._pass_on)
         task = self._task
@@ -79,15 +87,65 @@ class Follower:
             self._process = start_companion(task.folder, task.rank, gpu=task.gpu())
             if self._asked:  # before there was a process
                 self._process.send_signal(signal.SIGTERM)
-            code = self._process.wait()
-            if code != 0:
-                log(f"process {task.rank} of {task.size} ended with exit code {code}")
+            code = self._outcome(self._process)
             if code > 0:
+                why = f"process {task.rank} of {task.size}, on {socket.gethostname()}, ended with "
+                why += f"exit code {code} before it began; see the job's output of task {task.rank}"
+                log(why)
+                stillborn(task.folder, task.rank, why)
                 sys.exit(code)
-            time.sleep(PAUSE)
+
+    def _outcome(self, process: subprocess.Popen[bytes]) -> int:
+        """The exit code of the process, which does not outlive the first task."""
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(LOOK)
+            if self._pulse.lost():
+                log("the first task of the job is gone: this one ends")
+                process.kill()
+                sys.exit(1)
 
     def _pass_on(self, *_: object) -> None:
         """The time limit comes near, or the job is preempted or cancelled."""
         self._asked = True
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+
+
+class _Pulse:
+    """Signs of life, as they come in here."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._last, self._since = 0.0, time.monotonic()
+
+    def lost(self) -> bool:
+        """Whether there has been none for too long."""
+        now, told = time.monotonic(), heard(self._folder)
+        if told != self._last:
+            self._last, self._since = told, now
+        return now - self._since > SILENCE
+
+
+@contextmanager
+def leading(task: Task) -> Iterator[None]:
+    """Show the other tasks that the first one lives, and at the end that it is over."""
+    if task.size == 1:
+        yield
+        return
+    end = threading.Event()
+    thread = threading.Thread(target=_beat, args=(task.folder, end), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        finish(task.folder)
+
+
+def _beat(folder: Path, end: threading.Event) -> None:
+    while True:
+        with suppress(OSError):  # a file server that does not answer now may do so next time
+            beat(folder)
+        if end.wait(BEAT):
+            return

@@ -24,7 +24,7 @@ from typing import Final
 
 from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
-from harness.launch.context import WorkerContext, limit_threads, log
+from harness.launch.context import WorkerContext, end_with_parent, limit_threads, log
 from harness.launch.environment import environment
 from harness.launch.group import Broken, Place, assembled, divided
 from harness.run import Resources
@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     limit_threads(resources.threads)
     place = None
     if arguments.meeting is not None:
+        end_with_parent()  # the other tasks would not know of this one's end
         place = Place(arguments.meeting, resources.processes, resources.nodes or 1)
     worker = Worker(resources, place)
     for number in _STOP_SIGNALS:
@@ -170,11 +171,11 @@ class Worker:
         number = writer.lease.number
         log(f"attempt {number} on {os.uname().nodename}, process {os.getpid()}")
         writer.state(RUNNING)
-        writer.environment(environment(self._resources))
         limit_threads(self._resources.threads)
         kind = rebuild(record.kind, record.plain)
         dependencies = _dependencies(record)
         resources = divided(self._resources, kind.most_processes())
+        writer.environment(environment(resources))
         with assembled(
             record.directory,
             resources,
@@ -193,7 +194,7 @@ class Worker:
                 meeting=None if group is None else group.store,
             )
             metrics = kind.execute(context)
-        writer.environment(environment(self._resources))  # torch is loaded by now
+        writer.environment(environment(resources))  # torch is loaded by now
         writer.finish(metrics, device=resolve_device(self._resources.device))
         log("done: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
 

@@ -74,7 +74,13 @@ class SlurmCluster:
         self.root = root
         self.nodes = nodes
         self._accounts = accounts
+        path = f"{os.environ['PATH']}:/usr/sbin"
+        self.variables = {"SLURM_CONF": str(root / "slurm.conf"), "PATH": path}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self.variables}
 
     def start(self) -> None:
         """Write the configuration and wait until all nodes are idle."""
@@ -146,7 +152,10 @@ class SlurmCluster:
 
     def call(self, *words: str) -> str:
         """What a command of SLURM prints."""
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, env=self._environment
+        )
+        return done.stdout
 
     def node_of(self, job: str) -> str:
         """Where a job runs."""
@@ -213,6 +222,7 @@ class SlurmCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
+                env=self._environment,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )

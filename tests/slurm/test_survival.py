@@ -41,18 +41,6 @@ def kill_worker(directory: Path) -> None:
     os.kill(json.loads((directory / "state.json").read_text())["pid"], signal.SIGKILL)
 
 
-def test_a_run_longer_than_the_time_limit_takes_several_attempts(
-    cluster: SlurmCluster, submit: Submit, experiments: Experiments, description: Path
-) -> None:
-    # SLURM looks at time limits every thirty seconds: the signal comes 2 to 32 s after the start
-    description.write_text("node: {cpus: 4}\nminutes: 1\nsignal_seconds: 58\n")
-    submit(slow_run(experiments, pause=5))
-    directory = only()
-    cluster.wait(lambda: finished(directory), seconds=200)
-    assert undisturbed(directory)
-    assert len(outcomes(directory)) >= 3
-
-
 def test_a_preempted_run_goes_on_later(cluster: SlurmCluster, submit: Submit, slow: str) -> None:
     submit(slow)
     directory = only()

@@ -10,6 +10,7 @@ import torch
 
 from harness.data.config import DataConfig
 from harness.data.multicrop import MultiCrop
+from harness.errors import Interrupted
 from harness.masking.random import Random
 from harness.masking.views.attmask_hint import AttMaskHint
 from harness.masking.views.random import Random as RandomMask
@@ -23,7 +24,8 @@ from harness.methods.selfdistillation.config import Head
 from harness.methods.supervised import Supervised
 from harness.ranks import Ranks
 from harness.train.config import Augment, Recipe, TrainConfig
-from tests.train.test_loop import vit
+from harness.train.loop import train
+from tests.train.test_loop import Context, vit
 from tests.train.together import outcome, train_together
 
 HEAD = Head(out_dim=32, hidden=16, bottleneck=8, norm_last_layer=False, freeze_epochs=0.5)
@@ -59,12 +61,18 @@ TRAININGS = {
     "masked teacher": config(DinoMaskedTeacher(head=HEAD, crops=CROPS, keep=9)),
 }
 
+CONTINUED = "ibot, blocks"
+
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("together")
-    found = train_together(list(TRAININGS.values()), folder, 2)
-    return dict(zip(TRAININGS, found, strict=True))
+    begun = folder / "begun"
+    with pytest.raises(Interrupted):
+        train(TRAININGS[CONTINUED], Context(begun, stop_at=3))
+    trainings = [(one, None) for one in TRAININGS.values()] + [(TRAININGS[CONTINUED], begun)]
+    found = train_together(trainings, folder, 2)
+    return dict(zip([*TRAININGS, "begun alone"], found, strict=True))
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -75,14 +83,26 @@ def test_two_processes_do_what_one_does(
 
     Stochastic depth, masks and erasing are drawn as for one process, or this would be far off.
     """
-    alone, two = outcome(TRAININGS[name], tmp_path / "alone", Ranks()), together[name]
+    assert_same(outcome(TRAININGS[name], tmp_path / "alone", Ranks()), together[name])
+
+
+def test_two_processes_go_on_where_one_was_stopped(
+    together: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    found = together["begun alone"]
+    whole = outcome(TRAININGS[CONTINUED], tmp_path / "whole", Ranks())
+    whole["centers"] = whole["centers"][-len(found["centers"]) :]
+    assert_same(whole, found)
+
+
+def assert_same(alone: dict[str, Any], two: dict[str, Any]) -> None:
     assert len(alone["metrics"]) == len(two["metrics"]) >= 9
     for line, other in zip(alone["metrics"], two["metrics"], strict=True):
         assert_close(other, line)
-    assert len(alone["centers"]) == len(two["centers"]) > 5
+    assert len(alone["centers"]) == len(two["centers"]) >= 3
     for one, other in zip(alone["centers"], two["centers"], strict=True):
         torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-5)
-    if TRAININGS[name].method.multicrop is not None:
+    if alone["centers"][-1]:
         assert float(alone["centers"][-1]["center"].abs().max()) > 1e-3
     assert_close(two["result"], alone["result"])
 
