@@ -8,8 +8,10 @@ import random
 import re
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -84,20 +86,18 @@ def test_cancel_takes_the_jobs_of_a_table_back(
 def test_cancel_takes_the_job_of_one_run_back_and_watching_shows_it(
     cluster: SlurmCluster, submit: Submit, experiments: Experiments
 ) -> None:
-    submit(counting_runs(experiments, rows=["a", "b"], seeds=[1], pause=0.5))
+    submit(counting_runs(experiments, rows=["a", "b"], seeds=[1], pause=1))
     left, ended = (next(Path("results/runs").glob(f"{row}-*")) for row in "ab")
     cluster.wait(lambda: reached(left, 2)() and reached(ended, 2)())
-    watch = start_harness("status", "--watch")
-    assert watch.stdout is not None
     node, job = cluster.node_of(job_of(ended)), job_of(ended)
-    line = next(line for line in watch.stdout if f"running      {ended.name}" in line)
-    assert re.search(rf"step \d+/13, .* left, on \S+, process \d+, job {job} running", line), line
     assert node in NODES
-    assert "cancelled 1 job of 1 run" in harness("cancel", ended.name).stdout
-    line = next(line for line in watch.stdout if f"interrupted  {ended.name}" in line)
-    assert "stopped at step" in line
-    os.killpg(watch.pid, signal.SIGINT)
-    watch.communicate()
+    with watching() as lines:
+        line = next(line for line in lines if f"running      {ended.name}" in line)
+        how = rf"step \d+/13, .* left, on \S+, process \d+, job {job} running"
+        assert re.search(how, line), line
+        assert "cancelled 1 job of 1 run" in harness("cancel", ended.name).stdout
+        line = next(line for line in lines if f"interrupted  {ended.name}" in line)
+        assert "stopped at step" in line
     cluster.wait(lambda: finished(left))
     assert undisturbed(left)
     again = harness("cancel", ended.name)
@@ -169,6 +169,18 @@ def test_whatever_happens_to_one_of_two_processes_both_go_on_from_the_checkpoint
     assert outcomes(directory) == ["interrupted", "done"]
     log = (directory / "log.txt").read_text()
     assert ("ended without a word" in log) == (who != "signal")
+
+
+@contextmanager
+def watching() -> Iterator[IO[str]]:
+    """What `harness status --watch` says, line by line."""
+    watch = start_harness("status", "--watch")
+    assert watch.stdout is not None
+    try:
+        yield watch.stdout
+    finally:
+        os.killpg(watch.pid, signal.SIGINT)
+        watch.communicate()
 
 
 def test_a_run_that_gets_no_further_is_given_up(
