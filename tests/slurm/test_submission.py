@@ -48,7 +48,7 @@ def test_a_dry_run_prints_what_is_submitted(
     table = counting_runs(experiments, rows=rows, seeds=[0], pause=0, column=column)
     printed = submit(table, "--dry-run", *more).partition("\n# 1 runs:" if more else "\n# 2")[0]
     submit(table, *more)
-    (script,) = Path("results/slurm/jobs").glob("*/submission_file_*.sh")
+    (script,) = Path("results/slurm/jobs").glob("*/*_submission.sh")
     submission = json.loads((only() if more else first()).joinpath("job.json").read_text())
     text = printed.replace("jobs/<submission>", f"jobs/{submission['submission'][:8]}")
     text = text.replace("<submission>", submission["submission"])
