@@ -116,8 +116,12 @@ def joined(ranks: Ranks, meeting: Store | None, device: torch.device) -> Iterato
     )
     try:
         yield
-    except (HarnessError, Interrupted):  # all stop together
+    except Interrupted:  # all stop together
         torch.distributed.destroy_process_group()
+        raise
+    except HarnessError:
+        if device.type == "cpu":  # nccl might wait for the others, whom it does not happen to
+            torch.distributed.destroy_process_group()
         raise
     # after any other error the group may be broken, and leaving it would wait for the others
     torch.distributed.destroy_process_group()

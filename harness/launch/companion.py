@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, Interrupted
 from harness.launch.context import end_with_parent, limit_threads, log
-from harness.launch.meeting import Line, Order, finished, join
+from harness.launch.meeting import LOCAL, Line, Order, finished, join, use_loopback
 from harness.ranks import Ranks, open_store
 from harness.run import Resources
 from harness.spec.rebuild import rebuild
@@ -111,6 +111,7 @@ class Companion:
             line.say(done=True)
         except HarnessError as error:
             _complain(line, str(error), final=True)
+            os._exit(0)
         except Exception as error:
             traceback.print_exception(error)
             last = traceback.format_exception_only(error)[-1].strip()
@@ -120,6 +121,8 @@ class Companion:
     def _execute(self, order: Order) -> None:
         resources = Resources(**order.resources)
         limit_threads(resources.threads)
+        if order.host == LOCAL:
+            use_loopback()
         directory = Path(order.directory)
         record = read_record(directory)
         if record is None or record.broken:

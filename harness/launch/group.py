@@ -21,7 +21,7 @@ from pathlib import Path
 
 from harness.device import visible_gpus
 from harness.errors import HarnessError, Interrupted, RunFailed
-from harness.launch.meeting import LOCAL, Line, Order, absent, new_token
+from harness.launch.meeting import LOCAL, Line, Order, absent, new_token, use_loopback
 from harness.ranks import Ranks, open_store
 from harness.run import Resources
 
@@ -44,7 +44,6 @@ class Place:
     """Where the processes of a worker meet that has not started them itself."""
 
     folder: Path
-    size: int
     nodes: int
 
 
@@ -130,6 +129,7 @@ class Group:
     def close(self) -> None:
         """The run is over: the others end, if they have not yet."""
         self._closed.set()
+        self._lost.set()  # so that nobody stands by any more
         self._server.close()
         for line, _ in self._lines.values():
             line.close()
@@ -180,7 +180,7 @@ def assembled(
         folder = Path(temporary) if place is None else place.folder
         here = place is None or place.nodes == 1
         if here:
-            os.environ["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
+            use_loopback()
         started = _start_all(resources, folder) if place is None else []
         group = Group(directory, resources, folder, resources.processes, here=here)
         try:

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,6 +53,11 @@ class Order:
             return cls(**read_json_or_nothing(folder / ORDER))
         except TypeError:
             return None
+
+
+def use_loopback() -> None:
+    """Have gloo work on this machine alone, whatever its name resolves to."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo" if sys.platform == "linux" else "lo0"
 
 
 def new_token() -> str:
@@ -103,6 +109,7 @@ class Line:
     """One connection, line by line."""
 
     def __init__(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # for nodes that vanish
         self._socket = connection
         self._file: IO[bytes] = connection.makefile("rb")
 

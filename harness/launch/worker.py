@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     place = None
     if arguments.meeting is not None:
         end_with_parent()  # the other tasks would not know of this one's end
-        place = Place(arguments.meeting, resources.processes, resources.nodes or 1)
+        place = Place(arguments.meeting, resources.nodes or 1)
     worker = Worker(resources, place)
     for number in _STOP_SIGNALS:
         signal.signal(number, worker.ask_to_stop)

@@ -62,6 +62,7 @@ def test_two_processes_compute_a_run_and_one_writes_it(tmp_path: Path) -> None:
     assert ended(worker) == 0
     assert metrics(directory) == expected(STEPS, 4)
     assert (record(directory).state, record(directory).attempt) == (DONE, 1)
+    assert record(directory).environment["processes"] == 2
     wait_for(lambda: gone(other))
 
 

@@ -156,7 +156,7 @@ def test_a_worker_killed_without_a_controller_is_requeued_when_it_is_back(
 def test_whatever_happens_to_one_of_two_processes_both_go_on_from_the_checkpoint(
     cluster: SlurmCluster, submit: Submit, experiments: Experiments, who: str
 ) -> None:
-    table = counting_runs(experiments, rows=["a"], seeds=[1], pause=0.5, column="together")
+    table = counting_runs(experiments, rows=["a"], seeds=[1], pause=0.3, column="together")
     submit(table, "--processes", "2", "--nodes", "2")
     directory = only()
     cluster.wait(reached(directory, 2))

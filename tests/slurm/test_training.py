@@ -37,7 +37,7 @@ WAY: dict[str, list[str]] = {
     "two processes of a node": TWO,
     "two nodes": [*TWO, "--nodes", "2"],
 }
-LONG = TRAINING.format(epochs=20, lr="1e-3")
+LONG = TRAINING.format(epochs=12, lr="1e-3")
 
 
 @pytest.fixture(scope="module")
