@@ -42,7 +42,10 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def default_jobs(device: Device, threads: int) -> int:
-    """How many runs at once use this machine fully: one per GPU, or as many as the cores allow."""
-    by_cores = max(1, cores() // max(1, threads))
-    return min(by_cores, max(1, len(visible_gpus()))) if device == "cuda" else by_cores
+def default_jobs(device: Device, threads: int, processes: int = 1) -> int:
+    """How many runs at once use this machine fully: one per GPU, or as many as the cores allow;
+    fewer where several `processes` compute one run.
+    """
+    by_cores = max(1, cores() // max(1, threads * processes))
+    by_gpus = max(1, len(visible_gpus()) // processes)
+    return min(by_cores, by_gpus) if device == "cuda" else by_cores

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from harness.errors import FieldError
+from harness.ranks import Ranks
 from harness.registry import Registry
 
 if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
     from harness.train.config import TrainConfig
 
 KINDS: Registry[type[RunKind]] = Registry("run kind", "harness.kinds")
@@ -27,9 +30,11 @@ class Resources:
     device: str = "auto"  # auto, cpu, cuda, cuda:1
     threads: int = 1  # CPU threads of torch in this process
     workers: int = 0  # data loading processes, for image sets that do not live in memory
-    # images per forward pass, gradients are accumulated; stochastic depth then draws other masks
-    # from the same distribution, for it draws once a pass
-    micro_batch: int | None = None
+    micro_batch: int | None = None  # images per forward pass of a process: gradients accumulate
+    # that train one model together, each with its share of every batch and, where there are GPUs,
+    # one of its own; sums are then rounded in another order
+    processes: int = 1
+    nodes: int | None = None  # asked of a cluster, for those; None: as few as have room
     checkpoint_seconds: float = 20.0  # at most so much work is lost when a process is killed
     memory_gb: float | None = None  # asked of a cluster; None: the share of a node's
     hours: float | None = None  # asked of a cluster, within its limit; None: the limit
@@ -39,7 +44,8 @@ class Resources:
             raise FieldError(
                 "device", f"must be auto, cpu, cuda or cuda:NUMBER, got '{self.device}'"
             )
-        limits = (("threads", 1), ("workers", 0), ("micro_batch", 1), ("checkpoint_seconds", 0))
+        limits = [("threads", 1), ("workers", 0), ("micro_batch", 1), ("processes", 1)]
+        limits += [("nodes", 1), ("checkpoint_seconds", 0)]
         for key in ("memory_gb", "hours"):
             value = getattr(self, key)
             if value is not None and value <= 0:
@@ -48,6 +54,12 @@ class Resources:
             value = getattr(self, key)
             if value is not None and value < least:
                 raise FieldError(key, f"must be at least {least}, got {value}")
+        if self.processes > 1 and ":" in self.device:
+            what = f"must be auto, cpu or cuda with {self.processes} processes"
+            raise FieldError("device", f"{what}, got '{self.device}'")
+        if self.nodes is not None and self.processes % self.nodes:
+            what = f"must divide the number of processes, {self.processes}"
+            raise FieldError("nodes", f"{what}: each node has as many; got {self.nodes}")
 
 
 class RunContext(Protocol):
@@ -59,6 +71,8 @@ class RunContext(Protocol):
     directory: Path
     resources: Resources
     dependencies: Mapping[str, Path]  # identity -> directory of a finished run that this one needs
+    ranks: Ranks  # this process among those that compute the run; only the first one's writes count
+    meeting: Store | None  # through which they find each other; None: it is alone
 
     def log(self, message: str) -> None:
         """One line for `log.txt`."""
@@ -124,6 +138,14 @@ class RunKind(ABC):
         """Do the work; return metric name -> value. Raises RunFailed, DataError, WeightsError,
         Interrupted.
         """
+
+    def most_processes(self) -> int:
+        """How many can compute it together."""
+        return 1
+
+    def indivisible(self) -> str | None:
+        """Why it can be computed by one process only, where others of its kind can by several."""
+        return None
 
     @abstractmethod
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 
 from harness.device import default_jobs, resolve_device
+from harness.errors import FieldError, HarnessError
 from harness.plan import Plan, make_plan
 from harness.run import Resources
 from harness.spec.expand import Expansion, expand
@@ -46,6 +47,18 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         "--workers", metavar="N", type=_number, help="processes that decode images, for each run"
     )
     parser.add_argument(
+        "--processes",
+        metavar="N",
+        type=_at_least_one,
+        help="that train one model together, each with a GPU of its own where there are",
+    )
+    parser.add_argument(
+        "--nodes",
+        metavar="N",
+        type=_at_least_one,
+        help="for slurm: on so many nodes (default: as few as have room)",
+    )
+    parser.add_argument(
         "--micro-batch",
         metavar="N",
         type=_at_least_one,
@@ -62,10 +75,15 @@ def expansion_of(arguments: argparse.Namespace) -> Expansion:
 
 def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resources:
     """The profile's resources, changed by the command line."""
-    given = {name: getattr(arguments, name) for name in ("device", "threads", "workers")}
-    given["micro_batch"] = arguments.micro_batch
+    names = ("device", "threads", "workers", "processes", "nodes", "micro_batch")
+    given = {name: getattr(arguments, name) for name in names}
     chosen = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(expansion.profile.resources, **chosen)
+    if "processes" in chosen:  # the profile's nodes are for the profile's number
+        chosen.setdefault("nodes", None)
+    try:
+        return dataclasses.replace(expansion.profile.resources, **chosen)
+    except FieldError as error:
+        raise HarnessError(f"--{error.field.replace('_', '-')} {error}") from None
 
 
 def plan_of(
@@ -73,7 +91,7 @@ def plan_of(
 ) -> Plan:
     """The plan for this machine."""
     device = resolve_device(resources.device)
-    jobs = arguments.jobs or default_jobs(device, resources.threads)
+    jobs = arguments.jobs or default_jobs(device, resources.threads, resources.processes)
     return make_plan(expansion, store, device=device, jobs=jobs)
 
 

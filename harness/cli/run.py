@@ -21,6 +21,7 @@ from harness.launch.local import LocalExecutor, Summary
 from harness.launch.reconcile import reconcile
 from harness.launch.scheduler import Scheduler
 from harness.launch.slurm import SlurmExecutor
+from harness.launch.together import check_divisible, check_gpus
 from harness.plan import Plan, make_plan
 from harness.store import Store
 from harness.text import count, duration
@@ -56,7 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     resources = resources_of(arguments, expansion)
     store = Store()
     reconcile(store, Scheduler())
+    check_gpus(resources)
     plan = plan_of(arguments, expansion, store, resources)
+    check_divisible(plan, resources)
     _announce(plan)
     if not plan.to_run and not plan.counts["running"]:
         print(_nothing(plan))
@@ -84,6 +87,7 @@ def _submit(arguments: argparse.Namespace) -> int:
     device = cluster.device if resources.device == "auto" else resolve_device(resources.device)
     jobs = arguments.jobs or cluster.max_parallel
     plan = make_plan(expansion, store, device=device, jobs=jobs)
+    check_divisible(plan, resources)
     executor = SlurmExecutor(plan, store, cluster=cluster, resources=resources)
     if arguments.dry_run:
         print("\n".join(executor.scripts()), end="")
@@ -130,7 +134,7 @@ def _conclude(arguments: argparse.Namespace, plan: Plan, summary: Summary) -> in
 def _again(arguments: argparse.Namespace) -> str:
     """The command line that goes on where this one stopped."""
     words = ["harness run", arguments.table]
-    for name in ("profile", "rows", "jobs", "device"):
+    for name in ("profile", "rows", "jobs", "device", "processes"):
         value = getattr(arguments, name)
         words += [f"--{name} {value}"] if value is not None else []
     if arguments.seeds is not None:

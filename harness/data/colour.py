@@ -6,12 +6,19 @@ import torch
 from torch import Tensor
 
 from harness.data.multicrop import MultiCrop
+from harness.share import WHOLE, Share
 
 LUMA = (0.299, 0.587, 0.114)
 
 
 def recolour(
-    images: Tensor, crops: MultiCrop, *, blur: float, solarize: float, generator: torch.Generator
+    images: Tensor,
+    crops: MultiCrop,
+    *,
+    blur: float,
+    solarize: float,
+    generator: torch.Generator,
+    share: Share = WHOLE,
 ) -> Tensor:
     """Jitter, grey, blur and solarise (B, C, S, S) floats, each with its probability per image.
 
@@ -19,7 +26,7 @@ def recolour(
     shift the others'.
     """
     count, device = len(images), images.device
-    draws = torch.rand(9, count, generator=generator)
+    draws = share.draw(count, lambda rows: torch.rand(9, rows, generator=generator), dim=1)
     order = torch.randperm(4, generator=generator).tolist()
     chance, strength = draws.to(device), 2 * draws[5:9].to(device) - 1
     jittered = images

@@ -23,6 +23,11 @@ class Boxes:
     height: Tensor
     width: Tensor
 
+    def some(self, places: list[int]) -> Boxes:
+        """Those of some images."""
+        top, left = self.top[places], self.left[places]
+        return Boxes(top=top, left=left, height=self.height[places], width=self.width[places])
+
 
 def draw_boxes(
     count: int,

@@ -18,6 +18,7 @@ from harness.data.dataset import Arrays, Split
 from harness.data.order import Order
 from harness.data.transforms import Transform
 from harness.errors import DataError
+from harness.ranks import Ranks
 from harness.seeding import stream
 
 Key = tuple[int, int, int]  # epoch, position in the epoch, index into the chosen images
@@ -80,10 +81,11 @@ class LoaderTraining:
     order: Order
     device: torch.device
     workers: int
+    ranks: Ranks = Ranks()
 
     def batches(self, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) bytes, labels (B,)) from `start_step` on, without end."""
-        keys = _Keys(self.order, start_step)
+        keys = _Keys(self.order, start_step, self.ranks)
         return load(self.images, keys, device=self.device, workers=self.workers)
 
 
@@ -94,6 +96,7 @@ class LoaderEvaluation:
     images: Images
     device: torch.device
     workers: int
+    ranks: Ranks = Ranks()
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) bytes, labels (B,)); the last batch may be smaller."""
@@ -102,7 +105,8 @@ class LoaderEvaluation:
             [(0, index, index) for index in range(first, min(first + batch_size, count))]
             for first in range(0, count, batch_size)
         ]
-        return load(self.images, keys, device=self.device, workers=self.workers)
+        mine = keys[self.ranks.rank :: self.ranks.size]
+        return load(self.images, mine, device=self.device, workers=self.workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +115,15 @@ class _Keys:
 
     order: Order
     start_step: int
+    ranks: Ranks
 
     def __iter__(self) -> Iterator[list[Key]]:
         per_epoch, size = self.order.steps_per_epoch, self.order.batch_size
         for step, indices in self.order.batches(self.start_step):
             epoch, first = step // per_epoch, step % per_epoch * size
-            yield [(epoch, first + at, index) for at, index in enumerate(indices.tolist())]
+            chosen = indices.tolist()
+            places = self.ranks.positions(len(chosen))
+            yield [(epoch, first + at, chosen[at]) for at in places]
 
 
 def load(

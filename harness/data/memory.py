@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.data.crops import draw_boxes, mirrored, padded_crops, resized, resized_crops
 from harness.data.order import Order
+from harness.ranks import Ranks
 from harness.seeding import generator
 
 if TYPE_CHECKING:
@@ -26,17 +27,21 @@ class MemoryTraining:
     order: Order
     augment: Augment
     image_size: int
+    ranks: Ranks = Ranks()
 
     def batches(self, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) float in 0..255, labels (B,)) from `start_step` on, without end."""
         for step, indices in self.order.batches(start_step):
-            indices = indices.to(self.images.device)
-            yield self._augmented(self.images[indices], step), self.labels[indices]
+            places = self.ranks.positions(len(indices))
+            mine = indices[places].to(self.images.device)
+            yield self._augmented(self.images[mine], step, len(indices), places), self.labels[mine]
 
-    def _augmented(self, images: Tensor, step: int) -> Tensor:
-        augment, seed, count = self.augment, self.order.seed, len(images)
+    def _augmented(self, images: Tensor, step: int, count: int, places: list[int]) -> Tensor:
+        """Some images of a batch of `count`: the draws are those of the batch."""
+        augment, seed = self.augment, self.order.seed
         draws = generator(seed, "augment", step, "crop")
-        flip = torch.rand(count, generator=generator(seed, "augment", step, "flip")) < augment.flip
+        chances = torch.rand(count, generator=generator(seed, "augment", step, "flip"))
+        flip = chances[places] < augment.flip
         if augment.crop == "resized":
             boxes = draw_boxes(
                 count,
@@ -44,13 +49,14 @@ class MemoryTraining:
                 scale=augment.scale,
                 ratio=augment.ratio,
                 generator=draws,
-            )
+            ).some(places)
             return resized_crops(
                 images, boxes, flip, size=self.image_size, interpolation=augment.interpolation
             )
         if augment.crop == "pad":
             shifts = torch.randint(2 * augment.pad_pixels + 1, (2, count), generator=draws)
-            cropped = padded_crops(images, shifts[0], shifts[1], flip, padding=augment.pad_pixels)
+            y, x = shifts[:, places]
+            cropped = padded_crops(images, y, x, flip, padding=augment.pad_pixels)
         else:
             cropped = mirrored(images, flip)
         return resized(cropped, size=self.image_size, interpolation=augment.interpolation)
@@ -63,10 +69,12 @@ class MemoryEvaluation:
     images: Tensor  # (N, C, H, W) bytes
     labels: Tensor  # (N,)
     image_size: int
+    ranks: Ranks = Ranks()
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) float in 0..255, labels (B,)), every sample once, in order."""
-        for first in range(0, len(self.labels), batch_size):
+        ranks = self.ranks
+        for first in range(ranks.rank * batch_size, len(self.labels), ranks.size * batch_size):
             images = self.images[first : first + batch_size]
             labels = self.labels[first : first + batch_size]
             yield resized(images, size=self.image_size, interpolation="bicubic"), labels

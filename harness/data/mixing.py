@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from harness.share import WHOLE, Share
+
 if TYPE_CHECKING:
     from harness.train.config import Augment
 
@@ -17,12 +19,17 @@ ERASED_ASPECT = (0.3, 1 / 0.3)
 ATTEMPTS = 10
 
 
-def erase(images: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
+def erase(
+    images: Tensor, *, probability: float, generator: torch.Generator, share: Share = WHOLE
+) -> Tensor:
     """Random erasing (arXiv:1708.04896) of normalised images (B, C, H, W), in place.
 
-    Each image gets one box of normal noise with `probability`.
+    Each image gets one box of normal noise with `probability`. The draws are those of the whole
+    batch, of which the images may be a share.
     """
-    batch, channels, height, width = images.shape
+    channels, height, width = images.shape[1:]
+    batch = share.total(len(images))
+    mine = {place: at for at, place in enumerate(share.places or range(batch))}
     chosen = torch.rand(batch, generator=generator) < probability
     draws = torch.rand(4, ATTEMPTS, batch, generator=generator, dtype=torch.float64)
     area = height * width * (ERASED_AREA[0] + (ERASED_AREA[1] - ERASED_AREA[0]) * draws[0])
@@ -40,7 +47,8 @@ def erase(images: Tensor, *, probability: float, generator: torch.Generator) -> 
         shape = (channels, int(tall[index]), int(wide[index]))
         y, x = int(top[index]), int(left[index])
         noise = torch.randn(shape, generator=generator)
-        images[index, :, y : y + shape[1], x : x + shape[2]] = noise.to(images.device)
+        if index in mine:
+            images[mine[index], :, y : y + shape[1], x : x + shape[2]] = noise.to(images.device)
     return images
 
 

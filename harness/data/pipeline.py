@@ -22,6 +22,7 @@ from harness.data.order import Order
 from harness.data.subset import split_training
 from harness.data.transforms import evaluation_transform, per_image, training_transform
 from harness.errors import DataError
+from harness.ranks import Ranks
 from harness.seeding import generator, stream
 
 if TYPE_CHECKING:
@@ -53,22 +54,33 @@ class Pipeline:
     std: tuple[float, ...]
     train_images: int
     eval_images: int
+    batch_size: int
     augment: Augment
     seed: int
+    ranks: Ranks
     training: TrainingSource
     judging: EvaluationSource
     known: EvaluationSource  # the training images as they are, for evaluations that look them up
 
+    @property
+    def batch(self) -> int:
+        """Images of a batch, over all processes."""
+        return min(self.batch_size, self.train_images)
+
     def batches(self, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, H, W) normalised, soft targets (B, classes)) from `start_step`, endless.
 
-        `batches(k)` yields exactly what `batches(0)` yields from its k-th item on.
+        Of each batch, the share of this process. `batches(k)` yields exactly what `batches(0)`
+        yields from its k-th item on.
         """
         for step, (images, labels) in enumerate(self.training.batches(start_step), start_step):
             yield self._finished(self.normalised(images), labels, step)
 
     def evaluation(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images (B, C, H, W) normalised, labels (B,)) over every sample exactly once."""
+        """(images (B, C, H, W) normalised, labels (B,)) over every sample exactly once.
+
+        Each in one of the processes.
+        """
         for images, labels in self.judging.batches(batch_size):
             yield self.normalised(images), labels
 
@@ -95,7 +107,8 @@ class Pipeline:
         augment = self.augment
         if augment.erasing > 0:
             draws = generator(self.seed, "augment", step, "erasing")
-            images = erase(images, probability=augment.erasing, generator=draws)
+            share = self.ranks.share(self.batch)
+            images = erase(images, probability=augment.erasing, generator=draws, share=share)
         targets = soft_targets(labels, classes=self.classes, smoothing=augment.label_smoothing)
         if augment.mixup > 0 or augment.cutmix > 0:
             chance = Random(stream(self.seed, "augment", step, "mix"))
@@ -113,6 +126,7 @@ def open_pipeline(
     seed: int,
     device: torch.device,
     workers: int,
+    ranks: Ranks | None = None,
 ) -> Pipeline:
     """The batches of a run; loads (and where needed fetches) the data set. Raises DataError."""
     known = dataset(data)
@@ -123,7 +137,8 @@ def open_pipeline(
         judged, chosen = splits.val, np.arange(len(splits.val.labels))
     else:
         judged, chosen = splits.train, held
-    place = _Place(image_size=image_size, seed=seed, device=device, workers=workers)
+    ranks = ranks or Ranks()
+    place = _Place(image_size=image_size, seed=seed, device=device, workers=workers, ranks=ranks)
     order = Order(images=len(kept), batch_size=batch_size, repeats=augment.repeats, seed=seed)
     training = _training(known, splits.train, kept, order, augment, place)
     return Pipeline(
@@ -134,6 +149,8 @@ def open_pipeline(
         std=known.std,
         train_images=len(kept),
         eval_images=len(chosen),
+        batch_size=batch_size,
+        ranks=ranks,
         augment=augment,
         seed=seed,
         training=training,
@@ -150,6 +167,7 @@ class _Place:
     seed: int
     device: torch.device
     workers: int
+    ranks: Ranks
 
 
 def _check_version(known: DataSet, data: DataConfig) -> None:
@@ -176,6 +194,7 @@ def _training(
             order=order,
             augment=augment,
             image_size=place.image_size,
+            ranks=place.ranks,
         )
     transform = training_transform(
         augment, image_size=place.image_size, native=known.size, mean=known.mean
@@ -185,6 +204,7 @@ def _training(
         order=order,
         device=place.device,
         workers=place.workers,
+        ranks=place.ranks,
     )
 
 
@@ -193,12 +213,15 @@ def _judging(
 ) -> EvaluationSource:
     if isinstance(split, Arrays):
         images, labels = _moved(split, chosen, place.device)
-        return MemoryEvaluation(images=images, labels=labels, image_size=place.image_size)
+        return MemoryEvaluation(
+            images=images, labels=labels, image_size=place.image_size, ranks=place.ranks
+        )
     transform = evaluation_transform(image_size=place.image_size, eval_crop=eval_crop)
     return LoaderEvaluation(
         images=Images(split, chosen, transform, seed=place.seed),
         device=place.device,
         workers=place.workers,
+        ranks=place.ranks,
     )
 
 

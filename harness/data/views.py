@@ -57,7 +57,12 @@ class Views:
         kind = kinds(self.crops, self.image_size)[at]
         draws = generator(self.pipeline.seed, "augment", step, "colour", at)
         images = recolour(
-            crop.float(), self.crops, blur=kind.blur, solarize=kind.solarize, generator=draws
+            crop.float(),
+            self.crops,
+            blur=kind.blur,
+            solarize=kind.solarize,
+            generator=draws,
+            share=self.pipeline.ranks.share(self.pipeline.batch),
         )
         return self.pipeline.normalised(images)
 
@@ -73,23 +78,26 @@ class Views:
         self, source: MemoryTraining, start_step: int
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         for step, indices in source.order.batches(start_step):
-            indices = indices.to(source.images.device)
-            images = source.images[indices]
-            crops = [
-                self._crop(images, kind, generator(source.order.seed, "augment", step, "view", at))
-                for at, kind in enumerate(kinds(self.crops, self.image_size))
-            ]
-            yield crops, source.labels[indices]
+            places, count = source.ranks.positions(len(indices)), len(indices)
+            mine = indices[places].to(source.images.device)
+            images, crops = source.images[mine], []
+            for at, kind in enumerate(kinds(self.crops, self.image_size)):
+                draws = generator(source.order.seed, "augment", step, "view", at)
+                crops.append(self._crop(images, kind, draws, count, places))
+            yield crops, source.labels[mine]
 
-    def _crop(self, images: Tensor, kind: Kind, draws: torch.Generator) -> Tensor:
+    def _crop(
+        self, images: Tensor, kind: Kind, draws: torch.Generator, count: int, places: list[int]
+    ) -> Tensor:
+        """Of some images of a batch of `count`: the draws are those of the batch."""
         boxes = draw_boxes(
-            len(images),
+            count,
             size=images.shape[-1],
             scale=kind.scale,
             ratio=self.crops.ratio,
             generator=draws,
-        )
-        flip = torch.rand(len(images), generator=draws) < self.crops.flip
+        ).some(places)
+        flip = torch.rand(count, generator=draws)[places] < self.crops.flip
         return resized_crops(images, boxes, flip, size=kind.size, interpolation="bicubic")
 
     def _from_files(
@@ -104,6 +112,7 @@ class Views:
             order=source.order,
             device=source.device,
             workers=source.workers,
+            ranks=source.ranks,
         )
         for rows, labels in cropping.batches(start_step):
             crops = [

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.models.vit import VisionTransformer
+from harness.ranks import Ranks
 
 
 def classify(
@@ -30,17 +31,24 @@ def classify(
 def accuracy(
     predict: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> dict[str, float]:
-    """The same for anything that gives logits (B, classes) for images (B, C, H, W)."""
-    hits1 = hits5 = count = 0
+    """The same for anything that gives logits (B, classes) for images (B, C, H, W).
+
+    Over the batches of all processes, where several evaluate together.
+    """
+    hits1 = hits5 = count = classes = 0
     loss = 0.0
+    device = torch.device("cpu")
     for images, labels in batches:
         logits = predict(images).float()
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels.unsqueeze(1)
         hits1 += int(ranked[:, 0].sum())
         hits5 += int(ranked.sum())
         loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
-        count += len(labels)
+        count, classes, device = count + len(labels), logits.shape[1], logits.device
+    sums = torch.tensor([hits1, hits5, count, classes, loss], dtype=torch.float64, device=device)
+    Ranks.here().add([sums])
+    hits1, hits5, count, classes, loss = sums.tolist()
     found = {"top1": 100 * hits1 / count, "loss": loss / count}
-    if logits.shape[1] > 5:
+    if classes > 5:
         found["top5"] = 100 * hits5 / count
     return found

@@ -40,6 +40,18 @@ class TrainRun(RunKind):
 
         return train(self.train, context)
 
+    def most_processes(self) -> int:
+        """Each has at least two images of a batch, mixup's partners."""
+        if self.indivisible() is not None:
+            return 1
+        return max(1, self.train.recipe.batch_size // 2)
+
+    def indivisible(self) -> str | None:
+        """Why the loss needs whole batches."""
+        if self.train.method.per_image:
+            return None
+        return "its loss compares all images of a batch with each other"
+
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and weights that are neither random, nor shipped, nor trained by a
         dependency.

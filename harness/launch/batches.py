@@ -41,7 +41,13 @@ def batches(
         if planned.status not in TO_RUN:
             continue
         kind = KINDS.get(planned.run.kind)
-        shape = shape_of(resources, cluster, device=device, exclusive=kind.exclusive)
+        shape = shape_of(
+            resources,
+            cluster,
+            device=device,
+            exclusive=kind.exclusive,
+            most=planned.run.config.most_processes(),
+        )
         groups.setdefault((level, shape, needs, kind.batched), []).append(planned)
     # a stable sort: within a level, the order of the plan
     for (_, shape, needs, batched), runs in sorted(groups.items(), key=lambda item: item[0][0]):

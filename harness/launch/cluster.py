@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,9 +79,11 @@ class Cluster:
 class Shape:
     """What one job asks for: jobs of one shape share an array."""
 
-    cpus: int
-    gpus: int
-    memory_mb: int | None
+    nodes: int
+    tasks: int  # on each node; a run's processes, one a task
+    cpus: int  # for each task
+    gpus: int  # on each node
+    memory_mb: int | None  # on each node
     minutes: int
     exclusive: bool
 
@@ -116,32 +119,73 @@ def load_cluster(path: Path) -> Cluster:
 
 
 def shape_of(
-    resources: Resources, cluster: Cluster, *, device: Device, exclusive: bool = False
+    resources: Resources,
+    cluster: Cluster,
+    *,
+    device: Device,
+    exclusive: bool = False,
+    most: int = 1,
 ) -> Shape:
-    """What a run with these resources asks for; HarnessError where no node can give it."""
+    """What a run with these resources, which at most so many processes can compute, asks for.
+
+    HarnessError where the cluster's nodes cannot give it.
+    """
     node = cluster.node
     if device == "cuda" and not node.gpus:
         raise HarnessError(
             "the profile asks for a GPU, and the cluster description has node.gpus: 0; give the "
             "number of GPUs of a node there, or run with --device cpu"
         )
-    gpus = 1 if device == "cuda" else 0
     least = resources.threads + resources.workers
-    cpus = max(least, node.cpus // node.gpus) if gpus else least
-    if cpus > node.cpus:
+    room = min(node.cpus // least, node.gpus if device == "cuda" else node.cpus)
+    if not room:
         raise HarnessError(
-            f"the profile asks for {least} CPUs (threads {resources.threads}, workers "
+            f"a process asks for {least} CPUs (threads {resources.threads}, workers "
             f"{resources.workers}), a node of the cluster has {node.cpus}; lower them in the "
             "profile's resources, or correct node.cpus"
         )
-    share = max(gpus / node.gpus if gpus else 0.0, cpus / node.cpus)
+    nodes, tasks = _spread(resources, node, room, most, device)
+    cpus = max(least, node.cpus // node.gpus) if device == "cuda" else least
+    cpus = min(cpus, node.cpus // tasks)
+    gpus = tasks if device == "cuda" else 0
+    share = max(gpus / node.gpus if gpus else 0.0, tasks * cpus / node.cpus)
     return Shape(
+        nodes=nodes,
+        tasks=tasks,
         cpus=cpus,
         gpus=gpus,
         memory_mb=_memory_mb(resources, node, share),
         minutes=_minutes(resources, cluster),
         exclusive=exclusive,
     )
+
+
+def _spread(
+    resources: Resources, node: Node, room: int, most: int, device: Device
+) -> tuple[int, int]:
+    """On how many nodes, and how many processes on each of them."""
+    processes = min(resources.processes, most)
+    nodes = min(resources.nodes or math.ceil(processes / room), processes)
+    if processes < resources.processes:  # a small run, or one that only one process can compute
+        return nodes, max(1, min(room, processes // nodes))
+    if processes % nodes:
+        fewer = processes // nodes * nodes
+        raise HarnessError(
+            f"{processes} processes do not spread evenly over {nodes} nodes, which have room for "
+            f"{room} each: ask for {fewer} or {fewer + nodes}, or say `nodes` in the profile's "
+            "resources"
+        )
+    tasks = processes // nodes
+    if tasks > room:
+        has = f"{node.gpus} GPUs and {node.cpus} CPUs" if device == "cuda" else f"{node.cpus} CPUs"
+        each = resources.threads + resources.workers
+        raise HarnessError(
+            f"{processes} processes on {nodes} nodes are {tasks} a node, and a node of the cluster "
+            f"({has}) has room for {room} with {each} CPUs each (threads {resources.threads}, "
+            f"workers {resources.workers}); ask for more nodes or fewer processes, or correct "
+            "the cluster's `node`"
+        )
+    return nodes, tasks
 
 
 def _memory_mb(resources: Resources, node: Node, share: float) -> int | None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness.ranks import Ranks
 from harness.run import Resources
 from harness.store import RUNNING, Progress, RunWriter
 from harness.store.files import now_text
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 STATE_SECONDS = 2.0
 """How often `state.json` is rewritten while a run makes progress."""
@@ -27,10 +33,14 @@ class WorkerContext:
         resources: Resources,
         dependencies: Mapping[str, Path],
         stopping: Callable[[], bool],
+        ranks: Ranks | None = None,
+        meeting: Store | None = None,
     ) -> None:
         self.directory = writer.directory
         self.resources = resources
         self.dependencies = dependencies
+        self.ranks = ranks or Ranks()
+        self.meeting = meeting
         self._writer = writer
         self._stopping = stopping
         self._first: tuple[float, int] | None = None  # time and step of the first progress
@@ -80,6 +90,26 @@ class WorkerContext:
         if done <= first:
             return None
         return round((now - since) / (done - first) * (total - done), 1)
+
+
+def limit_threads(threads: int) -> None:
+    """So that processes share the cores; libraries read the variables when they are loaded."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+def end_with_parent() -> None:
+    """End this process, whatever it does, when the one that started it is gone."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
 
 
 def log(message: str) -> None:

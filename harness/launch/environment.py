@@ -33,6 +33,7 @@ def environment(resources: Resources) -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": cores(),
         "threads": resources.threads,
+        "processes": resources.processes,
         "gpus": gpu_names(),
         "device": resources.device,
         "torch": _torch(),

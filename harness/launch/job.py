@@ -7,6 +7,7 @@ executor starts, so that a worker which is killed leaves somebody to requeue the
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.launch.context import log
+from harness.launch.task import RESTARTS, Follower, Task, leading
 from harness.launch.worker import (
     EXIT_CANNOT_WRITE,
     EXIT_DONE,
@@ -31,7 +33,6 @@ from harness.store.lease import latest_number
 from harness.store.owner import this_job
 from harness.store.record import State
 
-RESTARTS = "SLURM_RESTART_COUNT"
 REQUEUE_PATIENCE, REQUEUE_PAUSE = 1800.0, 15.0
 """Seconds that a controller may be away when a job wants to be requeued, and between questions."""
 
@@ -51,10 +52,15 @@ class Job:
 
     def __call__(self) -> None:
         """Compute; RunsFailed if a run has failed for good."""
-        execution = _Execution(self)
-        while (directories := self.left()) and execution.compute(directories):
-            pass
-        self.conclude()
+        task = Task.here()
+        if task.rank > 0:
+            Follower(task).run()
+            return
+        with leading(task):
+            execution = _Execution(self, task)
+            while (directories := self.left()) and execution.compute(directories):
+                pass
+            self.conclude()
 
     def left(self) -> list[Path]:
         """The runs that are neither done nor failed in this submission, after counting attempts."""
@@ -120,8 +126,9 @@ def fail_run(directory: Path, error: str) -> None:
 class _Execution:
     """One worker at a time, and the signals that came meanwhile."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, task: Task) -> None:
         self._job = job
+        self._task = task
         self._worker: subprocess.Popen[bytes] | None = None
         self._stopping = False
         # instead of submitit's own, which would checkpoint in the middle of whatever is going on
@@ -134,8 +141,9 @@ class _Execution:
         self._worker = subprocess.Popen(
             [
                 *(sys.executable, "-m", "harness.launch.worker"),
-                *("--resources", self._job.resources, *map(str, directories)),
+                *(*self._options(), *map(str, directories)),
             ],
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
         )
         if self._stopping:  # a signal came before there was a worker
@@ -154,6 +162,18 @@ class _Execution:
             for directory in directories:
                 fail_run(directory, f"its worker ended with exit code {code} before it began")
         return True
+
+    def _options(self) -> list[str]:
+        """Of the worker: in a job of several tasks, it is the first of as many processes."""
+        task = self._task
+        if task.size == 1:
+            return ["--resources", self._job.resources]
+        given = {**json.loads(self._job.resources), "processes": task.size, "nodes": task.nodes}
+        return ["--resources", json.dumps(given), "--meeting", str(task.folder)]
+
+    def _environment(self) -> dict[str, str]:
+        gpu = self._task.gpu() if self._task.size > 1 else None
+        return {**os.environ} if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
 
     def _give_back(self, directories: Sequence[Path]) -> None:
         for directory in directories:

@@ -197,7 +197,9 @@ class LocalExecutor:
         environment = dict(os.environ)
         gpus = visible_gpus()
         if self._plan.device == "cuda" and self._resources.device == "cuda" and gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+            size = self._resources.processes
+            first = slot * size % max(size, len(gpus) // size * size)
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[first : first + size])
         return environment
 
     def _reap(self) -> None:

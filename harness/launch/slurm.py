@@ -185,8 +185,8 @@ class SlurmExecutor:
         return {
             "job_name": self._plan.expansion.table.name.replace("/", "-"),
             "time": shape.minutes,
-            "nodes": 1,
-            "ntasks_per_node": 1,
+            "nodes": shape.nodes,
+            "ntasks_per_node": shape.tasks,
             "cpus_per_task": shape.cpus,
             "comment": f"harness:{submission}",
             "signal_delay_s": cluster.signal_seconds,

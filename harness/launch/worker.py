@@ -24,8 +24,9 @@ from typing import Final
 
 from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
-from harness.launch.context import WorkerContext, log
+from harness.launch.context import WorkerContext, end_with_parent, limit_threads, log
 from harness.launch.environment import environment
+from harness.launch.group import Broken, Place, assembled, divided
 from harness.run import Resources
 from harness.spec.rebuild import rebuild
 from harness.store import (
@@ -62,11 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Execute the runs of the command line; the exit code says how it went."""
     parser = argparse.ArgumentParser(prog="python -m harness.launch.worker")
     parser.add_argument("--resources", default="{}", help="JSON of harness.run.Resources")
+    parser.add_argument(
+        "--meeting", type=Path, metavar="FOLDER", help="where the other processes of a run wait"
+    )
     parser.add_argument("directories", nargs="+", type=Path, metavar="RUN_DIR")
     arguments = parser.parse_args(argv)
     resources = Resources(**json.loads(arguments.resources))
-    _limit_threads(resources.threads)
-    worker = Worker(resources)
+    limit_threads(resources.threads)
+    place = None
+    if arguments.meeting is not None:
+        end_with_parent()  # the other tasks would not know of this one's end
+        place = Place(arguments.meeting, resources.nodes or 1)
+    worker = Worker(resources, place)
     for number in _STOP_SIGNALS:
         signal.signal(number, worker.ask_to_stop)
     return worker.run([directory.resolve() for directory in arguments.directories])
@@ -75,11 +83,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Worker:
     """One process that executes runs one after the other."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, place: Place | None = None) -> None:
         device = (
             resolve_device(resources.device) if resources.device == "auto" else resources.device
         )
         self._resources = dataclasses.replace(resources, device=device)
+        self._place = place
         self._stopping = False
 
     def ask_to_stop(self, *_: object) -> None:
@@ -142,6 +151,9 @@ class Worker:
         except Interrupted as stopped:
             _end(writer, INTERRUPTED, f"stopped {stopped}")
             return EXIT_INTERRUPTED
+        except Broken as broken:
+            _end(writer, INTERRUPTED, str(broken))
+            return EXIT_INTERRUPTED
         except LeaseLost as lost:
             log(str(lost))
             return EXIT_LOST
@@ -159,16 +171,30 @@ class Worker:
         number = writer.lease.number
         log(f"attempt {number} on {os.uname().nodename}, process {os.getpid()}")
         writer.state(RUNNING)
-        writer.environment(environment(self._resources))
-        _limit_threads(self._resources.threads)
-        context = WorkerContext(
-            writer,
-            resources=self._resources,
-            dependencies=_dependencies(record),
+        limit_threads(self._resources.threads)
+        kind = rebuild(record.kind, record.plain)
+        dependencies = _dependencies(record)
+        resources = divided(self._resources, kind.most_processes())
+        writer.environment(environment(resources))
+        with assembled(
+            record.directory,
+            resources,
+            self._place,
             stopping=lambda: self._stopping,
-        )
-        metrics = rebuild(record.kind, record.plain).execute(context)
-        writer.environment(environment(self._resources))  # torch is loaded by now
+            give_up=lambda error: _give_up(writer, error),
+        ) as group:
+            for line in () if group is None else group.members():
+                log(line)
+            context = WorkerContext(
+                writer,
+                resources=resources,
+                dependencies=dependencies,
+                stopping=lambda: self._stopping,
+                ranks=None if group is None else group.ranks,
+                meeting=None if group is None else group.store,
+            )
+            metrics = kind.execute(context)
+        writer.environment(environment(resources))  # torch is loaded by now
         writer.finish(metrics, device=resolve_device(self._resources.device))
         log("done: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
 
@@ -191,6 +217,13 @@ def _end(writer: RunWriter, state: str, error: str) -> None:
         writer.lease.release(state, error)
 
 
+def _give_up(writer: RunWriter, error: HarnessError) -> None:
+    """End this process, which waits for others that are gone and cannot be woken."""
+    _end(writer, INTERRUPTED if isinstance(error, Broken) else FAILED, str(error))
+    _flush()
+    os._exit(EXIT_INTERRUPTED if isinstance(error, Broken) else EXIT_FAILED)
+
+
 def _dependencies(record: RunRecord) -> dict[str, Path]:
     store = Store.holding(record.directory)
     found = {}
@@ -201,15 +234,6 @@ def _dependencies(record: RunRecord) -> dict[str, Path]:
             raise HarnessError(f"needs the result of run {name}: run that one first")
         found[identity] = other.directory
     return found
-
-
-def _limit_threads(threads: int) -> None:
-    """So that workers share the cores; libraries read the variables when they are loaded."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(threads)
 
 
 def _plain(resources: Resources) -> dict[str, object]:

@@ -12,6 +12,7 @@ from harness.errors import FieldError
 from harness.lazy import torch
 from harness.models.interface import Saliency
 from harness.registry import Registry
+from harness.share import Share
 
 CRITERIA: Registry[type[Criterion]] = Registry("masking criterion", "harness.masking")
 
@@ -36,6 +37,14 @@ class View:
     device: torch.device
     generator: torch.Generator  # seeded from run seed and step: a resumed run draws the same
     progress: float = 0.0  # share of the training steps that are done
+    share: Share = Share()  # which images of the step's batch these are
+
+    def noise(self) -> torch.Tensor:
+        """(B, N) uniform in [0, 1), the same for an image in whatever part of the batch it is."""
+        drawn = self.share.draw(
+            self.batch, lambda rows: torch.rand(rows, self.patches, generator=self.generator)
+        )
+        return drawn.to(self.device)
 
 
 class Criterion(ABC):

@@ -49,5 +49,4 @@ class LateRandom(Criterion):
         if view.progress < self.start:
             return scores
         best = scores.topk(view.keep - self.random, dim=1).indices
-        noise = torch.rand(view.batch, view.patches, generator=view.generator)
-        return noise.to(view.device).scatter(1, best, 2.0)
+        return view.noise().scatter(1, best, 2.0)

@@ -15,5 +15,4 @@ class Random(Criterion):
 
     def scores(self, view: View) -> torch.Tensor:
         """(B, N) uniform in [0, 1)."""
-        noise = torch.rand(view.batch, view.patches, generator=view.generator)
-        return noise.to(view.device)
+        return view.noise()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.lazy import torch
 from harness.registry import Registry
+from harness.share import Share
 
 if TYPE_CHECKING:
     from harness.data.multicrop import MultiCrop
@@ -37,6 +38,7 @@ class Step:
     total: int
     generator: torch.Generator  # for the method's own draws, seeded from run seed and step
     per_epoch: int = 1  # optimiser steps in an epoch
+    share: Share = Share()  # the images of this (micro-)batch, for what is drawn per image
 
     @property
     def epoch(self) -> int:
@@ -74,10 +76,14 @@ class Objective(ABC):
         """Called with the gradients of the whole batch, unscaled, before the optimiser's step."""
 
     def after_step(self, step: Step) -> None:
-        """Called after every optimiser step (EMA teachers)."""
+        """Called after every optimiser step (EMA teachers), in all processes of a run: what they
+        counted in their shares is added up here.
+        """
 
     def state(self) -> dict[str, Any]:
-        """State outside `modules`, tensors and plain values, for the checkpoint."""
+        """State outside `modules`, tensors and plain values, for the checkpoint. Of all processes,
+        only the first is asked.
+        """
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import Output
+from harness.ranks import Ranks
+from harness.share import WHOLE, Share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,12 +130,15 @@ class DistillationObjective(Objective):
         self.want = replace(method.loss.of_student, saliency=own)
         # (N,) how often each patch was kept since the last summary
         self._counts: torch.Tensor | None = None
-        self._images = 0
+        self._images: torch.Tensor | int = 0
+        self._pending: list[torch.Tensor] = []  # the counts of this step, and of how many images
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, `ce` and `distill`."""
         student = self.student(batch.images, want=self.want)
-        kept = self._choose(student, batch.images, step.generator, step.index / step.total)
+        kept = self._choose(
+            student, batch.images, step.generator, step.index / step.total, step.share
+        )
         self._count(kept)
         with torch.no_grad():
             teacher = self.teacher(batch.images, keep=kept, want=self.method.loss.of_teacher)
@@ -147,6 +152,7 @@ class DistillationObjective(Objective):
         images: torch.Tensor,
         generator: torch.Generator,
         progress: float,
+        share: Share = WHOLE,
     ) -> torch.Tensor | None:
         """The patches (B, K) that the teacher is shown; None: all of them."""
         if self.mask is None:
@@ -159,6 +165,7 @@ class DistillationObjective(Objective):
             device=images.device,
             generator=generator,
             progress=progress,
+            share=share,
         )
         scores = self.mask.criterion.scores(view)
         assert scores.shape == (view.batch, view.patches), "scores of another grid"
@@ -177,8 +184,22 @@ class DistillationObjective(Objective):
         if kept is None:
             return
         counts = kept_counts(kept, self.teacher.patches)
-        self._counts = counts if self._counts is None else self._counts + counts
-        self._images += len(kept)
+        images = torch.tensor([len(kept)], dtype=counts.dtype, device=counts.device)
+        self._pending.append(torch.cat([counts, images]))
+
+    def after_step(self, step: Step) -> None:
+        """Count what all processes kept."""
+        self._gather()
+
+    def _gather(self) -> None:
+        if not self._pending:
+            return
+        counts = torch.stack(self._pending).sum(0)
+        Ranks.here().add([counts])
+        self._pending = []
+        before = torch.zeros_like(counts[:-1]) if self._counts is None else self._counts
+        self._counts = counts[:-1] + before.to(counts.device)  # a checkpoint's are on the CPU
+        self._images = counts[-1] + self._images  # no number yet, or every step would wait for it
 
     def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """`teacher`, on the patches that it would be shown, if that is asked for.
@@ -198,6 +219,7 @@ class DistillationObjective(Objective):
 
     def summary(self) -> dict[str, Any]:
         """`kept`: share of images in which each patch was kept, N values in raster order."""
+        self._gather()
         if self._counts is None:
             return {}
         kept = (self._counts.double() / self._images).tolist()
@@ -206,6 +228,7 @@ class DistillationObjective(Objective):
 
     def state(self) -> dict[str, Any]:
         """The counts since the last summary."""
+        self._gather()  # nothing is pending after a step: one process alone may save a checkpoint
         return {"counts": self._counts, "images": self._images}
 
     def load_state(self, state: dict[str, Any]) -> None:

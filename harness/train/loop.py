@@ -28,9 +28,12 @@ from harness.models.build import (
     save_model,
 )
 from harness.models.config import ModelConfig
+from harness.models.stochastic_depth import shared_depth, tell_share
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.ranks import joined
 from harness.run import RunContext
 from harness.seeding import generator, stream
+from harness.share import Share
 from harness.train.checkpoint import read_checkpoint, write_checkpoint
 from harness.train.config import TrainConfig
 from harness.train.optimizer import build_optimizer
@@ -48,7 +51,9 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
     Raises RunFailed when the loss stops being finite, and Interrupted (with a checkpoint saved)
     when asked to stop.
     """
-    return _Training(config, context).run()
+    device = pick_device(context.resources.device)
+    with joined(context.ranks, context.meeting, device):
+        return _Training(config, context).run()
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -104,6 +109,7 @@ class _Training:
                 f"{self.recipe.batch_size}; leave micro_batch out"
             )
         self.device = pick_device(context.resources.device)
+        self.ranks = context.ranks
         self.pipeline = self._open_pipeline()
         self.objective = self._build_objective()
         self.optimizer = build_optimizer(
@@ -129,6 +135,7 @@ class _Training:
             seed=self.config.seed,
             device=self.device,
             workers=self.context.resources.workers,
+            ranks=self.ranks,
         )
 
     def _build_objective(self) -> Objective:
@@ -139,6 +146,7 @@ class _Training:
             require_classifier(teacher, self.config.teacher.weights, self.pipeline.classes)
         guide = None if self.config.guide is None else freeze(self._build(self.config.guide))
         student.train()
+        self.depths = shared_depth(student)
         if self.config.student.trained == "head":
             freeze_all_but_head(student)
         return self.config.method.build(Networks(student=student, teacher=teacher, guide=guide))
@@ -181,7 +189,8 @@ class _Training:
 
     def _restore(self) -> int:
         path = self.context.restore_checkpoint()
-        if path is None:
+        found = self.ranks.rank == 0 and path is not None  # the first process decides
+        if not self.ranks.any(found)[0] or path is None:
             return 0
         step, meters = read_checkpoint(
             path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
@@ -193,20 +202,12 @@ class _Training:
         return step
 
     def _train_step(self, index: int, batches: Iterator[tuple[tuple[Tensor, ...], Tensor]]) -> None:
-        # every draw below is a function of seed and step: a resumed run draws the same
-        torch.manual_seed(stream(self.config.seed, "forward", index))
-        step = Step(
-            index=index,
-            total=self.total,
-            generator=generator(self.config.seed, "method", index),
-            per_epoch=self.per_epoch,
-        )
         rate = learning_rate(self.recipe, index, self.per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         views, targets = next(batches)
         images = views[0]
-        part = self.context.resources.micro_batch or len(images)
+        mine, part = self.ranks.share(self.pipeline.batch), self._part(len(images))
         summed: dict[str, Tensor] = {}
         for first in range(0, len(images), part):
             chosen = slice(first, first + part)
@@ -215,17 +216,41 @@ class _Training:
                 targets=targets[chosen],
                 views=tuple(view[chosen] for view in views),
             )
+            step = self._step(index, mine.part(first, part, len(images)))
             with self._autocast():
                 losses = self.objective.losses(batch, step)
-            share = len(batch.images) / len(images)
+            share = len(batch.images) / self.pipeline.batch
             self.scaler.scale(losses["total"] * share).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
                 summed[name] = (
                     summed.get(name, torch.zeros((), device=self.device)) + value.detach() * share
                 )
+        self.ranks.add([*self._gradients(), *summed.values()])
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
+
+    def _part(self, images: int) -> int:
+        return min(images, self.context.resources.micro_batch or images)
+
+    def _step(self, index: int, share: Share) -> Step:
+        """Every draw is a function of seed and step: a resumed run draws the same, and so do the
+        parts of a batch, each of which takes its own images' draws.
+        """
+        torch.manual_seed(stream(self.config.seed, "forward", index))
+        tell_share(self.depths, share)
+        return Step(
+            index=index,
+            total=self.total,
+            generator=generator(self.config.seed, "method", index),
+            per_epoch=self.per_epoch,
+            share=share,
+        )
+
+    def _gradients(self) -> list[Tensor]:
+        """Those of this process's share of the batch: of all shares, they add up."""
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        return [p.grad for p in parameters if p.grad is not None]
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.recipe.precision == "fp32":
@@ -251,7 +276,9 @@ class _Training:
             self._summarise(done)
         if self._evaluation_is_due(done):
             self._evaluate(done)
-        stop = self.context.should_stop() and done < self.total
+        # all processes stop after the same step
+        asked = self.ranks.any(self.context.should_stop())[0]
+        stop = asked and done < self.total
         old = time.monotonic() - self.saved_at > self.context.resources.checkpoint_seconds
         if stop or (old and done < self.total):
             self._save(done)
@@ -286,7 +313,7 @@ class _Training:
         batches = self.pipeline.evaluation(EVAL_BATCH)
         with self._autocast():
             if self.config.method.multicrop is not None:
-                metrics = spread(extract(product, batches).features)
+                metrics = spread(self.ranks.gather(extract(product, batches).features))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
                 found = classify(product, batches)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from harness.errors import Interrupted, RunFailed
+from harness.ranks import joined
 from harness.run import KINDS, RunContext, RunKind
 from harness.train.config import TrainConfig
 
@@ -102,6 +103,47 @@ class AloneRun(Counting):
     """Nothing else may run meanwhile."""
 
     exclusive: ClassVar[bool] = True
+
+
+@KINDS.register("counting-together")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TogetherRun(Counting):
+    """Two processes, which take every step together; `behaviour` is the second one's."""
+
+    checkpoint_every: int = 1
+
+    def most_processes(self) -> int:
+        """Two."""
+        return 2
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """Count up in each process; the numbers of both must agree."""
+        import torch
+
+        with joined(context.ranks, context.meeting, torch.device("cpu")):
+            return self._count(context)
+
+    def _count(self, context: RunContext) -> dict[str, float]:
+        step, value = 0, self.seed
+        checkpoint = context.restore_checkpoint()
+        if context.ranks.any(checkpoint is not None and context.ranks.rank == 0)[0]:
+            assert checkpoint is not None
+            step, value = json.loads(checkpoint.read_text(encoding="utf-8"))
+            context.log(f"resuming at step {step}")
+        while step < self.steps:
+            time.sleep(self.pause)
+            step, value = step + 1, (value * 48271 + step) % MODULUS
+            context.metric({"step": step, "value": value})
+            context.progress(step, self.steps)
+            if context.ranks.rank == 1:
+                self._misbehave(context, step)
+            if self.behaviour == "stuck" and step == 3:
+                time.sleep(600)  # as in a sum on a GPU, which the end of another does not end
+            (stop,) = context.ranks.any(context.should_stop())
+            _save(context, step, value)
+            if stop:
+                raise Interrupted(f"at step {step}")
+        return {"count/value": float(value), "val/top1": value / MODULUS * 100}
 
 
 def expected(steps: int, seed: int) -> list[dict[str, int]]:

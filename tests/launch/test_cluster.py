@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.device import Device
 from harness.errors import HarnessError, SpecError
 from harness.launch.cluster import Cluster, Node, Shape, find_cluster, load_cluster, shape_of
 from harness.launch.scheduler import JobInfo
@@ -72,22 +74,48 @@ def test_the_file_is_the_one_of_the_command_line_the_environment_or_the_user(
 
 def test_a_run_gets_its_share_of_a_node() -> None:
     shape = shape_of(Resources(threads=2, workers=4), GPUS, device="cuda")
-    assert shape == Shape(cpus=8, gpus=1, memory_mb=64000, minutes=240, exclusive=False)
+    one = Shape(nodes=1, tasks=1, cpus=8, gpus=1, memory_mb=64000, minutes=240, exclusive=False)
+    assert shape == one
     shape = shape_of(Resources(threads=8, hours=1), GPUS, device="cpu")
-    assert shape == Shape(cpus=8, gpus=0, memory_mb=64000, minutes=60, exclusive=False)
+    assert shape == replace(one, gpus=0, minutes=60)
 
 
 @pytest.mark.parametrize(
     ("resources", "cluster", "said"),
     [
         (Resources(threads=60, workers=5), GPUS, "asks for 65 CPUs"),
+        (Resources(processes=11), GPUS, "over 2 nodes, which have room for 8 each: ask for 10 or"),
+        (Resources(processes=16, nodes=1), GPUS, "are 16 a node, .* has room for 8 with 1 CPUs"),
+        (Resources(processes=8, nodes=1, threads=9), GPUS, "has room for 7 with 9 CPUs each"),
         (Resources(memory_gb=501), GPUS, "asks for 501 GB of memory"),
         (Resources(), Cluster(node=Node(cpus=4)), "asks for a GPU"),
     ],
 )
 def test_what_no_node_gives_is_an_error(resources: Resources, cluster: Cluster, said: str) -> None:
     with pytest.raises(HarnessError, match=said):
-        shape_of(resources, cluster, device="cuda")
+        shape_of(resources, cluster, device="cuda", most=99)
+
+
+@pytest.mark.parametrize(
+    ("resources", "device", "most", "nodes", "tasks", "cpus", "gpus"),
+    [
+        (Resources(processes=8), "cuda", 99, 1, 8, 8, 8),
+        (Resources(processes=16), "cuda", 99, 2, 8, 8, 8),
+        (Resources(processes=12), "cuda", 99, 2, 6, 8, 6),
+        (Resources(processes=4, nodes=2), "cuda", 99, 2, 2, 8, 2),
+        (Resources(processes=4, threads=40), "cpu", 99, 4, 1, 40, 0),
+        (Resources(processes=4, threads=10, workers=5), "cpu", 99, 1, 4, 15, 0),
+        (Resources(processes=16, nodes=2), "cuda", 1, 1, 1, 8, 1),  # what one process computes
+        (Resources(processes=16, nodes=2), "cuda", 5, 2, 2, 8, 2),  # a batch of ten images
+    ],
+)
+def test_processes_are_spread_over_nodes(
+    resources: Resources, device: Device, most: int, nodes: int, tasks: int, cpus: int, gpus: int
+) -> None:
+    shape = shape_of(resources, GPUS, device=device, most=most)
+    assert (shape.nodes, shape.tasks, shape.cpus, shape.gpus) == (nodes, tasks, cpus, gpus)
+    share = max(gpus / 8, tasks * cpus / 64)
+    assert shape.memory_mb == int(500 * share * 1024)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.slurm import accounting
+
 NODES = ("n1", "n2", "n3")
 COMMANDS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "munged")
 NEEDED = "a real SLURM as root: apt-get install --no-install-recommends slurmctld slurmd munge"
@@ -66,24 +68,38 @@ def lacking() -> bool:
 class SlurmCluster:
     """Daemons as child processes, ended with the test."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, *, nodes: tuple[str, ...] = NODES, accounts: bool = False
+    ) -> None:
         self.root = root
+        self.nodes = nodes
+        self._accounts = accounts
+        path = f"{os.environ['PATH']}:/usr/sbin"
+        self.variables = {"SLURM_CONF": str(root / "slurm.conf"), "PATH": path}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self.variables}
 
     def start(self) -> None:
         """Write the configuration and wait until all nodes are idle."""
-        for name in ("state", "munge", *(f"spool/{node}" for node in NODES)):
+        for name in ("state", "munge", *(f"spool/{node}" for node in self.nodes)):
             (self.root / name).mkdir(parents=True)
         (self.root / "munge").chmod(0o755)
         host = socket.gethostname().partition(".")[0]
-        ports = _free_ports(len(NODES) + 1)
+        ports = _free_ports(len(self.nodes) + 3)
         nodes = [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 "
             "RealMemory=4000 State=UNKNOWN"
-            for node, port in zip(NODES, ports[1:], strict=True)
+            for node, port in zip(self.nodes, ports[3:], strict=True)
         ]
+        more = ""
+        if self._accounts:
+            more = accounting.write_configuration(self.root, port=ports[1], database=ports[2])
         (self.root / "slurm.conf").write_text(
-            CONFIG.format(
+            more
+            + CONFIG.format(
                 host=host,
                 root=self.root,
                 port=ports[0],
@@ -92,12 +108,19 @@ class SlurmCluster:
             )
         )
         self._munge()
+        if self._accounts:
+            self._start_accounts(ports[1], ports[2])
         self.start_controller()
-        for node in NODES:
+        for node in self.nodes:
             self.start_node(node)
-        self.wait(
-            lambda: self.call("sinfo", "-h", "-o", "%D %T").split() == [str(len(NODES)), "idle"]
-        )
+        self.wait(self.idle)
+
+    def _start_accounts(self, port: int, database: int) -> None:
+        self._spawn("mariadbd", *accounting.make_database(self.root, database))
+        self.wait(lambda: _listens(database))
+        self._spawn("slurmdbd", "slurmdbd", "-D")
+        self.wait(lambda: _listens(port))
+        self.call("sacctmgr", "-i", "add", "cluster", "test")
 
     def start_controller(self) -> None:
         """The controller; after a stop it goes on with its jobs."""
@@ -129,7 +152,10 @@ class SlurmCluster:
 
     def call(self, *words: str) -> str:
         """What a command of SLURM prints."""
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, env=self._environment
+        )
+        return done.stdout
 
     def node_of(self, job: str) -> str:
         """Where a job runs."""
@@ -153,26 +179,24 @@ class SlurmCluster:
     def idle(self) -> bool:
         """Whether all nodes wait for work."""
         states = self.call("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
-        return states == ["idle"] * len(NODES)
+        return states == ["idle"] * len(self.nodes)
 
     def clear(self) -> None:
         """No job, all daemons there."""
         if "slurmctld" not in self._daemons:
             self.start_controller()
-        for node in NODES:
+        for node in self.nodes:
             if node not in self._daemons:
                 self.start_node(node)
         self.wait(self.answers)
         self.call("scancel", "-u", "root")
         self.wait(self.empty)
-        self.wait(
-            lambda: self.call("sinfo", "-h", "-o", "%D %T").split() == [str(len(NODES)), "idle"]
-        )
+        self.wait(self.idle)
 
     def stop(self) -> None:
         """End all daemons."""
         self.call("scancel", "-u", "root")
-        for name in [*NODES, "slurmctld", "munged"]:
+        for name in [*self.nodes, "slurmctld", "slurmdbd", "mariadbd", "munged"]:
             process = self._daemons.pop(name, None)
             if process is not None:
                 process.terminate()
@@ -198,6 +222,7 @@ class SlurmCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
+                env=self._environment,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
@@ -205,6 +230,11 @@ class SlurmCluster:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # or daemons of a killed test run live on
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_ports(count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ rows:
       teacher: {{{{{TINY_VIT}, weights: {{{{run: "#teacher"}}}}}}}}
       method: {{{{name: distillation, loss: logit}}}}
 profiles:
-  paper: {{{{resources: {{{{device: cpu, threads: 1}}}}}}}}
+  paper: {{{{resources: {{{{device: cpu, threads: 1, checkpoint_seconds: 2}}}}}}}}
 """
 
 
@@ -48,8 +49,12 @@ def counting_runs(
     pause: float,
     column: str = "value",
 ) -> str:
-    """A table with one column of the counting kinds: `value`, `batch` (many a job) or `alone`."""
-    text = TABLE.format(pause=pause, more="").replace("[0, 1]", str(seeds))
+    """A table with one column of the counting kinds: `value`, `batch` (many a job), `alone` or
+    `together` (two processes).
+    """
+    more = "  together: {label: Two, from: counting-together, metric: count/value, decimals: 0}"
+    text = TABLE.replace("seeds:", more.replace("{", "{{").replace("}", "}}") + "\nseeds:")
+    text = text.format(pause=pause, more="").replace("[0, 1]", str(seeds))
     head, _, tail = text.partition("rows:\n")
     head = "\n".join(
         line
@@ -76,9 +81,21 @@ def only() -> Path:
     return directory
 
 
+def first() -> Path:
+    """One of the run directories."""
+    return min(Path("results/runs").iterdir())
+
+
 def job_of(directory: Path) -> str:
     """The number of the job that is responsible for a run."""
     return str(status()[directory.name]["job"])
+
+
+def member(directory: Path) -> int:
+    """The number of the second process of a run, as its log tells it."""
+    return int(
+        re.findall(r"process 1 of 2: .*, pid (\d+)", (directory / "log.txt").read_text())[-1]
+    )
 
 
 def finished(directory: Path) -> bool:

@@ -17,7 +17,7 @@ from tests.conftest import Experiments
 from tests.launch.processes import REPOSITORY, environment, harness, metrics
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.conftest import Submit
-from tests.slurm.runs import counting_runs, finished, only, slow_run, status, undisturbed
+from tests.slurm.runs import counting_runs, finished, first, only, slow_run, status, undisturbed
 
 PASSING_ON = """#!/bin/sh
 # the first submission arrives, of the second only the answer is lost
@@ -36,6 +36,23 @@ def test_a_dry_run_prints_the_scripts_and_writes_nothing(
     assert "#SBATCH --array=0-3%3" in said
     assert "#SBATCH --signal=USR2@60" in said
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--processes", "2", "--nodes", "2"]])
+def test_a_dry_run_prints_what_is_submitted(
+    submit: Submit, experiments: Experiments, more: list[str]
+) -> None:
+    """Line by line, but for the name of the submission; so it shows when submitit changes."""
+    rows = ["a"] if more else ["a", "b"]
+    column = "together" if more else "value"
+    table = counting_runs(experiments, rows=rows, seeds=[0], pause=0, column=column)
+    printed = submit(table, "--dry-run", *more).partition("\n# 1 runs:" if more else "\n# 2")[0]
+    submit(table, *more)
+    (script,) = Path("results/slurm/jobs").glob("*/*_submission.sh")
+    submission = json.loads((only() if more else first()).joinpath("job.json").read_text())
+    text = printed.replace("jobs/<submission>", f"jobs/{submission['submission'][:8]}")
+    text = text.replace("<submission>", submission["submission"])
+    assert text.replace("'", "").strip() == script.read_text().replace("'", "").strip()
 
 
 def test_what_is_submitted_is_not_submitted_again(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.conftest import Experiments
-from tests.launch.processes import harness, metrics, reached
+from tests.launch.processes import harness, metrics, reached, start_harness
 from tests.slurm.cluster import NODES, SlurmCluster
 from tests.slurm.conftest import Submit
 from tests.slurm.runs import (
@@ -21,6 +24,7 @@ from tests.slurm.runs import (
     counting_runs,
     finished,
     job_of,
+    member,
     only,
     outcomes,
     slow_run,
@@ -37,18 +41,6 @@ def slow(experiments: Experiments) -> str:
 
 def kill_worker(directory: Path) -> None:
     os.kill(json.loads((directory / "state.json").read_text())["pid"], signal.SIGKILL)
-
-
-def test_a_run_longer_than_the_time_limit_takes_several_attempts(
-    cluster: SlurmCluster, submit: Submit, experiments: Experiments, description: Path
-) -> None:
-    # SLURM looks at time limits every thirty seconds: the signal comes 2 to 32 s after the start
-    description.write_text("node: {cpus: 4}\nminutes: 1\nsignal_seconds: 58\n")
-    submit(slow_run(experiments, pause=5))
-    directory = only()
-    cluster.wait(lambda: finished(directory), seconds=200)
-    assert undisturbed(directory)
-    assert len(outcomes(directory)) >= 3
 
 
 def test_a_preempted_run_goes_on_later(cluster: SlurmCluster, submit: Submit, slow: str) -> None:
@@ -87,6 +79,28 @@ def test_cancel_takes_the_jobs_of_a_table_back(
     cluster.wait(cluster.empty)
     assert status()[only().name]["state"] in ("planned", "interrupted")
     again = harness("cancel", slow)
+    assert again.returncode == 1
+    assert "has no jobs" in again.stderr
+
+
+def test_cancel_takes_the_job_of_one_run_back_and_watching_shows_it(
+    cluster: SlurmCluster, submit: Submit, experiments: Experiments
+) -> None:
+    submit(counting_runs(experiments, rows=["a", "b"], seeds=[1], pause=1))
+    left, ended = (next(Path("results/runs").glob(f"{row}-*")) for row in "ab")
+    cluster.wait(lambda: reached(left, 2)() and reached(ended, 2)())
+    node, job = cluster.node_of(job_of(ended)), job_of(ended)
+    assert node in NODES
+    with watching() as lines:
+        line = next(line for line in lines if f"running      {ended.name}" in line)
+        how = rf"step \d+/13, .* left, on \S+, process \d+, job {job} running"
+        assert re.search(how, line), line
+        assert "cancelled 1 job of 1 run" in harness("cancel", ended.name).stdout
+        line = next(line for line in lines if f"interrupted  {ended.name}" in line)
+        assert "stopped at step" in line
+    cluster.wait(lambda: finished(left))
+    assert undisturbed(left)
+    again = harness("cancel", ended.name)
     assert again.returncode == 1
     assert "has no jobs" in again.stderr
 
@@ -136,6 +150,37 @@ def test_a_worker_killed_without_a_controller_is_requeued_when_it_is_back(
     cluster.wait(lambda: finished(directory), seconds=120)
     assert undisturbed(directory)
     assert outcomes(directory) == [None, "done"]
+
+
+@pytest.mark.parametrize("who", ["process", "task", "signal"])
+def test_whatever_happens_to_one_of_two_processes_both_go_on_from_the_checkpoint(
+    cluster: SlurmCluster, submit: Submit, experiments: Experiments, who: str
+) -> None:
+    table = counting_runs(experiments, rows=["a"], seeds=[1], pause=0.3, column="together")
+    submit(table, "--processes", "2", "--nodes", "2")
+    directory = only()
+    cluster.wait(reached(directory, 2))
+    victim = member(directory)
+    if who == "task":  # the process of SLURM's task, which waits for the run's
+        victim = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(victim, signal.SIGUSR2 if who == "signal" else signal.SIGKILL)
+    cluster.wait(lambda: finished(directory))
+    assert undisturbed(directory)
+    assert outcomes(directory) == ["interrupted", "done"]
+    log = (directory / "log.txt").read_text()
+    assert ("ended without a word" in log) == (who != "signal")
+
+
+@contextmanager
+def watching() -> Iterator[IO[str]]:
+    """What `harness status --watch` says, line by line."""
+    watch = start_harness("status", "--watch")
+    assert watch.stdout is not None
+    try:
+        yield watch.stdout
+    finally:
+        os.killpg(watch.pid, signal.SIGINT)
+        watch.communicate()
 
 
 def test_a_run_that_gets_no_further_is_given_up(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import Experiments
-from tests.launch.processes import REPOSITORY, harness
+from tests.launch.processes import REPOSITORY, harness, start_harness
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.conftest import Submit
-from tests.slurm.runs import TRAINING, finished, job_of, outcomes, status
+from tests.slurm.runs import TRAINING, finished, job_of, member, only, outcomes, status
 
 
 def test_the_whole_of_table_2_runs_through_arrays_and_dependencies(
@@ -28,23 +31,72 @@ def test_the_whole_of_table_2_runs_through_arrays_and_dependencies(
     assert harness("report", *words).returncode == 0
 
 
-def test_a_requeued_training_ends_with_the_same_bits(
-    cluster: SlurmCluster, submit: Submit, experiments: Experiments, tmp_path: Path
+TWO = ["--processes", "2"]
+WAY: dict[str, list[str]] = {
+    "alone": [],
+    "two processes of a node": TWO,
+    "two nodes": [*TWO, "--nodes", "2"],
+}
+LONG = TRAINING.format(epochs=12, lr="1e-3")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """The run directory of a training by so many processes, without a cluster."""
+    found: dict[int, Path] = {}
+
+    def train(processes: int) -> Path:
+        if processes not in found:
+            root = tmp_path_factory.mktemp("undisturbed")
+            table = Experiments(root).table("tests/train", LONG)
+            words = [table, "--rows", "teacher", "--processes", str(processes)]
+            process = start_harness(
+                "run", *words, HARNESS_HOME=str(root), HARNESS_RESULTS=str(root / "results")
+            )
+            _, said = process.communicate(timeout=240)
+            assert process.returncode == 0, said
+            (found[processes],) = (root / "results/runs").iterdir()
+        return found[processes]
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("way", "disturb"),
+    [
+        ("alone", "requeue"),
+        ("two processes of a node", "requeue"),
+        ("two nodes", "requeue"),
+        ("two nodes", "kill the second process"),
+    ],
+)
+def test_a_disturbed_training_ends_with_the_same_bits(
+    cluster: SlurmCluster,
+    submit: Submit,
+    experiments: Experiments,
+    undisturbed: Callable[[int], Path],
+    way: str,
+    disturb: str,
 ) -> None:
-    table = experiments.table("tests/train", TRAINING.format(epochs=20, lr="1e-3"))
-    words = [table, "--rows", "teacher"]
-    elsewhere = tmp_path / "elsewhere"
-    reference = harness("run", *words, HARNESS_RESULTS=str(elsewhere))
-    assert reference.returncode == 0, reference.stderr
-    (expected,) = (elsewhere / "runs").iterdir()
-    submit(*words)
-    (directory,) = Path("results/runs").iterdir()
+    table = experiments.table("tests/train", LONG)
+    expected = undisturbed(2 if WAY[way] else 1)
+    submit(table, "--rows", "teacher", *WAY[way])
+    directory = only()
     metrics = directory / "metrics.jsonl"
     cluster.wait(lambda: metrics.exists() and metrics.read_bytes().count(b"\n") > 60)
-    cluster.call("scontrol", "requeue", job_of(directory))
+    job = job_of(directory)
+    if way == "two nodes":
+        assert cluster.node_of(job) == "n[1-2]"
+    if disturb == "requeue":
+        cluster.call("scontrol", "requeue", job)
+    else:
+        cluster.wait((directory / "checkpoint.pt").exists)
+        os.kill(member(directory), signal.SIGKILL)
     cluster.wait(lambda: finished(directory), seconds=120)
+    assert outcomes(directory)[-1] == "done"
     assert len(outcomes(directory)) == 2
     assert "resuming at step" in (directory / "log.txt").read_text()
+    assert directory.name == expected.name
     assert metrics.read_bytes() == (expected / "metrics.jsonl").read_bytes()
     results = [json.loads((one / "result.json").read_text()) for one in (directory, expected)]
     assert results[0]["metrics"] == results[1]["metrics"]

@@ -20,6 +20,7 @@ from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.manifold import Manifold
 from harness.methods.supervised import Supervised
 from harness.models.config import ModelConfig
+from harness.ranks import Ranks
 from harness.run import Resources
 from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
@@ -37,6 +38,7 @@ class Context:
         self.directory = directory
         self.resources = Resources(device="cpu", micro_batch=micro_batch)
         self.dependencies: Mapping[str, Path] = {}
+        self.ranks, self.meeting = Ranks(), None
         self.stop_at, self.done = stop_at, 0
         self.metrics: list[dict[str, Any]] = []
 

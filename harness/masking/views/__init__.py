@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.registry import Registry
+from harness.share import Share
 
 VIEW_MASKS: Registry[type[ViewMask]] = Registry("view mask", "harness.masking.views")
 
@@ -30,11 +31,28 @@ class Sight:
     shared: tuple[float, float]
     generator: torch.Generator  # on the CPU, for what is drawn per view
     device: torch.device
+    share: Share = Share()  # which images of the step's batch the views are of
 
     @property
     def patches(self) -> int:
         """N."""
         return self.rows * self.columns
+
+    def noise(self, columns: int) -> torch.Tensor:
+        """(V, columns) uniform in [0, 1), on the CPU: a row for every view, the same for an image
+        in whatever part of the batch it is.
+        """
+        return self.share.draw(
+            self.views, lambda rows: torch.rand(rows, columns, generator=self.generator)
+        )
+
+    def draws(self, *shape: int) -> torch.Tensor:
+        """(*shape, V) in float64, otherwise as `noise`."""
+
+        def sample(views: int) -> torch.Tensor:
+            return torch.rand(*shape, views, generator=self.generator, dtype=torch.float64)
+
+        return self.share.draw(self.views, sample, dim=len(shape))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +110,7 @@ class RatioMask(ViewMask):
 
         As many draws are made whatever comes of them.
         """
-        draws = torch.rand(2, sight.views, generator=sight.generator, dtype=torch.float64)
+        draws = sight.draws(2)
         own = draws[0] if per == "view" else torch.full_like(draws[0], sight.shared[0])
         return torch.where(draws[1] < self.probability, self.between(own), 0.0)
 

@@ -37,6 +37,6 @@ class AttMaskHint(RatioMask):
         shown = int(whole(self.show * second, sight.patches))
         top = int(whole(torch.tensor(self.show, dtype=torch.float64), sight.patches))
         chosen = first_ranks(self, sight)
-        noise = torch.rand(sight.views, top, generator=sight.generator)
+        noise = sight.noise(top)
         hints = noise.argsort(dim=1)[:, :shown]
         return by_attention(sight, chosen.scatter(1, hints, False))

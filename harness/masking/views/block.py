@@ -48,8 +48,7 @@ class BlockWise(RatioMask):
         whether there is one (V,), and which patches it covers (V, rows, columns).
         """
         rows, columns = sight.rows, sight.columns
-        size = (ATTEMPTS, sight.views)
-        draws = torch.rand(4, *size, generator=sight.generator, dtype=torch.float64)
+        draws = sight.draws(4, ATTEMPTS)
         smallest = (min(rows, columns) // 3) ** 2
         area = smallest + (left - smallest) * draws[0]
         aspect = torch.exp(math.log(self.aspect) * (2 * draws[1] - 1))

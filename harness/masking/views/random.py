@@ -23,6 +23,6 @@ class Random(RatioMask):
     def hide(self, sight: Sight) -> Hidden:
         """floor(ratio * N) patches of each masked view."""
         counts = whole(self.ratios(sight, self.ratio_per), sight.patches)
-        noise = torch.rand(sight.views, sight.patches, generator=sight.generator)
+        noise = sight.noise(sight.patches)
         chosen = torch.arange(sight.patches) < counts[:, None]
         return ranked(noise.argsort(dim=1).to(sight.device), chosen)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from harness.masking.views import Hidden, Sight, ViewMask
 from harness.methods import Step
+from harness.methods.selfdistillation.parts import Tally
 from harness.models.tokens import Encoded, encode
 from harness.models.vit import VisionTransformer
 
@@ -21,13 +22,14 @@ class MaskToken(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, width, device=device))
 
 
-class Hiding:
+class Hiding(Tally):
     """Draws masks, and counts how much they hide."""
 
     def __init__(self, mask: ViewMask, device: torch.device) -> None:
+        super().__init__()
         self.mask, self.device = mask, device
-        self._shared: tuple[int, tuple[float, float]] = (-1, (0.0, 0.0))  # of which step
-        self._hidden = self._patches = 0
+        self._shared = (0.0, 0.0)
+        self._shared_of: tuple[int, torch.Generator] | None = None  # step and (micro-)batch
 
     def draw(
         self, step: Step, views: int, grid: tuple[int, int], attention: Tensor | None
@@ -41,33 +43,23 @@ class Hiding:
             shared=self._of_step(step),
             generator=step.generator,
             device=self.device,
+            share=step.share,
         )
         hidden = self.mask.hide(sight)
-        self._hidden += int(hidden.counts.sum())
-        self._patches += views * sight.patches
+        self.see(hidden=hidden.counts.sum(), patches=torch.tensor(views * sight.patches))
         return hidden
 
     def _of_step(self, step: Step) -> tuple[float, float]:
-        if self._shared[0] != step.index:
+        """The same in all parts of a batch, whose generators all start at the same place."""
+        if self._shared_of != (step.index, step.generator):
             first, second = torch.rand(2, generator=step.generator, dtype=torch.float64).tolist()
-            self._shared = (step.index, (first, second))
-        return self._shared[1]
+            self._shared, self._shared_of = (first, second), (step.index, step.generator)
+        return self._shared
 
     def summary(self) -> dict[str, Any]:
         """`hidden_share`: of the patches of the views that a mask was drawn for."""
-        if not self._patches:
-            return {}
-        share = self._hidden / self._patches
-        self._hidden = self._patches = 0
-        return {"hidden_share": share}
-
-    def state(self) -> dict[str, Any]:
-        """The open counts."""
-        return {"hidden": self._hidden, "patches": self._patches}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue those."""
-        self._hidden, self._patches = state["hidden"], state["patches"]
+        sums = self.take()
+        return {"hidden_share": int(sums["hidden"]) / int(sums["patches"])} if sums else {}
 
 
 def replaced(

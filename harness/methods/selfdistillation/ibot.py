@@ -18,7 +18,7 @@ from harness.methods import Batch, Networks, Step
 from harness.methods.ibot import Ibot
 from harness.methods.selfdistillation.hiding import Hiding, MaskToken, replaced
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center, sharpened
+from harness.methods.selfdistillation.parts import Center, Tally, sharpened
 from harness.methods.selfdistillation.schedules import warmed_up
 from harness.models.tokens import Encoded, encode
 
@@ -81,11 +81,9 @@ class IbotObjective(SelfDistillationObjective):
             self.method.temperatures.warmup_epochs,
         )
 
-    @torch.no_grad()
-    def after_step(self, step: Step) -> None:
-        """Move both centres and the teacher."""
-        super().after_step(step)
-        self.patch_center.update()
+    def counted(self) -> list[Center | Tally]:
+        """Also the patches' centre, and how much was hidden."""
+        return [*super().counted(), self.patch_center, self.hiding]
 
     def state(self) -> dict[str, Any]:
         """Also the patches' centre, and how much was hidden since the last summary."""
@@ -96,7 +94,7 @@ class IbotObjective(SelfDistillationObjective):
         """Continue from those."""
         super().load_state(state)
         self.patch_center.value = state["patch_center"].to(self.device)
-        self.hiding.load_state(state["hiding"])
+        self.hiding.load_state(state["hiding"], torch.device("cpu"))
 
     def summary(self) -> dict[str, Any]:
         """Also `hidden_share`."""

@@ -13,6 +13,7 @@ from harness.methods import Batch, Networks, Step
 from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.hiding import Hiding, MaskToken, dropped, replaced
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
+from harness.methods.selfdistillation.parts import Center, Tally
 from harness.models.tokens import encode
 from harness.models.vit import VisionTransformer
 
@@ -69,6 +70,10 @@ class MaskedDinoObjective(SelfDistillationObjective):
             return dropped(model, images, hidden)
         return replaced(model, images, hidden, token).cls
 
+    def counted(self) -> list[Center | Tally]:
+        """Also how much was hidden."""
+        return [*super().counted(), self.hiding]
+
     def state(self) -> dict[str, Any]:
         """Also how much was hidden since the last summary."""
         return {**super().state(), "hiding": self.hiding.state()}
@@ -76,7 +81,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
         super().load_state(state)
-        self.hiding.load_state(state["hiding"])
+        self.hiding.load_state(state["hiding"], torch.device("cpu"))
 
     def summary(self) -> dict[str, Any]:
         """Also `hidden_share`."""

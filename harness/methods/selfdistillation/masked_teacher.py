@@ -12,6 +12,7 @@ from harness.masking.keep import kept_counts, top_k
 from harness.methods import Batch, Networks, Step
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
+from harness.methods.selfdistillation.parts import Center, Tally
 from harness.models.tokens import encode
 
 
@@ -21,8 +22,7 @@ class MaskedTeacherObjective(SelfDistillationObjective):
     def __init__(self, method: DinoMaskedTeacher, networks: Networks) -> None:
         super().__init__(method, networks)
         self.masked = method
-        self._counts = torch.zeros(self.student.patches, dtype=torch.int64, device=self.device)
-        self._views = 0
+        self.kept = Tally()
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
@@ -50,25 +50,29 @@ class MaskedTeacherObjective(SelfDistillationObjective):
             device=images.device,
             generator=step.generator,
             progress=step.index / step.total,
+            share=step.share,
         )
         kept = top_k(self.masked.criterion.scores(view), keep)
-        self._counts += kept_counts(kept, patches)
-        self._views += len(kept)
+        views = torch.full((), len(kept), device=self.device)
+        self.kept.see(counts=kept_counts(kept, patches), views=views)
         return kept
+
+    def counted(self) -> list[Center | Tally]:
+        """Also what was kept."""
+        return [*super().counted(), self.kept]
 
     def state(self) -> dict[str, Any]:
         """Also the counts since the last summary."""
-        return {**super().state(), "counts": self._counts, "views": self._views}
+        return {**super().state(), "kept": self.kept.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
         super().load_state(state)
-        self._counts, self._views = state["counts"].to(self.device), state["views"]
+        self.kept.load_state(state["kept"], self.device)
 
     def summary(self) -> dict[str, Any]:
         """Also `kept`: share of global views in which each patch was kept, N in raster order."""
-        found = super().summary()
-        if self._views:
-            found["kept"] = (self._counts.double() / self._views).tolist()
-            self._counts, self._views = torch.zeros_like(self._counts), 0
+        found, sums = super().summary(), self.kept.take()
+        if sums:
+            found["kept"] = (sums["counts"].double() / sums["views"]).tolist()
         return found

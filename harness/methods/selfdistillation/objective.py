@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from harness.methods import Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
-from harness.methods.selfdistillation.parts import Center, Watch, sharpened, view_loss
+from harness.methods.selfdistillation.parts import Center, Tally, Watch, sharpened, view_loss
 from harness.methods.selfdistillation.schedules import cosine, warmed_up
 from harness.models.build import freeze
 from harness.models.projection import ProjectionHead
 from harness.models.tokens import encode
 from harness.models.vit import VisionTransformer
+from harness.ranks import Ranks
 
 
 class SelfDistillationObjective(Objective):
@@ -84,7 +85,7 @@ class SelfDistillationObjective(Objective):
             targets = sharpened(taught, self.center.value, self.teacher_temperature(step))
             targets = torch.stack(targets.chunk(2))
         self.center.see(taught.mean(dim=0, keepdim=True), len(taught))
-        self.watch.see(targets)
+        self.watch.look(targets)
         return view_loss(targets, logits, self.method.temperatures.student)
 
     def teacher_temperature(self, step: Step) -> float:
@@ -111,11 +112,18 @@ class SelfDistillationObjective(Objective):
     @torch.no_grad()
     def after_step(self, step: Step) -> None:
         """Move the centre and the teacher."""
-        self.center.update()
+        counted = self.counted()
+        Ranks.here().add([tensor for part in counted for tensor in part.pending()])
+        for part in counted:
+            part.update()
         momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
         for slow, fast in self.pairs:
             for old, new in zip(slow.parameters(), fast.parameters(), strict=True):
                 old.lerp_(new, 1 - momentum)
+
+    def counted(self) -> list[Center | Tally]:
+        """What is added up over processes after every step."""
+        return [self.center, self.watch]
 
     def state(self) -> dict[str, Any]:
         """The centre, and what was seen since the last summary."""

@@ -32,18 +32,55 @@ def view_loss(teacher: Tensor, student: Sequence[Tensor], temperature: float) ->
     return total / (pairs * targets.shape[1])
 
 
+class Tally:
+    """Sums over steps and processes of what the method counts, by name."""
+
+    def __init__(self) -> None:
+        self._step: dict[str, Tensor] = {}  # this process's, of this step
+        self._sums: dict[str, Tensor] = {}  # everybody's, of the steps before
+
+    @torch.no_grad()
+    def see(self, **values: Tensor) -> None:
+        """Add what a (micro-)batch gave."""
+        for name, value in values.items():
+            self._step[name] = self._step[name] + value if name in self._step else value.clone()
+
+    def pending(self) -> list[Tensor]:
+        """What is to be replaced by the sums over all processes before `update`."""
+        return list(self._step.values())
+
+    def update(self) -> None:
+        """A step is over."""
+        for name, value in self._step.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._step = {}
+
+    def take(self) -> dict[str, Tensor]:
+        """The sums since the last call; nothing where nothing was seen."""
+        self.update()
+        sums, self._sums = self._sums, {}
+        return sums
+
+    def state(self) -> dict[str, Tensor]:
+        """The open sums."""
+        return {**self._sums}
+
+    def load_state(self, state: dict[str, Tensor], device: torch.device) -> None:
+        """Continue those."""
+        self._sums = {name: value.to(device) for name, value in state.items()}
+
+
 class Center:
     """The running mean of the teacher's logits, (1, out_dim); starts at 0.
 
-    `see` adds up what a (micro-)batch gave, `update` moves the centre once per step, over all
-    processes.
+    `see` adds up what a (micro-)batch gave, `update` moves the centre once per step.
     """
 
     def __init__(self, out_dim: int, momentum: float, device: torch.device) -> None:
         self.value = torch.zeros(1, out_dim, device=device)
         self._momentum = momentum
         self._sum = torch.zeros(1, out_dim, device=device)
-        self._count = 0
+        self._count = torch.zeros(1, device=device)
 
     @torch.no_grad()
     def see(self, mean: Tensor, count: int) -> None:
@@ -51,59 +88,42 @@ class Center:
         self._sum += mean.detach().float() * count
         self._count += count
 
+    def pending(self) -> list[Tensor]:
+        """What is to be replaced by the sums over all processes before `update`."""
+        return [self._sum, self._count]
+
     @torch.no_grad()
     def update(self) -> None:
         """One step of the running mean."""
-        total, count = self._sum, torch.tensor(float(self._count), device=self._sum.device)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(total)
-            torch.distributed.all_reduce(count)
-        self.value = self.value * self._momentum + total / count * (1 - self._momentum)
-        self._sum, self._count = torch.zeros_like(self._sum), 0
+        mean = self._sum / self._count
+        self.value = self.value * self._momentum + mean * (1 - self._momentum)
+        self._sum, self._count = torch.zeros_like(self._sum), torch.zeros_like(self._count)
 
 
-class Watch:
+class Watch(Tally):
     """Tells collapse from learning, by entropies in nats of the teacher's distributions.
 
     Uniform outputs: `teacher_entropy` near log(out_dim). One prototype for everything:
     `mean_entropy`, of the mean distribution, near 0. Healthy: the first low, the second high.
     """
 
-    def __init__(self) -> None:
-        self._entropy: Tensor | None = None
-        self._mean: Tensor | None = None
-        self._count = 0
-
     @torch.no_grad()
-    def see(self, teacher: Tensor) -> None:
+    def look(self, teacher: Tensor) -> None:
         """Distributions (V, B, out_dim)."""
         flat = teacher.flatten(0, 1)
-        entropy, mean = entropies(flat).sum(), flat.sum(dim=0)
-        self._entropy = entropy if self._entropy is None else self._entropy + entropy
-        self._mean = mean if self._mean is None else self._mean + mean
-        self._count += len(flat)
+        count = torch.full((), len(flat), dtype=torch.float32, device=flat.device)
+        self.see(entropy=entropies(flat).sum(), mean=flat.sum(dim=0), count=count)
 
     def summary(self) -> dict[str, Any]:
         """Both entropies over what was seen since the last call."""
-        if self._entropy is None or self._mean is None:
+        sums = self.take()
+        if not sums:
             return {}
-        found = {
-            "teacher_entropy": float(self._entropy) / self._count,
-            "mean_entropy": float(entropies(self._mean / self._count)),
+        count = float(sums["count"])
+        return {
+            "teacher_entropy": float(sums["entropy"]) / count,
+            "mean_entropy": float(entropies(sums["mean"] / count)),
         }
-        self._entropy, self._mean, self._count = None, None, 0
-        return found
-
-    def state(self) -> dict[str, Any]:
-        """The open sums."""
-        return {"entropy": self._entropy, "mean": self._mean, "count": self._count}
-
-    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
-        """Continue those."""
-        self._count = state["count"]
-        self._entropy, self._mean = (
-            None if state[key] is None else state[key].to(device) for key in ("entropy", "mean")
-        )
 
 
 def entropies(distributions: Tensor) -> Tensor:

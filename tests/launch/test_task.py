@@ -1,0 +1,74 @@
+"""The tasks of a job that wait for the first one: what they do when it does not come."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.launch.meeting import absent, beat, finish
+from harness.launch.task import Task
+from tests.launch.processes import environment
+
+FOLLOW = """
+import sys
+from pathlib import Path
+from harness.launch import task
+task.SILENCE = 3.0
+task.Follower(task.Task(rank=1, size=2, nodes=2, local=0, folder=Path(sys.argv[1]))).run()
+"""
+
+
+def follow(folder: Path, **variables: str) -> subprocess.Popen[str]:
+    """A task that waits, and takes three seconds of silence for the end of the first one."""
+    return subprocess.Popen(
+        [sys.executable, "-c", FOLLOW, str(folder)],
+        env=environment(**variables),
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_task_waits_while_the_first_one_lives_and_ends_when_it_says_so(tmp_path: Path) -> None:
+    task = follow(tmp_path)
+    for _ in range(5):
+        beat(tmp_path)
+        try:
+            task.wait(1)
+        except subprocess.TimeoutExpired:
+            continue
+    assert task.poll() is None
+    finish(tmp_path)
+    _, said = task.communicate(timeout=30)
+    assert (task.returncode, said) == (0, "")
+
+
+def test_a_task_ends_when_the_first_one_is_silent(tmp_path: Path) -> None:
+    task = follow(tmp_path)
+    _, said = task.communicate(timeout=30)
+    assert task.returncode == 1
+    assert "the first task of the job is gone" in said
+
+
+def test_a_process_that_cannot_begin_is_told_to_the_first(tmp_path: Path) -> None:
+    """A node whose Python ends at once."""
+    (tmp_path / "wrong").mkdir()
+    broken = tmp_path / "wrong/sitecustomize.py"
+    broken.write_text("import sys\nif 'harness.launch.companion' in sys.orig_argv: sys.exit(9)\n")
+    task = follow(tmp_path, PYTHONPATH=f"{tmp_path / 'wrong'}:{environment()['PYTHONPATH']}")
+    task.communicate(timeout=30)
+    assert task.returncode == 1
+    assert "ended with exit code 1 before it began" in (absent(tmp_path) or "")
+
+
+def test_each_task_of_a_node_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task(rank=5, size=8, nodes=2, local=1, folder=Path("unused"))
+    for visible, own in {"4,5,6,7": "5", "6": "6", "": None}.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert task.gpu() == own
+    third = Task(rank=2, size=3, nodes=1, local=2, folder=Path("unused"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(SystemExit):
+        third.gpu()

@@ -1,0 +1,83 @@
+"""What is said when runs cannot be computed by as many processes as were asked for."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import submitit
+from submitit.slurm import slurm
+
+from tests.conftest import TINY_VIT, Experiments
+from tests.launch.processes import harness
+
+TABLE = f"""
+paper: {{title: Together}}
+columns:
+  acc: {{label: Top-1, from: train, metric: val/top1, unit: "%", decimals: 1}}
+  flops: {{label: FLOPs, from: flops, metric: teacher/train_macs, decimals: 1}}
+seeds: [0]
+base:
+  data: {{name: fashion-mnist, train_fraction: 0.005}}
+  student: {{{TINY_VIT}}}
+  method: supervised
+  recipe: {{epochs: 1, batch_size: 50, lr: 1e-3}}
+rows:
+  - {{id: alone, label: Alone}}
+  - id: compared
+    label: Compared
+    set:
+      teacher: {{{TINY_VIT}, weights: {{run: "#alone"}}}}
+      method: {{name: distillation, loss: manifold}}
+profiles:
+  paper: {{resources: {{device: cpu, processes: 2, nodes: 2}}}}
+"""
+
+
+@pytest.fixture
+def table(experiments: Experiments) -> str:
+    return experiments.table("tests/together", TABLE)
+
+
+def said(*words: str, **variables: str) -> str:
+    """The one error of a command that does nothing."""
+    done = harness("run", *words, **variables)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_loss_that_compares_images_is_refused_before_anything_starts(table: str) -> None:
+    assert said(table, "--processes", "2") == (
+        "error: `processes` is 2, and 1 row cannot be computed together: its loss compares all "
+        "images of a batch with each other (compared). Run these with --rows 'compared' "
+        "--processes 1, and name the others with --rows for more"
+    )
+
+
+def test_more_processes_than_gpus_are_refused(table: str) -> None:
+    words = [table, "--rows", "alone", "--processes", "4", "--device", "cuda"]
+    assert said(*words, CUDA_VISIBLE_DEVICES="0,1") == (
+        "error: `processes` is 4, each with a GPU of its own, and this machine shows 2: give "
+        "--processes 2, make more visible (CUDA_VISIBLE_DEVICES), or run with --device cpu"
+    )
+
+
+def test_nodes_that_do_not_divide_the_processes_are_refused(table: str) -> None:
+    words = [table, "--processes", "3", "--nodes", "2"]
+    assert said(*words) == (
+        "error: --nodes must divide the number of processes, 3: each node has as many; got 2"
+    )
+
+
+def test_other_processes_than_the_profiles_need_not_suit_its_nodes(table: str) -> None:
+    done = harness("plan", table, "--processes", "1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_submitit_has_the_private_function_that_dry_runs_print_with() -> None:
+    """There is no public way to the script; if this fails, look at `SlurmExecutor._script`."""
+    function = getattr(slurm, "_make_sbatch_string", None)
+    assert function is not None, f"gone from submitit {submitit.__version__}"
+    taken = {"command", "folder", "map_count", "additional_parameters", "srun_args", "setup"}
+    assert taken <= inspect.signature(function).parameters.keys()

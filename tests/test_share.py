@@ -1,0 +1,78 @@
+"""Draws for a part of a batch are those that the whole batch gives its images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.layers.drop import DropPath
+
+from harness.data.mixing import erase
+from harness.models.stochastic_depth import shared_depth, tell_share
+from harness.ranks import Ranks
+from harness.share import WHOLE, Share
+
+
+def noise(rows: int) -> torch.Tensor:
+    return torch.rand(rows, 3, generator=torch.Generator().manual_seed(5))
+
+
+@settings(deadline=None)
+@given(
+    size=st.integers(1, 5),
+    batch=st.integers(10, 40),
+    views=st.integers(1, 4),
+    part=st.integers(1, 40),
+)
+def test_every_image_gets_the_draws_of_the_whole_batch(
+    size: int, batch: int, views: int, part: int
+) -> None:
+    expected = noise(views * batch).view(views, batch, 3)
+    met = []
+    for rank in range(size):
+        places = Ranks(rank, size).positions(batch)
+        for first in range(0, len(places), part):
+            mine = places[first : first + part]
+            share = Ranks(rank, size).share(batch).part(first, part, len(places))
+            found = share.draw(views * len(mine), noise).view(views, len(mine), 3)
+            torch.testing.assert_close(found, expected[:, mine], rtol=0, atol=0)
+            met += mine
+    assert sorted(met) == list(range(batch))
+
+
+def test_rows_that_are_no_whole_views_get_draws_of_their_own() -> None:
+    one, other = (Share(places, 6).draw(4, noise) for places in ((0, 1, 2), (3, 4, 5)))
+    rows = {tuple(row) for row in torch.cat([one, other]).tolist()}
+    assert len(rows) == 8
+
+
+def test_stochastic_depth_is_timms_and_each_image_keeps_its_own() -> None:
+    branch = torch.randn(40, 5, 3)
+    torch.manual_seed(3)
+    expected = DropPath(0.4)(branch)
+    network = torch.nn.Sequential(DropPath(0.4))
+    depths = shared_depth(network)
+    torch.manual_seed(3)
+    torch.testing.assert_close(network(branch), expected, rtol=0, atol=0)
+    assert 0 < int((expected == 0).all(dim=(1, 2)).sum()) < 40
+    tell_share(depths, Share((7, 30, 2), 40))
+    torch.manual_seed(3)
+    torch.testing.assert_close(network(branch[[7, 30, 2]]), expected[[7, 30, 2]], rtol=0, atol=0)
+    network.eval()
+    torch.testing.assert_close(network(branch), branch, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("places", [(0, 5, 9), (1, 2, 3, 4, 6, 7, 8)])
+def test_erasing_a_part_erases_what_the_batch_would(places: tuple[int, ...]) -> None:
+    images = torch.zeros(10, 1, 28, 28)
+
+    def erased(given: torch.Tensor, share: Share) -> torch.Tensor:
+        draws = torch.Generator().manual_seed(1)
+        return erase(given.clone(), probability=0.5, generator=draws, share=share)
+
+    expected = erased(images, WHOLE)
+    assert 0 < int(expected.flatten(1).any(dim=1).sum()) < 10
+    torch.testing.assert_close(
+        erased(images[list(places)], Share(places, 10)), expected[list(places)], rtol=0, atol=0
+    )

@@ -1,0 +1,80 @@
+"""Several processes train one model: together they do what one does."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from harness.ranks import Ranks
+from tests.conftest import TINY_VIT, Experiments
+from tests.launch.processes import metrics, start_harness
+
+TABLE = f"""
+paper: {{title: Together}}
+columns:
+  acc: {{label: Top-1, from: train, metric: val/top1, unit: "%", decimals: 1}}
+seeds: [0]
+base:
+  data: {{name: fashion-mnist, train_fraction: 0.01}}
+  student: {{{TINY_VIT}}}
+  method: supervised
+  recipe:
+    epochs: 1.5
+    batch_size: 50
+    lr: 1e-3
+    clip_norm: 1.0
+    augment: {{mixup: 0.8, cutmix: 1.0, label_smoothing: 0.1}}
+rows:
+  - {{id: alone, label: Alone}}
+  - id: taught
+    label: Taught
+    set:
+      teacher: {{{TINY_VIT}, weights: {{run: "#alone"}}}}
+      method: {{name: distillation, loss: logit, mask: {{keep: 8}}}}
+profiles:
+  paper: {{resources: {{device: cpu, threads: 1}}}}
+"""
+
+
+@given(size=st.integers(1, 8), batch=st.integers(2, 99))
+def test_the_shares_of_a_batch_are_the_batch_and_turn_around_with_it(size: int, batch: int) -> None:
+    shares = [Ranks(rank, size).positions(batch) for rank in range(size)]
+    assert sorted(chain(*shares)) == list(range(batch))
+    for share in shares:
+        assert share[::-1] == [batch - 1 - place for place in share]
+    assert Ranks(0, 1).positions(batch) == list(range(batch))
+
+
+def test_two_processes_give_the_numbers_of_one_step_by_step(
+    experiments: Experiments, tmp_path: Path
+) -> None:
+    table = experiments.table("tests/together", TABLE)
+    found = []
+    for processes in ("1", "2"):
+        results = tmp_path / processes
+        words = ["run", table, "--processes", processes, "--jobs", "1"]
+        process = start_harness(*words, HARNESS_RESULTS=str(results))
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, out + err
+        found.append(sorted((results / "runs").iterdir()))
+    assert [run.name for run in found[0]] == [run.name for run in found[1]]
+    for one, two in zip(*found, strict=True):
+        assert_alike(one, two)
+
+
+def assert_alike(one: Path, two: Path) -> None:
+    lines, others = metrics(one), metrics(two)
+    assert len(lines) == len(others) > 15
+    for line, other in zip(lines, others, strict=True):
+        assert line.keys() == other.keys()
+        for name, value in line.items():
+            assert other[name] == pytest.approx(value, rel=1e-3, abs=1e-3), (name, line, other)
+    weights, right = load_file(two / "model.safetensors"), load_file(one / "model.safetensors")
+    for name, value in right.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-3)
