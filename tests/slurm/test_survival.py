@@ -152,7 +152,7 @@ def test_a_worker_killed_without_a_controller_is_requeued_when_it_is_back(
     assert outcomes(directory) == [None, "done"]
 
 
-@pytest.mark.parametrize("who", ["process", "task", "signal"])
+@pytest.mark.parametrize("who", ["task", "signal"])
 def test_whatever_happens_to_one_of_two_processes_both_go_on_from_the_checkpoint(
     cluster: SlurmCluster, submit: Submit, experiments: Experiments, who: str
 ) -> None:
