@@ -9,11 +9,15 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from hypothesis import settings
 
 from harness.methods.losses import LOSSES
 
 # tiny networks: more threads than one only get into each other's way
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# a slow moment of the machine is no failure
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 TINY_VIT = "arch: vit, image_size: 28, patch_size: 7, width: 16, depth: 2, heads: 2"
 """A model of 16 patches, for flow mappings in the text of a spec."""

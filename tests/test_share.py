@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from timm.layers.drop import DropPath
 
@@ -18,7 +18,6 @@ def noise(rows: int) -> torch.Tensor:
     return torch.rand(rows, 3, generator=torch.Generator().manual_seed(5))
 
 
-@settings(deadline=None)
 @given(
     size=st.integers(1, 5),
     batch=st.integers(10, 40),

@@ -68,7 +68,7 @@ def test_there_are_the_five_masks_of_the_papers() -> None:
 
 
 @pytest.mark.parametrize("mask", all_masks(), ids=VIEW_MASKS.names())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(side=st.integers(2, 9), views=st.integers(1, 9), seed=st.integers(0, 10**6), data=st.data())
 def test_every_mask_stays_within_the_ratio_and_repeats_itself(
     mask: ViewMask, side: int, views: int, seed: int, data: Any

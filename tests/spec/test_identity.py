@@ -275,7 +275,7 @@ CONFIGS = st.builds(
 
 
 @given(CONFIGS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_config_comes_back_from_json(config: TrainConfig) -> None:
     run = TrainRun(train=config)
     again = rebuild("train", json.loads(json.dumps(plain(run))))
@@ -284,7 +284,7 @@ def test_any_config_comes_back_from_json(config: TrainConfig) -> None:
 
 
 @given(CONFIGS, CONFIGS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_identities_are_equal_when_only_places_differ(
     first: TrainConfig, second: TrainConfig
 ) -> None:
@@ -305,9 +305,7 @@ def shuffled(value: Any, order: random.Random) -> Any:
 
 
 @given(order=st.randoms(use_true_random=False))
-@settings(
-    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_order_of_keys_changes_nothing(order: random.Random, experiments: Experiments) -> None:
     import yaml
 

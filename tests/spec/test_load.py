@@ -144,9 +144,7 @@ GRIDS = st.fixed_dictionaries(
 
 
 @given(grid=GRIDS.filter(bool))
-@settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_grid_is_the_product_of_its_values(
     grid: dict[str, list[float]], experiments: Experiments
 ) -> None:
