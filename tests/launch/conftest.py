@@ -46,6 +46,14 @@ def slow_table(experiments: Experiments) -> str:
 
 
 @pytest.fixture
+def slower_table(experiments: Experiments) -> str:
+    """The same, of about five seconds each: long enough to be seen at work."""
+    text = TABLE.format(pause=0.4, more="")
+    lines = [line for line in text.splitlines() if "counting-" not in line]
+    return experiments.table("tests/slower", "\n".join(lines))
+
+
+@pytest.fixture
 def troubled_table(experiments: Experiments) -> str:
     """A row that fails and one that lacks something."""
     text = TABLE.format(pause=0.0, more=FAILING + "\n" + BLOCKED)

@@ -10,12 +10,12 @@ from typing import Any
 from tests.launch.processes import harness, start_harness
 
 
-def test_watching_a_table_until_it_is_done(slow_table: str) -> None:
-    watch = start_harness("status", slow_table, "--watch", "--json")
+def test_watching_a_table_until_it_is_done(slower_table: str) -> None:
+    watch = start_harness("status", slower_table, "--watch", "--json")
     assert watch.stdout is not None
     before = json.loads(watch.stdout.readline())
     assert before["counts"]["planned"] == 4
-    assert harness("run", slow_table, "--jobs", "2").returncode == 0
+    assert harness("run", slower_table, "--jobs", "2").returncode == 0
     seen: list[dict[str, Any]] = []
     while not seen or seen[-1]["counts"]["done"] < 4:
         seen.append(json.loads(watch.stdout.readline()))

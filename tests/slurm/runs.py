@@ -98,9 +98,14 @@ def member(directory: Path) -> int:
     )
 
 
+def has_result(directory: Path) -> bool:
+    """Whether an attempt has written the result."""
+    return (directory / "result.json").exists()
+
+
 def finished(directory: Path) -> bool:
     """Whether an attempt has written the result, and ended."""
-    return (directory / "result.json").exists() and "done" in outcomes(directory)
+    return has_result(directory) and "done" in outcomes(directory)
 
 
 def undisturbed(directory: Path, *, steps: int = STEPS, seed: int = 1) -> bool:

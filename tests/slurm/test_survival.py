@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 
 from tests.conftest import Experiments
+from tests.launch.counting import expected
 from tests.launch.processes import harness, metrics, reached, start_harness
 from tests.slurm.cluster import NODES, SlurmCluster
 from tests.slurm.conftest import Submit
@@ -23,6 +24,7 @@ from tests.slurm.runs import (
     STEPS,
     counting_runs,
     finished,
+    has_result,
     job_of,
     member,
     only,
@@ -212,8 +214,9 @@ def test_of_two_hundred_runs_killed_at_random_none_is_lost_or_doubled(
     directories = list(Path("results/runs").iterdir())
     assert len(directories) == 200
     killed: set[int] = set()
-    while left := [directory for directory in directories if not finished(directory)]:
-        assert not cluster.empty(), [status()[directory.name] for directory in left]
+    while left := [directory for directory in directories if not has_result(directory)]:
+        over = cluster.empty()
+        assert not over or all(map(has_result, left)), [status()[one.name] for one in left]
         running = [pid for pid in map(_working, left) if pid is not None and pid not in killed]
         if running and len(killed) < 12:
             victim = draw.choice(running)
@@ -225,7 +228,9 @@ def test_of_two_hundred_runs_killed_at_random_none_is_lost_or_doubled(
     for directory in directories:
         seed = int(directory.name.split("-s")[-1].split("-")[0])
         steps = STEPS + rows.index(directory.name[0])
-        assert undisturbed(directory, steps=steps, seed=seed), directory
+        assert metrics(directory) == expected(steps, seed), directory
+        # at most: a worker may be killed after it has written the result
+        assert outcomes(directory).count("done") <= 1, directory
     attempts = sum(len(outcomes(directory)) for directory in directories)
     assert attempts > 200  # some were killed in the middle
 
