@@ -11,13 +11,12 @@ public code computes: attention maps in every block, every patch embedded, the w
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 import torch
+from options import options
 
 from harness.evaluate.throughput import interleaved_seconds, median_ratio
 from harness.methods import Batch, Networks, Step
@@ -25,7 +24,7 @@ from harness.methods.distillation import Distillation, Mask
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
 from harness.models.cost import lean_macs
-from harness.models.families import known_architectures
+from harness.models.families import Architecture, known_architectures
 from harness.models.vit import Normalisation, Output, VisionTransformer
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
@@ -38,8 +37,8 @@ SEEN = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
 class AsReleased(VisionTransformer):
     """The same numbers, computed as the released code does."""
 
-    def __init__(self, vit: object) -> None:
-        super().__init__(vit)
+    def __init__(self, vit: object, shape: Architecture) -> None:
+        super().__init__(vit, shape)
         for block in self.vit.blocks:
             block.attn.fused_attn = False
 
@@ -57,18 +56,18 @@ def step_macs(keep: int) -> float:
     )
 
 
+def wrapped(arch: str, wrap: type[VisionTransformer]) -> VisionTransformer:
+    """A network with random weights behind one way of computing."""
+    config = ModelConfig(arch=arch)
+    model = build_model(config, classes=1000, channels=3, seen=SEEN, dependencies={})
+    return wrap(model.vit, config.shape)
+
+
 def training_step(
     keep: int, batch: int, device: torch.device, wrap: type[VisionTransformer]
 ) -> Callable[[], object]:
     """A whole optimiser step of (Masked)KD on a fixed random batch."""
-    student, teacher = (
-        wrap(
-            build_model(
-                ModelConfig(arch=arch), classes=1000, channels=3, seen=SEEN, dependencies={}
-            ).vit
-        ).to(device)
-        for arch in (STUDENT, TEACHER)
-    )
+    student, teacher = (wrapped(arch, wrap).to(device) for arch in (STUDENT, TEACHER))
     mask = Mask(keep=keep) if keep < 196 else None
     objective = Distillation(mask=mask).build(
         Networks(student=student.train(), teacher=freeze(teacher))
@@ -120,16 +119,7 @@ def measure(batch: int, device: torch.device, repeats: int) -> pd.DataFrame:
 
 def main() -> None:
     """Print the table; keep it as CSV where asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--csv", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = options(__doc__, batch=16)
     found = measure(arguments.batch, torch.device(arguments.device), arguments.repeats)
     print(
         f"{TEACHER} -> {STUDENT}, batch {arguments.batch}, "

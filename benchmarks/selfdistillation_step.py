@@ -10,14 +10,13 @@ ratios are medians over turns.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 
 import pandas as pd
 import torch
+from options import options
 
 from harness.data.multicrop import MultiCrop
 from harness.evaluate.throughput import interleaved_seconds, median_ratio
@@ -120,16 +119,7 @@ def measure(batch: int, device: torch.device, repeats: int) -> pd.DataFrame:
 
 def main() -> None:
     """Print the table; keep it as CSV where asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--csv", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = options(__doc__, batch=8)
     found = measure(arguments.batch, torch.device(arguments.device), arguments.repeats)
     print(
         f"{ARCH}, 2 x 224 px + {CROPS.local_crops} x {CROPS.local_size} px, "

@@ -49,3 +49,16 @@ class TeacherCost(RunKind):
     def macs(self) -> float:
         """Shapes only."""
         return 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairCost(TeacherCost):
+    """What student and teacher cost together, on a batch."""
+
+    student: ModelConfig
+    batch_size: int = 128
+
+    @classmethod
+    def more(cls, train: TrainConfig) -> dict[str, Any]:
+        """The student too."""
+        return {"student": train.student.bare(dataset(train.data).channels)}

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from harness.data import dataset
-from harness.kinds import TeacherCost
+from harness.kinds import PairCost
 from harness.models.config import ModelConfig
 from harness.run import KINDS, RunContext
-from harness.train.config import TrainConfig
 
 MB = 1e6
 
 
 @KINDS.register("activations")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ActivationsRun(TeacherCost):
+class ActivationsRun(PairCost):
     """Activations of one forward pass in MB (1e6 bytes) at fp32, beside arXiv 2302.10494, Table 11.
 
     `student/activation_mb`, `teacher/activation_mb` and their sum `activation_mb`: what a backward
@@ -25,14 +22,6 @@ class ActivationsRun(TeacherCost):
     patches. Computed from shapes, the same on every machine. The peak itself is the run kind
     `memory`, on a GPU.
     """
-
-    student: ModelConfig
-    batch_size: int = 128
-
-    @classmethod
-    def more(cls, train: TrainConfig) -> dict[str, Any]:
-        """The student too."""
-        return {"student": train.student.bare(dataset(train.data).channels)}
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

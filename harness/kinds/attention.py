@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -51,7 +51,7 @@ class AttentionRun(RunKind):
         if isinstance(train.method, Pixels) or train.student.shape.family != "vit":
             return None
         return cls(
-            model=replace(train.student, drop_path=0.0, trained="all"),
+            model=train.student.judged(),
             data=train.data.all_of_it(),
             eval_crop=train.recipe.eval_crop,
             seed=train.seed if train.student.weights.random else 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from harness.data import dataset, ready, train_images
@@ -48,7 +48,7 @@ class KnnRun(RunKind):
             known = dataset(data)
             return cls(model=None, data=data, eval_crop=1.0, seed=0) if known.in_memory else None
         return cls(
-            model=replace(train.student, drop_path=0.0, trained="all"),
+            model=train.student.judged(),
             data=data,
             eval_crop=train.recipe.eval_crop,
             seed=train.seed if train.student.weights.random else 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from harness.data import dataset, ready, train_images
@@ -62,7 +62,7 @@ class LinearRun(RunKind):
                 f"probe.batch_size {train.probe.batch_size} is larger than the {images} images"
             )
         return cls(
-            model=replace(train.student, drop_path=0.0, trained="all"),
+            model=train.student.judged(),
             data=data,
             probe=train.probe,
             eval_crop=train.recipe.eval_crop,

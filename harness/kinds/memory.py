@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from harness.data import dataset
 from harness.errors import RunFailed
-from harness.kinds import TeacherCost
+from harness.kinds import PairCost
 from harness.models.config import ModelConfig
 from harness.run import KINDS, RunContext
-from harness.train.config import TrainConfig
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +20,7 @@ MB = 1e6
 
 @KINDS.register("memory")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MemoryRun(TeacherCost):
+class MemoryRun(PairCost):
     """Peak memory in MB (1e6 bytes) at fp32, arXiv 2302.10494, Table 11.
 
     `student/train_mb`: weights, and forward and backward on a batch; `teacher/forward_mb`: weights,
@@ -30,14 +28,6 @@ class MemoryRun(TeacherCost):
     them. Without the optimiser's state. The allocator's peak on a GPU, with fused attention; what
     can be had without one is the run kind `activations`.
     """
-
-    student: ModelConfig
-    batch_size: int = 128
-
-    @classmethod
-    def more(cls, train: TrainConfig) -> dict[str, Any]:
-        """The student too."""
-        return {"student": train.student.bare(dataset(train.data).channels)}
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

@@ -31,6 +31,12 @@ FAILING = "  - {id: bad, label: Bad, set: {recipe: {weight_decay: 0.5}}}"
 BLOCKED = "  - {id: far, label: Far, set: {recipe: {weight_decay: 0.25}}}"
 
 
+def plainly(*, pause: float, more: str = "") -> str:
+    """The table with the plain counting kind alone."""
+    text = TABLE.format(pause=pause, more=more)
+    return "\n".join(line for line in text.splitlines() if "counting-" not in line)
+
+
 @pytest.fixture
 def counting_table(experiments: Experiments) -> str:
     """Twelve runs that take no time."""
@@ -40,22 +46,16 @@ def counting_table(experiments: Experiments) -> str:
 @pytest.fixture
 def slow_table(experiments: Experiments) -> str:
     """Four runs of about a second, two of them at a time."""
-    text = TABLE.format(pause=0.08, more="")
-    lines = [line for line in text.splitlines() if "counting-" not in line]
-    return experiments.table("tests/slow", "\n".join(lines))
+    return experiments.table("tests/slow", plainly(pause=0.08))
 
 
 @pytest.fixture
 def slower_table(experiments: Experiments) -> str:
     """The same, of about five seconds each: long enough to be seen at work."""
-    text = TABLE.format(pause=0.4, more="")
-    lines = [line for line in text.splitlines() if "counting-" not in line]
-    return experiments.table("tests/slower", "\n".join(lines))
+    return experiments.table("tests/slower", plainly(pause=0.4))
 
 
 @pytest.fixture
 def troubled_table(experiments: Experiments) -> str:
     """A row that fails and one that lacks something."""
-    text = TABLE.format(pause=0.0, more=FAILING + "\n" + BLOCKED)
-    lines = [line for line in text.splitlines() if "counting-" not in line]
-    return experiments.table("tests/troubled", "\n".join(lines))
+    return experiments.table("tests/troubled", plainly(pause=0.0, more=FAILING + "\n" + BLOCKED))
