@@ -144,7 +144,7 @@ def _keep(resolved: ResolvedRow) -> tuple[int | None, int | None]:
 def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes: Outcomes) -> Cell:
     published = resolved.row.published.get(column.id)
     identities = resolved.runs.get(column.id, ())
-    if published is None and not identities:
+    if published is None and outcomes.silent(identities, column.metric):
         return Cell(column=column.id)
     values = outcomes.values(identities, column.metric, seeded=column.evidence == "seeds")
     summary = summarise(list(values.values()))

@@ -50,6 +50,15 @@ class Outcomes:
                 values[self.seed(identity) if seeded else 0] = float(value)
         return dict(sorted(values.items()))
 
+    def silent(self, identities: Sequence[str], metric: str) -> bool:
+        """Whether no run was asked, or all have finished and none has such a metric (a teacher's
+        own accuracy, where there is no teacher).
+        """
+        done = self.done(identities)
+        return len(done) == len(identities) and not any(
+            metric in (record.result or {}) for record in done.values()
+        )
+
     def errors(self, identities: Sequence[str]) -> tuple[str, ...]:
         """The messages of those that failed."""
         records = [self.record(identity) for identity in identities]

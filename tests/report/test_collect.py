@@ -85,22 +85,34 @@ def test_a_row_that_waits_says_for_what(experiments: Experiments, later_loss: st
     assert cell.judgement.reason.startswith("waits for distillation loss 'later'")
 
 
-def test_the_teacher_is_followed_over_training_where_it_is_a_column(
-    experiments: Experiments,
-) -> None:
+@pytest.fixture
+def own(experiments: Experiments) -> Expansion:
+    """The good spec with a column for the teacher's own accuracy."""
     column = "columns:\n  own: {from: train, metric: val/teacher_top1}\n"
-    expansion = expand(
-        load_table(experiments.table("paper/own", changed("columns:\n", column))), "paper"
-    )
+    table = experiments.table("paper/own", changed("columns:\n", column))
+    return expand(load_table(table), "paper")
+
+
+def test_the_teacher_is_followed_over_training_where_it_is_a_column(own: Expansion) -> None:
     store = Store()
     records = [
         {"step": step, "epoch": float(step), "val/top1": 70.0, "val/teacher_top1": 50.0 + step}
         for step in (1, 2)
     ]
-    run = run_of(expansion, "train", "logit", 0)
+    run = run_of(own, "train", "logit", 0)
     finish(store, run, {"val/top1": 70.0, "val/teacher_top1": 52.0}, history=records)
-    curves = {curve.metric: curve.values for curve in collect(expansion, store).curves}
+    curves = {curve.metric: curve.values for curve in collect(own, store).curves}
     assert curves["val/teacher_top1"] == (51.0, 52.0)
+
+
+def test_what_finished_runs_cannot_have_is_not_missing(own: Expansion) -> None:
+    store = Store()
+    finish(store, run_of(own, "train", "none", 0), {"val/top1": 70.0})
+    unfinished = collect(own, store).row("none").cell("own").judgement
+    assert unfinished is not None
+    assert unfinished.verdict == Verdict.MISSING
+    finish(store, run_of(own, "train", "none", 1), {"val/top1": 70.0})
+    assert collect(own, store).row("none").cell("own").judgement is None
 
 
 def test_history_becomes_curves_and_maps(good: Expansion) -> None:
