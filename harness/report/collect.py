@@ -279,6 +279,7 @@ def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) ->
         ci=finding.ci,
         judgement=finding.judgement,
         seeds_needed=finding.seeds_needed,
+        source=claim.source,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from harness.report.statistics import Interval, Summary
 from harness.spec.claims import Operator
-from harness.spec.table import Published, Tolerance
+from harness.spec.table import Published, Source, Tolerance
 
 
 class Verdict(StrEnum):
@@ -118,7 +118,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A sentence of the paper and what the runs say of it."""
+    """A sentence of the paper, or a check of our own, and what the runs say of it."""
 
     id: str
     says: str
@@ -133,6 +133,7 @@ class Claim:
     ci: Interval | None
     judgement: Judgement
     seeds_needed: str = ""  # "7", "> 100", or empty
+    source: Source = "paper"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -245,6 +246,10 @@ class TableModel:
         printed ones.
         """
         return self.profile == "paper"
+
+    def claims_by(self, source: Source) -> tuple[Claim, ...]:
+        """The claims of the paper, or our own checks."""
+        return tuple(claim for claim in self.claims if claim.source == source)
 
     def row(self, row: str) -> Row:
         """The row called `row`."""

@@ -25,8 +25,8 @@ from harness.report.main_table import DOUBT, main_table
 from harness.report.model import Claim, TableModel, Verdict
 from harness.report.statistics import CONFIDENCE
 from harness.report.summary import TONES, findings, headline, marked
-from harness.report.wording import OPERATORS, listed, span, with_unit
-from harness.spec.table import Published
+from harness.report.wording import HEADINGS, NOUNS, OPERATORS, listed, span, with_unit
+from harness.spec.table import Published, Source
 from harness.text import count, duration, number
 
 
@@ -64,17 +64,31 @@ def _short(model: TableModel) -> list[Block]:
 
 
 def _claims(model: TableModel) -> list[Block]:
-    if not model.claims:
-        return []
-    table = Table(
-        name="claims",
+    """The paper's claims under one heading, our own checks under another."""
+    blocks: list[Block] = []
+    for source in NOUNS:
+        if claims := model.claims_by(source):
+            blocks += [Heading(text=HEADINGS[source]), _claims_table(source, claims)]
+    return blocks
+
+
+CAPTIONS: dict[Source, str] = {
+    "paper": "Claims of the paper, in words or by its printed numbers.",
+    "ours": "Our own checks: bounds that the paper does not print, how rows were paired, rows or "
+    "quantities that it does not have.",
+}
+
+
+def _claims_table(source: Source, claims: Sequence[Claim]) -> Table:
+    return Table(
+        name="claims" if source == "paper" else "checks",
         caption=(
-            f"Claims of the paper. Trained results are judged by {100 * CONFIDENCE:.0f} % "
+            f"{CAPTIONS[source]} Trained results are judged by {100 * CONFIDENCE:.0f} % "
             "confidence intervals of differences paired by seed, computed and timed ones by their "
             "value."
         ),
         columns=(
-            TableColumn(title="Claim", weight=2.4),
+            TableColumn(title="Claim" if source == "paper" else "Check", weight=2.4),
             TableColumn(title="Verdict", weight=1.75),
             TableColumn(title="Estimate", align="right", weight=1.45),
             TableColumn(title="95 % CI", align="right", weight=1.75),
@@ -82,9 +96,8 @@ def _claims(model: TableModel) -> list[Block]:
             TableColumn(title="n", align="right", weight=0.4),
             TableColumn(title="Why", weight=4.2),
         ),
-        rows=tuple(_claim_row(claim) for claim in model.claims),
+        rows=tuple(_claim_row(claim) for claim in claims),
     )
-    return [Heading(text="Claims"), table]
 
 
 def _claim_row(claim: Claim) -> tuple[TableCell, ...]:

@@ -126,13 +126,18 @@ class Row:
     node: MapNode = field(repr=False, compare=False)  # where it stands in the file
 
 
+Source = Literal["paper", "ours"]
+"""Who says what a claim says: the paper, in words or by its printed numbers, or we alone."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A sentence of the paper and the comparison that stands for it."""
+    """A sentence of the paper, or a check of our own, and the comparison that stands for it."""
 
     id: str
     says: str
     check: Comparison
+    source: Source = "paper"
     node: MapNode = field(repr=False, compare=False, metadata=ITS_NODE)
 
 

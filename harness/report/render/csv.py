@@ -36,6 +36,7 @@ CLAIMS = (
     "n",
     "verdict",
     "reason",
+    "source",
 )
 
 
@@ -80,7 +81,7 @@ def _claim_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
         numbers = (_exact(value) for value in (claim.estimate, *ends, claim.margin))
         verdict, reason = claim.judgement.verdict, claim.judgement.reason
         about = (model.table, model.profile, claim.id, claim.says)
-        yield *about, *numbers, str(claim.n), str(verdict), reason
+        yield *about, *numbers, str(claim.n), str(verdict), reason, claim.source
 
 
 def _exact(value: float | None) -> str:
