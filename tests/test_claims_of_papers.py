@@ -57,3 +57,17 @@ def test_a_claim_of_table_7_says_what_its_profile_runs() -> None:
     for profile in load_table("maskedkd/table7").profiles.values():
         text = " ".join(claim.says for claim in profile.claims)
         assert ("384 px" in text) == (profile.name == "paper"), profile.name
+
+
+def test_small_profiles_ask_something_and_hide_nothing() -> None:
+    for name in (name for name in list_tables() if name.startswith("maskedkd/")):
+        table = load_table(name)
+        every = {claim.id for claim in table.profile("paper").claims}
+        cpu = table.profile("cpu")
+        asked = {claim.id for claim in cpu.claims}
+        for claim in cpu.claims:
+            asked |= set(claim.stands_for)
+        assert cpu.claims, name
+        assert {claim.id for claim in cpu.untested} == every - asked
+    untested = {claim.id for claim in load_table("maskedkd/table2").profile("cpu").untested}
+    assert {"quarter-deit3-s", "deit-b-half", "manifold", "attention"} <= untested

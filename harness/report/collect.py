@@ -11,7 +11,17 @@ from typing import Literal
 from harness.report.attention import attention_maps
 from harness.report.claims import Comparison, Side, judge_claim
 from harness.report.lines import placed
-from harness.report.model import Cell, Claim, Column, Cost, Evidence, Ratio, Row, TableModel
+from harness.report.model import (
+    Cell,
+    Claim,
+    Column,
+    Cost,
+    Evidence,
+    Ratio,
+    Row,
+    TableModel,
+    Untested,
+)
 from harness.report.outcomes import Outcomes
 from harness.report.provenance import provenance
 from harness.report.series import curves, kept_maps
@@ -51,6 +61,7 @@ def collect(
         columns=columns,
         rows=rows,
         claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
+        untested=tuple(_untested(claim, rows) for claim in profile.untested),
         curves=curves(expansion, outcomes, _followed(columns)),
         kept=kept_maps(expansion, outcomes),
         attention=attention_maps(expansion, outcomes),
@@ -281,6 +292,12 @@ def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) ->
         seeds_needed=finding.seeds_needed,
         source=claim.source,
     )
+
+
+def _untested(claim: spec.Claim, rows: Sequence[Row]) -> Untested:
+    known = {row.id for row in rows}
+    lacks = tuple(cell.row for cell in claim.check.cells if cell.row not in known)
+    return Untested(id=claim.id, says=claim.says, lacks=lacks)
 
 
 def _sides(cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:

@@ -137,6 +137,15 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Untested:
+    """A claim of the table that the profile asks in no form."""
+
+    id: str
+    says: str
+    lacks: tuple[str, ...] = ()  # rows that the profile does not have; none: it leaves it out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
     """A metric over training, for one row and seed."""
 
@@ -232,6 +241,7 @@ class TableModel:
     columns: tuple[Column, ...] = ()
     rows: tuple[Row, ...] = ()
     claims: tuple[Claim, ...] = ()
+    untested: tuple[Untested, ...] = ()
     curves: tuple[Curve, ...] = ()
     kept: tuple[KeptMap, ...] = ()
     attention: tuple[AttentionMap, ...] = ()

@@ -22,9 +22,9 @@ from harness.report.document import (
 from harness.report.figures import figures
 from harness.report.legend import LEGEND
 from harness.report.main_table import DOUBT, main_table
-from harness.report.model import Claim, TableModel, Verdict
+from harness.report.model import Claim, TableModel, Untested, Verdict
 from harness.report.statistics import CONFIDENCE
-from harness.report.summary import TONES, findings, headline, marked
+from harness.report.summary import TONES, findings, headline, marked, untested
 from harness.report.wording import HEADINGS, NOUNS, OPERATORS, listed, span, with_unit
 from harness.spec.table import Published, Source
 from harness.text import count, duration, number
@@ -60,6 +60,9 @@ def _origin(model: TableModel) -> str:
 def _short(model: TableModel) -> list[Block]:
     blocks: list[Block] = [Heading(text="In short"), Paragraph(text=headline(model))]
     items = findings(model)
+    if model.untested:
+        text = f"{count(len(model.untested), 'claim')} of the table, listed below."
+        items = (*items, Item(lead="Cannot be tested at this profile", tone="muted", text=text))
     return [*blocks, Bullets(items=items)] if items else blocks
 
 
@@ -70,6 +73,26 @@ def _claims(model: TableModel) -> list[Block]:
         if claims := model.claims_by(source):
             blocks += [Heading(text=HEADINGS[source]), _claims_table(source, claims)]
     return blocks
+
+
+def _untested(model: TableModel) -> list[Block]:
+    """The claims that have no rows here, in their own words: silence would read as agreement."""
+    if not model.untested:
+        return []
+    items = tuple(
+        Item(lead=claim.id, tone="muted", text=f"{claim.says} ({_absence(claim)}).")
+        for claim in model.untested
+    )
+    heading = Heading(text="What this profile cannot test")
+    return [heading, Paragraph(text=untested(model)), Bullets(items=items)]
+
+
+def _absence(claim: Untested) -> str:
+    if not claim.lacks:
+        return "its rows are here, but it is not a claim about this scale"
+    return (
+        f"no {'row' if len(claim.lacks) == 1 else 'rows'} {listed([f'`{r}`' for r in claim.lacks])}"
+    )
 
 
 CAPTIONS: dict[Source, str] = {
@@ -299,6 +322,7 @@ def _repeat(model: TableModel) -> list[Block]:
 SECTIONS = (
     _short,
     _claims,
+    _untested,
     _results,
     _differences,
     _figures,

@@ -78,8 +78,8 @@ def _counts(model: TableModel, source: Source) -> str:
     parts = [f"{n} {'is' if n == 1 else 'are'} {outcome}" for outcome, n in outcomes.items() if n]
     if len(parts) == 1:
         outcome = next(outcome for outcome, n in outcomes.items() if n)
-        who = f"The one {one} is" if total == 1 else f"All {total} {several} are"
-        return f"{who} {outcome}."
+        who = {1: f"The one {one} is", 2: f"Both {several} are"}
+        return f"{who.get(total, f'All {total} {several} are')} {outcome}."
     return f"Of {total} {several}, {listed(parts)}."
 
 
@@ -131,6 +131,15 @@ def _ended(sentence: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
+def untested(model: TableModel) -> str:
+    """Which claims of the table the profile cannot test; empty where it asks all of them."""
+    if not model.untested:
+        return ""
+    ids = listed([f"`{claim.id}`" for claim in model.untested], most=len(model.untested))
+    n = count(len(model.untested), "claim of the table", "claims of the table")
+    return f"{n} cannot be tested at this profile: {ids}."
+
+
 def findings(model: TableModel) -> tuple[Item, ...]:
     """The claims by outcome, in their own words, the paper's before our own checks; those without
     any result only as a number.
@@ -152,9 +161,9 @@ def _findings(model: TableModel, source: Source) -> list[Item]:
         for claim in split[verdict]
         if claim.n
     ]
-    untested = sum(not claim.n for claim in split[Verdict.INCONCLUSIVE])
-    if items and untested:
-        text = f"{count(untested, *NOUNS[source])} for want of results, see the table."
+    open_claims = sum(not claim.n for claim in split[Verdict.INCONCLUSIVE])
+    if items and open_claims:
+        text = f"{count(open_claims, *NOUNS[source])} for want of results, see the table."
         items.append(Item(lead="Not tested", tone="muted", text=text))
     return items
 

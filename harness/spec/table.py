@@ -138,6 +138,7 @@ class Claim:
     says: str
     check: Comparison
     source: Source = "paper"
+    stands_for: tuple[str, ...] = ()  # claims of the table that it asks at its profile's scale
     node: MapNode = field(repr=False, compare=False, metadata=ITS_NODE)
 
 
@@ -179,6 +180,7 @@ class Profile:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
+    untested: tuple[Claim, ...] = ()  # claims of the table that it asks in no form
     plots: tuple[Plot, ...] = ()
     resources: Resources = field(default_factory=Resources)
 

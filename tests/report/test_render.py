@@ -12,7 +12,7 @@ import pytest
 from pypdf import PdfReader
 
 from harness.report.document import Document, Paragraph, Table
-from harness.report.model import TableModel, Verdict
+from harness.report.model import TableModel, Untested, Verdict
 from harness.report.plots import draw
 from harness.report.render.csv import cells_csv, claims_csv
 from harness.report.render.html import html
@@ -293,7 +293,7 @@ def test_the_headline_counts_the_papers_claims_without_our_own_checks() -> None:
     )
     own = replace(small(), claims=small().claims[-1:] * 2)
     assert headline(own).startswith(
-        "No claim of the paper is judged at this profile. All 2 checks of our own are supported."
+        "No claim of the paper is judged at this profile. Both checks of our own are supported."
     )
     leads = [item.lead for item in findings(small())]
     assert leads == ["Holds", "Does not hold", "Not settled", "Not tested", "Holds (our own check)"]
@@ -304,3 +304,20 @@ def test_the_terminal_heads_them_apart() -> None:
     first, second = lines.index("Claims of the paper"), lines.index("Our own checks")
     assert [line for line in lines if "fifth" in line] == [lines[second + 1]]
     assert first + 4 < second
+
+
+def test_what_a_profile_cannot_test_is_said_with_its_reason() -> None:
+    model = replace(
+        small(),
+        untested=(
+            Untested(id="far", says="Far patches help", lacks=("row7",)),
+            Untested(id="near", says="Near ones do not"),
+        ),
+    )
+    line = "2 claims of the table cannot be tested at this profile: far and near."
+    assert line in overview(model)
+    text = visible(markdown(tell(model), pictures="x"))
+    assert line in text
+    assert "**far:** Far patches help (no row row7)." in text
+    assert "**near:** Near ones do not (its rows are here" in text
+    assert "cannot test" not in markdown(tell(small()), pictures="x")
