@@ -128,6 +128,7 @@ def _rows(expansion: Expansion, columns: Sequence[Column], outcomes: Outcomes) -
                 keep=keep,
                 patches=patches,
                 note=row.note,
+                collapsed=outcomes.collapsed([i for runs in resolved.runs.values() for i in runs]),
                 cells=tuple(_cell(resolved, column, expansion, outcomes) for column in columns),
             )
         )

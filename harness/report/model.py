@@ -97,6 +97,7 @@ class Row:
     keep: int | None = None  # patches that the teacher sees; None: all of them, or no teacher
     patches: int | None = None  # of the teacher's grid; None: no teacher, or not known
     note: str = ""
+    collapsed: tuple[int, ...] = ()  # seeds whose network sees no difference between images
     cells: tuple[Cell, ...] = ()
 
     @property
@@ -110,6 +111,11 @@ class Row:
         `10 patches` of `MaskedKD, 10 patches`.
         """
         return self.label.removeprefix(f"{self.group}, ")
+
+    def has_collapsed(self, column: Column) -> bool:
+        """Whether the cell in `column` rests on a collapsed network."""
+        seeds = {seed for seed, _ in self.cell(column.id).values}
+        return column.evidence == "seeds" and bool(seeds & set(self.collapsed))
 
     def cell(self, column: str) -> Cell:
         """The cell in `column`."""

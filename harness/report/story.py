@@ -24,7 +24,7 @@ from harness.report.legend import LEGEND
 from harness.report.main_table import DOUBT, main_table
 from harness.report.model import Claim, TableModel, Untested, Verdict
 from harness.report.statistics import CONFIDENCE
-from harness.report.summary import TONES, findings, headline, marked, untested
+from harness.report.summary import TONES, collapse, findings, headline, marked, untested
 from harness.report.wording import HEADINGS, NOUNS, OPERATORS, listed, span, with_unit
 from harness.spec.table import Published, Source
 from harness.text import count, duration, number
@@ -60,6 +60,8 @@ def _origin(model: TableModel) -> str:
 def _short(model: TableModel) -> list[Block]:
     blocks: list[Block] = [Heading(text="In short"), Paragraph(text=headline(model))]
     items = findings(model)
+    if text := collapse(model):
+        items = (Item(lead="Collapsed", tone="bad", text=f"{text}."), *items)
     if model.untested:
         text = f"{count(len(model.untested), 'claim')} of the table, listed below."
         items = (*items, Item(lead="Cannot be tested at this profile", tone="muted", text=text))

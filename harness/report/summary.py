@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from harness.evaluate.collapse import COLLAPSED
 from harness.report.document import Item, Tone
 from harness.report.model import Claim, Column, TableModel, Verdict
 from harness.report.wording import NOUNS, OPERATORS, listed, span, with_unit
@@ -138,6 +139,19 @@ def untested(model: TableModel) -> str:
     ids = listed([f"`{claim.id}`" for claim in model.untested], most=len(model.untested))
     n = count(len(model.untested), "claim of the table", "claims of the table")
     return f"{n} cannot be tested at this profile: {ids}."
+
+
+def collapse(model: TableModel) -> str:
+    """Which rows have collapsed, with how many of their seeds; empty where none has."""
+    rows = [
+        f"{model.full_name(row.id)} ({count(len(row.collapsed), 'seed')} of {len(model.seeds)})"
+        for row in model.rows
+        if row.collapsed
+    ]
+    if not rows:
+        return ""
+    meaning = f"features/std ended below {COLLAPSED:g}, all images look the same to the network"
+    return f"{listed(rows, most=8)}: {meaning}"
 
 
 def findings(model: TableModel) -> tuple[Item, ...]:

@@ -7,7 +7,7 @@ from tabulate import tabulate
 from harness.report.document import GroupRow
 from harness.report.main_table import main_table
 from harness.report.model import Claim, TableModel
-from harness.report.summary import headline, marked, untested
+from harness.report.summary import collapse, headline, marked, untested
 from harness.report.wording import HEADINGS, signed, span, with_unit
 from harness.text import number
 
@@ -18,6 +18,8 @@ def overview(model: TableModel) -> str:
     for source, heading in HEADINGS.items():
         if claims := model.claims_by(source):
             parts.append("\n".join([heading, *(f"  {_claim(claim)}" for claim in claims)]))
+    if text := collapse(model):
+        parts.insert(2, f"collapsed: {text}.")
     if line := untested(model):
         parts.append(line.replace("`", ""))
     return "\n\n".join([*parts, _table(model)])

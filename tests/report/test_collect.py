@@ -115,6 +115,41 @@ def test_what_finished_runs_cannot_have_is_not_missing(own: Expansion) -> None:
     assert collect(own, store).row("none").cell("own").judgement is None
 
 
+@pytest.mark.parametrize("kind", ["train", "knn"])
+def test_a_collapsed_network_marks_the_cells_of_its_row(
+    experiments: Experiments, kind: str
+) -> None:
+    column = "columns:\n  knn: {from: knn, metric: val/knn20_top1}\n"
+    table = load_table(experiments.table("paper/judged", changed("columns:\n", column)))
+    judged, store = expand(table, "paper"), Store()
+    for row in ("none", "logit"):
+        for seed in (0, 1):
+            std = 0.04 if (row, seed) == ("none", 1) else 0.06
+            told = {one: {"features/std": std} if one == kind else {} for one in ("train", "knn")}
+            finish(store, run_of(judged, "train", row, seed), {"val/top1": 1.0, **told["train"]})
+            knn = {"val/knn20_top1": 1.0, **told["knn"]}
+            finish(store, run_of(judged, "knn", row, seed), knn)
+    finish(store, run_of(judged, "flops", "logit", None), {"teacher/train_pmacs": 1767.6})
+    model = collect(judged, store)
+    assert {row.id: row.collapsed for row in model.rows} == {"none": (1,), "logit": ()}
+    marked = {
+        (row.id, column.id)
+        for row in model.rows
+        for column in model.columns
+        if row.has_collapsed(column)
+    }
+    assert marked == {("none", "knn"), ("none", "acc")}
+
+
+def test_a_run_that_has_not_finished_has_not_collapsed(good: Expansion) -> None:
+    store = Store()
+    finish(store, run_of(good, "train", "none", 0), {"features/std": 0.04})
+    found = {row.id: row for row in collect(good, store).rows}
+    assert found["none"].collapsed == (0,)
+    assert not found["none"].has_collapsed(collect(good, store).columns[0])  # it has no value
+    assert found["logit"].collapsed == ()
+
+
 def test_history_becomes_curves_and_maps(good: Expansion) -> None:
     store = Store()
     fill(store, good, {"none": NONE, "logit": LOGIT})

@@ -321,3 +321,28 @@ def test_what_a_profile_cannot_test_is_said_with_its_reason() -> None:
     assert "**far:** Far patches help (no row row7)." in text
     assert "**near:** Near ones do not (its rows are here" in text
     assert "cannot test" not in markdown(tell(small()), pictures="x")
+
+
+def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
+    model = small()
+    model = replace(model, rows=(replace(model.rows[0], collapsed=(0, 2)), *model.rows[1:]))
+    sentence = (
+        "Group 0: Logit 0 (2 seeds of 3): features/std ended below 0.05, all images look the same "
+        "to the network."
+    )
+    assert findings(model)[0].lead == "Holds"
+    text = markdown(tell(model), pictures="x")
+    first = next(line for line in text.splitlines() if line.startswith("- "))
+    assert visible(first) == f"- **Collapsed:** {sentence}"
+    rows = {
+        row[0].text: row for row in tables(tell(model))["results"].rows if isinstance(row, tuple)
+    }
+    assert [cell.text for cell in rows["Logit 0"] if "§" in cell.text] == ["75.00 ± 0.12§"]
+    assert not any("§" in cell.text for cell in rows["+MaskedKD 1"])
+    assert "§ a network of this cell has collapsed" in text
+    assert f"collapsed: {sentence}" in overview(model)
+    reasons = {(line["row"], line["column"]): line["reason"] for line in lines(cells_csv(model))}
+    assert reasons["row0", "acc"].endswith("; collapsed: 2 seeds")
+    assert "collapsed" not in reasons["row0", "pflops"] + reasons["row1", "acc"]
+    assert r"\S{}" in latex(tell(model))
+    assert "ollapsed" not in markdown(tell(small()), pictures="x")

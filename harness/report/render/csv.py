@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from harness.report.model import Cell, TableModel
+from harness.text import count
 
 CELLS = (
     "table",
@@ -63,6 +64,8 @@ def _cell_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
             published = "" if cell.published is None else str(cell.published)
             about = (row.id, column.id, column.metric, column.unit, published)
             verdict, reason = cell.judgement.verdict, cell.judgement.reason
+            if row.has_collapsed(column):
+                reason += f"; collapsed: {count(len(row.collapsed), 'seed')}"
             yield model.table, model.profile, *about, *_numbers(cell), str(verdict), reason
 
 

@@ -30,6 +30,8 @@ _ESCAPED = {
     "≈": r"$\approx$",
     "–": "--",
     "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "§": r"\S{}",
     "λ": r"$\lambda$",
     "✓": r"\checkmark{}",
     "✗": r"$\times$",
