@@ -198,23 +198,36 @@ def _needs(resolved: ResolvedRow, identities: Sequence[str], outcomes: Outcomes)
 def _ratio(
     resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes: Outcomes
 ) -> Ratio | None:
+    own = resolved.row.published.get(column.id)
     baseline = _baseline(resolved, column, expansion)
+    if baseline is None and own is not None and own.ratio is not None:
+        baseline = _baseline(resolved, column, expansion, printed=False)
     if baseline is None:
         return None
-    own, base = resolved.row.published.get(column.id), baseline.row.published[column.id]
     return Ratio(
         baseline="" if baseline.row.id == resolved.row.id else baseline.row.id,
         measured=_measured_ratio(resolved, baseline, column, outcomes),
-        published=None if own is None else own.intended.value / base.intended.value,
+        published=_printed_ratio(own, baseline.row.published.get(column.id)),
     )
 
 
-def _baseline(resolved: ResolvedRow, column: Column, expansion: Expansion) -> ResolvedRow | None:
+def _printed_ratio(own: spec.Published | None, base: spec.Published | None) -> float | None:
+    """Of two printed numbers; as the paper prints it where the unmasked one is missing."""
+    if own is not None and base is not None:
+        return own.intended.value / base.intended.value
+    return None if own is None or own.ratio is None else own.ratio.value
+
+
+def _baseline(
+    resolved: ResolvedRow, column: Column, expansion: Expansion, *, printed: bool = True
+) -> ResolvedRow | None:
     """The row to compare with: all patches, a printed number; of the group, or the same teacher."""
     unmasked = [
         other
         for other in expansion.rows
-        if column.id in other.row.published and _shape(other) is not None and _unmasked(other)
+        if (column.id in other.row.published or not printed)
+        and _shape(other) is not None
+        and _unmasked(other)
     ]
     group = [other for other in unmasked if other.row.group == resolved.row.group]
     alike = [other for other in unmasked if _shape(other) == _shape(resolved)]

@@ -88,6 +88,7 @@ class Published:
 
     number: Printed = field(metadata={"key": "value"})
     meant: Printed | None = None  # of a misprint: the number that the paper's own arithmetic gives
+    ratio: Printed | None = None  # to the unmasked teacher, where that one's own number is missing
     source: str = ""
     confidence: Literal["exact", "uncertain", "reconstructed"] = "exact"
     note: str = ""

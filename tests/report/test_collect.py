@@ -275,6 +275,48 @@ def test_speed_is_compared_with_the_unmasked_row(speeds: Expansion) -> None:
     }
 
 
+def test_a_printed_ratio_stands_in_for_a_missing_baseline(experiments: Experiments) -> None:
+    text = changed(", published: {speed: 1000}", "", SPEEDS)
+    text = changed(
+        "published: {speed: 2000}", "published: {speed: {value: 2000, ratio: 1.9}}", text
+    )
+    table = load_table(experiments.table("paper/speeds", text))
+    speeds, store = expand(table, "paper"), Store()
+    for row, speed in {"full": 500.0, "half": 950.0, "far": 1500.0}.items():
+        finish(store, run_of(speeds, "throughput", row, None), {"teacher/throughput": speed})
+    cells = {row.id: row.cell("speed") for row in collect(speeds, store).rows}
+    assert cells["half"].ratio == Ratio(baseline="full", measured=1.9, published=1.9)
+    assert cells["half"].judgement is not None
+    assert cells["half"].judgement.verdict is Verdict.REPRODUCED
+    assert cells["far"].ratio is None  # neither the baseline's number nor the ratio is printed
+    assert cells["full"].ratio is None
+
+
+def test_every_printed_speed_up_of_table_2_can_be_held_against(tmp_path: Path) -> None:
+    model = collect(expand(load_table("maskedkd/table2"), "paper"), Store(tmp_path))
+    ratios = {
+        row.id: ratio.published
+        for row in model.rows
+        if (ratio := row.cell("throughput").ratio) is not None and ratio.baseline
+    }
+    masked = {
+        row.id
+        for row in model.rows
+        if row.cell("throughput").published is not None and row.keep not in (None, row.patches)
+    }
+    assert masked <= ratios.keys()
+    printed = {
+        "deit_ti.deit_s.logit.keep50": 2.1,
+        "deit_ti.deit3_s.logit.keep50": 2.0,
+        "deit_ti.deit3_s.logit.keep25": 3.9,
+        "deit_ti.clip_b.logit.keep75": 1.4,
+        "deit_ti.clip_b.logit.keep50": 2.0,
+        "mae_h.deit3_h_21k.logit.keep50": 2.0,
+    }
+    for row, ratio in printed.items():
+        assert ratios[row] == pytest.approx(ratio, abs=0.05), row
+
+
 def test_a_ratio_timed_in_one_process_is_preferred(speeds: Expansion) -> None:
     store = Store()
     metrics = {"teacher/throughput": 950.0, "teacher/speedup": 2.05}
