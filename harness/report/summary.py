@@ -79,6 +79,8 @@ def _counts(model: TableModel, source: Source) -> str:
     parts = [f"{n} {'is' if n == 1 else 'are'} {outcome}" for outcome, n in outcomes.items() if n]
     if len(parts) == 1:
         outcome = next(outcome for outcome, n in outcomes.items() if n)
+        if outcome == "not tested" and total > 1:
+            return f"None of the {total} {several} is tested."
         who = {1: f"The one {one} is", 2: f"Both {several} are"}
         return f"{who.get(total, f'All {total} {several} are')} {outcome}."
     return f"Of {total} {several}, {listed(parts)}."
