@@ -22,6 +22,7 @@ from harness.models.families import FAMILIES
 from harness.models.interface import Output
 from harness.models.vit import VisionTransformer
 from harness.registry import Registry
+from harness.run import KINDS
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 
@@ -109,6 +110,19 @@ def test_the_row_of_the_docs_adds_its_runs_and_no_others(tmp_path: Path) -> None
     new = [after[identity] for identity in after if identity not in before]
     assert set(new) == {"deit_ti.deit_s.logit.random50"}
     assert len(new) == 3  # a seed each; its cost and speed are those of any 8 patches
+
+
+def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
+    listed: dict[str, set[str]] = {}
+    kind = ""
+    page = (ROOT / "docs/specs.md").read_text()
+    for first, second in re.findall(
+        r"^\| (`[a-z-]+`)? ?\| (`[^|]*`) \| [^|]* \|$", page, re.MULTILINE
+    ):
+        kind = first.strip("`") or kind
+        listed.setdefault(kind, set()).update(re.findall(r"`([^`]+)`", second))
+    own = [name for name in KINDS.names() if KINDS.get(name).__module__.startswith("harness.")]
+    assert listed == {name: KINDS.get(name).metrics() for name in own}
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
