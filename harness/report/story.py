@@ -91,7 +91,7 @@ def _untested(model: TableModel) -> list[Block]:
 
 def _absence(claim: Untested) -> str:
     if not claim.lacks:
-        return "its rows are here, but it is not a claim about this scale"
+        return "its rows are here, the profile leaves it out"
     return (
         f"no {'row' if len(claim.lacks) == 1 else 'rows'} {listed([f'`{r}`' for r in claim.lacks])}"
     )
