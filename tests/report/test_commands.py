@@ -60,7 +60,7 @@ def test_a_small_table_from_runs_to_files(
         ("logit", "pflops"): "reproduced",
     }
     text = (tmp_path / "reports/paper/good.paper.md").read_text(encoding="utf-8")
-    assert "The one claim is supported." in text
+    assert "The one claim of the paper is supported." in text
 
 
 def test_nothing_is_rendered_twice(

@@ -115,6 +115,22 @@ def test_claims_follow_the_rows_of_a_profile(experiments: Experiments) -> None:
     assert table.profiles["tiny"].claims == ()
 
 
+def test_a_profile_knows_which_claims_of_the_table_it_asks_in_no_form(
+    experiments: Experiments,
+) -> None:
+    own = 'claims: [{id: high, says: x, check: "acc[none] > 1", stands_for: [low]}]'
+    low = 'claims: [{id: low, says: x, check: "acc[none] < 99", source: ours}]'
+    text = changed(
+        "rows: [none, {id: logit, set: {recipe: {lr: 1e-2}}}]", f"rows: [none]\n    {own}"
+    )
+    table = load_table(experiments.table("paper/good", changed("{}", f"{{{low}}}", text)))
+    found = {
+        name: [claim.id for claim in profile.untested] for name, profile in table.profiles.items()
+    }
+    assert found == {"paper": [], "tiny": ["helps"]}  # `high` asks what `low` asks
+    assert [claim.source for claim in table.profiles["paper"].claims] == ["paper", "ours"]
+
+
 def test_recipes_build_on_recipes(experiments: Experiments) -> None:
     experiments.recipe("longer", "from: light\nepochs: 7\naugment: {mixup: 0.5}\n")
     text = changed("  recipe: light\n", "  recipe: {from: longer, augment: {cutmix: 1.0}}\n")
