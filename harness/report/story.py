@@ -73,7 +73,8 @@ def _claims(model: TableModel) -> list[Block]:
     blocks: list[Block] = []
     for source in NOUNS:
         if claims := model.claims_by(source):
-            blocks += [Heading(text=HEADINGS[source]), _claims_table(source, claims)]
+            table = claims_table(source, [claim_row(claim) for claim in claims])
+            blocks += [Heading(text=HEADINGS[source]), table]
     return blocks
 
 
@@ -104,7 +105,8 @@ CAPTIONS: dict[Source, str] = {
 }
 
 
-def _claims_table(source: Source, claims: Sequence[Claim]) -> Table:
+def claims_table(source: Source, rows: Sequence[GroupRow | tuple[TableCell, ...]]) -> Table:
+    """What the paper claims, or our own checks, with verdicts and reasons; of one table or more."""
     return Table(
         name="claims" if source == "paper" else "checks",
         caption=(
@@ -121,11 +123,12 @@ def _claims_table(source: Source, claims: Sequence[Claim]) -> Table:
             TableColumn(title="n", align="right", weight=0.4),
             TableColumn(title="Why", weight=4.2),
         ),
-        rows=tuple(_claim_row(claim) for claim in claims),
+        rows=tuple(rows),
     )
 
 
-def _claim_row(claim: Claim) -> tuple[TableCell, ...]:
+def claim_row(claim: Claim) -> tuple[TableCell, ...]:
+    """A line of `claims_table`."""
     verdict, decimals = claim.judgement.verdict, claim.decimals
     estimate = (
         "–" if claim.estimate is None else with_unit(number(claim.estimate, decimals), claim.unit)

@@ -60,12 +60,12 @@ def _claims_sentence(model: TableModel) -> str:
         return "No claim is judged at this profile."
     if not any(claim.n for claim in model.claims):
         return "No claim is tested yet."
-    return " ".join(filter(None, (_counts(model, source) for source in NOUNS)))
+    parts = (counted(model.claims_by(source), source) for source in NOUNS)
+    return " ".join(filter(None, parts))
 
 
-def _counts(model: TableModel, source: Source) -> str:
-    """How many of the paper's claims, or of our own checks, have come out which way."""
-    claims = model.claims_by(source)
+def counted(claims: Sequence[Claim], source: Source) -> str:
+    """How many of the papers' claims, or of our own checks, have come out which way."""
     one, several = NOUNS[source]
     if not claims:
         return "No claim of the paper is judged at this profile." if source == "paper" else ""
