@@ -39,14 +39,25 @@ def placed(plot: spec.Plot, columns: Sequence[Column], rows: Sequence[Row]) -> P
         column = next(column for column in columns if column.id == plot.x.column)
         label = label or with_unit(column.label, f"({column.unit})" if column.unit else "")
     wanted = [row for row in rows if not plot.groups or row.group in plot.groups]
+    ticks = tuple(dict.fromkeys(row.label for row in wanted)) if plot.x.rows else ()
+    if ticks:
+        points = [_named(row, ticks) for row in wanted]
+    else:
+        points = [_point(plot, row) for row in wanted]
     return Plot(
         id=plot.id,
         caption=plot.says,
-        x=label or plot.x.set[0],
+        x=label or (plot.x.set[0] if plot.x.set else ""),
         y=plot.y,
         log2=plot.x.scale == "log2",
-        points=tuple(_point(plot, row) for row in wanted),
+        ticks=ticks,
+        points=tuple(points),
     )
+
+
+def _named(row: Row, ticks: Sequence[str]) -> PlotPoint:
+    place = float(ticks.index(row.label))
+    return PlotPoint(row=row.id, x=place, published=place)
 
 
 def _point(plot: spec.Plot, row: Row) -> PlotPoint:

@@ -199,6 +199,7 @@ class Plot:
     x: str  # what its x axis shows
     y: tuple[str, ...]  # column ids
     log2: bool = False
+    ticks: tuple[str, ...] = ()  # labels of rows at x 0, 1, 2 ..., where x is no number
     points: tuple[PlotPoint, ...] = ()
 
 

@@ -145,18 +145,24 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """What a plot's x axis shows of a row: a column's value, or a number of its configuration."""
+    """What a plot's x axis shows of a row: a column's value, a number of its configuration, or its
+    label.
+    """
 
     column: str = ""
     set: tuple[str, ...] = ()  # dotted paths as in a grid; the first one that a row gives counts
+    rows: bool = False  # a place for every label, in the order of the table
     label: str = ""
     scale: Literal["linear", "log2"] = "linear"
 
     CHOICE: ClassVar[frozenset[str]] = frozenset({"column"})  # may be written bare, `x: gflops`
 
     def __post_init__(self) -> None:
-        if bool(self.column) == bool(self.set):
-            raise FieldError("set" if self.set else "column", "give either a column or `set`")
+        if bool(self.column) + bool(self.set) + self.rows != 1:
+            key = "set" if self.set else "column"
+            raise FieldError(key, "give a column, `set`, or `rows: true`, one of them")
+        if self.rows and self.scale != "linear":
+            raise FieldError("scale", "labels of rows have no scale")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -104,6 +104,26 @@ def axes_of(name: str, model: TableModel) -> list[Any]:
         return list(made(name, model).axes)
 
 
+def test_labels_of_rows_are_places_where_x_is_no_number(experiments: Experiments) -> None:
+    labelled = SPEC.replace("x: cost, y: [acc], groups: [chosen]", "x: {rows: true}, y: [acc]")
+    labelled = labelled.replace("id: random, group", "id: random, label: keep4, group")
+    expansion = expand(load_table(experiments.table("paper/labels", labelled)), "paper")
+    store = Store()
+    for row, value in (("keep8", 70.0), ("keep4", 65.0), ("random", 60.0)):
+        finish(store, run_of(expansion, "train", row, 0), {"val/top1": value})
+    model = collect(expansion, store)
+    plot = model.plots[1]
+    assert plot.ticks == ("keep8", "keep4", "keep2", "all")
+    chosen, chance = lines(model, plot, "acc")
+    assert [(dot.x, dot.mean) for dot in chosen.measured] == [(0, 70.0), (1, 65.0), (2, None)]
+    assert [(dot.x, dot.mean) for dot in chance.measured] == [(1, 60.0)]
+    (axes,) = axes_of("plot-cost", model)
+    assert [text.get_text() for text in axes.get_xticklabels()] == list(plot.ticks)
+    places = [line.get_xdata()[0] for line in axes.get_lines() if line.get_ydata()[0] in (65, 60)]
+    assert len(set(places)) == 2  # both at keep4, side by side
+    assert all(line.get_linestyle() in ("None", "") for line in axes.get_lines())
+
+
 def test_a_panel_for_each_column_over_the_same_axis(model: TableModel) -> None:
     left, right = axes_of("plot-patches", model)
     assert [axes.get_title(loc="left") for axes in (left, right)] == ["Top-1 (%)", "Own (%)"]

@@ -1,15 +1,18 @@
-"""The plots that a spec declares: columns over a number of each row, a line for each group."""
+"""The plots that a spec declares: columns over a number of each row, a line for each group, or over
+labels of rows.
+"""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from harness.report.lines import Line, lines
 from harness.report.model import Plot, TableModel
@@ -18,6 +21,7 @@ from harness.report.wording import with_unit
 
 MARKERS = "osD^vP*X"
 APART = 0.012  # of the width of a panel: neighbouring series that share their x
+APART_AT_LABELS = 0.16  # where a label takes a place of 1
 
 
 def declared(model: TableModel, plot: Plot) -> Figure:
@@ -30,10 +34,16 @@ def declared(model: TableModel, plot: Plot) -> Figure:
         shown = next(known for known in model.columns if known.id == column)
         panel.set_title(with_unit(shown.label, f"({shown.unit})" if shown.unit else ""))
         panel.set_xlabel(plot.x)
-        for line in _apart(found, log2=plot.log2):
-            _draw(panel, line)
+        for line in _apart(found, plot):
+            _draw(panel, line, joined=not plot.ticks)
         panel.margins(0.06, 0.1)
-    if plot.log2:
+    if plot.ticks:
+        wide = max(8, 80 // (len(plot.ticks) * len(panels)))
+        axes[0].xaxis.set_major_locator(FixedLocator(range(len(plot.ticks))))
+        axes[0].xaxis.set_major_formatter(
+            FixedFormatter([textwrap.fill(text, wide) for text in plot.ticks])
+        )
+    elif plot.log2:
         _doublings(axes[0], _places(panels))
     else:
         whole = all(x.is_integer() for x in _places(panels))
@@ -43,32 +53,49 @@ def declared(model: TableModel, plot: Plot) -> Figure:
     return figure
 
 
-def _apart(found: Sequence[Line], *, log2: bool) -> list[Line]:
+def _apart(found: Sequence[Line], plot: Plot) -> list[Line]:
     """The lines with those that share their x moved aside a little, so that every bar is seen."""
     places = [{dot.x for dot in line.measured if dot.mean is not None} for line in found]
     every = set().union(*places)
     if sum(map(len, places)) == len(every):
         return list(found)
     low, high = min(every), max(every)
-    width = (math.log2(high / low) if log2 else high - low) or 1.0
+    width = (math.log2(high / low) if plot.log2 else high - low) or 1.0
+    step = APART_AT_LABELS if plot.ticks else APART * width
     moved = []
     for order, line in enumerate(found):
-        shift = (order - (len(found) - 1) / 2) * APART * width
+        shift = (order - (len(found) - 1) / 2) * step
         dots = [
-            replace(dot, x=dot.x * 2**shift if log2 else dot.x + shift) for dot in line.measured
+            replace(dot, x=dot.x * 2**shift if plot.log2 else dot.x + shift)
+            for dot in line.measured
         ]
         moved.append(replace(line, measured=tuple(dots)))
     return moved
 
 
-def _draw(axes: Axes, line: Line) -> None:
-    """Mean and interval, a line that is broken where a row has not run, seeds; printed: dashed."""
+def _draw(axes: Axes, line: Line, *, joined: bool) -> None:
+    """Mean and interval, seeds, a line that is broken where a row has not run; printed: dashed.
+
+    Without lines where x are labels, between which there is nothing.
+    """
     shade, marker = colour(line.index), MARKERS[line.index % len(MARKERS)]
     if line.published:
         x, y = zip(*line.published, strict=True)
-        axes.plot(x, y, marker, ls="--", color=shade, mfc="white", mec=shade, ms=4, lw=1, zorder=2)
+        axes.plot(
+            x,
+            y,
+            marker,
+            ls="--" if joined else "",
+            color=shade,
+            mfc="white",
+            mec=shade,
+            ms=4,
+            lw=1,
+            zorder=2,
+        )
     means = [math.nan if dot.mean is None else dot.mean for dot in line.measured]
-    axes.plot([dot.x for dot in line.measured], means, color=shade, lw=1.3, zorder=3)
+    if joined:
+        axes.plot([dot.x for dot in line.measured], means, color=shade, lw=1.3, zorder=3)
     for dot in line.measured:
         if dot.mean is None:
             continue
