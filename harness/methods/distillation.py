@@ -20,6 +20,7 @@ from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import Output
 from harness.ranks import Ranks
+from harness.seeding import stream
 from harness.share import WHOLE, Share
 
 
@@ -66,9 +67,9 @@ class Distillation(Method):
         return look is not None and look.network == "guide"
 
     @property
-    def per_image(self) -> bool:
-        """Whether the base loss is."""
-        return self.loss.per_image
+    def compared(self) -> int:
+        """As many as the base loss compares."""
+        return self.loss.compared()
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """The loss must fit the networks, and the criterion's attention must exist."""
@@ -143,8 +144,26 @@ class DistillationObjective(Objective):
         with torch.no_grad():
             teacher = self.teacher(batch.images, keep=kept, want=self.method.loss.of_teacher)
         ce = soft_cross_entropy(student.logits, batch.targets)
-        distill = self.method.loss(student, teacher, kept)
+        distill = self._distill(student, teacher, kept, step)
         return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
+
+    def _distill(
+        self, student: Output, teacher: Output, kept: torch.Tensor | None, step: Step
+    ) -> torch.Tensor:
+        """The base loss: of all images at once, or the mean of its groups by their sizes."""
+        loss, images = self.method.loss, len(student.logits)
+        if loss.compared() == 1:
+            return loss(student, teacher, kept)
+        total = torch.zeros((), device=student.logits.device)
+        for number, rows in step.share.groups(images, loss.compared()).items():
+            torch.manual_seed(stream(step.generator.initial_seed(), "group", number))
+            if len(rows) == images:  # nothing to pick out
+                return loss(student, teacher, kept)
+            of_group = loss(
+                student.of(rows), teacher.of(rows), None if kept is None else kept[rows]
+            )
+            total = total + of_group * (len(rows) / images)
+        return total
 
     def _choose(
         self,
