@@ -13,7 +13,9 @@ import pytest
 from harness.masking import CRITERIA
 from harness.masking.views import VIEW_MASKS
 from harness.methods import METHODS
+from harness.methods.distillation import Distillation
 from harness.methods.losses import LOSSES
+from harness.methods.losses.manifold import Manifold
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.train.config import Augment
@@ -69,6 +71,23 @@ def test_the_recipes_are_those_of_the_paper_and_its_code() -> None:
     assert tiny == replace(hard, augment=simple)
     assert configs["deit_s_distilled.mae_b.g2sd"].recipe.epochs == 200
     assert configs["mae_l.none"].recipe.epochs == 50
+
+
+def test_manifold_distillation_has_its_own_settings() -> None:
+    """Hao840/manifold-distillation at 1096b82: its command for DeiT-Ti from CaiT-S24."""
+    found = 0
+    for resolved in expand(load_table("maskedkd/table2"), "paper").rows:
+        if "manifold" not in resolved.row.id:
+            continue
+        assert resolved.config is not None
+        method = resolved.config.method
+        assert isinstance(method, Distillation)
+        assert (method.labels, method.weight) == (0.0, 1.0)
+        assert method.loss == Manifold(
+            intra=4.0, inter=0.1, sampled=0.2, samples=192, layers=4, logit=1.0, group=128
+        )
+        found += 1
+    assert found == 4
 
 
 def components(config: Any) -> Iterator[tuple[str, str]]:

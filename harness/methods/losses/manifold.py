@@ -29,8 +29,14 @@ class Manifold(DistillationLoss):
     are compared with them. Kept patches differ between images, so "at one patch" then means: at
     the k-th kept patch in raster order, the same for student and teacher.
 
-    A group is what the released code has on one GPU: 128 images of a batch of 1024. Here it is the
-    same 128 however many processes and micro-batches there are; a smaller batch is one group.
+    The released code (Hao840/manifold-distillation at 1096b82) compares the images of one GPU: 64
+    by default, of a batch of 512. A group of 128 is the share of one of MaskedKD's eight GPUs; here
+    it is that however many processes and micro-batches there are, and a smaller batch is one group.
+
+    The weights, 192 patches, layers and KL at temperature 1 are those of its command, which also
+    has no label term (`--distillation-alpha 1`; here the method's `labels: 0.0`) and no drop path.
+    Its relation maps hold every token that student and teacher share: the patches for a CaiT
+    teacher, as here, and the class token beside them (1 of 197) for a DeiT, which is left out here.
     """
 
     intra: float = 4.0  # weights, from the original's commands
