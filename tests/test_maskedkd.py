@@ -15,6 +15,7 @@ from harness.masking.views import VIEW_MASKS
 from harness.methods import METHODS
 from harness.methods.distillation import Distillation
 from harness.methods.losses import LOSSES
+from harness.methods.losses.g2sd import G2SD
 from harness.methods.losses.manifold import Manifold
 from harness.spec.expand import expand
 from harness.spec.load import load_table
@@ -69,8 +70,27 @@ def test_the_recipes_are_those_of_the_paper_and_its_code() -> None:
     tiny = configs["deit_ti.none"].recipe
     simple = Augment(label_smoothing=0.1, repeats=3)
     assert tiny == replace(hard, augment=simple)
-    assert configs["deit_s_distilled.mae_b.g2sd"].recipe.epochs == 200
     assert configs["mae_l.none"].recipe.epochs == 50
+
+
+def test_g2sd_is_fine_tuned_as_by_its_own_code() -> None:
+    """pengzhiliang/G2SD at 4957b61: SD.sh, and the defaults of main_finetune_dis.py."""
+    rows = {row.row.id: row for row in expand(load_table("maskedkd/table2"), "paper").rows}
+    for name in ("deit_s_distilled.mae_b.g2sd", "deit_s_distilled.mae_b.g2sd.keep75"):
+        config = rows[name].config
+        assert config is not None
+        assert isinstance(config.method, Distillation)
+        assert config.method.loss == G2SD(hard=True)
+        assert (config.method.labels, config.method.weight) == (1.0, 1.0)
+        found = config.recipe
+        assert (found.epochs, found.batch_size, found.precision) == (200, 1024, "fp16")
+        assert (found.peak_lr, found.min_lr, found.warmup_lr) == (4e-3, 1e-6, 0.0)
+        assert (found.warmup_epochs, found.schedule, found.layer_decay) == (5, "step", 0.75)
+        assert (found.weight_decay, found.betas, found.clip_norm) == (0.05, (0.9, 0.999), None)
+        assert found.augment == Augment(
+            rand_augment="rand-m9-mstd0.5-inc1", color_jitter=0.3, erasing=0.25, mixup=0.8,
+            cutmix=1.0, label_smoothing=0.1, repeats=1,
+        )  # fmt: skip
 
 
 def test_manifold_distillation_has_its_own_settings() -> None:

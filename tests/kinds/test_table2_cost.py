@@ -77,10 +77,10 @@ def test_rows_without_a_teacher_cost_nothing() -> None:
 
 
 def test_students_of_the_paper_have_its_drop_path() -> None:
-    """Manifold distillation has its own: none (Hao840/manifold-distillation's command)."""
+    """Two methods have their own, none: Hao840/manifold-distillation's command, G2SD's SD.sh."""
     for resolved in expand(TABLE, "paper").rows:
         assert resolved.config is not None
-        own = "manifold" in resolved.row.id
+        own = "manifold" in resolved.row.id or "g2sd" in resolved.row.id
         assert resolved.config.student.drop_path == (0.0 if own else 0.1), resolved.row.id
 
 
