@@ -111,8 +111,12 @@ def _create(config: ModelConfig, classes: int) -> Any:
     options = family_of(shape).timm_options(shape)
     if config.init != "timm":
         options["weight_init"] = config.init
+    # timm's own checkpoints of these networks norm all tokens before one is pooled
+    before = shape.pooling == "avg" and hub is not None and not {":", "/"}.intersection(hub)
+    if before:
+        options["global_pool"] = "token"
     try:
-        return timm.create_model(
+        vit: Any = timm.create_model(
             hub or shape.timm,
             pretrained=hub is not None,
             num_classes=classes,
@@ -126,6 +130,24 @@ def _create(config: ModelConfig, classes: int) -> Any:
             f"cannot get the weights '{hub}' from the model hub: {error}. "
             "Fetch them into the hub's cache with internet, or give `weights: {file: ...}`."
         ) from error
+    if before:
+        if vit.pretrained_cfg["num_classes"]:
+            raise WeightsError(
+                f"the weights '{hub}' were trained to classify by the class token, and "
+                f"'{config.arch}' pools its patches: give the `arch` that they are of"
+            )
+        pool_patches(vit)
+    return vit
+
+
+def pool_patches(vit: Any) -> None:
+    """Classify timm's `vit` by the mean of its patches, with a new norm after it and none before.
+
+    So MAE starts fine-tuning (arXiv 2111.06377, as released).
+    """
+    vit.fc_norm = type(vit.norm)(vit.embed_dim, eps=vit.norm.eps)
+    vit.norm = torch.nn.Identity()
+    vit.global_pool = "avg"
 
 
 def _weights_file(weights: Weights, dependencies: Mapping[str, Path]) -> Path:
