@@ -11,8 +11,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
@@ -21,6 +20,7 @@ from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.weights import read_weights
 from harness.paths import project_root
 
 ARTIFACT = "model.safetensors"  # what a training run leaves for the runs that depend on it
@@ -173,14 +173,7 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
             f"{path}: SHA-256 is {found[:12]}..., the run was planned with {sha256[:12]}...; "
             "plan it again"
         )
-    try:
-        state = load_file(path)
-        with safe_open(path, framework="pt") as opened:
-            about = opened.metadata() or {}
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path}: not a whole safetensors file ({error}); fetch or train it again"
-        ) from error
+    state, about = read_weights(path, content)
     if weights.head == "new":
         state = _carried_over(state, model)
     expected = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
