@@ -90,9 +90,11 @@ def set_positions(model: VisionTransformer) -> None:
 
 
 def require_classifier(teacher: VisionTransformer, weights: Weights, classes: int) -> None:
-    """Raise WeightsError where the hub's weights have no classifier of `classes` classes: timm
-    would have drawn one at random, and a teacher must not say anything at random.
+    """Raise WeightsError where the classifier of `classes` classes was drawn at random, because it
+    is new or the hub's weights have none: a teacher must not say anything at random.
     """
+    if weights.head == "new":
+        raise WeightsError("the teacher's weights have `head: new`, a classifier drawn at random")
     if weights.hub is None:
         return
     own = teacher.vit.pretrained_cfg["num_classes"]
