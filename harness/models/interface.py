@@ -65,15 +65,16 @@ class Output:
 
     def of(self, images: Sequence[int]) -> Output:
         """The same for some of the images, by their places in the batch."""
+        chosen = torch.tensor(images, device=self.logits.device)
 
         def some(given: torch.Tensor | None) -> torch.Tensor | None:
-            return None if given is None else given[list(images)]
+            return None if given is None else given.index_select(0, chosen)
 
         return Output(
-            logits=self.logits[list(images)],
+            logits=self.logits.index_select(0, chosen),
             cls_attention=some(self.cls_attention),
-            tokens=tuple(given[list(images)] for given in self.tokens),
-            maps=tuple(given[list(images)] for given in self.maps),
+            tokens=tuple(given.index_select(0, chosen) for given in self.tokens),
+            maps=tuple(given.index_select(0, chosen) for given in self.maps),
             distilled=some(self.distilled),
         )
 
