@@ -216,10 +216,22 @@ def _head_keys(model: VisionTransformer) -> set[str]:
 
 
 def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
-    """`state` with the classifier of `model`, and positions for its grid where it is square."""
+    """`state` with the classifier of `model`, and positions for its grid where it is square.
+
+    New are, too, where only `model` has them: the norm after mean pooling, in place of the one
+    before (MAE, as released), and the distillation token, whose position is 0 (G2SD, which has
+    none).
+    """
     own = model.vit.state_dict()
-    carried = {**state, **{key: own[key] for key in _head_keys(model)}}
+    new = _head_keys(model)
+    new |= {"fc_norm.weight", "fc_norm.bias", "dist_token"} & (own.keys() - state.keys())
+    carried = {**state, **{key: own[key] for key in new}}
+    if "fc_norm.weight" in new:
+        carried = {key: value for key, value in carried.items() if not key.startswith("norm.")}
     before, after = state.get("pos_embed"), own.get("pos_embed")
+    if before is not None and "dist_token" in new:
+        before = torch.cat([before[:, :1], torch.zeros_like(before[:, :1]), before[:, 1:]], dim=1)
+        carried["pos_embed"] = before
     if before is None or after is None or before.shape == after.shape:
         return carried
     prefix = after.shape[1] - model.patches

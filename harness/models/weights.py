@@ -24,9 +24,11 @@ iBOT's training checkpoints, in this order. Of two networks that learn from each
 is the one that is judged."""
 WRAPPERS: Final = ("module.", "backbone.", "encoder.")
 """What the modules around a network put before the names of its parameters."""
-BESIDE: Final = r"head\.(mlp|last_layer|center)|masked_embed$|mask_token$|decoder_"
+BESIDE: Final = (
+    r"head\.(mlp|last_layer|center)|masked_embed$|mask_token$|decoder_|(en|de)coderfeature_pred\."
+)
 """Parameters beside the encoder and its classifier: projection heads (DINO, iBOT), embeddings of
-hidden patches, MAE's decoder."""
+hidden patches, MAE's decoder, and what G2SD's first stage compares with a teacher."""
 
 
 def read_weights(path: Path, content: bytes) -> tuple[dict[str, Tensor], Mapping[str, str]]:

@@ -114,6 +114,47 @@ def test_the_teacher_of_dino_comes_without_its_projection_head(tmp_path: Path) -
         loaded(tmp_path / "checkpoint.pth")
 
 
+def test_the_first_stage_of_g2sd_starts_a_student_with_a_distillation_token(
+    tmp_path: Path,
+) -> None:
+    state = dict(network(1).vit.state_dict())
+    encoder = {name: value for name, value in state.items() if not name.startswith("head.")}
+    beside = (
+        "encoderfeature_pred.fc1.weight",
+        "decoderfeature_pred.fc1.weight",
+        "decoder_norm.bias",
+    )
+    stage = {**encoder, **{name: torch.ones(8, 16) for name in beside}}
+    torch.save({"model": stage}, tmp_path / "stage1.pth")
+    distilled = replace(VIT, arch="deit_small_distilled_patch16_224")
+    for size in (28, 56):  # and on another grid
+        found = loaded(tmp_path / "stage1.pth", replace(distilled, image_size=size), head="new")
+        assert found["pos_embed"].shape == (1, 2 + (size // 7) ** 2, 16)
+        assert torch.equal(found["pos_embed"][:, 0], state["pos_embed"][:, 0])
+        assert float(found["pos_embed"][:, 1].abs().max()) == 0
+        assert float(found["dist_token"].abs().max()) > 0
+        for name in encoder.keys() - {"pos_embed"}:
+            assert torch.equal(found[name], state[name]), name
+    found = loaded(tmp_path / "stage1.pth", distilled, head="new")
+    assert torch.equal(found["pos_embed"][:, 2:], state["pos_embed"][:, 1:])
+    with pytest.raises(WeightsError, match="weights of another model"):
+        loaded(tmp_path / "stage1.pth", distilled)
+
+
+def test_the_pretraining_of_mae_starts_a_network_that_pools_its_patches(tmp_path: Path) -> None:
+    state = dict(network(1).vit.state_dict())
+    encoder = {name: value for name, value in state.items() if not name.startswith("head.")}
+    torch.save({"model": encoder}, tmp_path / "mae.pth")
+    mae = replace(VIT, arch="mae_base_patch16_224")
+    found = loaded(tmp_path / "mae.pth", mae, head="new")
+    assert torch.equal(found["fc_norm.weight"], torch.ones(16))
+    assert "norm.weight" not in found
+    for name in encoder.keys() - {"norm.weight", "norm.bias"}:
+        assert torch.equal(found[name], state[name]), name
+    with pytest.raises(WeightsError, match="weights of another model"):
+        loaded(tmp_path / "mae.pth", mae)
+
+
 def test_its_content_is_checked_against_the_plan(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(dict(network(1).vit.state_dict()), path)
