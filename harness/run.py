@@ -143,8 +143,10 @@ class RunKind(ABC):
         """How many can compute it together."""
         return 1
 
-    def indivisible(self) -> str | None:
-        """Why it can be computed by one process only, where others of its kind can by several."""
+    def indivisible(self, processes: int) -> str | None:
+        """Why so many processes cannot compute it, where they can others of its kind; None for one
+        process.
+        """
         return None
 
     @abstractmethod

@@ -7,7 +7,8 @@ if one process computed the batch at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.lazy import torch
@@ -20,13 +21,33 @@ class Share:
     places: tuple[int, ...] | None = None  # in the batch; None: all of them, in order
     batch: int = 0  # images of the whole; counts where there are places
 
-    def part(self, first: int, count: int, size: int) -> Share:
-        """`count` of its `size` images, from `first` on."""
-        if self.places is None and count >= size:
+    def part(self, chosen: Sequence[int], size: int) -> Share:
+        """Those of its `size` images that stand at `chosen` in it."""
+        if self.places is None and len(chosen) >= size:
             return self
-        places = range(size) if self.places is None else self.places
-        whole = size if self.places is None else self.batch
-        return Share(tuple(places[first : first + count]), whole)
+        places, whole = self._whole(size)
+        return Share(tuple(places[index] for index in chosen), whole)
+
+    def groups(self, size: int, most: int) -> dict[int, list[int]]:
+        """Where in this share of `size` images those of each of the batch's groups stand.
+
+        The batch is cut into the fewest groups of at most `most` images (the middle one of an odd
+        batch comes on top), as even as can be; they do not depend on the share. Mixup's partners,
+        which stand opposite each other, are in one group: so the shares of processes have whole
+        groups where the number of processes divides that of the groups.
+        """
+        places, whole = self._whole(size)
+        count, half = group_count(whole, most), whole // 2
+        found: dict[int, list[int]] = {}
+        for index, place in enumerate(places):
+            pair = min(place, whole - 1 - place)
+            number = count - 1 if pair == half else ((pair + 1) * count - 1) // half
+            found.setdefault(number, []).append(index)
+        return found
+
+    def _whole(self, size: int) -> tuple[Sequence[int], int]:
+        """Its places in the batch, and the images of that."""
+        return (range(size), size) if self.places is None else (self.places, self.batch)
 
     def total(self, rows: int) -> int:
         """Rows of the whole batch where this share has `rows`, some for each of its images."""
@@ -48,6 +69,11 @@ class Share:
         views = torch.arange(total // self.batch)[:, None] * self.batch
         chosen = (views + torch.tensor(self.places)).flatten()[:rows]
         return drawn.index_select(dim, chosen.to(drawn.device))
+
+
+def group_count(batch: int, most: int) -> int:
+    """How many groups of at most `most` images, at least 2, a batch is cut into."""
+    return 1 if batch <= most else math.ceil(math.ceil(batch / 2) / (most // 2))
 
 
 WHOLE = Share()

@@ -13,7 +13,10 @@ import pytest
 from harness.masking import CRITERIA
 from harness.masking.views import VIEW_MASKS
 from harness.methods import METHODS
+from harness.methods.distillation import Distillation
 from harness.methods.losses import LOSSES
+from harness.methods.losses.g2sd import G2SD
+from harness.methods.losses.manifold import Manifold
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.train.config import Augment
@@ -67,8 +70,44 @@ def test_the_recipes_are_those_of_the_paper_and_its_code() -> None:
     tiny = configs["deit_ti.none"].recipe
     simple = Augment(label_smoothing=0.1, repeats=3)
     assert tiny == replace(hard, augment=simple)
-    assert configs["deit_s_distilled.mae_b.g2sd"].recipe.epochs == 200
     assert configs["mae_l.none"].recipe.epochs == 50
+
+
+def test_g2sd_is_fine_tuned_as_by_its_own_code() -> None:
+    """pengzhiliang/G2SD at 4957b61: SD.sh, and the defaults of main_finetune_dis.py."""
+    rows = {row.row.id: row for row in expand(load_table("maskedkd/table2"), "paper").rows}
+    for name in ("deit_s_distilled.mae_b.g2sd", "deit_s_distilled.mae_b.g2sd.keep75"):
+        config = rows[name].config
+        assert config is not None
+        assert isinstance(config.method, Distillation)
+        assert config.method.loss == G2SD(hard=True)
+        assert (config.method.labels, config.method.weight) == (1.0, 1.0)
+        found = config.recipe
+        assert (found.epochs, found.batch_size, found.precision) == (200, 1024, "fp16")
+        assert (found.peak_lr, found.min_lr, found.warmup_lr) == (4e-3, 1e-6, 0.0)
+        assert (found.warmup_epochs, found.schedule, found.layer_decay) == (5, "step", 0.75)
+        assert (found.weight_decay, found.betas, found.clip_norm) == (0.05, (0.9, 0.999), None)
+        assert found.augment == Augment(
+            rand_augment="rand-m9-mstd0.5-inc1", color_jitter=0.3, erasing=0.25, mixup=0.8,
+            cutmix=1.0, label_smoothing=0.1, repeats=1,
+        )  # fmt: skip
+
+
+def test_manifold_distillation_has_its_own_settings() -> None:
+    """Hao840/manifold-distillation at 1096b82: its command for DeiT-Ti from CaiT-S24."""
+    found = 0
+    for resolved in expand(load_table("maskedkd/table2"), "paper").rows:
+        if "manifold" not in resolved.row.id:
+            continue
+        assert resolved.config is not None
+        method = resolved.config.method
+        assert isinstance(method, Distillation)
+        assert (method.labels, method.weight) == (0.0, 1.0)
+        assert method.loss == Manifold(
+            intra=4.0, inter=0.1, sampled=0.2, samples=192, layers=4, logit=1.0, group=128
+        )
+        found += 1
+    assert found == 4
 
 
 def components(config: Any) -> Iterator[tuple[str, str]]:

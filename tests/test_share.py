@@ -11,7 +11,7 @@ from timm.layers.drop import DropPath
 from harness.data.mixing import erase
 from harness.models.stochastic_depth import shared_depth, tell_share
 from harness.ranks import Ranks
-from harness.share import WHOLE, Share
+from harness.share import WHOLE, Share, group_count
 
 
 def noise(rows: int) -> torch.Tensor:
@@ -33,11 +33,39 @@ def test_every_image_gets_the_draws_of_the_whole_batch(
         places = Ranks(rank, size).positions(batch)
         for first in range(0, len(places), part):
             mine = places[first : first + part]
-            share = Ranks(rank, size).share(batch).part(first, part, len(places))
+            chosen = range(first, first + len(mine))
+            share = Ranks(rank, size).share(batch).part(chosen, len(places))
             found = share.draw(views * len(mine), noise).view(views, len(mine), 3)
             torch.testing.assert_close(found, expected[:, mine], rtol=0, atol=0)
             met += mine
     assert sorted(met) == list(range(batch))
+
+
+@given(batch=st.integers(4, 60), most=st.integers(2, 30), size=st.integers(1, 6))
+def test_groups_are_whole_and_the_same_in_every_share(batch: int, most: int, size: int) -> None:
+    whole = WHOLE.groups(batch, most)
+    assert sorted(place for group in whole.values() for place in group) == list(range(batch))
+    assert max(map(len, whole.values())) <= most + batch % 2 or len(whole) == 1
+    for group in whole.values():  # with mixup's partners
+        assert {batch - 1 - place for place in group} == set(group)
+    count = group_count(batch, most)
+    if batch % 2 == 0:
+        assert list(whole) == list(range(count))
+        assert max(map(len, whole.values())) - min(map(len, whole.values())) <= 2
+    if count % size:
+        return
+    found: dict[int, list[int]] = {}
+    for rank in range(size):
+        places = Ranks(rank, size).positions(batch)
+        mine = Ranks(rank, size).share(batch).groups(len(places), most)
+        assert not found.keys() & mine.keys()
+        found |= {key: [places[index] for index in group] for key, group in mine.items()}
+    assert {key: sorted(group) for key, group in found.items()} == whole
+
+
+def test_a_batch_of_1024_has_eight_groups_of_128() -> None:
+    assert [len(group) for group in WHOLE.groups(1024, 128).values()] == [128] * 8
+    assert WHOLE.groups(100, 128) == {0: list(range(100))}
 
 
 def test_rows_that_are_no_whole_views_get_draws_of_their_own() -> None:

@@ -44,9 +44,11 @@ class LinearRun(RunKind):
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
-        """The student of `train`; None where there is no network, or it is no plain ViT."""
+        """The student of `train`; None where there is no network, or it is no plain ViT with a
+        class token to probe.
+        """
         shape = train.student.shape
-        if isinstance(train.method, Pixels) or shape.family != "vit":
+        if isinstance(train.method, Pixels) or shape.family != "vit" or shape.pooling != "token":
             return None
         if train.probe.blocks > shape.depth:
             raise HarnessError(

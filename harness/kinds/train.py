@@ -9,6 +9,7 @@ from harness.data import dataset, ready, train_images
 from harness.methods import METHODS
 from harness.models.cost import lean_macs
 from harness.run import KINDS, RunContext, RunKind
+from harness.share import group_count
 from harness.train.config import Probe, TrainConfig
 
 
@@ -41,16 +42,29 @@ class TrainRun(RunKind):
         return train(self.train, context)
 
     def most_processes(self) -> int:
-        """Each has at least two images of a batch, mixup's partners."""
-        if self.indivisible() is not None:
-            return 1
+        """Each has at least two images of a batch, mixup's partners; or a group of images that are
+        compared with each other.
+        """
+        if self.train.method.compared > 1:
+            return self._groups()
         return max(1, self.train.recipe.batch_size // 2)
 
-    def indivisible(self) -> str | None:
-        """Why the loss needs whole batches."""
-        if self.train.method.per_image:
+    def indivisible(self, processes: int) -> str | None:
+        """Each has whole groups of images that are compared with each other, as many as the others.
+
+        More processes than groups are not used, except where a group is the whole batch.
+        """
+        if self.train.method.compared == 1 or processes == 1:
             return None
-        return "its loss compares all images of a batch with each other"
+        groups = self._groups()
+        if groups == 1:
+            return "its loss compares all images of a batch with each other"
+        if groups % min(processes, groups):
+            return f"its loss compares images with each other within {groups} groups of a batch"
+        return None
+
+    def _groups(self) -> int:
+        return group_count(self.train.recipe.batch_size, self.train.method.compared)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and weights that are neither random, nor shipped, nor trained by a

@@ -10,19 +10,20 @@ from harness.text import count
 
 
 def check_divisible(plan: Plan, resources: Resources) -> None:
-    """HarnessError that names the rows which one process has to compute alone."""
-    if resources.processes == 1:
-        return
-    rows: dict[str, dict[str, None]] = {}
+    """HarnessError that names rows which so many processes cannot compute, and how many can."""
+    asked = resources.processes
+    rows: dict[tuple[str, int], dict[str, None]] = {}
     for planned in plan.runs:
-        why = planned.run.config.indivisible() if planned.status in TO_RUN else None
+        config = planned.run.config
+        why = config.indivisible(asked) if planned.status in TO_RUN else None
         if why is not None:
-            rows.setdefault(why, {})[planned.run.title.row] = None
-    for why, names in rows.items():
+            fewer = next(n for n in range(asked - 1, 0, -1) if config.indivisible(n) is None)
+            rows.setdefault((why, fewer), {})[planned.run.title.row] = None
+    for (why, fewer), names in rows.items():
         listed = ",".join(names)
         raise HarnessError(
-            f"`processes` is {resources.processes}, and {count(len(names), 'row')} cannot be "
-            f"computed together: {why} ({listed}). Run these with --rows '{listed}' --processes 1, "
+            f"`processes` is {asked}, and {count(len(names), 'row')} cannot be computed by so "
+            f"many: {why} ({listed}). Run these with --rows '{listed}' --processes {fewer}, "
             "and name the others with --rows for more"
         )
 

@@ -124,9 +124,13 @@ class Method(ABC):
         return False
 
     @property
-    def per_image(self) -> bool:
-        """Whether the loss of a batch is the mean of its images': it may be computed in parts."""
-        return True
+    def compared(self) -> int:
+        """How many images its loss compares with each other; 1: it is the mean of its images'.
+
+        The batch is cut into groups of so many (`Share.groups`); what is computed at once has whole
+        groups.
+        """
+        return 1
 
     @property
     def multicrop(self) -> MultiCrop | None:

@@ -20,6 +20,7 @@ from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import Output
 from harness.ranks import Ranks
+from harness.seeding import stream
 from harness.share import WHOLE, Share
 
 
@@ -39,10 +40,11 @@ class Mask:
 @METHODS.register("distillation")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distillation(Method):
-    """CE(labels) + weight * loss(student, teacher); with `mask`, the teacher sees only the kept
-    patches.
+    """labels * CE(labels) + weight * loss(student, teacher); with `mask`, the teacher sees only the
+    kept patches.
 
-    The paper writes CE + lambda * KL with lambda = 1; its released code halves both terms.
+    The paper writes CE + lambda * KL with lambda = 1; its released code halves both terms. Code
+    that weights them by 1 - alpha and alpha has no label term at alpha = 1: `labels: 0.0`.
     """
 
     uses_teacher: ClassVar[bool] = True
@@ -52,12 +54,16 @@ class Distillation(Method):
     mask: Mask | None = None
     # also evaluate the teacher on the patches that it is shown: `val/teacher_top1`
     teacher_accuracy: bool = False
+    labels: float = 1.0  # weight of the cross-entropy with the labels
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"teacher_accuracy"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"teacher_accuracy", "labels"})
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise FieldError("weight", f"must not be negative, got {self.weight}")
+        for key in ("weight", "labels"):
+            if getattr(self, key) < 0:
+                raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
+        if self.weight == self.labels == 0:
+            raise FieldError("labels", "and `weight` are both 0: there is nothing to learn from")
 
     @property
     def uses_guide(self) -> bool:
@@ -66,9 +72,9 @@ class Distillation(Method):
         return look is not None and look.network == "guide"
 
     @property
-    def per_image(self) -> bool:
-        """Whether the base loss is."""
-        return self.loss.per_image
+    def compared(self) -> int:
+        """As many as the base loss compares."""
+        return self.loss.compared()
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """The loss must fit the networks, and the criterion's attention must exist."""
@@ -134,7 +140,7 @@ class DistillationObjective(Objective):
         self._pending: list[torch.Tensor] = []  # the counts of this step, and of how many images
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
-        """`total`, `ce` and `distill`."""
+        """`total`, and before their weights `ce` and `distill`."""
         student = self.student(batch.images, want=self.want)
         kept = self._choose(
             student, batch.images, step.generator, step.index / step.total, step.share
@@ -143,8 +149,27 @@ class DistillationObjective(Objective):
         with torch.no_grad():
             teacher = self.teacher(batch.images, keep=kept, want=self.method.loss.of_teacher)
         ce = soft_cross_entropy(student.logits, batch.targets)
-        distill = self.method.loss(student, teacher, kept)
-        return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
+        distill = self._distill(student, teacher, kept, step)
+        total = self.method.labels * ce + self.method.weight * distill
+        return {"total": total, "ce": ce, "distill": distill}
+
+    def _distill(
+        self, student: Output, teacher: Output, kept: torch.Tensor | None, step: Step
+    ) -> torch.Tensor:
+        """The base loss: of all images at once, or the mean of its groups by their sizes."""
+        loss, images = self.method.loss, len(student.logits)
+        if loss.compared() == 1:
+            return loss(student, teacher, kept)
+        total = torch.zeros((), device=student.logits.device)
+        for number, rows in step.share.groups(images, loss.compared()).items():
+            torch.manual_seed(stream(step.generator.initial_seed(), "group", number))
+            if len(rows) == images:  # nothing to pick out
+                return loss(student, teacher, kept)
+            of_group = loss(
+                student.of(rows), teacher.of(rows), None if kept is None else kept[rows]
+            )
+            total = total + of_group * (len(rows) / images)
+        return total
 
     def _choose(
         self,

@@ -38,10 +38,11 @@ class MergedTeacher(Method):
             raise FieldError("weight", f"must not be negative, got {self.weight}")
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
-        """Only a plain ViT with one prefix token can merge."""
+        """Only a plain ViT whose one prefix token is pooled can merge."""
         require_logits_only(self.loss)
         teacher = networks["teacher"]
-        if not family_of(teacher).mergeable or teacher.prefix_tokens != 1:
+        plain = teacher.prefix_tokens == 1 and teacher.pooling == "token"
+        if not family_of(teacher).mergeable or not plain:
             raise FieldError("teacher", "cannot merge tokens: give a plain ViT with a class token")
         if self.merge >= teacher.patches:
             raise FieldError("method", f"merge is {self.merge}, of {teacher.patches} patches")

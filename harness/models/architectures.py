@@ -7,6 +7,7 @@ cost and the number of patches that a spec may keep are computed from them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,8 @@ class Architecture:
     mlp_ratio: float = 4.0
     prefix_tokens: int = 1  # CLS, and DIST where there is one
     positioned_prefix: bool = True  # False: position embeddings for patches only (DeiT-III)
+    # what the classifier reads. avg: the mean of the patch tokens that are seen, then normed
+    pooling: Literal["token", "avg"] = "token"
     family: str = "vit"  # whose forward pass and cost it has: a file of harness/models/families
 
     @property
@@ -71,6 +74,10 @@ PLAIN: dict[str, Architecture] = {
     "deit3_huge_patch14_224": _vit(
         "deit3_huge_patch14_224", *_H, patch=14, positioned_prefix=False
     ),
+    # ViT as MAE is fine-tuned (He et al. 2022, arXiv 2111.06377, as released): mean pooling
+    "mae_base_patch16_224": _vit("vit_base_patch16_224", *_B, pooling="avg"),
+    "mae_large_patch16_224": _vit("vit_large_patch16_224", *_L, pooling="avg"),
+    "mae_huge_patch14_224": _vit("vit_huge_patch14_224", *_H, patch=14, pooling="avg"),
     # CLIP's image tower (Radford et al. 2021): a norm before the blocks, its own mean and std
     "vit_base_patch16_clip_224": _vit("vit_base_patch16_clip_224", *_B),
 }

@@ -11,8 +11,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
@@ -21,6 +20,7 @@ from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.weights import read_weights
 from harness.paths import project_root
 
 ARTIFACT = "model.safetensors"  # what a training run leaves for the runs that depend on it
@@ -90,9 +90,11 @@ def set_positions(model: VisionTransformer) -> None:
 
 
 def require_classifier(teacher: VisionTransformer, weights: Weights, classes: int) -> None:
-    """Raise WeightsError where the hub's weights have no classifier of `classes` classes: timm
-    would have drawn one at random, and a teacher must not say anything at random.
+    """Raise WeightsError where the classifier of `classes` classes was drawn at random, because it
+    is new or the hub's weights have none: a teacher must not say anything at random.
     """
+    if weights.head == "new":
+        raise WeightsError("the teacher's weights have `head: new`, a classifier drawn at random")
     if weights.hub is None:
         return
     own = teacher.vit.pretrained_cfg["num_classes"]
@@ -111,8 +113,12 @@ def _create(config: ModelConfig, classes: int) -> Any:
     options = family_of(shape).timm_options(shape)
     if config.init != "timm":
         options["weight_init"] = config.init
+    # timm's own checkpoints of these networks norm all tokens before one is pooled
+    before = shape.pooling == "avg" and hub is not None and not {":", "/"}.intersection(hub)
+    if before:
+        options["global_pool"] = "token"
     try:
-        return timm.create_model(
+        vit: Any = timm.create_model(
             hub or shape.timm,
             pretrained=hub is not None,
             num_classes=classes,
@@ -126,6 +132,24 @@ def _create(config: ModelConfig, classes: int) -> Any:
             f"cannot get the weights '{hub}' from the model hub: {error}. "
             "Fetch them into the hub's cache with internet, or give `weights: {file: ...}`."
         ) from error
+    if before:
+        if vit.pretrained_cfg["num_classes"]:
+            raise WeightsError(
+                f"the weights '{hub}' were trained to classify by the class token, and "
+                f"'{config.arch}' pools its patches: give the `arch` that they are of"
+            )
+        pool_patches(vit)
+    return vit
+
+
+def pool_patches(vit: Any) -> None:
+    """Classify timm's `vit` by the mean of its patches, with a new norm after it and none before.
+
+    So MAE starts fine-tuning (arXiv 2111.06377, as released).
+    """
+    vit.fc_norm = type(vit.norm)(vit.embed_dim, eps=vit.norm.eps)
+    vit.norm = torch.nn.Identity()
+    vit.global_pool = "avg"
 
 
 def _weights_file(weights: Weights, dependencies: Mapping[str, Path]) -> Path:
@@ -151,14 +175,7 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
             f"{path}: SHA-256 is {found[:12]}..., the run was planned with {sha256[:12]}...; "
             "plan it again"
         )
-    try:
-        state = load_file(path)
-        with safe_open(path, framework="pt") as opened:
-            about = opened.metadata() or {}
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path}: not a whole safetensors file ({error}); fetch or train it again"
-        ) from error
+    state, about = read_weights(path, content)
     if weights.head == "new":
         state = _carried_over(state, model)
     expected = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
@@ -199,10 +216,22 @@ def _head_keys(model: VisionTransformer) -> set[str]:
 
 
 def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
-    """`state` with the classifier of `model`, and positions for its grid where it is square."""
+    """`state` with the classifier of `model`, and positions for its grid where it is square.
+
+    New are, too, where only `model` has them: the norm after mean pooling, in place of the one
+    before (MAE, as released), and the distillation token, whose position is 0 (G2SD, which has
+    none).
+    """
     own = model.vit.state_dict()
-    carried = {**state, **{key: own[key] for key in _head_keys(model)}}
+    new = _head_keys(model)
+    new |= {"fc_norm.weight", "fc_norm.bias", "dist_token"} & (own.keys() - state.keys())
+    carried = {**state, **{key: own[key] for key in new}}
+    if "fc_norm.weight" in new:
+        carried = {key: value for key, value in carried.items() if not key.startswith("norm.")}
     before, after = state.get("pos_embed"), own.get("pos_embed")
+    if before is not None and "dist_token" in new:
+        before = torch.cat([before[:, :1], torch.zeros_like(before[:, :1]), before[:, 1:]], dim=1)
+        carried["pos_embed"] = before
     if before is None or after is None or before.shape == after.shape:
         return carried
     prefix = after.shape[1] - model.patches

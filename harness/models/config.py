@@ -15,7 +15,8 @@ class Weights:
     """Where weights come from; without any key they are random, drawn from the run's seed."""
 
     hub: str | None = None  # a timm checkpoint, `deit_small_patch16_224.fb_in1k`
-    file: str | None = None  # a .safetensors file, relative to the repository or absolute
+    # a .safetensors file or a torch checkpoint (.pth, .pt), relative to the repository or absolute
+    file: str | None = None
     # of that file; filled in when the spec is expanded, checked when it is read
     sha256: str | None = None
     # `table#row` of a spec: trained first, as a dependency; then that run's identity
@@ -32,9 +33,7 @@ class Weights:
         if len(given) > 1:
             raise FieldError(given[1], f"give one of hub, file and run, not {' and '.join(given)}")
         if self.sha256 is not None and self.file is None:
-            raise FieldError(
-                "sha256", "goes with `file`, the safetensors file it is the checksum of"
-            )
+            raise FieldError("sha256", "goes with `file`, the file it is the checksum of")
         if self.head == "new" and self.random:
             raise FieldError(
                 "head", "`new` goes with `hub`, `file` or `run`, which hold an old one"

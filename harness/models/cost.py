@@ -20,7 +20,7 @@ def paper_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
 
 
 def lean_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
-    """As this package computes logits: only kept patches are embedded, and only prefix tokens leave
-    the last block.
+    """As this package computes logits: only kept patches are embedded, and only the tokens that are
+    pooled leave the last block.
     """
     return family_of(arch).macs(arch, keep=keep, classes=classes, lean=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,21 @@ class Output:
     # of every block (B, 1 + K, 1 + K): softmaxed attention of CLS and patches, mean over heads
     maps: tuple[torch.Tensor, ...] = ()
     distilled: torch.Tensor | None = None  # (B, classes): the distillation token's logits
+
+    def of(self, images: Sequence[int]) -> Output:
+        """The same for some of the images, by their places in the batch."""
+        chosen = torch.tensor(images, device=self.logits.device)
+
+        def some(given: torch.Tensor | None) -> torch.Tensor | None:
+            return None if given is None else given.index_select(0, chosen)
+
+        return Output(
+            logits=self.logits.index_select(0, chosen),
+            cls_attention=some(self.cls_attention),
+            tokens=tuple(given.index_select(0, chosen) for given in self.tokens),
+            maps=tuple(given.index_select(0, chosen) for given in self.maps),
+            distilled=some(self.distilled),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +34,7 @@ from harness.models.vit import Normalisation, VisionTransformer
 from harness.ranks import joined
 from harness.run import RunContext
 from harness.seeding import generator, stream
-from harness.share import Share
+from harness.share import Share, group_count
 from harness.train.checkpoint import read_checkpoint, write_checkpoint
 from harness.train.config import TrainConfig
 from harness.train.optimizer import build_optimizer
@@ -99,19 +99,21 @@ class _Meters:
         }
 
 
+def _rows(given: Tensor, chosen: Sequence[int]) -> Tensor:
+    """Some rows; a range of them is not copied."""
+    if isinstance(chosen, range):
+        return given[chosen.start : chosen.stop]
+    return given[list(chosen)]
+
+
 class _Training:
     def __init__(self, config: TrainConfig, context: RunContext) -> None:
         self.config, self.context = config, context
         self.recipe = config.recipe
-        part = context.resources.micro_batch
-        if part is not None and part < self.recipe.batch_size and not config.method.per_image:
-            raise RunFailed(
-                f"micro_batch is {part}: this loss compares the images of the whole batch of "
-                f"{self.recipe.batch_size}; leave micro_batch out"
-            )
         self.device = pick_device(context.resources.device)
         self.ranks = context.ranks
         self.pipeline = self._open_pipeline()
+        self._check_groups()
         self.objective = self._build_objective()
         self.optimizer = build_optimizer(
             self.objective.modules, self.recipe, decay_tokens=self.objective.decays_tokens
@@ -126,6 +128,21 @@ class _Training:
         self.meters = _Meters({})
         self.warned: set[str] = set()
         self.saved_at = time.monotonic()
+
+    def _check_groups(self) -> None:
+        """RunFailed where the parts of a batch would not have whole groups."""
+        compared, part = self.config.method.compared, self.context.resources.micro_batch
+        batch = self.pipeline.batch
+        if compared == 1:
+            return
+        groups, processes = group_count(batch, compared), self.context.ranks.size
+        if groups % processes:
+            raise RunFailed(f"{processes} processes cannot share {groups} groups of images evenly")
+        if part is not None and part < min(compared, batch):
+            raise RunFailed(
+                f"micro_batch is {part}: this loss compares {min(compared, batch)} images of the "
+                f"batch of {batch} with each other; give at least as many, or leave micro_batch out"
+            )
 
     def _open_pipeline(self) -> Pipeline:
         return open_pipeline(
@@ -209,16 +226,15 @@ class _Training:
             group["lr"] = rate * group["lr_scale"]
         views, targets = next(batches)
         images = views[0]
-        mine, part = self.ranks.share(self.pipeline.batch), self._part(len(images))
+        mine = self.ranks.share(self.pipeline.batch)
         summed: dict[str, Tensor] = {}
-        for first in range(0, len(images), part):
-            chosen = slice(first, first + part)
+        for chosen in self._parts(mine, len(images)):
             batch = Batch(
-                images=images[chosen],
-                targets=targets[chosen],
-                views=tuple(view[chosen] for view in views),
+                images=_rows(images, chosen),
+                targets=_rows(targets, chosen),
+                views=tuple(_rows(view, chosen) for view in views),
             )
-            step = self._step(index, mine.part(first, part, len(images)))
+            step = self._step(index, mine.part(chosen, len(images)))
             with self._autocast():
                 losses = self.objective.losses(batch, step)
             share = len(batch.images) / self.pipeline.batch
@@ -232,8 +248,19 @@ class _Training:
         self.objective.after_step(step)
         self.meters.add(summed)
 
-    def _part(self, images: int) -> int:
-        return min(images, self.context.resources.micro_batch or images)
+    def _parts(self, mine: Share, images: int) -> Iterator[Sequence[int]]:
+        """What is computed at once, as places in this process's share: whole groups where the loss
+        compares images.
+        """
+        part = min(images, self.context.resources.micro_batch or images)
+        compared = self.config.method.compared
+        if compared == 1 or part == images:
+            yield from (range(at, min(at + part, images)) for at in range(0, images, part))
+            return
+        groups = list(mine.groups(images, compared).values())
+        together = max(1, part // compared)
+        for at in range(0, len(groups), together):
+            yield [place for group in groups[at : at + together] for place in group]
 
     def _step(self, index: int, share: Share) -> Step:
         """Every draw is a function of seed and step: a resumed run draws the same, and so do the

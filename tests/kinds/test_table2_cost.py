@@ -77,10 +77,13 @@ def test_rows_without_a_teacher_cost_nothing() -> None:
 
 
 def test_students_of_the_paper_have_its_drop_path() -> None:
-    rows = expand(TABLE, "paper").rows
-    configs = [resolved.config for resolved in rows if resolved.row.published]
-    found = {config.student.drop_path for config in configs if config is not None}
-    assert found == {0.1}
+    """Two methods have their own, none: Hao840/manifold-distillation's command, G2SD's SD.sh."""
+    for resolved in expand(TABLE, "paper").rows:
+        if not resolved.row.published:
+            continue
+        assert resolved.config is not None
+        own = "manifold" in resolved.row.id or "g2sd" in resolved.row.id
+        assert resolved.config.student.drop_path == (0.0 if own else 0.1), resolved.row.id
 
 
 def test_throughput_and_memory_are_measured() -> None:

@@ -8,6 +8,9 @@ import pytest
 import submitit
 from submitit.slurm import slurm
 
+from harness.kinds.train import TrainRun
+from harness.spec.expand import expand
+from harness.spec.load import load_table
 from tests.conftest import TINY_VIT, Experiments
 from tests.launch.processes import harness
 
@@ -29,6 +32,12 @@ rows:
     set:
       teacher: {{{TINY_VIT}, weights: {{run: "#alone"}}}}
       method: {{name: distillation, loss: manifold}}
+  - id: groups
+    label: Groups
+    set:
+      teacher: {{{TINY_VIT}, weights: {{run: "#alone"}}}}
+      method: {{name: distillation, loss: {{name: manifold, group: 10}}}}
+      recipe: {{epochs: 1, batch_size: 60, lr: 1e-3}}
 profiles:
   paper: {{resources: {{device: cpu, processes: 2, nodes: 2}}}}
 """
@@ -49,10 +58,28 @@ def said(*words: str, **variables: str) -> str:
 
 def test_a_loss_that_compares_images_is_refused_before_anything_starts(table: str) -> None:
     assert said(table, "--processes", "2") == (
-        "error: `processes` is 2, and 1 row cannot be computed together: its loss compares all "
+        "error: `processes` is 2, and 1 row cannot be computed by so many: its loss compares all "
         "images of a batch with each other (compared). Run these with --rows 'compared' "
         "--processes 1, and name the others with --rows for more"
     )
+
+
+def test_processes_that_cannot_have_whole_groups_are_refused(table: str) -> None:
+    assert said(table, "--rows", "groups", "--processes", "4", "--nodes", "2") == (
+        "error: `processes` is 4, and 1 row cannot be computed by so many: its loss compares "
+        "images with each other within 6 groups of a batch (groups). Run these with "
+        "--rows 'groups' --processes 3, and name the others with --rows for more"
+    )
+
+
+def test_the_paper_profile_of_table_2_can_be_computed_by_eight() -> None:
+    for resolved in expand(load_table("maskedkd/table2"), "paper").rows:
+        assert resolved.config is not None
+        run = TrainRun.of(resolved.config)
+        assert run is not None
+        assert [run.indivisible(size) for size in (1, 2, 4, 8)] == [None] * 4
+        assert (run.indivisible(3) is None) == ("manifold" not in resolved.row.id)
+        assert run.most_processes() == (8 if "manifold" in resolved.row.id else 512)
 
 
 def test_more_processes_than_gpus_are_refused(table: str) -> None:

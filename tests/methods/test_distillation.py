@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.errors import FieldError
 from harness.masking import CRITERIA
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, DistillationObjective, Mask
@@ -227,3 +228,25 @@ def test_supervised_is_cross_entropy_alone() -> None:
 def test_keep_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 patch, got 0"):
         Mask(keep=0)
+
+
+def test_labels_and_teacher_are_weighted() -> None:
+    student, teacher = network(1), freeze(network(2))
+    both = Networks(student=student, teacher=teacher)
+    method = Distillation(weight=0.7, labels=0.2)
+    losses = method.build(both).losses(batch(), step())
+    expected = 0.2 * float(losses["ce"].detach()) + 0.7 * float(losses["distill"].detach())
+    assert float(losses["total"].detach()) == pytest.approx(expected, rel=1e-6)
+
+    alone = Distillation(labels=0.0).build(both)
+    gradients = []
+    for name in ("total", "distill"):
+        loss = alone.losses(batch(), step())[name]
+        gradients.append(torch.autograd.grad(loss, student.vit.head.weight)[0])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"labels": -1.0}, {"weight": -1.0}, {"labels": 0, "weight": 0}])
+def test_weights_that_teach_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(FieldError, match=r"negative|nothing to learn from"):
+        Distillation(**wrong)  # type: ignore[arg-type]

@@ -98,6 +98,27 @@ def test_the_manifold_draw_comes_from_torchs_generator() -> None:
     assert found[0] == found[1] != found[2]
 
 
+def test_images_are_compared_within_groups_of_mixup_partners() -> None:
+    """Of six, two at a time: the first with the last, and so on."""
+    torch.manual_seed(4)
+    pictures = torch.randn(6, 1, 16, 16)
+    student, teacher = network(1), freeze(network(2))
+    batch = Batch(images=pictures, targets=torch.full((6, 5), 0.2))
+    step = Step(index=0, total=1, generator=torch.Generator().manual_seed(0))
+    # all patches are drawn, so that the draw is the whole group in some order
+    loss = Manifold(group=2, samples=999)
+    objective = Distillation(loss=loss).build(Networks(student=student, teacher=teacher))
+    found = float(objective.losses(batch, step)["distill"].detach())
+    each = []
+    for rows in ([0, 5], [1, 4], [2, 3]):
+        own, its = (
+            model(pictures[rows], want=loss.of_student).of([0, 1]) for model in (student, teacher)
+        )
+        each.append(float(loss(own, its, None).detach()))
+    assert found == pytest.approx(sum(each) / 3, rel=1e-5)
+    assert max(each) - min(each) > 1e-3 * found  # or any grouping would do
+
+
 def test_layers_are_paired_as_in_the_original() -> None:
     # DeiT-Ti (12) with CaiT-S24 (24): s-id 0 1 2 3 8 9 10 11, t-id 0 1 2 3 20 21 22 23
     ends = [(0, 0), (1, 1), (2, 2), (3, 3), (8, 20), (9, 21), (10, 22), (11, 23)]

@@ -55,6 +55,11 @@ class Reference:
 
     def _one(self, image: Tensor, keep: list[int] | None) -> tuple[Tensor, Tensor]:
         tokens, attention = self._blocks(image, keep)
+        if "fc_norm.weight" in self.weights:
+            patches = tokens[self.prefix :]
+            mean = sum(patches, start=torch.zeros_like(patches[0])) / len(patches)
+            logits = self._linear(self._norm(mean, "fc_norm"), "head")
+            return logits, attention[:, 0, self.prefix :].mean(dim=0)
         tokens = self._norm(tokens, "norm")
         logits = self._linear(tokens[0], "head")
         if "head_dist.weight" in self.weights:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.errors import FieldError
-from harness.models.build import build_model, freeze
-from harness.models.config import ModelConfig
+from harness.errors import FieldError, WeightsError
+from harness.methods.dino import Dino
+from harness.methods.merged_teacher import MergedTeacher
+from harness.models.build import build_model, freeze, pool_patches
+from harness.models.config import ModelConfig, Weights
 from harness.models.interface import Saliency, Want
 from harness.models.vit import Normalisation, VisionTransformer
 from tests.models.reference import Reference
@@ -306,6 +310,80 @@ def test_tokens_and_maps_are_those_of_the_float64_reference() -> None:
         torch.testing.assert_close(found.maps[depth - 1].double(), maps, rtol=1e-4, atol=1e-6)
         tokens = torch.stack(part.tokens(images(), keep.tolist()))[:, 2:]
         torch.testing.assert_close(found.tokens[depth - 1].double(), tokens, rtol=1e-4, atol=1e-4)
+
+
+MAE = ModelConfig(
+    arch="mae_base_patch16_224", image_size=32, patch_size=8, width=48, depth=3, heads=4
+)
+
+
+def test_mean_pooling_is_timms_and_saliency_and_tokens_change_nothing() -> None:
+    model = shaken(MAE)
+    theirs = timm.create_model(
+        "vit_base_patch16_224", img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=4,
+        num_classes=7, global_pool="avg",
+    ).eval()  # fmt: skip
+    theirs.load_state_dict(model.vit.state_dict())
+    keep = torch.tensor([[1, 4, 9]] * 4)
+    for kept in (None, keep):
+        logits = model(images(), keep=kept).logits
+        for want in (Want(saliency=Saliency()), Want(tokens=True, maps=True)):
+            found = model(images(), keep=kept, want=want)
+            torch.testing.assert_close(found.logits, logits, rtol=1e-5, atol=1e-5)
+        if kept is None:
+            torch.testing.assert_close(logits, theirs(images()), rtol=1e-5, atol=1e-5)
+    reference = Reference(model.vit.state_dict(), heads=4, depth=3, patch=8)
+    expected, saliency = reference.run(images(), keep.tolist())
+    found = model(images(), keep=keep, cls_attention=True)
+    torch.testing.assert_close(found.logits.double(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.cls_attention.double(), saliency, rtol=1e-4, atol=1e-6)
+
+
+def test_pretrained_weights_get_a_new_norm_after_the_mean() -> None:
+    """What is left of them is the encoder, as when MAE starts fine-tuning."""
+    options = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4}
+    before = timm.create_model("vit_base_patch16_224", num_classes=7, **options)
+    after = timm.create_model("vit_base_patch16_224", num_classes=7, global_pool="avg", **options)
+    encoder = {k: v for k, v in before.state_dict().items() if not k.startswith("norm.")}
+    assert set(after.load_state_dict(encoder, strict=False).missing_keys) == {
+        "fc_norm.weight",
+        "fc_norm.bias",
+    }
+    pool_patches(before)
+    assert before.state_dict().keys() == after.state_dict().keys()
+    torch.testing.assert_close(before.eval()(images()), after.eval()(images()))
+
+
+def test_hub_weights_that_classify_by_the_class_token_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = timm.create_model
+
+    def unfetched(name: str, *, pretrained: bool, **options: Any) -> Any:
+        assert pretrained
+        return real(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", unfetched)
+
+    def built(tag: str) -> VisionTransformer:
+        hub = Weights(hub=f"vit_base_patch16_224.{tag}")
+        config = ModelConfig(arch="mae_base_patch16_224", weights=hub)
+        with torch.device("meta"):
+            return build_model(config, classes=1000, channels=3, seen=SEEN, dependencies={})
+
+    assert built("mae").vit.global_pool == "avg"
+    with pytest.raises(WeightsError, match="trained to classify by the class token"):
+        built("augreg_in21k_ft_in1k")
+
+
+def test_networks_without_a_class_token_to_pool_are_refused_where_it_is_needed() -> None:
+    shape, small = MAE.shape, ModelConfig(arch="deit_tiny_patch16_224").shape
+    assert Dino().wrong_shape(shape) == (
+        "name",
+        "self-distillation needs the CLS token to be pooled: vit_base_patch16_224",
+    )
+    with pytest.raises(FieldError, match="cannot merge tokens"):
+        MergedTeacher(merge=2).check({"student": small, "teacher": shape})
 
 
 def test_a_teacher_of_another_size_gets_the_same_image_resized() -> None:

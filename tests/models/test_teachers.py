@@ -62,7 +62,7 @@ def slow(arch: str, model: VisionTransformer, image: Tensor, keep: list[list[int
 
 def test_every_teacher_of_the_paper_is_among_them() -> None:
     families = ("deit_", "deit_small_distilled", "deit3_huge", "cait", "vit_base_patch16_clip")
-    for start in (*families, "vit_large", "vit_huge"):
+    for start in (*families, "vit_large", "vit_huge", "mae_base", "mae_large", "mae_huge"):
         assert any(name.startswith(start) for name in TEACHERS), start
 
 

@@ -228,6 +228,8 @@ def test_a_teacher_without_a_classifier_of_its_own_is_refused() -> None:
     model.vit.pretrained_cfg["num_classes"] = 7
     require_classifier(model, hub, 7)
     require_classifier(model, Weights(), 8)
+    with pytest.raises(WeightsError, match="a classifier drawn at random"):
+        require_classifier(model, Weights(file="dino.pth", head="new"), 7)
 
 
 @pytest.mark.parametrize(

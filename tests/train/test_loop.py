@@ -134,12 +134,33 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> N
     assert len(losses[0]) == 3
 
 
-def test_a_loss_over_the_whole_batch_is_not_computed_in_parts(tmp_path: Path) -> None:
+def test_a_loss_over_groups_is_the_same_in_parts_of_whole_groups(tmp_path: Path) -> None:
+    """Draws of patches, kept patches and groups are those of the whole batch: weights too."""
     manifold = replace(
-        config(Distillation(loss=Manifold()), epochs=0.25), student=vit(), teacher=vit()
+        config(Distillation(loss=Manifold(group=10, samples=16), mask=Mask(keep=6)), epochs=0.25),
+        student=vit(drop_path=0.2),
+        teacher=vit(24),
     )
-    with pytest.raises(RunFailed, match="micro_batch is 13"):
-        train(manifold, Context(tmp_path / "parts", micro_batch=13))
+    found = []
+    for name, micro_batch in (("whole", None), ("parts", 27)):  # 2 of the 5 groups at once
+        context = Context(tmp_path / name, micro_batch=micro_batch)
+        train(manifold, context)
+        losses = [record["loss/distill"] for record in context.metrics if "loss/distill" in record]
+        found.append((losses, load_file(context.directory / "model.safetensors")))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert len(found[0][0]) == 3
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-5)
+
+
+def test_a_loss_over_groups_is_not_computed_in_parts_of_them(tmp_path: Path) -> None:
+    for group, least in ((128, 50), (20, 20)):
+        manifold = replace(
+            config(Distillation(loss=Manifold(group=group)), epochs=0.25),
+            student=vit(),
+            teacher=vit(),
+        )
+        with pytest.raises(RunFailed, match=f"micro_batch is 13: .* compares {least} images"):
+            train(manifold, Context(tmp_path / "parts", micro_batch=13))
 
 
 def test_the_result_has_the_names_that_columns_may_ask_for(tmp_path: Path) -> None:

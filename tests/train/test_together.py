@@ -19,6 +19,7 @@ from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.ibot import Ibot
+from harness.methods.losses.manifold import Manifold
 from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.config import Head
 from harness.methods.supervised import Supervised
@@ -48,6 +49,9 @@ def config(method: Method, **changes: Any) -> TrainConfig:
 TRAININGS = {
     "supervised": config(Supervised()),
     "random patches": config(Distillation(mask=Mask(keep=8, criterion=Random())), teacher=vit()),
+    "groups of images": config(  # 27 pairs in 4 groups: 12, 14, 14 and 14 images
+        Distillation(loss=Manifold(group=14, samples=16), mask=Mask(keep=8)), teacher=vit(24)
+    ),
     "dino": config(Dino(head=HEAD, crops=CROPS)),
     "ibot, blocks": config(Ibot(head=HEAD, crops=CROPS)),
     "ibot, random": config(Ibot(head=HEAD, crops=CROPS, mask=RandomMask())),

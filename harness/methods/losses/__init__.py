@@ -22,12 +22,19 @@ class DistillationLoss(ABC):
 
     registry: ClassVar[Registry[type[DistillationLoss]]] = LOSSES
     version: ClassVar[int] = 1
-    per_image: ClassVar[bool] = True  # the loss of a batch is the mean of its images' losses
     of_student: ClassVar[Want] = NOTHING  # what it needs of either beside the logits
     of_teacher: ClassVar[Want] = NOTHING
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
         """Raise FieldError where these networks cannot be compared in this way."""
+
+    def compared(self) -> int:
+        """How many images it compares with each other.
+
+        1: the loss of a batch is the mean of its images' losses. More: a batch is cut into groups
+        of so many, each is given to it by itself, and torch's generator is seeded for each.
+        """
+        return 1
 
     @abstractmethod
     def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:

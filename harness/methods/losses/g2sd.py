@@ -23,10 +23,13 @@ class G2SD(DistillationLoss):
 
     At evaluation their logits are averaged, as in DeiT.
 
-    Only G2SD's second, task-specific stage: the student may start from weights of the first stage
-    (`weights: {file: ...}`), which is not part of MaskedKD and not here. Assumed: KL at temperature
-    1, or with `hard` cross-entropy with the teacher's choice, since arXiv 2302.10494 says only that
-    the teacher is masked in the fine-tuning stage.
+    Only G2SD's second, task-specific stage: the student may start from a checkpoint of the first
+    (`weights: {file: ..., head: new}`), which is not part of MaskedKD and not here. arXiv
+    2302.10494 says only that the teacher is masked in the fine-tuning stage. G2SD's public code
+    (pengzhiliang/G2SD at 6178b78, engine_finetune_dis.py) has `hard`, cross-entropy with the
+    teacher's choice, and halves the sum of both terms, to which AdamW is indifferent; without
+    `hard`, KL at a temperature, ours. There the distillation token stands last and has no position
+    embedding.
     """
 
     temperature: float = 1.0

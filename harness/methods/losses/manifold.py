@@ -21,16 +21,22 @@ class Manifold(DistillationLoss):
 
     A relation map holds the cosines between patch tokens of one layer; the loss is the mean square
     difference between the student's and the teacher's map (the paper writes a sum; its code, and
-    the weights below, go with the mean). Three maps: within an image, between the images of the
-    batch at one patch, and among patches drawn from the whole batch. Layers are the first and the
+    the weights below, go with the mean). Three maps: within an image, between the images of a
+    group at one patch, and among patches drawn from the whole group. Layers are the first and the
     last four of either network, as in the original (fewer where a network has fewer than eight).
 
     A masked teacher has tokens of the kept patches only, and the student's tokens at those patches
     are compared with them. Kept patches differ between images, so "at one patch" then means: at
     the k-th kept patch in raster order, the same for student and teacher.
 
-    The batch is the whole batch of an optimiser step, so it cannot be computed in parts. Released
-    code compares the images of one GPU, 128 of 1024.
+    The released code (Hao840/manifold-distillation at 1096b82) compares the images of one GPU: 64
+    by default, of a batch of 512. A group of 128 is the share of one of MaskedKD's eight GPUs; here
+    it is that however many processes and micro-batches there are, and a smaller batch is one group.
+
+    The weights, 192 patches, layers and KL at temperature 1 are those of its command, which also
+    has no label term (`--distillation-alpha 1`; here the method's `labels: 0.0`) and no drop path.
+    Its relation maps hold every token that student and teacher share: the patches for a CaiT
+    teacher, as here, and the class token beside them (1 of 197) for a DeiT, which is left out here.
     """
 
     intra: float = 4.0  # weights, from the original's commands
@@ -39,8 +45,9 @@ class Manifold(DistillationLoss):
     samples: int = 192  # patches drawn from the batch
     layers: int = 4  # at either end
     logit: float = 1.0
+    group: int = 128  # images that are compared with each other
 
-    per_image: ClassVar[bool] = False
+    version: ClassVar[int] = 2  # 2: groups instead of the whole batch
     of_student: ClassVar[Want] = Want(tokens=True)
     of_teacher: ClassVar[Want] = Want(tokens=True)
 
@@ -48,9 +55,13 @@ class Manifold(DistillationLoss):
         for key in ("intra", "inter", "sampled", "logit"):
             if getattr(self, key) < 0:
                 raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
-        for key in ("samples", "layers"):
-            if getattr(self, key) < 1:
-                raise FieldError(key, f"must be at least 1, got {getattr(self, key)}")
+        for key, least in (("samples", 1), ("layers", 1), ("group", 2)):
+            if getattr(self, key) < least:
+                raise FieldError(key, f"must be at least {least}, got {getattr(self, key)}")
+
+    def compared(self) -> int:
+        """`group`."""
+        return self.group
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
         """Both need patch tokens on the same grid."""
@@ -60,7 +71,7 @@ class Manifold(DistillationLoss):
         check_same_grid(student, teacher)
 
     def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
-        """Scalar. The draw comes from torch's generator, which the loop seeds at every step."""
+        """Scalar, of one group. The draw comes from torch's generator, which the caller seeds."""
         pairs = layer_pairs(len(student.tokens), len(teacher.tokens), self.layers)
         total = self.logit * Logit()(student, teacher, kept)
         for mine, its in pairs:

@@ -102,6 +102,11 @@ class SelfDistillation(Method):
         """The option that does not fit this student, and why."""
         if student.prefix_tokens != 1 or not student.positioned_prefix:
             return "name", "self-distillation needs a plain ViT: one CLS token, with a position"
+        if student.pooling != "token":
+            return (
+                "name",
+                "self-distillation needs the CLS token to be pooled: vit_base_patch16_224",
+            )
         if self.crops.local_crops and self.crops.local_size % student.patch_size:
             return (
                 "crops",

@@ -73,7 +73,7 @@ class Family(ABC):
             "embed_dim": shape.width,
             "depth": shape.depth,
             "num_heads": shape.heads,
-            "global_pool": "token",
+            "global_pool": shape.pooling,
         }
 
     @abstractmethod

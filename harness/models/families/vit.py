@@ -1,4 +1,4 @@
-"""Plain vision transformers: ViT, DeiT, distilled DeiT, DeiT-III, CLIP's image tower.
+"""Plain vision transformers: ViT, DeiT, distilled DeiT, DeiT-III, CLIP's image tower, tuned MAE.
 
 Two exact savings, each equal to the full computation up to rounding (tests/models):
 
@@ -6,6 +6,8 @@ Two exact savings, each equal to the full computation up to rounding (tests/mode
 - Only prefix tokens (CLS, and DIST where there is one) leave the last block, because only they
   reach the head. Their attention row is a by-product, so no attention map is computed, and every
   other block uses fused attention.
+
+Where the classifier reads the mean of the patches (`pooling`), all tokens leave the last block.
 
 Asking for another layer's saliency adds its rows of scores; asking for tokens or maps of all
 blocks runs the last block whole, and maps are written out.
@@ -24,7 +26,7 @@ from harness.models.interface import Output, Saliency, Want
 
 @FAMILIES.register("vit")
 class PlainViT(Family):
-    """timm's `VisionTransformer` whose class token is pooled."""
+    """timm's `VisionTransformer` whose class token, or the mean of whose patches, is classified."""
 
     architectures: ClassVar[Mapping[str, Architecture]] = PLAIN
     gives_heads: ClassVar[bool] = True
@@ -33,11 +35,11 @@ class PlainViT(Family):
 
     def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
         """Per block 12 n d^2 + 2 n^2 d with n = keep + prefix tokens (arXiv 2302.10494, section
-        3.3); lean: only kept patches are embedded, only prefix tokens leave the last block.
+        3.3); lean: only kept patches are embedded, only what is pooled leaves the last block.
         """
         n, d, p = keep + shape.prefix_tokens, shape.width, shape.prefix_tokens
         full = shape.depth - 1
-        last = p if lean else n
+        last = p if lean and shape.pooling == "token" else n
         heads = 2 if shape.prefix_tokens == 2 else 1  # the distillation token has its own
         return Macs(
             embedding=embedding_macs(shape, keep if lean else shape.patches),
@@ -85,7 +87,8 @@ class _Trace:
         self.vit, self.want = vit, want
         self.prefix: int = vit.num_prefix_tokens
         self.last = len(vit.blocks) - 1
-        self.lean_last = lean and not want.tokens and not want.maps
+        pooled = vit.global_pool == "token"  # the prefix tokens alone reach the head
+        self.lean_last = lean and pooled and not want.tokens and not want.maps
         self.scored = None if want.saliency is None else want.saliency.index(len(vit.blocks))
         self.saliency: torch.Tensor | None = None
         self.tokens: list[torch.Tensor] = []

@@ -1,0 +1,257 @@
+"""Checkpoints as papers' code leaves them, read into the networks that safetensors give."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from harness.data.config import DataConfig
+from harness.errors import WeightsError
+from harness.kinds.knn import KnnRun
+from harness.models.build import build_model, save_model
+from harness.models.config import ModelConfig, Weights
+from harness.models.vit import Normalisation, VisionTransformer
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+from tests.conftest import Experiments
+from tests.train.test_loop import Context
+
+ROOT = Path(__file__).parents[2]
+SEEN = Normalisation(mean=(0.5,), std=(0.5,))
+DATA = DataConfig(name="fashion-mnist", train_fraction=0.02)
+VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
+State = dict[str, Tensor]
+
+
+def network(seed: int, config: ModelConfig = VIT) -> VisionTransformer:
+    torch.manual_seed(seed)
+    model = build_model(config, classes=10, channels=1, seen=SEEN, dependencies={})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return model
+
+
+def loaded(path: Path, config: ModelConfig = VIT, **weights: Any) -> State:
+    torch.manual_seed(0)
+    config = replace(config, weights=Weights(file=str(path), **weights))
+    model = build_model(config, classes=10, channels=1, seen=SEEN, dependencies={})
+    return dict(model.vit.state_dict())
+
+
+def prefixed(state: State, prefix: str) -> State:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def projection() -> State:
+    names = ("mlp.0.weight", "mlp.0.bias", "last_layer.weight_g", "last_layer.weight_v")
+    return {f"head.{name}": torch.ones(3, 16) for name in names}
+
+
+def dino(state: State, other: State) -> dict[str, Any]:
+    """A training checkpoint of DINO: the student's wrapper of processes has a prefix too."""
+    encoder = {name: value for name, value in state.items() if not name.startswith("head.")}
+    student = prefixed({**prefixed(other, "backbone."), **projection()}, "module.")
+    return {
+        "student": student,
+        "teacher": {**prefixed(encoder, "backbone."), **projection()},
+        "optimizer": {"state": {}, "param_groups": []},
+        "epoch": 100,
+        "args": argparse.Namespace(arch="vit_small", out_dim=65536),
+        "dino_loss": {"center": torch.zeros(1, 8)},
+    }
+
+
+LAYOUTS: dict[str, Callable[[State], Any]] = {
+    "itself": lambda state: state,
+    "model": lambda state: {"model": state, "epoch": 3, "args": argparse.Namespace(lr=0.1)},
+    "state_dict": lambda state: {"state_dict": prefixed(state, "module.")},
+    "encoder": lambda state: prefixed({**state, "mask_token": torch.zeros(1, 1, 16)}, "encoder."),
+    "mae": lambda state: {"model": {**state, "decoder_embed.weight": torch.zeros(8, 16)}},
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_same_parameters_as_from_safetensors(layout: str, suffix: str, tmp_path: Path) -> None:
+    model = network(1)
+    path = tmp_path / f"weights{suffix}"
+    torch.save(LAYOUTS[layout](dict(model.vit.state_dict())), path)
+    save_model(model, tmp_path / "weights.safetensors")
+    found, expected = loaded(path), loaded(tmp_path / "weights.safetensors")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_mean_pooled_checkpoints_fit_the_networks_of_mae(tmp_path: Path) -> None:
+    mae = replace(VIT, arch="mae_base_patch16_224")
+    state = dict(network(1, mae).vit.state_dict())
+    assert "fc_norm.weight" in state
+    torch.save({"model": state}, tmp_path / "mae.pth")
+    assert torch.equal(loaded(tmp_path / "mae.pth", mae)["fc_norm.bias"], state["fc_norm.bias"])
+    with pytest.raises(WeightsError, match=r"4 parameters differ, the first is fc_norm\.bias"):
+        loaded(tmp_path / "mae.pth")
+
+
+def test_the_teacher_of_dino_comes_without_its_projection_head(tmp_path: Path) -> None:
+    state, other = (dict(network(seed).vit.state_dict()) for seed in (1, 2))
+    torch.save(dino(state, other), tmp_path / "checkpoint.pth")
+    found = loaded(tmp_path / "checkpoint.pth", head="new")
+    for name, value in state.items():
+        assert torch.equal(found[name], value) is not name.startswith("head."), name
+    with pytest.raises(WeightsError, match=r"2 parameters differ.*`head: new` leaves the class"):
+        loaded(tmp_path / "checkpoint.pth")
+
+
+def test_the_first_stage_of_g2sd_starts_a_student_with_a_distillation_token(
+    tmp_path: Path,
+) -> None:
+    state = dict(network(1).vit.state_dict())
+    encoder = {name: value for name, value in state.items() if not name.startswith("head.")}
+    beside = (
+        "encoderfeature_pred.fc1.weight",
+        "decoderfeature_pred.fc1.weight",
+        "decoder_norm.bias",
+    )
+    stage = {**encoder, **{name: torch.ones(8, 16) for name in beside}}
+    torch.save({"model": stage}, tmp_path / "stage1.pth")
+    distilled = replace(VIT, arch="deit_small_distilled_patch16_224")
+    for size in (28, 56):  # and on another grid
+        found = loaded(tmp_path / "stage1.pth", replace(distilled, image_size=size), head="new")
+        assert found["pos_embed"].shape == (1, 2 + (size // 7) ** 2, 16)
+        assert torch.equal(found["pos_embed"][:, 0], state["pos_embed"][:, 0])
+        assert float(found["pos_embed"][:, 1].abs().max()) == 0
+        assert float(found["dist_token"].abs().max()) > 0
+        for name in encoder.keys() - {"pos_embed"}:
+            assert torch.equal(found[name], state[name]), name
+    found = loaded(tmp_path / "stage1.pth", distilled, head="new")
+    assert torch.equal(found["pos_embed"][:, 2:], state["pos_embed"][:, 1:])
+    with pytest.raises(WeightsError, match="weights of another model"):
+        loaded(tmp_path / "stage1.pth", distilled)
+
+
+def test_the_pretraining_of_mae_starts_a_network_that_pools_its_patches(tmp_path: Path) -> None:
+    state = dict(network(1).vit.state_dict())
+    encoder = {name: value for name, value in state.items() if not name.startswith("head.")}
+    torch.save({"model": encoder}, tmp_path / "mae.pth")
+    mae = replace(VIT, arch="mae_base_patch16_224")
+    found = loaded(tmp_path / "mae.pth", mae, head="new")
+    assert torch.equal(found["fc_norm.weight"], torch.ones(16))
+    assert "norm.weight" not in found
+    for name in encoder.keys() - {"norm.weight", "norm.bias"}:
+        assert torch.equal(found[name], state[name]), name
+    with pytest.raises(WeightsError, match="weights of another model"):
+        loaded(tmp_path / "mae.pth", mae)
+
+
+def test_its_content_is_checked_against_the_plan(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(dict(network(1).vit.state_dict()), path)
+    loaded(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(WeightsError, match="the run was planned with 000000000000"):
+        loaded(path, sha256="0" * 64)
+
+
+class Trap:
+    """Runs code where it is unpickled."""
+
+    sprung: ClassVar[list[str]] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Trap.sprung.append, ("sprung",)
+
+
+def test_objects_are_never_unpickled_and_the_error_says_how_to_convert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = dict(network(1).vit.state_dict())
+    path = tmp_path / "official.pth"
+    torch.save({"model": state, "trap": Trap()}, path)
+    with pytest.raises(WeightsError, match=r"official\.pth: holds .* beside tensors"):
+        loaded(path)
+    assert Trap.sprung == []
+
+    torch.save({"model": state, "where": Path("a")}, path)
+    with pytest.raises(WeightsError, match=r"holds pathlib\S* beside tensors") as failed:
+        loaded(path)
+    code = re.search(r'python -c "(.*)"', str(failed.value))
+    assert code is not None
+    monkeypatch.chdir(tmp_path)
+    exec(code[1], {})
+    converted = load_file(tmp_path / "official.safetensors")
+    assert all(torch.equal(converted[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("cut", [0, 10, 1000, -100])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_cut_short_is_one_clear_error(tmp_path: Path, cut: int, zipped: bool) -> None:
+    path = tmp_path / "short.pth"
+    state = dict(network(1).vit.state_dict())
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(WeightsError, match=r"short\.pth: not a whole torch checkpoint .*again"):
+        loaded(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"epoch": 3, "student": {}}, "has no parameters by name.*it has epoch, student"),
+        ({"model": {"epoch": 3}}, "has no parameters by name.*it has model"),
+        (torch.ones(3), "it has a Tensor"),
+        (
+            {"module.norm.weight": torch.ones(3), "norm.weight": torch.ones(3)},
+            r"more than one network: norm\.weight twice",
+        ),
+    ],
+)
+def test_a_file_of_something_else_is_one_clear_error(
+    tmp_path: Path, content: Any, words: str
+) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=words):
+        loaded(tmp_path / "other.pth")
+
+
+def test_a_published_checkpoint_is_judged_like_any_other(tmp_path: Path) -> None:
+    state, other = (dict(network(seed).vit.state_dict()) for seed in (1, 2))
+    torch.save(dino(state, other), tmp_path / "dino.pth")
+    save_file(state, tmp_path / "dino.safetensors")
+    found = []
+    for name in ("dino.pth", "dino.safetensors"):
+        weights = Weights(file=str(tmp_path / name), head="new")
+        run = KnnRun(
+            model=replace(VIT, weights=weights),
+            data=DATA,
+            eval_crop=1.0,
+            seed=0,
+        )
+        found.append(run.execute(Context(tmp_path / f"{name}.run")))
+    assert found[0] == found[1]
+    assert found[0]["val/knn20_top1"] > 30  # chance is 10
+
+
+def test_the_example_of_the_docs_plans_one_evaluation(experiments: Experiments) -> None:
+    section = (ROOT / "docs/models.md").read_text().split("## Checkpoints of papers' code")[1]
+    example = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
+    assert example is not None
+    for recipe in (ROOT / "experiments/recipes").glob("*.yaml"):
+        experiments.recipe(recipe.stem, recipe.read_text())
+    (experiments.root / "dino_deitsmall16_pretrain.pth").write_bytes(b"weights")
+    experiments.table("own/dino", example[1])
+    (run,) = expand(load_table("own/dino"), "paper").runs
+    assert run.kind == "knn"
+    assert isinstance(run.config, KnnRun)
+    assert run.config.model is not None
+    assert run.config.model.weights.sha256 == hashlib.sha256(b"weights").hexdigest()
