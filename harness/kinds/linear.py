@@ -53,7 +53,7 @@ class LinearRun(RunKind):
                 f"probe.blocks must be at most {shape.depth}, the student's blocks; "
                 f"got {train.probe.blocks}"
             )
-        data = train.data.all_of_it()
+        data = cls.bank(train.data)
         images = train_images(data)
         if data.evaluate_on == "val":
             images -= images // 10  # while the rate is chosen
@@ -68,6 +68,11 @@ class LinearRun(RunKind):
             eval_crop=train.recipe.eval_crop,
             seed=train.seed,
         )
+
+    @classmethod
+    def bank(cls, trained: DataConfig) -> DataConfig:
+        """The images to fit the classifier to, of those that the network was `trained` on."""
+        return trained.all_of_it()
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.probe`."""
