@@ -44,6 +44,14 @@ class Ibot(SelfDistillation):
                 "patch_center_momentum", f"must be from 0 to 1, got {self.patch_center_momentum}"
             )
 
+    def wrong_length(self, epochs: float) -> tuple[str, str] | None:
+        """Also the patches' warm-up, which starts with the hiding."""
+        first, warmup = self.start_epoch, self.temperatures.warmup_epochs
+        if first and first + warmup > epochs:
+            text = f"{first} and a warm-up of {warmup} are longer than the {epochs:g} epochs"
+            return "start_epoch", text
+        return SelfDistillation.wrong_length(self, epochs)
+
     def image_macs(self, student: Architecture) -> float:
         """Also whole last blocks, and patches through the heads: all of the teacher's, and hidden
         ones, a fifth or so, of the student's.

@@ -19,7 +19,7 @@ from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.ibot import Ibot
 from harness.methods.masked_dino import MaskedDino
-from harness.methods.selfdistillation.config import Head
+from harness.methods.selfdistillation.config import Head, Temperatures
 from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
 from tests.train.test_loop import Context, outcome, vit
@@ -74,6 +74,30 @@ def test_options_that_do_nothing_or_do_not_fit_are_refused() -> None:
         )
     with pytest.raises(FieldError, match="local_size must be a multiple of the patch size 7"):
         config(Dino(crops=MultiCrop(local_size=16)))
+
+
+def test_warm_ups_that_never_end_are_refused() -> None:
+    """`config` trains for 2 epochs."""
+    slow = Temperatures(teacher=0.07, teacher_start=0.04, warmup_epochs=3)
+    with pytest.raises(
+        FieldError, match="temperatures: warmup_epochs 3 is longer than the 2 epoch"
+    ):
+        config(Dino(crops=CROPS, temperatures=slow))
+    with pytest.raises(FieldError, match="start_epoch: 1 and a warm-up of 2 are longer than the 2"):
+        config(Ibot(crops=CROPS, temperatures=replace(slow, warmup_epochs=2), start_epoch=1))
+    with pytest.raises(FieldError, match="start_epoch: 3 and a warm-up of 0 are longer than the 2"):
+        config(Ibot(crops=CROPS, start_epoch=3))
+    config(Ibot(crops=CROPS, temperatures=replace(slow, warmup_epochs=2)))
+    config(Ibot(crops=CROPS, temperatures=replace(slow, warmup_epochs=1), start_epoch=1))
+
+
+def test_a_start_without_a_warm_up_is_refused() -> None:
+    with pytest.raises(
+        FieldError, match=r"without warmup_epochs: make it 0\.07, as teacher is, or"
+    ):
+        Temperatures(teacher=0.07)
+    assert Temperatures(teacher=0.07, teacher_start=0.07).warmup_epochs == 0
+    assert Temperatures(teacher=0.07, warmup_epochs=1).teacher_start == 0.04
 
 
 def test_everything_that_a_step_moves_is_in_the_checkpoint(tmp_path: Path) -> None:
