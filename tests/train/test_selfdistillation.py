@@ -43,6 +43,7 @@ def config(method: Method | None = None) -> TrainConfig:
         (Dino(head=HEAD, crops=CROPS), 2),
         (Dino(head=HEAD, crops=CROPS), 6),
         (Dino(head=HEAD, crops=CROPS), 11),
+        (Dino(head=replace(HEAD, norm_last_layer=True), crops=CROPS), 7),
         (Ibot(head=HEAD, crops=CROPS), 7),
         (Ibot(head=HEAD, crops=CROPS, mask=AttMaskHint(ratio=(0.3, 0.6), show=0.5)), 5),
         (MaskedDino(head=HEAD, crops=CROPS, where="student-and-teacher"), 7),
