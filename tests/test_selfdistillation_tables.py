@@ -78,6 +78,15 @@ def test_reports_have_attention_pictures(name: str) -> None:
     assert pictured == configs(name, "cpu").keys() - {"pixels"}
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_class_tokens_start_as_in_the_released_codes(name: str) -> None:
+    starts = {
+        profile: {config.student.init for config in configs(name, profile).values()}
+        for profile in ("paper", "cpu", "gpu1")
+    }
+    assert starts == {"paper": {"dino"}, "cpu": {"moco"}, "gpu1": {"timm"}}
+
+
 def test_the_published_settings_of_attmask() -> None:
     full = configs("attmask/full", "paper")["high"]
     assert isinstance(full.method, Ibot)
