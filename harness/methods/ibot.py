@@ -20,14 +20,14 @@ class Ibot(SelfDistillation):
     """cls_weight * (CLS loss over other views) + patch_weight * (hidden patches against the
     teacher's view of them), one head for both.
 
-    `temperatures` is of the CLS loss; the patch loss shares the student's and the warm-up.
+    `temperatures` serves both losses; a teacher's temperature of the patches alone can be set.
     """
 
     mask: ViewMask = BlockWise()
     cls_weight: float = 1.0
     patch_weight: float = 1.0
-    patch_teacher: float = 0.07  # temperature of the teacher's patches, after warm-up
-    patch_teacher_start: float = 0.04
+    patch_teacher: float | None = None  # the teacher's patches, after warm-up; None: as its CLS
+    patch_teacher_start: float | None = None
     start_epoch: int = 0  # nothing is hidden before it; the patches' warm-up starts there too
     patch_center_momentum: float = 0.9
 
@@ -37,8 +37,9 @@ class Ibot(SelfDistillation):
             if getattr(self, key) < 0:
                 raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
         for key in ("patch_teacher", "patch_teacher_start"):
-            if getattr(self, key) <= 0:
-                raise FieldError(key, f"must be above 0, got {getattr(self, key)}")
+            value = getattr(self, key)
+            if value is not None and value <= 0:
+                raise FieldError(key, f"must be above 0, got {value}")
         if not 0 <= self.patch_center_momentum <= 1:
             raise FieldError(
                 "patch_center_momentum", f"must be from 0 to 1, got {self.patch_center_momentum}"

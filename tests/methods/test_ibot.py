@@ -125,6 +125,12 @@ def test_before_the_start_nothing_is_hidden_and_the_patch_loss_is_zero() -> None
     assert built._patch_temperature(step(30)) == pytest.approx(0.055)
 
 
+def test_patches_can_have_a_temperature_of_their_own() -> None:
+    own = prepared(Ibot(**SMALL, patch_teacher=0.09, patch_teacher_start=0.05))
+    assert own._patch_temperature(step(0)) == pytest.approx(0.05)
+    assert own._patch_temperature(step(39)) == pytest.approx(0.09)
+
+
 def test_gradients_reach_the_mask_token_and_none_the_teacher() -> None:
     built, data = prepared(Ibot(**SMALL)), batch()
     built.losses(data, step())["total"].backward()
