@@ -97,6 +97,11 @@ def test_a_start_without_a_warm_up_is_refused() -> None:
         FieldError, match=r"without warmup_epochs: make it 0\.07, as teacher is, or"
     ):
         Temperatures(teacher=0.07)
+    with pytest.raises(
+        FieldError, match=r"without temperatures.warmup_epochs: leave it out; got 0.0"
+    ):
+        Ibot(patch_teacher_start=0.05)
+    assert Ibot(patch_teacher=0.05, patch_teacher_start=0.05).temperatures.warmup_epochs == 0
     assert Temperatures(teacher=0.07, teacher_start=0.07).warmup_epochs == 0
     assert Temperatures(teacher=0.07, warmup_epochs=1).teacher_start == 0.04
 
