@@ -78,6 +78,20 @@ def test_reports_have_attention_pictures(name: str) -> None:
     assert pictured == configs(name, "cpu").keys() - {"pixels"}
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("maskedkd/table4", "dino"),
+        ("attmask/ratio", "block.10-50"),
+        ("asymmetric/dino-tiny", "none"),
+    ],
+)
+def test_small_trainings_are_held_against_none(name: str, row: str) -> None:
+    claims = {claim.id: claim.check.text for claim in load_table(name).profile("cpu").claims}
+    assert claims["training-helps"] == f"knn[{row}] > knn[untrained]"
+    assert len(claims) == 1 + len(load_table(name).claims)
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_class_tokens_start_as_in_the_released_codes(name: str) -> None:
     starts = {
