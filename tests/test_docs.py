@@ -22,6 +22,7 @@ from harness.models.families import FAMILIES
 from harness.models.interface import Output
 from harness.models.vit import VisionTransformer
 from harness.registry import Registry
+from harness.run import KINDS
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 
@@ -34,7 +35,8 @@ def run_example(module: str, registry: Registry[Any], monkeypatch: pytest.Monkey
     It is in `registry` until the test ends.
     """
     registry.names()  # the package's own first
-    monkeypatch.setattr(registry, "_items", dict(registry._items))
+    others = {name: item for name, item in registry._items.items() if item.__module__ != module}
+    monkeypatch.setattr(registry, "_items", others)  # it may be there: somebody followed the docs
     file = f"`{module.replace('.', '/')}.py`, complete:"
     section = (ROOT / "docs/extending.md").read_text().split(file)[1]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
@@ -92,23 +94,47 @@ def test_the_family_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPat
         assert counted_macs(model, keep=keep, lean=True) == closed
 
 
-def test_the_row_of_the_docs_adds_its_runs_and_no_others(tmp_path: Path) -> None:
-    section = (ROOT / "docs/specs.md").read_text().split("### A row more")[1]
+@pytest.mark.parametrize(
+    ("page", "heading", "added"),
+    [
+        ("docs/specs.md", "### A row more", "deit_ti.deit_s.logit.random50"),
+        ("docs/extending.md", "## A masking criterion", "deit_ti.deit_s.logit.center50"),
+    ],
+)
+def test_the_rows_of_the_docs_add_their_runs_and_no_others(
+    page: str, heading: str, added: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_example("harness.masking.center", CRITERIA, monkeypatch)
+    section = (ROOT / page).read_text().split(heading)[1]
     row = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
     assert row is not None
-    table = (ROOT / "experiments/maskedkd/table2.yaml").read_text()
+    table = (ROOT / "experiments/maskedkd/table2.yaml").read_text().replace(row[1], "")
     before_this = "      - id: deit_ti.deit_s.logit.keep25\n        label"
     assert before_this in table
     path = tmp_path / "experiments/maskedkd/table2.yaml"
     path.parent.mkdir(parents=True)
     (tmp_path / "experiments/recipes").symlink_to(ROOT / "experiments/recipes")
+    path.write_text(table)
+    before = {run.identity for run in expand(load_table(str(path)), "cpu").runs}
     path.write_text(table.replace(before_this, f"{row[1]}{before_this}"))
-    before = {run.identity for run in expand(load_table("maskedkd/table2"), "cpu").runs}
     after = {run.identity: run.title.row for run in expand(load_table(str(path)), "cpu").runs}
     assert before < after.keys()
     new = [after[identity] for identity in after if identity not in before]
-    assert set(new) == {"deit_ti.deit_s.logit.random50"}
+    assert set(new) == {added}
     assert len(new) == 3  # a seed each; its cost and speed are those of any 8 patches
+
+
+def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
+    listed: dict[str, set[str]] = {}
+    kind = ""
+    page = (ROOT / "docs/specs.md").read_text()
+    for first, second in re.findall(
+        r"^\| (`[a-z-]+`)? ?\| (`[^|]*`) \| [^|]* \|$", page, re.MULTILINE
+    ):
+        kind = first.strip("`") or kind
+        listed.setdefault(kind, set()).update(re.findall(r"`([^`]+)`", second))
+    own = [name for name in KINDS.names() if KINDS.get(name).__module__.startswith("harness.")]
+    assert listed == {name: KINDS.get(name).metrics() for name in own}
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:

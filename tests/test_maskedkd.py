@@ -91,4 +91,6 @@ def test_everything_that_is_registered_is_in_a_spec() -> None:
                 for row in expand(table, profile).rows:
                     used |= set(components(row.config))
     for registry in (CRITERIA, METHODS, LOSSES, VIEW_MASKS):
-        assert {name for kind, name in used if kind == registry.kind} == set(registry.names())
+        found = {name for kind, name in used if kind == registry.kind}
+        own = {n for n in registry.names() if registry.get(n).__module__.startswith("harness.")}
+        assert own <= found

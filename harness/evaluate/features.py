@@ -12,10 +12,6 @@ from torch.nn import functional
 
 from harness.models.vit import VisionTransformer
 
-COLLAPSED = 0.05
-"""Below this `features/std` nothing is left that tells images apart; networks just initialised are
-above it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Features:

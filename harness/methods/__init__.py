@@ -97,6 +97,10 @@ class Objective(ABC):
         """Plain values about the steps since the last call (kept-token shares, say)."""
         return {}
 
+    def warnings(self, summary: Mapping[str, Any]) -> Mapping[str, str]:
+        """What a summary shows to be going wrong, by a name: each is logged once."""
+        return {}
+
 
 class Method(ABC):
     """The options of a method. `version` is raised when a change of code changes numbers."""

@@ -11,7 +11,17 @@ from typing import Literal
 from harness.report.attention import attention_maps
 from harness.report.claims import Comparison, Side, judge_claim
 from harness.report.lines import placed
-from harness.report.model import Cell, Claim, Column, Cost, Evidence, Ratio, Row, TableModel
+from harness.report.model import (
+    Cell,
+    Claim,
+    Column,
+    Cost,
+    Evidence,
+    Ratio,
+    Row,
+    TableModel,
+    Untested,
+)
 from harness.report.outcomes import Outcomes
 from harness.report.provenance import provenance
 from harness.report.series import curves, kept_maps
@@ -52,6 +62,7 @@ def collect(
         columns=columns,
         rows=rows,
         claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
+        untested=tuple(_untested(claim, rows) for claim in profile.untested),
         curves=curves(expansion, outcomes, _followed(columns)),
         kept=kept_maps(expansion, outcomes),
         attention=attention_maps(expansion, outcomes),
@@ -118,6 +129,7 @@ def _rows(expansion: Expansion, columns: Sequence[Column], outcomes: Outcomes) -
                 keep=keep,
                 patches=patches,
                 note=row.note,
+                collapsed=outcomes.collapsed([i for runs in resolved.runs.values() for i in runs]),
                 cells=tuple(_cell(resolved, column, expansion, outcomes) for column in columns),
             )
         )
@@ -187,23 +199,36 @@ def _needs(resolved: ResolvedRow, identities: Sequence[str], outcomes: Outcomes)
 def _ratio(
     resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes: Outcomes
 ) -> Ratio | None:
+    own = resolved.row.published.get(column.id)
     baseline = _baseline(resolved, column, expansion)
+    if baseline is None and own is not None and own.ratio is not None:
+        baseline = _baseline(resolved, column, expansion, printed=False)
     if baseline is None:
         return None
-    own, base = resolved.row.published.get(column.id), baseline.row.published[column.id]
     return Ratio(
         baseline="" if baseline.row.id == resolved.row.id else baseline.row.id,
         measured=_measured_ratio(resolved, baseline, column, outcomes),
-        published=None if own is None else own.intended.value / base.intended.value,
+        published=_printed_ratio(own, baseline.row.published.get(column.id)),
     )
 
 
-def _baseline(resolved: ResolvedRow, column: Column, expansion: Expansion) -> ResolvedRow | None:
+def _printed_ratio(own: spec.Published | None, base: spec.Published | None) -> float | None:
+    """Of two printed numbers; as the paper prints it where the unmasked one is missing."""
+    if own is not None and base is not None:
+        return own.intended.value / base.intended.value
+    return None if own is None or own.ratio is None else own.ratio.value
+
+
+def _baseline(
+    resolved: ResolvedRow, column: Column, expansion: Expansion, *, printed: bool = True
+) -> ResolvedRow | None:
     """The row to compare with: all patches, a printed number; of the group, or the same teacher."""
     unmasked = [
         other
         for other in expansion.rows
-        if column.id in other.row.published and _shape(other) is not None and _unmasked(other)
+        if (column.id in other.row.published or not printed)
+        and _shape(other) is not None
+        and _unmasked(other)
     ]
     group = [other for other in unmasked if other.row.group == resolved.row.group]
     alike = [other for other in unmasked if _shape(other) == _shape(resolved)]
@@ -280,7 +305,14 @@ def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) ->
         ci=finding.ci,
         judgement=finding.judgement,
         seeds_needed=finding.seeds_needed,
+        source=claim.source,
     )
+
+
+def _untested(claim: spec.Claim, rows: Sequence[Row]) -> Untested:
+    known = {row.id for row in rows}
+    lacks = tuple(cell.row for cell in claim.check.cells if cell.row not in known)
+    return Untested(id=claim.id, says=claim.says, lacks=lacks)
 
 
 def _sides(cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:

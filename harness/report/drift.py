@@ -18,6 +18,7 @@ from harness.text import number
 Status: TypeAlias = Literal["same", "drifted", "changed", "not compared", "missing", "new"]
 Key: TypeAlias = tuple[str, str]
 
+UNSOURCED = CLAIMS[:-1]  # files from before claims had a source
 EXACT = 1e-6  # relative: a computed quantity that differs by more is another quantity
 OPPOSITE = {"supported": "contradicted", "contradicted": "supported"}
 
@@ -121,7 +122,7 @@ def _cells(path: Path) -> dict[Key, Measured]:
 
 
 def _verdicts(path: Path) -> dict[str, str]:
-    return {line["claim"]: line["verdict"] for line in _read(path, CLAIMS)}
+    return {line["claim"]: line["verdict"] for line in _read(path, CLAIMS, UNSOURCED)}
 
 
 def _summary(line: Mapping[str, str]) -> Summary | None:
@@ -134,12 +135,14 @@ def _summary(line: Mapping[str, str]) -> Summary | None:
     return Summary(n=int(line["n"]), mean=float(line["mean"]), std=std, ci=ci)
 
 
-def _read(path: Path, header: tuple[str, ...]) -> list[dict[str, str]]:
+def _read(path: Path, *headers: tuple[str, ...]) -> list[dict[str, str]]:
+    """The lines of a CSV file whose header is one of these, today's first."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != header:
-                raise HarnessError(f"{path}: the first line must be {','.join(header)}")
+            header = tuple(reader.fieldnames or ())
+            if header not in headers:
+                raise HarnessError(f"{path}: the first line must be {','.join(headers[0])}")
             lines = list(reader)
             for line in lines:
                 if None in line or None in line.values():

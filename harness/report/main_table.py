@@ -11,6 +11,7 @@ from harness.text import enough_decimals, number
 EMPTY = TableCell(text="–", tone="muted")
 DOUBT = "†"
 MISPRINT = "‡"
+COLLAPSE = "§"
 
 
 def main_table(model: TableModel) -> Table:
@@ -64,7 +65,7 @@ def _row(row: Row, model: TableModel, parts: dict[str, tuple[str, ...]]) -> tupl
         cell = row.cell(column.id)
         made = {
             "printed": _printed(cell),
-            "measured": _measured(cell, column, model),
+            "measured": _measured(row, column, model),
             "verdict": _verdict(cell),
         }
         cells.extend(made[part] for part in parts[column.id])
@@ -81,7 +82,8 @@ def _printed(cell: Cell) -> TableCell:
     return TableCell(text=f"{value}{doubt}" + (f" ({times(ratio)})" if ratio is not None else ""))
 
 
-def _measured(cell: Cell, column: Column, model: TableModel) -> TableCell:
+def _measured(row: Row, column: Column, model: TableModel) -> TableCell:
+    cell = row.cell(column.id)
     summary = cell.summary
     if summary is None:
         return EMPTY
@@ -93,6 +95,8 @@ def _measured(cell: Cell, column: Column, model: TableModel) -> TableCell:
         text += f" ({times(cell.ratio.measured)})"
     if column.evidence == "seeds" and summary.n != len(model.seeds):
         text += f"\N{NO-BREAK SPACE}(n={summary.n})"
+    if row.has_collapsed(column):
+        text += COLLAPSE
     return TableCell(text=text)
 
 
@@ -130,4 +134,6 @@ def _caption(model: TableModel, parts: dict[str, tuple[str, ...]]) -> str:
         sentences.append(f"{DOUBT} the reading of the printed number is in doubt, see the notes.")
     if any(cell.published is not None and cell.published.meant is not None for cell, _ in cells):
         sentences.append(f"{MISPRINT} a misprint, see the notes.")
+    if any(row.has_collapsed(column) for row in model.rows for column in model.columns):
+        sentences.append(f"{COLLAPSE} a network of this cell has collapsed, see the top.")
     return " ".join(sentences)

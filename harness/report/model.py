@@ -12,7 +12,7 @@ from typing import Literal
 
 from harness.report.statistics import Interval, Summary
 from harness.spec.claims import Operator
-from harness.spec.table import Published, Tolerance
+from harness.spec.table import Published, Source, Tolerance
 
 
 class Verdict(StrEnum):
@@ -97,6 +97,7 @@ class Row:
     keep: int | None = None  # patches that the teacher sees; None: all of them, or no teacher
     patches: int | None = None  # of the teacher's grid; None: no teacher, or not known
     note: str = ""
+    collapsed: tuple[int, ...] = ()  # seeds whose network sees no difference between images
     cells: tuple[Cell, ...] = ()
 
     @property
@@ -111,6 +112,11 @@ class Row:
         """
         return self.label.removeprefix(f"{self.group}, ")
 
+    def has_collapsed(self, column: Column) -> bool:
+        """Whether the cell in `column` rests on a collapsed network."""
+        seeds = {seed for seed, _ in self.cell(column.id).values}
+        return column.evidence == "seeds" and bool(seeds & set(self.collapsed))
+
     def cell(self, column: str) -> Cell:
         """The cell in `column`."""
         return next(cell for cell in self.cells if cell.column == column)
@@ -118,7 +124,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A sentence of the paper and what the runs say of it."""
+    """A sentence of the paper, or a check of our own, and what the runs say of it."""
 
     id: str
     says: str
@@ -133,6 +139,16 @@ class Claim:
     ci: Interval | None
     judgement: Judgement
     seeds_needed: str = ""  # "7", "> 100", or empty
+    source: Source = "paper"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Untested:
+    """A claim of the table that the profile asks in no form."""
+
+    id: str
+    says: str
+    lacks: tuple[str, ...] = ()  # rows that the profile does not have; none: it leaves it out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,6 +247,7 @@ class TableModel:
     columns: tuple[Column, ...] = ()
     rows: tuple[Row, ...] = ()
     claims: tuple[Claim, ...] = ()
+    untested: tuple[Untested, ...] = ()
     curves: tuple[Curve, ...] = ()
     kept: tuple[KeptMap, ...] = ()
     attention: tuple[AttentionMap, ...] = ()
@@ -245,6 +262,10 @@ class TableModel:
         printed ones.
         """
         return self.profile == "paper"
+
+    def claims_by(self, source: Source) -> tuple[Claim, ...]:
+        """The claims of the paper, or our own checks."""
+        return tuple(claim for claim in self.claims if claim.source == source)
 
     def row(self, row: str) -> Row:
         """The row called `row`."""

@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from harness.evaluate.collapse import COLLAPSED
 from harness.plan import PlannedRun, gpu_hours, make_plan
+from harness.run import KINDS
 from harness.spec.expand import Expansion
 from harness.store import DONE, FAILED, RunRecord, Store
+
+SPREAD = "features/std"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +62,19 @@ class Outcomes:
         return len(done) == len(identities) and not any(
             metric in (record.result or {}) for record in done.values()
         )
+
+    def collapsed(self, identities: Sequence[str]) -> tuple[int, ...]:
+        """Seeds whose features no longer tell images apart, by these runs or by those that they
+        judge.
+        """
+        runs = {identity: self.runs[identity].run for identity in identities}
+        judged = {i for run in runs.values() if KINDS.get(run.kind).judges for i in run.depends}
+        spreads = {
+            identity: (record.result or {}).get(SPREAD)
+            for identity, record in self.done([*runs, *(judged - runs.keys())]).items()
+        }
+        found = {self.seed(i) for i, std in spreads.items() if std is not None and std < COLLAPSED}
+        return tuple(sorted(found))
 
     def errors(self, identities: Sequence[str]) -> tuple[str, ...]:
         """The messages of those that failed."""

@@ -54,7 +54,7 @@ def publish(model: TableModel, formats: Sequence[Format], folders: Folders) -> W
     stale = [format_ for format_ in formats if not _current(paths(model, format_, folders), sums)]
     for format_ in stale:
         for path, content in _render(model, format_, folders).items():
-            _write(path, content)
+            write(path, content)
             sums[path.name] = _checksum(content)
     if stale:
         _make_folder(state.parent)
@@ -129,7 +129,8 @@ def _picture(name: str, model: TableModel, kind: Literal["png", "svg"]) -> bytes
     return draw(name, model, format=kind)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
+    """Replace a file whole; StoreError or HarnessError if that cannot be."""
     _make_folder(path.parent)
     with fresh(path) as temporary:
         temporary.write_bytes(content)

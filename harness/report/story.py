@@ -22,11 +22,11 @@ from harness.report.document import (
 from harness.report.figures import figures
 from harness.report.legend import LEGEND
 from harness.report.main_table import DOUBT, main_table
-from harness.report.model import Claim, TableModel, Verdict
+from harness.report.model import Claim, TableModel, Untested, Verdict
 from harness.report.statistics import CONFIDENCE
-from harness.report.summary import TONES, findings, headline, marked
-from harness.report.wording import OPERATORS, listed, span, with_unit
-from harness.spec.table import Published
+from harness.report.summary import TONES, collapse, findings, headline, marked, untested
+from harness.report.wording import HEADINGS, NOUNS, OPERATORS, listed, span, with_unit
+from harness.spec.table import Published, Source
 from harness.text import count, duration, number
 
 
@@ -60,21 +60,62 @@ def _origin(model: TableModel) -> str:
 def _short(model: TableModel) -> list[Block]:
     blocks: list[Block] = [Heading(text="In short"), Paragraph(text=headline(model))]
     items = findings(model)
+    if text := collapse(model):
+        items = (Item(lead="Collapsed", tone="bad", text=f"{text}."), *items)
+    if model.untested:
+        text = f"{count(len(model.untested), 'claim')} of the table, listed below."
+        items = (*items, Item(lead="Cannot be tested at this profile", tone="muted", text=text))
     return [*blocks, Bullets(items=items)] if items else blocks
 
 
 def _claims(model: TableModel) -> list[Block]:
-    if not model.claims:
+    """The paper's claims under one heading, our own checks under another."""
+    blocks: list[Block] = []
+    for source in NOUNS:
+        if claims := model.claims_by(source):
+            table = claims_table(source, [claim_row(claim) for claim in claims])
+            blocks += [Heading(text=HEADINGS[source]), table]
+    return blocks
+
+
+def _untested(model: TableModel) -> list[Block]:
+    """The claims that have no rows here, in their own words: silence would read as agreement."""
+    if not model.untested:
         return []
-    table = Table(
-        name="claims",
+    items = tuple(
+        Item(lead=claim.id, tone="muted", text=f"{claim.says} ({_absence(claim)}).")
+        for claim in model.untested
+    )
+    heading = Heading(text="What this profile cannot test")
+    return [heading, Paragraph(text=untested(model)), Bullets(items=items)]
+
+
+def _absence(claim: Untested) -> str:
+    if not claim.lacks:
+        return "its rows are here, the profile leaves it out"
+    return (
+        f"no {'row' if len(claim.lacks) == 1 else 'rows'} {listed([f'`{r}`' for r in claim.lacks])}"
+    )
+
+
+CAPTIONS: dict[Source, str] = {
+    "paper": "Claims of the paper, in words or by its printed numbers.",
+    "ours": "Our own checks: bounds that the paper does not print, how rows were paired, rows or "
+    "quantities that it does not have.",
+}
+
+
+def claims_table(source: Source, rows: Sequence[GroupRow | tuple[TableCell, ...]]) -> Table:
+    """What the paper claims, or our own checks, with verdicts and reasons; of one table or more."""
+    return Table(
+        name="claims" if source == "paper" else "checks",
         caption=(
-            f"Claims of the paper. Trained results are judged by {100 * CONFIDENCE:.0f} % "
+            f"{CAPTIONS[source]} Trained results are judged by {100 * CONFIDENCE:.0f} % "
             "confidence intervals of differences paired by seed, computed and timed ones by their "
             "value."
         ),
         columns=(
-            TableColumn(title="Claim", weight=2.4),
+            TableColumn(title="Claim" if source == "paper" else "Check", weight=2.4),
             TableColumn(title="Verdict", weight=1.75),
             TableColumn(title="Estimate", align="right", weight=1.45),
             TableColumn(title="95 % CI", align="right", weight=1.75),
@@ -82,12 +123,12 @@ def _claims(model: TableModel) -> list[Block]:
             TableColumn(title="n", align="right", weight=0.4),
             TableColumn(title="Why", weight=4.2),
         ),
-        rows=tuple(_claim_row(claim) for claim in model.claims),
+        rows=tuple(rows),
     )
-    return [Heading(text="Claims"), table]
 
 
-def _claim_row(claim: Claim) -> tuple[TableCell, ...]:
+def claim_row(claim: Claim) -> tuple[TableCell, ...]:
+    """A line of `claims_table`."""
     verdict, decimals = claim.judgement.verdict, claim.decimals
     estimate = (
         "–" if claim.estimate is None else with_unit(number(claim.estimate, decimals), claim.unit)
@@ -286,6 +327,7 @@ def _repeat(model: TableModel) -> list[Block]:
 SECTIONS = (
     _short,
     _claims,
+    _untested,
     _results,
     _differences,
     _figures,

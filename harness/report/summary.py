@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
+from harness.evaluate.collapse import COLLAPSED
 from harness.report.document import Item, Tone
 from harness.report.model import Claim, Column, TableModel, Verdict
-from harness.report.wording import OPERATORS, listed, span, with_unit
+from harness.report.wording import NOUNS, OPERATORS, listed, span, with_unit
+from harness.spec.table import Source
 from harness.text import count, number
 
 TONES: dict[Verdict, Tone] = {
@@ -44,7 +47,7 @@ def marked(verdict: Verdict) -> str:
 
 
 def headline(model: TableModel) -> str:
-    """One paragraph: counts of claims and of cells."""
+    """One paragraph: counts of the paper's claims, of our own checks, and of cells."""
     return " ".join(
         part
         for part in (_claims_sentence(model), _cells_sentence(model), _runs_sentence(model))
@@ -53,10 +56,20 @@ def headline(model: TableModel) -> str:
 
 
 def _claims_sentence(model: TableModel) -> str:
-    total = len(model.claims)
-    if not total:
+    if not model.claims:
         return "No claim is judged at this profile."
-    split = _split(model)
+    if not any(claim.n for claim in model.claims):
+        return "No claim is tested yet."
+    parts = (counted(model.claims_by(source), source) for source in NOUNS)
+    return " ".join(filter(None, parts))
+
+
+def counted(claims: Sequence[Claim], source: Source) -> str:
+    """How many of the papers' claims, or of our own checks, have come out which way."""
+    one, several = NOUNS[source]
+    if not claims:
+        return "No claim of the paper is judged at this profile." if source == "paper" else ""
+    total, split = len(claims), _split(claims)
     outcomes = {
         "supported": len(split[Verdict.SUPPORTED]),
         "contradicted": len(split[Verdict.CONTRADICTED]),
@@ -66,17 +79,16 @@ def _claims_sentence(model: TableModel) -> str:
     parts = [f"{n} {'is' if n == 1 else 'are'} {outcome}" for outcome, n in outcomes.items() if n]
     if len(parts) == 1:
         outcome = next(outcome for outcome, n in outcomes.items() if n)
-        if outcome == "not tested":
-            return "No claim is tested yet."
-        return f"{'The one claim is' if total == 1 else f'All {total} claims are'} {outcome}."
-    return f"Of {total} claims of the paper, {listed(parts)}."
+        if outcome == "not tested" and total > 1:
+            return f"None of the {total} {several} is tested."
+        who = {1: f"The one {one} is", 2: f"Both {several} are"}
+        return f"{who.get(total, f'All {total} {several} are')} {outcome}."
+    return f"Of {total} {several}, {listed(parts)}."
 
 
-def _split(model: TableModel) -> dict[Verdict, list[Claim]]:
+def _split(claims: Sequence[Claim]) -> dict[Verdict, list[Claim]]:
     kinds = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.INCONCLUSIVE)
-    return {
-        kind: [claim for claim in model.claims if claim.judgement.verdict is kind] for kind in kinds
-    }
+    return {kind: [claim for claim in claims if claim.judgement.verdict is kind] for kind in kinds}
 
 
 def _cells_sentence(model: TableModel) -> str:
@@ -122,23 +134,54 @@ def _ended(sentence: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
+def untested(model: TableModel) -> str:
+    """Which claims of the table the profile cannot test; empty where it asks all of them."""
+    if not model.untested:
+        return ""
+    ids = listed([f"`{claim.id}`" for claim in model.untested], most=len(model.untested))
+    n = count(len(model.untested), "claim of the table", "claims of the table")
+    return f"{n} cannot be tested at this profile: {ids}."
+
+
+def collapse(model: TableModel) -> str:
+    """Which rows have collapsed, with how many of their seeds; empty where none has."""
+    rows = [
+        f"{model.full_name(row.id)} ({count(len(row.collapsed), 'seed')} of {len(model.seeds)})"
+        for row in model.rows
+        if row.collapsed
+    ]
+    if not rows:
+        return ""
+    meaning = f"features/std ended below {COLLAPSED:g}, all images look the same to the network"
+    return f"{listed(rows, most=8)}: {meaning}"
+
+
 def findings(model: TableModel) -> tuple[Item, ...]:
-    """The claims by outcome, in their own words; those without any result only as a number."""
-    split = _split(model)
-    open_claims = [claim for claim in split[Verdict.INCONCLUSIVE] if claim.n]
+    """The claims by outcome, in their own words, the paper's before our own checks; those without
+    any result only as a number.
+    """
+    return tuple(item for source in NOUNS for item in _findings(model, source))
+
+
+def _findings(model: TableModel, source: Source) -> list[Item]:
+    split = _split(model.claims_by(source))
+    own = " (our own check)" if source == "ours" else ""
+    leads: tuple[tuple[Verdict, str, Tone], ...] = (
+        (Verdict.SUPPORTED, "Holds", "good"),
+        (Verdict.CONTRADICTED, "Does not hold", "bad"),
+        (Verdict.INCONCLUSIVE, "Not settled", "warn"),
+    )
     items = [
-        Item(lead="Holds", tone="good", text=_told(claim)) for claim in split[Verdict.SUPPORTED]
+        Item(lead=f"{lead}{own}", tone=tone, text=_told(claim))
+        for verdict, lead, tone in leads
+        for claim in split[verdict]
+        if claim.n
     ]
-    items += [
-        Item(lead="Does not hold", tone="bad", text=_told(claim))
-        for claim in split[Verdict.CONTRADICTED]
-    ]
-    items += [Item(lead="Not settled", tone="warn", text=_told(claim)) for claim in open_claims]
-    untested = [claim for claim in split[Verdict.INCONCLUSIVE] if not claim.n]
-    if items and untested:
-        text = f"{count(len(untested), 'claim')} for want of results, see the table."
+    open_claims = sum(not claim.n for claim in split[Verdict.INCONCLUSIVE])
+    if items and open_claims:
+        text = f"{count(open_claims, *NOUNS[source])} for want of results, see the table."
         items.append(Item(lead="Not tested", tone="muted", text=text))
-    return tuple(items)
+    return items
 
 
 def _told(claim: Claim) -> str:

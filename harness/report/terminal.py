@@ -7,16 +7,21 @@ from tabulate import tabulate
 from harness.report.document import GroupRow
 from harness.report.main_table import main_table
 from harness.report.model import Claim, TableModel
-from harness.report.summary import headline, marked
-from harness.report.wording import signed, span, with_unit
+from harness.report.summary import collapse, headline, marked, untested
+from harness.report.wording import HEADINGS, signed, span, with_unit
 from harness.text import number
 
 
 def overview(model: TableModel) -> str:
     """Verdicts in words, then the claims, then the table."""
     parts = [f"{model.table}, profile {model.profile}", headline(model)]
-    if model.claims:
-        parts.append("\n".join(f"  {_claim(claim)}" for claim in model.claims))
+    for source, heading in HEADINGS.items():
+        if claims := model.claims_by(source):
+            parts.append("\n".join([heading, *(f"  {_claim(claim)}" for claim in claims)]))
+    if text := collapse(model):
+        parts.insert(2, f"collapsed: {text}.")
+    if line := untested(model):
+        parts.append(line.replace("`", ""))
     return "\n\n".join([*parts, _table(model)])
 
 

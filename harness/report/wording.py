@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from harness.report.model import Column
 from harness.report.statistics import Interval
+from harness.spec.table import Source
 from harness.text import count, number
+
+NOUNS: dict[Source, tuple[str, str]] = {
+    "paper": ("claim of the paper", "claims of the paper"),
+    "ours": ("check of our own", "checks of our own"),
+}
+"""What claims are called by who makes them, one and several: the paper's come first."""
+
+HEADINGS: dict[Source, str] = {"paper": "Claims of the paper", "ours": "Our own checks"}
 
 OPERATORS = {">=": "≥", ">": ">", "<=": "≤", "<": "<"}
 

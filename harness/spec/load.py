@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class _Loader:
         if entry.rows is not None and not entry.rows.items:
             self._builder.problem(entry.rows.where, "rows: a table needs at least one")
         claims = self._read_claims(entry.claims, rows, (), root_keys(entry.node, "columns"))
-        profiles = self._read_profiles(rows, claims, base)
+        profiles = self._with_untested(claims, self._read_profiles(rows, claims, base))
         plots = PlotReader(self._builder, root_keys(entry.node, "columns"))
         drawn = plots.read(entry.plots, [rows, *(profile.rows for profile in profiles.values())])
         return TableSpec(
@@ -154,6 +154,32 @@ class _Loader:
         if name not in valid:
             where = claim.node.find("check")
             self._builder.problem(where, f"check: {unknown(what, name, list(valid))}")
+
+    def _with_untested(
+        self, claims: Sequence[Claim], profiles: Mapping[str, Profile]
+    ) -> dict[str, Profile]:
+        """Profiles that know which claims of the table they ask in no form: those of the spec
+        itself, and those that it asks at `paper` alone.
+        """
+        table = {claim.id: claim for claim in claims}
+        table |= (
+            {claim.id: claim for claim in profiles["paper"].claims} if "paper" in profiles else {}
+        )
+        found = {}
+        for name, profile in profiles.items():
+            for claim in profile.claims:
+                for other in claim.stands_for:
+                    self._stands_for(claim, other, list(table))
+            asked = {claim.id for claim in profile.claims}
+            asked |= {other for claim in profile.claims for other in claim.stands_for}
+            untested = tuple(claim for claim in table.values() if claim.id not in asked)
+            found[name] = replace(profile, untested=untested)
+        return found
+
+    def _stands_for(self, claim: Claim, other: str, valid: Collection[str]) -> None:
+        if other not in valid:
+            where = claim.node.find("stands_for")
+            self._builder.problem(where, f"stands_for: {unknown('claim', other, list(valid))}")
 
     def _read_profiles(
         self, rows: Sequence[Row], claims: Sequence[Claim], base: tuple[MapNode, ...]

@@ -93,6 +93,7 @@ class Published:
 
     number: Printed = field(metadata={"key": "value"})
     meant: Printed | None = None  # of a misprint: the number that the paper's own arithmetic gives
+    ratio: Printed | None = None  # to the unmasked teacher, where that one's own number is missing
     source: str = ""
     confidence: Literal["exact", "uncertain", "reconstructed"] = "exact"
     note: str = ""
@@ -131,13 +132,19 @@ class Row:
     node: MapNode = field(repr=False, compare=False)  # where it stands in the file
 
 
+Source = Literal["paper", "ours"]
+"""Who says what a claim says: the paper, in words or by its printed numbers, or we alone."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A sentence of the paper and the comparison that stands for it."""
+    """A sentence of the paper, or a check of our own, and the comparison that stands for it."""
 
     id: str
     says: str
     check: Comparison
+    source: Source = "paper"
+    stands_for: tuple[str, ...] = ()  # claims of the table that it asks at its profile's scale
     node: MapNode = field(repr=False, compare=False, metadata=ITS_NODE)
 
 
@@ -179,6 +186,7 @@ class Profile:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
+    untested: tuple[Claim, ...] = ()  # claims of the table that it asks in no form
     plots: tuple[Plot, ...] = ()
     resources: Resources = field(default_factory=Resources)
 

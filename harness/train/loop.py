@@ -17,7 +17,8 @@ from harness.data.pipeline import Pipeline, open_pipeline
 from harness.data.views import Views
 from harness.errors import Interrupted, RunFailed
 from harness.evaluate.classification import accuracy, classify
-from harness.evaluate.features import COLLAPSED, extract, spread
+from harness.evaluate.collapse import COLLAPSED
+from harness.evaluate.features import extract, spread
 from harness.methods import Batch, Networks, Objective, Step
 from harness.models.build import (
     ARTIFACT,
@@ -123,6 +124,7 @@ class _Training:
         self.log_every = max(1, self.per_epoch // LOGS_PER_EPOCH)
         self.summarise_every = min(self.per_epoch, math.ceil(self.total / SUMMARIES))
         self.meters = _Meters({})
+        self.warned: set[str] = set()
         self.saved_at = time.monotonic()
 
     def _open_pipeline(self) -> Pipeline:
@@ -300,6 +302,10 @@ class _Training:
         extra = self.objective.summary()
         if extra:
             self.context.metric({**self._where(done), **extra})
+        for sign, text in self.objective.warnings(extra).items():
+            if sign not in self.warned:
+                self.warned.add(sign)
+                self.context.log(f"warning at step {done}: {text}")
 
     def _evaluation_is_due(self, done: int) -> bool:
         if self.recipe.evaluate_every is None or done == self.total:  # the end is evaluated anyway

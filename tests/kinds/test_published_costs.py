@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,7 +15,7 @@ from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation
 from harness.run import KINDS, Resources
 from harness.spec.expand import expand
-from harness.spec.load import load_table
+from harness.spec.load import list_tables, load_table
 from harness.spec.table import Column, Published
 from harness.train.config import TrainConfig
 
@@ -60,6 +63,25 @@ def test_within_half_a_percent_or_half_a_printed_digit(name: str, count: int) ->
         digit = 0.5 * 10**-printed.decimals
         near = max(5e-3 * meant, digit) * (1 + 1e-9)
         assert value == pytest.approx(meant, abs=near), (row, column.id)
+
+
+def test_make_costs_leaves_no_count_out() -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    rule = makefile.split("\ncosts:")[1].split("\n\n")[0]
+    tables = re.search(r"for table in (.*);", rule)
+    kinds = re.search(r"--kinds (\S+)", rule)
+    assert tables is not None
+    assert kinds is not None
+    counted = {"flops", "operations", "view-flops", "activations"}  # the others need a GPU or time
+    wanted = {
+        table.name.removeprefix("maskedkd/")
+        for table in map(load_table, list_tables())
+        for column in table.columns.values()
+        if table.name.startswith("maskedkd/") and column.kind in counted
+        if column.kind == "activations" or any(column.id in row.published for row in table.rows)
+    }
+    assert wanted <= set(tables[1].split())
+    assert set(kinds[1].split(",")) == counted
 
 
 def test_the_misprints_are_those_that_the_specs_name() -> None:

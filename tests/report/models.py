@@ -21,7 +21,7 @@ from harness.report.model import (
 )
 from harness.report.statistics import Interval, summarise
 from harness.report.verdicts import Facts, judge_cell
-from harness.spec.table import Printed, Published, Tolerance
+from harness.spec.table import Printed, Published, Source, Tolerance
 
 ACC = Column(
     id="acc",
@@ -160,7 +160,9 @@ def _row(index: int, differs: str) -> Row:
 
 
 def _claims() -> tuple[Claim, ...]:
-    def claim(name: str, verdict: Verdict, n: int, needed: str = "") -> Claim:
+    def claim(
+        name: str, verdict: Verdict, n: int, needed: str = "", source: Source = "paper"
+    ) -> Claim:
         return Claim(
             id=name,
             says=f"The claim {name} holds",
@@ -175,6 +177,7 @@ def _claims() -> tuple[Claim, ...]:
             ci=Interval(low=-0.1, high=0.3) if n else None,
             judgement=Judgement(verdict=verdict, reason=f"because of {name}"),
             seeds_needed=needed,
+            source=source,
         )
 
     return (
@@ -182,6 +185,7 @@ def _claims() -> tuple[Claim, ...]:
         claim("second", Verdict.CONTRADICTED, 3),
         claim("third", Verdict.INCONCLUSIVE, 3, "7"),
         claim("fourth", Verdict.INCONCLUSIVE, 0),
+        claim("fifth", Verdict.SUPPORTED, 3, source="ours"),
     )
 
 

@@ -115,6 +115,41 @@ def test_what_finished_runs_cannot_have_is_not_missing(own: Expansion) -> None:
     assert collect(own, store).row("none").cell("own").judgement is None
 
 
+@pytest.mark.parametrize("kind", ["train", "knn"])
+def test_a_collapsed_network_marks_the_cells_of_its_row(
+    experiments: Experiments, kind: str
+) -> None:
+    column = "columns:\n  knn: {from: knn, metric: val/knn20_top1}\n"
+    table = load_table(experiments.table("paper/judged", changed("columns:\n", column)))
+    judged, store = expand(table, "paper"), Store()
+    for row in ("none", "logit"):
+        for seed in (0, 1):
+            std = 0.04 if (row, seed) == ("none", 1) else 0.06
+            told = {one: {"features/std": std} if one == kind else {} for one in ("train", "knn")}
+            finish(store, run_of(judged, "train", row, seed), {"val/top1": 1.0, **told["train"]})
+            knn = {"val/knn20_top1": 1.0, **told["knn"]}
+            finish(store, run_of(judged, "knn", row, seed), knn)
+    finish(store, run_of(judged, "flops", "logit", None), {"teacher/train_pmacs": 1767.6})
+    model = collect(judged, store)
+    assert {row.id: row.collapsed for row in model.rows} == {"none": (1,), "logit": ()}
+    marked = {
+        (row.id, column.id)
+        for row in model.rows
+        for column in model.columns
+        if row.has_collapsed(column)
+    }
+    assert marked == {("none", "knn"), ("none", "acc")}
+
+
+def test_a_run_that_has_not_finished_has_not_collapsed(good: Expansion) -> None:
+    store = Store()
+    finish(store, run_of(good, "train", "none", 0), {"features/std": 0.04})
+    found = {row.id: row for row in collect(good, store).rows}
+    assert found["none"].collapsed == (0,)
+    assert not found["none"].has_collapsed(collect(good, store).columns[0])  # it has no value
+    assert found["logit"].collapsed == ()
+
+
 def test_history_becomes_curves_and_maps(good: Expansion) -> None:
     store = Store()
     fill(store, good, {"none": NONE, "logit": LOGIT})
@@ -238,6 +273,48 @@ def test_speed_is_compared_with_the_unmasked_row(speeds: Expansion) -> None:
         "far": Verdict.BELOW,
         "other": Verdict.MISSING,
     }
+
+
+def test_a_printed_ratio_stands_in_for_a_missing_baseline(experiments: Experiments) -> None:
+    text = changed(", published: {speed: 1000}", "", SPEEDS)
+    text = changed(
+        "published: {speed: 2000}", "published: {speed: {value: 2000, ratio: 1.9}}", text
+    )
+    table = load_table(experiments.table("paper/speeds", text))
+    speeds, store = expand(table, "paper"), Store()
+    for row, speed in {"full": 500.0, "half": 950.0, "far": 1500.0}.items():
+        finish(store, run_of(speeds, "throughput", row, None), {"teacher/throughput": speed})
+    cells = {row.id: row.cell("speed") for row in collect(speeds, store).rows}
+    assert cells["half"].ratio == Ratio(baseline="full", measured=1.9, published=1.9)
+    assert cells["half"].judgement is not None
+    assert cells["half"].judgement.verdict is Verdict.REPRODUCED
+    assert cells["far"].ratio is None  # neither the baseline's number nor the ratio is printed
+    assert cells["full"].ratio is None
+
+
+def test_every_printed_speed_up_of_table_2_can_be_held_against(tmp_path: Path) -> None:
+    model = collect(expand(load_table("maskedkd/table2"), "paper"), Store(tmp_path))
+    ratios = {
+        row.id: ratio.published
+        for row in model.rows
+        if (ratio := row.cell("throughput").ratio) is not None and ratio.baseline
+    }
+    masked = {
+        row.id
+        for row in model.rows
+        if row.cell("throughput").published is not None and row.keep not in (None, row.patches)
+    }
+    assert masked <= ratios.keys()
+    printed = {
+        "deit_ti.deit_s.logit.keep50": 2.1,
+        "deit_ti.deit3_s.logit.keep50": 2.0,
+        "deit_ti.deit3_s.logit.keep25": 3.9,
+        "deit_ti.clip_b.logit.keep75": 1.4,
+        "deit_ti.clip_b.logit.keep50": 2.0,
+        "mae_h.deit3_h_21k.logit.keep50": 2.0,
+    }
+    for row, ratio in printed.items():
+        assert ratios[row] == pytest.approx(ratio, abs=0.05), row
 
 
 def test_a_ratio_timed_in_one_process_is_preferred(speeds: Expansion) -> None:

@@ -60,7 +60,7 @@ def test_a_small_table_from_runs_to_files(
         ("logit", "pflops"): "reproduced",
     }
     text = (tmp_path / "reports/paper/good.paper.md").read_text(encoding="utf-8")
-    assert "The one claim is supported." in text
+    assert "The one claim of the paper is supported." in text
 
 
 def test_nothing_is_rendered_twice(
@@ -205,3 +205,26 @@ def test_a_reference_that_is_no_table(
     code, _, err = call(capsys, *words)
     assert code == 1
     assert "the first line must be table,profile" in err
+
+
+def test_the_claims_of_all_tables_are_on_one_page(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(capsys, "claims", "--profile", "paper")
+    assert (code, err) == (0, "")
+    page = (tmp_path / "reports/claims.paper.md").read_text(encoding="utf-8")
+    assert page in out
+    assert "`paper/good`" in page
+    assert "The one claim of the paper is supported." in page
+    assert "2.95 points" in page
+    code, out, err = call(capsys, "claims", "--profile", "tiny")
+    assert code == 0
+    assert "`paper/good`." in out.split("Without a result")[1]
+
+
+def test_claims_of_a_profile_that_no_table_has(
+    good: Expansion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = call(capsys, "claims", "--profile", "huge")
+    assert code == 1
+    assert "no table has a profile 'huge' (there are: paper, tiny)" in err

@@ -12,7 +12,7 @@ import pytest
 from pypdf import PdfReader
 
 from harness.report.document import Document, Paragraph, Table
-from harness.report.model import TableModel, Verdict
+from harness.report.model import TableModel, Untested, Verdict
 from harness.report.plots import draw
 from harness.report.render.csv import cells_csv, claims_csv
 from harness.report.render.html import html
@@ -20,6 +20,8 @@ from harness.report.render.latex import escape, latex
 from harness.report.render.markdown import markdown
 from harness.report.render.pdf import pdf
 from harness.report.story import tell
+from harness.report.summary import findings, headline
+from harness.report.terminal import overview
 from tests.report.models import HOSTILE, PFLOPS, cell, hostile, printed, small
 
 
@@ -32,7 +34,9 @@ def test_the_columns_of_the_csv_files_are_fixed() -> None:
     assert cells == (
         "table,profile,row,column,metric,unit,published,mean,std,n,ci_low,ci_high,verdict,reason"
     )
-    assert claims == "table,profile,claim,says,estimate,ci_low,ci_high,margin,n,verdict,reason"
+    assert claims == (
+        "table,profile,claim,says,estimate,ci_low,ci_high,margin,n,verdict,reason,source"
+    )
 
 
 def test_cells_as_csv() -> None:
@@ -53,9 +57,10 @@ def test_cells_as_csv() -> None:
 
 
 def test_claims_as_csv() -> None:
-    first, *_, last = lines(claims_csv(small()))
+    first, *_, untested, ours = lines(claims_csv(small()))
     assert (first["claim"], first["estimate"], first["margin"]) == ("first", "0.1", "-0.3")
-    assert (last["estimate"], last["n"], last["verdict"]) == ("", "0", "inconclusive")
+    assert (untested["estimate"], untested["n"], untested["verdict"]) == ("", "0", "inconclusive")
+    assert (first["source"], untested["source"], ours["source"]) == ("paper", "paper", "ours")
 
 
 def test_csv_survives_hostile_text() -> None:
@@ -263,3 +268,81 @@ def test_the_legend_explains_exactly_the_verdicts_in_use() -> None:
     }  # fmt: skip
     for verdict in Verdict:
         assert (f" {verdict}:**" in legend) == (verdict in used), verdict
+
+
+def test_the_papers_claims_and_our_own_checks_stand_apart() -> None:
+    document = tell(small())
+    found = {
+        name: [row[0].text for row in table.rows if isinstance(row, tuple)]
+        for name, table in tables(document).items()
+        if name in ("claims", "checks")
+    }
+    assert found == {
+        "claims": [f"The claim {name} holds" for name in ("first", "second", "third", "fourth")],
+        "checks": ["The claim fifth holds"],
+    }
+    for text in (markdown(document, pictures="x"), page(small())[0], latex(document)):
+        headings = [text.index(name) for name in ("Claims of the paper", "Our own checks")]
+        assert headings == sorted(headings)
+
+
+def test_the_headline_counts_the_papers_claims_without_our_own_checks() -> None:
+    assert headline(small()).startswith(
+        "Of 4 claims of the paper, 1 is supported, 1 is contradicted, 1 is measured but not "
+        "settled and 1 is not tested. The one check of our own is supported."
+    )
+    own = replace(small(), claims=small().claims[-1:] * 2)
+    assert headline(own).startswith(
+        "No claim of the paper is judged at this profile. Both checks of our own are supported."
+    )
+    leads = [item.lead for item in findings(small())]
+    assert leads == ["Holds", "Does not hold", "Not settled", "Not tested", "Holds (our own check)"]
+
+
+def test_the_terminal_heads_them_apart() -> None:
+    lines = overview(small()).splitlines()
+    first, second = lines.index("Claims of the paper"), lines.index("Our own checks")
+    assert [line for line in lines if "fifth" in line] == [lines[second + 1]]
+    assert first + 4 < second
+
+
+def test_what_a_profile_cannot_test_is_said_with_its_reason() -> None:
+    model = replace(
+        small(),
+        untested=(
+            Untested(id="far", says="Far patches help", lacks=("row7",)),
+            Untested(id="near", says="Near ones do not"),
+        ),
+    )
+    line = "2 claims of the table cannot be tested at this profile: far and near."
+    assert line in overview(model)
+    text = visible(markdown(tell(model), pictures="x"))
+    assert line in text
+    assert "**far:** Far patches help (no row row7)." in text
+    assert "**near:** Near ones do not (its rows are here" in text
+    assert "cannot test" not in markdown(tell(small()), pictures="x")
+
+
+def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
+    model = small()
+    model = replace(model, rows=(replace(model.rows[0], collapsed=(0, 2)), *model.rows[1:]))
+    sentence = (
+        "Group 0: Logit 0 (2 seeds of 3): features/std ended below 0.05, all images look the same "
+        "to the network."
+    )
+    assert findings(model)[0].lead == "Holds"
+    text = markdown(tell(model), pictures="x")
+    first = next(line for line in text.splitlines() if line.startswith("- "))
+    assert visible(first) == f"- **Collapsed:** {sentence}"
+    rows = {
+        row[0].text: row for row in tables(tell(model))["results"].rows if isinstance(row, tuple)
+    }
+    assert [cell.text for cell in rows["Logit 0"] if "§" in cell.text] == ["75.00 ± 0.12§"]
+    assert not any("§" in cell.text for cell in rows["+MaskedKD 1"])
+    assert "§ a network of this cell has collapsed" in text
+    assert f"collapsed: {sentence}" in overview(model)
+    reasons = {(line["row"], line["column"]): line["reason"] for line in lines(cells_csv(model))}
+    assert reasons["row0", "acc"].endswith("; collapsed: 2 seeds")
+    assert "collapsed" not in reasons["row0", "pflops"] + reasons["row1", "acc"]
+    assert r"\S{}" in latex(tell(model))
+    assert "ollapsed" not in markdown(tell(small()), pictures="x")

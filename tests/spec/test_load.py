@@ -132,12 +132,29 @@ def test_a_column_may_belong_to_some_profiles(experiments: Experiments) -> None:
     assert [tuple(row.runs) for row in tiny.rows] == [("acc",)] * 2
     assert [claim.id for claim in paper.profile.claims] == ["helps", "cheap"]
     assert [claim.id for claim in tiny.profile.claims] == ["helps"]
+    assert [claim.id for claim in tiny.profile.untested] == ["cheap"]
     assert [len(profile.plots) for profile in (paper.profile, tiny.profile)] == [1, 0]
     assert [column.id for column in collect(tiny, Store()).columns] == ["acc"]
 
     late = 'tiny:\n    claims: [{id: late, says: x, check: "pflops[logit] < 3"}]\n    says: smaller'
     with pytest.raises(SpecError, match="check: unknown column 'pflops'"):
         load_table(experiments.table("paper/late", changed("tiny:\n    says: smaller", late, text)))
+
+
+def test_a_profile_knows_which_claims_of_the_table_it_asks_in_no_form(
+    experiments: Experiments,
+) -> None:
+    own = 'claims: [{id: high, says: x, check: "acc[none] > 1", stands_for: [low]}]'
+    low = 'claims: [{id: low, says: x, check: "acc[none] < 99", source: ours}]'
+    text = changed(
+        "rows: [none, {id: logit, set: {recipe: {lr: 1e-2}}}]", f"rows: [none]\n    {own}"
+    )
+    table = load_table(experiments.table("paper/good", changed("{}", f"{{{low}}}", text)))
+    found = {
+        name: [claim.id for claim in profile.untested] for name, profile in table.profiles.items()
+    }
+    assert found == {"paper": [], "tiny": ["helps"]}  # `high` asks what `low` asks
+    assert [claim.source for claim in table.profiles["paper"].claims] == ["paper", "ours"]
 
 
 def test_recipes_build_on_recipes(experiments: Experiments) -> None:

@@ -12,7 +12,7 @@ import torch
 from harness.data.config import DataConfig
 from harness.data.multicrop import MultiCrop
 from harness.errors import FieldError, Interrupted
-from harness.evaluate.features import COLLAPSED
+from harness.evaluate.collapse import COLLAPSED
 from harness.masking.views.attmask_hint import AttMaskHint
 from harness.methods import Method
 from harness.methods.dino import Dino
@@ -136,6 +136,27 @@ def test_a_collapsed_network_is_noticed_and_reported(tmp_path: Path) -> None:
     result = train(wild, Listening(tmp_path / "run"))
     assert result["features/std"] < COLLAPSED
     assert any(message.startswith("collapsed at step 12: features/std is") for message in said)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "sign"), [(1e3, "teacher_entropy is 3.4"), (1e-4, "mean_entropy is ")]
+)
+def test_a_teacher_that_is_collapsing_is_said_once(
+    tmp_path: Path, temperature: float, sign: str
+) -> None:
+    """Outputs made uniform by a high temperature; and one prototype, by a low one and no centre."""
+    said: list[str] = []
+
+    class Listening(Context):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    given = Temperatures(teacher=temperature, teacher_start=temperature, warmup_epochs=0)
+    method = Dino(head=HEAD, crops=CROPS, temperatures=given, momentum=0.0, center_momentum=1.0)
+    train(config(method), Listening(tmp_path / "run"))
+    warnings = [message for message in said if message.startswith("warning at step")]
+    assert len(warnings) == 1
+    assert sign in warnings[0]
 
 
 def test_a_batch_of_two_trains(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from harness.evaluate.collapse import signs
 from harness.methods import Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.parts import Center, Tally, Watch, sharpened, view_loss
@@ -135,6 +136,10 @@ class SelfDistillationObjective(Objective):
     def summary(self) -> dict[str, Any]:
         """Entropies that tell collapse from learning."""
         return self.watch.summary()
+
+    def warnings(self, summary: Mapping[str, Any]) -> Mapping[str, str]:
+        """Signs of collapse, long before an evaluation shows it."""
+        return signs(summary, self.method.head.out_dim)
 
 
 def _by_size(views: Sequence[Tensor]) -> Iterator[list[Tensor]]:

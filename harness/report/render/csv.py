@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from harness.report.model import Cell, TableModel
+from harness.text import count
 
 CELLS = (
     "table",
@@ -36,6 +37,7 @@ CLAIMS = (
     "n",
     "verdict",
     "reason",
+    "source",
 )
 
 
@@ -62,6 +64,8 @@ def _cell_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
             published = "" if cell.published is None else str(cell.published)
             about = (row.id, column.id, column.metric, column.unit, published)
             verdict, reason = cell.judgement.verdict, cell.judgement.reason
+            if row.has_collapsed(column):
+                reason += f"; collapsed: {count(len(row.collapsed), 'seed')}"
             yield model.table, model.profile, *about, *_numbers(cell), str(verdict), reason
 
 
@@ -80,7 +84,7 @@ def _claim_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
         numbers = (_exact(value) for value in (claim.estimate, *ends, claim.margin))
         verdict, reason = claim.judgement.verdict, claim.judgement.reason
         about = (model.table, model.profile, claim.id, claim.says)
-        yield *about, *numbers, str(claim.n), str(verdict), reason
+        yield *about, *numbers, str(claim.n), str(verdict), reason, claim.source
 
 
 def _exact(value: float | None) -> str:

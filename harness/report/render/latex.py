@@ -30,6 +30,8 @@ _ESCAPED = {
     "≈": r"$\approx$",
     "–": "--",
     "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "§": r"\S{}",
     "λ": r"$\lambda$",
     "✓": r"\checkmark{}",
     "✗": r"$\times$",
@@ -49,7 +51,8 @@ HEADER = """\
 def latex(document: Document) -> str:
     """Every table as a `longtable` with booktabs rules, to be `\\input`."""
     tables = [block for block in document.blocks if isinstance(block, Table)]
-    wanted = [table for table in tables if table.name in ("results", "claims", "differences")]
+    names = ("results", "claims", "checks", "differences")
+    wanted = [table for table in tables if table.name in names]
     subject = " ".join(document.subject.split())
     return HEADER.format(subject=subject) + "\n".join(_table(table) for table in wanted)
 

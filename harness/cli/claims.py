@@ -1,0 +1,49 @@
+"""`harness claims`: the claims of all tables, and which of them hold."""
+
+from __future__ import annotations
+
+import argparse
+
+from harness.errors import HarnessError
+from harness.spec.load import load_table
+from harness.spec.locate import list_tables
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser(
+        "claims",
+        help="the claims of all tables on one page, and which of them hold",
+        description="Reads the runs of all tables at a profile and writes one page about their "
+        "claims, `claims.<profile>.md` in `reports` beside the results. Runs nothing.",
+    )
+    parser.add_argument("--profile", metavar="P", default="cpu", help="the scale (default: cpu)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the page and print it."""
+    from harness.device import resolve_device
+    from harness.report.collect import collect, expand_finished
+    from harness.report.publish import Folders, write
+    from harness.report.render.markdown import markdown
+    from harness.report.what_holds import what_holds
+    from harness.store import Store
+
+    profile = arguments.profile
+    every = [load_table(name) for name in list_tables()]
+    tables = [table for table in every if profile in table.profiles]
+    if not tables:
+        known = sorted({name for table in every for name in table.profiles})
+        raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(known)})")
+    store, models = Store(), []
+    for table in tables:
+        expansion = expand_finished(table, profile, store)
+        device = resolve_device(expansion.profile.resources.device)
+        models.append(collect(expansion, store, device=device))
+    page = markdown(what_holds(models, profile), pictures="")
+    path = Folders.beside(store.root).reports / f"claims.{profile}.md"
+    write(path, page.encode())
+    print(page)
+    print(path)
+    return 0
