@@ -15,7 +15,7 @@ from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.train.config import TrainConfig
+from harness.train.config import RATES, Probe, TrainConfig
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {
@@ -78,6 +78,29 @@ def test_reports_have_attention_pictures(name: str) -> None:
     assert pictured == configs(name, "cpu").keys() - {"pixels"}
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("maskedkd/table4", "dino"),
+        ("attmask/ratio", "block.10-50"),
+        ("asymmetric/dino-tiny", "none"),
+    ],
+)
+def test_small_trainings_are_held_against_none(name: str, row: str) -> None:
+    claims = {claim.id: claim.check.text for claim in load_table(name).profile("cpu").claims}
+    assert claims["training-helps"] == f"knn[{row}] > knn[untrained]"
+    assert len(claims) == 1 + len(load_table(name).claims)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_class_tokens_start_as_in_the_released_codes(name: str) -> None:
+    starts = {
+        profile: {config.student.init for config in configs(name, profile).values()}
+        for profile in ("paper", "cpu", "gpu1")
+    }
+    assert starts == {"paper": {"dino"}, "cpu": {"moco"}, "gpu1": {"timm"}}
+
+
 def test_the_published_settings_of_attmask() -> None:
     full = configs("attmask/full", "paper")["high"]
     assert isinstance(full.method, Ibot)
@@ -90,6 +113,24 @@ def test_the_published_settings_of_attmask() -> None:
     share = configs("attmask/share", "paper")
     assert replace(share["high.20"], probe=fifth.probe) == fifth
     assert replace(share["high.100"], probe=full.probe) == full
+
+
+@pytest.mark.parametrize("name", ["attmask/full", "attmask/strategies"])
+def test_attmasks_linear_classifier_has_the_released_rate_at_the_papers_scale(name: str) -> None:
+    published = Probe(blocks=4, epochs=100, batch_size=2048, rates=(0.005,))
+    assert {config.probe for config in configs(name, "paper").values()} == {published}
+    for profile in ("cpu", "gpu1"):
+        assert {config.probe.rates for config in configs(name, profile).values()} == {RATES}
+
+
+def test_the_tables_of_a_part_have_both_banks_at_the_papers_scale() -> None:
+    for name in ("attmask/strategies", "attmask/ratio", "attmask/dino", "attmask/share"):
+        table = load_table(name)
+        kinds = {column.kind for column in table.columns_at("cpu").values()}
+        assert not {"knn-own", "linear-own"} & kinds
+        for resolved in expand(table, "paper").rows:
+            assert len(resolved.runs["knn_own"]) == 3
+            assert "knn_own" not in resolved.row.published
 
 
 def test_the_ratios_of_the_study() -> None:

@@ -143,10 +143,17 @@ def mirrored(images: Tensor, flip: Tensor) -> Tensor:
     return torch.where(chosen, images.flip(3), images).float()
 
 
-def resized(images: Tensor, *, size: int, interpolation: Interpolation) -> Tensor:
-    """Whole images (B, C, H, W) as floats, resized where they are not of `size` pixels."""
-    images = images.float()
-    if images.shape[-1] == size:
+def resized(
+    images: Tensor, *, size: int, interpolation: Interpolation, scaled: int | None = None
+) -> Tensor:
+    """Whole images (B, C, H, W) as floats, resized where they are not of `size` pixels.
+
+    With `scaled` they are resized to so many pixels, of which the central `size` are kept.
+    """
+    images, scaled = images.float(), scaled or size
+    if images.shape[-1] == size == scaled:
         return images
-    weights = resize_weights(images.shape[-1], size, interpolation).float().to(images.device)
+    first = round((scaled - size) / 2)  # as torchvision's CenterCrop
+    weights = resize_weights(images.shape[-1], scaled, interpolation)[first : first + size]
+    weights = weights.float().to(images.device)
     return (weights @ images @ weights.T).clamp_(0, 255)

@@ -64,17 +64,22 @@ class MemoryTraining:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryEvaluation:
-    """Whole images, resized where the network wants another size."""
+    """Whole images, resized where the network wants another size.
+
+    Of those that are enlarged, the central `eval_crop` of each side is seen, as of images in files.
+    """
 
     images: Tensor  # (N, C, H, W) bytes
     labels: Tensor  # (N,)
     image_size: int
+    eval_crop: float = 1.0
     ranks: Ranks = Ranks()
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) float in 0..255, labels (B,)), every sample once, in order."""
-        ranks = self.ranks
+        ranks, size = self.ranks, self.image_size
+        scaled = int(size / self.eval_crop) if size > self.images.shape[-1] else size
         for first in range(ranks.rank * batch_size, len(self.labels), ranks.size * batch_size):
             images = self.images[first : first + batch_size]
             labels = self.labels[first : first + batch_size]
-            yield resized(images, size=self.image_size, interpolation="bicubic"), labels
+            yield resized(images, size=size, interpolation="bicubic", scaled=scaled), labels

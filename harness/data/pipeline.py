@@ -214,7 +214,11 @@ def _judging(
     if isinstance(split, Arrays):
         images, labels = _moved(split, chosen, place.device)
         return MemoryEvaluation(
-            images=images, labels=labels, image_size=place.image_size, ranks=place.ranks
+            images=images,
+            labels=labels,
+            image_size=place.image_size,
+            eval_crop=eval_crop,
+            ranks=place.ranks,
         )
     transform = evaluation_transform(image_size=place.image_size, eval_crop=eval_crop)
     return LoaderEvaluation(
@@ -235,7 +239,10 @@ def _whole(
     """The training images for looking up; those in memory are shared with `training`."""
     if isinstance(training, MemoryTraining):
         return MemoryEvaluation(
-            images=training.images, labels=training.labels, image_size=place.image_size
+            images=training.images,
+            labels=training.labels,
+            image_size=place.image_size,
+            eval_crop=eval_crop,
         )
     return _judging(split, kept, eval_crop, place)
 

@@ -43,7 +43,7 @@ class KnnRun(RunKind):
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """The student of `train` is the network; None for pixels that do not fit into memory."""
-        data = train.data.all_of_it()
+        data = cls.bank(train.data)
         if isinstance(train.method, Pixels):
             known = dataset(data)
             return cls(model=None, data=data, eval_crop=1.0, seed=0) if known.in_memory else None
@@ -53,6 +53,11 @@ class KnnRun(RunKind):
             eval_crop=train.recipe.eval_crop,
             seed=train.seed if train.student.weights.random else 0,
         )
+
+    @classmethod
+    def bank(cls, trained: DataConfig) -> DataConfig:
+        """The images to look up, of those that were `trained` on."""
+        return trained.all_of_it()
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """Extract both sets of features, then vote."""

@@ -147,6 +147,12 @@ class Method(ABC):
         """The option that does not fit this student, and what is wrong with it; None if all do."""
         return None
 
+    def wrong_length(self, epochs: float) -> tuple[str, str] | None:
+        """The option that a training of so many epochs is too short for, and why; None if there is
+        none.
+        """
+        return None
+
     def teacher_keep(self, patches: int) -> int:
         """How many of its `patches` the teacher is shown."""
         return patches

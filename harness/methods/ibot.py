@@ -40,10 +40,25 @@ class Ibot(SelfDistillation):
             value = getattr(self, key)
             if value is not None and value <= 0:
                 raise FieldError(key, f"must be above 0, got {value}")
+        start = self.patch_teacher_start
+        end = self.temperatures.teacher if self.patch_teacher is None else self.patch_teacher
+        if self.temperatures.warmup_epochs == 0 and start not in (None, end):
+            raise FieldError(
+                "patch_teacher_start",
+                f"has no effect without temperatures.warmup_epochs: leave it out; got {start:g}",
+            )
         if not 0 <= self.patch_center_momentum <= 1:
             raise FieldError(
                 "patch_center_momentum", f"must be from 0 to 1, got {self.patch_center_momentum}"
             )
+
+    def wrong_length(self, epochs: float) -> tuple[str, str] | None:
+        """Also the patches' warm-up, which starts with the hiding."""
+        first, warmup = self.start_epoch, self.temperatures.warmup_epochs
+        if first and first + warmup > epochs:
+            text = f"{first} and a warm-up of {warmup} are longer than the {epochs:g} epochs"
+            return "start_epoch", text
+        return SelfDistillation.wrong_length(self, epochs)
 
     def image_macs(self, student: Architecture) -> float:
         """Also whole last blocks, and patches through the heads: all of the teacher's, and hidden

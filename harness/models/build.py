@@ -44,6 +44,8 @@ def build_model(
     model = VisionTransformer(_create(config, classes), config.shape)
     if config.init == "moco":
         set_positions(model)
+    elif config.init == "dino":
+        torch.nn.init.trunc_normal_(model.vit.cls_token, std=0.02)
     weights, own = config.weights, seen
     if weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
@@ -111,8 +113,8 @@ def _create(config: ModelConfig, classes: int) -> Any:
     shape = config.shape
     hub = config.weights.hub
     options = family_of(shape).timm_options(shape)
-    if config.init != "timm":
-        options["weight_init"] = config.init
+    if config.init == "moco":
+        options["weight_init"] = "moco"
     # timm's own checkpoints of these networks norm all tokens before one is pooled
     before = shape.pooling == "avg" and hub is not None and not {":", "/"}.intersection(hub)
     if before:

@@ -64,8 +64,9 @@ class ModelConfig:
     trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
     # how random weights of a plain ViT are drawn. timm: normal 0.02 at every width, which is made
     # for wide networks; moco: Xavier, in proportion to the width, and sines and cosines for the
-    # positions (arXiv 2104.02057, as released, where those are not trained)
-    init: Literal["timm", "moco"] = "timm"
+    # positions (arXiv 2104.02057, as released, where those are not trained); dino: timm's, with the
+    # class token from the same normal 0.02, where timm has 1e-6 (arXiv 2104.14294, as released)
+    init: Literal["timm", "moco", "dino"] = "timm"
 
     CHOICE: ClassVar[frozenset[str]] = frozenset({"arch"})
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"trained", "init"})

@@ -38,6 +38,8 @@ def encode(
 ) -> Encoded:
     """Features of `images` (B, C, H, W), H and W multiples of the patch size.
 
+    They are rescaled to the normalisation that the weights of `model` want, and not resized.
+
     `keep` (B, K) drops all other patches after positions are added; `masked` (B, N), boolean,
     replaces patch embeddings by `mask_token` (1, D) before positions are added (BEiT, iBOT). Only
     the CLS token leaves the last block unless `patches` are wanted.
@@ -91,7 +93,7 @@ def _embed(
     vit: Any = model.vit
     if model.prefix != 1 or vit.no_embed_class:
         raise ValueError("self-distillation needs a plain ViT: one CLS token, with a position")
-    grid = vit.patch_embed.proj(images)
+    grid = vit.patch_embed.proj(model.rescaled(images))
     rows, columns = grid.shape[2:]
     patches = grid.flatten(2).transpose(1, 2)
     if masked is not None:

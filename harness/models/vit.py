@@ -83,10 +83,17 @@ class VisionTransformer(nn.Module):
         A teacher of another size gets the student's augmented image, resized (bicubic, with
         antialiasing): both see the same crop.
         """
-        if self.rescale is not None:
-            factor, shift = (part.to(images) for part in self.rescale)
-            images = images * factor + shift
+        images = self.rescaled(images)
         if images.shape[-1] != self.image_size:
             size = (self.image_size, self.image_size)
             images = nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
         return images
+
+    def rescaled(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) of any size in this network's own normalisation; the same tensor
+        where that is the one they have.
+        """
+        if self.rescale is None:
+            return images
+        factor, shift = (part.to(images) for part in self.rescale)
+        return images * factor + shift

@@ -45,7 +45,8 @@ def collect(
     nothing.
     """
     outcomes = Outcomes.read(expansion, store, device=device)
-    columns = tuple(_column(column) for column in expansion.table.columns.values())
+    shown = expansion.table.columns_at(expansion.profile.name)
+    columns = tuple(_column(column) for column in shown.values())
     rows = _rows(expansion, columns, outcomes)
     paper, profile = expansion.table.paper, expansion.profile
     return TableModel(

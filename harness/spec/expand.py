@@ -172,7 +172,7 @@ class _Expander:
         waits = "; ".join(resolved.waits_for) or None
         runs: dict[str, tuple[str, ...]] = {}
         kinds: dict[str, tuple[str, ...]] = {}
-        for column in self._table.columns.values():
+        for column in self._table.columns_at(profile.name).values():
             if self._kinds is not None and column.kind not in self._kinds:
                 kinds[column.kind] = ()
             if column.kind not in kinds:

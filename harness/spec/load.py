@@ -16,7 +16,7 @@ from harness.spec.plots import PlotReader, placed
 from harness.spec.rows import RowReader
 from harness.spec.schema import ProfileEntry, TableEntry
 from harness.spec.strict_yaml import read_yaml
-from harness.spec.table import Claim, Column, PaperRef, Profile, Row, TableSpec
+from harness.spec.table import Claim, Column, PaperRef, Plot, Profile, Row, TableSpec
 
 __all__ = ["list_tables", "load_table", "read_table"]
 
@@ -72,7 +72,7 @@ class _Loader:
         rows = self._rows.table_rows(entry.rows.items if entry.rows else (), base)
         if entry.rows is not None and not entry.rows.items:
             self._builder.problem(entry.rows.where, "rows: a table needs at least one")
-        claims = self._read_claims(entry.claims, rows, ())
+        claims = self._read_claims(entry.claims, rows, (), root_keys(entry.node, "columns"))
         profiles = self._with_untested(claims, self._read_profiles(rows, claims, base))
         plots = PlotReader(self._builder, root_keys(entry.node, "columns"))
         drawn = plots.read(entry.plots, [rows, *(profile.rows for profile in profiles.values())])
@@ -85,7 +85,7 @@ class _Loader:
             rows=rows,
             claims=claims,
             profiles={
-                name: replace(profile, plots=placed(drawn, profile.rows))
+                name: replace(profile, plots=placed(self._shown_plots(drawn, name), profile.rows))
                 for name, profile in profiles.items()
             },
         )
@@ -107,13 +107,36 @@ class _Loader:
                 kind = f"metric of the run kind '{column.kind}'"
                 what = f"metric: {unknown(kind, column.metric, sorted(metrics))}"
                 self._builder.problem(node.find("columns", key, "metric"), what)
+            self._check_profiles(key, column)
             columns[key] = replace(column, id=key, label=column.label or key)
         return columns
 
+    def _check_profiles(self, key: str, column: Column) -> None:
+        node = self._entry.node
+        known = root_keys(node, "profiles")
+        for name in column.profiles:
+            if name not in known:
+                what = f"profiles: {unknown('profile', name, known)}"
+                self._builder.problem(node.find("columns", key, "profiles"), what)
+
+    def _shown(self, profile: str) -> list[str]:
+        """The columns of a profile; those that could not be read count as shown."""
+        keys = root_keys(self._entry.node, "columns")
+        known = self._columns
+        return [key for key in keys if key not in known or known[key].shown_at(profile)]
+
+    def _shown_plots(self, plots: Sequence[Plot], profile: str) -> list[Plot]:
+        shown = {"", *self._shown(profile)}
+        return [plot for plot in plots if {plot.x.column, *plot.y} <= shown]
+
     def _read_claims(
-        self, node: ListNode | None, rows: Sequence[Row], before: Sequence[Claim]
+        self,
+        node: ListNode | None,
+        rows: Sequence[Row],
+        before: Sequence[Claim],
+        columns: Collection[str],
     ) -> tuple[Claim, ...]:
-        ids, columns = [row.id for row in rows], root_keys(self._entry.node, "columns")
+        ids = [row.id for row in rows]
         claims: list[Claim] = []
         for item in node.items if node is not None else ():
             claim = self._builder.build(item, Claim)
@@ -190,16 +213,18 @@ class _Loader:
                 where, f"'says' is missing: how profile '{name}' differs from the paper"
             )
         rows = self._rows.profile_rows(entry, table_rows, base)
-        ids = {row.id for row in rows}
+        ids, shown = {row.id for row in rows}, self._shown(name)
         judged = [
-            claim for claim in table_claims if {cell.row for cell in claim.check.cells} <= ids
+            claim
+            for claim in table_claims
+            if all(cell.row in ids and cell.column in shown for cell in claim.check.cells)
         ]
         return Profile(
             name=name,
             says=entry.says,
             seeds=self._seeds if entry.seeds is None else self._checked(entry.seeds, entry.node),
             rows=rows,
-            claims=(*judged, *self._read_claims(entry.claims, rows, table_claims)),
+            claims=(*judged, *self._read_claims(entry.claims, rows, table_claims, shown)),
             resources=entry.resources,
         )
 

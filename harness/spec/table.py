@@ -59,10 +59,15 @@ class Column:
     better: Literal["higher", "lower"] | None = None
     tolerance: Tolerance | None = None
     compare: Literal["value", "ratio"] = "value"  # ratio: machines differ, only quotients compare
+    profiles: tuple[str, ...] = ()  # those that show it; none given: all
 
     def __post_init__(self) -> None:
         if not 0 <= self.decimals <= 12:
             raise FieldError("decimals", f"must be from 0 to 12, got {self.decimals}")
+
+    def shown_at(self, profile: str) -> bool:
+        """Whether a profile has this column, and the runs behind it."""
+        return not self.profiles or profile in self.profiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,6 +209,10 @@ class TableSpec:
     rows: tuple[Row, ...]  # grids are expanded; `layers` without any profile's
     claims: tuple[Claim, ...] = ()
     profiles: Mapping[str, Profile]
+
+    def columns_at(self, profile: str) -> dict[str, Column]:
+        """The columns that a profile shows, in their order."""
+        return {key: column for key, column in self.columns.items() if column.shown_at(profile)}
 
     def profile(self, name: str) -> Profile:
         """The profile called `name`; HarnessError names the nearest valid one."""

@@ -182,10 +182,11 @@ class TrainConfig:
                 "recipe",
                 "`augment` has no effect here: the method's `crops` say what happens to images",
             )
-        if self.student.planned is None:
+        wrong = self.method.wrong_length(self.recipe.epochs)
+        if wrong is None and self.student.planned is None:
             wrong = self.method.wrong_shape(self.student.shape)
-            if wrong is not None:
-                raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
+        if wrong is not None:
+            raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
         if self.seed < 0:
             raise FieldError("seed", f"must not be negative, got {self.seed}")
         networks = self.networks()

@@ -39,6 +39,23 @@ def test_brightness_and_saturation_as_in_torchvision(factor: float) -> None:
     torch.testing.assert_close(blend(images, grey(images), share), vivid, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_contrast_as_in_torchvision_within_its_range(channels: int) -> None:
+    """The factor that was drawn for an image follows from its brightest value."""
+    images = 70 + pictures(40, channels) / 3  # nothing is clipped
+    only = MultiCrop(jitter=1.0, brightness=0.0, contrast=0.4, saturation=0.0, hue=0.0, grey=0.0)
+    found = recolour(images, only, blur=0, solarize=0, generator=torch.Generator().manual_seed(2))
+    factors = []
+    for before, after in zip(images, found, strict=True):
+        dark, bright = before.flatten().argmin(), before.flatten().argmax()
+        gain = after.flatten()[bright] - after.flatten()[dark]
+        factors.append(float(gain / (before.max() - before.min())))
+        expected = 255 * reference.adjust_contrast(before / 255, factors[-1])
+        torch.testing.assert_close(after, expected, atol=0.02, rtol=0)
+    assert 0.6 <= min(factors) < 0.65
+    assert 1.35 < max(factors) <= 1.4
+
+
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
 def test_blur_is_a_gaussian_inside_and_keeps_flat_images(sigma: float) -> None:
     images = torch.zeros(1, 1, 21, 21)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as reference
 
 from harness.data import fingerprint
 from harness.data.config import DataConfig
@@ -139,6 +141,22 @@ def test_evaluation_shows_every_sample_once(small: SmallFashion, size: int) -> N
         pixels = torch.cat([images for images, _ in found]) * 0.3530 + 0.2860
         expected = torch.from_numpy(val.images).float() / 255
         torch.testing.assert_close(pixels, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "scaled"), [(28, 28), (20, 20), (40, 45)])
+def test_enlarged_images_are_cropped_as_images_in_files_are(
+    small: SmallFashion, size: int, scaled: int
+) -> None:
+    """0.875 of each side, against torchvision; images that are not enlarged are seen whole."""
+    pipeline = opened(PLAIN, size=size)
+    for split, batches in zip(
+        arrays(small.load()), (pipeline.bank(8), pipeline.evaluation(8)), strict=True
+    ):
+        found = torch.cat([images for images, _ in batches]) * 0.3530 + 0.2860
+        images = torch.from_numpy(split.images).float()
+        whole = reference.resize(images, [scaled, scaled], v2.InterpolationMode.BICUBIC)
+        expected = reference.center_crop(whole, [size, size]).clamp(0, 255)
+        torch.testing.assert_close(255 * found, expected, atol=0.02, rtol=0)
 
 
 def test_the_holdout_is_judged_and_not_trained_on(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -160,6 +161,30 @@ def test_weight_decay_grows_and_spares_only_what_has_one_axis() -> None:
         assert decay[id(parameter)] == 0
     assert id(vit.head.weight) not in decay
     assert id(built.teacher.vit.cls_token) not in decay
+
+
+def test_normalised_prototypes_keep_their_length_of_one() -> None:
+    """What `norm_last_layer` means: no group of the optimiser has the gain, so nothing decays it,
+    in the student's head or in the teacher's.
+    """
+    built: Any = Dino(head=replace(SMALL["head"], norm_last_layer=True, freeze_epochs=0)).build(
+        Networks(student=network(), teacher=None)
+    )
+    recipe = Recipe(epochs=4, batch_size=6, lr=1e-2, weight_decay=0.4)
+    optimizer = build_optimizer(built.modules, recipe, decay_tokens=True)
+    optimised = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert id(built.head.gain) not in optimised
+    assert id(built.head.direction) in optimised
+    before = built.head.direction.detach().clone()
+    built.losses(batch(), step())["total"].backward()
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-2
+    built.before_update(step(), optimizer)
+    optimizer.step()
+    built.after_step(step())
+    assert not torch.equal(built.head.direction, before)
+    for head in (built.head, built.teacher_head):
+        assert head.gain.unique().tolist() == [1]
 
 
 def test_schedules() -> None:

@@ -50,6 +50,17 @@ def test_moco_tells_positions_by_sines_and_cosines() -> None:
     assert len({tuple(place.tolist()) for place in found[0]}) == 17
 
 
+def test_dino_differs_from_timm_in_the_class_token_alone() -> None:
+    """torch's truncated normal 0.02 is cut at 2, a hundred standard deviations away."""
+    wide = replace(VIT, width=512, heads=8)
+    timms, dinos = built(wide).vit, built(replace(wide, init="dino")).vit
+    assert float(timms.cls_token.detach().std()) < 2e-6
+    assert float(dinos.cls_token.detach().std()) == pytest.approx(0.02, rel=0.1)
+    rest = dict(dinos.named_parameters())
+    same = [name for name, value in timms.named_parameters() if torch.equal(value, rest[name])]
+    assert same == [name for name in rest if name != "cls_token"]
+
+
 def test_networks_that_are_no_plain_vit_have_one_way() -> None:
     with pytest.raises(FieldError, match="must be timm: 'cait_s24_224' is no plain ViT; got moco"):
         ModelConfig(arch="cait_s24_224", init="moco")
@@ -60,4 +71,5 @@ def test_networks_that_are_no_plain_vit_have_one_way() -> None:
 def test_the_way_is_identity_but_costs_are_shared() -> None:
     assert "init" not in identity_form(VIT)
     assert identity_form(replace(VIT, init="moco"))["init"] == "moco"
-    assert replace(VIT, init="moco").bare(1) == VIT.bare(1)
+    assert identity_form(replace(VIT, init="dino"))["init"] == "dino"
+    assert replace(VIT, init="moco").bare(1) == replace(VIT, init="dino").bare(1) == VIT.bare(1)

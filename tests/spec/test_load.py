@@ -9,9 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.errors import SpecError
+from harness.report.collect import collect
 from harness.spec.expand import expand
 from harness.spec.load import list_tables, load_table
 from harness.spec.table import Published, TableSpec, Tolerance
+from harness.store import Store
 from tests.conftest import TINY_VIT, Experiments
 from tests.spec.specs import GOOD, changed
 
@@ -113,6 +116,29 @@ def test_claims_follow_the_rows_of_a_profile(experiments: Experiments) -> None:
     table = load_table(experiments.table("paper/good", text))
     assert [claim.id for claim in table.profiles["paper"].claims] == ["helps"]
     assert table.profiles["tiny"].claims == ()
+
+
+def test_a_column_may_belong_to_some_profiles(experiments: Experiments) -> None:
+    """Elsewhere it has no runs, no claims and no plots."""
+    text = changed("decimals: 0, better: lower", "decimals: 0, profiles: [paper], better: lower")
+    cheap = '  - {id: cheap, says: It is cheap, check: "pflops[logit] < 2000"}\nprofiles:'
+    text = changed("profiles:\n  paper", f"{cheap}\n  paper", text)
+    plot = "plots:\n  - {id: over-cost, x: pflops, y: [acc]}\nprofiles:"
+    text = changed("profiles:\n  paper", f"{plot}\n  paper", text)
+    table = load_table(experiments.table("paper/good", text))
+    paper, tiny = expand(table, "paper"), expand(table, "tiny")
+    assert {run.kind for run in paper.runs} == {"train", "flops"}
+    assert {run.kind for run in tiny.runs} == {"train"}
+    assert [tuple(row.runs) for row in tiny.rows] == [("acc",)] * 2
+    assert [claim.id for claim in paper.profile.claims] == ["helps", "cheap"]
+    assert [claim.id for claim in tiny.profile.claims] == ["helps"]
+    assert [claim.id for claim in tiny.profile.untested] == ["cheap"]
+    assert [len(profile.plots) for profile in (paper.profile, tiny.profile)] == [1, 0]
+    assert [column.id for column in collect(tiny, Store()).columns] == ["acc"]
+
+    late = 'tiny:\n    claims: [{id: late, says: x, check: "pflops[logit] < 3"}]\n    says: smaller'
+    with pytest.raises(SpecError, match="check: unknown column 'pflops'"):
+        load_table(experiments.table("paper/late", changed("tiny:\n    says: smaller", late, text)))
 
 
 def test_a_profile_knows_which_claims_of_the_table_it_asks_in_no_form(

@@ -43,6 +43,7 @@ def config(method: Method | None = None) -> TrainConfig:
         (Dino(head=HEAD, crops=CROPS), 2),
         (Dino(head=HEAD, crops=CROPS), 6),
         (Dino(head=HEAD, crops=CROPS), 11),
+        (Dino(head=replace(HEAD, norm_last_layer=True), crops=CROPS), 7),
         (Ibot(head=HEAD, crops=CROPS), 7),
         (Ibot(head=HEAD, crops=CROPS, mask=AttMaskHint(ratio=(0.3, 0.6), show=0.5)), 5),
         (MaskedDino(head=HEAD, crops=CROPS, where="student-and-teacher"), 7),
@@ -74,6 +75,35 @@ def test_options_that_do_nothing_or_do_not_fit_are_refused() -> None:
         )
     with pytest.raises(FieldError, match="local_size must be a multiple of the patch size 7"):
         config(Dino(crops=MultiCrop(local_size=16)))
+
+
+def test_warm_ups_that_never_end_are_refused() -> None:
+    """`config` trains for 2 epochs."""
+    slow = Temperatures(teacher=0.07, teacher_start=0.04, warmup_epochs=3)
+    with pytest.raises(
+        FieldError, match="temperatures: warmup_epochs 3 is longer than the 2 epoch"
+    ):
+        config(Dino(crops=CROPS, temperatures=slow))
+    with pytest.raises(FieldError, match="start_epoch: 1 and a warm-up of 2 are longer than the 2"):
+        config(Ibot(crops=CROPS, temperatures=replace(slow, warmup_epochs=2), start_epoch=1))
+    with pytest.raises(FieldError, match="start_epoch: 3 and a warm-up of 0 are longer than the 2"):
+        config(Ibot(crops=CROPS, start_epoch=3))
+    config(Ibot(crops=CROPS, temperatures=replace(slow, warmup_epochs=2)))
+    config(Ibot(crops=CROPS, temperatures=replace(slow, warmup_epochs=1), start_epoch=1))
+
+
+def test_a_start_without_a_warm_up_is_refused() -> None:
+    with pytest.raises(
+        FieldError, match=r"without warmup_epochs: make it 0\.07, as teacher is, or"
+    ):
+        Temperatures(teacher=0.07)
+    with pytest.raises(
+        FieldError, match=r"without temperatures.warmup_epochs: leave it out; got 0.0"
+    ):
+        Ibot(patch_teacher_start=0.05)
+    assert Ibot(patch_teacher=0.05, patch_teacher_start=0.05).temperatures.warmup_epochs == 0
+    assert Temperatures(teacher=0.07, teacher_start=0.07).warmup_epochs == 0
+    assert Temperatures(teacher=0.07, warmup_epochs=1).teacher_start == 0.04
 
 
 def test_everything_that_a_step_moves_is_in_the_checkpoint(tmp_path: Path) -> None:

@@ -50,6 +50,12 @@ class Temperatures:
                 raise FieldError(key, f"must be above 0, got {getattr(self, key)}")
         if self.warmup_epochs < 0:
             raise FieldError("warmup_epochs", f"must not be negative, got {self.warmup_epochs}")
+        if self.warmup_epochs == 0 and self.teacher_start != self.teacher:
+            raise FieldError(
+                "teacher_start",
+                f"has no effect without warmup_epochs: make it {self.teacher:g}, as teacher is, "
+                f"or say how many epochs it takes from {self.teacher_start:g} to there",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +119,13 @@ class SelfDistillation(Method):
                 f"local_size must be a multiple of the patch size {student.patch_size}, "
                 f"got {self.crops.local_size}",
             )
+        return None
+
+    def wrong_length(self, epochs: float) -> tuple[str, str] | None:
+        """A warm-up of the teacher's temperature that would not end."""
+        warmup = self.temperatures.warmup_epochs
+        if warmup > epochs:
+            return "temperatures", f"warmup_epochs {warmup} is longer than the {epochs:g} epochs"
         return None
 
     @abstractmethod

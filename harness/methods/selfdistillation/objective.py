@@ -15,6 +15,7 @@ from harness.methods import Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.parts import Center, Tally, Watch, sharpened, view_loss
 from harness.methods.selfdistillation.schedules import cosine, warmed_up
+from harness.methods.selfdistillation.tensors import clip_each, follow
 from harness.models.build import freeze
 from harness.models.projection import ProjectionHead
 from harness.models.tokens import encode
@@ -102,10 +103,8 @@ class SelfDistillationObjective(Objective):
             if start > 0:
                 end = self.method.weight_decay_end
                 group["weight_decay"] = cosine(start, end, step.index, step.total)
-            for parameter in group["params"] if clip is not None else ():
-                if parameter.grad is not None:
-                    norm = parameter.grad.norm()
-                    parameter.grad.mul_((clip / (norm + 1e-6)).clamp(max=1.0))
+            if clip is not None:
+                clip_each([p.grad for p in group["params"] if p.grad is not None], clip)
         if step.index < self.method.head.freeze_epochs * step.per_epoch:
             for parameter in self.head.last_layer():
                 parameter.grad = None
@@ -119,8 +118,7 @@ class SelfDistillationObjective(Objective):
             part.update()
         momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
         for slow, fast in self.pairs:
-            for old, new in zip(slow.parameters(), fast.parameters(), strict=True):
-                old.lerp_(new, 1 - momentum)
+            follow(list(slow.parameters()), list(fast.parameters()), 1 - momentum)
 
     def counted(self) -> list[Center | Tally]:
         """What is added up over processes after every step."""

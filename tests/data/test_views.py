@@ -1,0 +1,148 @@
+"""The recipe of every crop, as DINO released it: sizes, areas, and how often each is recoloured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from harness.data.memory import MemoryEvaluation, MemoryTraining
+from harness.data.multicrop import MultiCrop
+from harness.data.order import Order
+from harness.data.pipeline import Pipeline
+from harness.data.views import Cropping, Kind, Views, kinds
+from harness.ranks import Ranks
+from harness.train.config import Augment
+
+COUNT, SIDE, LOCAL = 2000, 32, 12
+STEP = 7  # of grey, from a column (channel 0) or row (channel 1) to the next
+PLAIN = MultiCrop(
+    local_crops=2,
+    local_size=LOCAL,
+    flip=0.0,
+    jitter=0.0,
+    grey=0.0,
+    blur=(0.0, 0.0, 0.0),
+    solarize=0.0,
+)
+
+
+def ramps() -> Tensor:
+    """A picture (3, S, S), bytes: columns, rows, and a chequerboard."""
+    line = STEP * torch.arange(SIDE)
+    board = 100 + 100 * ((torch.arange(SIDE)[:, None] + torch.arange(SIDE)) % 2)
+    picture = torch.stack([line.expand(SIDE, SIDE), line[:, None].expand(SIDE, SIDE), board])
+    return picture.to(torch.uint8)
+
+
+def views(crops: MultiCrop) -> tuple[Tensor, ...]:
+    """Every crop of many copies of the same picture, (COUNT, 3, S, S), in 0..1."""
+    images, labels = ramps().expand(COUNT, -1, -1, -1), torch.zeros(COUNT, dtype=torch.int64)
+    augment, ranks = Augment(), Ranks()
+    order = Order(images=COUNT, batch_size=COUNT, repeats=1, seed=5)
+    known = MemoryEvaluation(images=images, labels=labels, image_size=SIDE)
+    training = MemoryTraining(
+        images=images, labels=labels, order=order, augment=augment, image_size=SIDE
+    )
+    pipeline = Pipeline(
+        steps_per_epoch=1,
+        classes=1,
+        channels=3,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        train_images=COUNT,
+        eval_images=COUNT,
+        batch_size=COUNT,
+        augment=augment,
+        seed=5,
+        ranks=ranks,
+        training=training,
+        judging=known,
+        known=known,
+    )
+    found, _ = next(Views(pipeline=pipeline, crops=crops, image_size=SIDE).batches(0))
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain() -> tuple[Tensor, ...]:
+    return views(PLAIN)
+
+
+def test_the_defaults_are_dinos() -> None:
+    first, second, *local = kinds(MultiCrop(), 224)
+    assert first == Kind(size=224, scale=(0.4, 1.0), blur=1.0, solarize=0.0)
+    assert second == Kind(size=224, scale=(0.4, 1.0), blur=0.1, solarize=0.2)
+    assert local == [Kind(size=96, scale=(0.05, 0.4), blur=0.5, solarize=0.0)] * 8
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"blur": (1.0, 0.1, 0.5), "blur_sigma": (1.0, 2.0)}, (1.0, 0.1, 0.5, 0.5)),
+        ({"solarize": 0.2}, (0.0, 0.2, 0.0, 0.0)),
+        ({"jitter": 0.8}, (0.8, 0.8, 0.8, 0.8)),
+        ({"grey": 0.2}, (0.2, 0.2, 0.2, 0.2)),
+        ({"flip": 0.5}, (0.5, 0.5, 0.5, 0.5)),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_each_crop_is_changed_as_often_as_its_recipe_says(
+    changed: dict[str, object], expected: tuple[float, ...], plain: tuple[Tensor, ...]
+) -> None:
+    """A part that is switched off moves no other draw, so the rest of the two is the same."""
+    found = views(replace(PLAIN, **changed))  # type: ignore[arg-type]
+    for before, after, share in zip(plain, found, expected, strict=True):
+        differs = (before - after).abs().amax(dim=(1, 2, 3)) > 1e-3
+        error = (share * (1 - share) / COUNT) ** 0.5
+        assert float(differs.float().mean()) == pytest.approx(share, abs=4 * error + 1e-9)
+
+
+def test_crops_are_recoloured_apart(plain: tuple[Tensor, ...]) -> None:
+    """Which images are blurred is drawn for every crop, and for every image."""
+    found = views(replace(PLAIN, blur=(0.5, 0.5, 0.5), blur_sigma=(1.0, 2.0)))
+    pairs = zip(plain, found, strict=True)
+    blurred = [(a - b).abs().amax(dim=(1, 2, 3)) > 1e-3 for a, b in pairs]
+    for one in range(4):
+        for other in range(one):
+            both = float((blurred[one] & blurred[other]).float().mean())
+            assert both == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / COUNT) ** 0.5)
+
+
+def areas(crops: Tensor) -> Tensor:
+    """The share of the picture that each crop shows, from how steep its ramps are in the middle."""
+    size, middle = crops.shape[-1], crops.shape[-1] // 2
+    across = crops[:, 0, middle, middle + 1] - crops[:, 0, middle, middle - 1]
+    down = crops[:, 1, middle + 1, middle] - crops[:, 1, middle - 1, middle]
+    pixels = [255 * slope.abs() / 2 * size / STEP for slope in (across, down)]
+    return pixels[0] * pixels[1] / SIDE**2
+
+
+def check_areas(crops: tuple[Tensor, ...], *, slack: float) -> None:
+    """Two crops of 40 to 100 % and two of 5 to 40 %; `slack` for sides of whole pixels."""
+    assert [crop.shape[-1] for crop in crops] == [SIDE, SIDE, LOCAL, LOCAL]
+    for crop, (low, high) in zip(crops, [(0.4, 1.0)] * 2 + [(0.05, 0.4)] * 2, strict=True):
+        found = areas(crop)
+        assert float(found.min()) == pytest.approx(low, abs=slack)
+        assert float(found.max()) == pytest.approx(high, abs=slack)
+
+
+def test_global_and_local_crops_show_their_share_of_the_image(plain: tuple[Tensor, ...]) -> None:
+    check_areas(plain, slack=0.03)
+    assert not torch.equal(plain[0], plain[1])
+    assert not torch.equal(plain[2], plain[3])
+
+
+def test_so_do_crops_of_images_from_files() -> None:
+    torch.manual_seed(0)
+    picture = Image.fromarray(ramps().permute(1, 2, 0).numpy().astype(np.uint8))
+    cropping = Cropping(PLAIN, SIDE)
+    rows = torch.stack([cropping(picture) for _ in range(600)]) / 255
+    sizes = (SIDE, SIDE, LOCAL, LOCAL)
+    parts = zip(rows.split([3 * size**2 for size in sizes], dim=1), sizes, strict=True)
+    crops = tuple(part.view(-1, 3, size, size) for part, size in parts)
+    check_areas(crops, slack=0.06)  # slopes between bytes
