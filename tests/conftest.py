@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a slow moment of the machine is no failure
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+# a job in the background of a script ignores Ctrl-C, and so would commands that tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY_VIT = "arch: vit, image_size: 28, patch_size: 7, width: 16, depth: 2, heads: 2"
 """A model of 16 patches, for flow mappings in the text of a spec."""
