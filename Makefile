@@ -66,7 +66,7 @@ fig6: install ## MaskedKD figure 6: masking against merging
 budget-curve: install ## accuracy as the student's training grows, half of the teacher's patches
 	@$(call run-and-report,maskedkd/budget)
 
-costs: install ## what MaskedKD's tables and Figure 6 cost, computed: minutes, no data
+costs: install ## what MaskedKD's tables and Figure 6 cost, computed: a minute, no data
 	@for table in table2 table4 table7 table8 table9 table10 table11 fig6; do \
 	  $(HARNESS) run maskedkd/$$table --profile paper --kinds flops,view-flops,operations,activations && \
 	  $(HARNESS) report maskedkd/$$table --profile paper --format md,csv || exit $$?; \
