@@ -23,8 +23,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print it."""
-    from harness.device import resolve_device
-    from harness.report.collect import collect, expand_finished
+    from harness.report.collect import collect_finished
     from harness.report.publish import Folders, write
     from harness.report.render.markdown import markdown
     from harness.report.what_holds import what_holds
@@ -36,11 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not tables:
         known = sorted({name for table in every for name in table.profiles})
         raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(known)})")
-    store, models = Store(), []
-    for table in tables:
-        expansion = expand_finished(table, profile, store)
-        device = resolve_device(expansion.profile.resources.device)
-        models.append(collect(expansion, store, device=device))
+    store = Store()
+    models = [collect_finished(table, profile, store) for table in tables]
     page = markdown(what_holds(models, profile), pictures="")
     path = Folders.beside(store.root).reports / f"claims.{profile}.md"
     write(path, page.encode())

@@ -37,8 +37,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they say."""
     # here and not above: `harness list` and the others need none of this
-    from harness.device import resolve_device
-    from harness.report.collect import collect, expand_finished
+    from harness.report.collect import collect_finished
     from harness.report.publish import Folders, publish
     from harness.report.terminal import overview
     from harness.spec.load import load_table
@@ -46,9 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     table = load_table(arguments.table)
     store = Store()
-    expansion = expand_finished(table, arguments.profile or table.default_profile, store)
-    device = resolve_device(expansion.profile.resources.device)
-    model = collect(expansion, store, device=device)
+    model = collect_finished(table, arguments.profile or table.default_profile, store)
     written = publish(model, arguments.format, Folders.beside(store.root))
     print(overview(model))
     print()

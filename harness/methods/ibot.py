@@ -40,9 +40,9 @@ class Ibot(SelfDistillation):
             value = getattr(self, key)
             if value is not None and value <= 0:
                 raise FieldError(key, f"must be above 0, got {value}")
-        start = self.patch_teacher_start
-        end = self.temperatures.teacher if self.patch_teacher is None else self.patch_teacher
-        if self.temperatures.warmup_epochs == 0 and start not in (None, end):
+        start, end = self.patch_temperatures
+        given = self.patch_teacher_start is not None
+        if self.temperatures.warmup_epochs == 0 and given and start != end:
             raise FieldError(
                 "patch_teacher_start",
                 f"has no effect without temperatures.warmup_epochs: leave it out; got {start:g}",
@@ -51,6 +51,15 @@ class Ibot(SelfDistillation):
             raise FieldError(
                 "patch_center_momentum", f"must be from 0 to 1, got {self.patch_center_momentum}"
             )
+
+    @property
+    def patch_temperatures(self) -> tuple[float, float]:
+        """Of the teacher's patches, before and after the warm-up."""
+        start, end, shared = self.patch_teacher_start, self.patch_teacher, self.temperatures
+        return (
+            shared.teacher_start if start is None else start,
+            shared.teacher if end is None else end,
+        )
 
     def wrong_length(self, epochs: float) -> tuple[str, str] | None:
         """Also the patches' warm-up, which starts with the hiding."""

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.errors import WeightsError
@@ -41,7 +40,8 @@ def read_weights(path: Path, content: bytes) -> tuple[dict[str, Tensor], Mapping
         return _parameters(_unpickled(path, content), path), {}
     try:
         with safe_open(path, framework="pt") as opened:
-            return load_file(path), opened.metadata() or {}
+            names = opened.keys()
+            return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
     except SafetensorError as error:
         raise WeightsError(
             f"{path}: not a whole safetensors file ({error}); fetch or train it again"

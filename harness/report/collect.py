@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from harness.device import resolve_device
 from harness.report.attention import attention_maps
 from harness.report.claims import Comparison, Side, judge_claim
 from harness.report.lines import placed
@@ -346,6 +347,13 @@ def _timed_in_turn(sides: list[Side], cells: Sequence[CellRef], rows: Sequence[R
         replace(side, values=dict.fromkeys(side.values, value))
         for side, value in zip(sides, relative, strict=True)
     ]
+
+
+def collect_finished(table: spec.TableSpec, profile: str, store: Store) -> TableModel:
+    """What a report says of the runs that are there, on the device that its profile asks for."""
+    expansion = expand_finished(table, profile, store)
+    device = resolve_device(expansion.profile.resources.device)
+    return collect(expansion, store, device=device)
 
 
 def expand_finished(table: spec.TableSpec, profile: str, store: Store) -> Expansion:

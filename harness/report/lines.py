@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.report.model import Column, Plot, PlotPoint, Row, TableModel
 from harness.report.statistics import Interval
@@ -41,9 +41,7 @@ def placed(plot: spec.Plot, columns: Sequence[Column], rows: Sequence[Row]) -> P
     wanted = [row for row in rows if not plot.groups or row.group in plot.groups]
     ticks = tuple(dict.fromkeys(row.label for row in wanted)) if plot.x.rows else ()
     if ticks:
-        points = [_named(row, ticks) for row in wanted]
-    else:
-        points = [_point(plot, row) for row in wanted]
+        plot = replace(plot, at={row.id: float(ticks.index(row.label)) for row in wanted})
     return Plot(
         id=plot.id,
         caption=plot.says,
@@ -51,13 +49,8 @@ def placed(plot: spec.Plot, columns: Sequence[Column], rows: Sequence[Row]) -> P
         y=plot.y,
         log2=plot.x.scale == "log2",
         ticks=ticks,
-        points=tuple(points),
+        points=tuple(_point(plot, row) for row in wanted),
     )
-
-
-def _named(row: Row, ticks: Sequence[str]) -> PlotPoint:
-    place = float(ticks.index(row.label))
-    return PlotPoint(row=row.id, x=place, published=place)
 
 
 def _point(plot: spec.Plot, row: Row) -> PlotPoint:

@@ -74,13 +74,10 @@ class IbotObjective(SelfDistillationObjective):
 
     def _patch_temperature(self, step: Step) -> float:
         """This epoch's: warm-up starts with the hiding."""
-        start, end = self.ibot.patch_teacher_start, self.ibot.patch_teacher
-        shared = self.method.temperatures
         return warmed_up(
-            shared.teacher_start if start is None else start,
-            shared.teacher if end is None else end,
+            *self.ibot.patch_temperatures,
             max(0, step.epoch - self.ibot.start_epoch),
-            shared.warmup_epochs,
+            self.method.temperatures.warmup_epochs,
         )
 
     def counted(self) -> list[Center | Tally]:

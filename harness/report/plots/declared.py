@@ -81,18 +81,8 @@ def _draw(axes: Axes, line: Line, *, joined: bool) -> None:
     shade, marker = colour(line.index), MARKERS[line.index % len(MARKERS)]
     if line.published:
         x, y = zip(*line.published, strict=True)
-        axes.plot(
-            x,
-            y,
-            marker,
-            ls="--" if joined else "",
-            color=shade,
-            mfc="white",
-            mec=shade,
-            ms=4,
-            lw=1,
-            zorder=2,
-        )
+        ls = "--" if joined else ""
+        axes.plot(x, y, marker, ls=ls, color=shade, mfc="white", mec=shade, ms=4, lw=1, zorder=2)
     means = [math.nan if dot.mean is None else dot.mean for dot in line.measured]
     if joined:
         axes.plot([dot.x for dot in line.measured], means, color=shade, lw=1.3, zorder=3)
