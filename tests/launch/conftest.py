@@ -18,7 +18,7 @@ base:
   data: {{{{name: fashion-mnist}}}}
   student: {{{{{TINY_VIT}}}}}
   method: supervised
-  recipe: {{{{epochs: 12, batch_size: 64, lr: 1e-3, min_lr: {{pause}}}}}}
+  recipe: {{{{epochs: 12, batch_size: 64, lr: 100, min_lr: {{pause}}}}}}
 rows:
   - {{{{id: a, label: A}}}}
   - {{{{id: b, label: B, set: {{{{recipe: {{{{epochs: 15}}}}}}}}}}}}
