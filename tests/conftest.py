@@ -10,14 +10,14 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from harness.methods.losses import LOSSES
 
 # tiny networks: more threads than one only get into each other's way
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a slow moment of the machine is no failure
-settings.register_profile("patient", deadline=None)
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 # a job in the background of a script ignores Ctrl-C, and so would commands that tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

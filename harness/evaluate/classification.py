@@ -33,22 +33,23 @@ def accuracy(
 ) -> dict[str, float]:
     """The same for anything that gives logits (B, classes) for images (B, C, H, W).
 
-    Over the batches of all processes, where several evaluate together.
+    Over the batches of all processes, where several evaluate together; one may have none.
     """
-    hits1 = hits5 = count = classes = 0
+    hits1 = hits5 = count = among_many = 0
     loss = 0.0
-    device = torch.device("cpu")
     for images, labels in batches:
         logits = predict(images).float()
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels.unsqueeze(1)
         hits1 += int(ranked[:, 0].sum())
         hits5 += int(ranked.sum())
         loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
-        count, classes, device = count + len(labels), logits.shape[1], logits.device
-    sums = torch.tensor([hits1, hits5, count, classes, loss], dtype=torch.float64, device=device)
+        count += len(labels)
+        among_many += len(labels) if logits.shape[1] > 5 else 0
+    # on the CPU, whatever the device: a process without a single image takes part as well
+    sums = torch.tensor([hits1, hits5, count, among_many, loss], dtype=torch.float64)
     Ranks.here().add([sums])
-    hits1, hits5, count, classes, loss = sums.tolist()
+    hits1, hits5, count, among_many, loss = sums.tolist()
     found = {"top1": 100 * hits1 / count, "loss": loss / count}
-    if classes > 5:
+    if among_many:
         found["top5"] = 100 * hits5 / count
     return found

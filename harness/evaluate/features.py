@@ -26,9 +26,12 @@ def extract(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) 
     """What the classifier sees, of length 1, of (images (B, C, H, W), labels (B,)).
 
     That is the CLS token after the last norm, or the mean of the tokens in networks without one.
-    The model is in eval mode meanwhile.
+    The model is in eval mode meanwhile. Without a batch there are no rows, of the right width: with
+    few images not every process has one.
     """
-    features, labels = [], []
+    device = next(model.parameters()).device
+    features = [torch.empty(0, model.vit.head_hidden_size, device=device)]
+    labels = [torch.empty(0, dtype=torch.int64, device=device)]
     with judging(model), _before_the_head(model) as seen:
         for images, targets in batches:
             model(images)

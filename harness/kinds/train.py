@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from harness.data import dataset, ready, train_images
 from harness.methods import METHODS
@@ -22,6 +22,8 @@ class TrainRun(RunKind):
     """
 
     train: TrainConfig
+
+    version: ClassVar[int] = 2  # from 2 on the rate is at most its peak in warm-up's last step
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

@@ -107,6 +107,8 @@ class Recipe:
             )
         if self.lr <= 0:
             raise FieldError("lr", f"must be above 0, got {self.lr}")
+        if self.lr_batch is not None and self.lr_batch < 1:
+            raise FieldError("lr_batch", f"must be at least 1, got {self.lr_batch}")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise FieldError("clip_norm", f"must be above 0, got {self.clip_norm}")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -116,6 +118,13 @@ class Recipe:
         for key in ("min_lr", "warmup_epochs", "warmup_lr", "weight_decay"):
             if getattr(self, key) < 0:
                 raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
+        for key in ("min_lr", "warmup_lr"):
+            if getattr(self, key) > self.peak_lr:
+                raise FieldError(
+                    key,
+                    f"must be at most {self.peak_lr:g}, the peak rate ({self._peak_rule}); "
+                    f"got {getattr(self, key):g}",
+                )
         if self.warmup_epochs > self.epochs:
             raise FieldError(
                 "warmup_epochs", f"{self.warmup_epochs} is longer than the {self.epochs} epochs"
@@ -127,6 +136,10 @@ class Recipe:
     def peak_lr(self) -> float:
         """The learning rate after warm-up."""
         return self.lr if self.lr_batch is None else self.lr * self.batch_size / self.lr_batch
+
+    @property
+    def _peak_rule(self) -> str:
+        return "lr" if self.lr_batch is None else "lr * batch_size / lr_batch"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,12 +10,19 @@ from harness.train.config import Recipe
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """Linear warm-up to `peak_lr`, then half a cosine down to `min_lr`; `step` counts from 0.
 
-    `step`: smooth, every step; the last step of warm-up would be the peak, the end of training
+    Never above the peak: where warm-up ends within a step, that step runs at the peak itself.
+
+    `step`: smooth, every step; the last step of warm-up is the peak, the end of training
     `min_lr`. `epoch-lagged`: as in DeiT's released code, which sets the rate after an epoch with
     the index of the epoch that ended: epochs 0 and 1 both run at `warmup_lr`, and every later one
     lags by one. Warm-up counts into the cosine's time. `from-warmup-lr`: as `step`, but the first
     step runs at `warmup_lr` itself, and the peak is still reached in warm-up's last (DINO).
     """
+    return min(recipe.peak_lr, _planned(recipe, step, steps_per_epoch))
+
+
+def _planned(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The same by the formulas alone, which reach beyond the peak within a step."""
     if recipe.schedule == "epoch-lagged":
         epoch = max(0, step // steps_per_epoch - 1)
         if epoch < recipe.warmup_epochs:

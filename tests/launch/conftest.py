@@ -18,7 +18,7 @@ base:
   data: {{{{name: fashion-mnist}}}}
   student: {{{{{TINY_VIT}}}}}
   method: supervised
-  recipe: {{{{epochs: 12, batch_size: 64, lr: 1e-3, min_lr: {{pause}}}}}}
+  recipe: {{{{epochs: 12, batch_size: 64, lr: 100, min_lr: {{pause}}}}}}
 rows:
   - {{{{id: a, label: A}}}}
   - {{{{id: b, label: B, set: {{{{recipe: {{{{epochs: 15}}}}}}}}}}}}
@@ -45,14 +45,8 @@ def counting_table(experiments: Experiments) -> str:
 
 @pytest.fixture
 def slow_table(experiments: Experiments) -> str:
-    """Four runs of about a second, two of them at a time."""
-    return experiments.table("tests/slow", plainly(pause=0.08))
-
-
-@pytest.fixture
-def slower_table(experiments: Experiments) -> str:
-    """The same, of about five seconds each: long enough to be seen at work."""
-    return experiments.table("tests/slower", plainly(pause=0.4))
+    """Four runs of some steps: commands can meet over them, and COUNTING_HOLD can keep them."""
+    return experiments.table("tests/slow", plainly(pause=0.02))
 
 
 @pytest.fixture

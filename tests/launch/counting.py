@@ -1,6 +1,8 @@
 """Run kinds that count: loaded into workers by HARNESS_PLUGINS, to crash, stop and resume them.
 
-Its numbers depend on every step before, so a step lost or done twice shows in the result.
+Its numbers depend on every step before, so a step lost or done twice shows in the result. With
+COUNTING_HOLD=7 a run waits after step 7 until it is stopped, or the file COUNTING_GO is there: so a
+test knows where it stands, however busy the machine is.
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from harness.errors import Interrupted, RunFailed
+from harness.launch import group
 from harness.ranks import joined
 from harness.run import KINDS, RunContext, RunKind
 from harness.train.config import TrainConfig
 
 MODULUS = 1_000_003
+
+if "COUNTING_PATIENCE" in os.environ:  # how long a worker waits for a process that cannot be woken
+    group.PATIENCE = float(os.environ["COUNTING_PATIENCE"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +63,9 @@ class Counting(RunKind):
             context.metric({"step": step, "value": value})
             context.progress(step, self.steps)
             self._misbehave(context, step)
+            while _held(step) and not context.should_stop():
+                time.sleep(0.01)
+                context.progress(step, self.steps)
             stop = context.should_stop()
             if step % self.checkpoint_every == 0 or stop:
                 _save(context, step, value)
@@ -140,6 +149,9 @@ class TogetherRun(Counting):
             if self.behaviour == "stuck" and step == 3:
                 time.sleep(600)  # as in a sum on a GPU, which the end of another does not end
             (stop,) = context.ranks.any(context.should_stop())
+            while context.ranks.any(_held(step))[0] and not stop:
+                time.sleep(0.01)
+                (stop,) = context.ranks.any(context.should_stop())
             _save(context, step, value)
             if stop:
                 raise Interrupted(f"at step {step}")
@@ -153,6 +165,14 @@ def expected(steps: int, seed: int) -> list[dict[str, int]]:
         value = (value * 48271 + step) % MODULUS
         lines.append({"step": step + 1, "value": value})
     return lines
+
+
+def _held(step: int) -> bool:
+    """Whether a run is to wait after this step."""
+    if os.environ.get("COUNTING_HOLD") != str(step):
+        return False
+    go = os.environ.get("COUNTING_GO")
+    return go is None or not os.path.exists(go)
 
 
 def _save(context: RunContext, step: int, value: int) -> None:

@@ -17,6 +17,8 @@ from harness.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLUGIN = "tests.launch.counting"
+LAST_RESORT = 600.0
+"""Seconds after which a test that waits for an event gives up: no machine is so busy."""
 
 
 def run_of(config: RunKind, *, row: str = "row", depends: tuple[str, ...] = ()) -> Run:
@@ -60,7 +62,7 @@ def start_worker(*directories: Path, **more: str) -> subprocess.Popen[str]:
 def work(*directories: Path, **more: str) -> tuple[int, str]:
     """Exit code and stderr of a worker that ran to its end."""
     worker = start_worker(*directories, **more)
-    _, said = worker.communicate(timeout=60)
+    _, said = worker.communicate(timeout=LAST_RESORT)
     return worker.returncode, said
 
 
@@ -79,16 +81,25 @@ def start_harness(*arguments: str, **more: str) -> subprocess.Popen[str]:
 def harness(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """The command, run to its end."""
     process = start_harness(*arguments, **more)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LAST_RESORT)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
-def wait_for(what: Callable[[], object], *, seconds: float = 30) -> None:
+def wait_for(what: Callable[[], object], *, seconds: float = LAST_RESORT) -> None:
     """Return as soon as `what()` is true; fail when it takes too long."""
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
+
+
+def says(process: subprocess.Popen[str], words: str) -> None:
+    """Return as soon as a line of its output has these words."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"ended without a word of '{words}'")
 
 
 def metrics(directory: Path) -> list[dict[str, int]]:

@@ -15,23 +15,23 @@ from harness.launch.worker import EXIT_FAILED, EXIT_INTERRUPTED
 from harness.run import Resources
 from harness.store import DONE, FAILED, INTERRUPTED
 from tests.launch.counting import CountingRun, TogetherRun, expected
-from tests.launch.processes import metrics, reached, start_worker, wait_for
+from tests.launch.processes import LAST_RESORT, metrics, reached, start_worker, wait_for
 from tests.launch.test_worker import prepared, record
 
 STEPS = 40
-SLOW = TogetherRun(steps=STEPS, seed=4, pause=0.05)
+LONG = TogetherRun(steps=STEPS, seed=4)
 TWO = '--resources={"processes": 2}'
 
 
 def started(
-    tmp_path: Path, config: CountingRun | TogetherRun
+    tmp_path: Path, config: CountingRun | TogetherRun, **more: str
 ) -> tuple[Path, subprocess.Popen[str]]:
     directory = prepared(tmp_path, config)  # type: ignore[arg-type]
-    return directory, start_worker(Path(TWO), directory)
+    return directory, start_worker(Path(TWO), directory, **more)
 
 
 def ended(worker: subprocess.Popen[str]) -> int:
-    worker.communicate(timeout=60)
+    worker.communicate(timeout=LAST_RESORT)
     return worker.returncode
 
 
@@ -44,8 +44,8 @@ def companion(directory: Path) -> int:
         found[:] = re.findall(r"process 1 of 2: .*, pid (\d+)", log.read_text())
         return bool(found)
 
-    wait_for(log.exists, seconds=60)
-    wait_for(told, seconds=60)
+    wait_for(log.exists)
+    wait_for(told)
     return int(found[-1])
 
 
@@ -57,7 +57,7 @@ def gone(pid: int) -> bool:
 
 
 def test_two_processes_compute_a_run_and_one_writes_it(tmp_path: Path) -> None:
-    directory, worker = started(tmp_path, SLOW)
+    directory, worker = started(tmp_path, LONG)
     other = companion(directory)
     assert ended(worker) == 0
     assert metrics(directory) == expected(STEPS, 4)
@@ -73,7 +73,7 @@ def test_a_run_that_one_process_computes_starts_no_other(tmp_path: Path) -> None
 
 
 def test_the_death_of_one_process_ends_the_other_and_nothing_is_lost(tmp_path: Path) -> None:
-    directory, worker = started(tmp_path, SLOW)
+    directory, worker = started(tmp_path, LONG, COUNTING_HOLD="5")
     other = companion(directory)
     wait_for(reached(directory, 5))
     os.kill(other, signal.SIGKILL)
@@ -91,7 +91,7 @@ def test_the_death_of_one_process_ends_the_other_and_nothing_is_lost(tmp_path: P
 
 
 def test_the_death_of_the_first_process_ends_the_other(tmp_path: Path) -> None:
-    directory, worker = started(tmp_path, SLOW)
+    directory, worker = started(tmp_path, LONG, COUNTING_HOLD="5")
     other = companion(directory)
     wait_for(reached(directory, 5))
     worker.kill()
@@ -101,7 +101,7 @@ def test_the_death_of_the_first_process_ends_the_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_whoever_is_asked_to_stop_all_stop_after_the_same_step(tmp_path: Path, rank: int) -> None:
-    directory, worker = started(tmp_path, SLOW)
+    directory, worker = started(tmp_path, LONG, COUNTING_HOLD="5")
     other = companion(directory)
     wait_for(reached(directory, 5))
     os.kill(worker.pid if rank == 0 else other, signal.SIGUSR2)
@@ -129,7 +129,9 @@ def test_what_the_second_process_dies_of_is_told(tmp_path: Path) -> None:
 
 
 def test_a_process_that_cannot_be_woken_ends_when_another_is_dead(tmp_path: Path) -> None:
-    directory, worker = started(tmp_path, TogetherRun(steps=9, behaviour="stuck"))
+    directory, worker = started(
+        tmp_path, TogetherRun(steps=9, behaviour="stuck"), COUNTING_PATIENCE="0.5"
+    )
     other = companion(directory)
     wait_for(reached(directory, 3))
     os.kill(other, signal.SIGKILL)

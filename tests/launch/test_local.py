@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.store import DONE, FAILED, RUNNING, RunRecord, Store
 from tests.launch.counting import expected
-from tests.launch.processes import harness, metrics, start_harness, wait_for
+from tests.launch.processes import LAST_RESORT, harness, metrics, says, start_harness, wait_for
 
 
 def records() -> list[RunRecord]:
@@ -101,10 +101,11 @@ def test_a_part_of_a_table(troubled_table: str) -> None:
 
 
 def test_ctrl_c_saves_everything_and_says_how_to_go_on(slow_table: str) -> None:
-    front = start_harness("run", slow_table, "--jobs", "2", "--seeds", "0,1")
+    words = ["run", slow_table, "--jobs", "2", "--seeds", "0,1"]
+    front = start_harness(*words, COUNTING_HOLD="3")
     wait_for(lambda: running(2, steps=3))
     os.killpg(front.pid, signal.SIGINT)  # as a terminal does
-    said, _ = front.communicate(timeout=30)
+    said, _ = front.communicate(timeout=LAST_RESORT)
     assert front.returncode == 130
     assert f"to go on: harness run {slow_table} --jobs 2 --seeds 0,1" in said
     assert "stopped with 4 runs left" in said
@@ -118,27 +119,34 @@ def test_ctrl_c_saves_everything_and_says_how_to_go_on(slow_table: str) -> None:
 
 
 def test_a_killed_front_end_loses_nothing(slow_table: str, tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
-    front = start_harness("run", slow_table, "--jobs", "2", COUNTING_JOURNAL=str(journal))
+    journal, go = tmp_path / "journal", tmp_path / "go"
+    held = {"COUNTING_JOURNAL": str(journal), "COUNTING_HOLD": "2", "COUNTING_GO": str(go)}
+    front = start_harness("run", slow_table, "--jobs", "2", **held)
     wait_for(lambda: running(2, steps=2))
     front.kill()
     front.communicate()
-    again = harness("run", slow_table, "--jobs", "2", COUNTING_JOURNAL=str(journal))
-    assert again.returncode == 0
-    assert "2 running" in again.stdout
+    again = start_harness("run", slow_table, "--jobs", "2", COUNTING_JOURNAL=str(journal))
+    says(again, "2 running")
+    go.touch()
+    _, said = again.communicate(timeout=LAST_RESORT)
+    assert again.returncode == 0, said
     assert_all_right()
     assert starts(journal) == 4  # the workers of the first went on, and were waited for
 
 
-def test_a_killed_worker_is_reported_and_resumed_by_the_next_command(slow_table: str) -> None:
-    front = start_harness("run", slow_table, "--jobs", "2", "--rows", "a")
+def test_a_killed_worker_is_reported_and_resumed_by_the_next_command(
+    slow_table: str, tmp_path: Path
+) -> None:
+    held = {"COUNTING_HOLD": "6", "COUNTING_GO": str(tmp_path / "go")}
+    front = start_harness("run", slow_table, "--jobs", "2", "--rows", "a", **held)
     wait_for(lambda: running(2, steps=6))
     victim = next(record for record in records() if record.state == RUNNING)
     wait_for(lambda: Store().record(victim.identity).pid)  # type: ignore[union-attr]
     process = Store().record(victim.identity).pid  # type: ignore[union-attr]
     assert process is not None
     os.kill(process, signal.SIGKILL)
-    _, said = front.communicate(timeout=30)
+    (tmp_path / "go").touch()
+    _, said = front.communicate(timeout=LAST_RESORT)
     assert front.returncode == 2
     assert f"{victim.name}: its process was killed (SIGKILL" in said
     assert harness("run", slow_table, "--rows", "a").returncode == 0
@@ -155,23 +163,24 @@ def test_two_commands_at_once_share_the_work(slow_table: str, tmp_path: Path) ->
         start_harness("run", slow_table, "--jobs", "2", COUNTING_JOURNAL=str(journal))
         for _ in range(3)
     ]
-    said = [command.communicate(timeout=60) for command in commands]
+    said = [command.communicate(timeout=LAST_RESORT) for command in commands]
     assert [command.returncode for command in commands] == [0, 0, 0], said
     assert starts(journal) == 4
     assert_all_right()
 
 
 def test_a_run_elsewhere_is_taken_over_when_its_process_dies(slow_table: str) -> None:
-    first = start_harness("run", slow_table, "--rows", "a", "--seeds", "0")
+    words = ["run", slow_table, "--rows", "a", "--seeds", "0"]
+    first = start_harness(*words, COUNTING_HOLD="6")
     wait_for(lambda: running(1, steps=6))
+    wait_for(lambda: records()[0].pid)
     process = records()[0].pid
     assert process is not None
-    os.kill(process, signal.SIGSTOP)  # it shall not end before the second command has begun
-    second = start_harness("run", slow_table, "--rows", "a", "--seeds", "0")
-    wait_for(lambda: "1 running" in second.stdout.readline())  # type: ignore[union-attr]
+    second = start_harness(*words)
+    says(second, "1 running")
     os.kill(process, signal.SIGKILL)
-    first.communicate(timeout=30)
-    second.communicate(timeout=30)
+    first.communicate(timeout=LAST_RESORT)
+    second.communicate(timeout=LAST_RESORT)
     assert second.returncode == 0
     assert_all_right()
     assert records()[0].attempt >= 2

@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness.launch import task as task_module
 from harness.launch.meeting import absent, beat, finish
 from harness.launch.task import Task
-from tests.launch.processes import environment
+from tests.launch.processes import LAST_RESORT, environment
 
 FOLLOW = """
 import sys
 from pathlib import Path
 from harness.launch import task
-task.SILENCE = 3.0
+task.SILENCE = float(sys.argv[2])
 task.Follower(task.Task(rank=1, size=2, nodes=2, local=0, folder=Path(sys.argv[1]))).run()
 """
 
 
-def follow(folder: Path, **variables: str) -> subprocess.Popen[str]:
-    """A task that waits, and takes three seconds of silence for the end of the first one."""
+def follow(
+    folder: Path, *, silence: float = LAST_RESORT, **variables: str
+) -> subprocess.Popen[str]:
+    """A task that waits, and takes so many seconds of silence for the end of the first one."""
     return subprocess.Popen(
-        [sys.executable, "-c", FOLLOW, str(folder)],
+        [sys.executable, "-c", FOLLOW, str(folder), str(silence)],
         env=environment(**variables),
         text=True,
         stderr=subprocess.PIPE,
     )
 
 
-def test_a_task_waits_while_the_first_one_lives_and_ends_when_it_says_so(tmp_path: Path) -> None:
-    task = follow(tmp_path)
-    for _ in range(5):
+def test_signs_of_life_keep_a_task_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(task_module.time, "monotonic", lambda: now)
+    pulse = task_module._Pulse(tmp_path)
+    for sign in range(5):
+        now += task_module.SILENCE - 1
         beat(tmp_path)
-        try:
-            task.wait(1)
-        except subprocess.TimeoutExpired:
-            continue
-    assert task.poll() is None
+        os.utime(tmp_path / "alive", (sign, sign))  # as a file server shows it: another time
+        assert not pulse.lost()
+    now += task_module.SILENCE - 1
+    assert not pulse.lost()
+    now += 2
+    assert pulse.lost()
+
+
+def test_a_task_ends_when_the_first_one_says_so(tmp_path: Path) -> None:
+    task = follow(tmp_path)
     finish(tmp_path)
-    _, said = task.communicate(timeout=30)
+    _, said = task.communicate(timeout=LAST_RESORT)
     assert (task.returncode, said) == (0, "")
 
 
 def test_a_task_ends_when_the_first_one_is_silent(tmp_path: Path) -> None:
-    task = follow(tmp_path)
-    _, said = task.communicate(timeout=30)
+    task = follow(tmp_path, silence=0.1)
+    _, said = task.communicate(timeout=LAST_RESORT)
     assert task.returncode == 1
     assert "the first task of the job is gone" in said
 
@@ -58,7 +70,7 @@ def test_a_process_that_cannot_begin_is_told_to_the_first(tmp_path: Path) -> Non
     broken = tmp_path / "wrong/sitecustomize.py"
     broken.write_text("import sys\nif 'harness.launch.companion' in sys.orig_argv: sys.exit(9)\n")
     task = follow(tmp_path, PYTHONPATH=f"{tmp_path / 'wrong'}:{environment()['PYTHONPATH']}")
-    task.communicate(timeout=30)
+    task.communicate(timeout=LAST_RESORT)
     assert task.returncode == 1
     assert "ended with exit code 1 before it began" in (absent(tmp_path) or "")
 

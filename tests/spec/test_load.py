@@ -82,7 +82,7 @@ def test_layers_win_in_their_order(experiments: Experiments) -> None:
           data: fashion-mnist
           student: {{{TINY_VIT}}}
           method: supervised
-          recipe: {{from: light, lr: 1, min_lr: 1, warmup_lr: 1, weight_decay: 1, eps: 1}}
+          recipe: {{from: light, lr: 9, min_lr: 1, warmup_lr: 1, weight_decay: 1, eps: 1}}
         rows: [{{id: a, set: {{recipe: {{min_lr: 2, warmup_lr: 2, weight_decay: 2, eps: 2}}}}}}]
         profiles:
           p:
@@ -99,8 +99,8 @@ def test_layers_win_in_their_order(experiments: Experiments) -> None:
     assert rows.keys() == {"a", "b", "c"}
     recipes = {key: config.recipe for key, config in rows.items() if config is not None}
     a, b, c = recipes["a"], recipes["b"], recipes["c"]
-    assert (a.lr, a.min_lr, a.warmup_lr, a.weight_decay, a.eps) == (1, 2, 3, 4, 5)
-    assert (b.lr, b.min_lr, b.warmup_lr, b.weight_decay, b.eps) == (1, 1, 3, 3, 6)
+    assert (a.lr, a.min_lr, a.warmup_lr, a.weight_decay, a.eps) == (9, 2, 3, 4, 5)
+    assert (b.lr, b.min_lr, b.warmup_lr, b.weight_decay, b.eps) == (9, 1, 3, 3, 6)
     assert (c.lr, c.min_lr, c.warmup_lr, c.weight_decay, c.eps) == (1e-3, 0, 0, 0.05, 1e-8)
 
 

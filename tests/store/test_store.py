@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.store import DONE, FAILED, INTERRUPTED, PLANNED, RUNNING, claim
 from tests.launch.counting import CountingRun
-from tests.launch.processes import environment, run_of, store_in
+from tests.launch.processes import LAST_RESORT, environment, run_of, store_in
 from tests.store.conftest import Own
 
 RUN = run_of(CountingRun(steps=3, seed=7))
@@ -60,7 +61,7 @@ def test_processes_that_make_the_same_directories_agree(tmp_path: Path) -> None:
         )
         for _ in range(3)
     ]
-    said = {maker.communicate(timeout=60)[0] for maker in makers}
+    said = {maker.communicate(timeout=LAST_RESORT)[0] for maker in makers}
     assert [maker.returncode for maker in makers] == [0, 0, 0]
     assert len(said) == 1
     assert len(os.listdir(tmp_path / "results" / "runs")) == 30
@@ -96,13 +97,14 @@ def test_states_follow_the_attempts(tmp_path: Path, own: Own) -> None:
 def test_seconds_add_up_over_attempts(tmp_path: Path, own: Own) -> None:
     store = store_in(tmp_path)
     directory = store.create(RUN)
+    begun = time.monotonic()
     own(directory).state(RUNNING)
     state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
     (directory / "state.json").write_text(json.dumps({**state, "seconds": 100.0}))
     own(directory).finish({}, device="cpu")
     record = store.record(RUN.identity)
     assert record is not None
-    assert record.seconds == pytest.approx(100, abs=5)
+    assert 100 <= record.seconds <= 100 + time.monotonic() - begun
 
 
 @pytest.mark.parametrize("text", ["", '{"schema": 1, "iden', "[]", '{"schema": 99}', "null"])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from harness.ranks import Ranks
 from tests.conftest import TINY_VIT, Experiments
-from tests.launch.processes import metrics, start_harness
+from tests.launch.processes import LAST_RESORT, metrics, start_harness
 
 TABLE = f"""
 paper: {{title: Together}}
@@ -56,13 +56,17 @@ def test_two_processes_give_the_numbers_of_one_step_by_step(
 ) -> None:
     table = experiments.table("tests/together", TABLE)
     found = []
-    for processes in ("1", "2"):
-        results = tmp_path / processes
-        words = ["run", table, "--processes", processes, "--jobs", "1"]
-        process = start_harness(*words, HARNESS_RESULTS=str(results))
-        out, err = process.communicate(timeout=240)
+    started = [
+        start_harness(
+            *["run", table, "--processes", processes, "--jobs", "1"],
+            HARNESS_RESULTS=str(tmp_path / processes),
+        )
+        for processes in ("1", "2")
+    ]
+    for process, results in zip(started, ("1", "2"), strict=True):
+        out, err = process.communicate(timeout=LAST_RESORT)
         assert process.returncode == 0, out + err
-        found.append(sorted((results / "runs").iterdir()))
+        found.append(sorted((tmp_path / results / "runs").iterdir()))
     assert [run.name for run in found[0]] == [run.name for run in found[1]]
     for one, two in zip(*found, strict=True):
         assert_alike(one, two)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from timm.scheduler.cosine_lr import CosineLRScheduler
 
+from harness.errors import FieldError
 from harness.train.config import Recipe
 from harness.train.schedule import learning_rate, total_steps
 
@@ -65,3 +69,70 @@ def test_smooth_schedule_touches_its_corners() -> None:
 def test_part_of_an_epoch_is_a_whole_number_of_steps() -> None:
     assert total_steps(Recipe(epochs=0.25, batch_size=8, lr=1.0), 10) == 2
     assert total_steps(Recipe(epochs=0.001, batch_size=8, lr=1.0), 10) == 1
+
+
+SHARES = st.floats(0, 1)
+
+
+@given(
+    schedule=st.sampled_from(["step", "epoch-lagged", "from-warmup-lr"]),
+    epochs=st.floats(0.01, 12),
+    warmup=SHARES,
+    per_epoch=st.integers(1, 30),
+    peak=st.floats(1e-6, 10),
+    low=SHARES,
+    first=SHARES,
+)
+def test_no_rate_is_above_the_peak_or_below_both_ends(
+    schedule: Any,
+    epochs: float,
+    warmup: float,
+    per_epoch: int,
+    peak: float,
+    low: float,
+    first: float,
+) -> None:
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=8,
+        lr=peak,
+        min_lr=low * peak,
+        warmup_epochs=warmup * epochs,
+        warmup_lr=first * peak,
+        schedule=schedule,
+    )
+    rates = [
+        learning_rate(recipe, step, per_epoch) for step in range(total_steps(recipe, per_epoch))
+    ]
+    assert max(rates) <= recipe.peak_lr
+    assert min(rates) >= min(recipe.min_lr, recipe.warmup_lr) * (1 - 1e-12)
+    last = math.ceil(recipe.warmup_epochs * per_epoch) - 1
+    lone = (
+        schedule == "from-warmup-lr" and last == 0
+    )  # its first step is `warmup_lr`, whatever else
+    if schedule != "epoch-lagged" and 0 <= last < len(rates) and not lone:
+        assert rates[last] == pytest.approx(peak)
+    after = rates[last + 1 :]
+    if schedule != "epoch-lagged":
+        assert after == sorted(after, reverse=True)
+
+
+@pytest.mark.parametrize("schedule", ["step", "from-warmup-lr"])
+@pytest.mark.parametrize(("warmup", "per_epoch"), [(0.1, 1), (0.2, 937), (0.4, 281), (1.5, 3)])
+def test_a_warm_up_that_ends_within_a_step_ends_at_the_peak(
+    schedule: Any, warmup: float, per_epoch: int
+) -> None:
+    recipe = Recipe(epochs=2, batch_size=8, lr=2e-3, warmup_epochs=warmup, schedule=schedule)
+    rates = [learning_rate(recipe, step, per_epoch) for step in range(2 * per_epoch)]
+    last = math.ceil(warmup * per_epoch) - 1
+    assert max(rates) <= 2e-3
+    assert rates[last] == (2e-3 if schedule == "step" or last else 0.0)
+
+
+@pytest.mark.parametrize("key", ["min_lr", "warmup_lr"])
+def test_no_end_of_the_schedule_lies_above_the_peak(key: Any) -> None:
+    with pytest.raises(FieldError, match=r"must be at most 0.5, the peak rate \(lr\); got 0.6"):
+        Recipe(epochs=1, batch_size=8, lr=0.5, **{key: 0.6})
+    with pytest.raises(FieldError, match=r"at most 0.25, the peak rate \(lr \* batch_size"):
+        Recipe(epochs=1, batch_size=8, lr=0.5, lr_batch=16, **{key: 0.3})
+    assert getattr(Recipe(epochs=1, batch_size=8, lr=0.5, **{key: 0.5}), key) == 0.5

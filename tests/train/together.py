@@ -65,15 +65,20 @@ Training = tuple[TrainConfig, Path | None]  # and what it goes on from
 
 def train_together(configs: Sequence[Training], folder: Path, size: int) -> list[dict[str, Any]]:
     """What the first of `size` processes saw of each training, one after the other."""
-    spawning = multiprocessing.get_context("spawn")
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload([__name__])  # PyTorch is loaded once, not by every process
     processes = [
-        spawning.Process(target=_one, args=(rank, size, configs, folder)) for rank in range(size)
+        forking.Process(target=_one, args=(rank, size, configs, folder)) for rank in range(size)
     ]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(300)
-        assert process.exitcode == 0
+    try:
+        for process in processes:
+            process.join(600)
+            assert process.exitcode == 0
+    finally:
+        for process in processes:  # one that has failed leaves the others waiting for it
+            process.kill()
     return [torch.load(folder / f"{at}.pt", weights_only=True) for at in range(len(configs))]
 
 
