@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.data import DATASETS
 from harness.data.dataset import Arrays, DataSet, Origin, Splits, cache_path
-from harness.data.fetch import debian_package, scratch, with_torchvision
+from harness.data.fetch import debian_package, with_torchvision
 from harness.data.idx import read_idx
+from harness.data.once import scratch
 from harness.data.places import own_copy
 from harness.errors import DataError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SYSTEM = Path("/usr/share/datasets/fashion-mnist")
 PACKAGE = "dataset-fashion-mnist"
+DOWNLOAD = 30_900_000  # bytes, from either
 # SHA-256 of the unpacked files. Debian's .gz lack the names and dates in the authors' headers:
 # they differ from the published ones although their content is the same (with the headers put back,
 # the published MD5 sums come out).
@@ -76,8 +78,12 @@ class FashionMnist(DataSet):
                 read=lambda: self._from_folders((SYSTEM,), ""),
                 here=lambda: self._complete((SYSTEM,)),
             ),
-            Origin(says="torchvision's download", read=self._from_torchvision),
-            Origin(says=f"apt-get download {PACKAGE}, unpacked without root", read=self._from_apt),
+            Origin(says="torchvision's download", read=self._from_torchvision, size=DOWNLOAD),
+            Origin(
+                says=f"apt-get download {PACKAGE}, unpacked without root",
+                read=self._from_apt,
+                size=DOWNLOAD,
+            ),
         )
 
     def read(self, path: Path) -> Splits:
@@ -113,12 +119,12 @@ class FashionMnist(DataSet):
     def _from_torchvision(self) -> Splits:
         from torchvision.datasets import FashionMNIST
 
-        with scratch() as folder:
+        with scratch(self.name) as folder:
             with_torchvision(lambda: FashionMNIST(str(folder), download=True))
             return self.read(folder / "FashionMNIST" / "raw")
 
     def _from_apt(self) -> Splits:
-        with scratch() as folder:
+        with scratch(self.name) as folder:
             return self.read(debian_package(PACKAGE, folder) / SYSTEM.relative_to("/"))
 
 
