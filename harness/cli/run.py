@@ -127,7 +127,7 @@ def _submit(arguments: argparse.Namespace) -> tuple[int, str]:
         print(f"  not submitted  {name}: {why}", file=sys.stderr)
     submitted = f"{count(submission.runs, 'run')} submitted"
     if (why_not := could_not(plan)) is not None:
-        return USER_ERROR, f"{submitted}. {why_not}"
+        return USER_ERROR, f"{submitted}\n{why_not}"
     return DONE, f"{submitted}; harness status {arguments.table} --watch"
 
 
@@ -135,7 +135,7 @@ def _nothing(plan: Plan) -> tuple[int, str]:
     if (why := could_not(plan)) is not None:
         return USER_ERROR, why
     if plan.counts["blocked"]:
-        return DONE, "Nothing more can run here until the above is there."
+        return DONE, "Nothing can run here until the above is there."
     return DONE, "Everything is computed already." if plan.runs else "Nothing to run."
 
 
@@ -156,7 +156,7 @@ def _conclude(arguments: argparse.Namespace, plan: Plan, summary: Summary) -> tu
     if summary.failed:
         return SOME_FAILED, done
     why_not = could_not(plan)
-    return (DONE, done) if why_not is None else (USER_ERROR, f"{done}. {why_not}")
+    return (DONE, done) if why_not is None else (USER_ERROR, f"{done}\n{why_not}")
 
 
 def _again(arguments: argparse.Namespace) -> str:
