@@ -159,24 +159,19 @@ def test_a_run_gets_its_data_first_and_says_what_was_tried(server: Server, table
     assert len(server.begun) == 1
 
 
-@pytest.mark.parametrize("words", [["--offline"], ["HARNESS_OFFLINE"]])
-def test_offline_downloads_nothing(server: Server, table: str, words: list[str]) -> None:
+def test_no_data_is_got_for_what_needs_none_nor_offline(server: Server, table: str) -> None:
     server.go()
-    flags = [word for word in words if word.startswith("-")]
-    variables = {word: "1" for word in words if not word.startswith("-")}
-    done = server.call("reproduce", table, *flags, "--format", "md", **variables)
+    done = server.call("run", table, "--kinds", "flops")
+    assert done.returncode == 0, done.stderr
+    assert "getting data set" not in done.stdout
+    done = server.call("reproduce", table, "--offline", "--format", "md")
     assert done.returncode == 1
     last = done.stdout.splitlines()[-1]
     assert last.startswith("Nothing of tests/needs can be trained here: ")
     assert "HARNESS_OFFLINE forbids to download it. Install" in last
-    assert "1 run done in" in done.stdout  # the arithmetic
-    assert not server.begun
-
-
-def test_what_needs_no_data_gets_none(server: Server, table: str) -> None:
-    done = server.call("run", table, "--kinds", "flops")
-    assert done.returncode == 0, done.stderr
-    assert "getting data set" not in done.stdout
+    done = server.call("data", "get", NAME, HARNESS_OFFLINE="1")
+    assert done.returncode == 1
+    assert "a slow server: HARNESS_OFFLINE forbids downloads" in done.stderr
     assert not server.begun
 
 
