@@ -150,8 +150,14 @@ class Pip:
 
 def origins() -> dict[str, str]:
     """The user's settings of pip, from files and variables, that say where packages come from."""
+    # a setting `user = true` would make it list the user's file alone
+    all_files = {"PIP_USER": "0", "PIP_GLOBAL": "0", "PIP_SITE": "0"}
     listed = subprocess.run(
-        [PYTHON, "-I", "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        [PYTHON, "-I", "-m", "pip", "config", "list"],
+        env={**os.environ, **all_files},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if listed.returncode:
         fail(f"pip cannot read its configuration: {listed.stderr.strip()}")

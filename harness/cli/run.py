@@ -79,8 +79,13 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
     store = Store()
     reconcile(store, Scheduler())
     check_gpus(resources)
-    plan = with_data(lambda: plan_of(arguments, expansion, store, resources))
-    check_divisible(plan, resources)
+
+    def make() -> Plan:
+        plan = plan_of(arguments, expansion, store, resources)
+        check_divisible(plan, resources)
+        return plan
+
+    plan = with_data(make)
     _announce(plan)
     if not plan.to_run and not plan.counts["running"]:
         return _nothing(plan)
@@ -108,10 +113,11 @@ def _submit(arguments: argparse.Namespace) -> tuple[int, str]:
     jobs = arguments.jobs or cluster.max_parallel
 
     def make() -> Plan:
-        return make_plan(expansion, store, device=device, jobs=jobs)
+        plan = make_plan(expansion, store, device=device, jobs=jobs)
+        check_divisible(plan, resources)
+        return plan
 
     plan = make() if arguments.dry_run else with_data(make)
-    check_divisible(plan, resources)
     executor = SlurmExecutor(plan, store, cluster=cluster, resources=resources)
     if arguments.dry_run:
         print("\n".join(executor.scripts()), end="")
