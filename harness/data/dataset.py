@@ -183,12 +183,16 @@ class DataSet(ABC):
         if offline():
             raise DataError("HARNESS_OFFLINE forbids downloads")
 
-        def state() -> str:
-            done, size = arrived(self.name), origin.size
-            share = f"{done / 1e6:.0f} of {size / 1e6:.0f} MB" if done <= size else "unpacking"
-            return f"  trying {origin.says}: {share}"
+        most = 0
 
-        with tell.showing(state):
+        def state() -> str:
+            nonlocal most
+            most = max(most, arrived(self.name))
+            if most > origin.size:
+                return "unpacking"
+            return f"{most / 1e6:.0f} of {origin.size / 1e6:.0f} MB"
+
+        with tell.showing(state, f"trying {origin.says}"):
             return origin.read()
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import os
 import shutil
 import socket
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,18 @@ APT_SILENCE = 60.0  # seconds in which apt-get may get nothing at all
 def offline() -> bool:
     """Whether $HARNESS_OFFLINE forbids every download."""
     return os.environ.get("HARNESS_OFFLINE", "").lower() not in ("", "0", "no", "false")
+
+
+def download(url: str, into: Path) -> None:
+    """Put the file at `url` into the folder `into`, under its name there."""
+    try:
+        with (
+            urllib.request.urlopen(url, timeout=SILENCE) as answer,
+            (into / url.rpartition("/")[2]).open("wb") as file,
+        ):
+            shutil.copyfileobj(answer, file)
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(f"the download failed ({_brief(error)})") from error
 
 
 def with_torchvision(download: Callable[[], object]) -> None:

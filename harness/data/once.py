@@ -48,16 +48,10 @@ def _taken(file: int, name: str, tell: Telling) -> bool:
     """Wait for the lock; False where there are none."""
     with suppress(BlockingIOError):
         return _try(file)
-    who = ""
-
-    def state() -> str:
-        return f"  waiting for {who}, which gets {name}"
-
-    with tell.showing(state):
+    who = _holder(file)
+    tell.say(f"  waiting for {who}, which gets {name}")
+    with tell.showing(lambda: "waiting", f"{who} gets {name}"):
         while True:
-            if who != (now := _holder(file)):
-                who = now
-                tell.say(state())
             time.sleep(POLL)
             with suppress(BlockingIOError):
                 return _try(file)

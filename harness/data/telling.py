@@ -31,13 +31,13 @@ class Telling:
         self._drawn = False
 
     @contextmanager
-    def showing(self, state: Callable[[], str]) -> Iterator[None]:
-        """Show the line `state()` and the time it took so far, again and again, until the end."""
+    def showing(self, state: Callable[[], str], what: str) -> Iterator[None]:
+        """Show `state()`, the time so far and then `what`, again and again, until the end."""
         over, start = threading.Event(), time.monotonic()
 
         def look() -> None:
             while not over.wait(REDRAW_SECONDS if self._live else LINE_SECONDS):
-                self._show(f"{state()}, {duration(time.monotonic() - start)}")
+                self._show(f"  {state()}, {duration(time.monotonic() - start)}: {what}")
 
         watcher = threading.Thread(target=look, daemon=True)
         watcher.start()

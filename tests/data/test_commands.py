@@ -27,7 +27,7 @@ def test_list_shows_origins_and_what_is_missing(
     assert list(facts) == DATASETS.names()
     assert facts["imagenet-1k"]["train_images"] == 1_281_167
     assert facts["fashion-mnist"]["licence"] == "MIT"
-    assert facts["fashion-mnist"]["origins"][2] == "torchvision's download"
+    assert facts["fashion-mnist"]["origins"][2] == "the authors' server"
     assert "HARNESS_DATA" in facts["imagenet-1k"]["missing"]
     code, out, _ = call(capsys, "data", "list")
     assert code == 0

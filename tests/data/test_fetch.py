@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
 import io
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,9 @@ import pytest
 
 from harness.data.cache import read_arrays, write_arrays
 from harness.data.telling import Telling
+from harness.errors import DataError
 from tests.conftest import TINY_VIT, Experiments
+from tests.data.conftest import SmallFashion, small_files
 from tests.launch.processes import harness, start_harness
 
 NAME = "slow-fashion"
@@ -244,10 +249,50 @@ def test_progress_is_one_line_of_a_terminal(
         return f"{number} of 31 MB"
 
     tell = Telling(stream)
-    with tell.showing(state):
+    with tell.showing(state, "a server"):
         assert seen.wait(30)
     tell.say("here")
     text = stream.getvalue()
-    assert "1 of 31 MB, 0 s" in text
+    assert "  1 of 31 MB, 0 s: a server" in text
     assert text.endswith("\r\x1b[Khere\n" if drawn else "here\n")
-    assert ("0 of 31 MB, 0 s\n" in text) != drawn
+    assert ("0 of 31 MB, 0 s: a server\n" in text) != drawn
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the address at which it is served."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files without a word."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_files_of_a_server_are_verified(
+    mirror: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    folder, address = mirror
+    known = SmallFashion()
+    known.server = address
+    for name, content in small_files().items():
+        with pytest.raises(DataError, match=r"^the download failed \(HTTP Error 404: "):
+            known._from_server()
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+    assert len(known._from_server().train.labels) == 60
+    path = folder / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(DataError, match="truncated or corrupt gzip"):
+        known._from_server()
+    known.server = "http://127.0.0.1:9"
+    with pytest.raises(DataError, match=r"^the download failed \(urlopen error "):
+        known._from_server()

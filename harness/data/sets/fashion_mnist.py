@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.data import DATASETS
 from harness.data.dataset import Arrays, DataSet, Origin, Splits, cache_path
-from harness.data.fetch import debian_package, with_torchvision
+from harness.data.fetch import debian_package, download
 from harness.data.idx import read_idx
 from harness.data.once import scratch
 from harness.data.places import own_copy
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SYSTEM = Path("/usr/share/datasets/fashion-mnist")
 PACKAGE = "dataset-fashion-mnist"
+SERVER = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 DOWNLOAD = 30_900_000  # bytes, from either
 # SHA-256 of the unpacked files. Debian's .gz lack the names and dates in the authors' headers:
 # they differ from the published ones although their content is the same (with the headers put back,
@@ -49,6 +50,7 @@ class FashionMnist(DataSet):
     in_memory = True
     background = 0
     sha256: Mapping[str, str] = SHA256
+    server = SERVER
     next_step = (
         f"Install the Debian package {PACKAGE}, or put the four IDX files (plain or .gz) into "
         "$HARNESS_DATA/fashion-mnist; then `harness data verify fashion-mnist`."
@@ -66,7 +68,7 @@ class FashionMnist(DataSet):
 
     @property
     def origins(self) -> tuple[Origin, ...]:
-        """The user's copy, Debian's installed package, torchvision's download, Debian's archive."""
+        """The user's copy, Debian's installed package, the authors' server, Debian's archive."""
         return (
             Origin(
                 says="$HARNESS_DATA/fashion-mnist",
@@ -78,7 +80,7 @@ class FashionMnist(DataSet):
                 read=lambda: self._from_folders((SYSTEM,), ""),
                 here=lambda: self._complete((SYSTEM,)),
             ),
-            Origin(says="torchvision's download", read=self._from_torchvision, size=DOWNLOAD),
+            Origin(says="the authors' server", read=self._from_server, size=DOWNLOAD),
             Origin(
                 says=f"apt-get download {PACKAGE}, unpacked without root",
                 read=self._from_apt,
@@ -116,12 +118,11 @@ class FashionMnist(DataSet):
     def _complete(self, folders: Sequence[Path]) -> bool:
         return any(all(_find(folder, name) for name in self.sha256) for folder in folders)
 
-    def _from_torchvision(self) -> Splits:
-        from torchvision.datasets import FashionMNIST
-
+    def _from_server(self) -> Splits:
         with scratch(self.name) as folder:
-            with_torchvision(lambda: FashionMNIST(str(folder), download=True))
-            return self.read(folder / "FashionMNIST" / "raw")
+            for name in self.sha256:
+                download(f"{self.server}/{name}.gz", folder)
+            return self.read(folder)
 
     def _from_apt(self) -> Splits:
         with scratch(self.name) as folder:
