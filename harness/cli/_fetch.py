@@ -14,19 +14,24 @@ from harness.data.dataset import DataSet
 from harness.data.fetch import offline
 from harness.data.telling import Telling
 from harness.errors import DataError
-from harness.plan import Plan
+from harness.plan import Plan, PlannedRun
 from harness.run import KINDS
 from harness.text import count
 
 
-def with_data(make: Callable[[], Plan]) -> Plan:
-    """The plan that `make` makes, once the data that can be downloaded for it is here."""
+def with_data(make: Callable[[], Plan], check: Callable[[Plan], None]) -> Plan:
+    """The plan that `make` makes, once the data that can be downloaded for it is here.
+
+    `check` refuses a plan; it is asked before anything is downloaded.
+    """
     plan = make()
-    wanted = {} if offline() else _wanted(plan)
-    if not wanted:
+    wanted = _Wanted(plan)
+    if offline() or not wanted.sets:
+        check(plan)
         return plan
-    failures = {lack: why for lack, need in wanted.items() if (why := _get(need)) is not None}
-    return _explained(make() if len(failures) < len(wanted) else plan, failures)
+    check(wanted.plan)
+    failures = {lack: why for lack, need in wanted.sets.items() if (why := _get(need)) is not None}
+    return _explained(make() if len(failures) < len(wanted.sets) else plan, failures)
 
 
 def could_not(plan: Plan) -> str | None:
@@ -70,22 +75,26 @@ def _explained(plan: Plan, failures: Mapping[str, str]) -> Plan:
     return replace(plan, runs=tuple(runs))
 
 
-def _wanted(plan: Plan) -> dict[str, _Need]:
-    """Sets by what the plan says of them, where runs could start if there were nothing else."""
-    found: dict[str, _Need] = {}
-    downloads = functools.cache(_download)
-    stuck: set[str] = set()  # runs that lack something else too, or whose dependencies do
-    for planned in plan.runs:
+class _Wanted:
+    """What is to be downloaded, for runs that lack nothing else, and the plan after that."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.sets: dict[str, _Need] = {}  # by what the plan says of them
+        self._downloads = functools.cache(_download)
+        self._stuck: set[str] = set()  # runs that lack something else too, or whose dependencies do
+        self.plan = replace(plan, runs=tuple(map(self._after, plan.runs)))
+
+    def _after(self, planned: PlannedRun) -> PlannedRun:
         if planned.status != "blocked":
-            continue
-        lacks = dict(filter(None, map(downloads, _sets(planned.run.config))))
+            return planned
+        lacks = dict(filter(None, map(self._downloads, _sets(planned.run.config))))
         others = [why for why in planned.reasons if why not in lacks and not _of_another(why)]
-        if others or stuck.intersection(planned.run.depends):
-            stuck.add(planned.run.identity)
-            continue
+        if others or self._stuck.intersection(planned.run.depends):
+            self._stuck.add(planned.run.identity)
+            return planned
         for lack in lacks.keys() & set(planned.reasons):
-            found.setdefault(lack, _Need(lacks[lack])).runs += 1
-    return found
+            self.sets.setdefault(lack, _Need(lacks[lack])).runs += 1
+        return replace(planned, status="todo", reasons=())
 
 
 def _of_another(why: str) -> bool:

@@ -81,11 +81,12 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
     check_gpus(resources)
 
     def make() -> Plan:
-        plan = plan_of(arguments, expansion, store, resources)
-        check_divisible(plan, resources)
-        return plan
+        return plan_of(arguments, expansion, store, resources)
 
-    plan = with_data(make)
+    def check(plan: Plan) -> None:
+        check_divisible(plan, resources)
+
+    plan = with_data(make, check)
     _announce(plan)
     if not plan.to_run and not plan.counts["running"]:
         return _nothing(plan)
@@ -113,11 +114,16 @@ def _submit(arguments: argparse.Namespace) -> tuple[int, str]:
     jobs = arguments.jobs or cluster.max_parallel
 
     def make() -> Plan:
-        plan = make_plan(expansion, store, device=device, jobs=jobs)
-        check_divisible(plan, resources)
-        return plan
+        return make_plan(expansion, store, device=device, jobs=jobs)
 
-    plan = make() if arguments.dry_run else with_data(make)
+    def check(plan: Plan) -> None:
+        check_divisible(plan, resources)
+
+    if arguments.dry_run:
+        plan = make()
+        check(plan)
+    else:
+        plan = with_data(make, check)
     executor = SlurmExecutor(plan, store, cluster=cluster, resources=resources)
     if arguments.dry_run:
         print("\n".join(executor.scripts()), end="")
