@@ -41,7 +41,7 @@ def could_not(plan: Plan) -> str | None:
     if not trained or len(blocked) < len(trained):
         return None
     reasons = (why for planned in blocked for why in planned.reasons if not _of_another(why))
-    first, *more = dict.fromkeys(reasons)
+    first, *more = dict.fromkeys(reasons) or {"see above": None}
     also = f" (and {count(len(more), 'other cause')}, above)" if more else ""
     return f"Nothing of {plan.expansion.table.name} can be trained here: {first}{also}"
 

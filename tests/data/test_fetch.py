@@ -204,8 +204,8 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_obstacle(
 
 def damaged(content: bytes) -> list[bytes]:
     """A file cut at many lengths, and with bytes changed, of the header and of the directory."""
-    cuts = [content[:length] for length in range(0, len(content), 97)]
-    places = [*range(200), *range(len(content) - 400, len(content))]
+    cuts = [content[:length] for length in range(0, len(content), 197)]
+    places = [*range(0, 200, 3), *range(len(content) - 400, len(content), 3)]
     flips = [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in places]
     return cuts + flips
 
