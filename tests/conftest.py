@@ -12,6 +12,8 @@ from textwrap import dedent
 import pytest
 from hypothesis import HealthCheck, settings
 
+from harness.data import DATASETS
+from harness.data.dataset import Splits
 from harness.methods.losses import LOSSES
 
 # tiny networks: more threads than one only get into each other's way
@@ -33,12 +35,30 @@ LIGHT_RECIPE = """
 """
 
 
+OF_THE_USER = ("HARNESS_", "PIP_", "SBATCH_", "SQUEUE_", "SACCT_", "HF_", "XDG_", "MAKE")
+"""Variables of the environment, by how they begin, that no test may depend on."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def machine_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What else computes on this machine does not keep a test's commands from starting."""
+    """Tests see nothing of the user who runs them: no home, no cache, no settings.
+
+    Fashion-MNIST is downloaded by the first test that wants it, and is there for the others. What
+    else computes on this machine does not keep a test's commands from starting.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(OF_THE_USER)]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HARNESS_LOCKS", str(tmp_path_factory.mktemp("machine")))
         yield
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist(machine_of_its_own: None) -> Splits:
+    """The real Fashion-MNIST, in the cache of the tests from now on."""
+    return DATASETS.get("fashion-mnist").load()
 
 
 @dataclass(frozen=True, slots=True)

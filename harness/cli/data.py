@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.data import DATASETS
 from harness.data.dataset import DataSet
+from harness.data.telling import Telling
 from harness.data.verify import verify
 from harness.errors import DataError
 
@@ -47,7 +48,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 def run_get(arguments: argparse.Namespace) -> int:
     """Fetch a set; what is tried goes to stderr."""
     known = DATASETS.get(arguments.name)
-    splits = known.load(say=_say)
+    splits = known.load(Telling(sys.stderr))
     found = {
         "name": known.name,
         "version": known.version,

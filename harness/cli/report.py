@@ -24,6 +24,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--profile", metavar="P", help="the scale (default: cpu where there is one)"
     )
+    add_format(parser)
+    parser.set_defaults(run=run)
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """What the report is written as."""
     parser.add_argument(
         "--format",
         metavar="F,F",
@@ -31,7 +37,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         default=DEFAULT,
         help=f"of {', '.join(FORMATS)} (default: {','.join(DEFAULT)})",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
-from harness.cli import DONE, INTERRUPTED, SOME_FAILED
+from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
+from harness.cli._fetch import could_not, with_data
 from harness.cli._table import (
     add_resources,
     add_selection,
@@ -37,17 +39,36 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Computes the runs of a table that have no result. Ctrl-C leaves everything "
         "resumable; what is finished is never computed again.",
     )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which table, which part of it, and where it is computed."""
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
     add_selection(parser)
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="default: local")
     parser.add_argument("--cluster", metavar="FILE", help="for slurm: what the cluster offers")
     parser.add_argument("--dry-run", action="store_true", help="for slurm: print the job scripts")
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="download nothing (as $HARNESS_OFFLINE=1): data must be on this machine",
+    )
     add_resources(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compute, report, and say by the exit code whether runs failed."""
+    """Compute, and say by the last line and the exit code what became of it."""
+    code, verdict = compute(arguments)
+    print(verdict, end="\n" if verdict else "")
+    return code
+
+
+def compute(arguments: argparse.Namespace) -> tuple[int, str]:
+    """Compute what is missing; the exit code, and the sentence that explains it."""
+    if arguments.offline:
+        os.environ["HARNESS_OFFLINE"] = "1"  # for workers and jobs too
     if arguments.executor == "slurm":
         return _submit(arguments)
     for option in ("cluster", "dry_run"):
@@ -58,12 +79,17 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store()
     reconcile(store, Scheduler())
     check_gpus(resources)
-    plan = plan_of(arguments, expansion, store, resources)
-    check_divisible(plan, resources)
+
+    def make() -> Plan:
+        return plan_of(arguments, expansion, store, resources)
+
+    def check(plan: Plan) -> None:
+        check_divisible(plan, resources)
+
+    plan = with_data(make, check)
     _announce(plan)
     if not plan.to_run and not plan.counts["running"]:
-        print(_nothing(plan))
-        return DONE
+        return _nothing(plan)
     summary = LocalExecutor(plan, store, resources=resources).run()
     return _conclude(arguments, plan, summary)
 
@@ -76,7 +102,7 @@ def _announce(plan: Plan) -> None:
         print(line)
 
 
-def _submit(arguments: argparse.Namespace) -> int:
+def _submit(arguments: argparse.Namespace) -> tuple[int, str]:
     """Submit what is missing and has no job, and return."""
     expansion = expansion_of(arguments)
     resources = resources_of(arguments, expansion)
@@ -86,49 +112,63 @@ def _submit(arguments: argparse.Namespace) -> int:
         reconcile(store, Scheduler())
     device = cluster.device if resources.device == "auto" else resolve_device(resources.device)
     jobs = arguments.jobs or cluster.max_parallel
-    plan = make_plan(expansion, store, device=device, jobs=jobs)
-    check_divisible(plan, resources)
+
+    def make() -> Plan:
+        return make_plan(expansion, store, device=device, jobs=jobs)
+
+    def check(plan: Plan) -> None:
+        check_divisible(plan, resources)
+
+    if arguments.dry_run:
+        plan = make()
+        check(plan)
+    else:
+        plan = with_data(make, check)
     executor = SlurmExecutor(plan, store, cluster=cluster, resources=resources)
     if arguments.dry_run:
         print("\n".join(executor.scripts()), end="")
-        return DONE
+        return DONE, ""
     _announce(plan)
     if not plan.to_run:
         queued = plan.counts["running"]
-        print(f"{count(queued, 'run')} submitted before." if queued else _nothing(plan))
-        return DONE
+        return (DONE, f"{count(queued, 'run')} submitted before.") if queued else _nothing(plan)
     submission = executor.submit()
     for array in submission.arrays:
         print(f"  job {array.job}: {count(array.jobs, 'task')}, {count(array.runs, 'run')}")
     for name, why in submission.left_out.items():
         print(f"  not submitted  {name}: {why}", file=sys.stderr)
-    print(f"{count(submission.runs, 'run')} submitted; harness status {arguments.table} --watch")
-    return DONE
+    submitted = f"{count(submission.runs, 'run')} submitted"
+    if (why_not := could_not(plan)) is not None:
+        return USER_ERROR, f"{submitted}\n{why_not}"
+    return DONE, f"{submitted}; harness status {arguments.table} --watch"
 
 
-def _nothing(plan: Plan) -> str:
+def _nothing(plan: Plan) -> tuple[int, str]:
+    if (why := could_not(plan)) is not None:
+        return USER_ERROR, why
     if plan.counts["blocked"]:
-        return "Nothing can run here until the above is there."
-    if not plan.runs:
-        return "Nothing to run."
-    return "Everything is computed already."
+        return DONE, "Nothing can run here until the above is there."
+    return DONE, "Everything is computed already." if plan.runs else "Nothing to run."
 
 
-def _conclude(arguments: argparse.Namespace, plan: Plan, summary: Summary) -> int:
-    parts = [f"{count(len(summary.computed), 'run')} done in {duration(summary.seconds)}"]
-    parts += [f"{plan.counts['cached']} before"] * bool(plan.counts["cached"])
-    parts += [f"{len(summary.failed)} failed"] * bool(summary.failed)
-    parts += [f"{len(summary.blocked)} blocked"] * bool(summary.blocked)
-    print(", ".join(parts))
+def _conclude(arguments: argparse.Namespace, plan: Plan, summary: Summary) -> tuple[int, str]:
     for name, why in summary.failed.items():
         print(f"  failed   {name}: {why}", file=sys.stderr)
     for name, why in summary.blocked.items():
         if why.startswith("needs run"):  # the other causes were told at the start
             print(f"  blocked  {name}: {why}", file=sys.stderr)
+    parts = [f"{count(len(summary.computed), 'run')} done in {duration(summary.seconds)}"]
+    parts += [f"{plan.counts['cached']} before"] * bool(plan.counts["cached"])
+    parts += [f"{len(summary.failed)} failed"] * bool(summary.failed)
+    parts += [f"{len(summary.blocked)} blocked"] * bool(summary.blocked)
+    done = ", ".join(parts)
     if summary.stopped:
-        print(f"stopped with {count(summary.open, 'run')} left; to go on: {_again(arguments)}")
-        return INTERRUPTED
-    return SOME_FAILED if summary.failed else DONE
+        left = f"stopped with {count(summary.open, 'run')} left; to go on: {_again(arguments)}"
+        return INTERRUPTED, f"{done}\n{left}"
+    if summary.failed:
+        return SOME_FAILED, done
+    why_not = could_not(plan)
+    return (DONE, done) if why_not is None else (USER_ERROR, f"{done}\n{why_not}")
 
 
 def _again(arguments: argparse.Namespace) -> str:
@@ -137,6 +177,7 @@ def _again(arguments: argparse.Namespace) -> str:
     for name in ("profile", "rows", "jobs", "device", "processes"):
         value = getattr(arguments, name)
         words += [f"--{name} {value}"] if value is not None else []
+    words += ["--offline"] * arguments.offline
     if arguments.seeds is not None:
         words.append("--seeds " + ",".join(map(str, arguments.seeds)))
     if arguments.kinds is not None:

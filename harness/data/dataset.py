@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.data.cache import read_arrays, write_arrays
+from harness.data.fetch import offline
+from harness.data.once import arrived, only_one
 from harness.data.places import cache_dir
+from harness.data.telling import Telling
 from harness.errors import DataError
+from harness.text import duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from harness.data.tree import ImageTree
 
 
+HALVES, WHAT = ("train", "val"), ("images", "labels")  # of a cache file
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -73,6 +79,7 @@ class Origin:
     read: Callable[[], Splits]  # raises DataError that says why this origin cannot serve
     # quick look whether it is on this machine; None: a download
     here: Callable[[], bool] | None = None
+    size: int = 0  # bytes of the download, about
 
 
 class DataSet(ABC):
@@ -135,32 +142,74 @@ class DataSet(ABC):
             return None
         return f"data set {self.name} is not on this machine: {self.remedy}"
 
-    def load(self, say: Callable[[str], None] = lambda _: None) -> Splits:
-        """The images, from the cache or the first origin that works; DataError lists all tried."""
+    def load(self, tell: Telling | None = None) -> Splits:
+        """The images, from the cache or the first origin that works; DataError lists all tried.
+
+        Where they are kept in the cache, processes that want the same set wait for one of them.
+        """
         cached = self.cache_file
-        if cached is not None and (found := _cached(cached)) is not None:
+        tell = tell or Telling()
+        if cached is None:
+            return self._from_origins(tell)
+        if (found := _cached(cached)) is not None:
             return found
+        with only_one(self.name, tell):
+            if (found := _cached(cached)) is not None:
+                return found  # another process was faster
+            splits = self._from_origins(tell)
+            if (why := _keep(cached, splits)) is not None:
+                tell.say(f"  {self.name} cannot be kept at {cached}: {why}")
+            return splits
+
+    def _from_origins(self, tell: Telling) -> Splits:
         failures = []
         for origin in self.origins:
-            say(f"trying {origin.says}")
+            start = time.monotonic()
             try:
-                splits = origin.read()
+                splits = self._from(origin, tell)
             except DataError as error:
                 failures.append((origin, error))
-                say(f"  {error}")
+                tell.say(f"  trying {origin.says}: {error}")
                 continue
-            if cached is not None:
-                _keep(cached, splits)
+            size = f"{origin.size / 1e6:.0f} MB " if origin.size else "read "
+            tell.say(f"  trying {origin.says}: {size}in {duration(time.monotonic() - start)}")
             return splits
         tried = "\n".join(f"  - {origin.says}: {error}" for origin, error in failures)
         raise DataError(f"data set {self.name}: no origin works\n{tried}\n{self.next_step}")
 
+    def _from(self, origin: Origin, tell: Telling) -> Splits:
+        if origin.here is not None:
+            return origin.read()
+        if offline():
+            raise DataError("HARNESS_OFFLINE forbids downloads")
+
+        most = 0
+
+        def state() -> str:
+            nonlocal most
+            most = max(most, arrived(self.name))
+            if most > origin.size:
+                return "unpacking"
+            return f"{most / 1e6:.0f} of {origin.size / 1e6:.0f} MB"
+
+        with tell.showing(state, f"trying {origin.says}"):
+            return origin.read()
+
+    @property
+    def download(self) -> int | None:
+        """Bytes, about, that would be downloaded; None: only the user can supply the set."""
+        sizes = [origin.size for origin in self.origins if origin.here is None]
+        return max(sizes, default=None)
+
     @property
     def remedy(self) -> str:
         """How to get the set onto this machine: by a command, if it can be downloaded."""
-        if all(origin.here is not None for origin in self.origins):
+        if self.download is None:
             return self.next_step
-        return f"run `harness data get {self.name}`"
+        if offline():
+            return f"HARNESS_OFFLINE forbids to download it. {self.next_step}"
+        size = f"{self.download / 1e6:.0f} MB"
+        return f"`harness run` downloads it first ({size}), as does `harness data get {self.name}`"
 
 
 def cache_path(name: str, version: str) -> Path:
@@ -170,7 +219,7 @@ def cache_path(name: str, version: str) -> Path:
 
 def _cached(path: Path) -> Splits | None:
     found = read_arrays(path)
-    if found is None:
+    if found is None or not {f"{half}_{what}" for half in HALVES for what in WHAT} <= found.keys():
         return None
     return Splits(
         train=Arrays(images=found["train_images"], labels=found["train_labels"]),
@@ -178,7 +227,7 @@ def _cached(path: Path) -> Splits | None:
     )
 
 
-def _keep(path: Path, splits: Splits) -> None:
+def _keep(path: Path, splits: Splits) -> str | None:
     train, val = splits.train, splits.val
     assert isinstance(train, Arrays)
     assert isinstance(val, Arrays)
@@ -188,4 +237,4 @@ def _keep(path: Path, splits: Splits) -> None:
         "val_images": val.images,
         "val_labels": val.labels,
     }
-    write_arrays(path, arrays)
+    return write_arrays(path, arrays)

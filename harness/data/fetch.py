@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import os
 import shutil
 import socket
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
-from harness.data.places import cache_dir
+from harness.data.once import size_of
 from harness.errors import DataError
 
 SILENCE = 10.0  # seconds a server may say nothing
-APT_SECONDS = 180
+APT_SILENCE = 60.0  # seconds in which apt-get may get nothing at all
 
 
-@contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A directory for one download, gone afterwards; in the cache, which has room for data."""
-    base = cache_dir()
+def offline() -> bool:
+    """Whether $HARNESS_OFFLINE forbids every download."""
+    return os.environ.get("HARNESS_OFFLINE", "").lower() not in ("", "0", "no", "false")
+
+
+def download(url: str, into: Path) -> None:
+    """Put the file at `url` into the folder `into`, under its name there."""
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(dir=base, prefix=".fetch-"))
-    except OSError as error:
-        raise DataError(
-            f"{base}: cannot be written ({error.strerror}); "
-            "set HARNESS_CACHE to a directory with room"
-        ) from error
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+        with (
+            urllib.request.urlopen(url, timeout=SILENCE) as answer,
+            (into / url.rpartition("/")[2]).open("wb") as file,
+        ):
+            shutil.copyfileobj(answer, file)
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(f"the download failed ({_brief(error)})") from error
 
 
 def with_torchvision(download: Callable[[], object]) -> None:
@@ -91,25 +91,37 @@ def _own_lists(into: Path) -> list[str]:
 
 
 def _command(command: list[str], into: Path) -> None:
-    environment = {**os.environ, "LC_ALL": "C"}
+    process = subprocess.Popen(
+        command,
+        cwd=into,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
-        subprocess.run(
-            command,
-            cwd=into,
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=APT_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DataError(f"{command[0]} took longer than {APT_SECONDS} s") from error
-    except subprocess.CalledProcessError as error:
-        said = [line for line in error.stderr.splitlines() if line.startswith("E:")]
-        raise DataError(
-            f"{command[0]} failed: {said[0] if said else f'exit code {error.returncode}'}"
-        ) from error
+        said = _ended(process, into)
+    finally:
+        process.kill()  # nothing, unless it is given up
+        process.communicate()
+    if process.returncode:
+        errors = [line for line in said.splitlines() if line.startswith("E:")]
+        why = errors[0] if errors else f"exit code {process.returncode}"
+        raise DataError(f"{command[0]} failed: {why}")
+
+
+def _ended(process: subprocess.Popen[str], into: Path) -> str:
+    """What a process said, once it has ended; DataError if nothing arrives any more."""
+    before = -1
+    while True:
+        try:
+            return process.communicate(timeout=APT_SILENCE)[1]
+        except subprocess.TimeoutExpired:
+            now = size_of(into)
+            if now == before:
+                raise DataError(f"nothing came for {APT_SILENCE:.0f} s") from None
+            before = now
 
 
 def _brief(error: Exception) -> str:

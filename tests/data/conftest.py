@@ -16,7 +16,6 @@ from PIL import Image
 from harness.data import DATASETS
 from harness.data.dataset import Arrays, Origin, Splits
 from harness.data.sets.fashion_mnist import FashionMnist
-from harness.errors import DataError
 
 TRAIN, VAL = 60, 20
 
@@ -30,16 +29,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-@pytest.fixture(scope="session")
-def fashion() -> tuple[Arrays, Arrays]:
-    """The real Fashion-MNIST, from wherever this machine has it or can get it."""
-    try:
-        splits = DATASETS.get("fashion-mnist").load()
-    except DataError as error:
-        pytest.skip(str(error))
-    assert isinstance(splits.train, Arrays)
-    assert isinstance(splits.val, Arrays)
-    return splits.train, splits.val
+@pytest.fixture
+def fashion(fashion_mnist: Splits) -> tuple[Arrays, Arrays]:
+    """The real Fashion-MNIST."""
+    return arrays(fashion_mnist)
 
 
 def small_files() -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from harness.data.pipeline import open_pipeline
 from harness.data.views import Views
 from harness.errors import FieldError
 from harness.train.config import Augment
+from tests.data.conftest import SmallFashion
 
 
 def pictures(count: int = 4, channels: int = 3, size: int = 9) -> torch.Tensor:
@@ -82,10 +83,12 @@ def test_solarise_inverts_the_bright_half() -> None:
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_crops_of_a_step_are_the_same_wherever_it_starts(in_memory: bool) -> None:
+def test_crops_of_a_step_are_the_same_wherever_it_starts(
+    in_memory: bool, small: SmallFashion
+) -> None:
     crops = MultiCrop(local_crops=2, local_size=14)
     pipeline = open_pipeline(
-        DataConfig(name="fashion-mnist", train_fraction=0.01),
+        DataConfig(name="small-fashion"),
         # a colour jitter makes the pipeline read single images
         Augment() if in_memory else Augment(color_jitter=0.1),
         image_size=28,

@@ -85,11 +85,19 @@ def test_failures_stop_nothing_else_and_are_tried_again(troubled_table: str) -> 
         assert [record.attempt for record in failed] == [attempt, attempt]
 
 
-def test_what_is_blocked_or_waiting_is_no_failure(troubled_table: str) -> None:
+def test_where_all_is_blocked_the_last_line_says_so(troubled_table: str) -> None:
     done = harness("run", troubled_table, "--rows", "far")
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert last == "Nothing of tests/troubled can be trained here: unobtainium: dig deeper"
+    assert records() == []
+
+
+def test_what_is_blocked_beside_what_is_done_is_no_failure(troubled_table: str) -> None:
+    assert harness("run", troubled_table, "--rows", "a").returncode == 0
+    done = harness("run", troubled_table, "--rows", "a,far")
     assert done.returncode == 0
     assert "Nothing can run here until the above is there." in done.stdout
-    assert records() == []
 
 
 def test_a_part_of_a_table(troubled_table: str) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.data import DATASETS
 from harness.data.dataset import Arrays, DataSet, Origin, Splits, cache_path
-from harness.data.fetch import scratch, with_torchvision
+from harness.data.fetch import with_torchvision
 from harness.data.layout import check_counts, decoded, read_layout
+from harness.data.once import scratch
 from harness.data.places import own_copy
 from harness.data.tree import files_version, open_tree
 from harness.errors import DataError
@@ -75,7 +76,8 @@ class Cifar(DataSet):
             read=self._from_own,
             here=lambda: self._own_batches() is not None,
         )
-        return (original, folder, Origin(says="torchvision's download", read=self._from_download))
+        download = Origin(says="torchvision's download", read=self._from_download, size=170_000_000)
+        return (original, folder, download)
 
     def read(self, path: Path) -> Splits:
         """The original files in the folder `path`, or its images."""
@@ -112,7 +114,7 @@ class Cifar(DataSet):
         return self.read(path)
 
     def _from_download(self) -> Splits:
-        with scratch() as folder:
+        with scratch(self.name) as folder:
             with_torchvision(lambda: self._torchvision(folder, train=True, download=True))
             return self._original(folder)
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.data import DATASETS
 from harness.data.dataset import Arrays, DataSet, Origin, Splits, cache_path
-from harness.data.fetch import debian_package, scratch, with_torchvision
+from harness.data.fetch import debian_package, download
 from harness.data.idx import read_idx
+from harness.data.once import scratch
 from harness.data.places import own_copy
 from harness.errors import DataError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SYSTEM = Path("/usr/share/datasets/fashion-mnist")
 PACKAGE = "dataset-fashion-mnist"
+SERVER = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+DOWNLOAD = 30_900_000  # bytes, from either
 # SHA-256 of the unpacked files. Debian's .gz lack the names and dates in the authors' headers:
 # they differ from the published ones although their content is the same (with the headers put back,
 # the published MD5 sums come out).
@@ -47,6 +50,7 @@ class FashionMnist(DataSet):
     in_memory = True
     background = 0
     sha256: Mapping[str, str] = SHA256
+    server = SERVER
     next_step = (
         f"Install the Debian package {PACKAGE}, or put the four IDX files (plain or .gz) into "
         "$HARNESS_DATA/fashion-mnist; then `harness data verify fashion-mnist`."
@@ -64,7 +68,7 @@ class FashionMnist(DataSet):
 
     @property
     def origins(self) -> tuple[Origin, ...]:
-        """The user's copy, Debian's installed package, torchvision's download, Debian's archive."""
+        """The user's copy, Debian's installed package, the authors' server, Debian's archive."""
         return (
             Origin(
                 says="$HARNESS_DATA/fashion-mnist",
@@ -76,8 +80,12 @@ class FashionMnist(DataSet):
                 read=lambda: self._from_folders((SYSTEM,), ""),
                 here=lambda: self._complete((SYSTEM,)),
             ),
-            Origin(says="torchvision's download", read=self._from_torchvision),
-            Origin(says=f"apt-get download {PACKAGE}, unpacked without root", read=self._from_apt),
+            Origin(says="the authors' server", read=self._from_server, size=DOWNLOAD),
+            Origin(
+                says=f"apt-get download {PACKAGE}, unpacked without root",
+                read=self._from_apt,
+                size=DOWNLOAD,
+            ),
         )
 
     def read(self, path: Path) -> Splits:
@@ -110,15 +118,14 @@ class FashionMnist(DataSet):
     def _complete(self, folders: Sequence[Path]) -> bool:
         return any(all(_find(folder, name) for name in self.sha256) for folder in folders)
 
-    def _from_torchvision(self) -> Splits:
-        from torchvision.datasets import FashionMNIST
-
-        with scratch() as folder:
-            with_torchvision(lambda: FashionMNIST(str(folder), download=True))
-            return self.read(folder / "FashionMNIST" / "raw")
+    def _from_server(self) -> Splits:
+        with scratch(self.name) as folder:
+            for name in self.sha256:
+                download(f"{self.server}/{name}.gz", folder)
+            return self.read(folder)
 
     def _from_apt(self) -> Splits:
-        with scratch() as folder:
+        with scratch(self.name) as folder:
             return self.read(debian_package(PACKAGE, folder) / SYSTEM.relative_to("/"))
 
 

@@ -1,0 +1,34 @@
+"""`harness reproduce`: a table from nothing to its report, which is what `make table2` calls."""
+
+from __future__ import annotations
+
+import argparse
+
+from harness.cli import INTERRUPTED, report
+from harness.cli.run import add_options, compute
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    parser = subparsers.add_parser(
+        "reproduce",
+        help="run what is missing, then report: one command for a table",
+        description="Downloads the data that is missing, computes the runs of a table that have no "
+        "result, and writes its report. The last line says what became of it, the exit code too: 0 "
+        "done, 1 a mistake or nothing could be trained, 2 some runs failed.",
+    )
+    add_options(parser)
+    report.add_format(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`harness run` and `harness report`, with the verdict of the first as the last line."""
+    code, verdict = compute(arguments)
+    try:
+        if code != INTERRUPTED and not arguments.dry_run:
+            report.run(arguments)
+            print()
+    finally:
+        print(verdict, end="\n" if verdict else "", flush=True)
+    return code

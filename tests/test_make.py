@@ -1,0 +1,123 @@
+"""The front door: what a user gives to `make` is text, and arrives as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.makefile import ROOT
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the Makefile, nothing to install, and a command that notes its arguments."""
+    root = tmp_path / "a checkout"
+    (root / ".venv/bin").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", root)
+    (root / "install.py").touch()
+    python = root / ".venv/bin/python"
+    python.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" >arguments\n")
+    python.chmod(0o755)
+    return root
+
+
+def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", *words],
+        cwd=checkout,
+        env={**os.environ, "PYTHON": sys.executable, **more},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def arguments(checkout: Path) -> list[str]:
+    return (checkout / "arguments").read_text().split("\0")[:-1]
+
+
+TEXTS = [
+    "a b",
+    "a,b*",
+    "it's",
+    'say "x"',
+    "$(shell touch hacked)",
+    "$$(touch hacked)",
+    "`touch hacked`",
+    "x; touch hacked",
+    "x' ; touch hacked; '",
+    "a\ntouch hacked #",
+    "$HOME",
+    "# x",
+    "-x",
+    "*",
+    "a\\",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("where", ["command line", "environment"])
+def test_what_is_given_arrives_as_it_is(checkout: Path, text: str, where: str) -> None:
+    names = {"PROFILE": "profile", "EXECUTOR": "executor", "SEEDS": "seeds", "JOBS": "jobs"}
+    names |= {"ROWS": "rows", "KINDS": "kinds", "CLUSTER": "cluster"}
+    given = dict.fromkeys(names, text)
+    if where == "command line":
+        done = make(checkout, "table2", *(f"{name}={value}" for name, value in given.items()))
+    else:
+        done = make(checkout, "table2", **given)
+    assert done.returncode == 0, done.stderr
+    assert arguments(checkout) == [
+        *("-m", "harness", "reproduce", "maskedkd/table2"),
+        *(f"--{option}={text}" for option in names.values()),
+    ]
+    assert not (checkout / "hacked").exists()
+    assert not (checkout / "touch").exists()
+
+
+def test_what_is_not_given_is_not_passed_on(checkout: Path) -> None:
+    assert make(checkout, "attmask-ratio", "SEEDS=", "OFFLINE=1").returncode == 0
+    words = ["attmask/ratio", "--profile=cpu", "--executor=local", "--offline"]
+    assert arguments(checkout)[3:] == words
+    assert make(checkout, "teacher").returncode == 0
+    assert arguments(checkout)[3:] == [
+        "teachers/fashion-mnist",
+        "--profile=paper",
+        "--executor=local",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("SEED=0", "SEEDS"),
+        ("PROFLE=smoke", "PROFILE"),
+        ("profile=smoke", "PROFILE"),
+        ("ROW=a", "ROWS"),
+        ("OFF-LINE=1", "OFFLINE"),
+        ("SEED'S=1", "SEEDS"),
+        ("ROWS;touch${IFS}hacked=1", ""),
+    ],
+)
+def test_a_misspelt_variable_is_told(checkout: Path, given: str, meant: str) -> None:
+    done = make(checkout, "table2", given)
+    assert done.returncode == 2
+    assert f"; did you mean {meant}" in done.stderr
+    assert not (checkout / "arguments").exists()
+    assert not (checkout / "hacked").exists()
+
+
+def test_help_names_every_target_and_says_how_long_it_takes() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    shown = make(ROOT, "help").stdout
+    targets = re.findall(r"^([a-z][a-z0-9-]*): .*## ", makefile, re.MULTILINE)
+    assert len(targets) >= 26
+    for target in targets:
+        (line,) = re.findall(rf"^  make {target} .*$", shown, re.MULTILINE)
+        if target not in ("help", "install", "clean"):
+            assert re.search(r"second|minute|hour|\d h", line), line
