@@ -22,7 +22,6 @@ WIDTH = 7.2  # inches: the text of an A4 page
 MOST_OF_A_PANEL = 0.6  # the share of its width that a name may take
 
 _STYLE: Any = {
-    "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -49,9 +48,14 @@ _STYLE: Any = {
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """The style of the reports, for the length of a block."""
-    with mpl.rc_context(_STYLE):
+def styled(families: Sequence[str] = ()) -> Iterator[None]:
+    """The style of the reports, for the length of a block, and no setting of the user's own; the
+    `families` are for what the usual font lacks.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        mpl.rcParams["font.family"] = ["DejaVu Sans", *(f for f in families if f != "DejaVu Sans")]
         yield
 
 
