@@ -40,12 +40,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """Print every cell with its verdict."""
     from harness.report.drift import compare_cells, compare_claims
+    from harness.report.publish import file_name
     from harness.spec.load import load_table
     from harness.store import Store
 
     table = load_table(arguments.table)
     profile = table.profile(arguments.profile or table.default_profile).name
-    name = f"{table.name}.{profile}"
+    name = file_name(table.name, profile)
     mine = Store().root
     if not (mine / f"{name}.csv").is_file():
         raise HarnessError(

@@ -132,7 +132,9 @@ def _header(table: Table) -> Iterator[str]:
     if any(column.span for column in table.columns):
         spans, rules, start = [], [], 1
         for span, width in spanned(table):
-            spans.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(title_of(span))}}}" if span else "")
+            spans.append(
+                rf"\multicolumn{{{width}}}{{c}}{{{escape(title_of(span))}}}" if span else ""
+            )
             if span:
                 rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
             start += width
