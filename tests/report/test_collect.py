@@ -54,7 +54,7 @@ def test_nothing_has_run(good: Expansion) -> None:
     }
     assert verdicts == {Verdict.MISSING}
     assert model.row("none").cell("pflops").judgement is None  # no teacher, nothing printed
-    assert model.claims[0].judgement.verdict == Verdict.INCONCLUSIVE
+    assert model.claims[0].judgement.verdict == Verdict.NOT_RUN
     assert not model.provenance.environments
 
 

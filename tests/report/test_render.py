@@ -59,7 +59,7 @@ def test_cells_as_csv() -> None:
 def test_claims_as_csv() -> None:
     first, *_, untested, ours = lines(claims_csv(small()))
     assert (first["claim"], first["estimate"], first["margin"]) == ("first", "0.1", "-0.3")
-    assert (untested["estimate"], untested["n"], untested["verdict"]) == ("", "0", "inconclusive")
+    assert (untested["estimate"], untested["n"], untested["verdict"]) == ("", "0", "not run")
     assert (first["source"], untested["source"], ours["source"]) == ("paper", "paper", "ours")
 
 
@@ -117,7 +117,7 @@ def test_markdown_escapes_hostile_text() -> None:
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
     assert widths == {8, 11, 5, 3}  # claims, results, differences, missing and environment
     assert "<b>" not in text.replace(r"\<b", "")
-    unescaped = re.sub(r"\\([\\`*_{}\[\]<>#|$~])", r"\1", text)
+    unescaped = re.sub(r"\\([\\`*_{}\[\]<>#|$~&])", r"\1", text)
     assert visible(HOSTILE) in visible(unescaped)
 
 
@@ -265,6 +265,7 @@ def test_the_legend_explains_exactly_the_verdicts_in_use() -> None:
     used = {
         Verdict.REPRODUCED, Verdict.INDICATIVE, Verdict.NOT_COMPARABLE, Verdict.MISSING,
         Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.INCONCLUSIVE,
+        Verdict.NOT_RUN,
     }  # fmt: skip
     for verdict in Verdict:
         assert (f" {verdict}:**" in legend) == (verdict in used), verdict

@@ -197,7 +197,7 @@ def _composed(character: str) -> str | None:
         return f"${{}}{kind}{{{inner}}}$" if plain else None
     if parts[:1] == ["<fraction>"]:
         return "".join("/" if part == "2044" else chr(int(part, 16)) for part in parts[1:])
-    letter, *marks = unicodedata.normalize("NFD", character)
+    letter, *marks = list(unicodedata.normalize("NFD", character))
     if not marks or not letter.isascii() or not letter.isalpha():
         return None
     if any(mark not in _ACCENTS for mark in marks):
