@@ -16,6 +16,7 @@ from harness.errors import HarnessError
 from harness.report.attention import attention_maps
 from harness.report.claims import Comparison, Side, judge_claim
 from harness.report.lines import placed
+from harness.report.losses import losses
 from harness.report.model import (
     Cell,
     Claim,
@@ -54,7 +55,7 @@ def collect(
     """
     outcomes = Outcomes.read(expansion, store, device=device)
     shown = expansion.table.columns_at(expansion.profile.name)
-    columns = tuple(_column(column) for column in shown.values())
+    columns = tuple(column_of(column) for column in shown.values())
     rows = _rows(expansion, columns, outcomes)
     paper, profile = expansion.table.paper, expansion.profile
     recorded, damaged = histories(expansion, outcomes)
@@ -113,7 +114,7 @@ def _paper_data(expansion: Expansion) -> str:
     return ""
 
 
-def _column(column: spec.Column) -> Column:
+def column_of(column: spec.Column) -> Column:
     return Column(
         id=column.id,
         label=column.label or column.id,
@@ -151,7 +152,7 @@ def _seeds(expansion: Expansion) -> tuple[int, ...]:
 
 
 def _rows(expansion: Expansion, columns: Sequence[Column], outcomes: Outcomes) -> tuple[Row, ...]:
-    rows = []
+    rows, minimised = [], losses(expansion.rows)
     bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
     for resolved in expansion.rows:
         keep, patches = _keep(resolved)
@@ -168,6 +169,7 @@ def _rows(expansion: Expansion, columns: Sequence[Column], outcomes: Outcomes) -
                 student=_student(resolved),
                 keep=keep,
                 patches=patches,
+                loss=minimised[row.id],
                 note=row.note,
                 collapsed=outcomes.collapsed([i for runs in resolved.runs.values() for i in runs]),
                 cells=tuple(_cell(resolved, column, expansion, outcomes) for column in columns),

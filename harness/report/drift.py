@@ -120,7 +120,7 @@ def _text(summary: Summary | None, decimals: int) -> str:
 
 def _cells(path: Path) -> dict[Key, Measured]:
     found: dict[Key, Measured] = {}
-    for line in _read(path, CELLS, NEEDED):
+    for line in read_lines(path, CELLS, NEEDED):
         key = line["row"], line["column"]
         if key in found:
             raise HarnessError(f"{line.place}: a second line for row {key[0]}, column {key[1]}")
@@ -129,7 +129,9 @@ def _cells(path: Path) -> dict[Key, Measured]:
 
 
 def _verdicts(path: Path) -> dict[str, str]:
-    return {line["claim"]: line["verdict"] for line in _read(path, CLAIMS, ("claim", "verdict"))}
+    return {
+        line["claim"]: line["verdict"] for line in read_lines(path, CLAIMS, ("claim", "verdict"))
+    }
 
 
 def _summary(line: Line) -> Summary | None:
@@ -168,7 +170,7 @@ class Line(dict[str, str]):
         return value
 
 
-def _read(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[Line]:
+def read_lines(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[Line]:
     """The lines of a CSV file that has these columns, in any order, perhaps among others."""
     text = _content(path)
     reader = csv.DictReader(StringIO(text, newline=""), strict=True)

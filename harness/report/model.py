@@ -101,6 +101,7 @@ class Row:
     student: str = ""  # the same text for the same student network; empty: not known
     keep: int | None = None  # patches that the teacher sees; None: all of them, or no teacher
     patches: int | None = None  # of the teacher's grid; None: no teacher, or not known
+    loss: str = ""  # what its training minimises, the same text for the same quantity
     note: str = ""
     collapsed: tuple[int, ...] = ()  # seeds whose network sees no difference between images
     cells: tuple[Cell, ...] = ()

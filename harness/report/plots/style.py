@@ -19,6 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 """Okabe and Ito's, without their yellow, which is too light for lines on white."""
 INK, SOFT = "#222222", "#8a8a8a"
 WIDTH = 7.2  # inches: the text of an A4 page
+UNDER_MARKERS = 3.5  # above lines, 2 or 3; marks are at 4 and above
 MOST_OF_A_PANEL = 0.6  # the share of its width that a name may take
 
 _STYLE: Any = {
@@ -189,5 +190,6 @@ def _write(axes: Axes, place: _Place, up: float, size: float) -> None:
         annotation_clip=False,
         arrowprops={**line, "shrinkA": 0, "shrinkB": 2} if abs(up) > 0.6 * size else None,
     )
-    text.set_path_effects([withStroke(linewidth=2, foreground="white")])  # over lines
+    text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+    text.set_zorder(UNDER_MARKERS)  # over lines, and no mark is hidden by its white edge
     text.set_in_layout(False)  # the layout is made, and room for it too
