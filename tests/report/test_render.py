@@ -347,3 +347,32 @@ def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
     assert "collapsed" not in reasons["row0", "pflops"] + reasons["row1", "acc"]
     assert r"\S{}" in latex(tell(model))
     assert "ollapsed" not in markdown(tell(small()), pictures="x")
+
+
+def test_published_numbers_stand_apart_from_measured_ones_of_another_recipe() -> None:
+    model = replace(small(profile="cpu"), data="Fashion-MNIST", paper_data="ImageNet-1k")
+    document = tell(model)
+    assert document.title == (
+        "Table 1, profile cpu, on Fashion-MNIST (in the paper: Students and teachers)"
+    )
+    found = tables(document)
+    for row in found["results"].rows:
+        if isinstance(row, tuple):
+            assert "75.0" not in [cell.text for cell in row]
+    assert {column.title for column in found["printed"].columns} == {"", "published"}
+    text = markdown(document, pictures="x")
+    assert "## Results on Fashion-MNIST" in text
+    assert "## The paper's numbers, on ImageNet-1k" in text
+    assert "printed" not in tables(tell(small()))
+
+
+def test_one_seed_is_one_seed() -> None:
+    text = markdown(tell(replace(small(), seeds=(0,))), pictures="x")
+    assert "profile `paper`, seed 0." in text
+
+
+def test_html_names_the_column_of_every_cell_for_small_screens() -> None:
+    text, _ = page(small())
+    assert 'data-label="Top-1 (%) measured"><span>75.00 ± 0.12</span>' in text
+    assert 'data-label="Verdict"><span>✓\N{NO-BREAK SPACE}supported</span>' in text
+    assert "@media print" in text
