@@ -60,4 +60,5 @@ def _others(model: TableModel, shown: Sequence[str]) -> list[Row]:
 
 def _lighter(base: str, place: int, of: int) -> str:
     share = LIGHTEST * place / max(1, of - 1) if of > 1 else 0.0
-    return to_hex([part + (1 - part) * share for part in to_rgb(base)])
+    red, green, blue = (part + (1 - part) * share for part in to_rgb(base))
+    return to_hex((red, green, blue))
