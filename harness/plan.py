@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from harness.device import Device
 from harness.errors import HarnessError
-from harness.estimate import Load, Rates, makespan
+from harness.estimate import UNKNOWN_RATE, Load, Rates, makespan
 from harness.run import KINDS
 from harness.spec.expand import Expansion, Run, Title
 from harness.store import DONE, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, Store
@@ -106,7 +106,11 @@ def gpu_hours(runs: Iterable[PlannedRun]) -> str:
         for planned in runs
         if KINDS.get(planned.run.kind).seeded
     )
-    return f"very roughly {seconds / 3600:,.0f} hours of one GPU" if seconds > LONG else ""
+    if seconds <= LONG:
+        return ""
+    speed = 1 / UNKNOWN_RATE["cuda"] / 1e12
+    gpu = f"one GPU that trains at {speed:.0f} trillion multiply-adds a second (about an A100)"
+    return f"very roughly {seconds / 3600:,.0f} hours of {gpu}"
 
 
 def make_plan(expansion: Expansion, store: Store, *, device: Device, jobs: int) -> Plan:

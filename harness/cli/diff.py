@@ -40,19 +40,20 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """Print every cell with its verdict."""
     from harness.report.drift import compare_cells, compare_claims
+    from harness.report.publish import file_name
     from harness.spec.load import load_table
     from harness.store import Store
 
     table = load_table(arguments.table)
     profile = table.profile(arguments.profile or table.default_profile).name
-    name = f"{table.name}.{profile}"
+    name = file_name(table.name, profile)
     mine = Store().root
     if not (mine / f"{name}.csv").is_file():
         raise HarnessError(
             f"{mine / name}.csv does not exist: "
             f"`harness report {table.name} --profile {profile}` writes it"
         )
-    reference = _reference(arguments.reference, name)
+    reference = _reference(arguments.reference, table.name, profile)
     cells = compare_cells(mine / f"{name}.csv", reference / f"{name}.csv", table.columns)
     claims = compare_claims(mine / f"{name}.claims.csv", reference / f"{name}.claims.csv")
     if not any(found.status in ("same", "drifted") for found in cells):
@@ -63,18 +64,20 @@ def run(arguments: argparse.Namespace) -> int:
     return DRIFTED if any(found.status == "drifted" for found in [*cells, *claims]) else SAME
 
 
-def _reference(given: Path | None, name: str) -> Path:
-    from harness.paths import project_root
+def _reference(given: Path | None, table: str, profile: str) -> Path:
+    from harness.report.publish import file_name
+    from harness.report.reference import reference_folder, references
 
+    name = file_name(table, profile)
     if given is not None:
         if not (given / f"{name}.csv").is_file():
             raise HarnessError(f"--reference {given}: there is no {name}.csv in it")
         return given
-    folder = project_root() / "results" / "reference"
-    found = sorted(path for path in folder.glob("*") if (path / f"{name}.csv").is_file())
+    found = references(table, profile)
     if not found:
         raise HarnessError(
-            f"no reference for {name} under {folder}: give a results folder with --reference DIR"
+            f"no reference for {name} under {reference_folder()}: "
+            "give a results folder with --reference DIR"
         )
     if len(found) > 1:
         names = ", ".join(str(path) for path in found)
@@ -83,15 +86,20 @@ def _reference(given: Path | None, name: str) -> Path:
 
 
 def _table(found: Sequence[Difference]) -> str:
-    from tabulate import tabulate
+    from harness.report.document import TableColumn
+    from harness.report.terminal import columns_in, terminal_width
 
     rows = [
         (*difference.what, difference.reference, difference.mine, difference.status, difference.why)
         for difference in found
     ]
-    headers = ("row", "column", "reference", "mine", "status", "held against")
-    align = ("left", "left", "right", "right", "left", "left")
-    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+    titles = ("row", "column", "reference", "mine", "status", "held against")
+    columns = [
+        TableColumn(title=title, align="right" if title in ("reference", "mine") else "left")
+        for title in titles
+    ]
+    heads = [("", title) for title in titles]
+    return columns_in(heads, rows, columns, terminal_width())
 
 
 def _conclusion(found: Sequence[Difference]) -> str:

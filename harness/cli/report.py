@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     # here and not above: `harness list` and the others need none of this
     from harness.report.collect import collect_finished
     from harness.report.publish import Folders, publish
-    from harness.report.terminal import overview
+    from harness.report.terminal import overview, terminal_width
     from harness.spec.load import load_table
     from harness.store import Store
 
@@ -52,10 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store()
     model = collect_finished(table, arguments.profile or table.default_profile, store)
     written = publish(model, arguments.format, Folders.beside(store.root))
-    print(overview(model))
+    print(overview(model, terminal_width()))
     print()
     print("\n".join(_files(written)))
-    return 0
+    for damage in model.unreadable:
+        print(f"error: {damage}; left out", file=sys.stderr)
+    return 1 if model.unreadable else 0
 
 
 def _files(written: Written) -> list[str]:

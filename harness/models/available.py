@@ -14,7 +14,7 @@ def missing_weights(weights: Weights) -> str | None:
     trained by a dependency.
     """
     if weights.file is not None and not (project_root() / weights.file).is_file():
-        return f"weights {weights.file}: no such file"
+        return f"weights {weights.file}: there is no file {project_root() / weights.file}"
     if weights.hub is not None and not _cached(weights.hub):
         return (
             f"weights {weights.hub}: fetch them where the model hub is reachable: "

@@ -31,6 +31,7 @@ class Side:
     label: str
     values: Mapping[int, float]
     lacks: str = ""  # why it has no values
+    failed: bool = False  # its runs ended in errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +144,8 @@ def _judge(comparison: Comparison, measure: _Measure) -> tuple[Judgement, str]:
     summary = measure.summary
     if summary is None:
         reason = f"not tested: {_why_untested(comparison)}"
-        return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason), ""
+        failed = any(side.failed and not side.values for side in _both(comparison))
+        return Judgement(verdict=Verdict.FAILED if failed else Verdict.NOT_RUN, reason=reason), ""
     evidence = comparison.column.evidence
     if evidence == "seeds":
         return _judge_scattered(comparison, measure, summary)
@@ -158,8 +160,12 @@ def _judge(comparison: Comparison, measure: _Measure) -> tuple[Judgement, str]:
     return Judgement(verdict=verdict, reason=reason), ""
 
 
+def _both(comparison: Comparison) -> list[Side]:
+    return [comparison.left] if comparison.right is None else [comparison.left, comparison.right]
+
+
 def _why_untested(comparison: Comparison) -> str:
-    sides = [comparison.left] if comparison.right is None else [comparison.left, comparison.right]
+    sides = _both(comparison)
     lacking = [side for side in sides if not side.values]
     if not lacking:
         return f"{sides[0].label} and {sides[1].label} have no finished seed in common"

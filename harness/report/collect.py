@@ -6,12 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
+from harness.data import DATASETS
+from harness.data.config import DataConfig
 from harness.device import resolve_device
+from harness.errors import HarnessError
 from harness.report.attention import attention_maps
 from harness.report.claims import Comparison, Side, judge_claim
 from harness.report.lines import placed
+from harness.report.losses import losses
 from harness.report.model import (
     Cell,
     Claim,
@@ -22,12 +27,15 @@ from harness.report.model import (
     Row,
     TableModel,
     Untested,
+    Verdict,
 )
 from harness.report.outcomes import Outcomes
 from harness.report.provenance import provenance
-from harness.report.series import curves, kept_maps
+from harness.report.reference import references
+from harness.report.series import curves, histories, kept_maps
 from harness.report.statistics import summarise
 from harness.report.verdicts import Facts, judge_cell
+from harness.report.wording import listed
 from harness.run import KINDS
 from harness.spec import table as spec
 from harness.spec.claims import CellRef
@@ -47,9 +55,11 @@ def collect(
     """
     outcomes = Outcomes.read(expansion, store, device=device)
     shown = expansion.table.columns_at(expansion.profile.name)
-    columns = tuple(_column(column) for column in shown.values())
+    columns = tuple(column_of(column) for column in shown.values())
     rows = _rows(expansion, columns, outcomes)
     paper, profile = expansion.table.paper, expansion.profile
+    recorded, damaged = histories(expansion, outcomes)
+    pictures, damaged_pictures = attention_maps(expansion, outcomes)
     return TableModel(
         table=expansion.table.name,
         profile=profile.name,
@@ -64,17 +74,47 @@ def collect(
         rows=rows,
         claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
         untested=tuple(_untested(claim, rows) for claim in profile.untested),
-        curves=curves(expansion, outcomes, _followed(columns)),
-        kept=kept_maps(expansion, outcomes),
-        attention=attention_maps(expansion, outcomes),
+        curves=curves(recorded, _followed(columns)),
+        kept=kept_maps(recorded),
+        attention=pictures,
         costs=tuple(_cost(row, outcomes) for row in expansion.rows),
         plots=tuple(placed(plot, columns, rows) for plot in profile.plots),
         provenance=provenance(outcomes),
         effort=outcomes.effort(),
+        unreadable=(*damaged, *damaged_pictures),
+        data=data_of(expansion),
+        paper_data=_paper_data(expansion),
+        reference=bool(references(expansion.table.name, profile.name)),
     )
 
 
-def _column(column: spec.Column) -> Column:
+def data_of(expansion: Expansion) -> str:
+    """What its rows are trained and judged on; empty where none can be resolved."""
+    configs = [row.config.data for row in expansion.rows if row.config is not None]
+    names = [_data_name(config) for config in configs]
+    return listed(list(dict.fromkeys(names))) if names else ""
+
+
+def _data_name(config: DataConfig) -> str:
+    known = DATASETS.get(config.name)
+    return Path(config.path).stem if config.path else known.title
+
+
+def _paper_data(expansion: Expansion) -> str:
+    """The same for the recipe of the paper, by the first row that can be resolved."""
+    table, paper = expansion.table, expansion.table.profiles.get("paper")
+    if paper is None or expansion.profile.name == "paper":
+        return data_of(expansion) if paper is not None else ""
+    for row in paper.rows:
+        if row.published:
+            try:
+                return data_of(expand(table, "paper", rows=row.id, seeds=paper.seeds[:1]))
+            except HarnessError:
+                return ""
+    return ""
+
+
+def column_of(column: spec.Column) -> Column:
     return Column(
         id=column.id,
         label=column.label or column.id,
@@ -112,7 +152,7 @@ def _seeds(expansion: Expansion) -> tuple[int, ...]:
 
 
 def _rows(expansion: Expansion, columns: Sequence[Column], outcomes: Outcomes) -> tuple[Row, ...]:
-    rows = []
+    rows, minimised = [], losses(expansion.rows)
     bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
     for resolved in expansion.rows:
         keep, patches = _keep(resolved)
@@ -129,6 +169,7 @@ def _rows(expansion: Expansion, columns: Sequence[Column], outcomes: Outcomes) -
                 student=_student(resolved),
                 keep=keep,
                 patches=patches,
+                loss=minimised[row.id],
                 note=row.note,
                 collapsed=outcomes.collapsed([i for runs in resolved.runs.values() for i in runs]),
                 cells=tuple(_cell(resolved, column, expansion, outcomes) for column in columns),
@@ -328,19 +369,26 @@ def _sides(cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
         group = f" ({row.group})" if ambiguous and row.group and (last or not shared) else ""
         cell = row.cell(ref.column)
         lacks = "" if cell.judgement is None or len(cell.needs) > 1 else cell.judgement.reason
-        sides.append(Side(label=row.name + group, values=dict(cell.values), lacks=lacks))
+        failed = cell.judgement is not None and cell.judgement.verdict is Verdict.FAILED
+        side = Side(label=row.name + group, values=dict(cell.values), lacks=lacks, failed=failed)
+        sides.append(side)
     return sides
 
 
 def _timed_in_turn(sides: list[Side], cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
     """How many times as fast: rows with the same baseline are compared through their ratios to it,
     each timed in turn with it in one process, so that what else the machine did between two runs
-    cancels.
+    cancels. The baseline is once as fast as itself: what was measured there is noise, and the claim
+    would not say what the cell says.
     """
     found = [next(row for row in rows if row.id == ref.row) for ref in cells]
     ratios = [row.cell(ref.column).ratio for row, ref in zip(found, cells, strict=True)]
     bases = {ratio and (ratio.baseline or row.id) for ratio, row in zip(ratios, found, strict=True)}
-    relative = [ratio.measured for ratio in ratios if ratio and ratio.measured is not None]
+    relative = [
+        ratio.measured if ratio.baseline else 1.0
+        for ratio in ratios
+        if ratio and ratio.measured is not None
+    ]
     if len(sides) < 2 or len(relative) < len(sides) or len(bases) > 1:
         return sides
     return [

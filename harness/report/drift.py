@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from harness.errors import HarnessError
+from harness.report.inert import inert
 from harness.report.render.csv import CELLS, CLAIMS
 from harness.report.statistics import Interval, Summary, welch_half_width, within
 from harness.run import KINDS
@@ -18,7 +22,7 @@ from harness.text import number
 Status: TypeAlias = Literal["same", "drifted", "changed", "not compared", "missing", "new"]
 Key: TypeAlias = tuple[str, str]
 
-UNSOURCED = CLAIMS[:-1]  # files from before claims had a source
+NEEDED = ("row", "column", "mean", "std", "n", "ci_low", "ci_high", "verdict")  # of CELLS
 EXACT = 1e-6  # relative: a computed quantity that differs by more is another quantity
 OPPOSITE = {"supported": "contradicted", "contradicted": "supported"}
 
@@ -115,40 +119,109 @@ def _text(summary: Summary | None, decimals: int) -> str:
 
 
 def _cells(path: Path) -> dict[Key, Measured]:
-    return {
-        (line["row"], line["column"]): Measured(summary=_summary(line), verdict=line["verdict"])
-        for line in _read(path, CELLS)
-    }
+    found: dict[Key, Measured] = {}
+    for line in read_lines(path, CELLS, NEEDED):
+        key = line["row"], line["column"]
+        if key in found:
+            raise HarnessError(f"{line.place}: a second line for row {key[0]}, column {key[1]}")
+        found[key] = Measured(summary=_summary(line), verdict=line["verdict"])
+    return found
 
 
 def _verdicts(path: Path) -> dict[str, str]:
-    return {line["claim"]: line["verdict"] for line in _read(path, CLAIMS, UNSOURCED)}
+    return {
+        line["claim"]: line["verdict"] for line in read_lines(path, CLAIMS, ("claim", "verdict"))
+    }
 
 
-def _summary(line: Mapping[str, str]) -> Summary | None:
+def _summary(line: Line) -> Summary | None:
     if not line["mean"]:
         return None
-    ci = None
-    if line["ci_low"]:
-        ci = Interval(low=float(line["ci_low"]), high=float(line["ci_high"]))
-    std = float(line["std"]) if line["std"] else None
-    return Summary(n=int(line["n"]), mean=float(line["mean"]), std=std, ci=ci)
+    n = line.number("n")
+    if n < 1 or n != int(n):
+        raise HarnessError(f"{line.place}: n: '{line['n']}' is no number of values, 1 or more")
+    ends = [line.number(name) for name in ("ci_low", "ci_high") if line[name]]
+    if len(ends) == 1 or ends != sorted(ends):
+        given = f"'{line['ci_low']}' and '{line['ci_high']}'"
+        raise HarnessError(f"{line.place}: ci_low and ci_high: {given} are no interval")
+    return Summary(
+        n=int(n),
+        mean=line.number("mean"),
+        std=line.number("std") if line["std"] else None,
+        ci=Interval(low=ends[0], high=ends[1]) if ends else None,
+    )
 
 
-def _read(path: Path, *headers: tuple[str, ...]) -> list[dict[str, str]]:
-    """The lines of a CSV file whose header is one of these, today's first."""
+class Line(dict[str, str]):
+    """A line of a CSV file, and where it stands."""
+
+    def __init__(self, fields: Mapping[str, str], place: str) -> None:
+        super().__init__(fields)
+        self.place = place
+
+    def number(self, name: str) -> float:
+        """A field that must be a finite number."""
+        try:
+            value = float(self[name])
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise HarnessError(f"{self.place}: {name}: '{inert(self[name])}' is no finite number")
+        return value
+
+
+def read_lines(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[Line]:
+    """The lines of a CSV file that has these columns, in any order, perhaps among others."""
+    text = _content(path)
+    reader = csv.DictReader(StringIO(text, newline=""), strict=True)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            header = tuple(reader.fieldnames or ())
-            if header not in headers:
-                raise HarnessError(f"{path}: the first line must be {','.join(headers[0])}")
-            lines = list(reader)
-            for line in lines:
-                if None in line or None in line.values():
-                    raise HarnessError(f"{path}:{reader.line_num}: not {len(header)} fields")
-            return lines
+        header = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        _check_header(path, text.splitlines()[0] if text else "", header, usual, needed)
+        found = []
+        for fields in reader:
+            place = f"{path}:{reader.line_num}"
+            if None in fields or None in fields.values():
+                raise HarnessError(f"{place}: not {len(header)} fields")
+            found.append(Line({key: inert(value) for key, value in fields.items()}, place))
+        return found
+    except csv.Error as error:
+        raise HarnessError(f"{path}:{reader.line_num}: no CSV: {error}") from None
+
+
+def _content(path: Path) -> str:
+    """The text of a file, without the byte order mark that spreadsheets put before it."""
+    try:
+        content = path.read_bytes()
     except FileNotFoundError:
         raise HarnessError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise HarnessError(f"{path} is no CSV file: {error}") from None
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise HarnessError(
+            f"{path}:{line}: not UTF-8 (byte {error.start}): save the file as CSV in UTF-8"
+        ) from None
+
+
+def _check_header(
+    path: Path, first: str, header: Sequence[str], usual: Sequence[str], needed: Sequence[str]
+) -> None:
+    if not header:
+        raise HarnessError(f"{path} is empty: `harness report --format csv` writes it anew")
+    twice = [name for name, n in Counter(header).items() if n > 1]
+    if twice:
+        raise HarnessError(f"{path}:1: the column {inert(twice[0])} is there twice")
+    lacking = [name for name in needed if name not in header]
+    if not lacking:
+        return
+    other = next((sign for sign in ";\t|" if first.count(sign) >= len(needed) - 1), None)
+    if other is not None:
+        sign = "tabs" if other == "\t" else f"'{other}'"
+        raise HarnessError(f"{path}:1: columns are separated by {sign}: write commas")
+    raise HarnessError(
+        f"{path}:1: the columns {', '.join(lacking)} are missing "
+        f"(the first line must be {','.join(usual)})"
+    )

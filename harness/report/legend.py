@@ -16,16 +16,26 @@ LEGEND = {
         "the printed number is a misprint by the paper's own arithmetic; the value is within the "
         "tolerance of what was meant."
     ),
-    Verdict.INDICATIVE: "close, but too few seeds or too much scatter to show equivalence.",
-    Verdict.ABOVE: "the measured mean is above the printed number beyond the tolerance.",
-    Verdict.BELOW: "the measured mean is below the printed number beyond the tolerance.",
+    Verdict.INDICATIVE: (
+        "measured, but too few seeds or too much scatter to show that the mean is within the "
+        "tolerance, or outside of it."
+    ),
+    Verdict.ABOVE: (
+        "the measured mean is above the printed number beyond the tolerance, and so is its whole "
+        "95 % confidence interval, where seeds scatter."
+    ),
+    Verdict.BELOW: (
+        "the measured mean is below the printed number beyond the tolerance, and so is its whole "
+        "95 % confidence interval, where seeds scatter."
+    ),
     Verdict.NOT_COMPARABLE: (
         "measured, but not to be held against a printed number: another recipe or data set, a "
         "speed on other hardware, or "
         "the paper prints nothing here."
     ),
     Verdict.MISSING: "not measured; the report says what it needs.",
-    Verdict.FAILED: "every run of the cell ended in an error; the report quotes it.",
+    Verdict.FAILED: "every run of the cell, or of one side of the claim, ended in an error; the "
+    "report quotes it.",
     Verdict.SUPPORTED: (
         "the whole two-sided 95 % confidence interval (Student's t, differences paired by seed) "
         "lies on the claimed side "
@@ -33,8 +43,8 @@ LEGEND = {
     ),
     Verdict.CONTRADICTED: "the whole interval lies on the other side of the margin.",
     Verdict.INCONCLUSIVE: (
-        "the interval reaches across the margin, or there is none; the number of seeds that would "
-        "settle it assumes that "
-        "mean and spread stay as they are."
+        "measured and not settled: the interval reaches across the margin, or there is none; the "
+        "number of seeds that would settle it assumes that mean and spread stay as they are."
     ),
+    Verdict.NOT_RUN: "a claim whose runs have not happened yet; the report says what they need.",
 }

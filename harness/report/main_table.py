@@ -24,8 +24,7 @@ def main_table(model: TableModel) -> Table:
         if group:
             rows.append(GroupRow(text=group))
         rows.extend(_row(row, model, parts) for row in members)
-    longest = max((len(row.label) for row in model.rows), default=10)
-    columns = [TableColumn(title="", weight=max(1.8, min(4.0, longest / 9)))]
+    columns = [_first_column(model)]
     for column in model.columns:
         columns.extend(_columns(column, parts[column.id]))
     return Table(
@@ -33,12 +32,46 @@ def main_table(model: TableModel) -> Table:
     )
 
 
+def printed_table(model: TableModel) -> Table | None:
+    """The paper's numbers by themselves, for profiles that they must not be held against."""
+    if model.as_published:
+        return None
+    parts: dict[str, tuple[str, ...]] = {
+        column.id: ("printed",)
+        for column in model.columns
+        if any(row.cell(column.id).published is not None for row in model.rows)
+    }
+    if not parts:
+        return None
+    columns = [_first_column(model)]
+    for column in model.columns:
+        columns.extend(_columns(column, parts.get(column.id, ())))
+    rows: list[GroupRow | tuple[TableCell, ...]] = []
+    for group, members in model.groups():
+        shown = [row for row in members if any(cell.published is not None for cell in row.cells)]
+        rows += [GroupRow(text=group)] if group and shown else []
+        rows += [_row(row, model, parts) for row in shown]
+    where = f" on {model.paper_data}" if model.paper_data else ""
+    caption = f"What the paper prints{where}: another recipe, nothing to hold the results against."
+    return Table(
+        name="printed",
+        caption=" ".join([caption, *_marks_of_print(model)]),
+        columns=tuple(columns),
+        rows=tuple(rows),
+    )
+
+
+def _first_column(model: TableModel) -> TableColumn:
+    longest = max((len(row.label) for row in model.rows), default=10)
+    return TableColumn(title="", weight=max(1.8, min(4.0, longest / 9)))
+
+
 def _parts(model: TableModel, column: Column) -> tuple[str, ...]:
-    """Which of printed, measured and verdict the column shows: a verdict that is the same
-    everywhere is said once.
+    """Which of printed, measured and verdict the column shows: printed ones only where measured
+    ones may be held against them, a verdict that is the same everywhere is said once.
     """
     cells = [row.cell(column.id) for row in model.rows]
-    printed = any(cell.published is not None for cell in cells)
+    printed = model.as_published and any(cell.published is not None for cell in cells)
     verdicts = {cell.judgement.verdict for cell in cells if cell.judgement is not None}
     telling = printed and bool(verdicts - {Verdict.NOT_COMPARABLE})
     if not model.as_published:
@@ -68,7 +101,7 @@ def _row(row: Row, model: TableModel, parts: dict[str, tuple[str, ...]]) -> tupl
             "measured": _measured(row, column, model),
             "verdict": _verdict(cell),
         }
-        cells.extend(made[part] for part in parts[column.id])
+        cells.extend(made[part] for part in parts.get(column.id, ()))
     return tuple(cells)
 
 
@@ -119,21 +152,28 @@ def _caption(model: TableModel, parts: dict[str, tuple[str, ...]]) -> str:
         if any("printed" in p for p in parts.values())
         else "Measured values."
     ]
-    cells = [(row.cell(column.id), column) for row in model.rows for column in model.columns]
-    if any(cell.summary is not None and cell.summary.ci is not None for cell, _ in cells):
+    cells = [cell for row in model.rows for cell in row.cells]
+    if any(cell.summary is not None and cell.summary.ci is not None for cell in cells):
         n = len(model.seeds)
         sentences.append(
             f"Mean over {n} seeds ± half the width of its 95 % confidence interval, unless n is "
             "given."
         )
-    if any(cell.ratio is not None for cell, _ in cells):
+    if any(cell.ratio is not None for cell in cells):
         sentences.append("In parentheses: ratio to the unmasked teacher of the group.")
-    if any(
-        cell.published is not None and cell.published.confidence != "exact" for cell, _ in cells
-    ):
-        sentences.append(f"{DOUBT} the reading of the printed number is in doubt, see the notes.")
-    if any(cell.published is not None and cell.published.meant is not None for cell, _ in cells):
-        sentences.append(f"{MISPRINT} a misprint, see the notes.")
+    if model.as_published:
+        sentences += _marks_of_print(model)
     if any(row.has_collapsed(column) for row in model.rows for column in model.columns):
         sentences.append(f"{COLLAPSE} a network of this cell has collapsed, see the top.")
     return " ".join(sentences)
+
+
+def _marks_of_print(model: TableModel) -> list[str]:
+    """What the marks at printed numbers mean."""
+    found = [cell.published for row in model.rows for cell in row.cells if cell.published]
+    sentences = []
+    if any(published.confidence != "exact" for published in found):
+        sentences.append(f"{DOUBT} the reading of the printed number is in doubt, see the notes.")
+    if any(published.meant is not None for published in found):
+        sentences.append(f"{MISPRINT} a misprint, see the notes.")
+    return sentences

@@ -6,17 +6,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Literal
 
+from harness.report.inert import inert, with_texts
 from harness.report.statistics import Interval, Summary
 from harness.spec.claims import Operator
 from harness.spec.table import Published, Source, Tolerance
 
+PICTURES = frozenset({"png"})
+"""Fields that hold no words."""
+
 
 class Verdict(StrEnum):
-    """What the evidence says of a cell, or (the last three) of a claim."""
+    """What the evidence says of a cell, or (the last four) of a claim."""
 
     REPRODUCED = "reproduced"
     MISPRINT = "misprint"
@@ -29,6 +33,7 @@ class Verdict(StrEnum):
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
     INCONCLUSIVE = "inconclusive"
+    NOT_RUN = "not run"
 
 
 Evidence = Literal["seeds", "exact", "timing"]
@@ -96,6 +101,7 @@ class Row:
     student: str = ""  # the same text for the same student network; empty: not known
     keep: int | None = None  # patches that the teacher sees; None: all of them, or no teacher
     patches: int | None = None  # of the teacher's grid; None: no teacher, or not known
+    loss: str = ""  # what its training minimises, the same text for the same quantity
     note: str = ""
     collapsed: tuple[int, ...] = ()  # seeds whose network sees no difference between images
     cells: tuple[Cell, ...] = ()
@@ -256,6 +262,16 @@ class TableModel:
     plots: tuple[Plot, ...] = ()
     provenance: Provenance = Provenance()
     effort: str = ""  # of all training that is missing
+    unreadable: tuple[str, ...] = ()  # files of runs that are damaged, and what is left out for it
+    data: str = ""  # what is trained and judged on; empty: not known
+    paper_data: str = ""  # the same at the paper's own recipe
+    reference: bool = False  # whether there are results to hold one's own against
+
+    def __post_init__(self) -> None:
+        """Every text is `inert`, wherever it comes from."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            object.__setattr__(self, field.name, with_texts(value, inert, but=PICTURES))
 
     @property
     def as_published(self) -> bool:

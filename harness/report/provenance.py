@@ -49,7 +49,8 @@ def _facts(environment: Mapping[str, Any], record: RunRecord) -> Iterator[tuple[
         yield UNKNOWN, "not recorded"
         return
     yield "Computed on", _hardware(environment, record)
-    packages = environment.get("packages") or {}
+    packages = environment.get("packages")
+    packages = packages if isinstance(packages, Mapping) else {}
     versions = [f"{name} {packages[name]}" for name in PACKAGES if name in packages]
     yield "Software", ", ".join([f"Python {environment.get('python', '?')}", *versions])
     yield "System", str(environment.get("platform", "?"))
@@ -59,12 +60,13 @@ def _commit(environment: Mapping[str, Any]) -> str:
     commit, dirty = environment.get("commit"), environment.get("dirty")
     if not commit:
         return f"none: installed package, version {environment.get('harness', '?')}"
-    return f"{commit[:12]}{f' with local changes ({dirty[:8]})' if dirty else ''}"
+    return f"{str(commit)[:12]}{f' with local changes ({str(dirty)[:8]})' if dirty else ''}"
 
 
 def _hardware(environment: Mapping[str, Any], record: RunRecord) -> str:
     cpu = f"{environment.get('cpu', '?')}, {environment.get('cores', '?')} cores"
-    gpus: Sequence[str] = environment.get("gpus") or []
+    given = environment.get("gpus")
+    gpus = [str(name) for name in given] if isinstance(given, list) else []
     if record.device == "cuda" and gpus:
         kinds = Counter(gpus)
         return f"{listed([f'{n} x {name}' for name, n in kinds.items()])}; {cpu}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,8 @@ from harness.store.files import fresh, read_json_or_nothing, replace_json, writi
 
 Format: TypeAlias = Literal["md", "csv", "html", "tex", "pdf"]
 
+MOST_BYTES = 200  # of a file's name, which gets an ending
+
 STATE = "written.json"
 """In the folder of a report's pictures: what was written, from which model."""
 
@@ -31,8 +34,21 @@ class Folders:
 
     @classmethod
     def beside(cls, results: Path) -> Folders:
-        """Reports go beside the results: `results/` and `reports/` in the same folder."""
-        return cls(results=results, reports=results.parent / "reports")
+        """Reports go beside the results: `reports/` beside `results/`, `mine-reports/` beside any
+        other folder `mine/`, so that two folders never share one; or to $HARNESS_REPORTS.
+        """
+        given = os.environ.get("HARNESS_REPORTS")
+        if given:
+            return cls(results=results, reports=_user_folder(given))
+        name = "reports" if results.name == "results" else f"{results.name}-reports"
+        return cls(results=results, reports=results.parent / name)
+
+
+def _user_folder(given: str) -> Path:
+    try:
+        return Path(given).expanduser().resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise HarnessError(f"HARNESS_REPORTS={given} is no folder: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +81,7 @@ def publish(model: TableModel, formats: Sequence[Format], folders: Folders) -> W
 
 def paths(model: TableModel, format_: Format, folders: Folders) -> list[Path]:
     """The files of a format; the one to open comes first."""
-    name = f"{model.table}.{model.profile}"
+    name = file_name(model.table, model.profile)
     if format_ == "csv":
         return [folders.results / f"{name}.csv", folders.results / f"{name}.claims.csv"]
     main = folders.reports / f"{name}.{format_}"
@@ -77,7 +93,21 @@ def paths(model: TableModel, format_: Format, folders: Folders) -> list[Path]:
 
 def pictures_folder(model: TableModel, folders: Folders) -> Path:
     """Where the Markdown report keeps its pictures."""
-    return folders.reports / f"{model.table}.{model.profile}"
+    return folders.reports / file_name(model.table, model.profile)
+
+
+def file_name(table: str, profile: str) -> str:
+    """`maskedkd/table2.cpu`: one folder deep, whatever the table is called."""
+    parts = [part for part in f"{table}.{profile}".split("/") if part.strip(".")]
+    return "/".join(_portable(part) for part in [*parts[:1], "-".join(parts[1:])] if part)
+
+
+def _portable(part: str) -> str:
+    """A name that every file system takes, the usual ones as they are."""
+    kept = "".join(c if c.isalnum() or c in " ._+-" else "_" for c in part).lstrip(".")
+    if len(kept.encode()) <= MOST_BYTES:
+        return kept
+    return f"{kept[:40]}-{hashlib.sha256(part.encode()).hexdigest()[:12]}"
 
 
 def _current(files: Sequence[Path], sums: Mapping[str, str]) -> bool:

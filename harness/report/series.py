@@ -5,10 +5,13 @@ kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.errors import HarnessError
 from harness.report.model import Curve, KeptMap
 from harness.report.outcomes import Outcomes
 from harness.spec.expand import Expansion, ResolvedRow
@@ -18,35 +21,44 @@ MOST_POINTS = 60  # of a curve: more cannot be seen
 MOST_MAPS = 5  # points in training that the heat map shows
 
 
-def curves(expansion: Expansion, outcomes: Outcomes, metrics: Sequence[str]) -> tuple[Curve, ...]:
+def curves(found: Sequence[History], metrics: Sequence[str]) -> tuple[Curve, ...]:
     """The training loss and `metrics` over epochs, for every finished run; single points are no
     curve.
     """
-    found = []
-    for row, seed, records in _histories(expansion, outcomes):
+    drawn = []
+    for history in found:
         for name in (*metrics, LOSS):
             points = [
-                (float(r["epoch"]), float(r[name])) for r in records if name in r and "epoch" in r
+                (float(r["epoch"]), float(r[name]))
+                for r in history.records
+                if name in r and "epoch" in r
             ]
             if name == LOSS:
                 points = _whole(points)
             if len(points) > 1:
                 epochs, values = zip(*_thinned(points), strict=True)
-                found.append(Curve(row=row, seed=seed, metric=name, epochs=epochs, values=values))
-    return tuple(found)
+                drawn.append(
+                    Curve(
+                        row=history.row,
+                        seed=history.seed,
+                        metric=name,
+                        epochs=epochs,
+                        values=values,
+                    )
+                )
+    return tuple(drawn)
 
 
-def kept_maps(expansion: Expansion, outcomes: Outcomes) -> tuple[KeptMap, ...]:
+def kept_maps(found: Sequence[History]) -> tuple[KeptMap, ...]:
     """Shares of images in which each patch was kept, mean over seeds, at a few epochs spread over
     training.
     """
     by_row: dict[str, dict[float, list[list[float]]]] = {}
-    for row, _, records in _histories(expansion, outcomes):
-        for record in records:
-            if "kept" in record:
-                by_row.setdefault(row, {}).setdefault(float(record["epoch"]), []).append(
-                    record["kept"]
-                )
+    for history in found:
+        for record in history.records:
+            if isinstance(record.get("kept"), list) and "epoch" in record:
+                by_epoch = by_row.setdefault(history.row, {})
+                by_epoch.setdefault(float(record["epoch"]), []).append(record["kept"])
     return tuple(
         KeptMap(row=row, epoch=epoch, shares=_mean(epochs[epoch]))
         for row, epochs in by_row.items()
@@ -54,14 +66,32 @@ def kept_maps(expansion: Expansion, outcomes: Outcomes) -> tuple[KeptMap, ...]:
     )
 
 
-def _histories(
-    expansion: Expansion, outcomes: Outcomes
-) -> Iterator[tuple[str, int, list[dict[str, Any]]]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """What one run recorded while it trained."""
+
+    row: str
+    seed: int
+    records: tuple[Mapping[str, Any], ...]
+
+
+def histories(expansion: Expansion, outcomes: Outcomes) -> tuple[list[History], tuple[str, ...]]:
+    """Of every finished run of the table's rows, and one line for each that is damaged: what such a
+    run recorded is left out whole.
+    """
+    found, unreadable = [], {}
     for resolved in expansion.rows:
         for identity, record in outcomes.done(_identities(resolved)).items():
-            records = read_metrics(record.directory / "metrics.jsonl")
+            path = record.directory / "metrics.jsonl"
+            try:
+                records = tuple(read_metrics(path))
+            except HarnessError as error:
+                unreadable[path] = str(error)
+                continue
             if records:
-                yield resolved.row.id, outcomes.seed(identity), records
+                seed = outcomes.seed(identity)
+                found.append(History(row=resolved.row.id, seed=seed, records=records))
+    return found, tuple(unreadable.values())
 
 
 def _identities(resolved: ResolvedRow) -> tuple[str, ...]:
@@ -70,17 +100,51 @@ def _identities(resolved: ResolvedRow) -> tuple[str, ...]:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a metrics file; none if there is no file, and a last line cut short is left
-    out.
+    out. HarnessError, one line, where it holds anything else.
     """
-    if not path.is_file():
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be read: {error.strerror}") from None
+    lines = content.split(b"\n")
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            records.append(_record(line))
+        except ValueError as error:
+            if number == len(lines):  # without a line end: its writer was stopped
+                break
+            raise HarnessError(f"{path}:{number}: {error}") from None
     return records
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line.decode())
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except (ValueError, RecursionError):
+        raise ValueError("no JSON") from None
+    if not isinstance(record, dict):
+        raise ValueError("no record of metrics")
+    for name, value in record.items():
+        numbers = value if name == "kept" and isinstance(value, list) else [value]
+        if not numbers or not all(map(_is_number, numbers)):
+            raise ValueError(f"{name} is no finite number")
+    return record
+
+
+def _is_number(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _whole(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -104,7 +168,9 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def _mean(maps: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    return tuple(sum(values) / len(values) for values in zip(*maps, strict=True))
+    """Over seeds; those of another size than the first belong to other runs."""
+    alike = [found for found in maps if len(found) == len(maps[0])]
+    return tuple(sum(values) / len(values) for values in zip(*alike, strict=True))
 
 
 def _spread(epochs: Sequence[float]) -> list[float]:

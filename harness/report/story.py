@@ -21,7 +21,7 @@ from harness.report.document import (
 )
 from harness.report.figures import figures
 from harness.report.legend import LEGEND
-from harness.report.main_table import DOUBT, main_table
+from harness.report.main_table import DOUBT, main_table, printed_table
 from harness.report.model import Claim, TableModel, Untested, Verdict
 from harness.report.statistics import CONFIDENCE
 from harness.report.summary import TONES, collapse, findings, headline, marked, untested
@@ -34,6 +34,9 @@ def tell(model: TableModel) -> Document:
     """The report of `model`."""
     name = f"{_place(model)}, profile {model.profile}"
     title = f"{name}: {model.caption}" if model.caption else name
+    if model.data and not model.as_published:  # a caption may name what the paper trained on
+        title = f"{name}, on {model.data}"
+        title += f" (in the paper: {model.caption})" if model.caption else ""
     blocks: list[Block] = [
         Heading(text=title, level=1),
         Paragraph(text=_origin(model), tone="muted"),
@@ -53,7 +56,9 @@ def _place(model: TableModel) -> str:
 
 def _origin(model: TableModel) -> str:
     arxiv = f" (arXiv {model.arxiv})" if model.arxiv else ""
-    seeds = f", seeds {listed([str(seed) for seed in model.seeds], most=8)}" if model.seeds else ""
+    numbers = [str(seed) for seed in model.seeds]
+    word = "seed" if len(numbers) == 1 else "seeds"
+    seeds = f", {word} {listed(numbers, most=8)}" if numbers else ""
     return f"{model.title}{arxiv}. Report of `{model.table}` at profile `{model.profile}`{seeds}."
 
 
@@ -62,6 +67,9 @@ def _short(model: TableModel) -> list[Block]:
     items = findings(model)
     if text := collapse(model):
         items = (Item(lead="Collapsed", tone="bad", text=f"{text}."), *items)
+    if model.unreadable:
+        text = f"{'; '.join(model.unreadable)}."
+        items = (Item(lead="Damaged files, left out", tone="bad", text=text), *items)
     if model.untested:
         text = f"{count(len(model.untested), 'claim')} of the table, listed below."
         items = (*items, Item(lead="Cannot be tested at this profile", tone="muted", text=text))
@@ -152,7 +160,13 @@ def _interval(claim: Claim) -> str:
 
 
 def _results(model: TableModel) -> list[Block]:
-    return [Heading(text="Results"), main_table(model)]
+    where = f" on {model.data}" if model.data and not model.as_published else ""
+    blocks: list[Block] = [Heading(text=f"Results{where}"), main_table(model)]
+    printed = printed_table(model)
+    if printed is not None:
+        where = f", on {model.paper_data}" if model.paper_data else ""
+        blocks += [Heading(text=f"The paper's numbers{where}"), printed]
+    return blocks
 
 
 def _differences(model: TableModel) -> list[Block]:
@@ -315,12 +329,13 @@ def _provenance(model: TableModel) -> list[Block]:
 def _repeat(model: TableModel) -> list[Block]:
     seeds = f" --seeds {','.join(str(seed) for seed in model.seeds)}" if model.seeds else ""
     target = f"{model.table} --profile {model.profile}"
-    lines = (
+    lines = [
         f"harness plan {target}      # what would run, and what it needs",
         f"harness run {target}{seeds}",
         f"harness report {target} --format md,csv,html,pdf,tex",
-        f"harness diff {target}      # your numbers against the reference run",
-    )
+    ]
+    if model.reference:
+        lines.append(f"harness diff {target}      # your numbers against the reference run")
     return [Heading(text="How to repeat this"), Code(text="\n".join(lines))]
 
 

@@ -24,6 +24,7 @@ TONES: dict[Verdict, Tone] = {
     Verdict.FAILED: "bad",
     Verdict.NOT_COMPARABLE: "muted",
     Verdict.MISSING: "muted",
+    Verdict.NOT_RUN: "muted",
 }
 
 MARKS = {
@@ -38,6 +39,7 @@ MARKS = {
     Verdict.FAILED: "✗",
     Verdict.NOT_COMPARABLE: "–",
     Verdict.MISSING: "○",
+    Verdict.NOT_RUN: "○",
 }
 
 
@@ -74,7 +76,7 @@ def counted(claims: Sequence[Claim], source: Source) -> str:
         "supported": len(split[Verdict.SUPPORTED]),
         "contradicted": len(split[Verdict.CONTRADICTED]),
         "measured but not settled": sum(claim.n > 0 for claim in split[Verdict.INCONCLUSIVE]),
-        "not tested": sum(claim.n == 0 for claim in split[Verdict.INCONCLUSIVE]),
+        "not tested": sum(claim.n == 0 for claim in claims),
     }
     parts = [f"{n} {'is' if n == 1 else 'are'} {outcome}" for outcome, n in outcomes.items() if n]
     if len(parts) == 1:
@@ -116,7 +118,7 @@ def _column_sentence(model: TableModel, column: Column) -> str:
 _CELL_WORDS = {
     Verdict.REPRODUCED: "reproduced",
     Verdict.MISPRINT: "a misprint whose meaning is reproduced",
-    Verdict.INDICATIVE: "within tolerance but not shown to be equivalent",
+    Verdict.INDICATIVE: "indicative only",
     Verdict.ABOVE: "above tolerance",
     Verdict.BELOW: "below tolerance",
     Verdict.MISSING: "could not be tested",
@@ -177,7 +179,7 @@ def _findings(model: TableModel, source: Source) -> list[Item]:
         for claim in split[verdict]
         if claim.n
     ]
-    open_claims = sum(not claim.n for claim in split[Verdict.INCONCLUSIVE])
+    open_claims = sum(not claim.n for claim in model.claims_by(source))
     if items and open_claims:
         text = f"{count(open_claims, *NOUNS[source])} for want of results, see the table."
         items.append(Item(lead="Not tested", tone="muted", text=text))

@@ -113,10 +113,7 @@ def _judge_number(column: Column, published: Published, summary: Summary) -> Jud
         difference_unit(column.unit),
     )
     if not within(distance, tolerance):
-        verdict = Verdict.ABOVE if distance > 0 else Verdict.BELOW
-        return Judgement(
-            verdict=verdict, reason=f"{seen}, outside {reach}{_doubt(column, summary)}"
-        )
+        return _outside(column, published, summary, tolerance, f"{seen}, outside {reach}")
     if column.evidence != "seeds":
         return Judgement(verdict=Verdict.REPRODUCED, reason=f"{seen}, within {reach}")
     return _equivalence(summary, published, tolerance, f"{seen}, within {reach}", column)
@@ -152,12 +149,24 @@ def _tolerance_decimals(tolerance: float, column: Column) -> int:
     return decimals if within(round(tolerance, decimals) - tolerance, 0) else decimals + 1
 
 
-def _doubt(column: Column, summary: Summary) -> str:
+def _outside(
+    column: Column, published: Published, summary: Summary, tolerance: float, seen: str
+) -> Judgement:
+    """Above or below where the whole interval of the mean is outside: less is no proof."""
+    distance = summary.mean - published.intended.value
+    verdict = Verdict.ABOVE if distance > 0 else Verdict.BELOW
     if column.evidence != "seeds":
-        return ""
+        return Judgement(verdict=verdict, reason=seen)
     if summary.ci is None:
-        return "; one seed shows no spread"
-    return f"; 95 % CI {span(summary.ci, fine(column))}"
+        reason = f"{seen}; one seed shows no spread: no proof that it is {verdict}"
+        return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
+    seen += f"; 95 % CI {span(summary.ci, fine(column))}"
+    nearest = summary.ci.low if distance > 0 else summary.ci.high
+    apart = nearest - published.intended.value
+    if within(apart, tolerance) or apart * distance < 0:
+        reason = f"{seen} reaches back within it: no proof that it is {verdict}"
+        return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
+    return Judgement(verdict=verdict, reason=seen)
 
 
 def _equivalence(

@@ -184,7 +184,7 @@ def _claims() -> tuple[Claim, ...]:
         claim("first", Verdict.SUPPORTED, 3),
         claim("second", Verdict.CONTRADICTED, 3),
         claim("third", Verdict.INCONCLUSIVE, 3, "7"),
-        claim("fourth", Verdict.INCONCLUSIVE, 0),
+        claim("fourth", Verdict.NOT_RUN, 0),
         claim("fifth", Verdict.SUPPORTED, 3, source="ours"),
     )
 

@@ -83,7 +83,7 @@ def test_one_seed_settles_nothing() -> None:
 
 def test_without_results_it_says_whose_are_missing() -> None:
     found = judged([], [70.0, 71.0])
-    assert found.judgement.verdict == Verdict.INCONCLUSIVE
+    assert found.judgement.verdict == Verdict.NOT_RUN
     assert (found.n, found.estimate) == (0, None)
     assert found.judgement.reason == "not tested: no result for A"
 

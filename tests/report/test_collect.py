@@ -54,7 +54,7 @@ def test_nothing_has_run(good: Expansion) -> None:
     }
     assert verdicts == {Verdict.MISSING}
     assert model.row("none").cell("pflops").judgement is None  # no teacher, nothing printed
-    assert model.claims[0].judgement.verdict == Verdict.INCONCLUSIVE
+    assert model.claims[0].judgement.verdict == Verdict.NOT_RUN
     assert not model.provenance.environments
 
 
@@ -334,6 +334,59 @@ def test_claims_use_the_ratio_timed_in_one_process(speeds: Expansion) -> None:
     claim = collect(speeds, store).claims[0]
     assert claim.estimate == pytest.approx(2.05)
     assert claim.judgement.verdict is Verdict.SUPPORTED
+
+
+def test_a_claim_and_its_cell_say_the_same_speed_up(speeds: Expansion) -> None:
+    store = Store()
+    for row, speed, ratio in (("full", 500.0, 0.96), ("half", 950.0, 1.93)):
+        metrics = {"teacher/throughput": speed, "teacher/speedup": ratio}
+        finish(store, run_of(speeds, "throughput", row, None), metrics)
+    model = collect(speeds, store)
+    ratio_of_cell = model.row("half").cell("speed").ratio
+    assert ratio_of_cell is not None
+    assert model.claims[0].estimate == pytest.approx(ratio_of_cell.measured)
+    assert model.claims[0].estimate == pytest.approx(1.93)
+
+
+DAMAGE = {
+    "not UTF-8": b'{"epoch": 1.0}\n\xff\xfe\n{"epoch": 2.0}\n',
+    "no record": b"5\n",
+    "a word": b'{"epoch": "one", "val/top1": 3.0}\n',
+    "not finite": b'{"epoch": 1.0, "val/top1": NaN}\n',
+    "no shares": b'{"epoch": 1.0, "kept": ["a"]}\n',
+    "deep": b"[" * 5000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_file_of_metrics_costs_that_run_its_curves_alone(
+    good: Expansion, content: bytes
+) -> None:
+    store = Store()
+    fill(store, good, {"none": (72.0, 72.2), "logit": (75.0, 75.1)})
+    whole = collect(good, store)
+    broken = next(
+        record for record in store.records() if record.title.row == "logit" and record.title.seed
+    )
+    path = broken.directory / "metrics.jsonl"
+    path.write_bytes(content)
+    model = collect(good, store)
+    (line,) = model.unreadable
+    assert str(path) in line
+    assert "\n" not in line
+    assert {(c.row, c.seed) for c in whole.curves} - {(c.row, c.seed) for c in model.curves} == {
+        ("logit", 1)
+    }
+    assert model.row("logit").cell("acc") == whole.row("logit").cell("acc")
+
+
+def test_a_last_line_that_was_cut_short_is_no_damage(good: Expansion) -> None:
+    store = Store()
+    fill(store, good, {"none": (72.0,)})
+    record = next(record for record in store.records() if record.title.row == "none")
+    with (record.directory / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"epoch": 2.0, "lo')
+    assert collect(good, store).unreadable == ()
 
 
 def test_names_of_rows_stand_on_their_own(speeds: Expansion) -> None:

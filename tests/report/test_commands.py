@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -228,3 +229,89 @@ def test_claims_of_a_profile_that_no_table_has(
     code, _, err = call(capsys, "claims", "--profile", "huge")
     assert code == 1
     assert "no table has a profile 'huge' (there are: paper, tiny)" in err
+
+
+CELLS = "results/reference/one/paper/good.paper.csv"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text.replace(",", ";"), "columns are separated by ';': write commas"),
+        (lambda text: text.replace(",", "\t"), "columns are separated by tabs: write commas"),
+        (lambda text: text.replace("mean,std", "average,std"), "the columns mean are missing"),
+        (lambda text: text.replace("72.1", "72,1"), ":2: not 14 fields"),
+        (lambda text: text.replace("72.1", "much"), ":2: mean: 'much' is no finite number"),
+        (lambda text: text.replace("72.1", "nan"), ":2: mean: 'nan' is no finite number"),
+        (lambda text: text.replace("0.1,2,", "0.1,two,"), ":2: n: 'two' is no finite number"),
+        (lambda text: text.replace("0.1,2,", "0.1,0,"), ":2: n: '0' is no number of values"),
+        (lambda text: text.replace("70,80", "80,70"), "'80' and '70' are no interval"),
+        (lambda text: text.replace("70,80", ",80"), "'' and '80' are no interval"),
+        (lambda text: text + text.splitlines()[1] + "\n", "a second line for row none, column acc"),
+        (lambda text: "", "is empty"),
+        (lambda text: text.replace("mean,std", "std,std"), "the column std is there twice"),
+    ],
+)
+def test_a_reference_that_cannot_be_read_is_one_sentence(
+    good: Expansion,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[str], str],
+    says: str,
+) -> None:
+    report(capsys, "--format", "csv")
+    reference(tmp_path / "results" / "reference" / "one", acc="72.1")
+    path = tmp_path / CELLS
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    code, _, err = call(capsys, "diff", "paper/good", "--profile", "paper")
+    assert code == 1
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: "".join(f"{line},more\n" for line in text.splitlines()).encode(),
+    ],
+    ids=["byte order mark", "Windows line ends", "one column more"],
+)
+def test_a_reference_that_a_spreadsheet_has_saved_is_read(
+    good: Expansion,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    encode: Callable[[str], bytes],
+) -> None:
+    report(capsys, "--format", "csv")
+    reference(tmp_path / "results" / "reference" / "one", acc="72.1")
+    path = tmp_path / CELLS
+    path.write_bytes(encode(path.read_text(encoding="utf-8")))
+    code, _, err = call(capsys, "diff", "paper/good", "--profile", "paper")
+    assert (code, err) == (0, "")
+
+
+def test_a_report_offers_a_comparison_only_where_there_is_a_reference(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "reports/paper/good.paper.md"
+    report(capsys, "--format", "csv,md")
+    assert "harness diff" not in path.read_text(encoding="utf-8")
+    reference(tmp_path / "results" / "reference" / "one", acc="72.1")
+    report(capsys, "--format", "csv,md")
+    assert "harness diff paper/good --profile paper" in path.read_text(encoding="utf-8")
+
+
+def test_a_report_with_a_damaged_run_is_made_and_says_so(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = next((tmp_path / "results" / "runs").glob("*/metrics.jsonl"))
+    damaged.write_bytes(b"\xff\n")
+    code, out, err = call(capsys, "report", "paper/good", "--profile", "paper")
+    assert code == 1
+    assert err.startswith(f"error: {damaged}:1: not UTF-8")
+    assert len(err.splitlines()) == 1
+    assert "75.05 ± 0.64" in out
+    text = (tmp_path / "reports/paper/good.paper.md").read_text(encoding="utf-8")
+    assert "Damaged files, left out" in text

@@ -7,16 +7,19 @@ from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
 from harness.report.figures import deviations, figures
 from harness.report.model import AttentionMap, TableModel
 from harness.report.plots import PLOTS, draw
+from harness.report.plots.shades import shades
 from harness.report.plots.style import spread, styled
 from tests.report.models import PFLOPS, cell, hostile, printed, small
 
@@ -173,3 +176,39 @@ def test_labels_never_overlap_and_stay_inside(wanted: list[float], distance: flo
 def test_labels_with_room_stay_where_they_are() -> None:
     assert spread([10.0, 30.0, 50.0], 5.0, 0.0, 100.0) == [10.0, 30.0, 50.0]
     assert spread([10.0, 10.0], 4.0, 0.0, 100.0) == [8.0, 12.0]  # apart around their centre
+
+
+def test_a_row_has_the_same_colour_in_every_plot() -> None:
+    model = small(rows=6)
+    curves = made("curves", model).axes[0]
+    ends = {text.get_text(): text.get_color() for text in curves.texts}
+    for axes in made("accuracy-cost", model).axes:
+        for bars in axes.containers:
+            assert bars[0].get_color() in ends.values()
+    assert len(set(ends.values())) == 6
+    assert shades(model)["row0"] == ends["Logit 0"]
+
+
+def test_losses_of_different_methods_share_no_axis() -> None:
+    model = small()
+    kinds = ("supervised", "logit", "logit")
+    rows = tuple(replace(row, loss=loss) for row, loss in zip(model.rows, kinds, strict=True))
+    titles = [axes.get_title(loc="left") for axes in made("curves", replace(model, rows=rows)).axes]
+    assert titles == ["Top-1 (%)", "Training loss: supervised", "Training loss: logit"]
+
+
+def test_no_mark_is_hidden_by_the_edge_of_a_name() -> None:
+    for name in ("curves", "accuracy-cost", "deviation"):
+        for axes in made(name, small()).axes:
+            names = [text.get_zorder() for text in axes.texts if text.get_path_effects()]
+            marks = [m.get_zorder() for m in axes.collections if isinstance(m, PathCollection)]
+            marks += [
+                m.get_zorder() for m in axes.get_lines() if m.get_marker() not in ("", "None")
+            ]
+            assert not names or not marks or max(names) < min(marks), name
+
+
+def test_settings_of_the_user_change_no_plot() -> None:
+    usual = draw("curves", small(), format="svg")
+    with mpl.rc_context({"text.usetex": True, "font.size": 30, "axes.grid": False}):
+        assert draw("curves", small(), format="svg") == usual

@@ -59,7 +59,7 @@ def test_cells_as_csv() -> None:
 def test_claims_as_csv() -> None:
     first, *_, untested, ours = lines(claims_csv(small()))
     assert (first["claim"], first["estimate"], first["margin"]) == ("first", "0.1", "-0.3")
-    assert (untested["estimate"], untested["n"], untested["verdict"]) == ("", "0", "inconclusive")
+    assert (untested["estimate"], untested["n"], untested["verdict"]) == ("", "0", "not run")
     assert (first["source"], untested["source"], ours["source"]) == ("paper", "paper", "ours")
 
 
@@ -117,7 +117,7 @@ def test_markdown_escapes_hostile_text() -> None:
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
     assert widths == {8, 11, 5, 3}  # claims, results, differences, missing and environment
     assert "<b>" not in text.replace(r"\<b", "")
-    unescaped = re.sub(r"\\([\\`*_{}\[\]<>#|$~])", r"\1", text)
+    unescaped = re.sub(r"\\([\\`*_{}\[\]<>#|$~&])", r"\1", text)
     assert visible(HOSTILE) in visible(unescaped)
 
 
@@ -265,6 +265,7 @@ def test_the_legend_explains_exactly_the_verdicts_in_use() -> None:
     used = {
         Verdict.REPRODUCED, Verdict.INDICATIVE, Verdict.NOT_COMPARABLE, Verdict.MISSING,
         Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.INCONCLUSIVE,
+        Verdict.NOT_RUN,
     }  # fmt: skip
     for verdict in Verdict:
         assert (f" {verdict}:**" in legend) == (verdict in used), verdict
@@ -346,3 +347,32 @@ def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
     assert "collapsed" not in reasons["row0", "pflops"] + reasons["row1", "acc"]
     assert r"\S{}" in latex(tell(model))
     assert "ollapsed" not in markdown(tell(small()), pictures="x")
+
+
+def test_published_numbers_stand_apart_from_measured_ones_of_another_recipe() -> None:
+    model = replace(small(profile="cpu"), data="Fashion-MNIST", paper_data="ImageNet-1k")
+    document = tell(model)
+    assert document.title == (
+        "Table 1, profile cpu, on Fashion-MNIST (in the paper: Students and teachers)"
+    )
+    found = tables(document)
+    for row in found["results"].rows:
+        if isinstance(row, tuple):
+            assert "75.0" not in [cell.text for cell in row]
+    assert {column.title for column in found["printed"].columns} == {"", "published"}
+    text = markdown(document, pictures="x")
+    assert "## Results on Fashion-MNIST" in text
+    assert "## The paper's numbers, on ImageNet-1k" in text
+    assert "printed" not in tables(tell(small()))
+
+
+def test_one_seed_is_one_seed() -> None:
+    text = markdown(tell(replace(small(), seeds=(0,))), pictures="x")
+    assert "profile `paper`, seed 0." in text
+
+
+def test_html_names_the_column_of_every_cell_for_small_screens() -> None:
+    text, _ = page(small())
+    assert 'data-label="Top-1 (%) measured"><span>75.00 ± 0.12</span>' in text
+    assert 'data-label="Verdict"><span>✓\N{NO-BREAK SPACE}supported</span>' in text
+    assert "@media print" in text

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from harness.report.figures import main_column, measured_costs
 from harness.report.model import Column, Row, TableModel
+from harness.report.plots.shades import shades
 from harness.report.plots.style import (
     INK,
     SOFT,
     WIDTH,
     Label,
-    colour,
     place_labels,
     shortened,
 )
@@ -88,10 +88,9 @@ def _panel(
     small: bool,
 ) -> list[Label]:
     axes.set_title(shortened(title, 30) if small else title, fontsize=8 if small else 9)
-    bases = list(dict.fromkeys(row.base for row in rows))
-    labels = []
-    for index, row in enumerate(rows):
-        shade = colour(bases.index(row.base) if small else index)
+    by_row, labels = shades(model), []
+    for row in rows:
+        shade = by_row[row.id]
         _draw_row(axes, row, costs[row.id], model, column, shade)
         for value in _points(row, column, model)[:1]:
             text = _short(row) if small else row.label
@@ -114,14 +113,14 @@ def _draw_row(
 ) -> None:
     cell = row.cell(column.id)
     if model.as_published and cell.published is not None:
-        axes.plot(x, cell.published.value, "o", mfc="white", mec=shade, ms=5, zorder=3)
+        axes.plot(x, cell.published.value, "o", mfc="white", mec=shade, ms=5, zorder=4)
     if cell.summary is None:
         return
     values = [value for _, value in cell.values]
-    axes.plot([x] * len(values), values, "o", color=shade, alpha=0.45, ms=3.5, mew=0, zorder=2)
+    axes.plot([x] * len(values), values, "o", color=shade, alpha=0.45, ms=3.5, mew=0, zorder=4)
     error = None if cell.summary.ci is None else cell.summary.ci.half_width
     axes.errorbar(
-        x, cell.summary.mean, yerr=error, fmt="o", color=shade, ms=5, capsize=3, lw=1.2, zorder=4
+        x, cell.summary.mean, yerr=error, fmt="o", color=shade, ms=5, capsize=3, lw=1.2, zorder=5
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report.model import Curve, TableModel
-from harness.report.plots.style import WIDTH, Label, colour, place_labels, shortened
+from harness.report.plots.shades import shades
+from harness.report.plots.style import WIDTH, Label, place_labels, shortened
 
 MOST_TOGETHER = 8  # rows in one panel: more get a panel for each group, and no loss
 SHORT = 14  # characters of a label that leaves room for three panels side by side
@@ -45,7 +46,10 @@ def _panels(model: TableModel) -> dict[str, list[Curve]]:
     if _few(model):
         for metric in metrics:
             found = [curve for curve in model.curves if curve.metric == metric]
-            panels[_title(metric, model)] = found
+            if metric.startswith("loss/"):
+                panels.update(_losses(found, model))
+            else:
+                panels[_title(metric, model)] = found
         return panels
     for curve in model.curves:
         if curve.metric == metrics[0]:
@@ -66,36 +70,35 @@ def _rank(metric: str, shown: Sequence[str]) -> tuple[int, str]:
 
 
 def _title(metric: str, model: TableModel) -> str:
-    if metric.startswith("loss/"):
-        return "Training loss"
     column = next((column for column in model.columns if column.metric == metric), None)
     return metric if column is None else f"{column.label} ({column.unit})"
+
+
+def _losses(curves: Sequence[Curve], model: TableModel) -> dict[str, list[Curve]]:
+    """Losses of different methods are different quantities: a panel for each."""
+    by_loss: dict[str, list[Curve]] = {}
+    for curve in curves:
+        by_loss.setdefault(model.row(curve.row).loss, []).append(curve)
+    if len(by_loss) == 1:
+        return {"Training loss": list(curves)}
+    return {f"Training loss: {name or 'not known'}": found for name, found in by_loss.items()}
 
 
 def _panel(axes: Axes, title: str, curves: Sequence[Curve], model: TableModel) -> list[Label]:
     by_row: dict[str, list[Curve]] = {}
     for curve in curves:
         by_row.setdefault(curve.row, []).append(curve)
-    shades = _shades(by_row, model)
-    labels = []
+    labels, colours = [], shades(model)
     for row, seeds in by_row.items():
-        epoch, value = _draw(axes, seeds, shades[row])
+        epoch, value = _draw(axes, seeds, colours[row])
         named = model.row(row)
         text = named.label if _few(model) else named.in_group
-        labels.append(Label(x=epoch, y=value, text=text, colour=shades[row]))
-    axes.set_title(shortened(title, 34))
+        labels.append(Label(x=epoch, y=value, text=text, colour=colours[row]))
+    axes.set_title(shortened(title, 40))
     axes.set_xlabel("Epoch")
     axes.set_xlim(left=0)
     _clip_start(axes, curves)
     return labels
-
-
-def _shades(by_row: Mapping[str, object], model: TableModel) -> dict[str, str]:
-    """The colour of a row is its place in the table, so that it is the same in every panel."""
-    order = [row.id for row in model.rows]
-    together = {curve.row for curve in model.curves} if _few(model) else by_row
-    first = min(order.index(row) for row in together)
-    return {row: colour(order.index(row) - first) for row in by_row}
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], shade: str) -> tuple[float, float]:
@@ -104,8 +107,9 @@ def _draw(axes: Axes, curves: Sequence[Curve], shade: str) -> tuple[float, float
     epochs = np.asarray(longest.epochs)
     values = np.stack([np.interp(epochs, curve.epochs, curve.values) for curve in curves])
     mean = values.mean(axis=0)
-    marker = "o" if len(epochs) <= 12 else ""
-    axes.plot(epochs, mean, color=shade, lw=1.4, marker=marker, ms=3)
+    axes.plot(epochs, mean, color=shade, lw=1.4)
+    if len(epochs) <= 12:
+        axes.scatter(epochs, mean, s=9, color=shade, linewidths=0, zorder=4)
     if len(curves) > 1:
         low, high = values.min(axis=0), values.max(axis=0)
         axes.fill_between(epochs, low, high, color=shade, alpha=0.15, lw=0)

@@ -16,7 +16,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNL
 
 from harness.report.lines import Line, lines
 from harness.report.model import Plot, TableModel
-from harness.report.plots.style import WIDTH, colour
+from harness.report.plots.shades import group_shade, shades
+from harness.report.plots.style import WIDTH
 from harness.report.wording import with_unit
 
 MARKERS = "osD^vP*X"
@@ -35,7 +36,7 @@ def declared(model: TableModel, plot: Plot) -> Figure:
         panel.set_title(with_unit(shown.label, f"({shown.unit})" if shown.unit else ""))
         panel.set_xlabel(plot.x)
         for line in _apart(found, plot):
-            _draw(panel, line, joined=not plot.ticks)
+            _draw(panel, line, model, joined=not plot.ticks)
         panel.margins(0.06, 0.1)
     if plot.ticks:
         wide = max(8, 80 // (len(plot.ticks) * len(panels)))
@@ -49,7 +50,7 @@ def declared(model: TableModel, plot: Plot) -> Figure:
         whole = all(x.is_integer() for x in _places(panels))
         axes[0].xaxis.set_major_locator(MaxNLocator(5, integer=whole))
     if len(names) > 1:
-        _legend(figure, names)
+        _legend(figure, names, model)
     return figure
 
 
@@ -73,12 +74,13 @@ def _apart(found: Sequence[Line], plot: Plot) -> list[Line]:
     return moved
 
 
-def _draw(axes: Axes, line: Line, *, joined: bool) -> None:
+def _draw(axes: Axes, line: Line, model: TableModel, *, joined: bool) -> None:
     """Mean and interval, seeds, a line that is broken where a row has not run; printed: dashed.
 
     Without lines where x are labels, between which there is nothing.
     """
-    shade, marker = colour(line.index), MARKERS[line.index % len(MARKERS)]
+    by_row, shade = shades(model), group_shade(model, line.series)
+    marker = MARKERS[line.index % len(MARKERS)]
     if line.published:
         x, y = zip(*line.published, strict=True)
         ls = "--" if joined else ""
@@ -89,11 +91,19 @@ def _draw(axes: Axes, line: Line, *, joined: bool) -> None:
     for dot in line.measured:
         if dot.mean is None:
             continue
-        places = [dot.x] * len(dot.seeds)
-        axes.plot(places, dot.seeds, marker, color=shade, alpha=0.45, ms=3.5, mew=0, zorder=3)
+        shade, places = by_row[dot.row], [dot.x] * len(dot.seeds)
+        axes.plot(places, dot.seeds, marker, color=shade, alpha=0.45, ms=3.5, mew=0, zorder=4)
         error = None if dot.ci is None else dot.ci.half_width
         axes.errorbar(
-            dot.x, dot.mean, yerr=error, fmt=marker, color=shade, ms=4.5, capsize=2.5, lw=1.1
+            dot.x,
+            dot.mean,
+            yerr=error,
+            fmt=marker,
+            color=shade,
+            ms=4.5,
+            capsize=2.5,
+            lw=1.1,
+            zorder=5,
         )
 
 
@@ -111,9 +121,16 @@ def _doublings(axes: Axes, places: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _legend(figure: Figure, names: dict[int, str]) -> None:
+def _legend(figure: Figure, names: dict[int, str], model: TableModel) -> None:
     handles = [
-        Line2D([], [], color=colour(index), marker=MARKERS[index % len(MARKERS)], ms=4.5, lw=1.3)
+        Line2D(
+            [],
+            [],
+            color=group_shade(model, names[index]),
+            marker=MARKERS[index % len(MARKERS)],
+            ms=4.5,
+            lw=1.3,
+        )
         for index in sorted(names)
     ]
     figure.legend(

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from harness.report.figures import deviations
 from harness.report.model import Column, TableModel, Verdict
-from harness.report.plots.style import INK, WIDTH, Label, colour, place_labels
+from harness.report.plots.style import INK, SOFT, WIDTH, Label, place_labels
 
 FARTHEST_LABELLED = 3
 
@@ -19,16 +19,18 @@ def deviation(model: TableModel) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.5 * len(columns) + 0.2), layout="constrained")
     strips = figure.subplots(len(columns), 1, squeeze=False)[:, 0]
     labels = {
-        axes: _strip(axes, column, found[column.id], model, colour(index))
-        for index, (axes, column) in enumerate(zip(strips, columns, strict=True))
+        axes: _strip(axes, column, found[column.id], model)
+        for axes, column in zip(strips, columns, strict=True)
     }
     place_labels(figure, labels)
     return figure
 
 
 def _strip(
-    axes: Axes, column: Column, found: list[tuple[str, float]], model: TableModel, shade: str
+    axes: Axes, column: Column, found: list[tuple[str, float]], model: TableModel
 ) -> list[Label]:
+    """In grey: the colours of this report stand for rows."""
+    shade = SOFT
     band = _tolerance(column)
     if band is not None:
         axes.axvspan(-100 * band, 100 * band, color=shade, alpha=0.12, lw=0)
@@ -44,6 +46,7 @@ def _strip(
         mec="white",
         mew=0.5,
         ms=6,
+        zorder=4,
     )
     axes.set_yticks([])
     axes.set_ylim(-1, 1)

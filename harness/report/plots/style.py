@@ -19,10 +19,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 """Okabe and Ito's, without their yellow, which is too light for lines on white."""
 INK, SOFT = "#222222", "#8a8a8a"
 WIDTH = 7.2  # inches: the text of an A4 page
+UNDER_MARKERS = 3.5  # above lines, 2 or 3; marks are at 4 and above
 MOST_OF_A_PANEL = 0.6  # the share of its width that a name may take
 
 _STYLE: Any = {
-    "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -49,9 +49,14 @@ _STYLE: Any = {
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """The style of the reports, for the length of a block."""
-    with mpl.rc_context(_STYLE):
+def styled(families: Sequence[str] = ()) -> Iterator[None]:
+    """The style of the reports, for the length of a block, and no setting of the user's own; the
+    `families` are for what the usual font lacks.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        mpl.rcParams["font.family"] = ["DejaVu Sans", *(f for f in families if f != "DejaVu Sans")]
         yield
 
 
@@ -185,5 +190,6 @@ def _write(axes: Axes, place: _Place, up: float, size: float) -> None:
         annotation_clip=False,
         arrowprops={**line, "shrinkA": 0, "shrinkB": 2} if abs(up) > 0.6 * size else None,
     )
-    text.set_path_effects([withStroke(linewidth=2, foreground="white")])  # over lines
+    text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+    text.set_zorder(UNDER_MARKERS)  # over lines, and no mark is hidden by its white edge
     text.set_in_layout(False)  # the layout is made, and room for it too

@@ -39,6 +39,9 @@ CLAIMS = (
     "reason",
     "source",
 )
+TEXTS = {"table", "unit", "says", "reason"}
+"""Columns of free text; the others hold numbers, ids and verdicts."""
+FORMULA = ("=", "+", "-", "@")
 
 
 def cells_csv(model: TableModel) -> str:
@@ -52,7 +55,15 @@ def claims_csv(model: TableModel) -> str:
 
 
 def _written(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
-    return pd.DataFrame(lines, columns=list(header)).to_csv(index=False, lineterminator="\n")
+    table = pd.DataFrame(lines, columns=list(header))
+    for column in TEXTS & set(header):
+        table[column] = [_no_formula(text) for text in table[column]]
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _no_formula(text: str) -> str:
+    """A text that a spreadsheet would compute gets an apostrophe in front."""
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _cell_lines(model: TableModel) -> Iterator[tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html as escaping
+import re
 from collections.abc import Callable, Iterator
 
 from harness.report.document import (
@@ -17,6 +18,8 @@ from harness.report.document import (
     Item,
     Paragraph,
     Table,
+    TableCell,
+    TableColumn,
 )
 from harness.report.render.latex import spanned
 from harness.report.render.text import marked_up
@@ -53,13 +56,54 @@ tbody tr { border-bottom: 1px solid var(--line); }
 tr.group th { background: var(--band); }
 .right { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .short { white-space: nowrap; }
+.wide table { font-size: .8rem; }
+.wide th, .wide td { padding: .25rem .35rem; }
 .long { min-width: 15rem; }
 .good { color: var(--good); font-weight: 600; }
 .bad { color: var(--bad); font-weight: 600; }
 .warn { color: var(--warn); font-weight: 600; }
 .muted { color: var(--soft); }
+@media screen and (max-width: 40rem) {
+  .scroll { overflow-x: visible; }
+  table, tbody, tr, td, tr.group th { display: block; min-width: 0; }
+  thead { display: none; }
+  tbody tr { padding: .4rem 0; }
+  td { display: flex; justify-content: space-between; gap: 1rem; padding: .1rem .2rem; }
+  td, td.right, td.short, th { white-space: normal; overflow-wrap: anywhere; }
+  td.long { display: block; min-width: 0; }
+  td[data-label]::before { content: attr(data-label); color: var(--soft); font-weight: 400;
+    text-align: left; flex: 0 1 50%; }
+  td.long[data-label]::before { display: block; }
+  td.none { display: none; }
+  td:first-child { display: block; font-weight: 600; }
+  td:first-child::before { display: none; }
+}
+@page { size: A4; margin: 14mm; }
+@page wide { size: A4 landscape; margin: 12mm; }
+@media print {
+  :root { --ink: #000; --soft: #555; --line: #bbb; --page: #fff; --band: #f3f3f3;
+    --good: #0a6b2d; --bad: #b3261e; --warn: #8a5a00; color-scheme: light; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  h2 { break-after: avoid; }
+  figure, tr { break-inside: avoid; }
+  figure img { max-height: 230mm; }
+  .scroll { overflow: visible; }
+  table { font-size: 8pt; }
+  th, td, .right, .short { padding: .15rem .3rem; white-space: normal; overflow-wrap: break-word; }
+  .long { min-width: 0; }
+  .wide { page: wide; }
+  .wide table { font-size: 7pt; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+}
 """
 SHORT, LONG = 24, 60  # characters of a cell that never breaks, and of one that needs room
+UPRIGHT = 7  # columns on a printed page: more of them get one on its side
+
+_TURNED = re.compile(
+    "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]+"
+    "(?:[ \u0300-\u036f]+[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+)*"
+)
+"""Words that are written from right to left."""
 
 
 def html(document: Document, *, picture: Callable[[str], bytes]) -> str:
@@ -90,13 +134,16 @@ def _block(block: Block, picture: Callable[[str], bytes]) -> str:
             )
             return f"<figure>{image}<figcaption>{_text(block.caption)}</figcaption></figure>"
         case Code():
-            return f"<pre><code>{escaping.escape(block.text)}</code></pre>"
+            return f"<pre><code>{_plain(block.text)}</code></pre>"
 
 
 def _text(text: str) -> str:
-    return marked_up(
-        text, plain=escaping.escape, code=lambda part: f"<code>{escaping.escape(part)}</code>"
-    )
+    return marked_up(text, plain=_plain, code=lambda part: f"<code>{_plain(part)}</code>")
+
+
+def _plain(text: str) -> str:
+    """Words from right to left stay by themselves: they must not turn `a − b` around."""
+    return _TURNED.sub(lambda words: f"<bdi>{words[0]}</bdi>", escaping.escape(text))
 
 
 def _item(item: Item) -> str:
@@ -105,8 +152,8 @@ def _item(item: Item) -> str:
 
 
 def _table(table: Table) -> Iterator[str]:
-    yield f'<p class="caption">{_text(table.caption)}</p>'
-    yield '<div class="scroll"><table>'
+    wide = " wide" if len(table.columns) > UPRIGHT else ""
+    yield f'<div class="scroll{wide}"><p class="caption">{_text(table.caption)}</p><table>'
     yield f"<thead>{''.join(_header(table))}</thead>"
     yield "<tbody>"
     for row in table.rows:
@@ -114,12 +161,18 @@ def _table(table: Table) -> Iterator[str]:
             width = len(table.columns)
             yield f'<tr class="group"><th colspan="{width}">{_text(row.text)}</th></tr>'
             continue
-        cells = (
-            f'<td class="{_class(cell.text, column.align)} {cell.tone}">{_text(cell.text)}</td>'
-            for cell, column in zip(row, table.columns, strict=True)
-        )
+        cells = (_cell(cell, column) for cell, column in zip(row, table.columns, strict=True))
         yield f"<tr>{''.join(cells)}</tr>"
     yield "</tbody></table></div>"
+
+
+def _cell(cell: TableCell, column: TableColumn) -> str:
+    """With the heading of its column, for where a row is shown as a list."""
+    classes = [_class(cell.text, column.align), cell.tone, "none" if cell.text == "–" else ""]
+    label = escaping.escape(" ".join(filter(None, (column.span, column.title))))
+    named = f' data-label="{label}"' if label else ""
+    text = f"<span>{_text(cell.text)}</span>"
+    return f'<td class="{" ".join(filter(None, classes))}"{named}>{text}</td>'
 
 
 def _header(table: Table) -> Iterator[str]:

@@ -2,78 +2,90 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from harness.report.document import Document, GroupRow, Table, TableCell
-from harness.report.render.text import marked_up
+from harness.report.document import Document, GroupRow, Table
+from harness.report.render.tex_characters import in_tex
+from harness.report.render.text import in_pieces, marked_up, title_of
+from harness.report.render.unset import explained, numbered
 
-_ESCAPED = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "≈": r"$\approx$",
-    "–": "--",
-    "†": r"\dag{}",
-    "‡": r"\ddag{}",
-    "§": r"\S{}",
-    "λ": r"$\lambda$",
-    "✓": r"\checkmark{}",
-    "✗": r"$\times$",
-    "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$",
-    "○": r"$\circ$",
-}
 WIDE = 30  # characters: cells longer than this get a column that breaks lines
-TEXT_WIDTH = 0.9  # of the line, shared by the columns that break lines
+GAP = 0.035  # of the line, between columns
+LEAST, MOST = 0.3, 0.9  # of the line, shared by the columns that break lines
+LINES = 20  # of a row, about: a `longtable` breaks pages between rows alone
+LETTERS = 75  # of a line, about
+LONGEST_WORD = 20  # characters: longer ones may be broken anywhere
 
 HEADER = """\
 % {subject}
-% \\usepackage{{amssymb,array,booktabs,longtable}}
+% For the preamble: \\usepackage{{amssymb,array,booktabs,longtable}}
 """
 
 
 def latex(document: Document) -> str:
-    """Every table as a `longtable` with booktabs rules, to be `\\input`."""
+    """Every table as a `longtable` with booktabs rules, to be `\\input`; ASCII alone, so that it
+    does not depend on the encoding of the document around it.
+    """
     tables = [block for block in document.blocks if isinstance(block, Table)]
-    names = ("results", "claims", "checks", "differences")
+    names = ("results", "printed", "claims", "checks", "differences")
     wanted = [table for table in tables if table.name in names]
-    subject = " ".join(document.subject.split())
-    return HEADER.format(subject=subject) + "\n".join(_table(table) for table in wanted)
+    subject = escape(document.subject).replace("\n", " ")
+    label = re.sub(r"[^A-Za-z0-9]+", "-", document.subject.replace(", profile ", "-")).strip("-")
+    head = HEADER.format(subject=subject)
+    return head + "\n".join(_table(table, label) for table in wanted) + _unset(wanted)
+
+
+def _unset(tables: list[Table]) -> str:
+    """The line on characters that are written by their numbers."""
+    texts = [text for table in tables for text in _texts(table)]
+    unset = {character for text in texts for character in text if in_tex(character) is None}
+    if not unset:
+        return ""
+    return f"\n\\par\\noindent{{\\small {escape(explained(len(unset), 'pdfLaTeX'))}\\par}}\n"
+
+
+def _texts(table: Table) -> Iterator[str]:
+    yield table.caption
+    for column in table.columns:
+        yield from (column.span, column.title)
+    for row in table.rows:
+        yield from [row.text] if isinstance(row, GroupRow) else [cell.text for cell in row]
 
 
 def escape(text: str) -> str:
     """Text that LaTeX prints as it is."""
-
-    def plain(part: str) -> str:
-        return "".join(_ESCAPED.get(character, character) for character in part)
-
+    text = numbered(text, lambda character: in_tex(character) is not None)
     return marked_up(
-        " ".join(text.split()), plain=plain, code=lambda part: f"\\texttt{{{plain(part)}}}"
+        re.sub(r"[ \n\t]+", " ", text).strip(" "),
+        plain=_plain,
+        code=lambda part: f"\\texttt{{{_plain(part)}}}",
     )
 
 
-def _table(table: Table) -> str:
+def _plain(text: str) -> str:
+    return " ".join(_word(word) for word in text.split(" "))
+
+
+def _word(word: str) -> str:
+    """Without what TeX would draw together (`--`, `''`), breakable where it is long."""
+    made, before = [], ""
+    for place, character in enumerate(word):
+        if len(word) > LONGEST_WORD and place and place % LONGEST_WORD == 0:
+            made.append(r"\allowbreak{}")
+        elif character == before and character in "-',":
+            made.append("{}")
+        made.append(in_tex(character) or "")
+        before = character
+    return "".join(made)
+
+
+def _table(table: Table, label: str) -> str:
     head = "\n".join([r"\toprule", *_header(table), r"\midrule"])
     lines = [
         r"\begingroup\small\setlength{\LTcapwidth}{\linewidth}",
         rf"\begin{{longtable}}{{{_specification(table)}}}",
-        rf"\caption{{{escape(table.caption)}}}\label{{tab:{table.name}}}\\",
+        rf"\caption{{{escape(table.caption)}}}\label{{tab:{label}-{table.name}}}\\",
         head,
         r"\endfirsthead",
         head,
@@ -89,31 +101,47 @@ def _table(table: Table) -> str:
 
 def _specification(table: Table) -> str:
     """Plain columns for short cells, paragraphs in proportion to their weights for long ones."""
+    return "".join(
+        column.align[0]
+        if share is None
+        else rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}"
+        for column, share in zip(table.columns, _shares(table), strict=True)
+    )
+
+
+def _shares(table: Table) -> list[float | None]:
+    """Of the line, for columns that break lines."""
     cells = [row for row in table.rows if not isinstance(row, GroupRow)]
     wide = [
         any(len(row[index].text) > WIDE for row in cells) for index in range(len(table.columns))
     ]
     total = sum(c.weight for c, is_wide in zip(table.columns, wide, strict=True) if is_wide)
-    share = TEXT_WIDTH if all(wide) else 0.6
-    return "".join(
-        rf">{{\raggedright\arraybackslash}}p{{{share * column.weight / total:.3f}\linewidth}}"
-        if is_wide
-        else column.align[0]
-        for column, is_wide in zip(table.columns, wide, strict=True)
+    letters = sum(
+        max([len(column.title), *(len(row[index].text) for row in cells)])
+        for index, column in enumerate(table.columns)
+        if not wide[index]
     )
+    share = min(MOST, max(LEAST, 1 - letters / LETTERS - GAP * len(wide)))
+    return [
+        share * column.weight / total if is_wide else None
+        for column, is_wide in zip(table.columns, wide, strict=True)
+    ]
 
 
 def _header(table: Table) -> Iterator[str]:
     if any(column.span for column in table.columns):
         spans, rules, start = [], [], 1
         for span, width in spanned(table):
-            spans.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(span)}}}" if span else "")
+            spans.append(
+                rf"\multicolumn{{{width}}}{{c}}{{{escape(title_of(span))}}}" if span else ""
+            )
             if span:
                 rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
             start += width
-        yield " & ".join(spans) + r" \\"
+        yield " & ".join(map(_guarded, spans)) + r" \\"
         yield "".join(rules)
-    yield " & ".join(escape(column.title) for column in table.columns) + r" \\"
+    titles = (_guarded(escape(title_of(column.title))) for column in table.columns)
+    yield " & ".join(titles) + r" \\"
 
 
 def spanned(table: Table) -> list[tuple[str, int]]:
@@ -128,14 +156,24 @@ def spanned(table: Table) -> list[tuple[str, int]]:
 
 
 def _rows(table: Table) -> Iterator[str]:
-    for row in table.rows:
+    width = len(table.columns)
+    for row in in_pieces(table, _limits(table)):
         if isinstance(row, GroupRow):
-            width = len(table.columns)
-            yield rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(row.text)}}}}} \\*"
+            column = "l" if len(row.text) <= LETTERS else r"p{0.9\linewidth}"
+            text = escape(row.text)
+            yield rf"\multicolumn{{{width}}}{{{column}}}{{\textit{{{text}}}}} \\*"
         else:
-            yield " & ".join(_cell(cell) for cell in row) + r" \\"
+            yield " & ".join(_guarded(escape(cell.text)) for cell in row) + r" \\"
 
 
-def _cell(cell: TableCell) -> str:
-    text = escape(cell.text)
-    return f"{{{text}}}" if text.startswith("[") else text  # else an option of the line before
+def _limits(table: Table) -> list[int]:
+    """How many characters of each column make a row of LINES lines."""
+    return [
+        WIDE if share is None else max(WIDE, int(LINES * LETTERS * share))
+        for share in _shares(table)
+    ]
+
+
+def _guarded(text: str) -> str:
+    """Not an option, or a star, of the line break or the rule before it."""
+    return f"{{}}{text}" if text.startswith(("[", "*")) else text

@@ -22,7 +22,7 @@ from harness.report.document import (
 )
 from harness.report.render.text import marked_up
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|$~])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|$~&])")
 
 
 def markdown(document: Document, *, pictures: str) -> str:

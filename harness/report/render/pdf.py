@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
-from itertools import pairwise
-from pathlib import Path
+from itertools import groupby, pairwise
 from xml.sax.saxutils import escape
 
-import matplotlib as mpl
 from reportlab.lib import colors
 from reportlab.lib.enums import TA_RIGHT
 from reportlab.lib.pagesizes import A4, landscape
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
 from reportlab.lib.utils import ImageReader
-from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.pdfmetrics import stringWidth
-from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import (
     BaseDocTemplate,
@@ -51,17 +47,13 @@ from harness.report.document import (
     TableCell,
     Tone,
 )
+from harness.report.fonts import face, register
+from harness.report.inert import with_texts
 from harness.report.plots import DPI
 from harness.report.render.latex import spanned
-from harness.report.render.text import marked_up
+from harness.report.render.text import in_pieces, marked_up, title_of
+from harness.report.render.unset import explained, numbered
 
-FACES = {
-    "DejaVu": "DejaVuSans.ttf",
-    "DejaVu-Bold": "DejaVuSans-Bold.ttf",
-    "DejaVu-Italic": "DejaVuSans-Oblique.ttf",
-    "DejaVu-BoldItalic": "DejaVuSans-BoldOblique.ttf",
-    "DejaVu-Mono": "DejaVuSansMono.ttf",
-}
 COLOURS: dict[Tone, str] = {
     "": "#1f2328",
     "good": "#0a6b2d",
@@ -75,6 +67,9 @@ HEAD = 4 * mm
 COLUMNS_UPRIGHT = 7  # more of them need a page on its side
 SHORT = 900  # characters of a table that is not broken over pages
 TALLEST = 225 * mm  # of a picture
+MOST_LINES = 14  # of a row, about: one that is taller than its page cannot be set
+LETTER = 4.3  # points, about
+LONGEST_HEAD, LONGEST_COMMAND = 110, 105  # characters
 LONGEST_WORD = 80  # points: longer words may be broken
 
 BODY = ParagraphStyle("body", fontName="DejaVu", fontSize=9, leading=13, spaceAfter=5)
@@ -95,7 +90,7 @@ def pdf(document: Document, *, picture: Callable[[str], bytes]) -> bytes:
     """The report; `picture` gives the PNG of a figure by its name. The same report gives the same
     bytes.
     """
-    _register_fonts()
+    register()
     stream = BytesIO()
     template = BaseDocTemplate(
         stream,
@@ -106,11 +101,32 @@ def pdf(document: Document, *, picture: Callable[[str], bytes]) -> bytes:
         pageTemplates=[_page("upright", A4), _page("sideways", landscape(A4))],
         invariant=1,
     )
+    subject = numbered(document.subject, _has_glyph)
+    if len(subject) > LONGEST_HEAD:
+        subject = f"{subject[: LONGEST_HEAD - 1]}…"
+    blocks = (*document.blocks, *_unset(document))
     template.build(
-        list(_flow(document.blocks, picture)),
-        canvasmaker=partial(_Numbered, subject=document.subject),
+        list(_flow(blocks, picture)),
+        canvasmaker=partial(_Numbered, subject=subject),
     )
     return stream.getvalue()
+
+
+def _has_glyph(character: str) -> bool:
+    return face(character) is not None
+
+
+def _unset(document: Document) -> list[Block]:
+    """The line on characters that are written by their numbers."""
+    unset: set[str] = set()
+
+    def note(text: str) -> str:
+        if not text.isascii():
+            unset.update(character for character in text if not _has_glyph(character))
+        return text
+
+    with_texts(document.blocks, note, but=frozenset())
+    return [Paragraph(text=explained(len(unset), "This PDF"), tone="muted")] if unset else []
 
 
 def _page(name: str, size: tuple[float, float]) -> PageTemplate:
@@ -152,22 +168,6 @@ def _heading_before(figure: Figure, blocks: Sequence[Block]) -> Iterator[Flowabl
 
 def _is_wide(table: Table) -> bool:
     return len(table.columns) > COLUMNS_UPRIGHT
-
-
-def _register_fonts() -> None:
-    """matplotlib brings the fonts along; the ones built into PDF have no ≥ and no λ."""
-    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
-    known = pdfmetrics.getRegisteredFontNames()
-    for name, file in FACES.items():
-        if name not in known:
-            pdfmetrics.registerFont(TTFont(name, str(folder / file)))
-    pdfmetrics.registerFontFamily(
-        "DejaVu",
-        normal="DejaVu",
-        bold="DejaVu-Bold",
-        italic="DejaVu-Italic",
-        boldItalic="DejaVu-BoldItalic",
-    )
 
 
 class _Numbered(Canvas):  # type: ignore[misc]
@@ -216,7 +216,8 @@ def _block(block: Block, picture: Callable[[str], bytes], width: float) -> Itera
             yield _image(picture(block.name), width)
             yield Text(_text(block.caption), BELOW)
         case Code():
-            yield Preformatted(block.text, MONO)
+            text = numbered(block.text, _has_glyph)
+            yield Preformatted(text, MONO, maxLineLength=LONGEST_COMMAND, newLineChars="  ")
 
 
 def _is_short(table: Table) -> bool:
@@ -225,11 +226,27 @@ def _is_short(table: Table) -> bool:
 
 
 def _text(text: str) -> str:
-    return marked_up(
-        " ".join(text.split()),
-        plain=escape,
-        code=lambda part: f'<font face="DejaVu-Mono" size="-0.6">{escape(part)}</font>',
-    )
+    return marked_up(" ".join(text.split()), plain=_words, code=_code)
+
+
+def _words(text: str) -> str:
+    """Each run of characters in the face that has them."""
+    if text.isascii():
+        return escape(text)
+    return _in_faces(text, mono=False)
+
+
+def _code(text: str) -> str:
+    return f'<font face="DejaVu-Mono" size="-0.6">{_in_faces(text, mono=True)}</font>'
+
+
+def _in_faces(text: str, *, mono: bool) -> str:
+    usual = "DejaVu-Mono" if mono else "DejaVu"
+    parts = []
+    for name, run in groupby(numbered(text, _has_glyph), partial(face, mono=mono)):
+        part = escape("".join(run))
+        parts.append(part if name == usual else f'<font face="{name}">{part}</font>')
+    return "".join(parts)
 
 
 def _toned(markup: str, tone: Tone, *, bold: bool = False) -> str:
@@ -256,6 +273,7 @@ def _image(data: bytes, width: float) -> Image:
 
 def _grid(table: Table, width: float) -> Grid:
     head = _head(table)
+    widths = _widths(table, width)
     body: list[list[object]] = []
     style: list[tuple[object, ...]] = [
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
@@ -270,7 +288,8 @@ def _grid(table: Table, width: float) -> Grid:
         *_span_style(table, len(head)),
         *_apart(table),
     ]
-    for row in table.rows:
+    most = [max(1, int(MOST_LINES * column / LETTER)) for column in widths]
+    for row in in_pieces(table, most):
         line = len(head) + len(body)
         if isinstance(row, GroupRow):
             body.append(
@@ -285,7 +304,7 @@ def _grid(table: Table, width: float) -> Grid:
             body.append([_cell(cell, c.align) for cell, c in zip(row, table.columns, strict=True)])
     return Grid(
         [*head, *body],
-        colWidths=_widths(table, width),
+        colWidths=widths,
         repeatRows=len(head),
         style=style,
         spaceAfter=3 * mm,  # a spacer that no longer fits would begin a page of its own
@@ -331,15 +350,16 @@ def _apart(table: Table) -> Iterator[tuple[object, ...]]:
 
 
 def _head(table: Table) -> list[list[object]]:
+    """It stands on every page, so it must not fill one."""
     titles: list[object] = [
-        Text(f"<b>{_text(column.title)}</b>", RIGHT if column.align == "right" else SMALL)
+        Text(f"<b>{_text(title_of(column.title))}</b>", RIGHT if column.align == "right" else SMALL)
         for column in table.columns
     ]
     if not any(column.span for column in table.columns):
         return [titles]
     spans: list[object] = []
     for span, columns in spanned(table):
-        spans += [Text(f"<b>{_text(span)}</b>", _CENTRED), *[""] * (columns - 1)]
+        spans += [Text(f"<b>{_text(title_of(span))}</b>", _CENTRED), *[""] * (columns - 1)]
     return [spans, titles]
 
 

@@ -1,0 +1,65 @@
+"""What is committed as reference is what the code writes from the committed numbers."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.report.collect import column_of
+from harness.report.committed import read_claims
+from harness.report.render.markdown import markdown
+from harness.report.statistics import Interval
+from harness.report.what_holds import what_holds
+from harness.report.wording import fine
+from harness.spec.load import list_tables, load_table
+from harness.text import enough_decimals, number
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results" / "reference" / "amd-epyc-2-cores"
+REPORTS = ROOT / "reports" / "reference" / "amd-epyc-2-cores"
+CELLS = sorted(
+    path.relative_to(RESULTS)
+    for path in RESULTS.glob("*/*.csv")
+    if path.parent.name != "benchmarks" and not path.name.endswith(".claims.csv")
+)
+
+
+def test_the_page_of_all_claims_is_made_of_the_committed_numbers() -> None:
+    models = []
+    for name in list_tables():
+        path = RESULTS / f"{name}.cpu.claims.csv"
+        table = load_table(name)
+        if "cpu" in table.profiles and path.is_file():
+            models.append(read_claims(table, "cpu", path))
+    assert len(models) > 10
+    page = markdown(what_holds(models, "cpu"), pictures="")
+    assert (REPORTS / "claims.cpu.md").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize("path", CELLS, ids=str)
+def test_a_report_shows_the_committed_numbers(path: Path) -> None:
+    name, profile = str(path.with_suffix("").with_suffix("")), path.suffixes[-2][1:]
+    table = load_table(name)
+    labels = {row.id: row.label for row in table.profile(profile).rows}
+    text = (REPORTS / path).with_suffix(".md").read_text(encoding="utf-8")
+    lines = [re.sub(r"\\(.)", r"\1", line) for line in text.splitlines() if line[:1] == "|"]
+    with (RESULTS / path).open(encoding="utf-8") as file:
+        cells = [line for line in csv.DictReader(file) if line["mean"]]
+    for cell in cells:
+        column = column_of(table.columns[cell["column"]])
+        mean, decimals = float(cell["mean"]), fine(column)
+        if profile != "paper":
+            decimals = enough_decimals(mean, decimals)
+        shown = number(mean, decimals)
+        if cell["ci_low"]:
+            ci = Interval(low=float(cell["ci_low"]), high=float(cell["ci_high"]))
+            shown += f" ± {number(ci.half_width, decimals)}"
+        label = labels[cell["row"]]
+        assert any(line.startswith(f"| {label} ") and shown in line for line in lines), (
+            cell["row"],
+            cell["column"],
+            shown,
+        )
