@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.data.cache import read_arrays, write_arrays
+from harness.data.naming import from_bytes
 from harness.data.places import cache_dir
 from harness.errors import DataError
 
@@ -46,12 +47,16 @@ class Files:
         """One decoded image; DataError names the file that is not one."""
         return self.tree.image(self._name(index), channels=self.channels)
 
-    def path(self, index: int) -> Path:
+    def content(self, index: int) -> bytes:
+        """The file of one image, as it is."""
+        return self.tree.read(self._name(index))
+
+    def path(self, index: int) -> str:
         """Where one image lies, for messages."""
-        return self.tree.path / self._name(index)
+        return self.tree.where(self._name(index))
 
     def _name(self, index: int) -> str:
-        return bytes(self.names[index]).decode()
+        return from_bytes(bytes(self.names[index]))
 
 
 Split = Arrays | Files
@@ -112,6 +117,10 @@ class DataSet(ABC):
     def version_at(self, path: Path) -> str:
         """The version of the copy at `path`, which `read` has accepted."""
         return self.version
+
+    def left_out(self, path: Path | None) -> list[str]:
+        """What of the copy at `path` (or the first here) is no part of the set: a line for each."""
+        return []
 
     @property
     def cache_file(self) -> Path | None:
