@@ -181,10 +181,15 @@ def _cached(path: Path) -> Splits | None:
     found = read_arrays(path)
     if found is None:
         return None
-    return Splits(
-        train=Arrays(images=found["train_images"], labels=found["train_labels"]),
-        val=Arrays(images=found["val_images"], labels=found["val_labels"]),
-    )
+    halves = []
+    for half in ("train", "val"):
+        images, labels = found.get(f"{half}_images"), found.get(f"{half}_labels")
+        if images is None or labels is None or images.ndim != 4 or labels.shape != images.shape[:1]:
+            return None  # not written by this code: get the images anew
+        if (images.dtype.name, labels.dtype.name) != ("uint8", "int64"):
+            return None
+        halves.append(Arrays(images=images, labels=labels))
+    return Splits(train=halves[0], val=halves[1])
 
 
 def _keep(path: Path, splits: Splits) -> None:

@@ -105,8 +105,7 @@ class Directory(ImageTree):
 
     def head(self, name: str, length: int) -> bytes:
         try:
-            # a pipe would keep the reader waiting for a writer
-            with open(self._at(name), "rb", opener=_open_at_once) as file:
+            with open(self._at(name), "rb", opener=open_at_once) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise self.refused(name, _NOT_REGULAR)
                 return file.read(length)
@@ -242,7 +241,8 @@ def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def open_at_once(path: str, flags: int) -> int:
+    """For `open`: a pipe without a writer is opened too, and does not keep the reader waiting."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

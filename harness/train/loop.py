@@ -155,6 +155,7 @@ class _Training:
             device=self.device,
             workers=self.context.resources.workers,
             ranks=self.ranks,
+            stopping=self.context.should_stop,
         )
 
     def _build_objective(self) -> Objective:
@@ -224,7 +225,7 @@ class _Training:
         rate = learning_rate(self.recipe, index, self.per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        views, targets = next(batches)
+        views, targets = self._next(index, batches)
         images = views[0]
         mine = self.ranks.share(self.pipeline.batch)
         summed: dict[str, Tensor] = {}
@@ -247,6 +248,15 @@ class _Training:
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
+
+    def _next(
+        self, done: int, batches: Iterator[tuple[tuple[Tensor, ...], Tensor]]
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        try:
+            return next(batches)
+        except Interrupted:  # no images came, and a stop was asked for: nothing has begun
+            self._save(done)
+            raise Interrupted(f"at step {done} of {self.total}") from None
 
     def _parts(self, mine: Share, images: int) -> Iterator[Sequence[int]]:
         """What is computed at once, as places in this process's share: whole groups where the loss
