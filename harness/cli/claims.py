@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     write(path, page.encode())
     print(page)
     print(path)
-    for error in broken:
-        print(f"error: {error}", file=sys.stderr)
+    for problem in broken:
+        print(f"error: {problem}", file=sys.stderr)
     return int(bool(broken))
 
 

@@ -118,6 +118,10 @@ class DataSet(ABC):
         """The version of the copy at `path`, which `read` has accepted."""
         return self.version
 
+    def class_order(self) -> str | None:
+        """How classes count, where a classifier from elsewhere may count them in another order."""
+        return None
+
     def left_out(self, path: Path | None) -> list[str]:
         """What of the copy at `path` (or the first here) is no part of the set: a line for each."""
         return []

@@ -5,13 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
-import os
-import stat
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.tree import open_at_once
+from harness.data.regular import open_regular
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,8 +32,8 @@ def read_idx(path: Path, *, shape: tuple[int, ...], sha256: str) -> NDArray[np.u
     if found != shape:
         raise DataError(f"{path}: holds {_times(found)} bytes, expected {_times(shape)}; {_AGAIN}")
     if len(content) != expected:
-        here = f"{len(content):,}" if len(content) < expected else "more"
-        raise DataError(f"{path}: {here} bytes unpacked, expected {expected:,}; {_AGAIN}")
+        here = f"{len(content)}" if len(content) < expected else "more"
+        raise DataError(f"{path}: {here} bytes unpacked, expected {expected}; {_AGAIN}")
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise DataError(
@@ -51,15 +49,13 @@ _AGAIN = "delete it and get it again"
 def _unpacked(path: Path, *, most: int) -> bytes:
     """At most one byte more than `most`, however much the file unpacks to."""
     try:
-        with path.open("rb", opener=open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise DataError(f"{path}: is no regular file; {_AGAIN}")
+        with open_regular(path) as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            if packed:
-                with gzip.open(file) as inside:
-                    return inside.read(most + 1)
-            return file.read(most + 1)
+            if not packed:
+                return file.read(most + 1)
+            with gzip.GzipFile(fileobj=file) as inside:
+                return inside.read(most + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: truncated or corrupt gzip file ({error}); {_AGAIN}") from error
     except OSError as error:

@@ -24,18 +24,25 @@ def left_out(tree: ImageTree, *, structured: bool = True) -> list[str]:
     found = list(_unnamed(tree, listing.others))
     if structured:
         found += _outside(listing)
-        found += _numbered(listing)
+        groups = group_by_class(listing.images, prefix=listing.prefix)
+        order = textual_order(sorted(groups.get("train", ())))
+        found += [] if order is None else [order]
     if listing.empty:
         what = count(len(listing.empty), "folder holds", "folders hold")
         found.append(f"{what} no image and {_is(listing.empty)} no class: {_some(listing.empty)}")
     return found
 
 
-def in_numeric_order(classes: Sequence[str]) -> bool:
-    """Whether classes in order of their names are in order of the numbers they are named by too."""
+def textual_order(classes: Sequence[str]) -> str | None:
+    """How classes that are named by numbers count, where it is not in the order of the numbers."""
     if not all(name.isascii() and name.isdigit() for name in classes):
-        return True
-    return list(classes) == sorted(classes, key=int)
+        return None
+    if list(classes) == sorted(classes, key=int):
+        return None
+    return (
+        f"classes count in order of their names as texts ({', '.join(classes[:4])}, ...): "
+        "a classifier trained elsewhere may count numbered classes in another order"
+    )
 
 
 def _unnamed(tree: ImageTree, others: Sequence[str]) -> Iterator[str]:
@@ -66,15 +73,6 @@ def _outside(listing: Listing) -> Iterator[str]:
         yield f"{count(len(test), 'image')} in test/ {_is(test)} left out: val/ judges"
     if "train" in groups and not groups.keys() & {"val", "test"}:
         yield "no images judge, there is no val/ or test/: use `evaluate_on: holdout`"
-
-
-def _numbered(listing: Listing) -> Iterator[str]:
-    classes = sorted(group_by_class(listing.images, prefix=listing.prefix).get("train", {}))
-    if not in_numeric_order(classes):
-        yield (
-            f"classes count in order of their names as texts ({', '.join(classes[:4])}, ...): "
-            "a classifier trained elsewhere may count numbered classes in another order"
-        )
 
 
 def _some(names: Sequence[str]) -> str:

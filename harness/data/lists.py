@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.data.naming import hidden, shown
-from harness.data.tree import open_at_once
+from harness.data.regular import open_regular
 from harness.errors import DataError
 
 LISTS = ("train.csv", "val.csv", "test.csv")
@@ -94,10 +92,8 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     make of them: a byte order mark, quotes, ends of lines, spaces.
     """
     try:
-        with path.open("rb", opener=open_at_once) as raw:
-            if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-                raise OSError("no regular file")
-            content = raw.read(MOST_BYTES + 1)
+        with open_regular(path) as file:
+            content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise OSError(f"larger than {MOST_BYTES // 2**20} MiB")
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))

@@ -61,6 +61,8 @@ class Pipeline:
     training: TrainingSource
     judging: EvaluationSource
     known: EvaluationSource  # the training images as they are, for evaluations that look them up
+    # how classes count, where a classifier from elsewhere may count them in another order
+    class_order: str | None = None
 
     @property
     def batch(self) -> int:
@@ -167,6 +169,7 @@ def open_pipeline(
         training=training,
         judging=_judging(judged, chosen, eval_crop, place),
         known=_whole(training, splits.train, kept, eval_crop, place),
+        class_order=known.class_order(),
     )
 
 

@@ -22,6 +22,7 @@ from harness.data.naming import (
     with_folders_above,
 )
 from harness.data.picture import MOST_BYTES, Damaged, Refused, decode
+from harness.data.regular import NOT_REGULAR, NotRegularError, open_regular
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -105,10 +106,10 @@ class Directory(ImageTree):
 
     def head(self, name: str, length: int) -> bytes:
         try:
-            with open(self._at(name), "rb", opener=open_at_once) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise self.refused(name, _NOT_REGULAR)
+            with open_regular(self._at(name)) as file:
                 return file.read(length)
+        except NotRegularError as error:
+            raise self.refused(name, error.strerror) from error
         except OSError as error:
             raise self.unreadable(name, error.strerror) from error
 
@@ -241,11 +242,6 @@ def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def open_at_once(path: str, flags: int) -> int:
-    """For `open`: a pipe without a writer is opened too, and does not keep the reader waiting."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
 def _name(entry: zipfile.ZipInfo, backslashes: bool) -> str:
     """The name of an entry, as the directory had it that was packed."""
     name = entry.orig_filename
@@ -255,9 +251,6 @@ def _name(entry: zipfile.ZipInfo, backslashes: bool) -> str:
     if backslashes or entry.create_system == 0:  # packed on Windows by a careless program
         name = name.replace("\\", "/")
     return name
-
-
-_NOT_REGULAR = "is no regular file (a pipe, a device or a folder); remove it, or leave it out"
 
 
 def _walk(root: Path) -> Iterator[tuple[str, bool]]:
@@ -313,4 +306,4 @@ def _check_there(root: Path, name: str, entry: os.DirEntry[bytes]) -> None:
             "link, or bring back what it leads to"
         ) from error
     if is_image(name) and not stat.S_ISREG(mode):
-        raise DataError(f"{where}: {_NOT_REGULAR}")
+        raise DataError(f"{where}: {NOT_REGULAR}")

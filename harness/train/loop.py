@@ -114,6 +114,7 @@ class _Training:
         self.ranks = context.ranks
         self.pipeline = self._open_pipeline()
         self._check_groups()
+        self._warn_of_class_order()
         self.objective = self._build_objective()
         self.optimizer = build_optimizer(
             self.objective.modules, self.recipe, decay_tokens=self.objective.decays_tokens
@@ -143,6 +144,15 @@ class _Training:
                 f"micro_batch is {part}: this loss compares {min(compared, batch)} images of the "
                 f"batch of {batch} with each other; give at least as many, or leave micro_batch out"
             )
+
+    def _warn_of_class_order(self) -> None:
+        """Where a classifier came from elsewhere and the data's classes are numbered."""
+        order = self.pipeline.class_order
+        for what, model in (("student", self.config.student), ("teacher", self.config.teacher)):
+            if order is None or model is None or model.weights.head == "new":
+                continue
+            if model.weights.hub is not None or model.weights.file is not None:
+                self.context.log(f"warning: the {what}'s weights come from elsewhere; {order}")
 
     def _open_pipeline(self) -> Pipeline:
         return open_pipeline(

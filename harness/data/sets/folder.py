@@ -11,7 +11,7 @@ from harness.data.config import DataConfig
 from harness.data.content import files_version
 from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Origin, Splits
 from harness.data.layout import Layout, read_layout
-from harness.data.leftovers import left_out
+from harness.data.leftovers import left_out, textual_order
 from harness.data.tree import open_tree
 from harness.errors import DataError
 from harness.paths import project_root
@@ -89,6 +89,10 @@ class Folder(DataSet):
                 here=lambda: self.path is not None and self.path.exists(),
             ),
         )
+
+    def class_order(self) -> str | None:
+        """Of numbered classes: textual, as torchvision's; timm's is numeric."""
+        return textual_order(self._layout.classes)
 
     def class_counts(self) -> tuple[int, ...]:
         """Training images per class, counted."""
