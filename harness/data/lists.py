@@ -81,8 +81,8 @@ def _own_number(name: str) -> int:
     found = re.search(r"_(\d+)\.\w+$", name)
     if found is None:
         raise DataError(
-            f"{name}: an image of ImageNet-1k is called <synset>_<number>.JPEG; the lists count "
-            "images by that number, so the original names are needed"
+            f"{shown(name)}: an image of ImageNet-1k is called <synset>_<number>.JPEG; the "
+            "lists count images by that number, so the original names are needed"
         )
     return int(found[1])
 

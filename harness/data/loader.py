@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.data.dataset import Arrays, Split
 from harness.data.order import Order
-from harness.data.processes import PATIENCE, POLL, delivered, leave_stops_to_the_run, shared
+from harness.data.processes import PATIENCE, POLL, delivered, shared
 from harness.data.transforms import Transform
 from harness.errors import DataError, HarnessError
 from harness.ranks import Ranks
@@ -153,7 +153,6 @@ def load(
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # of its own: the loader draws from the global one otherwise
         timeout=POLL if workers else 0,
-        worker_init_fn=leave_stops_to_the_run,
     )
     patience = 0.0 if source.ranks.size == 1 else PATIENCE
     found: Iterable[Any] = loader

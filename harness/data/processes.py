@@ -73,21 +73,16 @@ def shared(tensor: torch.Tensor) -> torch.Tensor | RunFailed:
     if get_worker_info() is None:
         return tensor
     try:
-        return tensor.share_memory_()
+        tensor.share_memory_()  # type: ignore[no-untyped-call]
     except (RuntimeError, OSError) as error:
         return _failed(str(error).splitlines()[0])
-
-
-def leave_stops_to_the_run(_: int) -> None:
-    """In a loader process: a signal to all processes of a job ends the run's, in its own time."""
-    for number in _STOPS:
-        signal.signal(number, signal.SIG_IGN)
+    return tensor
 
 
 def _started(loader: DataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess]]:
     before = set(multiprocessing.active_children())
     try:
-        with _own_child_signals():
+        with _signals_of_the_run():
             iterator = iter(loader)
     except (OSError, RuntimeError) as error:
         _kill(set(multiprocessing.active_children()) - before)
@@ -96,16 +91,20 @@ def _started(loader: DataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess]]
 
 
 @contextmanager
-def _own_child_signals() -> Iterator[None]:
-    """Without PyTorch's handler, which raises anywhere in the run, be it amid a step."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _signals_of_the_run() -> Iterator[None]:
+    """Processes that are started meanwhile hear no stop: a signal to all processes of a job ends
+    the run's, in its own time. And PyTorch's handler of a process's end is put away: it raises
+    anywhere in the run, be it amid a step.
+    """
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGCHLD)
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+        if in_main:
+            signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
 
 def _next(iterator: Iterator[Any], stopping: Callable[[], bool], patience: float) -> Any:
@@ -146,5 +145,8 @@ def _room() -> str:
 
 
 def _kill(processes: Iterable[BaseProcess]) -> None:
-    for process in processes:
+    ended = list(processes)
+    for process in ended:
         process.kill()
+    for process in ended:
+        process.join(POLL)

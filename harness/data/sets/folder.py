@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -86,7 +87,7 @@ class Folder(DataSet):
             Origin(
                 says="data.path of the spec" if self.path is None else str(self.path),
                 read=self._read_own,
-                here=lambda: self.path is not None and self.path.exists(),
+                here=lambda: self.path is not None and os.path.exists(self.path),
             ),
         )
 

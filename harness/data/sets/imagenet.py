@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class OwnImages(DataSet):
         )
 
     def _path(self) -> Path | None:
-        return next((place for place in self._places() if place.exists()), None)
+        return next((place for place in self._places() if os.path.exists(place)), None)
 
     def _places(self) -> list[Path]:
         return [

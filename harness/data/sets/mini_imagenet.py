@@ -9,6 +9,7 @@ from harness.data import DATASETS
 from harness.data.content import files_version
 from harness.data.layout import Layout
 from harness.data.lists import chosen, lists_alone, lists_version, read_lists
+from harness.data.naming import shown
 from harness.data.sets.imagenet import ImageNet, OwnImages
 from harness.data.tree import ImageTree, open_tree
 from harness.errors import DataError
@@ -118,14 +119,14 @@ class MiniImageNet(OwnImages):
         strange = sorted(classes.keys() - self.everything)
         if strange:
             raise DataError(
-                f"{path}: {strange[0]} is no class of mini-ImageNet ({len(strange)} such names); "
-                f"the layout is {self.layout_says}"
+                f"{shown(path)}: {shown(strange[0])} is no class of mini-ImageNet "
+                f"({len(strange)} such names); the layout is {self.layout_says}"
             )
         for synset in self.synsets:
             found = len(classes.get(synset, ()))
             if found != self.per_class:
                 raise DataError(
-                    f"{path}: class {synset} has {found} images, expected {self.per_class}; "
+                    f"{shown(path)}: class {synset} has {found} images, expected {self.per_class}; "
                     f"the layout is {self.layout_says}"
                 )
         names = tuple(sorted(self.synsets))
