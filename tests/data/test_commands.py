@@ -10,6 +10,7 @@ from PIL import Image
 
 from harness.cli import main
 from harness.data import DATASETS
+from tests.conftest import TINY_VIT, Experiments
 from tests.data.conftest import SmallFashion, write_images
 
 
@@ -146,6 +147,41 @@ def test_a_broken_copy_hides_no_other_set(
     code, out, err = call(capsys, "doctor")
     assert (code, err) == (1, "")
     assert "weights" in out
+
+
+def test_a_broken_folder_takes_its_own_table_down_and_no_other(
+    capsys: pytest.CaptureFixture[str], experiments: Experiments
+) -> None:
+    for name in ("good", "bad"):
+        write_images(experiments.root / name, {"train/a": 70, "val/a": 1})
+        experiments.table(
+            f"pets/{name}",
+            f"""
+            paper: {{title: A table}}
+            columns:
+              acc: {{from: train, metric: val/top1}}
+            base:
+              recipe: {{from: light}}
+              data: {{name: folder, path: {name}}}
+              student: {{{TINY_VIT}, channels: 3}}
+              method: supervised
+            rows:
+              - id: only
+            profiles:
+              cpu: {{says: small}}
+            """,
+        )
+    broken = experiments.root / "bad/train/a/zzz.png"
+    broken.symlink_to("/nowhere")
+    for command in ("check", "claims"):
+        code, out, err = call(capsys, command)
+        assert code == 1, command
+        assert "pets/good" in out
+        assert err.count(f"{broken}: a link to /nowhere, which cannot be opened") == 1
+        assert len(err.splitlines()) == 1
+    code, out, err = call(capsys, "list")
+    assert (err, "pets/good  cpu" in out) == ("", True)
+    assert "1 problem: run `harness check pets/bad`" in out
 
 
 def test_doctor_says_what_to_do(
