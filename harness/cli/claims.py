@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
 
 from harness.errors import HarnessError
 from harness.spec.load import load_table
 from harness.spec.locate import list_tables
+from harness.spec.table import TableSpec
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,16 +33,35 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.store import Store
 
     profile = arguments.profile
-    every = [load_table(name) for name in list_tables()]
+    every, broken = _loaded(list_tables())
     tables = [table for table in every if profile in table.profiles]
     if not tables:
         known = sorted({name for table in every for name in table.profiles})
         raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(known)})")
     store = Store()
-    models = [collect_finished(table, profile, store) for table in tables]
+    models = []
+    for table in tables:
+        try:
+            models.append(collect_finished(table, profile, store))
+        except HarnessError as error:  # this table's own: a data set that is broken, say
+            broken.append(error)
     page = markdown(what_holds(models, profile), pictures="")
     path = Folders.beside(store.root).reports / f"claims.{profile}.md"
     write(path, page.encode())
     print(page)
     print(path)
-    return 0
+    for problem in broken:
+        print(f"error: {problem}", file=sys.stderr)
+    return int(bool(broken))
+
+
+def _loaded(names: Iterable[str]) -> tuple[list[TableSpec], list[HarnessError]]:
+    """The tables, and what is wrong with the others."""
+    tables: list[TableSpec] = []
+    broken: list[HarnessError] = []
+    for name in names:
+        try:
+            tables.append(load_table(name))
+        except HarnessError as error:
+            broken.append(error)
+    return tables, broken

@@ -36,13 +36,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    """Print every set: facts, licence, origins, whether it is here."""
+    """Print every set: facts, licence, origins, whether it is here; 1 if a copy is broken."""
     facts = [_facts(DATASETS.get(name)) for name in DATASETS.names()]
     if arguments.json:
         print(json.dumps(facts, indent=2))
     else:
         print("\n\n".join(_described(fact) for fact in facts))
-    return 0
+    return int(any(fact["version"] is None for fact in facts))
 
 
 def run_get(arguments: argparse.Namespace) -> int:
@@ -67,7 +67,8 @@ def run_verify(arguments: argparse.Namespace) -> int:
     if arguments.name == "folder" and arguments.path is None:
         raise DataError("`harness data verify folder` needs --path: a directory or a zip of images")
     found = asdict(verify(known, path=arguments.path, everything=arguments.all, say=_say))
-    _print(arguments, found, f"{_counts(found)}, {found['decoded']:,} images read: all right")
+    verdict = "all right" if not found["remarks"] else "right, but for what is said above"
+    _print(arguments, found, f"{_counts(found)}, {found['decoded']:,} images read: {verdict}")
     return 0
 
 
@@ -84,12 +85,21 @@ def _counts(found: dict[str, Any]) -> str:
     return f"{found['name']} (version {found['version']}): {sizes}"
 
 
+def _here(known: DataSet) -> tuple[str | None, str | None]:
+    """Version, and what is missing; a copy that cannot be read hides no other set."""
+    try:
+        return known.version, None if known.name == "folder" else known.missing()
+    except DataError as error:
+        return None, str(error)
+
+
 def _facts(known: DataSet) -> dict[str, Any]:
     own = known.name == "folder"  # its facts depend on data.path
+    version, missing = _here(known)
     return {
         "name": known.name,
         "title": known.title,
-        "version": known.version,
+        "version": version,
         "classes": None if own else known.classes,
         "train_images": None if own else known.train_images,
         "val_images": None if own else known.val_images,
@@ -98,9 +108,15 @@ def _facts(known: DataSet) -> dict[str, Any]:
         "in_memory": known.in_memory,
         "licence": known.licence,
         "origins": [origin.says for origin in known.origins],
-        "missing": None if own else known.missing(),
+        "missing": missing,
         "next_step": known.next_step,
     }
+
+
+def _whether(fact: dict[str, Any]) -> str:
+    if fact["missing"] is None:
+        return "yes"
+    return "no" if fact["version"] is not None else f"broken: {fact['missing']}"
 
 
 def _described(fact: dict[str, Any]) -> str:
@@ -112,7 +128,7 @@ def _described(fact: dict[str, Any]) -> str:
             f"{fact['classes']:,} classes, "
             f"{size}, {'grey' if fact['channels'] == 1 else 'colour'}"
         )
-        lines.append(f"  here: {'yes' if fact['missing'] is None else 'no'}")
+        lines.append(f"  here: {_whether(fact)}")
     lines.append(f"  licence: {fact['licence']}")
     lines += [f"  origin {rank}: {says}" for rank, says in enumerate(fact["origins"], 1)]
     if fact["missing"] is not None:

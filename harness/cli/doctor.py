@@ -17,6 +17,7 @@ from typing import Literal
 
 from harness.data import DATASETS
 from harness.data.places import cache_dir
+from harness.errors import HarnessError
 from harness.store.store import default_root
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "submitit", "reportlab")
@@ -44,7 +45,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print all findings; exit code 1 if something is missing that every run needs."""
+    """Print all findings; exit code 1 if something is missing that every run needs, or broken."""
     findings = list(examine())
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -118,8 +119,12 @@ def _data() -> Iterator[Finding]:
         known = DATASETS.get(name)
         if name == "folder":
             continue  # there is one per spec
-        lack = known.missing()
-        found = f"version {known.version}" if lack is None else "not on this machine"
+        try:
+            lack = known.missing()
+            found = f"version {known.version}" if lack is None else "not on this machine"
+        except HarnessError as error:  # this set only
+            yield Finding(what=f"data {name}", state="missing", found="broken", do=str(error))
+            continue
         state: Literal["ok", "optional"] = "ok" if lack is None else "optional"
         yield Finding(what=f"data {name}", state=state, found=found, do=lack and known.remedy)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.cache import read_arrays, write_arrays
 from harness.data.fetch import offline
+from harness.data.naming import from_bytes
 from harness.data.once import arrived, only_one
 from harness.data.places import cache_dir
 from harness.data.telling import Telling
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from harness.data.tree import ImageTree
 
 
-HALVES, WHAT = ("train", "val"), ("images", "labels")  # of a cache file
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -52,12 +52,16 @@ class Files:
         """One decoded image; DataError names the file that is not one."""
         return self.tree.image(self._name(index), channels=self.channels)
 
-    def path(self, index: int) -> Path:
+    def content(self, index: int) -> bytes:
+        """The file of one image, as it is."""
+        return self.tree.read(self._name(index))
+
+    def path(self, index: int) -> str:
         """Where one image lies, for messages."""
-        return self.tree.path / self._name(index)
+        return self.tree.where(self._name(index))
 
     def _name(self, index: int) -> str:
-        return bytes(self.names[index]).decode()
+        return from_bytes(bytes(self.names[index]))
 
 
 Split = Arrays | Files
@@ -119,6 +123,14 @@ class DataSet(ABC):
     def version_at(self, path: Path) -> str:
         """The version of the copy at `path`, which `read` has accepted."""
         return self.version
+
+    def class_order(self) -> str | None:
+        """How classes count, where a classifier from elsewhere may count them in another order."""
+        return None
+
+    def left_out(self, path: Path | None) -> list[str]:
+        """What of the copy at `path` (or the first here) is no part of the set: a line for each."""
+        return []
 
     @property
     def cache_file(self) -> Path | None:
@@ -219,12 +231,17 @@ def cache_path(name: str, version: str) -> Path:
 
 def _cached(path: Path) -> Splits | None:
     found = read_arrays(path)
-    if found is None or not {f"{half}_{what}" for half in HALVES for what in WHAT} <= found.keys():
+    if found is None:
         return None
-    return Splits(
-        train=Arrays(images=found["train_images"], labels=found["train_labels"]),
-        val=Arrays(images=found["val_images"], labels=found["val_labels"]),
-    )
+    halves = []
+    for half in ("train", "val"):
+        images, labels = found.get(f"{half}_images"), found.get(f"{half}_labels")
+        if images is None or labels is None or images.ndim != 4 or labels.shape != images.shape[:1]:
+            return None  # not written by this code: get the images anew
+        if (images.dtype.name, labels.dtype.name) != ("uint8", "int64"):
+            return None
+        halves.append(Arrays(images=images, labels=labels))
+    return Splits(train=halves[0], val=halves[1])
 
 
 def _keep(path: Path, splits: Splits) -> str | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness.data.dataset import Arrays, Files, Splits
+from harness.data.naming import SPLITS, Listing, nearest_split, shown, to_bytes
 from harness.data.tree import ImageTree
 from harness.errors import DataError
+from harness.text import count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +34,7 @@ class Layout:
     def _files(self, names: Sequence[Sequence[str]], channels: int) -> Files:
         import numpy as np
 
-        flat = [name.encode() for group in names for name in group]
+        flat = [to_bytes(name) for group in names for name in group]
         labels = np.repeat(np.arange(len(names)), [len(group) for group in names])
         # one array, not a million strings: data loading processes would copy each of those
         return Files(
@@ -42,38 +45,91 @@ class Layout:
         )
 
 
-def read_layout(tree: ImageTree) -> Layout:
-    """The layout train/<class>/* and val/<class>/* (or test/); DataError if it is another."""
-    groups = group_by_class(tree.names())
+def read_layout(tree: ImageTree, *, val: Literal["wanted", "optional", "unused"]) -> Layout:
+    """The layout train/<class>/* and val/<class>/* (or test/); DataError if it is another.
+
+    Classes count in order of their names as texts, as in torchvision's ImageFolder. Validation
+    images are judged by if they are there: whether they must be, and may be, says `val`.
+    """
+    listing = tree.listing()
+    groups = group_by_class(listing.images, prefix=listing.prefix)
+    where = shown(tree.path)
     train = groups.get("train", {})
-    val = groups.get("val") or groups.get("test") or {}
+    judging = {} if val == "unused" else groups.get("val") or groups.get("test") or {}
     if not train:
         raise DataError(
-            f"{tree.path}: no images in train/<class>/; expected train/<class>/* and "
-            f"val/<class>/* (or test/<class>/*), found {_some(groups)}"
+            f"{where}: no images in train/<class>/; expected train/<class>/* and "
+            f"val/<class>/* (or test/<class>/*), found {_some(groups)}{_meant_as_train(groups)}"
         )
-    if val and (odd := sorted(set(val) ^ set(train))):
+    _check_splits(where, groups)
+    if not judging and val == "wanted":
+        raise DataError(f"{where}: {_without_val(listing)}")
+    if judging and (odd := sorted(set(judging) ^ set(train))):
         raise DataError(
-            f"{tree.path}: train holds {len(train)} classes and val {len(val)}; "
-            f"{len(odd)} are in one of them only: {_some(odd)}"
+            f"{where}: train holds {len(train)} classes and val {len(judging)}; "
+            f"{len(odd)} are in one of them only: {_some(odd)}{_why_odd(train, judging, odd)}"
         )
     classes = tuple(sorted(train))
     return Layout(
         tree=tree,
         classes=classes,
         train=tuple(tuple(train[name]) for name in classes),
-        val=tuple(tuple(val.get(name, ())) for name in classes),
+        val=tuple(tuple(judging.get(name, ())) for name in classes),
     )
 
 
-def group_by_class(names: Iterable[str]) -> dict[str, dict[str, list[str]]]:
-    """Names of the form <split>/<class>/..., in order, by split and class; others are left out."""
+def group_by_class(names: Iterable[str], *, prefix: str) -> dict[str, dict[str, list[str]]]:
+    """Names of the form <prefix><split>/<class>/..., in order, by split and class; others are left
+    out.
+    """
     groups: dict[str, dict[str, list[str]]] = {}
     for name in names:
-        parts = name.split("/", 2)
-        if len(parts) == 3:
+        parts = name[len(prefix) :].split("/", 2)
+        if name.startswith(prefix) and len(parts) == 3:
             groups.setdefault(parts[0], {}).setdefault(parts[1], []).append(name)
     return groups
+
+
+def _check_splits(where: str, groups: Mapping[str, object]) -> None:
+    """DataError for a folder of classes that is no split: its images would silently be left out."""
+    for folder in sorted(set(groups) - set(SPLITS)):
+        near = nearest_split(folder)
+        free = near is not None and near not in groups
+        advice = f"rename it to '{near}'" if free else "move it elsewhere"
+        raise DataError(
+            f"{where}: unknown split folder '{shown(folder)}'; the folders are train and val (or "
+            f"test): {advice}"
+        )
+
+
+def _meant_as_train(groups: Iterable[str]) -> str:
+    near = [shown(folder) for folder in sorted(groups) if nearest_split(folder) == "train"]
+    return f"; rename '{near[0]}' to 'train'" if near else ""
+
+
+def _without_val(listing: Listing) -> str:
+    """That no images judge, where those that could be meant are, and what to do."""
+    unsorted = sum(
+        name[len(listing.prefix) :].split("/")[0] in ("val", "test") for name in listing.images
+    )
+    there = f" ({count(unsorted, 'image lies', 'images lie')} in no folder of a class)"
+    return (
+        f"no images in val/<class>/ or test/<class>/{there if unsorted else ''}; add them, or use "
+        "`evaluate_on: holdout`, which keeps a tenth of the training images for judging"
+    )
+
+
+def _why_odd(train: Iterable[str], judging: Collection[str], odd: Sequence[str]) -> str:
+    """What may be behind classes that are not in both halves."""
+    alike = {unicodedata.normalize("NFC", name) for name in odd}
+    if len(alike) < len(odd):
+        return "; names that look alike are written with other Unicode characters: rename one"
+    if len(judging) == 1 and not set(judging) & set(train):
+        return (
+            "; the validation images are not sorted into a folder for each class: sort them, or "
+            "use `evaluate_on: holdout`"
+        )
+    return ""
 
 
 def check_counts(layout: Layout, *, classes: int, train: int, val: int) -> None:
@@ -86,7 +142,7 @@ def check_counts(layout: Layout, *, classes: int, train: int, val: int) -> None:
     for what, here, expected in found:
         if here != expected:
             raise DataError(
-                f"{layout.tree.path}: found {here:,} {what}, expected {expected:,}; "
+                f"{shown(layout.tree.path)}: found {here:,} {what}, expected {expected:,}; "
                 f"{_smallest(layout)}"
             )
 
@@ -118,9 +174,9 @@ def _smallest(layout: Layout) -> str:
     fewest, name = min(
         (len(group), name) for name, group in zip(layout.classes, layout.train, strict=True)
     )
-    return f"the smallest class is train/{name} with {fewest:,}; copy the set again"
+    return f"the smallest class is train/{shown(name)} with {fewest:,}; copy the set again"
 
 
 def _some(names: Iterable[str]) -> str:
-    shown = sorted(names)[:3]
-    return ", ".join(shown) if shown else "no folders of images"
+    some = [shown(name) for name in sorted(names)[:3]]
+    return ", ".join(some) if some else "no folders of images"

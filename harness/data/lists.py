@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.data.naming import hidden, shown
+from harness.data.regular import open_regular
 from harness.errors import DataError
 
 LISTS = ("train.csv", "val.csv", "test.csv")
-NAME = re.compile(r"(n\d{8})(\d{8})\.\w+")
+NAME = re.compile(r"(n[0-9]{8})([0-9]{8})\.\w+")
+MOST_BYTES = 64 * 2**20  # of one list; the few-shot split's have 1 MB
 
 
 def lists_alone(folder: Path) -> bool:
     """Whether `folder` holds the three lists and nothing else: images of its own come first."""
     if not folder.is_dir():
         return False
-    found = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
+    try:
+        found = {entry.name for entry in folder.iterdir() if not hidden(entry.name)}
+    except OSError as error:
+        raise DataError(f"{shown(folder)}: cannot be read: {error.strerror}") from error
     return "train.csv" in found and all(name.endswith(".csv") for name in found)
 
 
@@ -32,15 +39,13 @@ def read_lists(folder: Path) -> dict[str, list[int]]:
     """
     found: dict[str, list[int]] = {}
     for path in (folder / name for name in LISTS):
-        for line, row in enumerate(_rows(path), 1):
-            if line == 1 and row[:1] == ["filename"]:
-                continue
+        for line, row in _rows(path):
             match = NAME.fullmatch(row[0]) if len(row) == 2 else None
             if match is None or match[1] != row[1] or int(match[2]) < 1:
                 raise DataError(
-                    f"{path}:{line}: '{','.join(row)}' is not a synset and a number from 1, then "
-                    "the synset: `n0153282900000005.jpg,n01532829`; get the lists of the few-shot "
-                    "split again"
+                    f"{shown(path)}:{line}: '{shown(','.join(row))[:80]}' is not a synset and a "
+                    "number from 1, then the synset, with a comma between them: "
+                    "`n0153282900000005.jpg,n01532829`; get the lists of the few-shot split again"
                 )
             found.setdefault(match[1], []).append(int(match[2]))
     for synset, numbers in found.items():
@@ -76,18 +81,27 @@ def _own_number(name: str) -> int:
     found = re.search(r"_(\d+)\.\w+$", name)
     if found is None:
         raise DataError(
-            f"{name}: an image of ImageNet-1k is called <synset>_<number>.JPEG; the lists count "
-            "images by that number, so the original names are needed"
+            f"{shown(name)}: an image of ImageNet-1k is called <synset>_<number>.JPEG; the "
+            "lists count images by that number, so the original names are needed"
         )
     return int(found[1])
 
 
-def _rows(path: Path) -> list[list[str]]:
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows and their lines, without empty ones and the heading; with what programs for tables
+    make of them: a byte order mark, quotes, ends of lines, spaces.
+    """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.reader(file) if row]
+        with open_regular(path) as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise OSError(f"larger than {MOST_BYTES // 2**20} MiB")
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); the lists are {', '.join(LISTS)} of the "
+            f"{shown(path)}: cannot be read ({error}); the lists are {', '.join(LISTS)} of the "
             "few-shot split, all three in one folder"
         ) from error
+    rows = [(line, row) for line, row in rows if any(row)]
+    return rows[1:] if rows and rows[0][1][0].lower() == "filename" else rows

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +17,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.data.dataset import Arrays, Split
 from harness.data.order import Order
+from harness.data.processes import PATIENCE, POLL, delivered, shared
 from harness.data.transforms import Transform
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
 from harness.ranks import Ranks
 from harness.seeding import stream
 
 Key = tuple[int, int, int]  # epoch, position in the epoch, index into the chosen images
 Item = tuple[Tensor, int] | DataError
+Stopping = Callable[[], bool]  # whether the run should end soon
+
+
+def never() -> bool:
+    """For batches that nobody will want to stop."""
+    return False
 
 
 class Images(Dataset[Item]):
@@ -82,11 +90,12 @@ class LoaderTraining:
     device: torch.device
     workers: int
     ranks: Ranks = Ranks()
+    stopping: Stopping = never
 
     def batches(self, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) bytes, labels (B,)) from `start_step` on, without end."""
         keys = _Keys(self.order, start_step, self.ranks)
-        return load(self.images, keys, device=self.device, workers=self.workers)
+        return load(self.images, keys, self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +106,7 @@ class LoaderEvaluation:
     device: torch.device
     workers: int
     ranks: Ranks = Ranks()
+    stopping: Stopping = never
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) bytes, labels (B,)); the last batch may be smaller."""
@@ -106,7 +116,7 @@ class LoaderEvaluation:
             for first in range(0, count, batch_size)
         ]
         mine = keys[self.ranks.rank :: self.ranks.size]
-        return load(self.images, mine, device=self.device, workers=self.workers)
+        return load(self.images, mine, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +137,14 @@ class _Keys:
 
 
 def load(
-    images: Images, keys: Iterable[list[Key]], *, device: torch.device, workers: int
+    images: Images, keys: Iterable[list[Key]], source: LoaderTraining | LoaderEvaluation
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of `keys` on the device; DataError for an image that cannot be read."""
+    """The batches of `keys` on the device of `source`.
+
+    DataError for an image that cannot be read, RunFailed where loader processes cannot deliver, and
+    Interrupted when a stop is asked for while no batch comes.
+    """
+    workers, device = source.workers, source.device
     loader = DataLoader(
         images,
         batch_sampler=keys,
@@ -137,19 +152,27 @@ def load(
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # of its own: the loader draws from the global one otherwise
+        timeout=POLL if workers else 0,
     )
-    for batch in loader:
-        if isinstance(batch, DataError):
+    patience = 0.0 if source.ranks.size == 1 else PATIENCE
+    found: Iterable[Any] = loader
+    if workers:
+        found = delivered(loader, stopping=source.stopping, patience=patience)
+    for batch in found:
+        if isinstance(batch, HarnessError):
             raise batch
         pictures, labels = batch
         yield pictures.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
-def _collate(items: list[Item]) -> tuple[Tensor, Tensor] | DataError:
+def _collate(items: list[Item]) -> tuple[Tensor, Tensor] | HarnessError:
     pictures, labels = [], []
     for item in items:
         if isinstance(item, DataError):
             return item
         pictures.append(item[0])
         labels.append(item[1])
-    return torch.stack(pictures), torch.tensor(labels)
+    batch, targets = shared(torch.stack(pictures)), shared(torch.tensor(labels))
+    if isinstance(batch, HarnessError):
+        return batch
+    return targets if isinstance(targets, HarnessError) else (batch, targets)

@@ -15,7 +15,7 @@ from torch import Tensor
 from harness.data import dataset
 from harness.data.config import DataConfig
 from harness.data.dataset import Arrays, DataSet, Split
-from harness.data.loader import Images, LoaderEvaluation, LoaderTraining
+from harness.data.loader import Images, LoaderEvaluation, LoaderTraining, Stopping, never
 from harness.data.memory import MemoryEvaluation, MemoryTraining
 from harness.data.mixing import erase, mix, soft_targets
 from harness.data.order import Order
@@ -61,6 +61,8 @@ class Pipeline:
     training: TrainingSource
     judging: EvaluationSource
     known: EvaluationSource  # the training images as they are, for evaluations that look them up
+    # how classes count, where a classifier from elsewhere may count them in another order
+    class_order: str | None = None
 
     @property
     def batch(self) -> int:
@@ -127,8 +129,12 @@ def open_pipeline(
     device: torch.device,
     workers: int,
     ranks: Ranks | None = None,
+    stopping: Stopping = never,
 ) -> Pipeline:
-    """The batches of a run; loads (and where needed fetches) the data set. Raises DataError."""
+    """The batches of a run; loads (and where needed fetches) the data set. Raises DataError.
+
+    While images do not come, `stopping` is asked whether the run should end.
+    """
     known = dataset(data)
     _check_version(known, data)
     splits = known.load()
@@ -138,7 +144,14 @@ def open_pipeline(
     else:
         judged, chosen = splits.train, held
     ranks = ranks or Ranks()
-    place = _Place(image_size=image_size, seed=seed, device=device, workers=workers, ranks=ranks)
+    place = _Place(
+        image_size=image_size,
+        seed=seed,
+        device=device,
+        workers=workers,
+        ranks=ranks,
+        stopping=stopping,
+    )
     order = Order(images=len(kept), batch_size=batch_size, repeats=augment.repeats, seed=seed)
     training = _training(known, splits.train, kept, order, augment, place)
     return Pipeline(
@@ -156,6 +169,7 @@ def open_pipeline(
         training=training,
         judging=_judging(judged, chosen, eval_crop, place),
         known=_whole(training, splits.train, kept, eval_crop, place),
+        class_order=known.class_order(),
     )
 
 
@@ -168,6 +182,7 @@ class _Place:
     device: torch.device
     workers: int
     ranks: Ranks
+    stopping: Stopping
 
 
 def _check_version(known: DataSet, data: DataConfig) -> None:
@@ -205,6 +220,7 @@ def _training(
         device=place.device,
         workers=place.workers,
         ranks=place.ranks,
+        stopping=place.stopping,
     )
 
 
@@ -226,6 +242,7 @@ def _judging(
         device=place.device,
         workers=place.workers,
         ranks=place.ranks,
+        stopping=place.stopping,
     )
 
 

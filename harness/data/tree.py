@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
-import struct
-import warnings
+import stat
+import threading
 import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from harness.data.naming import (
+    Listing,
+    from_bytes,
+    hidden,
+    is_image,
+    listed,
+    shown,
+    to_bytes,
+    with_folders_above,
+)
+from harness.data.picture import MOST_BYTES, Damaged, Refused, decode
+from harness.data.regular import NOT_REGULAR, NotRegularError, open_regular
 from harness.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-)
+_PACKED_AS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_METHODS: Final = {9: "Deflate64", 93: "Zstandard", 95: "xz", 96: "JPEG", 98: "PPMd"}
+_ENCRYPTED: Final = 0x1
+_UTF8: Final = 0x800
 
 
 class ImageTree(ABC):
@@ -32,135 +41,269 @@ class ImageTree(ABC):
         self.path = path
 
     @abstractmethod
+    def listing(self) -> Listing:
+        """All images, and what else is there; DataError if they cannot all be listed."""
+
     def names(self) -> list[str]:
         """All images, sorted."""
+        return list(self.listing().images)
 
     @abstractmethod
-    def size(self, name: str) -> int:
-        """Bytes of one image, unpacked."""
+    def stamp(self, name: str) -> tuple[int, ...]:
+        """Numbers that change when the content of one image may have; DataError if it is gone."""
 
     @abstractmethod
+    def head(self, name: str, length: int) -> bytes:
+        """The first bytes of any file; DataError if it cannot be read."""
+
     def read(self, name: str) -> bytes:
-        """The content of one image; OSError, KeyError or a zip's error if it cannot be read."""
+        """The content of one image; DataError if it cannot be read or is too large."""
+        content = self.head(name, MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise self.refused(name, _TOO_LARGE)
+        return content
 
     def image(self, name: str, *, channels: int) -> Image:
         """One decoded image, RGB or grey; DataError if it is missing, truncated or no image."""
-        from PIL import Image, UnidentifiedImageError
-
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF data and palettes
-                return Image.open(io.BytesIO(self.read(name))).convert(
-                    "RGB" if channels == 3 else "L"
-                )
-        except (
-            OSError,
-            KeyError,
-            ValueError,
-            SyntaxError,
-            zipfile.BadZipFile,
-            zlib.error,
-            struct.error,
-        ) as error:
-            what = "no known image format" if isinstance(error, UnidentifiedImageError) else error
-            raise DataError(
-                f"{self.path / name}: cannot be read as an image ({what}); get it again"
-            ) from error
+            return decode(self.read(name), channels=channels)
+        except Damaged as error:
+            raise self.unreadable(name, error) from error
+        except Refused as error:
+            raise self.refused(name, error) from error
 
-    def fingerprint(self) -> str:
-        """Of all names and sizes, no image is read; a directory and a zip of it have the same."""
-        digest = hashlib.sha256()
-        for name in self.names():
-            digest.update(f"{name}\0{self.size(name)}\n".encode())
-        return digest.hexdigest()[:12]
+    def where(self, name: str) -> str:
+        """A file's place, for messages."""
+        return shown(self.path / name)
+
+    def refused(self, name: str, why: object) -> DataError:
+        """The error for a file that cannot be used as it is."""
+        return DataError(f"{self.where(name)}: {why}")
+
+    def unreadable(self, name: str, why: object) -> DataError:
+        """The error for a file that is damaged or no image."""
+        return DataError(f"{self.where(name)}: cannot be read as an image ({why}); get it again")
+
+
+_TOO_LARGE = f"larger than {MOST_BYTES // 2**20} MiB, the most that an image may have"
 
 
 class Directory(ImageTree):
     """Images in a directory."""
 
-    def names(self) -> list[str]:
-        return sorted(_walk(self.path, ""))
+    def listing(self) -> Listing:
+        files: list[str] = []
+        folders: list[str] = []
+        for name, is_folder in _walk(self.path):
+            (folders if is_folder else files).append(name)
+        return listed(files, folders)
 
-    def size(self, name: str) -> int:
-        return (self.path / name).stat().st_size
+    def stamp(self, name: str) -> tuple[int, ...]:
+        try:
+            return _stamp(os.stat(self._at(name)))
+        except OSError as error:
+            raise self.refused(name, f"cannot be read: {error.strerror}") from error
 
-    def read(self, name: str) -> bytes:
-        return (self.path / name).read_bytes()
+    def head(self, name: str, length: int) -> bytes:
+        try:
+            with open_regular(self._at(name)) as file:
+                return file.read(length)
+        except NotRegularError as error:
+            raise self.refused(name, error.strerror) from error
+        except OSError as error:
+            raise self.unreadable(name, error.strerror) from error
+
+    def _at(self, name: str) -> bytes:
+        return os.path.join(os.fsencode(self.path), to_bytes(name))
 
 
 class Zip(ImageTree):
-    """Images in a zip; a single folder around everything in it is looked through."""
+    """Images in a zip, which is as the directory that was packed: names follow the same rules."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._open: tuple[int, zipfile.ZipFile] | None = None
-        files = [entry.filename for entry in self._archive().infolist() if not entry.is_dir()]
-        images = [name for name in files if _is_image(name)]
-        tops = {name.split("/", 1)[0] for name in images}
-        wrapped = len(tops) == 1 and all(name.count("/") > 2 for name in images)
-        self._prefix = f"{tops.pop()}/" if wrapped else ""
-        self._names = sorted(name.removeprefix(self._prefix) for name in images)
+        self._open: _Opened | None = None
+        self._opening = threading.Lock()
+        self._archive()
 
-    def names(self) -> list[str]:
-        return self._names
+    def listing(self) -> Listing:
+        opened = self._archive()
+        found = listed(opened.files, with_folders_above(opened.folders))
+        for name in found.images:
+            entry = opened.files[name]
+            if entry.flag_bits & _ENCRYPTED:
+                raise self.refused(name, "is encrypted; pack the zip without a password")
+            if entry.compress_type not in _PACKED_AS:
+                method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+                raise self.refused(
+                    name,
+                    f"is packed by {method}, which cannot be read "
+                    "here; pack the zip again with deflate, as `zip -r` does",
+                )
+            if entry.file_size > MOST_BYTES:
+                raise self.refused(name, _TOO_LARGE)
+        return found
 
-    def size(self, name: str) -> int:
-        return self._archive().getinfo(self._prefix + name).file_size
+    def stamp(self, name: str) -> tuple[int, ...]:
+        opened = self._archive()
+        entry = opened.files[name]
+        return (*opened.stamp, entry.header_offset, entry.file_size, entry.CRC)
 
-    def read(self, name: str) -> bytes:
-        return self._archive().read(self._prefix + name)
+    def head(self, name: str, length: int) -> bytes:
+        opened = self._archive()
+        try:
+            entry = opened.files[name]
+            with opened.archive.open(entry) as file:
+                content = file.read(length)
+            if len(content) < min(length, entry.file_size):
+                raise zipfile.BadZipFile("shorter than the zip says")
+        except Exception as error:  # a damaged zip leads Python's reader to errors of all kinds
+            raise self.unreadable(name, str(error) or type(error).__name__) from error
+        return content
 
-    def _archive(self) -> zipfile.ZipFile:
+    def _archive(self) -> _Opened:
         # every process reads through a file of its own: a forked one would share the position
-        if self._open is None or self._open[0] != os.getpid():
-            self._open = (os.getpid(), _open_zip(self.path))
-        return self._open[1]
+        with self._opening:
+            if self._open is None or self._open.process != os.getpid():
+                self._open = _Opened(self.path)
+            return self._open
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": None}
+        state = {**self.__dict__, "_open": None}
+        del state["_opening"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._opening = threading.Lock()
+
+
+class _Opened:
+    """A zip opened by one process, and its files and folders by their names in the tree."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = os.getpid()
+        try:
+            self.stamp = _stamp(os.stat(path))
+            self.archive = zipfile.ZipFile(path)
+        except OSError as error:
+            raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+        except Exception as error:  # as above
+            raise DataError(
+                f"{shown(path)}: truncated or not a zip ({error}); get it again, and unpack "
+                "archives of other kinds"
+            ) from error
+        self.files: dict[str, zipfile.ZipInfo] = {}
+        self.folders: set[str] = set()
+        entries = self.archive.infolist()
+        backslashes = not any("/" in entry.filename for entry in entries)
+        for entry in entries:
+            self._add(path, entry, _name(entry, backslashes))
+
+    def _add(self, path: Path, entry: zipfile.ZipInfo, name: str) -> None:
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        joined = "/".join(parts)
+        if ".." in parts:
+            raise DataError(
+                f"{shown(path)}: holds '{shown(name)}', a name that leads out of it; pack it again"
+            )
+        if not parts or hidden(joined):
+            return
+        if name.endswith("/"):
+            self.folders.add(joined)
+            return
+        if joined in self.files and is_image(joined):
+            raise DataError(f"{shown(path)}: holds '{shown(joined)}' twice; pack it again")
+        if stat.S_ISLNK(entry.external_attr >> 16) and is_image(joined):
+            raise DataError(
+                f"{shown(path / joined)}: a link, which a zip cannot follow; "
+                "pack the files themselves"
+            )
+        self.files[joined] = entry
+        self.folders.add("/".join(parts[:-1]))
 
 
 def open_tree(path: Path) -> ImageTree:
     """The images at `path`; DataError if there is no directory and no zip."""
-    if path.is_dir():
-        return Directory(path)
-    if path.is_file():
-        return Zip(path)
-    raise DataError(f"{path}: no such directory or zip")
-
-
-def files_version(path: Path) -> str:
-    """The version of a user's own images: their fingerprint, taken once per process."""
-    return f"files-{_fingerprint(path, path.stat().st_mtime_ns)}"
-
-
-@lru_cache(maxsize=4)
-def _fingerprint(path: Path, changed: int) -> str:
-    return open_tree(path).fingerprint()
-
-
-def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: truncated or not a zip ({error}); get it again") from error
-
-
-def _walk(folder: Path, prefix: str) -> Iterator[str]:
-    try:
-        entries = list(os.scandir(folder))
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise DataError(f"{shown(path)}: no such directory or zip") from error
     except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
-        elif _is_image(entry.name):
-            yield prefix + entry.name
+        raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        return Directory(path)
+    if stat.S_ISREG(mode):
+        return Zip(path)
+    raise DataError(f"{shown(path)}: no directory and no zip")
 
 
-def _is_image(name: str) -> bool:
-    base = name.rsplit("/", 1)[-1]
-    hidden = base.startswith(".") or name.startswith("__MACOSX/")
-    return not hidden and os.path.splitext(base)[1].lower() in SUFFIXES
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _name(entry: zipfile.ZipInfo, backslashes: bool) -> str:
+    """The name of an entry, as the directory had it that was packed."""
+    name = entry.orig_filename
+    if not entry.flag_bits & _UTF8:
+        # zipfile takes the bytes for those of an old PC; today they are the file system's
+        name = from_bytes(name.encode("cp437"))
+    if backslashes or entry.create_system == 0:  # packed on Windows by a careless program
+        name = name.replace("\\", "/")
+    return name
+
+
+def _walk(root: Path) -> Iterator[tuple[str, bool]]:
+    """(name, whether it is a folder) of all that is not hidden; links are followed."""
+    start = os.fsencode(root)
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while waiting:
+        name, above = waiting.pop()
+        folder = os.path.join(start, to_bytes(name)) if name else start
+        try:
+            here = os.stat(folder)
+            if (here.st_dev, here.st_ino) in above:
+                raise DataError(f"{shown(root / name)}: a link to a folder around it; remove it")
+            with os.scandir(folder) as entries:
+                found = list(entries)
+        except OSError as error:
+            raise DataError(f"{shown(root / name)}: cannot be read: {error.strerror}") from error
+        below = above | {(here.st_dev, here.st_ino)}
+        for entry in found:
+            part = from_bytes(entry.name)
+            if hidden(part):
+                continue
+            inner = f"{name}/{part}" if name else part
+            if _is_folder(entry):
+                yield inner, True
+                waiting.append((inner, below))
+            else:
+                if entry.is_symlink() or is_image(part):
+                    _check_there(root, inner, entry)
+                yield inner, False
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, say: no folder, and its reader will say so
+        return False
+
+
+def _check_there(root: Path, name: str, entry: os.DirEntry[bytes]) -> None:
+    """DataError for a link to nothing, and for what is called an image and cannot be one."""
+    if entry.is_file(follow_symlinks=False):
+        return
+    where = shown(root / name)
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        if not entry.is_symlink():
+            raise DataError(f"{where}: cannot be read: {error.strerror}") from error
+        aim = shown(from_bytes(os.readlink(entry.path)))
+        raise DataError(
+            f"{where}: a link to {aim}, which cannot be opened ({error.strerror}); remove the "
+            "link, or bring back what it leads to"
+        ) from error
+    if is_image(name) and not stat.S_ISREG(mode):
+        raise DataError(f"{where}: {NOT_REGULAR}")

@@ -6,15 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data.dataset import Arrays, DataSet, Split, Splits
+from harness.data.dataset import Arrays, DataSet, Files, Split, Splits
+from harness.data.naming import shown
+from harness.data.picture import remarks
 from harness.errors import DataError
+from harness.text import count
 
 DECODED = 10_000  # images of a large set that are decoded unless all are asked for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verified:
-    """What was found; reaching this means that nothing was wrong."""
+    """What was found; reaching this means that what is used of the copy is right."""
 
     name: str
     where: str
@@ -22,6 +25,7 @@ class Verified:
     train_images: int
     val_images: int
     decoded: int  # images that were really decoded; all, for sets in memory
+    remarks: tuple[str, ...] = ()  # what was left out, and what a person may not expect of the rest
 
 
 def verify(
@@ -34,7 +38,13 @@ def verify(
     """
     where, version, splits = _read(known, path)
     say(f"{where}: layout and counts are right")
-    decoded = sum(_decode(split, everything, say) for split in (splits.train, splits.val))
+    left_out = known.left_out(path)
+    for line in left_out:
+        say(line)
+    odd = _Remarks()
+    decoded = sum(_decode(split, everything, say, odd) for split in (splits.train, splits.val))
+    for line in odd.lines():
+        say(line)
     return Verified(
         name=known.name,
         where=where,
@@ -42,13 +52,14 @@ def verify(
         train_images=len(splits.train.labels),
         val_images=len(splits.val.labels),
         decoded=decoded,
+        remarks=(*left_out, *odd.lines()),
     )
 
 
 def _read(known: DataSet, path: Path | None) -> tuple[str, str, Splits]:
     if path is not None:
         splits = known.read(path)
-        return str(path), known.version_at(path), splits
+        return shown(path), known.version_at(path), splits
     for origin in known.origins:
         if origin.here is not None and origin.here():
             return origin.says, known.version, origin.read()
@@ -57,14 +68,35 @@ def _read(known: DataSet, path: Path | None) -> tuple[str, str, Splits]:
     raise DataError(known.missing() or f"data set {known.name} is not on this machine")
 
 
-def _decode(split: Split, everything: bool, say: Callable[[str], None]) -> int:
-    count = len(split.labels)
+class _Remarks:
+    """Images of which not everything is used: for each reason how many, and one of them."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, str]] = {}
+
+    def look_at(self, split: Files, index: int) -> None:
+        """Note what is odd about one image that can be decoded."""
+        for what in remarks(split.content(index)):
+            number, first = self._found.get(what, (0, split.path(index)))
+            self._found[what] = (number + 1, first)
+
+    def lines(self) -> list[str]:
+        """One for each reason."""
+        return [
+            f"{count(number, 'image')} {what}: {first}{', ...' if number > 1 else ''}"
+            for what, (number, first) in self._found.items()
+        ]
+
+
+def _decode(split: Split, everything: bool, say: Callable[[str], None], odd: _Remarks) -> int:
+    images = len(split.labels)
     if isinstance(split, Arrays):
-        return count
-    stride = 1 if everything else max(1, count // (DECODED // 2))
-    chosen = range(0, count, stride)
+        return images
+    stride = 1 if everything else max(1, images // (DECODED // 2))
+    chosen = range(0, images, stride)
     for done, index in enumerate(chosen, 1):
         split.image(index)
+        odd.look_at(split, index)
         if done % 2000 == 0:
             say(f"decoded {done:,} of {len(chosen):,}")
     return len(chosen)

@@ -113,6 +113,7 @@ class Views:
             device=source.device,
             workers=source.workers,
             ranks=source.ranks,
+            stopping=source.stopping,
         )
         for rows, labels in cropping.batches(start_step):
             crops = [

@@ -98,5 +98,6 @@ def open_judged(
         seed=seed,
         device=device,
         workers=context.resources.workers,
+        stopping=context.should_stop,
     )
     return Judged(pipeline=pipeline, device=device, context=context)

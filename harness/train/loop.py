@@ -114,6 +114,7 @@ class _Training:
         self.ranks = context.ranks
         self.pipeline = self._open_pipeline()
         self._check_groups()
+        self._warn_of_class_order()
         self.objective = self._build_objective()
         self.optimizer = build_optimizer(
             self.objective.modules, self.recipe, decay_tokens=self.objective.decays_tokens
@@ -144,6 +145,15 @@ class _Training:
                 f"batch of {batch} with each other; give at least as many, or leave micro_batch out"
             )
 
+    def _warn_of_class_order(self) -> None:
+        """Where a classifier came from elsewhere and the data's classes are numbered."""
+        order = self.pipeline.class_order
+        for what, model in (("student", self.config.student), ("teacher", self.config.teacher)):
+            if order is None or model is None or model.weights.head == "new":
+                continue
+            if model.weights.hub is not None or model.weights.file is not None:
+                self.context.log(f"warning: the {what}'s weights come from elsewhere; {order}")
+
     def _open_pipeline(self) -> Pipeline:
         return open_pipeline(
             self.config.data,
@@ -155,6 +165,7 @@ class _Training:
             device=self.device,
             workers=self.context.resources.workers,
             ranks=self.ranks,
+            stopping=self.context.should_stop,
         )
 
     def _build_objective(self) -> Objective:
@@ -224,7 +235,7 @@ class _Training:
         rate = learning_rate(self.recipe, index, self.per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        views, targets = next(batches)
+        views, targets = self._next(index, batches)
         images = views[0]
         mine = self.ranks.share(self.pipeline.batch)
         summed: dict[str, Tensor] = {}
@@ -247,6 +258,15 @@ class _Training:
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
+
+    def _next(
+        self, done: int, batches: Iterator[tuple[tuple[Tensor, ...], Tensor]]
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        try:
+            return next(batches)
+        except Interrupted:  # no images came, and a stop was asked for: nothing has begun
+            self._save(done)
+            raise Interrupted(f"at step {done} of {self.total}") from None
 
     def _parts(self, mine: Share, images: int) -> Iterator[Sequence[int]]:
         """What is computed at once, as places in this process's share: whole groups where the loss

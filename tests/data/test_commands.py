@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from harness.cli import main
 from harness.data import DATASETS
-from tests.data.conftest import SmallFashion
+from tests.conftest import TINY_VIT, Experiments
+from tests.data.conftest import SmallFashion, write_images
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -82,6 +84,104 @@ def test_verify_decodes_the_images_of_a_folder(
     assert code == 1
     assert "train/dog/005.png: cannot be read as an image (no known image format)" in err
     assert call(capsys, "data", "verify", "folder")[0] == 1
+
+
+def verified(capsys: pytest.CaptureFixture[str], root: Path) -> list[str]:
+    """What `data verify` remarks about a folder that is right otherwise."""
+    code, out, err = call(capsys, "data", "verify", "folder", "--path", str(root), "--json")
+    assert (code, err.count("\n") - 1) == (0, len(json.loads(out)["remarks"]))
+    remarks: list[str] = json.loads(out)["remarks"]
+    assert all(remark in err for remark in remarks)
+    code, out, _ = call(capsys, "data", "verify", "folder", "--path", str(root))
+    assert out.rstrip().endswith("right, but for what is said above" if remarks else "all right")
+    return remarks
+
+
+def test_verify_tells_what_was_left_out(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    assert verified(capsys, folder) == []
+    (folder / "train/cat/000.png").rename(folder / "train/cat/000.jfif")  # an image by its name
+    (folder / "train/cat/.DS_Store").touch()
+    assert verified(capsys, folder) == []
+    (folder / "train/cat/000.jfif").rename(folder / "train/cat/000")
+    (folder / "train/cat/labels.csv").write_text("a,b")
+    (folder / "train/cow").mkdir()
+    (folder / "train/stray.png").write_bytes((folder / "train/cat/001.png").read_bytes())
+    write_images(folder, {"test/cat": 2})
+    assert verified(capsys, folder) == [
+        "1 image has no suffix of images and is left out: train/cat/000",
+        "1 file not named as an image is left out: train/cat/labels.csv",
+        "1 image lies in no folder of a class and is left out: train/stray.png",
+        "2 images in test/ are left out: val/ judges",
+        "1 folder holds no image and is no class: train/cow",
+    ]
+
+
+def test_verify_tells_what_a_person_may_not_expect(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_images(tmp_path / "set", {f"train/{number}": 1 for number in range(1, 12)})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = tmp_path / "set/train/1/turned.jpg"
+    Image.new("RGB", (8, 9)).save(turned, exif=exif)
+    assert verified(capsys, tmp_path / "set") == [
+        "no images judge, there is no val/ or test/: use `evaluate_on: holdout`",
+        "classes count in order of their names as texts (1, 10, 11, 2, ...): a classifier trained "
+        "elsewhere may count numbered classes in another order",
+        f"1 image with an EXIF orientation, which is not applied: {turned}",
+    ]
+
+
+def test_a_broken_copy_hides_no_other_set(
+    capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_images(home / "mini-imagenet", {"n01532829": 1})
+    (home / "mini-imagenet/n01532829/x.png").symlink_to("/nowhere")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    broken = f"{home}/mini-imagenet/n01532829/x.png: a link to /nowhere, which cannot be opened"
+    code, out, err = call(capsys, "data", "list")
+    assert (code, err) == (1, "")
+    assert out.count("here: broken: ") == 4  # the set and its parts
+    assert broken in out
+    assert "imagenet-1k: ImageNet-1k" in out
+    code, out, err = call(capsys, "doctor")
+    assert (code, err) == (1, "")
+    assert "weights" in out
+
+
+def test_a_broken_folder_takes_its_own_table_down_and_no_other(
+    capsys: pytest.CaptureFixture[str], experiments: Experiments
+) -> None:
+    for name in ("good", "bad"):
+        write_images(experiments.root / name, {"train/a": 70, "val/a": 1})
+        experiments.table(
+            f"pets/{name}",
+            f"""
+            paper: {{title: A table}}
+            columns:
+              acc: {{from: train, metric: val/top1}}
+            base:
+              recipe: {{from: light}}
+              data: {{name: folder, path: {name}}}
+              student: {{{TINY_VIT}, channels: 3}}
+              method: supervised
+            rows:
+              - id: only
+            profiles:
+              cpu: {{says: small}}
+            """,
+        )
+    broken = experiments.root / "bad/train/a/zzz.png"
+    broken.symlink_to("/nowhere")
+    for command in ("check", "claims"):
+        code, out, err = call(capsys, command)
+        assert code == 1, command
+        assert "pets/good" in out
+        assert err.count(f"{broken}: a link to /nowhere, which cannot be opened") == 1
+        assert len(err.splitlines()) == 1
+    code, out, err = call(capsys, "list")
+    assert (err, "pets/good  cpu" in out) == ("", True)
+    assert "1 problem: run `harness check pets/bad`" in out
 
 
 def test_doctor_says_what_to_do(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import gzip
 import os
+import pickle
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from harness.data import DATASETS, ready
 from harness.data.config import DataConfig
@@ -97,6 +102,28 @@ class TestFashion:
         assert arrays(small.load())[0].images.tobytes() == before.images.tobytes()
         assert len(small.cache_file.read_bytes()) > 5000
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda found: found.pop("val_labels"),
+            lambda found: found.update(train_labels=found["train_labels"][:-1]),
+            lambda found: found.update(train_images=found["train_images"].astype(float)),
+            lambda found: found.update(val_images=found["val_images"][:, 0]),
+        ],
+    )
+    def test_a_cache_of_another_form_is_made_again(
+        self, small: SmallFashion, change: Callable[[dict[str, NDArray[Any]]], object]
+    ) -> None:
+        before, _ = arrays(small.load())
+        with np.load(small.cache_file) as kept:
+            found = dict(kept)
+        change(found)
+        np.savez(small.cache_file, **found)
+        assert arrays(small.load())[0].images.tobytes() == before.images.tobytes()
+        np.save(small.cache_file.with_suffix(".npy"), before.images)  # an array, no archive
+        small.cache_file.with_suffix(".npy").rename(small.cache_file)
+        assert arrays(small.load())[0].images.tobytes() == before.images.tobytes()
+
     def test_works_without_a_writable_cache(
         self, small: SmallFashion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -125,6 +152,16 @@ class TestFashion:
         path = home / "small-fashion" / f"{IMAGES}.gz"
         path.write_bytes(gzip.compress(small_files()[IMAGES][:-5]))
         self._fails(small, r"47051 bytes unpacked, expected 47056")
+
+    def test_what_unpacks_to_more_is_not_unpacked(self, small: SmallFashion, home: Path) -> None:
+        bomb = gzip.compress(small_files()[IMAGES] + bytes(100_000_000))
+        (home / "small-fashion" / f"{IMAGES}.gz").write_bytes(bomb)
+        tracemalloc.start()
+        try:
+            self._fails(small, "more bytes unpacked, expected 47056")
+            assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        finally:
+            tracemalloc.stop()
 
     def test_no_idx_file(self, small: SmallFashion, home: Path) -> None:
         (home / "small-fashion" / f"{IMAGES}.gz").write_bytes(b"<html>not found</html>")
@@ -201,10 +238,31 @@ class TestCifar:
         with pytest.raises(DataError, match=r"found 3 training images, expected 4; .* train/dog"):
             SmallCifar().load()
 
+    def test_no_pickle_is_read_that_is_not_the_authors(self, home: Path) -> None:
+        """Each file's MD5 sum is looked at before any of them is opened."""
+        folder = home / "cifar10" / "cifar-10-batches-py"
+        folder.mkdir(parents=True)
+        for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+            (folder / name).write_bytes(pickle.dumps(_Touch(home / "touched")))
+        (folder / "batches.meta").write_bytes(pickle.dumps(_Touch(home / "touched")))
+        with pytest.raises(DataError, match="or its MD5 sum is not that of the authors' file"):
+            Cifar10().read(home / "cifar10")
+        assert not (home / "touched").exists()
+
     def test_incomplete_original_files(self, home: Path) -> None:
         (home / "cifar10" / "cifar-10-batches-py").mkdir(parents=True)
         with pytest.raises(DataError, match=r"cifar-10-batches-py: incomplete or corrupt"):
             SmallCifar().read(home / "cifar10")
+
+
+class _Touch:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.mkdir, (str(self.path),)  # type: ignore[return-value]
 
 
 class SmallImageNet(ImageNet):
@@ -416,6 +474,49 @@ class TestMiniImageNetByLists:
         path = lists / "val.csv"
         path.write_text(path.read_text().replace(old, new))
         with pytest.raises(DataError, match=what):
+            CutMini().load()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda text: "\ufeff" + text,
+            lambda text: text.replace("\n", "\r\n") + "\r\n",
+            lambda text: text.replace("n01855672\n", '"n01855672"\n').replace(",n", " , n"),
+            lambda text: text.replace("filename,label\n", ""),
+            lambda text: "\ufeffFilename,Label\r\n" + text.replace("filename,label\n", ""),
+        ],
+    )
+    def test_what_programs_for_tables_make_of_a_list(
+        self, lists: Path, change: Callable[[str], str]
+    ) -> None:
+        before = CutMini().version
+        text = change((lists / "val.csv").read_text())
+        (lists / "val.csv").write_bytes(text.encode())
+        assert CutMini().version == before
+
+    @pytest.mark.parametrize(
+        ("content", "what"),
+        [
+            ("filename;label\nn0185567200000009.jpg;n01855672\n", "with a comma between them"),
+            ("filename\nn0185567200000009.jpg\n", r"val.csv:2: .* then the synset"),
+            ("\n\nn0185567200000009.jpg,x\n", r"val.csv:3: 'n0185567200000009.jpg,x' is not"),
+            ("n01855672\u0660.jpg,n01855672", r"val.csv:1: "),
+            ('"n0185567200000009.jpg,n01855672\n' + "x" * 200_000, r"val.csv: cannot be read \(f"),
+        ],
+    )
+    def test_no_lists(self, lists: Path, content: str, what: str) -> None:
+        (lists / "val.csv").write_text(content)
+        with pytest.raises(DataError, match=what):
+            CutMini().load()
+
+    def test_a_list_that_is_no_file(self, lists: Path) -> None:
+        (lists / "val.csv").unlink()
+        os.mkfifo(lists / "val.csv")
+        with pytest.raises(DataError, match=r"val.csv: cannot be read \(.*no regular file"):
+            CutMini().load()
+        (lists / "val.csv").unlink()
+        (lists / "val.csv").write_text("filename,label\n", encoding="utf-16")
+        with pytest.raises(DataError, match=r"val.csv: cannot be read \('utf-8' codec"):
             CutMini().load()
 
     def test_a_list_or_the_images_are_missing(self, lists: Path) -> None:

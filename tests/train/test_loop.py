@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from harness.data.config import DataConfig
+from harness.data.pipeline import Pipeline
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.kinds.train import TrainRun
 from harness.methods import Method
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.manifold import Manifold
 from harness.methods.supervised import Supervised
-from harness.models.config import ModelConfig
+from harness.models.config import ModelConfig, Weights
 from harness.ranks import Ranks
 from harness.run import Resources
 from harness.train.config import Augment, Recipe, TrainConfig
@@ -41,9 +45,11 @@ class Context:
         self.ranks, self.meeting = Ranks(), None
         self.stop_at, self.done = stop_at, 0
         self.metrics: list[dict[str, Any]] = []
+        self.logged: list[str] = []
 
     def log(self, message: str) -> None:
-        """Not needed."""
+        """Kept."""
+        self.logged.append(message)
 
     def metric(self, record: Mapping[str, Any]) -> None:
         """Kept as the text a file would hold."""
@@ -276,3 +282,59 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
             seen=seen,
             dependencies={},
         )
+
+
+def pictures(root: Path, classes: list[str]) -> DataConfig:
+    """A folder of two images a class, which both train and judge."""
+    for split in ("train", "val"):
+        for label, name in enumerate(classes):
+            (root / split / name).mkdir(parents=True)
+            for number in range(2):
+                picture = Image.new("RGB", (28, 28), (label * 20, 9, 9))
+                picture.save(root / split / name / f"{number}.png")
+    return DataConfig(name="folder", path=str(root))
+
+
+@pytest.mark.parametrize("head", ["own", "new"])
+@pytest.mark.parametrize("last", ["11", "x"])
+def test_numbered_classes_and_a_classifier_from_elsewhere(
+    tmp_path: Path, head: Literal["own", "new"], last: str
+) -> None:
+    data = pictures(tmp_path / "set", ["1", "2", "10", last])
+    made = Context(tmp_path / "made")
+    plain = TrainConfig(
+        data=data,
+        student=vit(channels=3),
+        method=Supervised(),
+        recipe=Recipe(epochs=1, batch_size=8, lr=1e-3),
+    )
+    train(plain, made)
+    assert made.logged == []
+    file = str(made.directory / "model.safetensors")
+    sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    student = vit(channels=3, weights=Weights(file=file, sha256=sha256, head=head))
+    context = Context(tmp_path / "tuned")
+    train(replace(plain, student=student), context)
+    warned = [line for line in context.logged if line.startswith("warning: the student's weights")]
+    assert len(warned) == (head == "own" and last == "11")
+    assert all("as texts (1, 10, 11, 2, ...)" in line for line in warned)
+
+
+def test_a_stop_while_no_images_come_saves_where_the_run_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From there it goes on as if it had never stopped."""
+    whole = Context(tmp_path / "whole")
+    expected = outcome(whole, train(config(), whole))
+
+    def starved(pipeline: Pipeline, start: int = 0) -> Iterator[Any]:
+        yield from islice(batches(pipeline, start), 5)
+        raise Interrupted("while it waited for images")
+
+    batches = Pipeline.batches
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "batches", starved)
+        with pytest.raises(Interrupted, match="at step 5 of 24"):
+            train(config(), Context(tmp_path / "broken"))
+    resumed = Context(tmp_path / "broken")
+    assert outcome(resumed, train(config(), resumed)) == expected

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import DATASETS
+from harness.data.content import files_version
 from harness.data.dataset import Arrays, DataSet, Origin, Splits, cache_path
 from harness.data.fetch import with_torchvision
 from harness.data.layout import check_counts, decoded, read_layout
+from harness.data.leftovers import left_out
 from harness.data.once import scratch
 from harness.data.places import own_copy
-from harness.data.tree import files_version, open_tree
+from harness.data.tree import open_tree
 from harness.errors import DataError
 
 
@@ -55,6 +57,10 @@ class Cifar(DataSet):
             return self.original[:12]
         return files_version(path)
 
+    def missing(self) -> str | None:
+        """Without a look at the user's own images: their version takes a reading."""
+        return None if self._own_images() is not None else super().missing()
+
     @property
     def cache_file(self) -> Path:
         """One file of verified arrays, for each version its own."""
@@ -83,10 +89,17 @@ class Cifar(DataSet):
         """The original files in the folder `path`, or its images."""
         if (path / self.batches).is_dir():
             return self._original(path)
-        layout = read_layout(open_tree(path))
+        layout = read_layout(open_tree(path), val="wanted")
         check_counts(layout, classes=self.classes, train=self.train_images, val=self.val_images)
         assert self.size is not None
         return decoded(layout, channels=self.channels, size=self.size)
+
+    def left_out(self, path: Path | None) -> list[str]:
+        """Of a folder of images, what is none."""
+        path = path or self._own_images()
+        if path is None or (path / self.batches).is_dir():
+            return []
+        return left_out(open_tree(path))
 
     def _own_batches(self) -> Path | None:
         return next((base for base in own_copy(self.name) if (base / self.batches).is_dir()), None)
@@ -126,7 +139,8 @@ class Cifar(DataSet):
         except Exception as error:
             # torchvision checks its MD5 sums first; unpickling what passes them cannot surprise
             raise DataError(
-                f"{root / self.batches}: incomplete or corrupt ({error}); unpack the archive again"
+                f"{root / self.batches}: incomplete or corrupt: a file is missing, or its MD5 sum "
+                "is not that of the authors' file; unpack the archive again"
             ) from error
         train, val = (_arrays(part) for part in parts)
         return Splits(train=train, val=val)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from harness.data import DATASETS
 from harness.data.config import DataConfig
+from harness.data.content import files_version
 from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Origin, Splits
 from harness.data.layout import Layout, read_layout
-from harness.data.tree import files_version, open_tree
+from harness.data.leftovers import left_out, textual_order
+from harness.data.tree import open_tree
 from harness.errors import DataError
 from harness.paths import project_root
 
@@ -30,28 +34,24 @@ class Folder(DataSet):
         "a directory or a zip with train/<class>/* and val/<class>/*."
     )
 
-    def __init__(self, path: Path | None = None, *, judged_by: str = "val") -> None:
+    def __init__(
+        self, path: Path | None = None, *, val: Literal["wanted", "optional", "unused"] = "wanted"
+    ) -> None:
         self.path = path
-        self._judged_by = judged_by
+        self._val = val
 
     def of(self, config: DataConfig) -> Folder:
         """The folder at `config.path`, relative to the project or absolute."""
         if config.path is None:
             raise DataError(f"data set folder: data.path is missing. {self.next_step}")
         path = project_root() / Path(config.path).expanduser()
-        return Folder(path, judged_by=config.evaluate_on)
+        return Folder(path, val="wanted" if config.evaluate_on == "val" else "unused")
 
     @cached_property
     def _layout(self) -> Layout:
         if self.path is None:
             raise DataError(f"data set folder: its facts depend on data.path. {self.next_step}")
-        layout = read_layout(open_tree(self.path))
-        if self._judged_by == "val" and not any(layout.val):
-            raise DataError(
-                f"{self.path}: no images in val/<class>/ or test/<class>/; "
-                "add them, or use `evaluate_on: holdout`"
-            )
-        return layout
+        return read_layout(open_tree(self.path), val=self._val)
 
     @property
     def classes(self) -> int:  # type: ignore[override]
@@ -70,14 +70,14 @@ class Folder(DataSet):
 
     @property
     def version(self) -> str:
-        """A fingerprint of the names and sizes of all images."""
+        """A fingerprint of the names and contents of all images."""
         if self.path is None:
             return "of data.path"
         _ = self._layout
         return self.version_at(self.path)
 
     def version_at(self, path: Path) -> str:
-        """A fingerprint of the names and sizes of the images at `path`."""
+        """A fingerprint of the names and contents of the images at `path`."""
         return files_version(path)
 
     @property
@@ -87,9 +87,13 @@ class Folder(DataSet):
             Origin(
                 says="data.path of the spec" if self.path is None else str(self.path),
                 read=self._read_own,
-                here=lambda: self.path is not None and self.path.exists(),
+                here=lambda: self.path is not None and os.path.exists(self.path),
             ),
         )
+
+    def class_order(self) -> str | None:
+        """Of numbered classes: textual, as torchvision's; timm's is numeric."""
+        return textual_order(self._layout.classes)
 
     def class_counts(self) -> tuple[int, ...]:
         """Training images per class, counted."""
@@ -97,7 +101,13 @@ class Folder(DataSet):
 
     def read(self, path: Path) -> Splits:
         """The images at `path`, whatever their number."""
-        return Folder(path, judged_by="holdout")._read_own()
+        return Folder(path, val="optional")._read_own()
+
+    def left_out(self, path: Path | None) -> list[str]:
+        """What is no image of a class, and what else a person may not expect."""
+        path = path or self.path
+        assert path is not None
+        return left_out(open_tree(path))
 
     def _read_own(self) -> Splits:
         return self._layout.splits(channels=self.channels)

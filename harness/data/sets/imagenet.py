@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from pathlib import Path
 
 from harness.data import DATASETS
 from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Origin, Splits
 from harness.data.layout import Layout, check_counts, read_layout
+from harness.data.leftovers import left_out
+from harness.data.naming import shown
 from harness.data.places import own_copy
 from harness.data.tree import open_tree
 from harness.errors import DataError
@@ -23,6 +26,7 @@ class OwnImages(DataSet):
     size = None
     in_memory = False
     layout_says: str
+    structured = True  # train/<class>/* and val/<class>/*; False: classes lie anywhere
 
     @property
     def copy_name(self) -> str:
@@ -50,7 +54,7 @@ class OwnImages(DataSet):
         )
 
     def _path(self) -> Path | None:
-        return next((place for place in self._places() if place.exists()), None)
+        return next((place for place in self._places() if os.path.exists(place)), None)
 
     def _places(self) -> list[Path]:
         return [
@@ -70,6 +74,11 @@ class OwnImages(DataSet):
     def read(self, path: Path) -> Splits:
         """The copy at `path`, its layout and counts checked."""
         return self.layout(path).splits(channels=self.channels)
+
+    def left_out(self, path: Path | None) -> list[str]:
+        """Files and folders that are no images of a class."""
+        path = path or self._path()
+        return [] if path is None else left_out(open_tree(path), structured=self.structured)
 
     @abstractmethod
     def layout(self, path: Path) -> Layout:
@@ -94,7 +103,10 @@ class ImageNet(OwnImages):
         if path is None or not path.is_dir():
             return super().missing()
         for split in (path / "train", path / "val"):
-            found = sum(entry.is_dir() for entry in split.iterdir()) if split.is_dir() else 0
+            try:
+                found = sum(entry.is_dir() for entry in split.iterdir()) if split.is_dir() else 0
+            except OSError as error:
+                return f"data set {self.name}: {shown(split)} cannot be read: {error.strerror}"
             if found != self.classes:
                 return (
                     f"data set {self.name}: {split} holds {found:,} class folders, "
@@ -109,10 +121,10 @@ class ImageNet(OwnImages):
     def layout(self, path: Path) -> Layout:
         """The usual folders; the validation images must have been sorted into theirs."""
         tree = open_tree(path)
-        layout = read_layout(tree)
+        layout = read_layout(tree, val="optional")
         if not any(layout.val):
             raise DataError(
-                f"{path}: no images in val/<synset>/; "
+                f"{shown(path)}: no images in val/<synset>/; "
                 f"sort the {self.val_images:,} validation images into one folder per synset"
             )
         check_counts(layout, classes=self.classes, train=self.train_images, val=self.val_images)

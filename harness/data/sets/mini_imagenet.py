@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 from harness.data import DATASETS
+from harness.data.content import files_version
 from harness.data.layout import Layout
 from harness.data.lists import chosen, lists_alone, lists_version, read_lists
+from harness.data.naming import shown
 from harness.data.sets.imagenet import ImageNet, OwnImages
-from harness.data.tree import ImageTree, files_version, open_tree
+from harness.data.tree import ImageTree, open_tree
 from harness.errors import DataError
 
 
@@ -49,6 +51,7 @@ class MiniImageNet(OwnImages):
     """
 
     name = "mini-imagenet"
+    structured = False
     per_class = 600
     per_class_train = 500
     everything: Set[str] = frozenset([*BASE, *VALIDATION, *NOVEL])
@@ -90,7 +93,7 @@ class MiniImageNet(OwnImages):
         return "100x600-first500" if path is None else self.version_at(path)
 
     def version_at(self, path: Path) -> str:
-        """A fingerprint of the names and sizes of the images at `path`, or of lists there."""
+        """A fingerprint of the names and contents of the images at `path`, or of lists there."""
         if lists_alone(path):
             return f"lists-{lists_version(read_lists(path))}-{self.whole.version}"
         return files_version(path)
@@ -116,14 +119,14 @@ class MiniImageNet(OwnImages):
         strange = sorted(classes.keys() - self.everything)
         if strange:
             raise DataError(
-                f"{path}: {strange[0]} is no class of mini-ImageNet ({len(strange)} such names); "
-                f"the layout is {self.layout_says}"
+                f"{shown(path)}: {shown(strange[0])} is no class of mini-ImageNet "
+                f"({len(strange)} such names); the layout is {self.layout_says}"
             )
         for synset in self.synsets:
             found = len(classes.get(synset, ()))
             if found != self.per_class:
                 raise DataError(
-                    f"{path}: class {synset} has {found} images, expected {self.per_class}; "
+                    f"{shown(path)}: class {synset} has {found} images, expected {self.per_class}; "
                     f"the layout is {self.layout_says}"
                 )
         names = tuple(sorted(self.synsets))

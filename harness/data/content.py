@@ -1,0 +1,137 @@
+"""What is in a user's own images: a version of all of them, each read once until it changes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+from harness.data.naming import from_bytes, shown, to_bytes
+from harness.data.places import cache_dir
+from harness.data.tree import ImageTree, open_tree
+from harness.device import cores
+
+T = TypeVar("T")
+Stamp = tuple[int, ...]
+
+_HEADER: Final = b"harness image hashes 1\n"
+_TOGETHER: Final = 512  # images that are handed to the threads at once
+_SETTLED: Final = 2 * 10**9
+"""Nanoseconds after which another change of a file shows in its times, on any file system."""
+_MANY: Final = 20_000  # images whose reading is worth a word
+
+
+def files_version(path: Path) -> str:
+    """The version of a user's own images: their fingerprint."""
+    return f"files-{fingerprint(open_tree(path))}"
+
+
+def fingerprint(tree: ImageTree) -> str:
+    """Of the names and contents of all images; a directory and a zip of it have the same.
+
+    What a file held is remembered in the cache by its path, inode, size and times.
+    """
+    listing = tree.listing()
+    hashes = _hashes(tree, listing.images)
+    digest = hashlib.sha256()
+    for name in listing.images:
+        digest.update(to_bytes(name.removeprefix(listing.prefix)) + b"\0" + hashes[name])
+    return digest.hexdigest()[:12]
+
+
+def _hashes(tree: ImageTree, names: Sequence[str]) -> dict[str, bytes]:
+    """The SHA-256 of each image."""
+    memory = _Memory(tree.path)
+    known = memory.read()
+    now = time.time_ns()
+    stamps = {name: tree.stamp(name) for name in names}
+    found: dict[str, bytes] = {}
+    for name, stamp in stamps.items():
+        before = known.get(name)
+        if before is not None and before[0] == stamp:
+            found[name] = before[1]
+    new = [name for name in names if name not in found]
+    if len(new) >= _MANY:
+        where = shown(tree.path)
+        print(f"reading {len(new):,} images of {where} for their version, once", file=sys.stderr)
+    found.update(zip(new, _in_threads(tree, new), strict=True))
+    if new or len(known) != len(names):
+        settled = {
+            name: (stamp, found[name]) for name, stamp in stamps.items() if _settled(stamp, now)
+        }
+        if settled:
+            memory.write(settled)
+    return found
+
+
+def _in_threads(tree: ImageTree, names: Iterable[str]) -> Iterator[bytes]:
+    """In the order of `names`: reading and hashing let other threads compute."""
+
+    def one(name: str) -> bytes:
+        return hashlib.sha256(tree.read(name)).digest()
+
+    with ThreadPoolExecutor(min(16, 2 * cores())) as pool:
+        for some in _batches(names, _TOGETHER):
+            yield from pool.map(one, some)
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _settled(stamp: Stamp, now: int) -> bool:
+    """Whether the times in a stamp lie so far back that the next change is another stamp."""
+    return max(stamp[2:4]) < now - _SETTLED
+
+
+class _Memory:
+    """The hashes of one root in a file of the cache. Without it everything is read again."""
+
+    def __init__(self, root: Path) -> None:
+        key = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
+        self._path = cache_dir() / "hashes" / f"{key}.txt"
+
+    def read(self) -> Mapping[str, tuple[Stamp, bytes]]:
+        try:
+            content = self._path.read_bytes()
+        except OSError:
+            return {}
+        body, _, check = content.removeprefix(_HEADER).rpartition(b"\n")
+        if not content.startswith(_HEADER) or check != _check(body):
+            return {}
+        found = {}
+        for line in body.split(b"\0"):
+            if line:
+                hashed, stamp, name = line.split(b" ", 2)
+                numbers = tuple(map(int, stamp.split(b",")))
+                found[from_bytes(name)] = (numbers, bytes.fromhex(hashed.decode()))
+        return found
+
+    def write(self, hashes: Mapping[str, tuple[Stamp, bytes]]) -> None:
+        lines = (
+            b"%s %s %s"
+            % (hashed.hex().encode(), ",".join(map(str, stamp)).encode(), to_bytes(name))
+            for name, (stamp, hashed) in hashes.items()
+        )
+        body = b"\0".join(lines)
+        partial = self._path.with_name(f".{self._path.name}-{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(_HEADER + body + b"\n" + _check(body))
+            os.replace(partial, self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
+
+def _check(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()

@@ -1,0 +1,148 @@
+"""The one place that decodes image files: which formats, how large, and what becomes of modes.
+
+Every failure is Damaged or Refused and says the cause; whoever knows the file adds its name.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+"""Pillow's names of what is opened. Its others are not for photographs, and one of them starts
+Ghostscript."""
+MOST_BYTES: Final = 256 * 2**20
+MOST_PIXELS: Final = 100_000_000
+MOST_RATIO: Final = 200
+"""Of the longer side to the shorter: resizing a sliver to a square crop would take any memory."""
+
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+# modes that Pillow turns into RGB and grey by formulas of their own
+_CONVERTED = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"})
+_CONVERTED_COLOUR = frozenset({"CMYK", "YCbCr", "HSV"})
+_NO_RANGE = {"I": "32-bit integers", "F": "floating-point numbers", "LAB": "Lab colours"}
+_ORIENTATION = 0x0112  # EXIF
+_BITS = 258  # TIFF: bits per sample
+
+
+class Damaged(Exception):
+    """No image, or one that is not whole, and why."""
+
+
+class Refused(Exception):
+    """An image that is not taken as it is, and why."""
+
+
+def decode(content: bytes, *, channels: int) -> Image:
+    """The picture in `content`, RGB or grey (8 bits); Damaged if it is none, Refused if it is too
+    large or holds numbers of an unknown range.
+
+    The first frame of an animation. Transparency is dropped and EXIF orientation is not applied,
+    as in torchvision's ImageFolder. 16-bit values are divided by 257.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not content:
+        raise Damaged("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF data and palettes
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                _check_size(*image.size)
+                return _eight_bits(image).convert("RGB" if channels == 3 else "L")
+    except Refused:
+        raise
+    except UnidentifiedImageError as error:
+        raise Damaged(f"no known image format{_looks_like(content)}") from error
+    except Image.DecompressionBombError as error:
+        raise Refused(_too_many_pixels("it has")) from error
+    except MemoryError as error:
+        raise Refused("it takes more memory than there is") from error
+    except Exception as error:  # decoders raise whatever damaged bytes lead them to
+        raise Damaged(str(error).strip() or type(error).__name__) from error
+
+
+def remarks(content: bytes) -> Iterator[str]:
+    """What `decode` leaves out of this image, where a person might expect otherwise."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            more: Any = image
+            if getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "TIFF"):
+                yield "with an animation, of which the first picture is read"
+            elif image.format == "TIFF" and more.n_frames > 1:
+                yield "with several pages, of which the first is read"
+            if "A" in image.getbands() or "transparency" in image.info:
+                yield "with transparent parts, of which the colours below are read"
+            if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
+                yield "with an EXIF orientation, which is not applied"
+            if image.format == "JPEG" and content.rfind(b"\xff\xd9") < 0:
+                yield "with JPEG data that do not end, probably cut off"
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether a file that begins with `head` (16 bytes) is an image of a format that is opened."""
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    anymap = head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
+    return webp or anymap or head.startswith(_STARTS)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise Refused(_too_many_pixels(f"{width:,} x {height:,} are"))
+    short, long = sorted((width, height))
+    if short < 1:
+        raise Damaged("it has no pixels")
+    if long > MOST_RATIO * short:
+        raise Refused(
+            f"{width:,} x {height:,} pixels: one side is more than {MOST_RATIO} times the other; "
+            "cut it, or leave it out"
+        )
+
+
+def _too_many_pixels(which: str) -> str:
+    return f"{which} more than {MOST_PIXELS // 1_000_000} million pixels; make it smaller"
+
+
+def _eight_bits(image: Image) -> Image:
+    """The same with 8 bits a channel, where it has more and their range is known."""
+    if _sixteen_bits(image):
+        import numpy as np
+        from PIL.Image import fromarray
+
+        values = np.asarray(image).astype(np.uint32)
+        return fromarray(((values + 128) // 257).astype(np.uint8))
+    mode = image.mode
+    if mode in _CONVERTED_COLOUR:
+        return image.convert("RGB")
+    if mode not in _CONVERTED:
+        what = _NO_RANGE.get(mode, f"pixels of Pillow's mode {mode}")
+        raise Refused(f"it holds {what}, whose range is not known; save it with 8 or 16 bits")
+    return image
+
+
+def _sixteen_bits(image: Image) -> bool:
+    """Whether it is grey with values of 0 to 65,535."""
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(_BITS, (1,))
+        if image.mode.startswith("I;16") and tuple(bits) != (16,):
+            raise Refused(f"it has {bits[0]} bits a pixel; save it with 8 or 16 bits")
+    # anymaps of more than 8 bits are read as 32-bit integers that go up to 65,535
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+
+
+def _looks_like(content: bytes) -> str:
+    """What a file that is no image may be instead."""
+    head = content[:512].lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        return ": a pointer of Git LFS, run `git lfs pull`"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return ": an HTML page"
+    return ""
