@@ -24,6 +24,7 @@ from harness.launch.progress import Active, Display, Snapshot, headline
 from harness.launch.queue import Queue
 from harness.launch.worker import EXIT_CANNOT_WRITE
 from harness.plan import Plan, PlannedRun, load_of
+from harness.process import heed
 from harness.run import Resources
 from harness.store import DONE, FAILED, QUEUED, RUNNING, RunRecord, Store, StoreError
 from harness.text import duration
@@ -339,8 +340,7 @@ class LocalExecutor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self.stop) for number in numbers}
+        before = heed((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self.stop)
         try:
             yield
         finally:

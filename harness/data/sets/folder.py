@@ -12,6 +12,7 @@ from harness.data.layout import Layout, read_layout
 from harness.data.tree import files_version, open_tree
 from harness.errors import DataError
 from harness.paths import project_root
+from harness.variables import user_path
 
 
 class Folder(DataSet):
@@ -38,7 +39,7 @@ class Folder(DataSet):
         """The folder at `config.path`, relative to the project or absolute."""
         if config.path is None:
             raise DataError(f"data set folder: data.path is missing. {self.next_step}")
-        path = project_root() / Path(config.path).expanduser()
+        path = project_root() / user_path(config.path, "path")
         return Folder(path, judged_by=config.evaluate_on)
 
     @cached_property
