@@ -108,8 +108,10 @@ class Registry(Generic[T]):
     @property
     def broken(self) -> list[str]:
         """A line for each component that cannot be used, as far as they were looked for."""
-        named = [f"{self.kind} '{name}': {why}" for name, why in self._broken.items()]
-        return named + [f"{self.kind}s of {name}: {why}" for name, why in self._unnamed.items()]
+        named = [
+            f"{self.kind} '{name}' cannot be used: {why}" for name, why in self._broken.items()
+        ]
+        return named + [f"not loaded: {why}" for why in self._unnamed.values()]
 
     def _lack(self, item: T) -> str:
         """What keeps `item` from being a component; empty where nothing does."""

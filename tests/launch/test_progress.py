@@ -99,6 +99,7 @@ def test_a_closed_terminal_does_not_stop_the_runs() -> None:
 
 def test_devices_are_found_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    monkeypatch.setattr(device, "DRIVERS", ("/dev/null",))
     assert device.visible_gpus() == ["2", "3"]
     assert device.resolve_device("auto") == "cuda"
     for none in ("", "-1"):
