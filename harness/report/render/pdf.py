@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-import matplotlib as mpl
 from reportlab.lib import colors
 from reportlab.lib.enums import TA_RIGHT
 from reportlab.lib.pagesizes import A4, landscape
@@ -51,6 +50,7 @@ from harness.report.document import (
     TableCell,
     Tone,
 )
+from harness.report.plain_matplotlib import matplotlib as mpl
 from harness.report.plots import DPI
 from harness.report.render.latex import spanned
 from harness.report.render.text import marked_up
