@@ -131,13 +131,18 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             self._import(f"{self._package}.{module.name}")
         for entry in entry_points(group=f"harness.{self.kind.replace(' ', '_')}"):
-            self._import(entry.name, entry.load)
+            self._import(entry.name, entry.load, known=True)
         for name in (variables.value("HARNESS_PLUGINS") or "").split(","):
             if name.strip():
                 self._import(name.strip(), plugin=True)
 
     def _import(
-        self, name: str, load: Callable[[], object] | None = None, *, plugin: bool = False
+        self,
+        name: str,
+        load: Callable[[], object] | None = None,
+        *,
+        plugin: bool = False,
+        known: bool = False,  # as that of a component
     ) -> None:
         """Import a module, or note why it cannot be, under the names that it would have given."""
         try:
@@ -148,10 +153,11 @@ class Registry(Generic[T]):
         except (Exception, SystemExit) as error:
             file, line = _place(error)
             said = traceback.format_exception_only(error)[-1].strip()
-            why = f"{line}: {said}" if line else said
+            why = f"{line}: {said}" if line else f"{name}: {said}"
             if plugin and isinstance(error, ModuleNotFoundError) and error.name == name:
                 why = f"HARNESS_PLUGINS names '{name}', which cannot be imported: {error}"
             lost = [one for one in _names_in(file) if self._half_made(one, file)]
+            lost += [name] if known and not lost and name not in self._items else []
             for one in lost:
                 self._items.pop(one, None)
                 self._broken[one] = why
