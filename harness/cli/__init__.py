@@ -49,6 +49,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except (SyntaxError, ImportError) as error:  # in the package itself: nothing can go on
         last = traceback.format_exception_only(error)[-1].strip()
         raise HarnessError(f"{registry.place_of(error)}: {last}") from error
+    variables.current_folder()  # where it is gone, libraries end the process
     if getattr(arguments, "watch", False) or getattr(arguments, "follow", False):
         process.end_without_reader()
     for line in variables.misspelt():
