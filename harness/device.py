@@ -16,7 +16,7 @@ Device: TypeAlias = Literal["cpu", "cuda"]
 
 DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
 """What drivers of GPUs show, one or the other; the third is that of a virtual Linux on Windows."""
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def resolve_device(wanted: str) -> Device:
@@ -94,7 +94,7 @@ def crowded(device: Device, threads: int, *, jobs: int) -> str:
 def _quotas() -> Iterator[float]:
     """Cores' worth of time that a container's control groups allow, each of them."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:

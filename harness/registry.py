@@ -115,11 +115,12 @@ class Registry(Generic[T]):
 
     def _lack(self, item: T) -> str:
         """What keeps `item` from being a component; empty where nothing does."""
-        base, cls = self._base(), item if isinstance(item, type) else type(item)
+        base = self._base()
+        cls: type = item if isinstance(item, type) else type(item)
         if not issubclass(cls, base):
             return f"{cls.__name__} is not derived from {base.__name__}"
         if inspect.isabstract(cls):
-            missing = ", ".join(sorted(cls.__abstractmethods__))
+            missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
             return f"{cls.__name__} lacks {missing}"
         return ""
 

@@ -145,5 +145,7 @@ def test_an_entry_point_that_cannot_be_loaded(
     assert things.names() == ["fine"]
     with pytest.raises(HarnessError, match=r"outside_component\.py:3: ModuleNotFoundError"):
         things.get("outside")
-    with pytest.raises(HarnessError, match=r"'gone' cannot be used: .*No module named 'no_such_mod"):
+    with pytest.raises(
+        HarnessError, match=r"'gone' cannot be used: .*No module named 'no_such_mod"
+    ):
         things.get("gone")
