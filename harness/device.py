@@ -2,44 +2,66 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from harness.text import count
+
 Device: TypeAlias = Literal["cpu", "cuda"]
+
+DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
+"""What drivers of GPUs show, one or the other; the third is that of a virtual Linux on Windows."""
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def resolve_device(wanted: str) -> Device:
     """`cpu` or `cuda`, for what a profile or the command line asks for: auto, cpu, cuda, cuda:1."""
     if wanted == "auto":
-        return "cuda" if visible_gpus() else "cpu"
+        # a login shell may name GPUs that this machine does not have
+        return "cuda" if visible_gpus() and any(Path(path).exists() for path in DRIVERS) else "cpu"
     return "cuda" if wanted.startswith("cuda") else "cpu"
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that processes started from here can use, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that processes started from here can use, as CUDA_VISIBLE_DEVICES names them.
+
+    As CUDA reads it: numbers, or the beginnings of names (`GPU-...`, `MIG-...`), up to the first
+    that is none; nothing where one is there twice.
+    """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        names = [name.strip() for name in given.split(",")]
-        return [name for name in names if name and not name.startswith("-")]
-    # a container sees the devices it was given, and CUDA numbers those from 0
-    return [str(index) for index, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+    if given is None:
+        # a container sees the devices it was given, and CUDA numbers those from 0
+        return [str(index) for index, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+    names: list[str] = []
+    for name in (part.strip() for part in given.split(",")):
+        if not re.fullmatch(r"\d+|(GPU|MIG)-\S+", name):
+            break
+        names.append(name)
+    return [] if len(set(names)) < len(names) else names
 
 
 def gpu_names() -> list[str]:
     """The models of the GPUs in this machine."""
     names = []
     for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        names += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
+        with suppress(OSError):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            names += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
     return names
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """How many cores this process may use: of those it may run on, what its container is given."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        found = len(os.sched_getaffinity(0))
+    else:
+        found = os.cpu_count() or 1
+    return max(1, math.floor(min([float(found), *_quotas()])))
 
 
 def default_jobs(device: Device, threads: int, processes: int = 1) -> int:
@@ -49,3 +71,53 @@ def default_jobs(device: Device, threads: int, processes: int = 1) -> int:
     by_cores = max(1, cores() // max(1, threads * processes))
     by_gpus = max(1, len(visible_gpus()) // processes)
     return min(by_cores, by_gpus) if device == "cuda" else by_cores
+
+
+def crowded(device: Device, threads: int, *, jobs: int) -> str:
+    """What to say where `jobs` runs of `threads` threads each have fewer cores than threads; empty
+    where they have enough.
+    """
+    found = cores()
+    if device == "cuda" or jobs * threads <= found:
+        return ""
+    best = max(1, found // threads)
+    advice = f"--jobs {best}" if best < jobs else ""
+    if threads > found:
+        advice += f"{' --threads ' if advice else '--threads '}{found}"
+    return (
+        f"{count(jobs, 'run')} at once with {count(threads, 'thread')} each want {jobs * threads} "
+        f"cores, and there {'is' if found == 1 else 'are'} {found}: they slow each other down; "
+        f"{advice} is faster"
+    )
+
+
+def _quotas() -> Iterator[float]:
+    """Cores' worth of time that a container's control groups allow, each of them."""
+    try:
+        lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = CGROUPS / controllers if controllers else CGROUPS
+        own = root / path.strip("/")
+        for folder in (own, *own.parents):
+            with suppress(OSError, ValueError, ZeroDivisionError, IndexError):
+                yield _quota(folder)
+            if folder == root:
+                break
+
+
+def _quota(folder: Path) -> float:
+    """Of version 2 or 1 of control groups; ValueError or OSError where there is no limit."""
+    file = folder / "cpu.max"
+    if file.exists():
+        limit, period = file.read_text(encoding="ascii").split()
+    else:
+        limit = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii")
+        period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii")
+    if int(limit) <= 0:
+        raise ValueError("no limit")
+    return int(limit) / int(period)

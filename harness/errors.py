@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 
+def cause(error: OSError) -> str:
+    """What the system says, as people say it: `permission denied`."""
+    text = error.strerror or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
 class HarnessError(Exception):
     """A user's mistake or an environment's lack: printed without a traceback, exit code 1."""
 
@@ -76,5 +82,9 @@ class Interrupted(Exception):
 def unknown(kind: str, name: str, valid: Sequence[str]) -> str:
     """The text for a name that does not exist: the nearest valid one, then all of them."""
     close = get_close_matches(name, valid, n=1)
+    if not close:  # `tabel2` for `maskedkd/table2`
+        ends = {one.rpartition("/")[2]: one for one in valid}
+        close = [ends[end] for end in get_close_matches(name, ends, n=1)]
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"unknown {kind} '{name}'{hint} (valid: {', '.join(sorted(valid))})"
+    known = f"valid: {', '.join(sorted(valid))}" if valid else "there are none"
+    return f"unknown {kind} '{name}'{hint} ({known})"

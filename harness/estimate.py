@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import heapq
+import json
+import socket
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeAlias
 
 from harness.device import Device
 from harness.store import DONE, RunRecord
@@ -21,33 +24,91 @@ NEAREST = 5
 """From so many finished runs of about the same size an estimate is taken."""
 
 
+Measured: TypeAlias = Mapping[str, list[tuple[float, float]]]
+"""(Multiply-adds, seconds) of finished runs, sorted, by kind or by what is alike in them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What finished runs on one kind of device took: by kind, (multiply-adds, seconds), sorted."""
+    """What finished runs on one kind of device took: by kind, and of those that are alike."""
 
     device: Device
-    measured: Mapping[str, list[tuple[float, float]]]
+    measured: Measured
+    alike: Measured = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Iterable[RunRecord], *, device: Device) -> Self:
-        """Learn from a store."""
+        """Learn from a store: from the runs that this machine has done, if it has done any."""
+        done = [
+            record
+            for record in records
+            if record.state == DONE and record.device == device and record.seconds
+        ]
+        here = socket.gethostname()
+        own = [record for record in done if record.environment.get("host") == here]
         measured: dict[str, list[tuple[float, float]]] = {}
-        for record in records:
-            if record.state == DONE and record.device == device and record.seconds:
-                measured.setdefault(record.kind, []).append((record.macs, record.seconds))
-        return cls(device, {kind: sorted(pairs) for kind, pairs in measured.items()})
+        alike: dict[str, list[tuple[float, float]]] = {}
+        for record in own or done:
+            pair = (record.macs, record.seconds or 0.0)
+            measured.setdefault(record.kind, []).append(pair)
+            alike.setdefault(likeness(record.kind, record.plain), []).append(pair)
+        return cls(device, _sorted(measured), _sorted(alike))
 
-    def seconds(self, kind: str, macs: float) -> float:
-        """The estimate for one run: the median of the nearest finished ones, in proportion."""
-        pairs = self.measured.get(kind, [])
+    def seconds(self, kind: str, macs: float, plain: Mapping[str, Any] | None = None) -> float:
+        """The estimate for one run: the median of the nearest finished ones, in proportion; of
+        those with the same method and student, if there are any.
+        """
+        like = self.alike.get(likeness(kind, plain), []) if plain is not None else []
+        pairs = like or self.measured.get(kind, [])
         if macs <= 0:
             return statistics.median([seconds for _, seconds in pairs] or [UNKNOWN_SECONDS])
         near = bisect.bisect(pairs, (macs, 0.0))
         first = max(0, min(near - NEAREST // 2, len(pairs) - NEAREST))
         rates = [seconds / size for size, seconds in pairs[first : first + NEAREST] if size > 0]
         if not rates:
-            return UNKNOWN_START + macs * UNKNOWN_RATE[self.device]
+            return UNKNOWN_START + macs * UNKNOWN_RATE[self.device] * self._pace()
         return macs * statistics.median(rates)
+
+    def _pace(self) -> float:
+        """How much slower than supposed this machine is, by its runs of other kinds."""
+        unknown = UNKNOWN_RATE[self.device]
+        found = [
+            (seconds - UNKNOWN_START) / (macs * unknown)
+            for pairs in self.measured.values()
+            for macs, seconds in pairs
+            if macs > 0 and seconds > 2 * UNKNOWN_START  # what is shorter mostly starts
+        ]
+        return statistics.median(found) if found else 1.0
+
+
+def likeness(kind: str, plain: Mapping[str, Any]) -> str:
+    """What runs have in common that take the same time for a multiply-add: method, networks,
+    images and precision.
+    """
+    row = plain.get("train", plain)
+    row = row if isinstance(row, Mapping) else {}
+    found = {
+        "method": _part(row.get("method"), "name"),
+        "student": _shape(row.get("student")),
+        "teacher": _shape(row.get("teacher")),
+        "data": _part(row.get("data"), "name"),
+        "precision": _part(row.get("recipe"), "precision"),
+    }
+    return json.dumps([kind, found], sort_keys=True)
+
+
+def _part(value: object, key: str) -> object:
+    return value.get(key) if isinstance(value, Mapping) else None
+
+
+def _shape(model: object) -> object:
+    if not isinstance(model, Mapping):
+        return None
+    return {key: part for key, part in model.items() if key != "weights"}
+
+
+def _sorted(found: dict[str, list[tuple[float, float]]]) -> Measured:
+    return {key: sorted(pairs) for key, pairs in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +122,34 @@ class Load:
 
 
 def makespan(loads: Iterable[Load], jobs: int) -> float:
-    """Seconds until all are done with `jobs` at once; `loads` in an order of dependencies first."""
+    """Seconds until all are done with `jobs` at once; `loads` in an order of dependencies first.
+
+    Starts them as the local queue does: what must be alone first, then the longest line of runs.
+    """
+    given = {load.identity: load for load in loads}
+    left = {key: {one for one in load.depends if one in given} for key, load in given.items()}
+    behind: dict[str, list[str]] = {key: [] for key in given}
+    for key, needed in left.items():
+        for one in needed:
+            behind[one].append(key)
     chain: dict[str, float] = {}
-    alone = shared = 0.0
-    for load in loads:
-        before = max((chain.get(identity, 0.0) for identity in load.depends), default=0.0)
-        chain[load.identity] = before + load.seconds
-        alone += load.seconds if load.exclusive else 0.0
-        shared += 0.0 if load.exclusive else load.seconds
-    return max(alone + shared / max(1, jobs), *chain.values(), 0.0)
+    for key in reversed(given):
+        chain[key] = given[key].seconds + max((chain[one] for one in behind[key]), default=0.0)
+    ready: dict[bool, list[tuple[float, str]]] = {True: [], False: []}  # by whether they are alone
+    for key in given:
+        if not left[key]:
+            heapq.heappush(ready[given[key].exclusive], (-chain[key], key))
+    now, running = 0.0, list[tuple[float, str]]()
+    while running or ready[True] or ready[False]:
+        busy = any(given[key].exclusive for _, key in running)
+        alone = bool(ready[True])
+        if not running if alone else ready[False] and len(running) < max(1, jobs) and not busy:
+            key = heapq.heappop(ready[alone])[1]
+            heapq.heappush(running, (now + given[key].seconds, key))
+            continue
+        now, key = heapq.heappop(running)
+        for other in behind[key]:
+            left[other].discard(key)
+            if not left[other]:
+                heapq.heappush(ready[given[other].exclusive], (-chain[other], other))
+    return now

@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from harness import variables
+from harness.errors import HarnessError, cause
 
 
 def project_root() -> Path:
     """The folder that holds `experiments/`: $HARNESS_HOME, or the nearest one upward, or the
     checkout of this package.
     """
-    home = os.environ.get("HARNESS_HOME")
-    if home:
-        return Path(home).expanduser().resolve()
-    here = Path.cwd().resolve()
+    home = variables.folder("HARNESS_HOME")
+    if home is not None:
+        return home.resolve()
+    here = variables.current_folder().resolve()
     for folder in (here, *here.parents):
         if (folder / "experiments").is_dir():
             return folder
     return Path(__file__).resolve().parents[1]
+
+
+def own_temporary() -> Path:
+    """A folder of this user's among the machine's temporary files, made if need be.
+
+    Others may write beside it: HarnessError where what is there is not this user's alone.
+    """
+    try:
+        path = Path(tempfile.gettempdir()).absolute() / f"harness-{os.getuid()}"
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+    except OSError as error:
+        raise HarnessError(
+            f"there is no place for temporary files ({cause(error)}): set TMPDIR to a folder that "
+            "can be written"
+        ) from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise HarnessError(
+            f"{path} must be a folder that belongs to you and that only you can write: remove it, "
+            "or set TMPDIR to another place"
+        )
+    return path

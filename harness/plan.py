@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from harness.device import Device
 from harness.errors import HarnessError
-from harness.estimate import UNKNOWN_RATE, Load, Rates, makespan
+from harness.estimate import UNKNOWN_RATE, Load, Rates, likeness, makespan
 from harness.run import KINDS
 from harness.spec.expand import Expansion, Run, Title
 from harness.store import DONE, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, Store
@@ -214,9 +214,10 @@ class _Planner:
         return self._needs[key]
 
     def _estimate(self, run: Run) -> float:
-        key = (run.kind, run.config.macs())
+        macs = run.config.macs()
+        key = (likeness(run.kind, run.plain), macs)
         if key not in self._seconds:
-            self._seconds[key] = self._rates.seconds(*key)
+            self._seconds[key] = self._rates.seconds(run.kind, macs, run.plain)
         return self._seconds[key]
 
     def _remember(self, record: RunRecord) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.train.config import TrainConfig
 
-KINDS: Registry[type[RunKind]] = Registry("run kind", "harness.kinds")
+KINDS: Registry[type[RunKind]] = Registry("run kind", "harness.kinds", base=lambda: RunKind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

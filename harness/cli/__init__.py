@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Sequence
 
-from harness import __version__
-from harness.errors import HarnessError, SpecError
+from harness import __version__, process, registry, variables
+from harness.errors import HarnessError, SpecError, cause
 
 DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -18,10 +18,11 @@ DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, return its exit code; a user's mistake is a message on stderr."""
-    arguments = _parser().parse_args(argv)
+    if argv is None:  # a process of its own
+        process.settle()
     try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()  # so that a closed pipe is noticed here
+        code = _run(argv)
+        sys.stdout.flush()  # so that what cannot be written is noticed here
     except SpecError as error:
         print(error, file=sys.stderr)
         return USER_ERROR
@@ -30,10 +31,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USER_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # `harness list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `harness status --watch | head`
         return DONE
+    except OSError as error:
+        print(f"error: {_failed(error)}", file=sys.stderr)
+        return USER_ERROR
+    problem = process.output_problem()
+    if problem is not None:
+        print(f"error: the output cannot be written: {cause(problem)}", file=sys.stderr)
+        return code or USER_ERROR
     return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+    except (SyntaxError, ImportError) as error:  # in the package itself: nothing can go on
+        last = traceback.format_exception_only(error)[-1].strip()
+        raise HarnessError(f"{registry.place_of(error)}: {last}") from error
+    variables.current_folder()  # where it is gone, libraries end the process
+    if getattr(arguments, "watch", False) or getattr(arguments, "follow", False):
+        process.end_without_reader()
+    for line in variables.misspelt():
+        print(f"warning: {line}", file=sys.stderr)
+    try:
+        code: int = arguments.run(arguments)
+    finally:
+        for line in registry.broken_components():
+            print(f"warning: {line}", file=sys.stderr)
+    return code
+
+
+def _failed(error: OSError) -> str:
+    """What the system refused, and for which file."""
+    files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([*files[:1], cause(error)])
 
 
 class _Parser(argparse.ArgumentParser):

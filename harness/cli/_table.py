@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+import sys
 
-from harness.device import default_jobs, resolve_device
-from harness.errors import FieldError, HarnessError
+from harness.device import crowded, default_jobs, resolve_device
+from harness.errors import FieldError, HarnessError, SpecError
 from harness.plan import Plan, make_plan
 from harness.run import Resources
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.store import Store
+from harness.text import count
+
+MOST_SEEDS, LARGEST_SEED = 1000, 2**31 - 1
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +28,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--rows", metavar="GLOB", help="only rows whose id matches; several: comma-separated"
     )
     parser.add_argument(
-        "--seeds", metavar="0,1,2", type=_seeds, help="these seeds instead of the profile's"
+        "--seeds", metavar="0,1,2|0-9", type=_seeds, help="these seeds instead of the profile's"
     )
     parser.add_argument(
         "--kinds",
@@ -89,20 +94,39 @@ def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resourc
 def plan_of(
     arguments: argparse.Namespace, expansion: Expansion, store: Store, resources: Resources
 ) -> Plan:
-    """The plan for this machine."""
+    """The plan for this machine; says so where it would be crowded."""
     device = resolve_device(resources.device)
     jobs = arguments.jobs or default_jobs(device, resources.threads, resources.processes)
+    note = crowded(device, resources.threads * resources.processes, jobs=jobs)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     return make_plan(expansion, store, device=device, jobs=jobs)
 
 
+def in_short(error: HarnessError, table: str) -> str:
+    """What is wrong with a table, in one line, where others stand beside it."""
+    if isinstance(error, SpecError):
+        return f"{count(len(error.problems), 'problem')}: run `harness check {table}`"
+    return str(error).splitlines()[0]
+
+
 def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"give whole numbers, 0,1,2; got '{text}'") from None
-    if min(seeds) < 0:
-        raise argparse.ArgumentTypeError(f"seeds must not be negative, got '{text}'")
-    return seeds
+    """Numbers and ranges, each seed once: `0,1,2`, `0-9`, `0-4,7`."""
+    found: dict[int, None] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*)?", part)
+        if match is None:
+            what = f"give whole numbers from 0 up, 0,1,2, or a range, 0-9; got '{text}'"
+            raise argparse.ArgumentTypeError(what)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise argparse.ArgumentTypeError(f"a range goes up: {last}-{first}, not {part.strip()}")
+        if last > LARGEST_SEED:
+            raise argparse.ArgumentTypeError(f"a seed is at most {LARGEST_SEED}, got {last}")
+        if len(found) + last - first >= MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"give at most {MOST_SEEDS} seeds, got '{text}'")
+        found.update(dict.fromkeys(range(first, last + 1)))
+    return tuple(found)
 
 
 def _at_least_one(text: str) -> int:

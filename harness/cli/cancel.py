@@ -9,7 +9,7 @@ from harness.cli.logs import find_run
 from harness.errors import HarnessError
 from harness.launch.reconcile import jobs_of
 from harness.launch.scheduler import cancel_jobs
-from harness.spec.load import list_tables
+from harness.spec.locate import find_table
 from harness.store import RunRecord, Store, drop_job
 from harness.text import count
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _chosen(arguments: argparse.Namespace, store: Store) -> list[RunRecord]:
     name = arguments.table
-    if name not in list_tables() and not name.endswith((".yaml", ".yml")):
+    if find_table(name) is None and not name.endswith((".yaml", ".yml")):
         return [find_run(store, name)]
     found = (store.record(run.identity) for run in expansion_of(arguments).runs)
     return [record for record in found if record is not None]

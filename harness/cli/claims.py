@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
 
+from harness.cli._table import in_short
 from harness.errors import HarnessError
 from harness.spec.load import load_table
 from harness.spec.locate import list_tables
@@ -33,9 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     from harness.store import Store
 
     profile = arguments.profile
-    every, broken = _loaded(list_tables())
+    broken: dict[str, str] = {}
+    every = [table for name in list_tables() for table in _loaded(name, broken)]
     tables = [table for table in every if profile in table.profiles]
-    if not tables:
+    if not tables and not broken:
         known = sorted({name for table in every for name in table.profiles})
         raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(known)})")
     store = Store()
@@ -43,25 +44,24 @@ def run(arguments: argparse.Namespace) -> int:
     for table in tables:
         try:
             models.append(collect_finished(table, profile, store))
-        except HarnessError as error:  # this table's own: a data set that is broken, say
-            broken.append(error)
+        except HarnessError as error:
+            broken[table.name] = in_short(error, table.name)
+    if not models:
+        raise HarnessError("; ".join(f"{name}: {why}" for name, why in broken.items()))
     page = markdown(what_holds(models, profile), pictures="")
     path = Folders.beside(store.root).reports / f"claims.{profile}.md"
     write(path, page.encode())
     print(page)
     print(path)
-    for problem in broken:
-        print(f"error: {problem}", file=sys.stderr)
+    for name, why in broken.items():
+        print(f"error: {name} is left out: {why}", file=sys.stderr)
     return int(bool(broken))
 
 
-def _loaded(names: Iterable[str]) -> tuple[list[TableSpec], list[HarnessError]]:
-    """The tables, and what is wrong with the others."""
-    tables: list[TableSpec] = []
-    broken: list[HarnessError] = []
-    for name in names:
-        try:
-            tables.append(load_table(name))
-        except HarnessError as error:
-            broken.append(error)
-    return tables, broken
+def _loaded(name: str, broken: dict[str, str]) -> list[TableSpec]:
+    """The table, or none, with what is wrong in `broken`."""
+    try:
+        return [load_table(name)]
+    except HarnessError as error:
+        broken[name] = in_short(error, name)
+        return []

@@ -9,21 +9,42 @@ import platform
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.data import DATASETS
 from harness.data.places import cache_dir
-from harness.errors import HarnessError
+from harness.device import cores
+from harness.errors import HarnessError, cause
+from harness.launch.machine import Machine
+from harness.masking import CRITERIA
+from harness.masking.views import VIEW_MASKS
+from harness.methods import METHODS
+from harness.methods.losses import LOSSES
+from harness.models.available import hub_cache
+from harness.models.families import FAMILIES
+from harness.registry import Registry
+from harness.run import KINDS
 from harness.store.store import default_root
+from harness.text import count
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "submitit", "reportlab")
+REGISTRIES: tuple[Registry[Any], ...] = (
+    DATASETS,
+    FAMILIES,
+    METHODS,
+    LOSSES,
+    CRITERIA,
+    VIEW_MASKS,
+    KINDS,
+)
 SLURM = ("sbatch", "squeue", "sacct", "scancel", "sinfo")
 GIB = 2**30
-WIDTH = 77  # characters of text beside the names
+NAMES = 25  # characters of a name
+WIDTH = 71  # characters of text beside the names
 ROOM = 5  # GiB: the data sets that can be fetched, and a table's runs
 
 
@@ -61,10 +82,23 @@ def examine() -> Iterator[Finding]:
     yield from _torch()
     yield _slurm()
     yield from _data()
-    yield _weights()
+    yield from _checked("weights", _weights)
     yield Finding(what="fonts", state="ok", found="reports use the ones that come with reportlab")
-    yield _room("results", default_root())
-    yield _room("data cache", cache_dir())
+    yield from _checked("results", lambda: _room("results", default_root()))
+    yield from _checked("data cache", lambda: _room("data cache", cache_dir()))
+    yield from _checked("locks", _locks)
+    for registry in REGISTRIES:
+        registry.names()  # what is broken among them is told by every command
+
+
+def _checked(what: str, look: Callable[[], Finding]) -> Iterator[Finding]:
+    """What `look` finds; where it cannot look, why not."""
+    try:
+        yield look()
+    except HarnessError as error:
+        yield Finding(what=what, state="optional", found=str(error))
+    except OSError as error:
+        yield Finding(what=what, state="optional", found=f"{error.filename}: {cause(error)}")
 
 
 def _python() -> Finding:
@@ -87,11 +121,11 @@ def _package(name: str) -> Finding:
 def _torch() -> Iterator[Finding]:
     try:
         import torch
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # or a library that it is linked to
         yield Finding(what="torch", state="missing", found=str(error), do="run `make install`")
         return
-    cores = len(os.sched_getaffinity(0))
-    yield Finding(what="cpu", state="ok", found=f"{cores} cores, {torch.get_num_threads()} threads")
+    found = f"{count(cores(), 'core')}, {count(torch.get_num_threads(), 'thread')}"
+    yield Finding(what="cpu", state="ok", found=found)
     if not torch.cuda.is_available():
         lack = "none; the cpu and smoke profiles need none"
         do = "for the paper profiles, use a machine with a GPU and a CUDA build of torch"
@@ -115,23 +149,31 @@ def _slurm() -> Finding:
 
 
 def _data() -> Iterator[Finding]:
+    told: dict[str, str] = {}  # advice without the set's name -> the first set it was given for
     for name in DATASETS.names():
-        known = DATASETS.get(name)
-        if name == "folder":
-            continue  # there is one per spec
-        try:
-            lack = known.missing()
-            found = f"version {known.version}" if lack is None else "not on this machine"
-        except HarnessError as error:  # this set only
-            yield Finding(what=f"data {name}", state="missing", found="broken", do=str(error))
-            continue
-        state: Literal["ok", "optional"] = "ok" if lack is None else "optional"
-        yield Finding(what=f"data {name}", state=state, found=found, do=lack and known.remedy)
+        if name != "folder":  # there is one per spec
+            yield from _checked(f"data {name}", lambda name=name: _set(name, told))  # type: ignore[misc]
+
+
+def _set(name: str, told: dict[str, str]) -> Finding:
+    known = DATASETS.get(name)
+    if known.missing() is None:
+        return Finding(what=f"data {name}", state="ok", found=f"version {known.version}")
+    advice = known.remedy
+    first = told.setdefault(advice.replace(f"`harness data verify {name}`", ""), name)
+    return Finding(
+        what=f"data {name}",
+        state="optional",
+        found="not on this machine",
+        do=advice if first == name else f"as for {first}; then `harness data verify {name}`",
+    )
 
 
 def _weights() -> Finding:
-    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub").expanduser()
+    hub = hub_cache()
+    if hub is None:
+        lack = "there is no home directory to look for those of the model hub"
+        return Finding(what="weights", state="optional", found=lack, do="set HF_HOME to a folder")
     models = sorted(path.name.split("--")[-1] for path in hub.glob("models--timm--*"))
     if models:
         return Finding(what="weights", state="ok", found=f"{hub}: {', '.join(models)}")
@@ -149,12 +191,24 @@ def _room(what: str, path: Path) -> Finding:
     writable = os.access(existing, os.W_OK)
     enough = writable and free >= ROOM
     found = f"{path}: {free:.0f} GiB free" if writable else f"{path}: cannot be written"
+    if existing.is_file():
+        found, enough = f"{path}: {existing} is a file", False
     variable = "HARNESS_CACHE" if what == "data cache" else "HARNESS_RESULTS"
     do = None if enough else f"make room, or set {variable} to a directory with {ROOM} GiB"
     return Finding(what=what, state="ok" if enough else "optional", found=found, do=do)
 
 
+def _locks() -> Finding:
+    machine = Machine()
+    machine.close()
+    return Finding(what="locks", state="ok", found="timings can have the machine to themselves")
+
+
 def _line(finding: Finding) -> str:
     mark = {"ok": "ok", "optional": "--", "missing": "!!"}[finding.state]
-    lines = textwrap.wrap(finding.found, WIDTH) + textwrap.wrap(finding.do or "", WIDTH)
-    return f"{mark}  {finding.what:<19}" + f"\n{'':23}".join(lines)
+    lines = [*_wrapped(finding.found), *_wrapped(finding.do or "")]
+    return f"{mark}  {finding.what:<{NAMES}}" + f"\n{'':{NAMES + 4}}".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence, Set
 
-from harness.errors import HarnessError, SpecError
+from harness.cli._table import in_short
+from harness.errors import HarnessError
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.spec.locate import experiments_root, list_tables
@@ -24,15 +25,16 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one line for each profile of each table."""
+    """Print one line for each profile of each table; 1 if a table is wrong."""
     from harness.store import DONE, Store
 
     names = list_tables()
     if not names:
         raise HarnessError(f"there are no specs in {experiments_root()}")
     done = {record.identity for record in Store().records() if record.state == DONE}
-    print(_aligned([HEADER, *(line for name in names for line in _lines(name, done))]))
-    return 0
+    lines = [line for name in names for line in _lines(name, done)]
+    print(_aligned([HEADER, *lines]))
+    return int(any(len(line) < len(HEADER) for line in lines))
 
 
 def _lines(name: str, done: Set[str]) -> Iterator[tuple[str, ...]]:
@@ -44,9 +46,8 @@ def _lines(name: str, done: Set[str]) -> Iterator[tuple[str, ...]]:
             finished = sum(run.identity in done for run in expansion.runs)
             counts = (len(expansion.rows), waiting, len(expansion.runs), finished)
             yield (name, profile, *(str(count) for count in counts))
-    except SpecError as error:
-        count = len(error.problems)
-        yield (name, f"{count} problem{'s' * (count > 1)}: run `harness check {name}`")
+    except HarnessError as error:
+        yield (name, in_short(error, name))
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

@@ -33,9 +33,18 @@ def run(arguments: argparse.Namespace) -> int:
         if source != _source(record):  # what the job printed before the run began, then the run
             source, position = _source(record), 0
         position = _print_from(source, position)
+        if over and not position:
+            raise HarnessError(_nothing(record, source))
         if over:
             return 0
         time.sleep(POLL)
+
+
+def _nothing(record: RunRecord, source: Path) -> str:
+    """Why there is nothing to print."""
+    what = "is empty" if source.exists() else "is not there"
+    error = f"; its last error: {record.error}" if record.error else ""
+    return f"{record.name} ({record.state}) has printed nothing: {source} {what}{error}"
 
 
 def find_run(store: Store, name: str) -> RunRecord:

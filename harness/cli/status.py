@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     store, scheduler = Store(), Scheduler()
     while True:
         entries, jobs = _entries(store, wanted, scheduler)
-        if arguments.watch and sys.stdout.isatty():
+        if arguments.watch and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             print("\x1b[H\x1b[2J", end="")
         if arguments.json:
             print(json.dumps(as_json(store, entries), indent=None if arguments.watch else 2))

@@ -12,7 +12,7 @@ from harness.registry import Registry
 if TYPE_CHECKING:
     from harness.train.config import Recipe
 
-DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets")
+DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets", base=lambda: DataSet)
 
 
 def dataset(data: DataConfig) -> DataSet:

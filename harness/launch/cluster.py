@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness import variables
 from harness.device import Device
 from harness.errors import FieldError, HarnessError, Problem, SpecError
 from harness.run import Resources
 from harness.spec.build import Builder
 from harness.spec.nodes import MapNode
 from harness.spec.strict_yaml import read_yaml
+from harness.variables import user_path
 
 VARIABLE = "HARNESS_CLUSTER"
 USER_FILE = "~/.config/harness/cluster.yaml"
@@ -72,7 +74,7 @@ class Cluster:
         """Where snapshots of the code, job scripts and their output lie."""
         if self.scratch is None:
             return results / "slurm"
-        return Path(os.path.expandvars(self.scratch)).expanduser().absolute()
+        return user_path(os.path.expandvars(self.scratch), "scratch").absolute()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,9 +92,12 @@ class Shape:
 
 def find_cluster(given: str | None) -> Path:
     """The file of the command line, of the environment, or of the user; HarnessError without."""
-    named = given or os.environ.get(VARIABLE)
-    path = Path(named or USER_FILE).expanduser()
-    if path.is_file():
+    named = given or variables.value(VARIABLE)
+    own = variables.home()
+    path = user_path(given, "--cluster") if given else variables.file(VARIABLE)
+    if path is None and own is not None:
+        path = own / USER_FILE.removeprefix("~/")
+    if path is not None and path.is_file():
         return path
     if named:
         how = "--cluster" if given else f"${VARIABLE}"

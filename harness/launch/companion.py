@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError, Interrupted
 from harness.launch.context import end_with_parent, limit_threads, log
 from harness.launch.meeting import LOCAL, Line, Order, finished, join, use_loopback
+from harness.process import heed, settle
 from harness.ranks import Ranks, open_store
 from harness.run import Resources
 from harness.spec.rebuild import rebuild
@@ -87,8 +88,8 @@ class Companion:
 
     def run(self) -> int:
         """The exit code: 0 unless it could not even begin."""
-        for number in _STOP_SIGNALS:
-            signal.signal(number, self._ask)
+        heed(_STOP_SIGNALS, self._ask)
+        signal.signal(signal.SIGTERM, self._ask)  # by which executors ask, whatever it was
         end_with_parent()
         while not finished(self._folder):
             order = Order.read(self._folder)
@@ -154,4 +155,5 @@ def _end_when_silent(line: Line) -> None:
 
 
 if __name__ == "__main__":
+    settle(utf8=True)
     sys.exit(Companion(Path(sys.argv[1]), int(sys.argv[2])).run())

@@ -22,12 +22,15 @@ from harness.estimate import makespan
 from harness.launch.machine import Machine
 from harness.launch.progress import Active, Display, Snapshot, headline
 from harness.launch.queue import Queue
-from harness.launch.worker import EXIT_CANNOT_WRITE
+from harness.launch.worker import EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_LOST
 from harness.plan import Plan, PlannedRun, load_of
+from harness.process import heed
 from harness.run import Resources
 from harness.store import DONE, FAILED, QUEUED, RUNNING, RunRecord, Store, StoreError
 from harness.text import duration
 
+ATTEMPTS = 5
+"""In a row that get no further than the one before, until a run counts as failed."""
 POLL = 0.1
 """Seconds between looks at the workers."""
 LOOK = 1.0
@@ -76,6 +79,7 @@ class LocalExecutor:
         self._interrupted: list[str] = []
         self._seen: dict[str, RunRecord] = {}  # runs elsewhere
         self._pace: dict[str, tuple[float, float]] = {}  # kind -> seconds taken, seconds estimated
+        self._barren: dict[str, tuple[int, int]] = {}  # step reached, attempts since
         self._stops = 0
         self._cannot_write: str | None = None
         self._started = time.monotonic()
@@ -224,10 +228,27 @@ class LocalExecutor:
             elif self._ending:
                 self._queue.abandon(planned.run.identity)
                 self._interrupted += [planned.run.name] * started
+            elif code in (EXIT_INTERRUPTED, EXIT_LOST) and self._patient(planned, record):
+                self._queue.again(planned.run.identity)
             elif started or not (any(begun) or len(left) < len(worker.attempts)):
                 self._fail(planned, _why(code, said, record if started else None))
             else:  # the worker ended before it came to this run
                 self._queue.again(planned.run.identity)
+
+    def _patient(self, planned: PlannedRun, record: RunRecord | None) -> bool:
+        """Whether a run whose process asks for another attempt gets one: not for ever where none
+        gets further.
+        """
+        identity = planned.run.identity
+        done = 0 if record is None or record.progress is None else record.progress.done
+        reached, barren = self._barren.get(identity, (0, 0))
+        barren = 0 if done > reached else barren + 1
+        self._barren[identity] = (max(done, reached), barren)
+        if barren >= ATTEMPTS:
+            return False
+        why = record.error if record is not None and record.error else "its process was stopped"
+        self._display.say(f"again   {planned.run.name}: {why}")
+        return True
 
     def _ended(self, planned: PlannedRun, worker: _Worker) -> bool:
         record = self._store.record(planned.run.identity)
@@ -339,8 +360,7 @@ class LocalExecutor:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self.stop) for number in numbers}
+        before = heed((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self.stop)
         try:
             yield
         finally:

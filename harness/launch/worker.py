@@ -27,6 +27,7 @@ from harness.errors import HarnessError, Interrupted
 from harness.launch.context import WorkerContext, end_with_parent, limit_threads, log
 from harness.launch.environment import environment
 from harness.launch.group import Broken, Place, assembled, divided
+from harness.process import heed, settle
 from harness.run import Resources
 from harness.spec.rebuild import rebuild
 from harness.store import (
@@ -61,6 +62,8 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Execute the runs of the command line; the exit code says how it went."""
+    if argv is None:  # a process of its own
+        settle(utf8=True)
     parser = argparse.ArgumentParser(prog="python -m harness.launch.worker")
     parser.add_argument("--resources", default="{}", help="JSON of harness.run.Resources")
     parser.add_argument(
@@ -75,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         end_with_parent()  # the other tasks would not know of this one's end
         place = Place(arguments.meeting, resources.nodes or 1)
     worker = Worker(resources, place)
-    for number in _STOP_SIGNALS:
-        signal.signal(number, worker.ask_to_stop)
+    heed(_STOP_SIGNALS, worker.ask_to_stop)
+    signal.signal(signal.SIGTERM, worker.ask_to_stop)  # by which executors ask, whatever it was
     return worker.run([directory.resolve() for directory in arguments.directories])
 
 

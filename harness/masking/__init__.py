@@ -14,7 +14,9 @@ from harness.models.interface import Saliency
 from harness.registry import Registry
 from harness.share import Share
 
-CRITERIA: Registry[type[Criterion]] = Registry("masking criterion", "harness.masking")
+CRITERIA: Registry[type[Criterion]] = Registry(
+    "masking criterion", "harness.masking", base=lambda: Criterion
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.models.architectures import Architecture
     from harness.models.vit import VisionTransformer
 
-METHODS: Registry[type[Method]] = Registry("method", "harness.methods")
+METHODS: Registry[type[Method]] = Registry("method", "harness.methods", base=lambda: Method)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

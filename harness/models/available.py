@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness import variables
 from harness.models.config import Weights
 from harness.paths import project_root
+from harness.variables import user_path
 
 
 def missing_weights(weights: Weights) -> str | None:
@@ -24,6 +26,17 @@ def missing_weights(weights: Weights) -> str | None:
 
 
 def _cached(name: str) -> bool:
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    return (hub / f"models--timm--{name}" / "snapshots").is_dir()
+    hub = hub_cache()
+    return hub is not None and (hub / f"models--timm--{name}" / "snapshots").is_dir()
+
+
+def hub_cache() -> Path | None:
+    """Where the model hub's client keeps what it fetched; None without a home directory."""
+    given = os.environ.get("HF_HUB_CACHE")
+    if given:
+        return user_path(given, "$HF_HUB_CACHE")
+    home = os.environ.get("HF_HOME")
+    if home:
+        return user_path(home, "$HF_HOME") / "hub"
+    own = variables.home()
+    return None if own is None else own / ".cache" / "huggingface" / "hub"

@@ -163,8 +163,18 @@ class _Expander:
         """The rows of a profile and all their runs."""
         found = tuple(self._row(profile, row, seeds) for row in rows)
         return Expansion(
-            table=self._table, profile=profile, rows=found, runs=tuple(self._runs.values())
+            table=self._table, profile=profile, rows=found, runs=tuple(self._needed(found))
         )
+
+    def _needed(self, rows: Sequence[ResolvedRow]) -> Iterator[Run]:
+        """The runs behind cells and what those depend on: a row's teacher was followed even where
+        only its costs are asked for.
+        """
+        needed = {key for row in rows for keys in row.runs.values() for key in keys}
+        for run in reversed(self._runs.values()):  # dependencies stand first
+            if run.identity in needed:
+                needed.update(run.depends)
+        return (run for run in self._runs.values() if run.identity in needed)
 
     def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow:
         resolved = self._resolve(self._table, profile, row)

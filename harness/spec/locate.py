@@ -42,10 +42,23 @@ def table_path(name_or_path: str | Path) -> Path:
         if path.is_file():
             return path
         raise HarnessError(f"there is no spec {text}")
-    path = experiments_root() / f"{text}.yaml"
-    if text in list_tables():
-        return path
-    raise HarnessError(unknown("table", text, list_tables()))
+    name = find_table(text)
+    if name is None:
+        raise HarnessError(unknown("table", text, list_tables()))
+    return experiments_root() / f"{name}.yaml"
+
+
+def find_table(text: str) -> str | None:
+    """The table called `maskedkd/table2`, or `table2` where one paper alone has such a table; None
+    if there is none.
+    """
+    tables = list_tables()
+    if text in tables:
+        return text
+    found = [name for name in tables if name.rpartition("/")[2] == text]
+    if len(found) > 1:
+        raise HarnessError(f"'{text}' is in several papers: say {' or '.join(found)}")
+    return found[0] if found else None
 
 
 def table_name(path: Path) -> str:

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from harness import variables
 from harness.errors import HarnessError
 from harness.paths import project_root
 from harness.run import KINDS
@@ -17,8 +18,8 @@ from harness.store.record import RUN, SCHEMA, RunRecord, read_record
 
 def default_root() -> Path:
     """$HARNESS_RESULTS, or `results` beside the specs."""
-    given = os.environ.get("HARNESS_RESULTS")
-    return Path(given).expanduser().resolve() if given else project_root() / "results"
+    given = variables.folder("HARNESS_RESULTS")
+    return project_root() / "results" if given is None else given.resolve()
 
 
 class Store:

@@ -37,6 +37,7 @@ from harness.seeding import generator, stream
 from harness.share import Share, group_count
 from harness.train.checkpoint import read_checkpoint, write_checkpoint
 from harness.train.config import TrainConfig
+from harness.train.narration import Narrator
 from harness.train.optimizer import build_optimizer
 from harness.train.schedule import learning_rate, total_steps
 
@@ -193,6 +194,13 @@ class _Training:
 
     def run(self) -> dict[str, float]:
         start = self._restore()
+        self.narrator = Narrator(
+            self.context.log,
+            start=start,
+            total=self.total,
+            per_epoch=self.per_epoch,
+            batch=self.recipe.batch_size,
+        )
         batches = self._batches(start)
         for step in range(start, self.total):
             self._train_step(step, batches)
@@ -324,7 +332,7 @@ class _Training:
         if done % self.summarise_every == 0 or done == self.total:
             self._summarise(done)
         if self._evaluation_is_due(done):
-            self._evaluate(done)
+            self.narrator.evaluated(done, self._evaluate(done))
         # all processes stop after the same step
         asked = self.ranks.any(self.context.should_stop())[0]
         stop = asked and done < self.total
@@ -337,13 +345,9 @@ class _Training:
     def _log(self, done: int) -> None:
         means = self.meters.means()
         self._check_finite(means["loss/total"], done)
-        self.context.metric(
-            {
-                **self._where(done),
-                "lr": learning_rate(self.recipe, done - 1, self.per_epoch),
-                **means,
-            }
-        )
+        rate = learning_rate(self.recipe, done - 1, self.per_epoch)
+        self.context.metric({**self._where(done), "lr": rate, **means})
+        self.narrator.losses(done, loss=means["loss/total"], rate=rate)
 
     def _summarise(self, done: int) -> None:
         extra = self.objective.summary()

@@ -12,9 +12,9 @@ from tests.conftest import Experiments
 from tests.spec.specs import GOOD, changed
 
 
-def listed(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+def listed(capsys: pytest.CaptureFixture[str], *, code: int = 0) -> list[list[str]]:
     """The words of every line that the command prints."""
-    assert main(["list"]) == 0
+    assert main(["list"]) == code
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
@@ -54,7 +54,7 @@ def test_a_broken_spec_does_not_hide_the_others(
 ) -> None:
     experiments.table("paper/bad", changed("{keep: 8}", "{keep: 0}"))
     experiments.table("paper/good", GOOD)
-    bad, *good = listed(capsys)[1:]
+    bad, *good = listed(capsys, code=1)[1:]
     assert " ".join(bad) == "paper/bad 1 problem: run `harness check paper/bad`"
     assert len(good) == 2
 

@@ -28,6 +28,7 @@ profiles:
 """
 
 FAILING = "  - {id: bad, label: Bad, set: {recipe: {weight_decay: 0.5}}}"
+STUBBORN = "  - {id: stubborn, label: Stubborn, set: {recipe: {weight_decay: 0.125}}}"
 BLOCKED = "  - {id: far, label: Far, set: {recipe: {weight_decay: 0.25}}}"
 
 

@@ -44,7 +44,9 @@ class Counting(RunKind):
             steps=int(train.recipe.epochs),
             seed=train.seed,
             pause=train.recipe.min_lr,
-            behaviour={0.5: "fail", 0.25: "needs"}.get(train.recipe.weight_decay, ""),
+            behaviour={0.5: "fail", 0.25: "needs", 0.125: "stop"}.get(
+                train.recipe.weight_decay, ""
+            ),
         )
 
     def execute(self, context: RunContext) -> dict[str, float]:
@@ -78,6 +80,8 @@ class Counting(RunKind):
     def _misbehave(self, context: RunContext, step: int) -> None:
         if self.behaviour == "fail" and step == 3:
             raise RunFailed("the loss is nan at step 3")
+        if self.behaviour == "stop" and step == 3:
+            raise Interrupted("before its first checkpoint")
         if self.behaviour == "crash" and step == 3:
             raise ValueError("a bug")
         if self.behaviour == "fill" and step == 7:

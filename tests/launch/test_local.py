@@ -5,12 +5,26 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from harness.store import DONE, FAILED, RUNNING, RunRecord, Store
+from tests.conftest import Experiments
+from tests.launch.conftest import STUBBORN, plainly
 from tests.launch.counting import expected
-from tests.launch.processes import LAST_RESORT, harness, metrics, says, start_harness, wait_for
+from tests.launch.processes import (
+    LAST_RESORT,
+    environment,
+    harness,
+    metrics,
+    says,
+    start_harness,
+    wait_for,
+)
 
 
 def records() -> list[RunRecord]:
@@ -214,3 +228,45 @@ def test_results_can_lie_elsewhere(counting_table: str, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert len(Store(there).records()) == 3
     assert records() == []
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT"])
+def test_a_signal_that_is_ignored_at_the_start_stays_ignored(name: str, slow_table: str) -> None:
+    words = [sys.executable, "-m", "harness", "run", slow_table, "--rows", "a", "--jobs", "2"]
+    front = subprocess.Popen(
+        ["sh", "-c", f"trap '' {name}; exec \"$@\"", "sh", *words],  # as nohup, or `&` in a script
+        env=environment(),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    wait_for(lambda: running(2, steps=3))
+    signals = [signal.Signals[f"SIG{name}"]]
+    for process in (front.pid, *(record.pid for record in records())):
+        assert process is not None
+        for number in signals:
+            os.kill(process, number)
+    front.communicate(timeout=30)
+    assert front.returncode == 0
+    assert_all_right()
+    assert [record.attempt for record in records()] == [1, 1]
+
+
+def test_a_worker_that_somebody_stops_is_started_again(slow_table: str) -> None:
+    front = start_harness("run", slow_table, "--jobs", "2", "--rows", "a")
+    wait_for(lambda: running(2, steps=6))
+    victim = next(record for record in records() if record.state == RUNNING)
+    assert victim.pid is not None
+    os.kill(victim.pid, signal.SIGTERM)
+    said, _ = front.communicate(timeout=30)
+    assert front.returncode == 0
+    assert f"again   {victim.name}: stopped at step" in said
+    assert_all_right()
+    assert sorted(record.attempt for record in records()) == [1, 2]
+
+
+def test_a_run_that_gets_no_further_is_not_tried_for_ever(experiments: Experiments) -> None:
+    table = experiments.table("tests/stubborn", plainly(pause=0.0, more=STUBBORN))
+    done = harness("run", table, "--rows", "stubborn", "--seeds", "0")
+    assert done.returncode == 2
+    assert done.stdout.count("again   stubborn") == 5  # the first one got somewhere
+    assert [record.attempt for record in records()] == [6]

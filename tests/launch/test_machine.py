@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from harness.errors import HarnessError
 from harness.launch.machine import Machine
 
 
@@ -25,3 +30,40 @@ def test_nobody_computes_while_one_times(tmp_path: Path) -> None:
     assert not other.alone()
     timing.leave()
     assert other.share()
+
+
+def test_the_lock_follows_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_LOCKS", str(tmp_path))
+    (tmp_path / f"harness-{os.getuid()}.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HarnessError, match=r"lock .* cannot be opened: it is a link; remove it"):
+        Machine()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: os.mkfifo(path)])
+def test_the_lock_is_a_file(
+    make: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_LOCKS", str(tmp_path))
+    make(tmp_path / f"harness-{os.getuid()}.lock")
+    with pytest.raises(HarnessError, match=r"remove it, or set HARNESS_LOCKS"):
+        Machine()
+
+
+def test_the_folder_of_locks_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_LOCKS", str(tmp_path / "new" / "locks"))
+    Machine().close()
+    assert (tmp_path / "new" / "locks" / f"harness-{os.getuid()}.lock").is_file()
+    monkeypatch.setenv("HARNESS_LOCKS", "/proc/new")
+    with pytest.raises(HarnessError, match=r"^\$HARNESS_LOCKS is /proc/new, which cannot be made"):
+        Machine()
+
+
+def test_without_a_name_the_lock_is_in_a_folder_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HARNESS_LOCKS")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    Machine().close()
+    name = f"harness-{os.getuid()}"
+    assert (tmp_path / name / f"{name}.lock").is_file()

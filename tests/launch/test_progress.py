@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +101,7 @@ def test_a_closed_terminal_does_not_stop_the_runs() -> None:
 
 def test_devices_are_found_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    monkeypatch.setattr(device, "DRIVERS", ("/dev/null",))
     assert device.visible_gpus() == ["2", "3"]
     assert device.resolve_device("auto") == "cuda"
     for none in ("", "-1"):
@@ -115,3 +118,81 @@ def test_jobs_fill_the_cores_or_the_gpus(monkeypatch: pytest.MonkeyPatch) -> Non
     assert device.default_jobs("cpu", 3) == 2
     assert device.default_jobs("cpu", 16) == 1
     assert device.default_jobs("cuda", 1) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "visible"),
+    [
+        ("0,-1,1", ["0"]),  # as CUDA reads it: up to the first that is none
+        ("0,0", []),
+        ("abc", []),
+        (" 1 , 2 ", ["1", "2"]),
+        ("GPU-8932f937,MIG-1", ["GPU-8932f937", "MIG-1"]),
+        ("0,none,1", ["0"]),
+    ],
+)
+def test_odd_values_of_visible_devices(
+    given: str, visible: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert device.visible_gpus() == visible
+
+
+def test_a_login_shell_may_name_gpus_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(device, "DRIVERS", ("/dev/no-such-driver",))
+    assert device.resolve_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/box", {"box/cpu.max": "150000 100000"}, 1),
+        ("0::/box", {"box/cpu.max": "max 100000", "cpu.max": "max 100000"}, 8),
+        ("0::/box/in", {"box/cpu.max": "300000 100000", "box/in/cpu.max": "max 100000"}, 3),
+        ("0::/box", {"box/cpu.max": "5000 100000"}, 1),
+        (
+            "4:cpu,cpuacct:/box",
+            {
+                "cpu,cpuacct/box/cpu.cfs_quota_us": "400000",
+                "cpu,cpuacct/box/cpu.cfs_period_us": "100000",
+            },
+            4,
+        ),
+        (
+            "4:cpu:/box",
+            {"cpu/box/cpu.cfs_quota_us": "-1", "cpu/box/cpu.cfs_period_us": "100000"},
+            8,
+        ),
+        ("nonsense", {}, 8),
+        ("0::/../../box", {}, 8),
+    ],
+)
+def test_cores_are_those_that_a_container_is_given(
+    own: str,
+    files: dict[str, str],
+    expected: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(device, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(device, "OWN_CGROUPS", tmp_path / "own")
+    (tmp_path / "own").write_text(own + "\n", encoding="ascii")
+    for name, text in files.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="ascii")
+    assert device.cores() == expected
+
+
+def test_more_threads_than_cores_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "cores", lambda: 2)
+    assert device.crowded("cpu", 2, jobs=1) == device.crowded("cpu", 1, jobs=2) == ""
+    assert device.crowded("cuda", 8, jobs=8) == ""
+    assert device.crowded("cpu", 2, jobs=2) == (
+        "2 runs at once with 2 threads each want 4 cores, and there are 2: "
+        "they slow each other down; --jobs 1 is faster"
+    )
+    assert device.crowded("cpu", 4, jobs=1).endswith("down; --threads 2 is faster")
+    assert device.crowded("cpu", 4, jobs=2).endswith("down; --jobs 1 --threads 2 is faster")

@@ -16,6 +16,7 @@ from harness.data.leftovers import left_out, textual_order
 from harness.data.tree import open_tree
 from harness.errors import DataError
 from harness.paths import project_root
+from harness.variables import user_path
 
 
 class Folder(DataSet):
@@ -44,7 +45,7 @@ class Folder(DataSet):
         """The folder at `config.path`, relative to the project or absolute."""
         if config.path is None:
             raise DataError(f"data set folder: data.path is missing. {self.next_step}")
-        path = project_root() / Path(config.path).expanduser()
+        path = project_root() / user_path(config.path, "path")
         return Folder(path, val="wanted" if config.evaluate_on == "val" else "unused")
 
     @cached_property

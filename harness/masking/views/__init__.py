@@ -15,7 +15,9 @@ from harness.lazy import torch
 from harness.registry import Registry
 from harness.share import Share
 
-VIEW_MASKS: Registry[type[ViewMask]] = Registry("view mask", "harness.masking.views")
+VIEW_MASKS: Registry[type[ViewMask]] = Registry(
+    "view mask", "harness.masking.views", base=lambda: ViewMask
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

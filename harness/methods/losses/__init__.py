@@ -14,7 +14,9 @@ from harness.registry import Registry
 if TYPE_CHECKING:
     from harness.models.architectures import Architecture
 
-LOSSES: Registry[type[DistillationLoss]] = Registry("distillation loss", "harness.methods.losses")
+LOSSES: Registry[type[DistillationLoss]] = Registry(
+    "distillation loss", "harness.methods.losses", base=lambda: DistillationLoss
+)
 
 
 class DistillationLoss(ABC):

@@ -17,7 +17,9 @@ from harness.models.architectures import Architecture
 from harness.models.interface import Output, Saliency, Want
 from harness.registry import Registry
 
-FAMILIES: Registry[type[Family]] = Registry("model family", "harness.models.families")
+FAMILIES: Registry[type[Family]] = Registry(
+    "model family", "harness.models.families", base=lambda: Family
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

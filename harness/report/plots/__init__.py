@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from matplotlib.figure import Figure
-
+import harness.report.plain_matplotlib  # noqa: F401 (before all that draws)
 from harness.report.figures import declared_name
 from harness.report.fonts import face, family
 from harness.report.inert import with_texts
@@ -20,6 +19,9 @@ from harness.report.plots.deviation import deviation
 from harness.report.plots.kept import kept
 from harness.report.plots.style import shortened, styled
 from harness.report.render.unset import numbered
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PLOTS: dict[str, Callable[[TableModel], Figure]] = {
     "accuracy-cost": accuracy_cost,

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
+from harness.report.plain_matplotlib import defaults
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#555555")
 """Okabe and Ito's, without their yellow, which is too light for lines on white."""
 INK, SOFT = "#222222", "#8a8a8a"
@@ -53,9 +55,7 @@ def styled(families: Sequence[str] = ()) -> Iterator[None]:
     """The style of the reports, for the length of a block, and no setting of the user's own; the
     `families` are for what the usual font lacks.
     """
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+    with defaults(), mpl.rc_context(_STYLE):
         mpl.rcParams["font.family"] = ["DejaVu Sans", *(f for f in families if f != "DejaVu Sans")]
         yield
 
