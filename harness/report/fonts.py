@@ -8,12 +8,13 @@ import unicodedata
 from functools import cache
 from pathlib import Path
 
+from harness.report.plain_matplotlib import matplotlib as mpl  # before what reads its settings
+
+# isort: split
 from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.ft2font import FT2Font
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFError, TTFont
-
-from harness.report.plain_matplotlib import matplotlib as mpl
 
 FACES = {
     "DejaVu": "DejaVuSans.ttf",
