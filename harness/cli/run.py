@@ -16,9 +16,9 @@ from harness.cli._table import (
 from harness.cli.plan import headline, obstacles
 from harness.device import resolve_device
 from harness.errors import HarnessError
-from harness.launch.cluster import find_cluster, load_cluster
+from harness.launch.cluster import as_in_jobs, find_cluster, load_cluster
 from harness.launch.local import LocalExecutor, Summary
-from harness.launch.reconcile import reconcile
+from harness.launch.reconcile import reconcile, without_unknown
 from harness.launch.scheduler import Scheduler
 from harness.launch.slurm import SlurmExecutor
 from harness.launch.together import check_divisible, check_gpus
@@ -56,9 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
     expansion = expansion_of(arguments)
     resources = resources_of(arguments, expansion)
     store = Store()
-    reconcile(store, Scheduler())
+    answer = reconcile(store, Scheduler())
     check_gpus(resources)
-    plan = plan_of(arguments, expansion, store, resources)
+    plan = without_unknown(plan_of(arguments, expansion, store, resources), answer)
     check_divisible(plan, resources)
     _announce(plan)
     if not plan.to_run and not plan.counts["running"]:
@@ -86,11 +86,13 @@ def _submit(arguments: argparse.Namespace) -> int:
         reconcile(store, Scheduler())
     device = cluster.device if resources.device == "auto" else resolve_device(resources.device)
     jobs = arguments.jobs or cluster.max_parallel
-    plan = make_plan(expansion, store, device=device, jobs=jobs)
+    with as_in_jobs(cluster):
+        plan = make_plan(expansion, store, device=device, jobs=jobs)
     check_divisible(plan, resources)
     executor = SlurmExecutor(plan, store, cluster=cluster, resources=resources)
     if arguments.dry_run:
         print("\n".join(executor.scripts()), end="")
+        print("\n".join([headline(plan), *obstacles(plan)]), file=sys.stderr)
         return DONE
     _announce(plan)
     if not plan.to_run:

@@ -17,6 +17,8 @@ from harness.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLUGIN = "tests.launch.counting"
+PATIENCE = 300.0
+"""Seconds for what takes one or two: the machine may be busy, and only events count."""
 
 
 def run_of(config: RunKind, *, row: str = "row", depends: tuple[str, ...] = ()) -> Run:
@@ -60,7 +62,7 @@ def start_worker(*directories: Path, **more: str) -> subprocess.Popen[str]:
 def work(*directories: Path, **more: str) -> tuple[int, str]:
     """Exit code and stderr of a worker that ran to its end."""
     worker = start_worker(*directories, **more)
-    _, said = worker.communicate(timeout=60)
+    _, said = worker.communicate(timeout=PATIENCE)
     return worker.returncode, said
 
 
@@ -79,11 +81,11 @@ def start_harness(*arguments: str, **more: str) -> subprocess.Popen[str]:
 def harness(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """The command, run to its end."""
     process = start_harness(*arguments, **more)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
-def wait_for(what: Callable[[], object], *, seconds: float = 30) -> None:
+def wait_for(what: Callable[[], object], *, seconds: float = PATIENCE) -> None:
     """Return as soon as `what()` is true; fail when it takes too long."""
     end = time.monotonic() + seconds
     while not what():
