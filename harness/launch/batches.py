@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.device import Device
-from harness.launch.cluster import Cluster, Shape, fitted, shape_of
+from harness.launch.cluster import Cluster, Part, Shape, fitted, shape_of
 from harness.launch.queue import LARGEST_BATCH
 from harness.plan import TO_RUN, Plan, PlannedRun
 from harness.run import KINDS, Resources, RunKind
@@ -43,7 +43,7 @@ def batches(
     """The arrays of a plan, those that others wait for first, of at most `largest` jobs each."""
     unfinished = {p.run.identity for p in plan.runs if p.status != "cached"}
     levels: dict[str, int] = {}
-    groups: dict[tuple[int, _Sort, Shape, frozenset[str]], list[PlannedRun]] = {}
+    groups: dict[tuple[int, Sort, Shape, frozenset[str]], list[PlannedRun]] = {}
     for planned in plan.runs:
         needs = frozenset(planned.run.depends) & unfinished
         level = max((levels[other] + 1 for other in needs if other in levels), default=0)
@@ -51,7 +51,7 @@ def batches(
         if planned.status not in TO_RUN:
             continue
         kind = KINDS.get(planned.run.kind)
-        sort = _sort(kind, cluster, resources, device)
+        sort = sort_of(kind, cluster, resources, device)
         shape = shape_of(
             sort.resources,
             sort.cluster,
@@ -70,7 +70,7 @@ def batches(
 
 
 @dataclass(frozen=True, slots=True)
-class _Sort:
+class Sort:
     """Where work of one sort goes, and what each job of it gets."""
 
     part: str
@@ -80,7 +80,7 @@ class _Sort:
     resources: Resources = field(compare=False)
 
 
-def _sort(kind: type[RunKind], cluster: Cluster, resources: Resources, device: Device) -> _Sort:
+def sort_of(kind: type[RunKind], cluster: Cluster, resources: Resources, device: Device) -> Sort:
     """Arithmetic needs no GPU, whatever the rest of its table is computed on."""
     if kind.batched:
         device = "cpu"
@@ -91,16 +91,37 @@ def _sort(kind: type[RunKind], cluster: Cluster, resources: Resources, device: D
         name, part = "cpu", cluster.cpu
     else:
         name, part = "", None
+    return _sort(name, kind.batched or kind.exclusive, cluster, resources, device, part)
+
+
+def _sort(
+    name: str,
+    shared: bool,
+    cluster: Cluster,
+    resources: Resources,
+    device: Device,
+    part: Part | None,
+) -> Sort:
     there = cluster.at(part)
     # a node may have GPUs that the job did not ask for
     given = replace(resources, device="cpu") if device == "cpu" else resources
-    return _Sort(
+    return Sort(
         part=name,
-        shared=kind.batched or kind.exclusive,
+        shared=shared,
         device=device,
         cluster=there,
         resources=fitted(given, there, device=device),
     )
+
+
+def sorts(cluster: Cluster, resources: Resources) -> dict[str, Sort]:
+    """Examples of the sorts of work that a cluster's description has parts for, by name."""
+    found = {"training": _sort("", False, cluster, resources, cluster.device, None)}
+    if cluster.device == "cuda" or cluster.cpu is not None:
+        found["cpu"] = _sort("cpu", True, cluster, resources, "cpu", cluster.cpu)
+    if cluster.timing is not None:
+        found["timing"] = _sort("timing", True, cluster, resources, cluster.device, cluster.timing)
+    return found
 
 
 def _shared(runs: Sequence[PlannedRun], minutes: int) -> list[tuple[PlannedRun, ...]]:

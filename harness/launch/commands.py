@@ -46,15 +46,21 @@ class Said:
         return self.code == 0
 
 
-def call(*words: str, seconds: float | None = None) -> Said:
+def call(*words: str, seconds: float | None = None, stdin: str = "") -> Said:
     """Run a program to its end, or end it and all that it started after so many seconds."""
     limit = SECONDS if seconds is None else seconds
     # files, not pipes: a child that a wrapper leaves behind would hold a pipe open for ever
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with (
+        tempfile.TemporaryFile() as given,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
+        given.write(stdin.encode("utf-8", "surrogateescape"))
+        given.seek(0)
         try:
             process = subprocess.Popen(
                 words,
-                stdin=subprocess.DEVNULL,
+                stdin=given,
                 stdout=out,
                 stderr=err,
                 env=clean_environment(os.environ),

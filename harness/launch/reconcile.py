@@ -116,6 +116,8 @@ def seen(
             why = ended(note, answer)
             if why is not None and record.state == QUEUED:
                 state = INTERRUPTED if record.attempt > note.attempt else PLANNED
+                if info is not None and info.standing == "failed":
+                    why = _with_last_words(note, why)
                 record = dataclasses.replace(record, state=state, error=why)
         if note is not None and record.state == QUEUED and answer.why:
             record = dataclasses.replace(record, error=_unknown(record, answer))
@@ -179,19 +181,27 @@ def broken_off(note: JobNote) -> bool:
 def _free(record: RunRecord, note: JobNote, info: JobInfo | None, why: str) -> None:
     died = info is not None and info.standing == "failed"
     if died and record.state == QUEUED:
-        said = _last_words(note)
-        fail_run(record.directory, f"{why.partition(';')[0]}{said}; see {note.folder}")
+        fail_run(record.directory, _with_last_words(note, why))
     drop_job(record.directory, note.submission)
 
 
-def _last_words(note: JobNote) -> str:
-    """What a job printed last that says why it ended; empty where it did not."""
+def _with_last_words(note: JobNote, why: str) -> str:
+    said = last_words(Path(note.folder), note.job or "")
+    told = f" ({said})" if said else ""
+    return f"{why.partition(';')[0]}{told}; see {note.folder}"
+
+
+def last_words(folder: Path, job: str) -> str | None:
+    """What a job printed that says why it failed; None where it printed nothing like it."""
     try:
-        with (Path(note.folder) / f"{note.job}_0_log.out").open("rb") as file:
+        with (folder / f"{job}_0_log.out").open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 20_000))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
-        return ""
+        return None
     ours = [line.partition(MARK)[2] for line in lines if MARK in line]
-    errors = [line for line in lines if re.match(r"\w*(Error|Exception)\b", line)]
-    return next((f" ({line.strip()[:400]})" for line in reversed(ours or errors)), "")
+    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    # the first of others: what follows are its consequences
+    errors = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
+    found = (*ours[-1:], *raised[-1:], *errors[:1])
+    return found[0].strip()[:400] if found else None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from harness.errors import HarnessError
 from harness.launch.commands import Said, call
 from harness.launch.job import Job
 from harness.launch.scheduler import Scheduler
 from harness.store.files import writing
 
+COMMANDS = ("sbatch", "srun", "squeue", "scontrol")
 AGAIN = "the same command submits what is left"
 _REMEDIES = (
     (
@@ -41,8 +44,8 @@ _REMEDIES = (
     ),
     (
         r"node configuration|node count|cpu count|more processors",
-        "correct `node`, `constraint` or `partition` in the cluster description: no node there "
-        "has what a job asks for (`sinfo -N -o '%N %c %m %G %f'`)",
+        "correct `node`, `constraint`, `gpu_type` or `partition` in the cluster description: no "
+        "node there has what a job asks for (`sinfo -N -o '%N %c %m %G %f'`)",
     ),
     (r"time limit", "lower `minutes` in the cluster description"),
     (r"requeue", "say `requeue: false` in the cluster description"),
@@ -50,14 +53,14 @@ _REMEDIES = (
 )
 
 
-class Refused(Exception):
+class Refused(HarnessError):
     """SLURM did not take an array, or did not say so."""
 
-    @property
-    def remedy(self) -> str:
-        """What to do about it."""
-        found = (text for pattern, text in _REMEDIES if re.search(pattern, str(self), re.I))
-        return next(found, AGAIN)
+
+def remedy(why: str) -> str:
+    """What to do about what SLURM said when it refused."""
+    found = (text for pattern, text in _REMEDIES if re.search(pattern, why, re.IGNORECASE))
+    return next(found, AGAIN)
 
 
 def submit_array(
@@ -71,21 +74,29 @@ def submit_array(
 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "submission.sh"
-        path.write_text(script, encoding="utf-8", errors="surrogateescape")
         contents = [folder / f"content-{index}.pkl" for index in range(len(jobs))]
         for content, job in zip(contents, jobs, strict=True):
             delayed = DelayedSubmission(_call, job)
             delayed.set_timeout(minutes, 3)  # for a signal that comes before ours are set up
             delayed.dump(content)
-    said = call("sbatch", "--parsable", str(path))
-    number = _number(said, comment)
+    number = submit_script(script, folder, comment=comment)
     names = [number] if len(jobs) == 1 else [f"{number}_{index}" for index in range(len(jobs))]
     with writing(folder):
-        path.rename(folder / f"{number}_submission.sh")
         for content, name in zip(contents, names, strict=True):
             content.rename(folder / f"{name}_submitted.pkl")
     return names
+
+
+def submit_script(script: str, folder: Path, *, comment: str) -> str:
+    """Submit; the number of the job. Refused where SLURM does not take it."""
+    path = folder / "submission.sh"
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(script, encoding="utf-8", errors="surrogateescape")
+    number = _number(call("sbatch", "--parsable", str(path)), comment)
+    with suppress(OSError):
+        path.rename(folder / f"{number}_submission.sh")
+    return number
 
 
 def _number(said: Said, comment: str) -> str:

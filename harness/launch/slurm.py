@@ -15,15 +15,13 @@ from harness.launch.batches import Batch, batches
 from harness.launch.cluster import Cluster
 from harness.launch.job import Job
 from harness.launch.reconcile import COMMENT, reconcile
-from harness.launch.sbatch import Refused, largest_array, submit_array
+from harness.launch.sbatch import COMMANDS, Refused, largest_array, remedy, submit_array
 from harness.launch.scheduler import Scheduler
 from harness.launch.script import batch_script
 from harness.launch.snapshot import package_root, snapshot_name, take_snapshot
 from harness.plan import Plan
 from harness.run import Resources
 from harness.store import QUEUED, RUNNING, Store, name_job, reserve_job
-
-COMMANDS = ("sbatch", "srun", "squeue", "scontrol")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +85,7 @@ class SlurmExecutor:
                 done = sum(array.runs for array in arrays)
                 raise HarnessError(
                     f"SLURM did not take {batch.runs} of the runs: {refused}. {done} were "
-                    f"submitted before; {refused.remedy}"
+                    f"submitted before; {remedy(str(refused))}"
                 ) from None
             arrays += [array] if array is not None else []
         return Submission(arrays=tuple(arrays), left_out=self._left_out)

@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -42,6 +43,7 @@ MailProg=/bin/true
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
+GresTypes=gpu
 JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
@@ -77,6 +79,7 @@ class SlurmCluster:
     ) -> None:
         self.root = root
         self.nodes = nodes
+        self.gpus = False
         self._accounts = accounts
         path = f"{os.environ['PATH']}:/usr/sbin"
         self.variables = {"SLURM_CONF": str(root / "slurm.conf"), "PATH": path}
@@ -92,12 +95,18 @@ class SlurmCluster:
         for name in ("state", "munge", *(f"spool/{node}" for node in self.nodes)):
             (self.root / name).mkdir(parents=True)
         (self.root / "munge").chmod(0o755)
+        self.gpus = _make_devices(self.root)
+        if self.gpus:
+            names = ",".join(self.nodes)
+            (self.root / "gres.conf").write_text(
+                f"NodeName={names} Name=gpu File={self.root}/gpu[0-1]\n"
+            )
         host = socket.gethostname().partition(".")[0]
         self._ports = _free_ports(len(self.nodes) + 3)
         ports = [port for port, _ in self._ports]
         nodes = [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 "
-            "RealMemory=4000 State=UNKNOWN"
+            "RealMemory=4000 State=UNKNOWN" + (" Gres=gpu:2" if self.gpus else "")
             for node, port in zip(self.nodes, ports[3:], strict=True)
         ]
         more = ""
@@ -235,6 +244,16 @@ class SlurmCluster:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
+
+
+def _make_devices(root: Path) -> bool:
+    """Two that stand for GPUs; False where this machine does not allow it."""
+    try:
+        for number in range(2):
+            os.mknod(root / f"gpu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except OSError:
+        return False
+    return True
 
 
 def _die_with_parent() -> None:
