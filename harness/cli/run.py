@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from harness.cli import DONE, INTERRUPTED, SOME_FAILED
+from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
 from harness.cli._table import (
     add_resources,
     add_selection,
@@ -98,7 +98,7 @@ def _submit(arguments: argparse.Namespace) -> int:
     if not plan.to_run:
         queued = plan.counts["running"]
         print(f"{count(queued, 'run')} submitted before." if queued else _nothing(plan))
-        return DONE
+        return USER_ERROR if plan.counts["blocked"] and not queued else DONE
     submission = executor.submit()
     for array in submission.arrays:
         print(f"  job {array.job}: {count(array.jobs, 'task')}, {count(array.runs, 'run')}")
