@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Experiments
-from tests.launch.processes import harness, metrics, reached
+from tests.launch.processes import PATIENCE, harness, metrics, reached, start_harness
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.conftest import Submit
 from tests.slurm.runs import counting_runs, finished, job_of, only, outcomes, slow_run, status
@@ -254,3 +254,22 @@ def test_doctor_names_what_is_wrong(
     assert done.returncode == 1
     assert said in " ".join(done.stdout.split())
     assert "Traceback" not in done.stderr
+
+
+def test_a_local_run_goes_on_with_what_a_job_leaves(
+    cluster: SlurmCluster, submit: Submit, experiments: Experiments
+) -> None:
+    table = slow_run(experiments, pause=0)
+    cluster.call("scontrol", "update", "partition=main", "state=down")
+    try:
+        submit(table)
+        job = job_of(only())
+        local = start_harness("run", table)
+        assert local.stdout is not None
+        assert any("1 running" in line for line in local.stdout)  # waits for the job
+        cluster.call("scancel", job)
+        _, said = local.communicate(timeout=PATIENCE)
+    finally:
+        cluster.call("scontrol", "update", "partition=main", "state=up")
+    assert local.returncode == 0, said
+    assert right(only())
