@@ -7,7 +7,7 @@ import argparse
 from harness.cli._table import add_selection, expansion_of
 from harness.cli.logs import find_run
 from harness.errors import HarnessError
-from harness.launch.reconcile import jobs_of
+from harness.launch.reconcile import broken_off, jobs_of
 from harness.launch.scheduler import cancel_jobs
 from harness.spec.locate import find_table
 from harness.store import RunRecord, Store, drop_job
@@ -24,6 +24,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("table", metavar="TABLE|RUN", help="a table, or the name of a run")
     add_selection(parser)
+    parser.add_argument(
+        "--forget",
+        action="store_true",
+        help="take the runs back without asking SLURM, where it cannot be asked: their jobs, if "
+        "there are any, find the work done or wait for it",
+    )
     parser.set_defaults(run=run)
 
 
@@ -34,13 +40,20 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = set(jobs_of(records))
     # a job may compute several runs: all of them lose it
     lost = [r for r in store.records() if r.note is not None and r.note.job in jobs]
+    # of a submission that is going on or broke off
+    lost += [r for r in records if r.note is not None and r.note.job is None]
     if not lost:
         raise HarnessError(f"{arguments.table} has no jobs; a local `harness run` ends by Ctrl-C")
-    cancel_jobs(sorted(jobs))
+    if not arguments.forget:
+        for record in lost:
+            if record.note is not None and record.note.job is None and not broken_off(record.note):
+                raise HarnessError(f"{record.name} is being submitted now: try again in a minute")
+        cancel_jobs(sorted(jobs))
     for record in lost:
         assert record.note is not None, "chosen above"
         drop_job(record.directory, record.note.submission)
-    print(f"cancelled {count(len(jobs), 'job')} of {count(len(lost), 'run')}")
+    what = "forgot" if arguments.forget else "cancelled"
+    print(f"{what} {count(len(jobs), 'job')} of {count(len(lost), 'run')}")
     return 0
 
 

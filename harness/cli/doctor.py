@@ -19,7 +19,9 @@ from harness.data import DATASETS
 from harness.data.places import cache_dir
 from harness.device import cores
 from harness.errors import HarnessError, cause
+from harness.launch.cluster import find_cluster
 from harness.launch.machine import Machine
+from harness.launch.site import Check, examine_cluster
 from harness.masking import CRITERIA
 from harness.masking.views import VIEW_MASKS
 from harness.methods import METHODS
@@ -62,17 +64,38 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser("doctor", help="what this machine can run, and what it lacks")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument(
+        "--cluster",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="hold a cluster's description against the cluster; a tiny job looks at a node",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all findings; exit code 1 if something is missing that every run needs, or broken."""
-    findings = list(examine())
+    if arguments.cluster is None:
+        findings = list(examine())
+    else:
+        findings = [_of_cluster(check) for check in _cluster(arguments.cluster)]
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         print("\n".join(_line(finding) for finding in findings))
     return int(any(finding.state == "missing" for finding in findings))
+
+
+def _cluster(given: str) -> Iterator[Check]:
+    return examine_cluster(find_cluster(given or None), default_root())
+
+
+def _of_cluster(check: Check) -> Finding:
+    state: Literal["ok", "optional", "missing"] = "optional"
+    if check.good is not None:
+        state = "ok" if check.good else "missing"
+    return Finding(what=check.what, state=state, found=check.found, do=check.do)
 
 
 def examine() -> Iterator[Finding]:

@@ -18,9 +18,9 @@ from harness.cli._table import (
 from harness.cli.plan import headline, obstacles
 from harness.device import resolve_device
 from harness.errors import HarnessError
-from harness.launch.cluster import find_cluster, load_cluster
+from harness.launch.cluster import as_in_jobs, find_cluster, load_cluster
 from harness.launch.local import LocalExecutor, Summary
-from harness.launch.reconcile import reconcile
+from harness.launch.reconcile import reconcile, without_unknown
 from harness.launch.scheduler import Scheduler
 from harness.launch.slurm import SlurmExecutor
 from harness.launch.together import check_divisible, check_gpus
@@ -77,11 +77,11 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
     expansion = expansion_of(arguments)
     resources = resources_of(arguments, expansion)
     store = Store()
-    reconcile(store, Scheduler())
+    answer = reconcile(store, Scheduler())
     check_gpus(resources)
 
     def make() -> Plan:
-        return plan_of(arguments, expansion, store, resources)
+        return without_unknown(plan_of(arguments, expansion, store, resources), answer)
 
     def check(plan: Plan) -> None:
         check_divisible(plan, resources)
@@ -119,14 +119,16 @@ def _submit(arguments: argparse.Namespace) -> tuple[int, str]:
     def check(plan: Plan) -> None:
         check_divisible(plan, resources)
 
-    if arguments.dry_run:
-        plan = make()
-        check(plan)
-    else:
-        plan = with_data(make, check)
+    with as_in_jobs(cluster):
+        if arguments.dry_run:
+            plan = make()
+            check(plan)
+        else:
+            plan = with_data(make, check)
     executor = SlurmExecutor(plan, store, cluster=cluster, resources=resources)
     if arguments.dry_run:
         print("\n".join(executor.scripts()), end="")
+        print("\n".join([headline(plan), *obstacles(plan)]), file=sys.stderr)
         return DONE, ""
     _announce(plan)
     if not plan.to_run:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import variables
 from harness.device import Device
 from harness.errors import FieldError, HarnessError, Problem, SpecError
+from harness.launch.shell import VARIABLES, whole_commands, wrong_variable
 from harness.run import Resources
 from harness.spec.build import Builder
 from harness.spec.nodes import MapNode
@@ -30,11 +33,31 @@ class Node:
     memory_gb: float | None = None  # None: ask for none, the cluster's default counts
 
     def __post_init__(self) -> None:
-        for name, least in (("cpus", 1), ("gpus", 0)):
-            if getattr(self, name) < least:
-                raise FieldError(name, f"must be at least {least}, got {getattr(self, name)}")
-        if self.memory_gb is not None and self.memory_gb <= 0:
-            raise FieldError("memory_gb", f"must be above 0, got {self.memory_gb:g}")
+        _within(self, "cpus", 1, 100_000)
+        _within(self, "gpus", 0, 1_000)
+        if self.memory_gb is not None and not 0 < self.memory_gb <= 1_000_000:
+            what = f"must be above 0 and at most 1000000, got {self.memory_gb:g}"
+            raise FieldError("memory_gb", what)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """Where one sort of work goes instead. What it leaves open is as for the rest of the cluster;
+    with a `partition` of its own, `qos`, `constraint` and `gpu_type` are its own too.
+    """
+
+    node: Node | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gpu_type: str | None = None
+    minutes: int | None = None
+
+    def __post_init__(self) -> None:
+        _lines(self, "partition", "account", "qos", "constraint", "gpu_type")
+        if self.minutes is not None:
+            _within(self, "minutes", 1, YEAR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +69,13 @@ class Cluster:
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
+    gpu_type: str | None = None  # as in --gpus-per-node=TYPE:1, where a cluster wants it named
+    cpu: Part | None = None  # for runs that need no GPU
+    timing: Part | None = None  # for runs that time something, alone on a node
+    options: Mapping[str, str] = field(default_factory=dict)  # of sbatch, besides the above
     minutes: int = 240  # time limit of a job; a run that needs longer goes on in the next attempt
     signal_seconds: int = 120  # so long before the limit, a run saves its checkpoint and requeues
+    requeue: bool = True  # False: jobs may not go back into the queue here
     max_array_size: int = 1000
     max_parallel: int = 64  # jobs of one array at once
     attempts: int = 5  # in a row that get no further, before a run counts as failed
@@ -57,24 +85,124 @@ class Cluster:
     scratch: str | None = None  # shared by all nodes; None: `slurm` in the results folder
 
     def __post_init__(self) -> None:
-        limits = (("minutes", 1), ("signal_seconds", 1), ("max_array_size", 1))
-        for name, least in (*limits, ("max_parallel", 1), ("attempts", 1)):
-            if getattr(self, name) < least:
-                raise FieldError(name, f"must be at least {least}, got {getattr(self, name)}")
-        if self.signal_seconds >= 60 * self.minutes:
-            what = f"must be below the time limit of {60 * self.minutes} s"
-            raise FieldError("signal_seconds", f"{what}, got {self.signal_seconds}")
+        _lines(self, "partition", "account", "qos", "constraint", "gpu_type", "python", "scratch")
+        _within(self, "minutes", 1, YEAR)
+        _within(self, "signal_seconds", 1, 65_535)  # SLURM's own limit
+        _within(self, "max_array_size", 1, 4_000_000)
+        _within(self, "max_parallel", 1, 1_000_000)
+        _within(self, "attempts", 1, 10_000)
+        for part, minutes in self._minutes():
+            if self.signal_seconds >= 60 * minutes:
+                least = f"must be below the time limit of {60 * minutes} s{part}"
+                raise FieldError("signal_seconds", f"{least}, got {self.signal_seconds}")
+        for key, wrong in (("environment", wrong_variable), ("options", wrong_option)):
+            for name, value in getattr(self, key).items():
+                what = wrong(name) or ("holds a zero byte" if "\0" in value else None)
+                if what is not None:
+                    raise FieldError(key, f"'{_shown(name)}' {what}")
+        for name, value in self.options.items():
+            if not value.isprintable():
+                raise FieldError("options", f"{name}: must be one line, got {value!r}")
+
+    def _minutes(self) -> Iterator[tuple[str, int]]:
+        yield "", self.minutes
+        for name in ("cpu", "timing"):
+            part = getattr(self, name)
+            if part is not None and part.minutes is not None:
+                yield f" in {name}", part.minutes
 
     @property
     def device(self) -> Device:
         """What runs compute on where a profile leaves it open."""
         return "cuda" if self.node.gpus else "cpu"
 
+    def at(self, part: Part | None) -> Cluster:
+        """The cluster as work of that part sees it."""
+        if part is None:
+            return self
+        names = ("node", "partition", "account", "qos", "constraint", "gpu_type", "minutes")
+        own = () if part.partition is None else ("qos", "constraint", "gpu_type")
+        given = {name: getattr(part, name) for name in names}
+        changes = {name: value for name, value in given.items() if value is not None or name in own}
+        return replace(self, **changes, cpu=None, timing=None)
+
     def folder(self, results: Path) -> Path:
-        """Where snapshots of the code, job scripts and their output lie."""
+        """Where snapshots of the code, job scripts and their output lie. HarnessError where that
+        is no place for them.
+        """
         if self.scratch is None:
-            return results / "slurm"
-        return user_path(os.path.expandvars(self.scratch), "scratch").absolute()
+            folder = results / "slurm"
+        else:
+            text = os.path.expanduser(os.path.expandvars(self.scratch))
+            unknown = re.match(r"~[^/]*", text) or VARIABLES.search(text)
+            if unknown is not None:
+                raise HarnessError(
+                    f"scratch '{self.scratch}' of the cluster description: {unknown[0]} is not "
+                    "known here; write the folder out, or set the variable"
+                )
+            folder = Path(text).absolute()
+        found = re.search("|".join(_NO_PATH), str(folder)) or (not str(folder).isprintable())
+        if found:
+            what = f"'{found[0]}'" if isinstance(found, re.Match) else "such characters"
+            raise HarnessError(
+                f"jobs cannot work in {_shown(str(folder))}: the path must not hold {what}; give "
+                "`scratch:` in the cluster description another folder, which all nodes see"
+            )
+        return folder
+
+
+YEAR = 366 * 24 * 60
+_NO_PATH = (":", "%j", "%t", "%A", "%a")
+"""Ends an entry of Python's search path; stand for the job's numbers in submitit's."""
+_OURS = re.compile(
+    r"array|chdir|comment|cpus-per-task|dependency|error|exclusive|export|gpus-per-node|input|"
+    r"job-name|kill-on-invalid-dep|mem|no-requeue|nodes|ntasks|ntasks-per-node|open-mode|output|"
+    r"parsable|requeue|signal|test-only|time|wait|wrap"
+)
+_KEYS = frozenset({"account", "constraint", "partition", "qos"})
+
+
+def wrong_option(name: str) -> str | None:
+    """Why that cannot be an option of sbatch here."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name, re.ASCII):
+        return "is no option of sbatch: write its long name, without --"
+    if name in _KEYS:
+        return f"has a key of its own: write `{name}:` outside of options"
+    return "is set by harness itself" if _OURS.fullmatch(name) else None
+
+
+@contextmanager
+def as_in_jobs(cluster: Cluster) -> Iterator[None]:
+    """With the variables that jobs will have: a plan made by other ones would leave runs out."""
+    before = dict(os.environ)
+    try:
+        for name, value in cluster.environment.items():
+            os.environ[name] = VARIABLES.sub(
+                lambda found: "$" if found[1] else os.environ.get(found[2] or found[3], ""), value
+            )
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _within(of: object, name: str, least: int, most: int) -> None:
+    value = getattr(of, name)
+    if value < least:
+        raise FieldError(name, f"must be at least {least}, got {value}")
+    if value > most:
+        raise FieldError(name, f"must be at most {most}, got {value}")
+
+
+def _lines(of: object, *names: str) -> None:
+    for name in names:
+        value = getattr(of, name)
+        if value is not None and not (value.strip() and value.isprintable()):
+            raise FieldError(name, f"must be one line of text, got {value!r}")
+
+
+def _shown(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,13 +242,43 @@ def load_cluster(path: Path) -> Cluster:
     if not isinstance(root, MapNode):
         what = "a cluster description must be a mapping with node, partition, minutes and others"
         raise SpecError(problems or [Problem(root.where, what)])
+    problems = [*problems, *_wrong_names(root)]
+    if problems:
+        raise SpecError(problems)
     builder = Builder()
     cluster = builder.build(root, Cluster)
     problems = [*problems, *builder.problems]
+    if not problems:
+        try:
+            whole_commands(cluster.setup)
+        except ValueError as error:
+            problems.append(Problem(root.find("setup"), f"setup: {error}"))
     if problems:
         raise SpecError(problems)
     assert isinstance(cluster, Cluster), "what cannot be built has a problem"
     return cluster
+
+
+def _wrong_names(root: MapNode) -> Iterator[Problem]:
+    """At their own places, which a whole description does not know."""
+    for key, wrong in (("environment", wrong_variable), ("options", wrong_option)):
+        node = root.entries.get(key)
+        for name, where, _ in node if isinstance(node, MapNode) else ():
+            what = wrong(name)
+            if what is not None:
+                yield Problem(where, f"{key}: '{_shown(name)}' {what}")
+
+
+def fitted(resources: Resources, cluster: Cluster, *, device: Device) -> Resources:
+    """The resources with no more workers than let every GPU of a node be used."""
+    node = cluster.node
+    if device != "cuda" or not node.gpus or node.gpus > node.cpus:
+        return resources
+    share = node.cpus // node.gpus
+    spare = share - resources.threads
+    if spare < 1 or resources.workers <= spare:
+        return resources
+    return replace(resources, workers=spare)
 
 
 def shape_of(
@@ -136,6 +294,7 @@ def shape_of(
     HarnessError where the cluster's nodes cannot give it.
     """
     node = cluster.node
+    resources = fitted(resources, cluster, device=device)
     if device == "cuda" and not node.gpus:
         raise HarnessError(
             "the profile asks for a GPU, and the cluster description has node.gpus: 0; give the "

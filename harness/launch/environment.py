@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import socket
-import subprocess
 import sys
 from functools import cache
 from importlib.metadata import distributions
@@ -15,6 +14,7 @@ from typing import Any
 
 import harness
 from harness.device import cores, gpu_names
+from harness.launch.commands import Said, call
 from harness.run import Resources
 from harness.store.files import read_json_or_nothing
 
@@ -56,24 +56,28 @@ def _code() -> dict[str, Any]:
 
 
 def code_facts(root: Path) -> dict[str, Any]:
-    """The commit of the checkout that holds the package, and a hash of what differs from it."""
-    commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
-    if commit is None:
-        return {"commit": None, "dirty": None}
-    status = _git(root, "status", "--porcelain", "--", "harness", "experiments") or ""
-    difference = status + (_git(root, "diff", "HEAD", "--", "harness", "experiments") or "")
+    """The commit of the checkout that holds the package, and a hash of what differs from it.
+
+    Where there is no commit, `code` says why.
+    """
+    if not (root / ".git").exists():
+        return {"commit": None, "dirty": None, "code": "not a git checkout"}
+    head = _git(root, "rev-parse", "HEAD")
+    if not head.good:
+        return {"commit": None, "dirty": None, "code": head.why}
+    status = _git(root, "status", "--porcelain", "--", "harness", "experiments")
+    changes = _git(root, "diff", "HEAD", "--", "harness", "experiments")
+    commit = head.out.strip()
+    if not (status.good and changes.good):
+        why = changes.why if status.good else status.why
+        return {"commit": commit, "dirty": "unknown", "code": why}
+    difference = status.out.strip() + changes.out.strip()
     dirty = hashlib.sha256(difference.encode()).hexdigest() if difference else None
     return {"commit": commit, "dirty": dirty}
 
 
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode(errors="replace").strip()
+def _git(root: Path, *arguments: str) -> Said:
+    return call("git", "-C", str(root), *arguments, seconds=20)
 
 
 @cache

@@ -17,8 +17,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
+from harness.launch.commands import Said, call
 from harness.launch.context import log
+from harness.launch.snapshot import lacking, package_root
 from harness.launch.task import RESTARTS, Follower, Task, leading
 from harness.launch.worker import (
     EXIT_CANNOT_WRITE,
@@ -27,7 +30,16 @@ from harness.launch.worker import (
     EXIT_INTERRUPTED,
     EXIT_LOST,
 )
-from harness.store import DONE, FAILED, RunWriter, claim, drop_job, read_job, read_record
+from harness.store import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    RunWriter,
+    claim,
+    drop_job,
+    read_job,
+    read_record,
+)
 from harness.store.job import change_job
 from harness.store.lease import latest_number
 from harness.store.owner import this_job
@@ -35,6 +47,12 @@ from harness.store.record import State
 
 REQUEUE_PATIENCE, REQUEUE_PAUSE = 1800.0, 15.0
 """Seconds that a controller may be away when a job wants to be requeued, and between questions."""
+_AWAY = re.compile(
+    r"unable to contact|timed out|connect|communicat|temporar|try again|zero bytes|"
+    r"not respond|standby|unexpected message|incompatible",
+    re.IGNORECASE,
+)
+"""How SLURM says that its controller was not reached, or is not ready."""
 
 
 class RunsFailed(Exception):
@@ -49,9 +67,11 @@ class Job:
     directories: tuple[str, ...]
     resources: str  # JSON, for the worker
     attempts: int  # in a row that get no further
+    code: str = ""  # the snapshot that it was submitted with
 
     def __call__(self) -> None:
         """Compute; RunsFailed if a run has failed for good."""
+        self.check_code()
         task = Task.here()
         if task.rank > 0:
             Follower(task).run()
@@ -61,6 +81,19 @@ class Job:
             while (directories := self.left()) and execution.compute(directories):
                 pass
             self.conclude()
+
+    def check_code(self) -> None:
+        """SystemExit where other code than that of the submission would compute the runs."""
+        here, wanted = package_root(), Path(self.code).resolve()
+        why = None
+        if self.code and here != wanted:
+            why = f"the code that was imported is {here}, not the copy made for this job, {wanted}"
+        elif self.code and (files := lacking(wanted)):
+            why = f"the copy of the code {wanted} is not whole any more ({files[0]}"
+            why += f" and {len(files) - 1} more)" if len(files) > 1 else ")"
+        if why is not None:
+            log(f"harness: {why}: run again, which makes a new one")
+            sys.exit(1)
 
     def left(self) -> list[Path]:
         """The runs that are neither done nor failed in this submission, after counting attempts."""
@@ -156,12 +189,21 @@ class _Execution:
             self._give_back(directories)
             raise RunsFailed("the results folder cannot be written; see the lines above")
         if code in (EXIT_INTERRUPTED, EXIT_LOST) or code < 0:
-            if self._job.left():  # counts the attempt
-                _requeue()
+            left = self._job.left()  # counts the attempt
+            if left:
+                self._end_for_good(left, _requeue())
         elif before == [latest_number(directory) for directory in directories]:
             for directory in directories:
                 fail_run(directory, f"its worker ended with exit code {code} before it began")
         return True
+
+    def _end_for_good(self, left: Sequence[Path], why: str) -> NoReturn:
+        """This job cannot go back into the queue: the next `harness run` submits another."""
+        log(f"harness: {why}")
+        for directory in left:
+            interrupt_run(directory, why)
+        self._give_back([Path(directory) for directory in self._job.directories])
+        sys.exit(EXIT_INTERRUPTED)
 
     def _options(self) -> list[str]:
         """Of the worker: in a job of several tasks, it is the first of as many processes."""
@@ -186,29 +228,48 @@ class _Execution:
             self._worker.send_signal(signal.SIGTERM)
 
 
-def _requeue() -> None:
-    """Put this job back into the queue, unless it was cancelled or runs elsewhere, and end."""
+def interrupt_run(directory: Path, error: str) -> None:
+    """Note why nobody goes on with a run that was begun, unless somebody computes it."""
+    lease = claim(directory) if latest_number(directory) else None
+    if lease is None:
+        return
+    writer = RunWriter(lease)
+    before = State.read(directory)
+    writer.progress = None if before is None else before.progress
+    writer.state(INTERRUPTED, error=error)
+    lease.release(INTERRUPTED, error)
+
+
+def _requeue() -> str:
+    """Put this job back into the queue, unless it was cancelled or runs elsewhere, and end.
+
+    Comes back where that cannot be, with the reason.
+    """
     job = this_job() or ""
     end, pause = time.monotonic() + REQUEUE_PATIENCE, 1.0
-    while time.monotonic() < end:
-        shown = _scontrol("show", "job", "-o", job)
-        state = re.search(r"\bJobState=(\w+)", shown.stdout)
-        restarts = re.search(r"\bRestarts=(\d+)", shown.stdout)
+    while True:
+        shown = call("scontrol", "show", "job", "-o", job)
+        state = re.search(r"\bJobState=(\w+)", shown.out)
+        restarts = re.search(r"\bRestarts=(\d+)", shown.out)
         if restarts is not None and int(restarts[1]) > int(os.environ.get(RESTARTS, "0")):
             log(f"job {job} is requeued already: this copy ends")
             sys.exit(EXIT_LOST)
         if state is not None and state[1] != "RUNNING":  # a cancelled job is COMPLETING at first
             log(f"job {job} is {state[1]}: it is not requeued")
             sys.exit(EXIT_INTERRUPTED)
-        said = _scontrol("requeue", job)
-        if said.returncode == 0:
+        if re.search(r"\bRequeue=0\b", shown.out):
+            return f"its job {job} cannot be requeued (it was submitted without): run again"
+        said = call("scontrol", "requeue", job)
+        if said.good:
             log(f"requeued job {job}")
             sys.exit(EXIT_INTERRUPTED)
-        log(f"job {job} could not be requeued: {said.stderr.strip()}")
+        log(f"job {job} could not be requeued: {said.why}")
+        if not _passing(said) or time.monotonic() + pause > end:
+            return f"its job {job} cannot be requeued ({said.why}): run again"
         time.sleep(pause)  # the controller may be away for a moment, or be replaced
         pause = min(2 * pause, REQUEUE_PAUSE)
-    sys.exit(EXIT_INTERRUPTED)
 
 
-def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
+def _passing(said: Said) -> bool:
+    """Whether the same question may be answered later: the controller was not reached."""
+    return "did not answer" in said.why if said.code is None else bool(_AWAY.search(said.err))

@@ -22,6 +22,8 @@ from harness.estimate import makespan
 from harness.launch.machine import Machine
 from harness.launch.progress import Active, Display, Snapshot, headline
 from harness.launch.queue import Queue
+from harness.launch.reconcile import reconcile
+from harness.launch.scheduler import Scheduler
 from harness.launch.worker import EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_LOST
 from harness.plan import Plan, PlannedRun, load_of
 from harness.process import heed
@@ -35,6 +37,10 @@ POLL = 0.1
 """Seconds between looks at the workers."""
 LOOK = 1.0
 """Seconds between looks at the progress of runs, here and elsewhere."""
+
+
+ASK = 15.0
+"""Seconds between questions to SLURM, while a run is waited for that has a job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +90,7 @@ class LocalExecutor:
         self._cannot_write: str | None = None
         self._started = time.monotonic()
         self._looked = 0.0
+        self._scheduler, self._asked = Scheduler(), time.monotonic()
 
     def run(self) -> Summary:
         """Compute everything that can be. StoreError if the results folder cannot be written."""
@@ -298,6 +305,7 @@ class LocalExecutor:
     def _look(self) -> None:
         """See how far runs are, here and elsewhere."""
         self._looked = time.monotonic()
+        self._ask_slurm()
         for worker in self._workers:
             while worker.runs and len(worker.attempts) > 1 and self._ended(worker.runs[0], worker):
                 worker.runs.pop(0)
@@ -311,6 +319,14 @@ class LocalExecutor:
             self._seen[identity] = record
             if record.state not in (RUNNING, QUEUED):
                 self._settle(self._queue.runs[identity], record)
+
+    def _ask_slurm(self) -> None:
+        """Whether the jobs that runs are waited for still exist, now and then."""
+        seen = [self._seen.get(identity) for identity in self._queue.elsewhere]
+        queued = any(record is not None and record.state == QUEUED for record in seen)
+        if queued and time.monotonic() - self._asked >= ASK:
+            reconcile(self._store, self._scheduler)
+            self._asked = time.monotonic()
 
     def _neighbours(self) -> bool:
         """Whether another command computes on this machine."""

@@ -6,19 +6,24 @@ this is only asked whether somebody is still going to write into them.
 
 from __future__ import annotations
 
-import subprocess
+import re
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from harness.errors import HarnessError
+from harness.launch.commands import call
+from harness.text import count
 
 Standing: TypeAlias = Literal["alive", "ended", "failed"]
 
 _ENDED = frozenset({"COMPLETED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REVOKED"})
 _FAILED = frozenset({"FAILED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"})
-_QUESTION_SECONDS = 60
+_JOB = re.compile(r"\d+(_\d+|\+\d+)?")
+"""A job, one of an array, a part of a heterogeneous one."""
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +48,7 @@ class Answer:
 
     jobs: dict[str, JobInfo] = field(default_factory=dict)
     complete: bool = False
+    why: str = ""  # it is not complete, in one sentence
 
     def submitted(self, comment: str) -> dict[str, JobInfo]:
         """The jobs of one submission."""
@@ -68,64 +74,75 @@ class Scheduler:
             answer = Answer(jobs={**_sacct(gone), **answer.jobs}, complete=True)
         else:
             self._wait = min(2 * self._wait, 300.0)
-            answer = Answer(jobs=self._answer.jobs, complete=False)
+            answer = Answer(jobs=self._answer.jobs, complete=False, why=answer.why)
         self._answer = answer
         self._next = time.monotonic() + self._wait
         return answer
 
 
 def cancel_jobs(jobs: Sequence[str]) -> None:
-    """End jobs; HarnessError if the controller does not take it."""
-    for start in range(0, len(jobs), 500):  # a command line has a length
-        some = jobs[start : start + 500]
-        said = _call("scancel", *some)
-        if said is None or said.returncode != 0:
-            why = "no scancel here" if said is None else said.stderr.strip()
+    """End jobs; HarnessError if the controller does not take it. Those that ended are no error."""
+    for start in range(0, len(jobs), _AT_ONCE):  # a command line has a length
+        said = call("scancel", *jobs[start : start + _AT_ONCE])
+        if not said.good and not re.search("already complet|invalid job id", said.err, re.I):
             raise HarnessError(
-                f"the scheduler did not cancel {len(jobs)} jobs: {why}; try again on a host where "
-                "squeue works"
+                f"the scheduler did not cancel {count(len(jobs), 'job')}: {said.why}; try again on "
+                "a host where squeue works, or, where SLURM is gone for good, give --forget"
             )
 
 
 def _squeue() -> Answer:
-    columns = "%i|%T|%r|%N|%k"
-    said = _call("squeue", "-h", "-r", "-t", "all", "--me", "-o", columns)
-    if said is None or said.returncode != 0:
-        return Answer()
-    found = {}
-    for line in said.stdout.splitlines():
-        job, state, reason, node, comment = line.split("|", 4)
-        found[job] = JobInfo(
-            job=job,
-            state=state,
-            reason="" if reason == "None" else reason,
-            node=node,
-            comment=comment,
-        )
+    # Fields and jobs are told apart by words that no comment, name or reason can hold: whatever
+    # else is printed, and whatever line breaks texts have. The header shows that squeue answered.
+    between, end = f"<{uuid.uuid4().hex}>", f"<{uuid.uuid4().hex}>\n"
+    columns = between.join(("", "%i", "%T", "%r", "%N", "%k", end.strip()))
+    said = call("squeue", "-a", "-r", "-t", "all", "--me", "-o", columns)
+    if not said.good:
+        return Answer(why=said.why)
+    found, whole = {}, False
+    for text in said.out.split(end.strip())[:-1]:
+        fields = text.split(between)[1:-1]
+        if len(fields) != 5:
+            return Answer(why="squeue printed what cannot be understood")
+        job, state, reason, node, comment = (field.strip() for field in fields)
+        if job == "JOBID":
+            whole = True
+        elif _JOB.fullmatch(job):
+            found[job] = JobInfo(
+                job=job,
+                state=_state(state),
+                reason="" if reason == "None" else reason,
+                node=node,
+                comment=comment,
+            )
+        else:  # jobs in a form of which not all can be told
+            return Answer(why=f"squeue printed '{job[:80]}' as the number of a job")
+    if not whole:
+        return Answer(why="squeue printed no list of jobs")
     return Answer(jobs=found, complete=True)
 
 
 def _sacct(jobs: Sequence[str]) -> dict[str, JobInfo]:
-    """What accounting knows of jobs that have left the queue: nothing where there is none."""
-    if not jobs:
-        return {}
+    """How jobs that have left the queue ended: nothing where there is no accounting.
+
+    One that it has as running is only missing there: its end was not noted.
+    """
     arrays = sorted({job.partition("_")[0] for job in jobs})
-    said = _call("sacct", "-n", "-P", "-X", "-j", ",".join(arrays), "-o", "JobID,State,NodeList")
-    if said is None or said.returncode != 0:
-        return {}
     found = {}
-    for line in said.stdout.splitlines():
-        job, state, node = line.split("|", 2)
-        # "CANCELLED by 1000"
-        found[job] = JobInfo(job=job, state=(state.split() or [""])[0], node=node)
+    for start in range(0, len(arrays), _AT_ONCE):
+        some = ",".join(arrays[start : start + _AT_ONCE])
+        said = call("sacct", "-n", "-P", "-X", "-j", some, "-o", "JobID,State,NodeList")
+        if not said.good:
+            return {}
+        for line in said.out.splitlines():
+            fields = line.split("|")
+            if len(fields) == 3 and _JOB.fullmatch(fields[0]):
+                info = JobInfo(job=fields[0], state=_state(fields[1]), node=fields[2])
+                if info.standing != "alive":
+                    found[info.job] = info
     return found
 
 
-def _call(*words: str) -> subprocess.CompletedProcess[str] | None:
-    """What a command of SLURM said; None where there is none or it does not come back."""
-    try:
-        return subprocess.run(
-            words, capture_output=True, text=True, timeout=_QUESTION_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+def _state(text: str) -> str:
+    """The first word: "CANCELLED by 1000"."""
+    return (text.split() or [""])[0]

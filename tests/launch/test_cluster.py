@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,19 @@ import pytest
 
 from harness.device import Device
 from harness.errors import HarnessError, SpecError
-from harness.launch.cluster import Cluster, Node, Shape, find_cluster, load_cluster, shape_of
+from harness.launch.cluster import (
+    Cluster,
+    Node,
+    Part,
+    Shape,
+    as_in_jobs,
+    find_cluster,
+    fitted,
+    load_cluster,
+    shape_of,
+)
 from harness.launch.scheduler import JobInfo
+from harness.launch.shell import shell_value, whole_commands
 from harness.run import Resources
 
 DOCS = Path(__file__).parents[2] / "docs/cluster.md"
@@ -29,7 +42,8 @@ def test_the_description_of_the_docs_is_one(tmp_path: Path) -> None:
     assert text is not None
     cluster = load_cluster(written(tmp_path, text[1]))
     assert cluster.node == Node(cpus=64, gpus=8, memory_gb=500)
-    assert cluster.environment == {"HARNESS_DATA": "/shared/data"}
+    assert cluster.environment["HARNESS_DATA"] == "/shared/data"
+    assert cluster.at(cluster.cpu).partition == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +57,31 @@ def test_the_description_of_the_docs_is_one(tmp_path: Path) -> None:
             "node: {cpus: 4}\nminutes: 1\nsignal_seconds: 60\n",
             ":3:17: signal_seconds: must be below the time",
         ),
+        (
+            "node: {cpus: 4}\nenvironment:\n  A: x\n  B;touch X;C: y\n",
+            ":4:3: environment: 'B;touch X;C' is no name of a variable",
+        ),
+        ("node: {cpus: 4}\nenvironment: {UID: 5}\n", ":2:15: environment: 'UID' cannot be set"),
+        ("node: {cpus: 4}\nenvironment: {HARNESS_HOME: x}\n", "'HARNESS_HOME' cannot be set"),
+        ("node: {cpus: 4}\nenvironment: {A: [1]}\n", ":2:18: A: must be a text, got a list"),
+        ("node: {cpus: 4}\nenvironment: [A]\n", ":2:14: environment: must be a mapping"),
+        ("node: {cpus: 4}\noptions: {Mail User: x}\n", "'Mail User' is no option of sbatch"),
+        ("node: {cpus: 4}\noptions: {array: 0-9}\n", "'array' is set by harness itself"),
+        ("node: {cpus: 4}\noptions: {qos: low}\n", "'qos' has a key of its own"),
+        ('node: {cpus: 4}\noptions: {mail-user: "a\\nb"}\n', "mail-user: must be one line"),
+        ('node: {cpus: 4}\npartition: "a\\nrm x"\n', ":2:12: partition: must be one line"),
+        ("node: {cpus: 4}\naccount: ' '\n", ":2:10: account: must be one line of text"),
+        ("node: {cpus: 4}\nsetup: [if true]\n", ":2:8: setup: is no shell code"),
+        ("node: {cpus: 4}\nsetup: [echo 'x]\n", "setup"),
+        ("node: {cpus: 4}\nsetup: module load cuda\n", ":2:8: setup: must be a list"),
+        ("node: {cpus: 1000000}\n", "cpus: must be at most 100000, got 1000000"),
+        ("node: {cpus: 4, memory_gb: .nan}\n", ":1:28: '.nan' is not a finite number"),
+        ("node: {cpus: 4, gpus: 2.5}\n", "gpus: must be a whole number, got 2.5"),
+        ("node: {cpus: 4}\nminutes: 99999999\n", "minutes: must be at most 527040"),
+        ("node: {cpus: 4}\nsignal_seconds: 70000\nminutes: 9000\n", "must be at most 65535"),
+        ("node: {cpus: 4}\ncpu: {partiton: x}\n", ":2:7: unknown key 'partiton'; did you mean"),
+        ("node: {cpus: 4}\ncpu: {minutes: 1}\n", "below the time limit of 60 s in cpu"),
+        ("node: {cpus: 4}\nrequeue: maybe\n", "requeue: must be true or false"),
         ("- 1\n", ":1:1: a cluster description must be a mapping"),
         ("", ":1:1: is empty"),
     ],
@@ -116,6 +155,80 @@ def test_processes_are_spread_over_nodes(
     assert (shape.nodes, shape.tasks, shape.cpus, shape.gpus) == (nodes, tasks, cpus, gpus)
     share = max(gpus / 8, tasks * cpus / 64)
     assert shape.memory_mb == int(500 * share * 1024)
+
+
+def test_workers_leave_every_gpu_of_a_node_its_share_of_the_cores() -> None:
+    shape = shape_of(Resources(threads=1, workers=8), GPUS, device="cuda")
+    assert (shape.cpus, shape.gpus) == (8, 1)
+    assert fitted(Resources(threads=1, workers=8), GPUS, device="cuda").workers == 7
+    assert fitted(Resources(threads=1, workers=8), GPUS, device="cpu").workers == 8
+    assert shape_of(Resources(threads=9, workers=4), GPUS, device="cuda").cpus == 13
+    odd = Cluster(node=Node(cpus=60, gpus=8))
+    assert shape_of(Resources(threads=2, workers=6), odd, device="cuda").cpus == 7
+
+
+def test_a_part_has_what_it_leaves_open_from_the_rest() -> None:
+    node = Node(cpus=64, gpus=8)
+    part = Part(partition="cpu", minutes=20)
+    cluster = Cluster(
+        node=node, partition="gpu", account="me", qos="high", constraint="a100", cpu=part
+    )
+    there = cluster.at(cluster.cpu)
+    assert (there.partition, there.account, there.minutes, there.node) == ("cpu", "me", 20, node)
+    assert (there.qos, there.constraint) == (None, None)  # those of another partition
+    assert cluster.at(Part(minutes=5)).constraint == "a100"
+    assert cluster.at(None) is cluster
+
+
+def test_values_reach_a_shell_as_they_are_with_variables_put_in(tmp_path: Path) -> None:
+    values = ["plain", "", 'it\'s "x"', "a\nb", "$$5 $HOME ${NOBODY}.", "é `x` $(x) \\$", "$1"]
+    for value in values:
+        script = f'export V={shell_value(value)}; printf %s "$V"'
+        said = subprocess.run(["bash", "-uc", script], env={"HOME": "/h"}, capture_output=True)
+        expected = value.replace("$HOME", "/h").replace("${NOBODY}", "").replace("$$", "$")
+        assert said.stdout.decode() == expected, script
+
+
+def test_the_environment_of_jobs_counts_while_a_plan_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROOT", "/shared")
+    monkeypatch.setenv("HARNESS_DATA", "/mine")
+    values = {"HARNESS_DATA": "$ROOT/data", "OTHER": "${HARNESS_DATA}:$$"}
+    with as_in_jobs(Cluster(node=Node(cpus=1), environment=values)):
+        assert (os.environ["HARNESS_DATA"], os.environ["OTHER"]) == (
+            "/shared/data",
+            "/shared/data:$",
+        )
+    assert os.environ["HARNESS_DATA"] == "/mine"
+    assert "OTHER" not in os.environ
+
+
+def test_lines_of_one_command_stay_together() -> None:
+    lines = ["# modules", "if true", "then echo a", "fi", "echo a \\", "b", "cat <<X", "x", "X"]
+    assert whole_commands(lines) == [
+        "# modules",
+        "if true\nthen echo a\nfi",
+        "echo a \\\nb",
+        "cat <<X\nx\nX",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scratch", "said"),
+    [
+        ("/a:b", "must not hold ':'"),
+        ("/a%j", "must not hold '%j'"),
+        ("/x/$NOBODY/y", r"\$NOBODY is not known here"),
+        ("~nosuchuser/x", "~nosuchuser is not known here"),
+    ],
+)
+def test_a_folder_where_jobs_cannot_work_is_an_error(scratch: str, said: str) -> None:
+    cluster = Cluster(node=Node(cpus=1), scratch=scratch)
+    with pytest.raises(HarnessError, match=said):
+        cluster.folder(Path("/results"))
+    with pytest.raises(HarnessError, match="must not hold ':'"):
+        Cluster(node=Node(cpus=1)).folder(Path("/my:results"))
 
 
 @pytest.mark.parametrize(

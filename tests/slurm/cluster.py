@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
+import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from tests.slurm import accounting
 
@@ -38,15 +43,16 @@ MailProg=/bin/true
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
+GresTypes=gpu
 JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_min_interval=0,batch_sched_delay=0,sched_interval=1,bf_interval=1
 ReturnToService=2
-SlurmdTimeout=5
-KillWait=3
-MessageTimeout=5
+SlurmdTimeout=300
+KillWait=60
+MessageTimeout=10
 MinJobAge=3600
 MaxArraySize=1001
 FirstJobId={first}
@@ -54,7 +60,7 @@ FirstJobId={first}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=10 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=120 State=UP
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=10 State=UP
 """
 
@@ -73,10 +79,12 @@ class SlurmCluster:
     ) -> None:
         self.root = root
         self.nodes = nodes
+        self.gpus = False
         self._accounts = accounts
         path = f"{os.environ['PATH']}:/usr/sbin"
         self.variables = {"SLURM_CONF": str(root / "slurm.conf"), "PATH": path}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports: list[tuple[int, IO[bytes]]] = []
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -87,11 +95,18 @@ class SlurmCluster:
         for name in ("state", "munge", *(f"spool/{node}" for node in self.nodes)):
             (self.root / name).mkdir(parents=True)
         (self.root / "munge").chmod(0o755)
+        self.gpus = _make_devices(self.root)
+        if self.gpus:
+            names = ",".join(self.nodes)
+            (self.root / "gres.conf").write_text(
+                f"NodeName={names} Name=gpu File={self.root}/gpu[0-1]\n"
+            )
         host = socket.gethostname().partition(".")[0]
-        ports = _free_ports(len(self.nodes) + 3)
+        self._ports = _free_ports(len(self.nodes) + 3)
+        ports = [port for port, _ in self._ports]
         nodes = [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 "
-            "RealMemory=4000 State=UNKNOWN"
+            "RealMemory=4000 State=UNKNOWN" + (" Gres=gpu:2" if self.gpus else "")
             for node, port in zip(self.nodes, ports[3:], strict=True)
         ]
         more = ""
@@ -161,8 +176,8 @@ class SlurmCluster:
         """Where a job runs."""
         return self.call("squeue", "-h", "-j", job, "-o", "%N").strip()
 
-    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
-        """Until `what()` is true."""
+    def wait(self, what: Callable[[], object], seconds: float = 600) -> None:
+        """Until `what()` is true; the bound is for tests that would never end."""
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, f"waited too long; {self.call('squeue', '-t', 'all')}"
@@ -205,6 +220,9 @@ class SlurmCluster:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+        for _, lock in self._ports:
+            Path(lock.name).unlink(missing_ok=True)
+            lock.close()
 
     def _munge(self) -> None:
         folder = self.root / "munge"
@@ -228,6 +246,16 @@ class SlurmCluster:
             )
 
 
+def _make_devices(root: Path) -> bool:
+    """Two that stand for GPUs; False where this machine does not allow it."""
+    try:
+        for number in range(2):
+            os.mknod(root / f"gpu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except OSError:
+        return False
+    return True
+
+
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # or daemons of a killed test run live on
 
@@ -237,11 +265,22 @@ def _listens(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def _free_ports(count: int) -> list[tuple[int, IO[bytes]]]:
+    """Ports that nobody listens at, each with a file whose lock keeps other test runs away.
+
+    They lie below those that the system gives to connections, which come and go.
+    """
+    found: list[tuple[int, IO[bytes]]] = []
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 12_000):
+        if len(found) == count:
+            break
+        lock = (Path(tempfile.gettempdir()) / f"harness-test-port-{port}").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        found.append((port, lock))
+    return found

@@ -49,7 +49,7 @@ def test_accounting_tells_how_jobs_ended(accounts: SlurmCluster) -> None:
     def told() -> bool:  # accounts are a few seconds behind
         return {job: (one.state, one.standing) for job, one in _sacct(jobs).items()} == expected
 
-    accounts.wait(told, seconds=30)
+    accounts.wait(told)
     assert {one.node for one in _sacct(jobs).values()} == {"n1"}
     queue = _squeue().jobs  # which still knows them here
     assert {job: queue[job].state for job in jobs} == {job: expected[job][0] for job in jobs}

@@ -144,7 +144,11 @@ def test_editing_the_code_changes_no_queued_job(
     cluster.wait(lambda: finished(only()))
     assert undisturbed(only())
     (snapshot,) = (tmp_path / "results/slurm/code").iterdir()
-    assert json.loads((snapshot / "snapshot.json").read_text()) == {"commit": None, "dirty": None}
+    assert json.loads((snapshot / "snapshot.json").read_text()) == {
+        "commit": None,
+        "dirty": None,
+        "code": "not a git checkout",
+    }
 
 
 @pytest.mark.parametrize("follow", [[], ["--follow"]])

@@ -25,7 +25,7 @@ def test_the_whole_of_table_2_runs_through_arrays_and_dependencies(
     monkeypatch.setenv("HARNESS_HOME", str(REPOSITORY))
     words = ["maskedkd/table2", "--profile", "smoke"]
     assert "11 runs submitted" in submit(*words)
-    cluster.wait(cluster.empty, seconds=300)
+    cluster.wait(cluster.empty)
     runs = status(*words)
     assert {(run["state"], run["attempt"]) for run in runs.values()} == {("done", 1)}
     assert harness("report", *words).returncode == 0
@@ -53,7 +53,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
             process = start_harness(
                 "run", *words, HARNESS_HOME=str(root), HARNESS_RESULTS=str(root / "results")
             )
-            _, said = process.communicate(timeout=240)
+            _, said = process.communicate(timeout=900)
             assert process.returncode == 0, said
             (found[processes],) = (root / "results/runs").iterdir()
         return found[processes]
@@ -92,7 +92,7 @@ def test_a_disturbed_training_ends_with_the_same_bits(
             cluster.wait((directory / "checkpoint.pt").exists)
             os.kill(member(directory), signal.SIGKILL)
         cluster.wait(lambda ended=number: outcomes(directory)[ended - 1] == "interrupted")
-    cluster.wait(lambda: finished(directory), seconds=120)
+    cluster.wait(lambda: finished(directory))
     assert outcomes(directory) == ["interrupted"] * len(disturbances) + ["done"]
     assert log.read_text().count("ended without a word") == disturbances.count("kill")
     assert log.read_text().count("resuming at step") == len(disturbances)

@@ -14,6 +14,6 @@ from tests.slurm.runs import finished, outcomes, undisturbed
 def test_a_run_longer_than_the_time_limit_takes_several_attempts(
     aside: SlurmCluster, short_of_time: Path
 ) -> None:
-    aside.wait(lambda: finished(short_of_time), seconds=240)
+    aside.wait(lambda: finished(short_of_time))
     assert undisturbed(short_of_time)
     assert len(outcomes(short_of_time)) >= 3
