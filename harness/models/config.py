@@ -17,6 +17,8 @@ class Weights:
     hub: str | None = None  # a timm checkpoint, `deit_small_patch16_224.fb_in1k`
     # a .safetensors file or a torch checkpoint (.pth, .pt), relative to the repository or absolute
     file: str | None = None
+    # which network of that file, where it holds several: `model_ema`, `module.base_encoder`
+    key: str | None = None
     # of that file; filled in when the spec is expanded, checked when it is read
     sha256: str | None = None
     # `table#row` of a spec: trained first, as a dependency; then that run's identity
@@ -25,7 +27,7 @@ class Weights:
     head: Literal["own", "new"] = "own"
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"file"})
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"head"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"head", "key"})
     CHOICE: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})
 
     def __post_init__(self) -> None:
@@ -34,6 +36,8 @@ class Weights:
             raise FieldError(given[1], f"give one of hub, file and run, not {' and '.join(given)}")
         if self.sha256 is not None and self.file is None:
             raise FieldError("sha256", "goes with `file`, the file it is the checksum of")
+        if self.key is not None and self.file is None:
+            raise FieldError("key", "goes with `file`, which holds several networks")
         if self.head == "new" and self.random:
             raise FieldError(
                 "head", "`new` goes with `hub`, `file` or `run`, which hold an old one"
