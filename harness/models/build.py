@@ -198,11 +198,11 @@ def _advice(wrong: Sequence[str], state: Mapping[str, Tensor], model: VisionTran
             "; `head: new` leaves the classifier out, for a student or an evaluation; a teacher is "
             "fine-tuned on these data first (docs/models.md, A teacher for other classes)"
         )
-    if wrong == ["pos_embed"]:
-        tokens = state["pos_embed"].shape[1]
+    positions = state.get("pos_embed")
+    if wrong == ["pos_embed"] and positions is not None and positions.dim() == 3:
         return (
-            f"; the file has positions for {tokens} tokens, {model.patches} patches are asked for: "
-            "give the `image_size` that it was trained at, or `head: new`, which resizes them"
+            f"; the file has positions for {positions.shape[1]} tokens, the network {model.patches} "
+            "patches: give the `image_size` that it was trained at, or `head: new`, which resizes them"
         )
     return ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +54,25 @@ def read_checkpoint(
     Raises WeightsError where it cannot be read, which may pass, and DamagedCheckpoint where it holds
     something else than this run wrote: nothing but tensors and plain values is ever unpickled.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
-    try:
-        state = unpickle(content)
+    with reading(path) as state:
         for name, module in objective.modules.items():
             module.load_state_dict(state["modules"][name])
         objective.load_state(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
         return int(state["step"]), dict(state["meters"])
-    except Exception as error:  # whatever a damaged or foreign file makes a parser raise
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """What a checkpoint holds; whatever goes wrong with it inside is DamagedCheckpoint."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
+    try:
+        yield unpickle(content)
+    except Exception as error:  # whatever a damaged or foreign file makes its readers raise
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         if isinstance(error, Unpicklable) and error.named is not None:
             reason = f"it holds {error.named} beside tensors, and was not unpickled"
