@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+LONGEST_NAME, MOST_NAMES = 120, 60  # characters of a name in a message, and names
+
 
 class HarnessError(Exception):
     """A user's mistake or an environment's lack: printed without a traceback, exit code 1."""
@@ -74,7 +76,12 @@ class Interrupted(Exception):
 
 
 def unknown(kind: str, name: str, valid: Sequence[str]) -> str:
-    """The text for a name that does not exist: the nearest valid one, then all of them."""
-    close = get_close_matches(name, valid, n=1)
+    """The text for a name that does not exist: the nearest valid one, then all of them, or as many
+    as one reads.
+    """
+    close = get_close_matches(name, valid, n=1) if len(name) <= LONGEST_NAME else []
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"unknown {kind} '{name}'{hint} (valid: {', '.join(sorted(valid))})"
+    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
+    names = ", ".join(sorted(valid)[:MOST_NAMES])
+    more = f" and {len(valid) - MOST_NAMES} more" if len(valid) > MOST_NAMES else ""
+    return f"unknown {kind} '{shown}'{hint} (valid: {names}{more})"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from itertools import chain
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -201,8 +201,9 @@ def _advice(wrong: Sequence[str], state: Mapping[str, Tensor], model: VisionTran
     positions = state.get("pos_embed")
     if wrong == ["pos_embed"] and positions is not None and positions.dim() == 3:
         return (
-            f"; the file has positions for {positions.shape[1]} tokens, the network {model.patches} "
-            "patches: give the `image_size` that it was trained at, or `head: new`, which resizes them"
+            f"; the file has positions for {positions.shape[1]} tokens, the network "
+            f"{model.patches} patches: give the `image_size` that it was trained at, or "
+            "`head: new`, which resizes them"
         )
     return ""
 

@@ -110,8 +110,9 @@ def _chosen(
         if len(rest) == 1 and _named(rest[0], "teacher"):
             fitting = rest
     if len(fitting) > 1:
+        named = ", ".join(one.key or "(top)" for one in fitting)
         raise WeightsError(
-            f"{path}: holds {len(fitting)} networks: {', '.join(one.key or '(top)' for one in fitting)}; "
+            f"{path}: holds {len(fitting)} networks: {named}; "
             f"say which: `weights: {{file: ..., key: {fitting[0].key or fitting[1].key}}}`"
         )
     return fitting[0]

@@ -51,8 +51,9 @@ def read_checkpoint(
     """Restore everything from `path`; the step to go on with, and the running means of the open log
     interval.
 
-    Raises WeightsError where it cannot be read, which may pass, and DamagedCheckpoint where it holds
-    something else than this run wrote: nothing but tensors and plain values is ever unpickled.
+    Raises WeightsError where it cannot be read, which may pass, and DamagedCheckpoint where it
+    holds something else than this run wrote: nothing but
+    tensors and plain values is ever unpickled.
     """
     with reading(path) as state:
         for name, module in objective.modules.items():

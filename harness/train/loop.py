@@ -119,7 +119,7 @@ class _Training:
         self.ranks = context.ranks
         self.pipeline = self._open_pipeline()
         self._check_groups()
-        self.frozen: list[VisionTransformer] = []  # teacher and guide, watched for what is not finite
+        self.frozen: list[VisionTransformer] = []  # teacher and guide, watched
         self.objective = self._build_objective()
         self.optimizer = build_optimizer(
             self.objective.modules, self.recipe, decay_tokens=self.objective.decays_tokens

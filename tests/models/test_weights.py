@@ -113,7 +113,9 @@ def test_the_teacher_of_dino_comes_without_its_projection_head(tmp_path: Path) -
     found = loaded(tmp_path / "checkpoint.pth", head="new")
     for name, value in state.items():
         assert torch.equal(found[name], value) is not name.startswith("head."), name
-    with pytest.raises(WeightsError, match=r"2 of \d+ parameters differ.*`head: new` leaves the class"):
+    with pytest.raises(
+        WeightsError, match=r"2 of \d+ parameters differ.*`head: new` leaves the class"
+    ):
         loaded(tmp_path / "checkpoint.pth")
 
 
@@ -212,7 +214,9 @@ def test_a_file_cut_short_is_one_clear_error(tmp_path: Path, cut: int, zipped: b
     state = dict(network(1).vit.state_dict())
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(WeightsError, match=r"short\.pth: (not a whole torch checkpoint|is empty).*again"):
+    with pytest.raises(
+        WeightsError, match=r"short\.pth: (not a whole torch checkpoint|is empty).*again"
+    ):
         loaded(path)
 
 
@@ -227,7 +231,10 @@ def test_a_file_cut_short_is_one_clear_error(tmp_path: Path, cut: int, zipped: b
             r"it has vit\.embeddings\.patch_embeddings\.projection\.weight",
         ),
         (
-            {"module.patch_embed.proj.weight": torch.ones(3), "patch_embed.proj.weight": torch.ones(3)},
+            {
+                "module.patch_embed.proj.weight": torch.ones(3),
+                "patch_embed.proj.weight": torch.ones(3),
+            },
             r"holds 2 networks: module, \(top\)",
         ),
     ],
