@@ -173,9 +173,22 @@ class _Expander:
     def expand(self, profile: Profile, rows: Sequence[Row], seeds: Sequence[int]) -> Expansion:
         """The rows of a profile and all their runs."""
         found = tuple(self._row(profile, row, seeds) for row in rows)
+        self._check_columns(profile, found)
         return Expansion(
             table=self._table, profile=profile, rows=found, runs=tuple(self._runs.values())
         )
+
+    def _check_columns(self, profile: Profile, rows: Sequence[ResolvedRow]) -> None:
+        """A column that none of its runs can fill."""
+        for column in self._table.columns_at(profile.name).values():
+            runs = [self._runs[key] for row in rows for key in row.runs[column.id]]
+            why = [run.config.lacks(column.metric) for run in runs]
+            if why and None not in why:
+                where = self._table.columns[column.id].where
+                what = f"metric: no row can give '{column.metric}': {why[0]}"
+                self.problems += [
+                    (Problem(where or row.row.node.where, what), row.row.id) for row in rows
+                ]
 
     def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow:
         resolved = self._resolve(self._table, profile, row)
@@ -292,7 +305,8 @@ class _Expander:
         if config is None:
             return Dependency(wrong=f"row '{row.id}' of {table.name} trains nothing")
         title = Title(table=table.name, profile=profile.name, row=row.id, seed=seed)
-        return Dependency(identity=self._run("train", config, title))
+        identity_of_run = self._run("train", config, title)
+        return Dependency(identity=identity_of_run, config=resolved.config)
 
     def _load(self, name: str) -> TableSpec:
         if name not in self._tables:
