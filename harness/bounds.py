@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin, get_type_hints
@@ -86,7 +86,8 @@ def bound_of(hint: Any) -> tuple[Any, Bound | None]:
 
 def check_bounds(config: Any) -> None:
     """Raise FieldError for the first field of a dataclass whose value lies outside its type."""
-    for name, position, bound in _bounds(type(config)):
+    cls: Any = type(config)
+    for name, position, bound in _bounds(cls):
         value = getattr(config, name)
         values = () if value is None else (value,)
         if position is not None:
@@ -98,12 +99,11 @@ def check_bounds(config: Any) -> None:
 
 
 @cache
-def _bounds(cls: Hashable) -> tuple[tuple[str, int | None, Bound], ...]:
-    assert isinstance(cls, type)
+def _bounds(cls: type) -> tuple[tuple[str, int | None, Bound], ...]:
     hints = get_type_hints(cls, include_extras=True)
     return tuple(
         (field.name, position, bound)
-        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        for field in dataclasses.fields(cls)
         for position, bound in _of_hint(hints[field.name])
     )
 

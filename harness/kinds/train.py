@@ -12,7 +12,6 @@ from harness.run import KINDS, RunContext, RunKind
 from harness.share import group_count
 from harness.train.config import Probe, TrainConfig
 
-
 FEW_CLASSES = 5  # see `harness.evaluate.classification`
 
 

@@ -140,8 +140,8 @@ class Probe:
     def __post_init__(self) -> None:
         check_bounds(self)
         if not 0 < len(set(self.rates)) == len(self.rates) <= MOST_RATES:
-            what = f"must be different and above 0, 1 to {MOST_RATES} of them"
-            raise FieldError("rates", f"{what}, got {len(self.rates)}")
+            shown = list(self.rates) if len(self.rates) < 20 else f"{len(self.rates)} of them"
+            raise FieldError("rates", f"must be different and above 0, got {shown}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """2,000 mutated specs from one seed: each is a table or a list of places and sentences, quickly."""
 
 from __future__ import annotations
