@@ -86,7 +86,9 @@ class Recipe:
     batch_size: Annotated[
         int, at_least(1, most=1_000_000)
     ]  # images per optimiser step, over all devices
-    lr: Positive  # peak learning rate, for a batch of `lr_batch` images
+    lr: Annotated[
+        float, above(0, most=1e30)
+    ]  # peak learning rate, for a batch of `lr_batch` images
     # linear rule: peak = lr * batch_size / lr_batch; None: lr as it is
     lr_batch: Count | None = None
     min_lr: NotNegative = 0.0
