@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+LONGEST_NAME, MOST_NAMES = 120, 60  # characters of a name in a message, and names
+
 
 def cause(error: OSError) -> str:
     """What the system says, as people say it: `permission denied`."""
@@ -80,11 +82,16 @@ class Interrupted(Exception):
 
 
 def unknown(kind: str, name: str, valid: Sequence[str]) -> str:
-    """The text for a name that does not exist: the nearest valid one, then all of them."""
-    close = get_close_matches(name, valid, n=1)
-    if not close:  # `tabel2` for `maskedkd/table2`
+    """The text for a name that does not exist: the nearest valid one, then all of them, or as many
+    as one reads.
+    """
+    close = get_close_matches(name, valid, n=1) if len(name) <= LONGEST_NAME else []
+    if not close and len(name) <= LONGEST_NAME:  # `tabel2` for `maskedkd/table2`
         ends = {one.rpartition("/")[2]: one for one in valid}
         close = [ends[end] for end in get_close_matches(name, ends, n=1)]
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    known = f"valid: {', '.join(sorted(valid))}" if valid else "there are none"
-    return f"unknown {kind} '{name}'{hint} ({known})"
+    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
+    names = ", ".join(sorted(valid)[:MOST_NAMES])
+    more = f" and {len(valid) - MOST_NAMES} more" if len(valid) > MOST_NAMES else ""
+    known = f"valid: {names}{more}" if valid else "there are none"
+    return f"unknown {kind} '{shown}'{hint} ({known})"

@@ -126,6 +126,10 @@ class RunKind(ABC):
         """
         return frozenset()
 
+    def lacks(self, metric: str) -> str | None:
+        """Why this run cannot give `metric`, which its kind declares; None if it may."""
+        return None
+
     @classmethod
     @abstractmethod
     def of(cls, train: TrainConfig) -> Self | None:

@@ -8,7 +8,8 @@ import sys
 from harness.errors import HarnessError, SpecError
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.spec.locate import experiments_root, list_tables
+from harness.spec.locate import experiments_root, list_tables, stray_specs
+from harness.spec.strict_yaml import display
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,7 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
     names: list[str] = arguments.specs or list_tables()
     if not names:
         raise HarnessError(f"there are no specs in {experiments_root()}")
-    return max([_check(name) for name in names])
+    strays = [] if arguments.specs else stray_specs()
+    for path in strays:
+        what = "is not read: a spec is experiments/FOLDER/NAME.yaml, two levels and that ending"
+        print(f"{display(path)}:1:1: {what}", file=sys.stderr)
+    return max([*(_check(name) for name in names), int(bool(strays))])
 
 
 def _check(name: str) -> int:

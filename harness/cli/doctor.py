@@ -180,8 +180,11 @@ def _data() -> Iterator[Finding]:
 
 def _set(name: str, told: dict[str, str]) -> Finding:
     known = DATASETS.get(name)
-    if known.missing() is None:
-        return Finding(what=f"data {name}", state="ok", found=f"version {known.version}")
+    try:
+        if known.missing() is None:
+            return Finding(what=f"data {name}", state="ok", found=f"version {known.version}")
+    except HarnessError as error:  # this set only
+        return Finding(what=f"data {name}", state="missing", found="broken", do=str(error))
     advice = known.remedy
     first = told.setdefault(advice.replace(f"`harness data verify {name}`", ""), name)
     return Finding(

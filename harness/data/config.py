@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from harness.bounds import Share, at_least, check_bounds
 from harness.errors import FieldError
 
 
@@ -20,9 +21,9 @@ class DataConfig:
     version: str = ""
     # for `folder` only: a directory or a zip with train/<class>/* and val/<class>/*
     path: str | None = None
-    train_fraction: float = 1.0  # share of every class, the first by file order
+    train_fraction: Share = 1.0  # share of every class, the first by file order
     # so many images of every class, the first by file order: AttMask's "20 %" of ImageNet is 260
-    train_per_class: int | None = None
+    train_per_class: Annotated[int, at_least(1, "image")] | None = None
     # holdout: a tenth of the training set, kept out of training
     evaluate_on: Literal["val", "holdout"] = "val"
 
@@ -31,17 +32,9 @@ class DataConfig:
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"train_per_class"})
 
     def __post_init__(self) -> None:
-        if not 0 < self.train_fraction <= 1:
-            raise FieldError(
-                "train_fraction", f"must be above 0 and at most 1, got {self.train_fraction}"
-            )
-        if self.train_per_class is not None:
-            if self.train_per_class < 1:
-                raise FieldError(
-                    "train_per_class", f"must be at least 1 image, got {self.train_per_class}"
-                )
-            if self.train_fraction < 1:
-                raise FieldError("train_per_class", "give it or train_fraction, not both")
+        check_bounds(self)
+        if self.train_per_class is not None and self.train_fraction < 1:
+            raise FieldError("train_per_class", "give it or train_fraction, not both")
 
     def all_of_it(self) -> DataConfig:
         """The whole training set, however little of it was trained on: what evaluations look up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -53,6 +54,23 @@ class KnnRun(RunKind):
             eval_crop=train.recipe.eval_crop,
             seed=train.seed if train.student.weights.random else 0,
         )
+
+    def lacks(self, metric: str) -> str | None:
+        """Votes of more images than the bank has."""
+        name = metric.replace("_own", "")
+        bank, classes = train_images(self.data), dataset(self.data).classes
+        voters = re.fullmatch(r"val/knn(\d+)_top1", name)
+        few = re.fullmatch(r"val/knn_nu(\d+)_top1", name)
+        if voters is not None and int(voters[1]) > bank:
+            return f"{voters[1]} neighbours are asked for, {self.data.name} has {bank} here"
+        # AttMask's five banks start at up to four times the number (at 20 where it is below 10)
+        needed = 0 if few is None else int(few[1]) + max(20, 4 * int(few[1]))
+        if few is not None and classes * needed > bank:
+            return (
+                f"its five banks need {needed} images a class, {self.data.name} has "
+                f"{bank} of {classes} classes here"
+            )
+        return None
 
     @classmethod
     def bank(cls, trained: DataConfig) -> DataConfig:

@@ -64,6 +64,12 @@ class LinearRun(RunKind):
         images = train_images(data)
         if data.evaluate_on == "val":
             images -= images // 10  # while the rate is chosen
+        known = dataset(data)
+        if data.evaluate_on == "val" and images < 9 * known.classes:
+            raise HarnessError(
+                f"the rate is chosen on a tenth of every class, so each needs 10 images: "
+                f"{data.name} has {train_images(data)} of {known.classes} classes here"
+            )
         if train.probe.batch_size > images:
             raise HarnessError(
                 f"probe.batch_size {train.probe.batch_size} is larger than the {images} images"

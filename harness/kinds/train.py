@@ -12,6 +12,8 @@ from harness.run import KINDS, RunContext, RunKind
 from harness.share import group_count
 from harness.train.config import Probe, TrainConfig
 
+FEW_CLASSES = 5  # see `harness.evaluate.classification`
+
 
 @KINDS.register("train")
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +44,13 @@ class TrainRun(RunKind):
         from harness.train.loop import train
 
         return train(self.train, context)
+
+    def lacks(self, metric: str) -> str | None:
+        """Top-5 of so few classes is left out."""
+        classes = dataset(self.train.data).classes
+        if metric.endswith("top5") and classes <= FEW_CLASSES:
+            return f"top-5 says nothing of the {classes} classes of {self.train.data.name}"
+        return None
 
     def most_processes(self) -> int:
         """Each has at least two images of a batch, mixup's partners; or a group of images that are

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from harness.bounds import Bound, Patches, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.masking import CRITERIA, Criterion, Look, View
 from harness.masking.guide_attention import GuideAttention
+
+SHARE = "is a share of training, from 0 to 1; got "
 
 
 @CRITERIA.register("late-random")
@@ -19,15 +23,12 @@ class LateRandom(Criterion):
     by attention and 10 % at random in the second half of training.
     """
 
-    random: int = 18  # patches; 10 % of 196 where 40 % are 80
-    start: float = 0.5  # share of the training steps
+    random: Patches = 18  # 10 % of 196 where 40 % are 80
+    start: Annotated[float, Bound(least=0, most=1, says=SHARE)] = 0.5  # share of the training steps
     attention: Criterion = GuideAttention()
 
     def __post_init__(self) -> None:
-        if self.random < 1:
-            raise FieldError("random", f"must be at least 1 patch, got {self.random}")
-        if not 0 <= self.start <= 1:
-            raise FieldError("start", f"is a share of training, from 0 to 1; got {self.start}")
+        check_bounds(self)
 
     def check(self, keep: int) -> None:
         """Some patches must be left for the attention."""

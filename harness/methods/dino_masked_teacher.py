@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.bounds import Patches
 from harness.errors import FieldError
 from harness.masking import Criterion, check_criterion
 from harness.masking.student_attention import StudentAttention
@@ -21,13 +22,11 @@ class DinoMaskedTeacher(SelfDistillation):
     No code of this was released: the choice per view is our reading of section 4.
     """
 
-    keep: int  # patches
+    keep: Patches
     criterion: Criterion = StudentAttention()
 
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)
-        if self.keep < 1:
-            raise FieldError("keep", f"must be at least 1 patch, got {self.keep}")
         check_criterion(self.criterion, self.keep)
         look = self.criterion.looks_at()
         free = (None, StudentAttention().looks_at())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from harness.bounds import NotNegative, Patches, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.masking import Criterion, Look, View, check_criterion
@@ -28,12 +29,11 @@ from harness.share import WHOLE, Share
 class Mask:
     """How many patches the teacher sees, and which."""
 
-    keep: int  # patches, an absolute number: the paper's "75 %" of 196 is 144
+    keep: Patches  # an absolute number: the paper's "75 %" of 196 is 144
     criterion: Criterion = StudentAttention()
 
     def __post_init__(self) -> None:
-        if self.keep < 1:
-            raise FieldError("keep", f"must be at least 1 patch, got {self.keep}")
+        check_bounds(self)
         check_criterion(self.criterion, self.keep)
 
 
@@ -50,18 +50,16 @@ class Distillation(Method):
     uses_teacher: ClassVar[bool] = True
     others: ClassVar[frozenset[str]] = frozenset({"teacher"})
     loss: DistillationLoss = Logit()
-    weight: float = 1.0  # lambda
+    weight: NotNegative = 1.0  # lambda
     mask: Mask | None = None
     # also evaluate the teacher on the patches that it is shown: `val/teacher_top1`
     teacher_accuracy: bool = False
-    labels: float = 1.0  # weight of the cross-entropy with the labels
+    labels: NotNegative = 1.0  # weight of the cross-entropy with the labels
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"teacher_accuracy", "labels"})
 
     def __post_init__(self) -> None:
-        for key in ("weight", "labels"):
-            if getattr(self, key) < 0:
-                raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
+        check_bounds(self)
         if self.weight == self.labels == 0:
             raise FieldError("labels", "and `weight` are both 0: there is nothing to learn from")
 

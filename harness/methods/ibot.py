@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.bounds import NotNegative, NotNegativeInt, Positive, Unit
 from harness.errors import FieldError
 from harness.masking.views import ViewMask
 from harness.masking.views.block import BlockWise
@@ -24,32 +25,23 @@ class Ibot(SelfDistillation):
     """
 
     mask: ViewMask = BlockWise()
-    cls_weight: float = 1.0
-    patch_weight: float = 1.0
-    patch_teacher: float | None = None  # the teacher's patches, after warm-up; None: as its CLS
-    patch_teacher_start: float | None = None
-    start_epoch: int = 0  # nothing is hidden before it; the patches' warm-up starts there too
-    patch_center_momentum: float = 0.9
+    cls_weight: NotNegative = 1.0
+    patch_weight: NotNegative = 1.0
+    patch_teacher: Positive | None = None  # the teacher's patches, after warm-up; None: as its CLS
+    patch_teacher_start: Positive | None = None
+    start_epoch: NotNegativeInt = (
+        0  # nothing is hidden before it; the patches' warm-up starts there too
+    )
+    patch_center_momentum: Unit = 0.9
 
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)
-        for key in ("cls_weight", "patch_weight", "start_epoch"):
-            if getattr(self, key) < 0:
-                raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
-        for key in ("patch_teacher", "patch_teacher_start"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise FieldError(key, f"must be above 0, got {value}")
         start, end = self.patch_temperatures
         given = self.patch_teacher_start is not None
         if self.temperatures.warmup_epochs == 0 and given and start != end:
             raise FieldError(
                 "patch_teacher_start",
                 f"has no effect without temperatures.warmup_epochs: leave it out; got {start:g}",
-            )
-        if not 0 <= self.patch_center_momentum <= 1:
-            raise FieldError(
-                "patch_center_momentum", f"must be from 0 to 1, got {self.patch_center_momentum}"
             )
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harness.bounds import NotNegative, Patches, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.masking.keep import top_k
@@ -30,15 +31,12 @@ class MaskedStudent(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
-    keep: int  # patches
+    keep: Patches
     loss: Logit = Logit()
-    weight: float = 1.0
+    weight: NotNegative = 1.0
 
     def __post_init__(self) -> None:
-        if self.keep < 1:
-            raise FieldError("keep", f"must be at least 1 patch, got {self.keep}")
-        if self.weight < 0:
-            raise FieldError("weight", f"must not be negative, got {self.weight}")
+        check_bounds(self)
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """The student must be able to leave patches out, and have a class token."""

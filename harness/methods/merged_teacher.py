@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from harness.bounds import NotNegative, at_least, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
@@ -26,16 +27,13 @@ class MergedTeacher(Method):
 
     uses_teacher: ClassVar[bool] = True
     others: ClassVar[frozenset[str]] = frozenset({"teacher"})
-    merge: int  # tokens a block
+    merge: Annotated[int, at_least(1, "token a block")]
     loss: Logit = Logit()
-    weight: float = 1.0
+    weight: NotNegative = 1.0
     teacher_accuracy: bool = False  # also evaluate the merging teacher: `val/teacher_top1`
 
     def __post_init__(self) -> None:
-        if self.merge < 1:
-            raise FieldError("merge", f"must be at least 1 token a block, got {self.merge}")
-        if self.weight < 0:
-            raise FieldError("weight", f"must not be negative, got {self.weight}")
+        check_bounds(self)
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """Only a plain ViT whose one prefix token is pooled can merge."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from torch import Tensor
 from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
+from harness.models.files import read_content
 from harness.models.vit import Normalisation, VisionTransformer
-from harness.models.weights import read_weights
+from harness.models.weights import differences, read_weights
 from harness.paths import project_root
 
 ARTIFACT = "model.safetensors"  # what a training run leaves for the runs that depend on it
@@ -55,10 +57,13 @@ def build_model(
                 f"the weights '{weights.hub}' want images of {len(own.mean)} channels, here they "
                 f"have {config.shape.channels}: give weights trained on such images"
             )
+        require_finite(model, f"the weights '{weights.hub}'")
         if weights.head == "new":
             model.vit.reset_classifier(classes)
     elif not weights.random:
-        own = _load(model, _weights_file(weights, dependencies), weights) or seen
+        path = _weights_file(weights, dependencies)
+        own = _load(model, path, weights) or seen
+        require_finite(model, str(path))
     model.expect(own, seen)
     return model
 
@@ -167,46 +172,78 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
     With a new head the classifier stays as it was built. Returns how the weights want their images
     scaled, if the file says so (see `save_model`).
     """
-    sha256 = weights.sha256
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot read the weights: {error.strerror}") from error
+    sha256, content = weights.sha256, read_content(path)
     if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise WeightsError(
             f"{path}: SHA-256 is {found[:12]}..., the run was planned with {sha256[:12]}...; "
             "plan it again"
         )
-    state, about = read_weights(path, content)
+    wanted = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
+    state, about = read_weights(path, content, wanted=wanted, key=weights.key)
     if weights.head == "new":
         state = _carried_over(state, model)
-    expected = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in state.items()}
-    if expected != given:
-        wrong = sorted(
-            key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key)
-        )
-        key = wrong[0]
-        heads = _head_keys(model)
-        hint = "; `head: new` leaves the classifier out" if heads.issuperset(wrong) else ""
+    wrong, said = differences(state, wanted)
+    if wrong:
         raise WeightsError(
-            f"{path}: weights of another model: {len(wrong)} parameters differ, the first is "
-            f"{key}: expected {expected.get(key)}, found {given.get(key)}{hint}"
+            f"{path}: weights of another model: {len(wrong)} of {len(wanted)} parameters differ: "
+            f"{said}{_advice(wrong, state, model)}"
         )
     model.vit.load_state_dict(state)
-    return _normalisation(about, path)
+    return _normalisation(about, path, model.vit.patch_embed.proj.in_channels)
 
 
-def _normalisation(about: Mapping[str, str], path: Path) -> Normalisation | None:
+def _advice(wrong: Sequence[str], state: Mapping[str, Tensor], model: VisionTransformer) -> str:
+    if _head_keys(model).issuperset(wrong):
+        return (
+            "; `head: new` leaves the classifier out, for a student or an evaluation; a teacher is "
+            "fine-tuned on these data first (docs/models.md, A teacher for other classes)"
+        )
+    positions = state.get("pos_embed")
+    if wrong == ["pos_embed"] and positions is not None and positions.dim() == 3:
+        return (
+            f"; the file has positions for {positions.shape[1]} tokens, the network "
+            f"{model.patches} patches: give the `image_size` that it was trained at, or "
+            "`head: new`, which resizes them"
+        )
+    return ""
+
+
+def require_finite(model: VisionTransformer, source: str) -> None:
+    """Raise WeightsError, which names the parameter, where a weight is not a finite number.
+
+    One such number need not show in the logits: fused attention over few tokens swallows it. So do
+    weights that are all 0, of which no network was ever trained.
+    """
+    named = [*chain(model.vit.named_parameters(), model.vit.named_buffers())]
+    for name, value in named:
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            count = int((~torch.isfinite(value)).sum())
+            raise WeightsError(
+                f"{source}: {name} has {count} of {value.numel()} numbers that are not finite "
+                "(NaN or infinite, or too large for float32): fetch or train it again"
+            )
+    new = _head_keys(model)
+    if not any(bool(value.any()) for name, value in named if name not in new):
+        raise WeightsError(f"{source}: all weights are 0: no training leaves such a network")
+
+
+def _normalisation(about: Mapping[str, str], path: Path, channels: int) -> Normalisation | None:
     if "mean" not in about and "std" not in about:
         return None
     try:
-        mean, std = (tuple(map(float, about[key].split(","))) for key in ("mean", "std"))
+        mean, std = (
+            tuple(float(part) for part in about[key].strip("()[] ").split(",") if part.strip())
+            for key in ("mean", "std")
+        )
+        if len(mean) not in (1, channels) or len(std) not in (1, channels):
+            raise ValueError(f"the network has {channels} channels")
+        if not all(math.isfinite(part) for part in mean + std) or min(std) <= 0:
+            raise ValueError("finite numbers, and std above 0")
     except (KeyError, ValueError) as error:
         raise WeightsError(
             f"{path}: its metadata should give both mean and std, as `0.48,0.46,0.41` ({error})"
         ) from error
-    return Normalisation(mean=mean, std=std)
+    return Normalisation(mean=mean * (channels // len(mean)), std=std * (channels // len(std)))
 
 
 def _head_keys(model: VisionTransformer) -> set[str]:
@@ -248,11 +285,13 @@ def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[st
 def save_model(model: VisionTransformer, path: Path) -> None:
     """Write timm's parameters as safetensors, readable by anyone.
 
-    The metadata `mean` and `std` say how the weights want their images scaled, per channel.
+    The metadata `mean` and `std` say how the weights want their images scaled, per channel. Raises
+    WeightsError where a weight is not finite: no other run may learn from such a network.
     """
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in model.vit.state_dict().items()
     }
+    require_finite(model, "the trained network")
     own = {} if model.own is None else {"mean": model.own.mean, "std": model.own.std}
     about = {key: ",".join(map(repr, values)) for key, values in own.items()}
     save_file(tensors, path, metadata={"format": "pt", **about})
@@ -273,3 +312,9 @@ def freeze(model: VisionTransformer) -> VisionTransformer:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model
+
+
+def freeze_watched(model: VisionTransformer) -> VisionTransformer:
+    """A teacher that another network learns from: see `VisionTransformer.watch`."""
+    model.watch()
+    return freeze(model)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from harness.bounds import Bound, at_least, check_bounds
 from harness.errors import FieldError, unknown
 from harness.models.architectures import PLANNED, Architecture
 from harness.models.families import family_of, known_architectures
+
+MOST_PARAMETERS = 2e10  # ViT-22B; the papers' largest network, ViT-H, has 632 million
+MOST_PATCHES = 65_536
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +21,8 @@ class Weights:
     hub: str | None = None  # a timm checkpoint, `deit_small_patch16_224.fb_in1k`
     # a .safetensors file or a torch checkpoint (.pth, .pt), relative to the repository or absolute
     file: str | None = None
+    # which network of that file, where it holds several: `model_ema`, `module.base_encoder`
+    key: str | None = None
     # of that file; filled in when the spec is expanded, checked when it is read
     sha256: str | None = None
     # `table#row` of a spec: trained first, as a dependency; then that run's identity
@@ -25,7 +31,7 @@ class Weights:
     head: Literal["own", "new"] = "own"
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"file"})
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"head"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"head", "key"})
     CHOICE: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})
 
     def __post_init__(self) -> None:
@@ -34,6 +40,8 @@ class Weights:
             raise FieldError(given[1], f"give one of hub, file and run, not {' and '.join(given)}")
         if self.sha256 is not None and self.file is None:
             raise FieldError("sha256", "goes with `file`, the file it is the checksum of")
+        if self.key is not None and self.file is None:
+            raise FieldError("key", "goes with `file`, which holds several networks")
         if self.head == "new" and self.random:
             raise FieldError(
                 "head", "`new` goes with `hub`, `file` or `run`, which hold an old one"
@@ -53,13 +61,15 @@ class ModelConfig:
     """
 
     arch: str
-    image_size: int | None = None  # pixels
-    patch_size: int | None = None  # pixels
-    channels: int | None = None
-    width: int | None = None
-    depth: int | None = None
-    heads: int | None = None
-    drop_path: float = 0.0  # stochastic depth of the last block, linear from 0
+    image_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels
+    patch_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels
+    channels: Annotated[int, at_least(1, most=1024)] | None = None
+    width: Annotated[int, at_least(1, most=16_384)] | None = None
+    depth: Annotated[int, at_least(1, most=512)] | None = None
+    heads: Annotated[int, at_least(1, most=1024)] | None = None
+    drop_path: Annotated[float, Bound(least=0, below=1)] = (
+        0.0  # stochastic depth of the last block, linear from 0
+    )
     weights: Weights = Weights()
     trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
     # how random weights of a plain ViT are drawn. timm: normal 0.02 at every width, which is made
@@ -75,12 +85,7 @@ class ModelConfig:
         known = known_architectures()
         if self.arch not in known and self.arch not in PLANNED:
             raise FieldError("arch", unknown("architecture", self.arch, [*known, *PLANNED]))
-        for key in ("image_size", "patch_size", "channels", "width", "depth", "heads"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise FieldError(key, f"must be at least 1, got {value}")
-        if not 0 <= self.drop_path < 1:
-            raise FieldError("drop_path", f"must be at least 0 and below 1, got {self.drop_path}")
+        check_bounds(self)
         if self.arch in known:
             self._check_shape()
             if self.init != "timm" and not family_of(self.shape).chooses_init:
@@ -109,6 +114,16 @@ class ModelConfig:
             raise FieldError(
                 "patch_size",
                 f"must divide the image size {shape.image_size}, got {shape.patch_size}",
+            )
+        if 12 * shape.width**2 * shape.depth > MOST_PARAMETERS:
+            raise FieldError(
+                "width",
+                f"{shape.width} and {shape.depth} blocks make more than "
+                f"{MOST_PARAMETERS / 1e9:g} billion parameters",
+            )
+        if shape.patches > MOST_PATCHES:
+            raise FieldError(
+                "patch_size", f"makes {shape.patches:,} patches, {MOST_PATCHES:,} at most"
             )
         if shape.width % shape.heads:
             raise FieldError("heads", f"must divide the width {shape.width}, got {shape.heads}")

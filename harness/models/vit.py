@@ -31,6 +31,8 @@ class VisionTransformer(nn.Module):
         self.prefix = shape.prefix_tokens
         self.own: Normalisation | None = None  # how its weights want images scaled
         self.rescale: tuple[Tensor, Tensor] | None = None
+        self._watched = False
+        self._sign: Tensor | None = None  # 0, or NaN once something was not finite; see `watch`
 
     @property
     def patches(self) -> int:
@@ -46,6 +48,37 @@ class VisionTransformer(nn.Module):
         factor = given_std / own_std
         shift = (torch.tensor(given.mean) - torch.tensor(own.mean)) / own_std
         self.rescale = (factor.view(-1, 1, 1), shift.view(-1, 1, 1))
+
+    def watch(self) -> None:
+        """From now on, remember whether a pass met a number that is not finite (`diverged`).
+
+        The logits alone do not tell: fused attention over few keys gives finite values for queries
+        and keys that are NaN. So queries and keys are looked at too, wherever a module makes them.
+        The sign is kept on the device: no pass waits for it.
+        """
+        if self._watched:
+            return
+        self._watched = True
+        for module in self.vit.modules():
+            made = dict(module.named_children())
+            makers = ("q_norm", "k_norm") if "q_norm" in made else ("qkv", "qk", "q", "k")
+            for name in makers:
+                if name in made:
+                    made[name].register_forward_hook(self._note_output)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a watched pass met a number that is not finite. Waits for the device."""
+        return self._sign is not None and not bool(torch.isfinite(self._sign))
+
+    def _note_output(self, module: nn.Module, given: Any, output: Tensor) -> None:
+        self._note(output)
+
+    def _note(self, values: Tensor) -> None:
+        if self._watched:
+            # the sum of finite numbers is finite in fp32, and 0 times anything else is NaN
+            sign = values.detach().sum(dtype=torch.float32) * 0
+            self._sign = sign if self._sign is None else self._sign + sign
 
     def forward(
         self,
@@ -66,16 +99,24 @@ class VisionTransformer(nn.Module):
             assert want.saliency is None
             want = Want(saliency=Saliency(), tokens=want.tokens, maps=want.maps, heads=want.heads)
         assert keep is None or self.family.maskable, "this network cannot leave patches out"
-        return self.family.forward(self.vit, self.prepared(images), keep=keep, want=want, lean=lean)
+        output = self.family.forward(
+            self.vit, self.prepared(images), keep=keep, want=want, lean=lean
+        )
+        self._note(output.logits)
+        return output
 
     @torch.no_grad()
     def saliency(self, images: Tensor, saliency: Saliency) -> Tensor:
         """Scores (B, N) of all patches on this network's grid, without a forward to the end."""
-        return self.family.saliency(self.vit, self.prepared(images), saliency)
+        scores = self.family.saliency(self.vit, self.prepared(images), saliency)
+        self._note(scores)  # the patches with the largest scores are chosen, whatever NaN means
+        return scores
 
     def merged_logits(self, images: Tensor, merge: int) -> Tensor:
         """Logits when every block merges `merge` tokens away; plain ViTs only. No gradient."""
-        return merged_logits(self.vit, self.prepared(images), merge)
+        logits = merged_logits(self.vit, self.prepared(images), merge)
+        self._note(logits)
+        return logits
 
     def prepared(self, images: Tensor) -> Tensor:
         """Images as this network expects them: its own normalisation, its own size.

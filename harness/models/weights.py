@@ -1,107 +1,206 @@
-"""Files of weights: safetensors, and the checkpoints that papers' code leaves (.pth, .pt)."""
+"""Which network of a file is meant, and its parameters under the names that timm gives them.
+
+Papers' code leaves checkpoints in many layouts: under `model`, `state_dict` or `teacher`, with the
+prefixes of what was wrapped around the network. All of them end in timm's own names, so a network
+is found by those: wherever the file has the patch embedding, one begins.
+"""
 
 from __future__ import annotations
 
-import argparse
-import io
-import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from harness.errors import WeightsError
+from harness.errors import WeightsError, unknown
+from harness.models.files import open_weights
 
-PICKLED: Final = (".pth", ".pt")
-INSIDE: Final = ("model", "state_dict", "teacher")
-"""Under which key a checkpoint has its network: MAE, DeiT and G2SD, iBOT's backbones, DINO's and
-iBOT's training checkpoints, in this order. Of two networks that learn from each other the teacher
-is the one that is judged."""
-WRAPPERS: Final = ("module.", "backbone.", "encoder.")
-"""What the modules around a network put before the names of its parameters."""
+ANCHOR: Final = "patch_embed.proj.weight"
+"""A parameter that every network of the catalogue has, once."""
+DEEPEST: Final = 6  # mappings in mappings
 BESIDE: Final = (
-    r"head\.(mlp|last_layer|center)|masked_embed$|mask_token$|decoder_|(en|de)coderfeature_pred\."
+    r"head\.(mlp|last_layer|center|\d+\.)|masked_embed$|mask_token$|decoder_"
+    r"|(en|de)coderfeature_pred\.|.*\.(attn_mask|relative_position_index)$"
 )
-"""Parameters beside the encoder and its classifier: projection heads (DINO, iBOT), embeddings of
-hidden patches, MAE's decoder, and what G2SD's first stage compares with a teacher."""
+"""Parameters beside the encoder and its classifier: projection heads (DINO, MoCo v3), embeddings of
+hidden patches, MAE's decoder, what G2SD's first stage compares with a teacher, and tables that
+follow from the shape."""
+_WRAPPERS: Final = re.compile(
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+)
+"""What torch's wrappers put anywhere into a name: compile, FSDP, activation checkpointing."""
+_CHUNK: Final = re.compile(r"(?<![^.])blocks\.\d+\.(\d+)\.")  # DINOv2's, of FSDP
+_SCALE: Final = re.compile(r"\.gamma_([12])$")  # DeiT-III's LayerScale, as released
+_FLOATS: Final = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
-def read_weights(path: Path, content: bytes) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Candidate:
+    """A network in the file: the mapping that holds it, and the prefix of its names there."""
+
+    path: tuple[str, ...]  # keys that lead to the mapping
+    prefix: str  # empty, or ends with a dot
+    tensors: Mapping[str, Tensor]  # of the whole mapping, without wrappers
+
+    @property
+    def key(self) -> str:
+        """What `weights: {key: ...}` calls it."""
+        return ".".join([*self.path, *filter(None, self.prefix.split("."))])
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages."""
+        return f"under '{self.key}'" if self.key else "at the top of the file"
+
+
+def read_weights(
+    path: Path, content: bytes, *, wanted: Mapping[str, tuple[int, ...]], key: str | None = None
+) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     """The parameters by their names in timm, and what the file says of them.
 
-    `content` is what `path` holds. Raises WeightsError where that is not whole, or holds more than
-    tensors and plain values: nothing else is ever unpickled.
+    `content` is what `path` holds, `wanted` the network's own names with their shapes, `key` says
+    which network is meant where there are several. Raises WeightsError where the file is not whole,
+    holds more than tensors and plain values, or no network or several.
     """
-    if path.suffix in PICKLED:
-        return _parameters(_unpickled(path, content), path), {}
-    try:
-        with safe_open(path, framework="pt") as opened:
-            names = opened.keys()
-            return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
-    except SafetensorError as error:
+    found, about = open_weights(path, content)
+    chosen = _chosen(list(_candidates(found)), key, found, path)
+    return _parameters(chosen, wanted, path), about
+
+
+def _candidates(found: Any) -> Iterator[_Candidate]:
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), found)]
+    while waiting:
+        path, mapping = waiting.pop(0)
+        if not isinstance(mapping, Mapping) or id(mapping) in seen:
+            continue  # a pickle can hold one mapping many times, or itself
+        seen.add(id(mapping))
+        if len(path) < DEEPEST:
+            waiting += [((*path, str(key)), inner) for key, inner in mapping.items()]
+        tensors = {
+            _WRAPPERS.sub("", str(name)): value
+            for name, value in mapping.items()
+            if isinstance(value, Tensor)
+        }
+        for name in tensors:
+            prefix, anchor, rest = name.rpartition(ANCHOR)
+            if anchor and not rest and (not prefix or prefix.endswith(".")):
+                yield _Candidate(path=path, prefix=prefix, tensors=tensors)
+
+
+def _chosen(
+    candidates: Sequence[_Candidate], key: str | None, found: Any, path: Path
+) -> _Candidate:
+    keys = sorted({candidate.key for candidate in candidates})
+    if not candidates:
         raise WeightsError(
-            f"{path}: not a whole safetensors file ({error}); fetch or train it again"
-        ) from error
-
-
-def _unpickled(path: Path, content: bytes) -> Any:
-    try:
-        # the options of a command, which nearly all published checkpoints have beside the weights
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        raise WeightsError(
-            f"{path}: holds {named[1] if named else 'something'} beside tensors, and unpickling "
-            "that could run any code. If you trust the file, convert it: "
-            f"{_conversion(path)}, and give {path.with_suffix('.safetensors').name}"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise WeightsError(
-            f"{path}: not a whole torch checkpoint ({reason}); fetch or train it again"
-        ) from error
-
-
-def _conversion(path: Path) -> str:
-    lines = (
-        "import torch",
-        "from safetensors.torch import save_file",
-        f"state = torch.load('{path.name}', map_location='cpu', weights_only=False)['model']",
-        "state = {name: value.clone().contiguous() for name, value in state.items()}",
-        f"save_file(state, '{path.with_suffix('.safetensors').name}')",
-    )
-    return f'python -c "{"; ".join(lines)}" (or another key than model)'
-
-
-def _parameters(found: Any, path: Path) -> dict[str, Tensor]:
-    """Those of the network that is meant, without wrappers' prefixes and what is beside it."""
-    keys = list(found) if isinstance(found, Mapping) else []
-    inside = next((key for key in INSIDE if isinstance(found, Mapping) and key in found), None)
-    state = found if inside is None else found[inside]
-    named = dict(state) if isinstance(state, Mapping) else {}
-    tensors = {str(name): value for name, value in named.items() if isinstance(value, Tensor)}
-    if not tensors:
-        has = ", ".join(map(str, keys[:8])) or f"a {type(found).__name__}"
-        raise WeightsError(
-            f"{path}: has no parameters by name, itself or under {', '.join(INSIDE)}: it has {has}"
+            f"{path}: holds no network of timm's names: no parameter is called {ANCHOR}, or ends "
+            f"with .{ANCHOR}; it has {_contents(found)}"
         )
+    fitting = [one for one in candidates if key is None or f"{one.key}.".startswith(f"{key}.")]
+    if not fitting:
+        raise WeightsError(f"{path}: weights.key: {unknown('network', str(key), keys)}")
+    if len(fitting) > 1:
+        # of two that learn from each other the teacher is the one that is judged
+        rest = [one for one in fitting if not _named(one, "student")]
+        if len(rest) == 1 and _named(rest[0], "teacher"):
+            fitting = rest
+    if len(fitting) > 1:
+        named = ", ".join(one.key or "(top)" for one in fitting)
+        raise WeightsError(
+            f"{path}: holds {len(fitting)} networks: {named}; "
+            f"say which: `weights: {{file: ..., key: {fitting[0].key or fitting[1].key}}}`"
+        )
+    return fitting[0]
+
+
+def _named(candidate: _Candidate, word: str) -> bool:
+    return word in candidate.key.split(".")
+
+
+def _contents(found: Any) -> str:
+    if not isinstance(found, Mapping):
+        return f"a {type(found).__name__}"
+    names = [f"{key}.{name}" for key, inner in found.items() for name in _first(inner)]
+    return _some(names or [str(key) for key in found], 6) or "nothing"
+
+
+def _first(inner: Any) -> list[str]:
+    return [str(name) for name in list(inner)[:2]] if isinstance(inner, Mapping) else []
+
+
+def _parameters(
+    chosen: _Candidate, wanted: Mapping[str, tuple[int, ...]], path: Path
+) -> dict[str, Tensor]:
+    """Those of `chosen`, and a classifier that stands beside it in the same mapping."""
     renamed: dict[str, Tensor] = {}
-    for name, value in tensors.items():
-        plain = _unwrapped(name)
-        if re.match(BESIDE, plain):
+    for name, value in chosen.tensors.items():
+        if not name.startswith(chosen.prefix):
+            continue
+        plain = _plain(name.removeprefix(chosen.prefix), wanted)
+        if re.match(BESIDE, plain) and plain not in wanted:
             continue
         if plain in renamed:
-            raise WeightsError(f"{path}: holds more than one network: {plain} twice")
+            raise WeightsError(
+                f"{path}: holds {plain} twice {chosen.place}: blocks that are counted anew in "
+                "every part cannot be put together; give the checkpoint of the whole network"
+            )
         renamed[plain] = value
-    return renamed
+    outer = chosen.prefix
+    while outer:
+        outer = outer[: outer[:-1].rfind(".") + 1]
+        for name in wanted.keys() - renamed.keys():
+            if outer + name in chosen.tensors:
+                renamed[name] = chosen.tensors[outer + name]
+    return {name: _plain_numbers(value, name, path) for name, value in renamed.items()}
 
 
-def _unwrapped(name: str) -> str:
-    while name.startswith(WRAPPERS):
-        name = name.partition(".")[2]
-    return name
+def _plain(name: str, wanted: Mapping[str, object]) -> str:
+    if name in wanted:
+        return name
+    name = _CHUNK.sub(r"blocks.\1.", name)
+    scaled = _SCALE.sub(r".ls\1.gamma", name)
+    return scaled if scaled in wanted else name
+
+
+def _plain_numbers(value: Tensor, name: str, path: Path) -> Tensor:
+    """The values as they are, where they can stand for fp32: half precision and double can."""
+    if value.is_quantized or value.layout != torch.strided or value.device.type == "meta":
+        kind = "quantised" if value.is_quantized else str(value.layout).removeprefix("torch.")
+        kind = "without values" if value.device.type == "meta" else kind
+        raise WeightsError(f"{path}: {name} is {kind}: save plain dense tensors")
+    if value.dtype not in _FLOATS:
+        kind = str(value.dtype).removeprefix("torch.")
+        raise WeightsError(
+            f"{path}: {name} has numbers of type {kind}: weights are read as float16, bfloat16, "
+            "float32 or float64; convert them where what they mean is known"
+        )
+    return value.detach()
+
+
+def differences(
+    state: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
+) -> tuple[list[str], str]:
+    """The names that do not fit, and a sentence that names both sides; none and "" if all do."""
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    lacking = sorted(wanted.keys() - given.keys())
+    more = sorted(given.keys() - wanted.keys())
+    other = sorted(name for name in wanted.keys() & given.keys() if wanted[name] != given[name])
+    said = []
+    if other:
+        shapes = [f"{name} {given[name]}, wanted {wanted[name]}" for name in other]
+        said.append(f"of another shape: {_some(shapes, 3)}")
+    if lacking:
+        said.append(f"the file lacks {_some([f'{n} {wanted[n]}' for n in lacking], 3)}")
+    if more:
+        said.append(f"only the file has {_some([f'{n} {given[n]}' for n in more], 3)}")
+    return [*other, *lacking, *more], "; ".join(said)
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

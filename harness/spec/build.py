@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args, get_origin
 
+from harness.bounds import Bound, bound_of
 from harness.errors import FieldError, HarnessError, Problem, Where, unknown
 from harness.spec.fields import (
     FieldInfo,
@@ -27,6 +29,9 @@ FAILED: Final = _Nothing()
 PLANNED: Final = _Nothing()  # names something announced but not implemented
 _DEFAULT: Final = _Nothing()  # null where there is a default to go back to
 
+LONGEST = 2_000
+"""Characters of a message: a text that is quoted in one can be long."""
+
 _LEAVES: Mapping[type, str] = {
     str: "a text",
     bool: "true or false",
@@ -47,13 +52,15 @@ class Builder:
     """Builds objects and keeps `problems`, and `waits`: what is named but only announced so far.
 
     Objects are remembered by the node they come from, so that what many rows share is built once.
-    With `versioned`, mappings are in plain form: registered classes come with their version.
+    With `versioned`, mappings are in plain form: registered classes come with their version. With
+    `partial`, nothing is built: what one layer of a configuration says is checked value by value,
+    whether or not a layer above it replaces the value.
     """
 
-    def __init__(self, *, versioned: bool = False) -> None:
+    def __init__(self, *, versioned: bool = False, partial: bool = False) -> None:
         self.problems: list[Problem] = []
         self.waits: list[str] = []
-        self._versioned = versioned
+        self._versioned, self._partial = versioned, partial
         self._built: dict[tuple[Node, Any], tuple[Any, _Notes]] = {}
 
     def build(self, node: Node, hint: Any, label: str = "") -> Any:
@@ -61,6 +68,9 @@ class Builder:
         if isinstance(node, BadNode):
             return FAILED
         hint, nullable = without_none(hint)
+        hint, bound = bound_of(hint)
+        if bound is not None:
+            return self._bounded(self.build(node, hint, label), bound, node, label)
         if nullable and isinstance(node, ScalarNode) and node.value is None:
             return None
         if hint in _LEAVES:
@@ -77,6 +87,8 @@ class Builder:
 
     def problem(self, where: Where, what: str) -> _Nothing:
         """Note a problem; returns FAILED."""
+        if len(what) > LONGEST:
+            what = f"{what[: LONGEST // 2]} ... {what[-LONGEST // 2 :]}"
         self.problems.append(Problem(where, what))
         return FAILED
 
@@ -84,8 +96,8 @@ class Builder:
         if isinstance(node, BadNode):
             return FAILED
         got = _shown(node)
-        if isinstance(node, ScalarNode) and isinstance(node.value, str) and _numeric(node.text):
-            got += " (in quotes, so a text)"
+        if isinstance(node, ScalarNode) and isinstance(node.value, str):
+            got += _why_text(node)
         return self.problem(node.where, f"{_prefix(label)}must be {wanted}, got {got}")
 
     def _remembered(self, node: Node, hint: Any, label: str) -> Any:
@@ -120,6 +132,12 @@ class Builder:
         if type(value) is hint:
             return value
         return self._wrong(node, _LEAVES[hint], label)
+
+    def _bounded(self, value: Any, bound: Bound, node: Node, label: str) -> Any:
+        if isinstance(value, _Nothing) or value is None:
+            return value
+        wrong = bound.wrong(value)
+        return value if wrong is None else self.problem(node.where, f"{_prefix(label)}{wrong}")
 
     def _word(self, node: Node, words: tuple[Any, ...], label: str) -> Any:
         if isinstance(node, ScalarNode) and node.value in words:
@@ -159,6 +177,8 @@ class Builder:
     def _tagged(self, node: MapNode, base: Any) -> Any:
         registry = base.registry
         name = node.entries.get("name")
+        if name is None and self._partial:
+            return FAILED  # options of what another layer names
         if name is None:
             return self.problem(
                 node.where,
@@ -189,11 +209,13 @@ class Builder:
     def _object(self, node: MapNode, cls: Any) -> Any:
         infos = fields_of(cls)
         values: dict[str, Any] = {}
-        missing = self._missing(node, infos)
+        missing = FAILED if self._partial else self._missing(node, infos)
         for key, where, child in node:
             if key not in infos:
                 self.problem(where, unknown("key", key, list(infos)))
                 continue
+            if self._partial and isinstance(child, ScalarNode) and child.value is None:
+                continue  # takes back what lies below
             value = self._field(child, infos[key], key)
             if not isinstance(value, _Nothing):
                 values[infos[key].name] = value
@@ -215,7 +237,8 @@ class Builder:
 
     def _field(self, child: Node, info: FieldInfo, key: str) -> Any:
         if not (isinstance(child, ScalarNode) and child.value is None):
-            return self.build(child, info.hint, key)
+            value = self.build(child, info.hint, key)
+            return value if info.bound is None else self._bounded(value, info.bound, child, key)
         if info.nullable:
             return None
         if info.default:
@@ -249,7 +272,20 @@ def _shown(node: Node) -> str:
     if isinstance(node, ListNode):
         return "a list"
     assert isinstance(node, ScalarNode)
-    return f"'{node.text}'" if isinstance(node.value, str) else node.text
+    text = node.text if len(node.text) <= 60 else f"{node.text[:57]}..."
+    return f"'{text}'" if isinstance(node.value, str) else text
+
+
+def _why_text(node: ScalarNode) -> str:
+    """Why what looks like a number is none."""
+    if node.quoted:
+        return " (in quotes, so a text)" if _numeric(node.text) else ""
+    digits = node.text.replace("_", "").replace(",", "").replace(" ", "")
+    if digits != node.text and _numeric(digits):
+        return f"; write it without separators: {digits}"
+    if re.fullmatch(r"[-+]?0\d+", node.text):
+        return "; write it without leading zeros"
+    return ""
 
 
 def _numeric(text: str) -> bool:

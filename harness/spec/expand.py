@@ -14,10 +14,15 @@ from harness.errors import HarnessError, Problem, SpecError, unknown
 from harness.models.config import Weights
 from harness.run import KINDS, RunKind
 from harness.spec.identity import Memo, identity, plain
-from harness.spec.load import load_table
+from harness.spec.load import read_table
 from harness.spec.resolve import Dependency, Resolved, Resolver
 from harness.spec.table import Profile, Row, TableSpec
 from harness.train.config import TrainConfig
+
+DEEPEST = 20
+"""Rows that start from one another's weights: a teacher's teacher's teacher is deep already."""
+MOST_RUNS = 100_000
+"""Cells of a profile, seeds counted: a hundred times what a large table asks for."""
 
 _DependsMemo: TypeAlias = dict[int, tuple[object, tuple[str, ...]]]
 
@@ -86,6 +91,12 @@ def expand(
         raise HarnessError(f"seeds must be different whole numbers from 0 up, got {list(seeds)}")
     for kind in kinds or ():
         KINDS.get(kind)
+    asked = len(chosen.rows) * len(seeds or chosen.seeds) * len(table.columns_at(chosen.name))
+    if asked > MOST_RUNS:
+        raise HarnessError(
+            f"{table.name} at profile '{chosen.name}' asks for {asked:,} cells (rows x seeds x "
+            f"columns), {MOST_RUNS:,} at most: split the table, or give fewer seeds"
+        )
     expander = _Expander(table, kinds=kinds)
     with _collector_resting():
         expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
@@ -162,6 +173,7 @@ class _Expander:
     def expand(self, profile: Profile, rows: Sequence[Row], seeds: Sequence[int]) -> Expansion:
         """The rows of a profile and all their runs."""
         found = tuple(self._row(profile, row, seeds) for row in rows)
+        self._check_columns(profile, found)
         return Expansion(
             table=self._table, profile=profile, rows=found, runs=tuple(self._needed(found))
         )
@@ -175,6 +187,18 @@ class _Expander:
             if run.identity in needed:
                 needed.update(run.depends)
         return (run for run in self._runs.values() if run.identity in needed)
+
+    def _check_columns(self, profile: Profile, rows: Sequence[ResolvedRow]) -> None:
+        """A column that none of its runs can fill."""
+        for column in self._table.columns_at(profile.name).values():
+            runs = [self._runs[key] for row in rows for key in row.runs[column.id]]
+            why = [run.config.lacks(column.metric) for run in runs]
+            if why and None not in why:
+                where = self._table.columns[column.id].where
+                what = f"metric: no row can give '{column.metric}': {why[0]}"
+                self.problems += [
+                    (Problem(where or row.row.node.where, what), row.row.id) for row in rows
+                ]
 
     def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow:
         resolved = self._resolve(self._table, profile, row)
@@ -269,6 +293,10 @@ class _Expander:
         if key in self._path:
             circle = [f"{name}#{row}" for name, _, row in self._path[self._path.index(key) :]]
             return Dependency(wrong=f"depends on itself: {' -> '.join([*circle, circle[0]])}")
+        if len(self._path) >= DEEPEST:
+            chain = f"{self._path[0][0]}#{self._path[0][2]} -> ... -> {table.name}#{row.id}"
+            what = f"is the end of a chain of more than {DEEPEST} rows that start from another's"
+            return Dependency(wrong=f"{what} weights: {chain}")
         if key not in self._followed:
             self._path.append(key)
             self._followed[key] = self._trained(table, profile, row)
@@ -287,11 +315,16 @@ class _Expander:
         if config is None:
             return Dependency(wrong=f"row '{row.id}' of {table.name} trains nothing")
         title = Title(table=table.name, profile=profile.name, row=row.id, seed=seed)
-        return Dependency(identity=self._run("train", config, title))
+        identity_of_run = self._run("train", config, title)
+        return Dependency(identity=identity_of_run, config=resolved.config)
 
     def _load(self, name: str) -> TableSpec:
         if name not in self._tables:
-            self._tables[name] = load_table(name)
+            # its rows are resolved as they are followed: two tables may need each other's rows
+            table, problems = read_table(name)
+            if problems:
+                raise SpecError(problems)
+            self._tables[name] = table
         return self._tables[name]
 
 

@@ -9,6 +9,7 @@ from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from harness.bounds import Bound, bound_of
 from harness.spec.nodes import MapNode, Node, ScalarNode
 
 NOT_IN_FILE: Mapping[str, Any] = {"key": None}
@@ -24,7 +25,8 @@ class FieldInfo:
     """One field of a config class as a spec sees it."""
 
     name: str
-    hint: Any  # without `| None`
+    hint: Any  # without `| None` and bounds
+    bound: Bound | None
     nullable: bool
     default: bool  # whether it has one
     required: bool
@@ -34,17 +36,23 @@ class FieldInfo:
 def fields_of(cls: type) -> Mapping[str, FieldInfo]:
     """The fields of a dataclass that a file can give, by the key it uses for them."""
     assert dataclasses.is_dataclass(cls), f"a spec cannot describe {cls}"
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     found = {}
     for field in dataclasses.fields(cls):
         key = field.metadata.get("key", field.name)
         if key is None:
             continue
         hint, nullable = without_none(hints[field.name])
+        hint, bound = bound_of(hint)
         default = field.default is not MISSING or field.default_factory is not MISSING
         required = not default or field.metadata.get("required", False)
         found[key] = FieldInfo(
-            name=field.name, hint=hint, nullable=nullable, default=default, required=required
+            name=field.name,
+            hint=hint,
+            bound=bound,
+            nullable=nullable,
+            default=default,
+            required=required,
         )
     return found
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from harness.errors import Problem, unknown
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
 from harness.spec.schema import RowEntry
+
+MOST_ROWS: Final = 5_000
+"""Rows of a table, and of one grid: ten times what anybody reads, far less than memory holds."""
 
 _NAME = re.compile(r"\{([^{}]*)\}")
 
@@ -26,6 +30,13 @@ class Grid:
         for values in self._axes.values():
             size *= len(values)
         return size
+
+    def too_large(self) -> str | None:
+        """What is wrong with its size; None if nothing is."""
+        if len(self) <= MOST_ROWS:
+            return None
+        sizes = " x ".join(str(len(values)) for values in self._axes.values())
+        return f"makes {len(self):,} rows ({sizes}), {MOST_ROWS:,} at most"
 
     def points(self) -> Iterator[dict[str, ScalarNode]]:
         """The combinations; one without any value where there is no grid."""

@@ -20,18 +20,25 @@ from harness.spec.table import Claim, Column, PaperRef, Plot, Profile, Row, Tabl
 
 __all__ = ["list_tables", "load_table", "read_table"]
 
+MOST_SEEDS, LARGEST_SEED = 1_000, 2**32 - 1
+MOST_PROFILES, MOST_PROFILE_ROWS = 50, 20_000
+
 _WORD = re.compile(r"[A-Za-z0-9_]+")
 _PROFILE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def load_table(name_or_path: str | Path) -> TableSpec:
     """The table of that name or file; HarnessError if there is none, SpecError if it is wrong."""
-    table, problems = read_table(name_or_path)
-    if problems:
+    table, problems, loose = _read(name_or_path)
+    if problems or loose:
         # not at the top: expanding a table loads the tables that it depends on
         from harness.spec.expand import configuration_problems
 
-        raise SpecError([*problems, *configuration_problems(table)])
+        configured = configuration_problems(table)
+        said = {problem.where for problem in configured}
+        unused = [problem for problem in loose if problem.where not in said]
+        if problems or unused:
+            raise SpecError([*problems, *configured, *unused])
     return table
 
 
@@ -40,6 +47,12 @@ def read_table(name_or_path: str | Path) -> tuple[TableSpec, list[Problem]]:
 
     SpecError if nothing can be read.
     """
+    table, problems, _ = _read(name_or_path)
+    return table, problems
+
+
+def _read(name_or_path: str | Path) -> tuple[TableSpec, list[Problem], list[Problem]]:
+    """The same, and what is wrong with values that no row may use."""
     path = table_path(name_or_path)
     root, problems = read_yaml(path)
     if not isinstance(root, MapNode):
@@ -47,7 +60,7 @@ def read_table(name_or_path: str | Path) -> tuple[TableSpec, list[Problem]]:
         raise SpecError(problems or [Problem(root.where, what)])
     loader = _Loader(root)
     table = loader.table(path)
-    return table, [*problems, *loader.problems]
+    return table, [*problems, *loader.problems], loader.loose
 
 
 class _Loader:
@@ -64,6 +77,11 @@ class _Loader:
     def problems(self) -> list[Problem]:
         """What is wrong so far."""
         return self._builder.problems
+
+    @property
+    def loose(self) -> list[Problem]:
+        """What is wrong with values that a row may replace."""
+        return self._rows.loose
 
     def table(self, path: Path) -> TableSpec:
         """The table, checked."""
@@ -136,17 +154,18 @@ class _Loader:
         before: Sequence[Claim],
         columns: Collection[str],
     ) -> tuple[Claim, ...]:
-        ids = [row.id for row in rows]
-        claims: list[Claim] = []
+        ids, claims = {row.id for row in rows}, list[Claim]()
+        given = {claim.id for claim in before}
         for item in node.items if node is not None else ():
             claim = self._builder.build(item, Claim)
             if not isinstance(claim, Claim):
                 continue
-            if claim.id in {other.id for other in (*before, *claims)}:
+            if claim.id in given:
                 self._builder.problem(claim.node.find("id"), f"claim '{claim.id}' is given twice")
             for cell in claim.check.cells:
                 self._named(claim, "column", cell.column, columns)
                 self._named(claim, "row", cell.row, ids)
+            given.add(claim.id)
             claims.append(claim)
         return tuple(claims)
 
@@ -169,7 +188,7 @@ class _Loader:
         for name, profile in profiles.items():
             for claim in profile.claims:
                 for other in claim.stands_for:
-                    self._stands_for(claim, other, list(table))
+                    self._stands_for(claim, other, table.keys())
             asked = {claim.id for claim in profile.claims}
             asked |= {other for claim in profile.claims for other in claim.stands_for}
             untested = tuple(claim for claim in table.values() if claim.id not in asked)
@@ -190,10 +209,21 @@ class _Loader:
         if "profiles" in node.entries and (not given or (published and "paper" not in given)):
             what = "profiles: 'paper' is missing, the published recipe: `paper: {}`"
             self._builder.problem(node.find("profiles"), what)
-        return {
-            name: self._read_profile(name, entry, rows, claims, base)
-            for name, entry in entries.items()
-        }
+        if len(entries) > MOST_PROFILES or len(entries) * len(rows) > MOST_PROFILE_ROWS:
+            what = (
+                f"profiles: {len(entries)} of {len(rows):,} rows each: {MOST_PROFILES} profiles "
+                f"and {MOST_PROFILE_ROWS:,} rows in all of them at most"
+            )
+            self._builder.problem(node.find("profiles"), what)
+            return {}
+        found: dict[str, Profile] = {}
+        for name, entry in entries.items():
+            found[name] = self._read_profile(name, entry, rows, claims, base)
+            if sum(len(profile.rows) for profile in found.values()) > MOST_PROFILE_ROWS:
+                what = f"profiles: more than {MOST_PROFILE_ROWS:,} rows in all of them"
+                self._builder.problem(node.find("profiles", name), what)
+                break
+        return found
 
     def _read_profile(
         self,
@@ -229,6 +259,10 @@ class _Loader:
         )
 
     def _checked(self, seeds: tuple[int, ...], node: MapNode) -> tuple[int, ...]:
+        if len(seeds) > MOST_SEEDS or any(seed > LARGEST_SEED for seed in seeds):
+            what = f"seeds: {MOST_SEEDS:,} at most, each at most {LARGEST_SEED:,}"
+            self._builder.problem(node.find("seeds"), what)
+            return (0,)
         if seeds and min(seeds) >= 0 and len(set(seeds)) == len(seeds):
             return seeds
         what = "seeds: must be different whole numbers from 0 up, at least one"

@@ -24,6 +24,14 @@ def list_tables() -> list[str]:
     )
 
 
+def stray_specs() -> list[Path]:
+    """YAML files among the specs that no command reads: too deep, too high, or otherwise named."""
+    root = experiments_root()
+    read = {*root.glob("*/*.yaml")}
+    found = (path for path in root.rglob("*") if path.suffix.lower() in (".yaml", ".yml"))
+    return sorted(path for path in found if path not in read)
+
+
 def list_recipes() -> list[str]:
     """The names of all shared recipes, sorted."""
     return sorted(path.stem for path in (experiments_root() / RECIPES).glob("*.yaml"))

@@ -18,6 +18,7 @@ class ScalarNode:
     where: Where
     value: Value
     text: str
+    quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,9 @@ from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
 from harness.spec.strict_yaml import read_yaml
 from harness.train.config import Recipe
 
+DEEPEST = 20
+"""Recipes that are made from one another: far more than anybody follows."""
+
 
 class Recipes:
     """Reads each recipe file once; notes what is wrong with files and references."""
@@ -46,6 +49,9 @@ class Recipes:
                 name.where,
                 f"recipe '{name.value}' is made from itself: {' -> '.join((*inside, name.value))}",
             )
+        if len(inside) >= DEEPEST:
+            what = f"is the {DEEPEST + 1}th recipe of a chain that are made from one another"
+            return self._problem(name.where, f"from: '{name.value}' {what}: {DEEPEST} at most")
         if name.value not in list_recipes():
             return self._problem(name.where, unknown("recipe", name.value, list_recipes()))
         if name.value not in self._read:

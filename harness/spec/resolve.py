@@ -14,6 +14,7 @@ from harness.methods.distillation import Distillation
 from harness.models.config import ModelConfig, Weights
 from harness.paths import project_root
 from harness.spec.build import Builder
+from harness.spec.fitting import misfits
 from harness.spec.merge import merge_all
 from harness.spec.nodes import MapNode
 from harness.spec.table import Row
@@ -34,6 +35,7 @@ class Dependency:
     """The run that a reference `table#row` stands for."""
 
     identity: str = ""
+    config: TrainConfig | None = None  # what it trains, where that is known
     waits_for: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()  # with its row
     wrong: str | None = None  # with the reference itself
@@ -50,10 +52,13 @@ class Resolver:
         self._builder = Builder()
         self._data: dict[DataConfig, DataConfig] = {}
         self._sums: dict[Path, str] = {}
+        self._trained: dict[str, TrainConfig] = {}  # by network, of the row that is resolved
+        self._misfits: dict[tuple[object, ...], list[tuple[str, str]]] = {}
 
     def resolve(self, row: Row, follow: Follow) -> Resolved:
         """The complete configuration of `row`, with seed 0."""
         self._builder.problems, self._builder.waits = [], []
+        self._trained = {}
         node = merge_all(row.layers, TrainConfig, under=row.node)
         config = self._builder.build(node, TrainConfig)
         if isinstance(config, TrainConfig):
@@ -71,7 +76,21 @@ class Resolver:
         teacher = config.teacher and self._model(config.teacher, "teacher", node, follow)
         guide = config.guide and self._model(config.guide, "guide", node, follow)
         data = self._dataset(config.data, node)
+        if data.version:
+            self._check_networks(replace(config, data=data), node)
         return replace(config, student=student, teacher=teacher, guide=guide, data=data)
+
+    def _check_networks(self, config: TrainConfig, node: MapNode) -> None:
+        if not config.method.trains:
+            return
+        for key, model in config.networks().items():
+            if model.weights.random or model.planned is not None:
+                continue
+            asked = (key, model, self._trained.get(key), config.data)
+            if asked not in self._misfits:
+                self._misfits[asked] = list(misfits(key, model, self._trained.get(key), config))
+            for name, what in self._misfits[asked]:
+                self._builder.problem(node.find(key, "weights", name), f"{name}: {what}")
 
     def _dataset(self, data: DataConfig, node: MapNode) -> DataConfig:
         if data not in self._data:
@@ -116,6 +135,8 @@ class Resolver:
             if dependency.wrong is not None:
                 self._builder.problem(node.find(*path, "run"), f"run: {dependency.wrong}")
             self._builder.waits += dependency.waits_for
+            if dependency.config is not None:
+                self._trained[path[0]] = dependency.config
             return replace(weights, run=dependency.identity)
         assert weights.file is not None
         return replace(weights, sha256=self._sha256(weights, node.find(*path, "file")))
@@ -124,7 +145,13 @@ class Resolver:
         assert weights.file is not None
         path = project_root() / weights.file
         if not path.is_file():
-            self._builder.problem(where, f"file: there is no {weights.file} in {project_root()}")
+            is_there = "is no file: a folder or device" if path.exists() else "does not exist"
+            relative = (
+                f" ({weights.file} is relative to the project, {project_root()})"
+                if not Path(weights.file).is_absolute()
+                else ""
+            )
+            self._builder.problem(where, f"file: {path} {is_there}{relative}")
             return weights.sha256
         if weights.sha256 is None and path not in self._sums:
             with path.open("rb") as file:

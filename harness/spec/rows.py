@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from harness.errors import Where, unknown
+from harness.errors import Problem, Where, unknown
 from harness.spec.build import Builder
 from harness.spec.claims import ROW_ID
-from harness.spec.grid import Grid
+from harness.spec.grid import MOST_ROWS, Grid
 from harness.spec.nodes import MapNode, Node, ScalarNode
 from harness.spec.recipes import Recipes
 from harness.spec.schema import ProfileEntry, RowEntry
 from harness.spec.table import Published, Row
+from harness.train.config import TrainConfig
 
 
 class RowReader:
@@ -22,6 +23,12 @@ class RowReader:
     def __init__(self, builder: Builder, columns: Iterable[str]) -> None:
         self._builder, self._columns = builder, list(columns)
         self._recipes = Recipes()
+        self._layers = Builder(partial=True)
+
+    @property
+    def loose(self) -> list[Problem]:
+        """What is wrong with values of single layers, which a layer above may replace."""
+        return self._layers.problems
 
     def layer(self, node: MapNode | None) -> tuple[MapNode, ...]:
         """A partial configuration with its recipe read, as none or one layer."""
@@ -34,11 +41,17 @@ class RowReader:
         resolved = self._recipes.in_layer(node)
         self._builder.problems += self._recipes.problems
         self._recipes.problems.clear()
+        self._layers.build(resolved, TrainConfig)
         return (resolved,)
 
     def table_rows(self, items: Sequence[Node], base: tuple[MapNode, ...]) -> tuple[Row, ...]:
         """The rows of a table, over its `base`."""
-        rows = [row for item in items for row in self._rows(self._entry(item), base)]
+        rows: list[Row] = []
+        for item in items:
+            rows += self._rows(self._entry(item), base)
+            if len(rows) > MOST_ROWS:
+                self._builder.problem(item.where, f"rows: more than {MOST_ROWS:,} in one table")
+                break
         return tuple(self._unique(rows).values())
 
     def profile_rows(
@@ -56,6 +69,9 @@ class RowReader:
             self._builder.problem(entry.rows.where, "rows: a profile needs at least one")
         chosen: dict[str, Row] = {}
         for item in entry.rows.items:
+            if len(chosen) > MOST_ROWS:
+                self._builder.problem(item.where, f"rows: more than {MOST_ROWS:,} in one profile")
+                break
             if isinstance(item, ScalarNode):
                 self._choose(item, known, chosen)
             else:
@@ -109,11 +125,9 @@ class RowReader:
         )
 
     def _matching(self, text: str, where: Where, known: Mapping[str, Row]) -> list[Row]:
-        rows = [
-            row
-            for row in known.values()
-            if row.id == text or (is_glob(text) and fnmatchcase(row.id, text))
-        ]
+        rows = [known[text]] if text in known else []
+        if is_glob(text):
+            rows = [row for row in known.values() if fnmatchcase(row.id, text)]
         if not rows:
             self._builder.problem(where, unknown("row", text, list(known)))
         return rows
@@ -123,6 +137,10 @@ class RowReader:
         if entry is None:
             return []
         grid = Grid(entry, self._builder.problems)
+        wrong = grid.too_large()
+        if wrong is not None:
+            self._builder.problem(entry.node.keys["grid"], f"grid: {wrong}")
+            return []
         published, layers = self._published(entry), base + self.layer(entry.set)
         if len(grid) > 1 and published:
             what = "published: a grid makes several rows; write them out to give their numbers"

@@ -18,7 +18,13 @@ from harness.errors import HarnessError, Problem, SpecError, Where
 from harness.spec.nodes import BadNode, ListNode, MapNode, Node, ScalarNode, Value
 
 DEEPEST = 50
-"""Levels of nesting: far more than a spec needs, far less than a stack holds."""
+"""Levels of nesting: far more than a spec needs, far less than a stack holds. Those of an alias
+count as if they were written there."""
+MOST_NODES = 20_000
+"""Values and mappings of a file, with what aliases repeat: the largest table here has a tenth."""
+MOST_BYTES = 1_000_000
+LONGEST, LONGEST_KEY = 20_000, 200
+"""Characters of one value, and of one key."""
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -30,13 +36,23 @@ def read_yaml(path: Path) -> tuple[Node, list[Problem]]:
     """The tree of a file and what is wrong inside it; HarnessError if there is no tree."""
     name = display(path)
     try:
-        text = path.read_bytes().decode()
+        if path.exists() and not path.is_file():
+            raise HarnessError(f"cannot read {name}: is no ordinary file")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise HarnessError(f"cannot read {name}: {error.strerror}") from None
+    if len(content) > MOST_BYTES:
+        what = f"is larger than {MOST_BYTES:,} bytes: a spec is one table"
+        raise SpecError([Problem(Where(name, 1, 1), what)])
+    try:
+        text = content.decode()
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
         where = Where(name, before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        raise SpecError([Problem(where, "is not UTF-8 text")]) from None
-    except OSError as error:
-        raise HarnessError(f"cannot read {name}: {error.strerror}") from None
+        wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        what = "is not UTF-8 text" + (" but UTF-16: save it as UTF-8" if wide else "")
+        raise SpecError([Problem(where, what)]) from None
     return parse_yaml(text, name)
 
 
@@ -86,7 +102,9 @@ class _Reader:
     def __init__(self, events: Iterator[Any], file: str) -> None:
         self._events, self._file = events, file
         self._anchors: dict[str, Node | None] = {}  # None: begun, not finished
-        self._depth = 0
+        self._depth = self._deepest = 0
+        self._nodes = 0  # so far, with what aliases repeat
+        self._extent: dict[Node, tuple[int, int]] = {}  # nodes and levels of what has an anchor
         self.problems: list[Problem] = []
 
     def document(self) -> Node:
@@ -108,23 +126,43 @@ class _Reader:
             return self._alias(str(event.anchor), where)
         if event.anchor is not None:
             self._anchors[event.anchor] = None
+        before, outer = self._nodes, self._deepest
         self._depth += 1
-        if self._depth > DEEPEST:
-            raise SpecError([*self.problems, Problem(where, "is nested too deeply")])
+        self._deepest = self._depth
+        self._count(1, 0, where)
         node = self._content(event, where)
+        extent = (self._nodes - before, self._deepest - self._depth)
         self._depth -= 1
+        self._deepest = max(outer, self._deepest)
         if event.tag is not None:
             node = self._bad(
                 where, "tags are not part of this format: values are what they look like"
             )
         if event.anchor is not None:
             self._anchors[event.anchor] = node
+            self._extent[node] = extent
         return node
+
+    def _count(self, nodes: int, levels: int, where: Where) -> None:
+        """So many more nodes stand here, and so many levels below this one."""
+        self._nodes += nodes
+        self._deepest = max(self._deepest, self._depth + levels)
+        if self._depth + levels > DEEPEST:
+            what = f"is nested too deeply: {DEEPEST} levels at most, those of aliases counted"
+            raise SpecError([*self.problems, Problem(where, what)])
+        if self._nodes > MOST_NODES:
+            what = f"has more than {MOST_NODES:,} values here, those that aliases repeat counted"
+            raise SpecError([*self.problems, Problem(where, what)])
 
     def _alias(self, name: str, where: Where) -> Node:
         if name not in self._anchors:
             return self._bad(where, f"there is no anchor &{name} above")
-        return self._anchors[name] or self._bad(where, f"&{name} cannot hold its own alias")
+        node = self._anchors[name]
+        if node is None:
+            return self._bad(where, f"&{name} cannot hold its own alias")
+        nodes, levels = self._extent[node]
+        self._count(nodes, levels + 1, where)
+        return node
 
     def _content(self, event: Any, where: Where) -> Node:
         if isinstance(event, yaml.MappingStartEvent):
@@ -151,6 +189,9 @@ class _Reader:
 
     def _key(self, event: Any) -> str | None:
         if isinstance(event, yaml.ScalarEvent) and event.tag is None and event.anchor is None:
+            if len(event.value) > LONGEST_KEY:
+                self._bad(self._where(event), f"a key has at most {LONGEST_KEY} characters")
+                return None
             if event.value != "<<":
                 return str(event.value)
             self._bad(self._where(event), "merge keys are not part of this format")
@@ -161,8 +202,10 @@ class _Reader:
 
     def _scalar(self, event: Any, where: Where) -> Node:
         text: str = event.value
+        if len(text) > LONGEST:
+            return self._bad(where, f"is longer than {LONGEST:,} characters")
         if event.style:
-            return ScalarNode(where, text, text)
+            return ScalarNode(where, text, text, quoted=True)
         if text in _WORDS:
             return ScalarNode(where, _WORDS[text], text)
         if not text and event.tag is None:
@@ -171,7 +214,8 @@ class _Reader:
             return ScalarNode(where, int(text), text)
         number = float(text) if _NUMBER.fullmatch(text) else None
         if _NOT_FINITE.fullmatch(text) or (number is not None and not math.isfinite(number)):
-            return self._bad(where, f"'{text}' is not a finite number (a text needs quotes)")
+            shown = text if len(text) <= 40 else f"{text[:37]}..."
+            return self._bad(where, f"'{shown}' is not a finite number (a text needs quotes)")
         return ScalarNode(where, text if number is None else number, text)
 
     def _where(self, event: Any) -> Where:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from harness.errors import FieldError, HarnessError, unknown
+from harness.errors import FieldError, HarnessError, Where, unknown
 from harness.run import Resources
 from harness.spec.claims import Comparison
 from harness.spec.fields import ITS_NODE, NOT_IN_FILE
@@ -60,10 +60,16 @@ class Column:
     tolerance: Tolerance | None = None
     compare: Literal["value", "ratio"] = "value"  # ratio: machines differ, only quotients compare
     profiles: tuple[str, ...] = ()  # those that show it; none given: all
+    node: MapNode | None = field(default=None, repr=False, compare=False, metadata=ITS_NODE)
 
     def __post_init__(self) -> None:
         if not 0 <= self.decimals <= 12:
             raise FieldError("decimals", f"must be from 0 to 12, got {self.decimals}")
+
+    @property
+    def where(self) -> Where | None:
+        """Where its metric stands."""
+        return None if self.node is None else self.node.find("metric")
 
     def shown_at(self, profile: str) -> bool:
         """Whether a profile has this column, and the runs behind it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,11 @@ import torch
 
 from harness.errors import WeightsError
 from harness.methods import Objective
+from harness.models.files import Unpicklable, unpickle
+
+
+class DamagedCheckpoint(WeightsError):
+    """A checkpoint holds something else than the run wrote."""
 
 
 def write_checkpoint(
@@ -43,16 +50,44 @@ def read_checkpoint(
 ) -> tuple[int, dict[str, Any]]:
     """Restore everything from `path`; the step to go on with, and the running means of the open log
     interval.
+
+    Raises WeightsError where it cannot be read, which may pass, and DamagedCheckpoint where it
+    holds something else than this run wrote: nothing but
+    tensors and plain values is ever unpickled.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+    with reading(path) as state:
         for name, module in objective.modules.items():
             module.load_state_dict(state["modules"][name])
         objective.load_state(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
         return int(state["step"]), dict(state["meters"])
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
-        raise WeightsError(
-            f"{path}: not a whole checkpoint of this run ({error}); remove it to start over"
-        ) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """What a checkpoint holds; whatever goes wrong with it inside is DamagedCheckpoint."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
+    try:
+        yield unpickle(content)
+    except Exception as error:  # whatever a damaged or foreign file makes its readers raise
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        if isinstance(error, Unpicklable) and error.named is not None:
+            reason = f"it holds {error.named} beside tensors, and was not unpickled"
+        raise DamagedCheckpoint(f"{path}: not a whole checkpoint of this run ({reason})") from error
+
+
+def set_aside(path: Path) -> str:
+    """Move a damaged checkpoint out of the way, so that the next attempt starts over; what to say.
+
+    It is kept for who wants to look at it.
+    """
+    aside = path.with_name(f"{path.stem}.damaged{path.suffix}")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        return f"remove it to start over (moving it away failed: {error.strerror})"
+    return f"it was moved to {aside.name}: run again, and the run starts over"

@@ -15,7 +15,7 @@ from torch import Tensor
 from harness.data.mixing import soft_targets
 from harness.data.pipeline import Pipeline, open_pipeline
 from harness.data.views import Views
-from harness.errors import Interrupted, RunFailed
+from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.collapse import COLLAPSED
 from harness.evaluate.features import extract, spread
@@ -23,8 +23,8 @@ from harness.methods import Batch, Networks, Objective, Step
 from harness.models.build import (
     ARTIFACT,
     build_model,
-    freeze,
     freeze_all_but_head,
+    freeze_watched,
     require_classifier,
     save_model,
 )
@@ -35,7 +35,12 @@ from harness.ranks import joined
 from harness.run import RunContext
 from harness.seeding import generator, stream
 from harness.share import Share, group_count
-from harness.train.checkpoint import read_checkpoint, write_checkpoint
+from harness.train.checkpoint import (
+    DamagedCheckpoint,
+    read_checkpoint,
+    set_aside,
+    write_checkpoint,
+)
 from harness.train.config import TrainConfig
 from harness.train.narration import Narrator
 from harness.train.optimizer import build_optimizer
@@ -116,6 +121,7 @@ class _Training:
         self.pipeline = self._open_pipeline()
         self._check_groups()
         self._warn_of_class_order()
+        self.frozen: list[VisionTransformer] = []  # teacher and guide, watched
         self.objective = self._build_objective()
         self.optimizer = build_optimizer(
             self.objective.modules, self.recipe, decay_tokens=self.objective.decays_tokens
@@ -172,10 +178,10 @@ class _Training:
     def _build_objective(self) -> Objective:
         torch.manual_seed(stream(self.config.seed, "init"))
         student = self._build(self.config.student)
-        teacher = None if self.config.teacher is None else freeze(self._build(self.config.teacher))
+        teacher = None if self.config.teacher is None else self._frozen(self.config.teacher)
         if teacher is not None and self.config.teacher is not None:
             require_classifier(teacher, self.config.teacher.weights, self.pipeline.classes)
-        guide = None if self.config.guide is None else freeze(self._build(self.config.guide))
+        guide = None if self.config.guide is None else self._frozen(self.config.guide)
         student.train()
         self.depths = shared_depth(student)
         if self.config.student.trained == "head":
@@ -191,6 +197,11 @@ class _Training:
             dependencies=self.context.dependencies,
         )
         return network.to(self.device)
+
+    def _frozen(self, model: ModelConfig) -> VisionTransformer:
+        network = freeze_watched(self._build(model))
+        self.frozen.append(network)
+        return network
 
     def run(self) -> dict[str, float]:
         start = self._restore()
@@ -230,9 +241,13 @@ class _Training:
         found = self.ranks.rank == 0 and path is not None  # the first process decides
         if not self.ranks.any(found)[0] or path is None:
             return 0
-        step, meters = read_checkpoint(
-            path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
-        )
+        try:
+            step, meters = read_checkpoint(
+                path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
+            )
+        except DamagedCheckpoint as error:
+            what = set_aside(path) if self.ranks.rank == 0 else "the first process moves it away"
+            raise WeightsError(f"{error}: {what}") from error
         self.meters = _Meters(
             {name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"]
         )
@@ -409,6 +424,11 @@ class _Training:
         }
 
     def _check_finite(self, loss: float, done: int) -> None:
+        if any(network.diverged for network in self.frozen):
+            raise RunFailed(
+                f"the teacher or guide computed numbers that are not finite, by step {done} of "
+                f"{self.total}: use precision fp32 or bf16, or look at its weights"
+            )
         if not math.isfinite(loss):
             raise RunFailed(
                 f"the loss is {loss} at step {done} of {self.total}; "

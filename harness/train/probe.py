@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,13 +14,14 @@ from torch import Tensor
 from harness.data.config import DataConfig
 from harness.data.order import Order
 from harness.data.pipeline import Pipeline
-from harness.errors import Interrupted
+from harness.errors import Interrupted, WeightsError
 from harness.evaluate.linear import LinearHeads
 from harness.models.config import ModelConfig
 from harness.models.heads import probed_features
 from harness.models.vit import VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator
+from harness.train.checkpoint import DamagedCheckpoint, reading, set_aside
 from harness.train.config import Augment, Probe
 from harness.train.judged import Judged, open_judged
 
@@ -70,8 +70,12 @@ class _Progress:
         self._saved = time.monotonic()
         path = context.restore_checkpoint()
         if path is not None:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            self.accuracies, self.heads = state["accuracies"], state["heads"]
+            try:
+                with reading(path) as state:
+                    self.accuracies, self.heads = list(state["accuracies"]), state["heads"]
+                    assert len(self.accuracies) == parts, "of another number of parts"
+            except DamagedCheckpoint as error:
+                raise WeightsError(f"{error}: {set_aside(path)}") from error
 
     def after_epoch(self, heads: LinearHeads, *, part: int, epochs: int) -> None:
         """Tell, save now and then, and stop when asked to."""

@@ -174,7 +174,8 @@ def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> No
     weights = f"      teacher: {{{TINY_VIT}, weights: {{file: a.safetensors}}}}\n"
     experiments.table("paper/good", changed(WEIGHTS, weights))
     experiments.table("paper/moved", changed(WEIGHTS, weights.replace("a.s", "b.s")))
-    for name, content in (("a", b"one"), ("b", b"one")):
+    one, two = (b"\x02" + bytes(7) + b"{}" + end for end in (b"one", b"two"))
+    for name, content in (("a", one), ("b", one)):
         (experiments.root / f"{name}.safetensors").write_bytes(content)
     runs = {
         name: expand(load_table(f"paper/{name}"), "paper").rows[1] for name in ("good", "moved")
@@ -182,9 +183,9 @@ def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> No
     config = runs["good"].config
     assert isinstance(config, TrainConfig)
     assert config.teacher is not None
-    assert config.teacher.weights.sha256 == hashlib.sha256(b"one").hexdigest()
+    assert config.teacher.weights.sha256 == hashlib.sha256(one).hexdigest()
     assert runs["good"].runs == runs["moved"].runs
-    (experiments.root / "a.safetensors").write_bytes(b"two")
+    (experiments.root / "a.safetensors").write_bytes(two)
     again = expand(load_table("paper/good"), "paper").rows[1]
     assert set(again.runs["acc"]).isdisjoint(runs["good"].runs["acc"])
 

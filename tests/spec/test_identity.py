@@ -55,6 +55,7 @@ NOT_ALONE = {
     "student.weights.file",
     "student.weights.hub",  # of a named network: see the same test
     "student.weights.head",
+    "student.weights.key",
     "student.weights.sha256",
     "teacher.weights.hub",
     "teacher.weights.run",

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from harness.bounds import Unit, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.registry import Registry
@@ -96,16 +97,15 @@ class RatioMask(ViewMask):
     """A share of the patches, drawn from `ratio`, in the views that chance picks."""
 
     ratio: tuple[float, float] = (0.1, 0.5)  # share of the patches, uniform between the two
-    probability: float = 0.5  # that a view is masked at all
+    probability: Unit = 0.5  # that a view is masked at all
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         low, high = self.ratio
         if not 0 <= low <= high < 1:
             raise FieldError(
                 "ratio", f"is [low, high], shares with 0 <= low <= high < 1; got {[low, high]}"
             )
-        if not 0 <= self.probability <= 1:
-            raise FieldError("probability", f"must be from 0 to 1, got {self.probability}")
 
     def ratios(self, sight: Sight, per: Literal["view", "batch"]) -> torch.Tensor:
         """(V,) on the CPU, float64: the ratio of every view, 0 in those that are left alone.

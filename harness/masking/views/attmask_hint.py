@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.errors import FieldError
+from harness.bounds import Unit
 from harness.lazy import torch
 from harness.masking.views import VIEW_MASKS, Hidden, RatioMask, Sight, whole
 from harness.masking.views.attended import by_attention, first_ranks
@@ -22,14 +22,9 @@ class AttMaskHint(RatioMask):
     to none, none is shown (the released code stops with an error).
     """
 
-    show: float = 0.1  # s: share of all patches that hints are taken from
+    show: Unit = 0.1  # s: share of all patches that hints are taken from
 
     looks: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        RatioMask.__post_init__(self)
-        if not 0 <= self.show <= 1:
-            raise FieldError("show", f"must be from 0 to 1, got {self.show}")
 
     def hide(self, sight: Sight) -> Hidden:
         """The highest ranks of each masked view without its hints."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harness.errors import FieldError
+from harness.bounds import Share
 from harness.lazy import torch
 from harness.masking.views import VIEW_MASKS, Hidden, RatioMask, Sight, placed
 
@@ -22,12 +22,7 @@ class BlockWise(RatioMask):
     squared; where fewer patches are left than that, areas between the two are drawn.
     """
 
-    aspect: float = 0.3  # of the flattest block; uniform in the logarithm up to its inverse
-
-    def __post_init__(self) -> None:
-        RatioMask.__post_init__(self)
-        if not 0 < self.aspect <= 1:
-            raise FieldError("aspect", f"must be above 0 and at most 1, got {self.aspect}")
+    aspect: Share = 0.3  # of the flattest block; uniform in the logarithm up to its inverse
 
     def hide(self, sight: Sight) -> Hidden:
         """Blocks of each masked view, a ratio each; all views draw their next block at once."""

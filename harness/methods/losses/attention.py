@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harness.bounds import NotNegative, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss, check_same_grid
@@ -28,16 +29,14 @@ class Attention(DistillationLoss):
     them, and each row of either is divided by its sum.
     """
 
-    weight: float = 1.0  # of the maps
-    logit: float = 1.0
+    weight: NotNegative = 1.0  # of the maps
+    logit: NotNegative = 1.0
 
     of_student: ClassVar[Want] = Want(maps=True)
     of_teacher: ClassVar[Want] = Want(maps=True)
 
     def __post_init__(self) -> None:
-        for key in ("weight", "logit"):
-            if getattr(self, key) < 0:
-                raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
+        check_bounds(self)
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
         """Both need attention maps on the same grid."""

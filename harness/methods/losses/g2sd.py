@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from harness.bounds import Positive, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss
@@ -32,13 +33,13 @@ class G2SD(DistillationLoss):
     embedding.
     """
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     hard: bool = False
 
     of_student: ClassVar[Want] = Want(heads=True)
 
     def __post_init__(self) -> None:
-        Logit(temperature=self.temperature)
+        check_bounds(self)
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
         """The student needs a distillation token."""

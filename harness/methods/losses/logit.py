@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.bounds import Positive, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss
@@ -29,12 +30,11 @@ class Logit(DistillationLoss):
     classes (arXiv 2302.10494, section 3.1; T = 1).
     """
 
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     hard: bool = False  # cross-entropy with the teacher's most likely class instead
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise FieldError("temperature", f"must be above 0, got {self.temperature}")
+        check_bounds(self)
 
     def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
         """Scalar; logits are (B, classes)."""

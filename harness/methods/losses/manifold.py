@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from harness.bounds import NotNegative, at_least, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss, at_patches, check_same_grid
@@ -39,25 +40,22 @@ class Manifold(DistillationLoss):
     teacher, as here, and the class token beside them (1 of 197) for a DeiT, which is left out here.
     """
 
-    intra: float = 4.0  # weights, from the original's commands
-    inter: float = 0.1
-    sampled: float = 0.2
-    samples: int = 192  # patches drawn from the batch
-    layers: int = 4  # at either end
-    logit: float = 1.0
-    group: int = 128  # images that are compared with each other
+    intra: NotNegative = 4.0  # weights, from the original's commands
+    inter: NotNegative = 0.1
+    sampled: NotNegative = 0.2
+    samples: Annotated[int, at_least(1, most=1_000_000)] = 192  # patches drawn from the batch
+    layers: Annotated[int, at_least(1, most=1000)] = 4  # at either end
+    logit: NotNegative = 1.0
+    group: Annotated[int, at_least(2, most=1_000_000)] = (
+        128  # images that are compared with each other
+    )
 
     version: ClassVar[int] = 2  # 2: groups instead of the whole batch
     of_student: ClassVar[Want] = Want(tokens=True)
     of_teacher: ClassVar[Want] = Want(tokens=True)
 
     def __post_init__(self) -> None:
-        for key in ("intra", "inter", "sampled", "logit"):
-            if getattr(self, key) < 0:
-                raise FieldError(key, f"must not be negative, got {getattr(self, key)}")
-        for key, least in (("samples", 1), ("layers", 1), ("group", 2)):
-            if getattr(self, key) < least:
-                raise FieldError(key, f"must be at least {least}, got {getattr(self, key)}")
+        check_bounds(self)
 
     def compared(self) -> int:
         """`group`."""

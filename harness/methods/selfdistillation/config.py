@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Annotated
 
+from harness.bounds import (
+    NotNegative,
+    NotNegativeInt,
+    Positive,
+    Unit,
+    at_least,
+    check_bounds,
+)
 from harness.data.multicrop import MultiCrop
 from harness.errors import FieldError
 from harness.methods import Method, Networks, Objective
@@ -16,18 +25,14 @@ from harness.models.cost import lean_macs
 class Head:
     """The projection head (arXiv 2104.14294, appendix C)."""
 
-    out_dim: int = 65536
-    hidden: int = 2048
-    bottleneck: int = 256
+    out_dim: Annotated[int, at_least(1, most=10_000_000)] = 65536
+    hidden: Annotated[int, at_least(1, most=1_000_000)] = 2048
+    bottleneck: Annotated[int, at_least(1, most=1_000_000)] = 256
     norm_last_layer: bool = True  # the prototypes' lengths stay 1
-    freeze_epochs: float = 1.0  # the prototypes stay as they are for so long
+    freeze_epochs: NotNegative = 1.0  # the prototypes stay as they are for so long
 
     def __post_init__(self) -> None:
-        for key in ("out_dim", "hidden", "bottleneck"):
-            if getattr(self, key) < 1:
-                raise FieldError(key, f"must be at least 1, got {getattr(self, key)}")
-        if self.freeze_epochs < 0:
-            raise FieldError("freeze_epochs", f"must not be negative, got {self.freeze_epochs}")
+        check_bounds(self)
 
     def macs(self, width: int, tokens: float, prototypes: float) -> float:
         """Multiply-adds of so many tokens through the MLP, and so many through the prototypes."""
@@ -39,17 +44,13 @@ class Head:
 class Temperatures:
     """Sharpening: the student's is constant, the teacher's warms up by whole epochs."""
 
-    student: float = 0.1
-    teacher: float = 0.04
-    teacher_start: float = 0.04
-    warmup_epochs: int = 0
+    student: Positive = 0.1
+    teacher: Positive = 0.04
+    teacher_start: Positive = 0.04
+    warmup_epochs: NotNegativeInt = 0
 
     def __post_init__(self) -> None:
-        for key in ("student", "teacher", "teacher_start"):
-            if getattr(self, key) <= 0:
-                raise FieldError(key, f"must be above 0, got {getattr(self, key)}")
-        if self.warmup_epochs < 0:
-            raise FieldError("warmup_epochs", f"must not be negative, got {self.warmup_epochs}")
+        check_bounds(self)
         if self.warmup_epochs == 0 and self.teacher_start != self.teacher:
             raise FieldError(
                 "teacher_start",
@@ -69,21 +70,13 @@ class SelfDistillation(Method):
     crops: MultiCrop = MultiCrop()
     head: Head = Head()
     temperatures: Temperatures = Temperatures()
-    momentum: float = 0.996  # of the teacher, cosine to 1
-    center_momentum: float = 0.9
-    weight_decay_end: float = 0.4
-    clip: float | None = 3.0  # norm of each parameter tensor's gradient, not of all together
+    momentum: Unit = 0.996  # of the teacher, cosine to 1
+    center_momentum: Unit = 0.9
+    weight_decay_end: NotNegative = 0.4
+    clip: Positive | None = 3.0  # norm of each parameter tensor's gradient, not of all together
 
     def __post_init__(self) -> None:
-        for key in ("momentum", "center_momentum"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise FieldError(key, f"must be from 0 to 1, got {getattr(self, key)}")
-        if self.weight_decay_end < 0:
-            raise FieldError(
-                "weight_decay_end", f"must not be negative, got {self.weight_decay_end}"
-            )
-        if self.clip is not None and self.clip <= 0:
-            raise FieldError("clip", f"must be above 0 or null, got {self.clip}")
+        check_bounds(self)
 
     @property
     def multicrop(self) -> MultiCrop:

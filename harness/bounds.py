@@ -1,0 +1,124 @@
+"""The numbers that an option may have, written into its type: `epochs: Annotated[float, above(0)]`.
+
+A spec's reader takes them from there, to check a value where it stands in the file, even one that
+no row uses; `check_bounds` holds an object made in code against them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin, get_type_hints
+
+from harness.errors import FieldError
+
+MANY: Final = 1e9
+"""The most of anything whose own limit is not known: a slip of the keyboard is larger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An interval, and the words for it."""
+
+    least: float = -math.inf
+    most: float = MANY
+    above: float = -math.inf
+    below: float = math.inf
+    says: str = ""  # what lies outside is told by; none given: made from the numbers
+    noun: str = ""  # of what there must be at least so many
+
+    def wrong(self, value: float) -> str | None:
+        """What is wrong with `value`; None if nothing is."""
+        if self.least <= value <= self.most and self.above < value < self.below:
+            return None
+        if self.says:
+            return f"{self.says}{value}"
+        if self.least == 0 and value < 0 and self.below == math.inf:
+            return f"must not be negative, got {value}"
+        return f"must be {self._wanted(value)}, got {value}"
+
+    def _wanted(self, value: float) -> str:
+        noun = f" {self.noun}" if self.noun else ""
+        if (value > self.most and self.most == MANY) or value != value:
+            return f"at most {self.most:,.0f}"
+        low = (
+            f"above {self.above:g}" if self.above > -math.inf else f"at least {self.least:g}{noun}"
+        )
+        if self.below < math.inf:
+            return f"{low} and below {self.below:g}"
+        if self.most <= 1:
+            return f"{low} and at most {self.most:g}"
+        return f"at most {self.most:,.0f}{noun}" if value > self.most else low
+
+
+def at_least(least: float, noun: str = "", *, most: float = MANY) -> Bound:
+    """`least` or more."""
+    return Bound(least=least, most=most, noun=noun)
+
+
+def above(limit: float, *, most: float = MANY) -> Bound:
+    """More than `limit`."""
+    return Bound(above=limit, most=most)
+
+
+Probability: TypeAlias = Annotated[
+    float, Bound(least=0, most=1, says="is a probability, from 0 to 1; got ")
+]
+Unit: TypeAlias = Annotated[float, Bound(least=0, most=1, says="must be from 0 to 1, got ")]
+Share: TypeAlias = Annotated[float, Bound(above=0, most=1)]
+Positive: TypeAlias = Annotated[float, above(0)]
+NotNegative: TypeAlias = Annotated[float, Bound(least=0)]
+NotNegativeInt: TypeAlias = Annotated[int, Bound(least=0)]
+Count: TypeAlias = Annotated[int, at_least(1)]
+Patches: TypeAlias = Annotated[int, at_least(1, "patch", most=1_000_000)]
+
+
+def bound_of(hint: Any) -> tuple[Any, Bound | None]:
+    """A type without its bound, and the bound."""
+    if get_origin(hint) is not Annotated:
+        return hint, None
+    plain, *more = get_args(hint)
+    return plain, next((one for one in more if isinstance(one, Bound)), None)
+
+
+def check_bounds(config: Any) -> None:
+    """Raise FieldError for the first field of a dataclass whose value lies outside its type."""
+    cls: Any = type(config)
+    for name, position, bound in _bounds(cls):
+        value = getattr(config, name)
+        values = () if value is None else (value,)
+        if position is not None:
+            values = value if position < 0 else value[position : position + 1]
+        for one in values:
+            wrong = bound.wrong(one)
+            if wrong is not None:
+                raise FieldError(name, wrong)
+
+
+@cache
+def _bounds(cls: type) -> tuple[tuple[str, int | None, Bound], ...]:
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple(
+        (field.name, position, bound)
+        for field in dataclasses.fields(cls)
+        for position, bound in _of_hint(hints[field.name])
+    )
+
+
+def _of_hint(hint: Any) -> Iterator[tuple[int | None, Bound]]:
+    """The bounds in a hint, with the item of a tuple that they are of; -1: all of them."""
+    parts = get_args(hint)
+    bound = bound_of(hint)[1]
+    if bound is not None:
+        yield None, bound
+    elif get_origin(hint) is tuple and parts[-1] is Ellipsis:
+        yield from ((-1, one) for _, one in _of_hint(parts[0]))
+    elif get_origin(hint) is tuple:
+        for position, part in enumerate(parts):
+            yield from ((position, one) for _, one in _of_hint(part))
+    elif type(None) in parts:
+        for part in parts:
+            yield from _of_hint(part)
