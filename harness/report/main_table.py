@@ -78,7 +78,7 @@ def _printed(cell: Cell) -> TableCell:
     value = number(cell.published.value, cell.published.decimals)
     ratio = cell.ratio.published if cell.ratio is not None and cell.ratio.baseline else None
     doubt = "" if cell.published.confidence == "exact" else DOUBT
-    doubt += "" if cell.published.meant is None else MISPRINT
+    doubt += "" if cell.published.corrected is None else MISPRINT
     return TableCell(text=f"{value}{doubt}" + (f" ({times(ratio)})" if ratio is not None else ""))
 
 
@@ -132,7 +132,9 @@ def _caption(model: TableModel, parts: dict[str, tuple[str, ...]]) -> str:
         cell.published is not None and cell.published.confidence != "exact" for cell, _ in cells
     ):
         sentences.append(f"{DOUBT} the reading of the printed number is in doubt, see the notes.")
-    if any(cell.published is not None and cell.published.meant is not None for cell, _ in cells):
+    if any(
+        cell.published is not None and cell.published.corrected is not None for cell, _ in cells
+    ):
         sentences.append(f"{MISPRINT} a misprint, see the notes.")
     if any(row.has_collapsed(column) for row in model.rows for column in model.columns):
         sentences.append(f"{COLLAPSE} a network of this cell has collapsed, see the top.")

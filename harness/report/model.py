@@ -12,7 +12,7 @@ from typing import Literal
 
 from harness.report.statistics import Interval, Summary
 from harness.spec.claims import Operator
-from harness.spec.table import Published, Source, Tolerance
+from harness.spec.table import Published, Tolerance
 
 
 class Verdict(StrEnum):
@@ -30,6 +30,9 @@ class Verdict(StrEnum):
     CONTRADICTED = "contradicted"
     INCONCLUSIVE = "inconclusive"
 
+
+Source = Literal["paper", "ours"]
+"""Who says what a claim says: the paper, in words or by its printed numbers, or we alone."""
 
 Evidence = Literal["seeds", "exact", "timing"]
 """What a value rests on: repeated training, a computation, or the median of timings on one machine.

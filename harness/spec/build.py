@@ -192,7 +192,9 @@ class Builder:
         missing = self._missing(node, infos)
         for key, where, child in node:
             if key not in infos:
-                self.problem(where, unknown("key", key, list(infos)))
+                new = getattr(cls, "RENAMED", {}).get(key)
+                what = unknown("key", key, list(infos))
+                self.problem(where, f"key '{key}' is now called '{new}'" if new else what)
                 continue
             value = self._field(child, infos[key], key)
             if not isinstance(value, _Nothing):

@@ -1,4 +1,4 @@
-"""One entry of `rows` with a grid as the rows that it stands for."""
+"""A row or claim with a grid as all that it stands for."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import re
 from collections.abc import Iterator, Mapping
 
 from harness.errors import Problem, unknown
-from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
-from harness.spec.schema import RowEntry
+from harness.spec.nodes import BadNode, ListNode, MapNode, Node, ScalarNode
 
 _NAME = re.compile(r"\{([^{}]*)\}")
 
 
 class Grid:
-    """Dotted paths and the values they take; every combination is a row, in the order written."""
+    """Names and the values they take; every combination is one point, in the order written.
 
-    def __init__(self, entry: RowEntry, problems: list[Problem]) -> None:
-        self._entry, self._problems = entry, problems
-        self._axes = {path: self._values(path, axis.items) for path, axis in entry.grid.items()}
+    The names of a row's grid are dotted paths of its configuration.
+    """
+
+    def __init__(
+        self, node: MapNode, axes: Mapping[str, ListNode], problems: list[Problem]
+    ) -> None:
+        self._node, self._problems = node, problems
+        self._axes = {path: self._values(path, axis.items) for path, axis in axes.items()}
         self._names = self._short_names()
 
     def __len__(self) -> int:
@@ -50,10 +54,10 @@ class Grid:
                 what = (
                     unknown("grid value", match[1], list(self._names))
                     if self._names
-                    else "the row has no grid"
+                    else "there is no grid"
                 )
                 self._problems.append(
-                    Problem(self._entry.node.find(key), f"{key}: {{{match[1]}}}: {what}")
+                    Problem(self._node.find(key), f"{key}: {{{match[1]}}}: {what}")
                 )
                 return match[1]
             return point[path].text
@@ -62,7 +66,7 @@ class Grid:
 
     def _values(self, path: str, items: tuple[Node, ...]) -> list[ScalarNode]:
         if not items:
-            where = self._entry.node.find("grid", path)
+            where = self._node.find("grid", path)
             self._problems.append(Problem(where, f"{path}: an empty list makes no rows"))
         for item in items:
             if not isinstance(item, ScalarNode | BadNode):
