@@ -83,7 +83,9 @@ class Pieces:
     def _resolve(self, node: Node, kind: str, stand_ins: StandIns, inside: tuple[str, ...]) -> Node:
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
             if kind == "network" and node.text not in self.networks.entries:
-                return node  # the bare name of an architecture
+                if node.text in known_architectures():
+                    return node  # the bare name of an architecture
+                stand_ins = NO_STAND_INS
             return self._named(node, kind, stand_ins, inside)
         if not isinstance(node, MapNode) or "from" not in node.entries:
             return node

@@ -1,4 +1,4 @@
-"""The plots that a spec declares: `{id: over-patches, x: {setting: [method.mask.keep]}, y: [acc]}`."""
+"""The plots that a spec declares: `{id: cost, x: {setting: [method.mask.keep]}, y: [acc]}`."""
 
 from __future__ import annotations
 

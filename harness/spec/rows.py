@@ -197,7 +197,7 @@ class RowReader:
         *,
         of_table: bool = True,
     ) -> list[Draft]:
-        """One row, or one for every point of its grid, over `base` or over the row it starts from."""
+        """One row, or one for every point of its grid, over `base` or the row it starts from."""
         heading = group.group if entry.group is None else entry.group
         layers = base + self._layers(group.set, of_table=of_table)
         if entry.start is not None:

@@ -136,9 +136,12 @@ def test_a_column_may_belong_to_some_profiles(experiments: Experiments) -> None:
     assert [len(profile.plots) for profile in (paper.profile, tiny.profile)] == [1, 0]
     assert [column.id for column in collect(tiny, Store()).columns] == ["acc"]
 
-    late = 'tiny:\n    claims: [{id: late, text: x, holds: "pflops[logit] < 3"}]\n    description: smaller'
+    late = 'tiny:\n    claims: [{id: late, text: x, holds: "pflops[logit] < 3"}]\n'
+    late += "    description: smaller"
     with pytest.raises(SpecError, match="holds: unknown column 'pflops'"):
-        load_table(experiments.table("paper/late", changed("tiny:\n    description: smaller", late, text)))
+        load_table(
+            experiments.table("paper/late", changed("tiny:\n    description: smaller", late, text))
+        )
 
 
 def test_a_profile_knows_which_claims_of_the_table_it_asks_in_no_form(
