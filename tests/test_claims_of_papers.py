@@ -69,7 +69,7 @@ def test_small_profiles_ask_something_and_hide_nothing() -> None:
         cpu = table.profile("cpu")
         asked = {claim.id for claim in cpu.claims}
         for claim in cpu.claims:
-            asked |= set(claim.stands_for)
+            asked |= set(claim.scaled_down_version_of)
         assert cpu.claims, name
         assert {claim.id for claim in cpu.untested} == every - asked
     untested = {claim.id for claim in load_table("maskedkd/table2").profile("cpu").untested}

@@ -109,7 +109,7 @@ rows:
       method: {name: distillation, mask: {keep: 6}}
 profiles:
   smoke:
-    says: only for this test
+    description: only for this test
     seeds: [0]
     resources: {device: cpu, threads: 1, checkpoint_seconds: 0.2}
 """

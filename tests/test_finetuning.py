@@ -38,7 +38,7 @@ def test_a_backbone_goes_on_with_other_data_and_a_new_head(experiments: Experime
               student: {{weights: {{run: "#pretrained", head: new}}}}
               recipe: {{lr: 5e-2, layer_decay: 0.75}}
         profiles:
-          smoke: {{says: small, seeds: [0, 1]}}
+          smoke: {{description: small, seeds: [0, 1]}}
         """,
     )
     runs = expand(load_table("self/tiny"), "smoke", rows="finetuned").runs

@@ -142,7 +142,7 @@ def _followed(columns: Sequence[Column]) -> list[str]:
 
 
 def _differs(profile: spec.Profile) -> str:
-    return profile.says or f"the profile `{profile.name}` is not the paper's recipe"
+    return profile.description or f"the profile `{profile.name}` is not the paper's recipe"
 
 
 def _seeds(expansion: Expansion) -> tuple[int, ...]:
@@ -318,7 +318,7 @@ def _cost(resolved: ResolvedRow, outcomes: Outcomes) -> Cost:
 
 
 def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) -> Claim:
-    check = claim.check
+    check = claim.holds
     column = next(column for column in columns if column.id == check.left.column)
     sides = _sides(check.cells, rows)
     if column.evidence == "timing" and check.offset == 0 and check.factor != 1:
@@ -335,7 +335,7 @@ def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) ->
     )
     return Claim(
         id=claim.id,
-        says=claim.says,
+        says=claim.text,
         check=check.text,
         operator=check.operator,
         quantity=finding.quantity,
@@ -347,14 +347,14 @@ def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) ->
         ci=finding.ci,
         judgement=finding.judgement,
         seeds_needed=finding.seeds_needed,
-        source=claim.source,
+        source="ours" if claim.added_by_us else "paper",
     )
 
 
 def _untested(claim: spec.Claim, rows: Sequence[Row]) -> Untested:
     known = {row.id for row in rows}
-    lacks = tuple(cell.row for cell in claim.check.cells if cell.row not in known)
-    return Untested(id=claim.id, says=claim.says, lacks=lacks)
+    lacks = tuple(cell.row for cell in claim.holds.cells if cell.row not in known)
+    return Untested(id=claim.id, says=claim.text, lacks=lacks)
 
 
 def _sides(cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:

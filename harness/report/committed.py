@@ -35,7 +35,7 @@ def read_claims(table: spec.TableSpec, profile: str, path: Path) -> TableModel:
 
 
 def _claim(claim: spec.Claim, table: spec.TableSpec, line: Line) -> Claim:
-    check = claim.check
+    check = claim.holds
     form = judge_claim(
         Comparison(
             column=column_of(table.columns[check.left.column]),

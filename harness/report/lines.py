@@ -44,8 +44,8 @@ def placed(plot: spec.Plot, columns: Sequence[Column], rows: Sequence[Row]) -> P
         plot = replace(plot, at={row.id: float(ticks.index(row.label)) for row in wanted})
     return Plot(
         id=plot.id,
-        caption=plot.says,
-        x=label or (plot.x.set[0] if plot.x.set else ""),
+        caption=plot.caption,
+        x=label or (plot.x.setting[0] if plot.x.setting else ""),
         y=plot.y,
         log2=plot.x.scale == "log2",
         ticks=ticks,

@@ -111,7 +111,7 @@ def _printed(cell: Cell) -> TableCell:
     value = number(cell.published.value, cell.published.decimals)
     ratio = cell.ratio.published if cell.ratio is not None and cell.ratio.baseline else None
     doubt = "" if cell.published.confidence == "exact" else DOUBT
-    doubt += "" if cell.published.meant is None else MISPRINT
+    doubt += "" if cell.published.corrected is None else MISPRINT
     return TableCell(text=f"{value}{doubt}" + (f" ({times(ratio)})" if ratio is not None else ""))
 
 
@@ -174,6 +174,6 @@ def _marks_of_print(model: TableModel) -> list[str]:
     sentences = []
     if any(published.confidence != "exact" for published in found):
         sentences.append(f"{DOUBT} the reading of the printed number is in doubt, see the notes.")
-    if any(published.meant is not None for published in found):
+    if any(published.corrected is not None for published in found):
         sentences.append(f"{MISPRINT} a misprint, see the notes.")
     return sentences

@@ -13,7 +13,7 @@ from typing import Literal
 from harness.report.inert import inert, with_texts
 from harness.report.statistics import Interval, Summary
 from harness.spec.claims import Operator
-from harness.spec.table import Published, Source, Tolerance
+from harness.spec.table import Published, Tolerance
 
 PICTURES = frozenset({"png"})
 """Fields that hold no words."""
@@ -35,6 +35,9 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     NOT_RUN = "not run"
 
+
+Source = Literal["paper", "ours"]
+"""Who says what a claim says: the paper, in words or by its printed numbers, or we alone."""
 
 Evidence = Literal["seeds", "exact", "timing"]
 """What a value rests on: repeated training, a computation, or the median of timings on one machine.

@@ -22,11 +22,11 @@ from harness.report.document import (
 from harness.report.figures import figures
 from harness.report.legend import LEGEND
 from harness.report.main_table import DOUBT, main_table, printed_table
-from harness.report.model import Claim, TableModel, Untested, Verdict
+from harness.report.model import Claim, Source, TableModel, Untested, Verdict
 from harness.report.statistics import CONFIDENCE
 from harness.report.summary import TONES, collapse, findings, headline, marked, untested
 from harness.report.wording import HEADINGS, NOUNS, OPERATORS, listed, span, with_unit
-from harness.spec.table import Published, Source
+from harness.spec.table import Published
 from harness.text import count, duration, number
 
 
@@ -297,7 +297,7 @@ def _reading_notes(model: TableModel) -> list[Item]:
 
 def _about(published: Published) -> str:
     """What is to be said of this one number alone; a doubt without a word on it is not."""
-    note, meant = " ".join(published.note.split()), published.meant
+    note, meant = " ".join(published.note.split()), published.corrected
     misprint = "" if meant is None else f"misprint for {number(meant.value, meant.decimals)}"
     doubt = f"reading of the paper is {published.confidence}"
     doubt = "" if published.confidence == "exact" or not (note or misprint) else doubt

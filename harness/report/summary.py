@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from harness.evaluate.collapse import COLLAPSED
 from harness.report.document import Item, Tone
-from harness.report.model import Claim, Column, TableModel, Verdict
+from harness.report.model import Claim, Column, Source, TableModel, Verdict
 from harness.report.wording import NOUNS, OPERATORS, listed, span, with_unit
-from harness.spec.table import Source
 from harness.text import count, number
 
 TONES: dict[Verdict, Tone] = {

@@ -84,7 +84,7 @@ def _with_values(facts: Facts, summary: Summary) -> Judgement:
 
 def _misprinted(judgement: Judgement, published: Published | None) -> Judgement:
     """A value that agrees with what was meant shows that the printed number is a misprint."""
-    misprint = published is not None and published.meant is not None
+    misprint = published is not None and published.corrected is not None
     if not misprint or judgement.verdict is not Verdict.REPRODUCED:
         return judgement
     return Judgement(verdict=Verdict.MISPRINT, reason=judgement.reason)
@@ -135,9 +135,9 @@ def _compared(column: Column, published: Published, summary: Summary, distance: 
 
 
 def _corrected(published: Published | None) -> str:
-    if published is None or published.meant is None:
+    if published is None or published.corrected is None:
         return ""
-    return f", a misprint for {number(published.meant.value, published.meant.decimals)}"
+    return f", a misprint for {number(published.corrected.value, published.corrected.decimals)}"
 
 
 def _shows_percent(column: Column, published: Published) -> bool:
@@ -223,7 +223,7 @@ def _ratios_apart(
     tolerance = max(asked, 0.5 * 10.0**-RATIO_DECIMALS)
     distance = measured - published
     seen = f"{times(measured)} the unmasked teacher, {times(published)} in the paper"
-    if cell is not None and cell.meant is not None:
+    if cell is not None and cell.corrected is not None:
         seen += f" (printed {cell}{_corrected(cell)})"
     reach = f"±{times(tolerance)}"
     if within(distance, tolerance):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.document import Block, Document, GroupRow, Heading, Paragraph, TableCell
-from harness.report.model import Claim, TableModel
+from harness.report.model import Claim, Source, TableModel
 from harness.report.story import claim_row, claims_table
 from harness.report.summary import counted
 from harness.report.wording import HEADINGS, NOUNS, listed
-from harness.spec.table import Source
 
 
 def what_holds(models: Sequence[TableModel], profile: str) -> Document:

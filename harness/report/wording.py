@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from harness.report.model import Column
+from harness.report.model import Column, Source
 from harness.report.statistics import Interval
-from harness.spec.table import Source
 from harness.text import count, number
 
 NOUNS: dict[Source, tuple[str, str]] = {

@@ -212,7 +212,9 @@ class Builder:
         missing = FAILED if self._partial else self._missing(node, infos)
         for key, where, child in node:
             if key not in infos:
-                self.problem(where, unknown("key", key, list(infos)))
+                new = getattr(cls, "RENAMED", {}).get(key)
+                what = unknown("key", key, list(infos))
+                self.problem(where, f"key '{key}' is now called '{new}'" if new else what)
                 continue
             if self._partial and isinstance(child, ScalarNode) and child.value is None:
                 continue  # takes back what lies below

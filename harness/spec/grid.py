@@ -1,4 +1,4 @@
-"""One entry of `rows` with a grid as the rows that it stands for."""
+"""A row or claim with a grid as all that it stands for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from harness.errors import Problem, unknown
-from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
-from harness.spec.schema import RowEntry
+from harness.spec.nodes import BadNode, ListNode, MapNode, Node, ScalarNode
 
 MOST_ROWS: Final = 5_000
 """Rows of a table, and of one grid: ten times what anybody reads, far less than memory holds."""
@@ -18,11 +17,16 @@ _NAME = re.compile(r"\{([^{}]*)\}")
 
 
 class Grid:
-    """Dotted paths and the values they take; every combination is a row, in the order written."""
+    """Names and the values they take; every combination is one point, in the order written.
 
-    def __init__(self, entry: RowEntry, problems: list[Problem]) -> None:
-        self._entry, self._problems = entry, problems
-        self._axes = {path: self._values(path, axis.items) for path, axis in entry.grid.items()}
+    The names of a row's grid are dotted paths of its configuration.
+    """
+
+    def __init__(
+        self, node: MapNode, axes: Mapping[str, ListNode], problems: list[Problem]
+    ) -> None:
+        self._node, self._problems = node, problems
+        self._axes = {path: self._values(path, axis.items) for path, axis in axes.items()}
         self._names = self._short_names()
 
     def __len__(self) -> int:
@@ -31,12 +35,12 @@ class Grid:
             size *= len(values)
         return size
 
-    def too_large(self) -> str | None:
+    def too_large(self, what: str = "rows") -> str | None:
         """What is wrong with its size; None if nothing is."""
         if len(self) <= MOST_ROWS:
             return None
         sizes = " x ".join(str(len(values)) for values in self._axes.values())
-        return f"makes {len(self):,} rows ({sizes}), {MOST_ROWS:,} at most"
+        return f"makes {len(self):,} {what} ({sizes}), {MOST_ROWS:,} at most"
 
     def points(self) -> Iterator[dict[str, ScalarNode]]:
         """The combinations; one without any value where there is no grid."""
@@ -61,10 +65,10 @@ class Grid:
                 what = (
                     unknown("grid value", match[1], list(self._names))
                     if self._names
-                    else "the row has no grid"
+                    else "there is no grid"
                 )
                 self._problems.append(
-                    Problem(self._entry.node.find(key), f"{key}: {{{match[1]}}}: {what}")
+                    Problem(self._node.find(key), f"{key}: {{{match[1]}}}: {what}")
                 )
                 return match[1]
             return point[path].text
@@ -73,7 +77,7 @@ class Grid:
 
     def _values(self, path: str, items: tuple[Node, ...]) -> list[ScalarNode]:
         if not items:
-            where = self._entry.node.find("grid", path)
+            where = self._node.find("grid", path)
             self._problems.append(Problem(where, f"{path}: an empty list makes no rows"))
         for item in items:
             if not isinstance(item, ScalarNode | BadNode):

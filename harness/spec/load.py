@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HarnessError, Problem, SpecError, unknown
 from harness.run import KINDS
 from harness.spec.build import Builder
+from harness.spec.claims import Comparison
+from harness.spec.grid import Grid
 from harness.spec.locate import list_tables, table_name, table_path
 from harness.spec.nodes import ListNode, MapNode
+from harness.spec.pieces import Pieces
 from harness.spec.plots import PlotReader, placed
-from harness.spec.rows import RowReader
-from harness.spec.schema import ProfileEntry, TableEntry
+from harness.spec.profiles import merged_profile
+from harness.spec.rows import Draft, RowReader
+from harness.spec.schema import ClaimEntry, ProfileEntry, TableEntry
 from harness.spec.strict_yaml import read_yaml
-from harness.spec.table import Claim, Column, PaperRef, Plot, Profile, Row, TableSpec
+from harness.spec.table import (
+    MOVED_PROFILES,
+    Claim,
+    Column,
+    PaperRef,
+    Plot,
+    Profile,
+    Row,
+    TableSpec,
+)
 
 __all__ = ["list_tables", "load_table", "read_table"]
 
@@ -71,7 +84,8 @@ class _Loader:
         self._entry: TableEntry = self._builder.build(root, TableEntry)
         self._columns = self._read_columns()
         self._seeds = self._checked(self._entry.seeds, root)
-        self._rows = RowReader(self._builder, root_keys(root, "columns"))
+        self._pieces = Pieces()
+        self._rows = RowReader(self._builder, root_keys(root, "columns"), self._pieces)
 
     @property
     def problems(self) -> list[Problem]:
@@ -86,13 +100,14 @@ class _Loader:
     def table(self, path: Path) -> TableSpec:
         """The table, checked."""
         entry = self._entry
-        base = self._rows.layer(entry.base)
-        rows = self._rows.table_rows(entry.rows.items if entry.rows else (), base)
+        drafts = self._rows.table_rows(entry.rows.items if entry.rows else (), entry.base)
+        rows = self._rows.finished(drafts)
         if entry.rows is not None and not entry.rows.items:
             self._builder.problem(entry.rows.where, "rows: a table needs at least one")
-        claims = self._read_claims(entry.claims, rows, (), root_keys(entry.node, "columns"))
-        profiles = self._with_untested(claims, self._read_profiles(rows, claims, base))
-        plots = PlotReader(self._builder, root_keys(entry.node, "columns"))
+        columns = root_keys(entry.node, "columns")
+        claims = self._read_claims([entry.claims], rows, (), columns)
+        profiles = self._with_untested(claims, self._read_profiles(drafts, claims))
+        plots = PlotReader(self._builder, columns)
         drawn = plots.read(entry.plots, [rows, *(profile.rows for profile in profiles.values())])
         return TableSpec(
             name=table_name(path),
@@ -149,30 +164,54 @@ class _Loader:
 
     def _read_claims(
         self,
-        node: ListNode | None,
+        nodes: Sequence[ListNode | None],
         rows: Sequence[Row],
         before: Sequence[Claim],
         columns: Collection[str],
     ) -> tuple[Claim, ...]:
         ids, claims = {row.id for row in rows}, list[Claim]()
         given = {claim.id for claim in before}
-        for item in node.items if node is not None else ():
-            claim = self._builder.build(item, Claim)
-            if not isinstance(claim, Claim):
-                continue
+        for claim in (claim for node in nodes for claim in self._claims(node)):
             if claim.id in given:
-                self._builder.problem(claim.node.find("id"), f"claim '{claim.id}' is given twice")
-            for cell in claim.check.cells:
+                grid = "grid" in claim.node.keys
+                hint = "; the id of a grid must hold its values" if grid else ""
+                what = f"claim '{claim.id}' is given twice{hint}"
+                self._builder.problem(claim.node.find("id"), what)
+            given.add(claim.id)
+            for cell in claim.holds.cells:
                 self._named(claim, "column", cell.column, columns)
                 self._named(claim, "row", cell.row, ids)
-            given.add(claim.id)
             claims.append(claim)
         return tuple(claims)
 
+    def _claims(self, node: ListNode | None) -> Iterator[Claim]:
+        for item in node.items if node is not None else ():
+            entry = self._builder.build(item, ClaimEntry)
+            if not isinstance(entry, ClaimEntry):
+                continue
+            grid = Grid(entry.node, entry.grid, self._builder.problems)
+            if (wrong := grid.too_large("claims")) is not None:
+                self._builder.problem(entry.node.keys["grid"], f"grid: {wrong}")
+                continue
+            for point in grid.points():
+                try:
+                    holds = Comparison.parse(grid.fill(entry.holds, point, "holds"))
+                except ValueError as error:
+                    self._builder.problem(entry.node.find("holds"), f"holds: {error}")
+                    break
+                yield Claim(
+                    id=grid.fill(entry.id, point, "id"),
+                    text=grid.fill(entry.text, point, "text"),
+                    holds=holds,
+                    added_by_us=entry.added_by_us,
+                    scaled_down_version_of=entry.scaled_down_version_of,
+                    node=entry.node,
+                )
+
     def _named(self, claim: Claim, what: str, name: str, valid: Collection[str]) -> None:
         if name not in valid:
-            where = claim.node.find("check")
-            self._builder.problem(where, f"check: {unknown(what, name, list(valid))}")
+            where = claim.node.find("holds")
+            self._builder.problem(where, f"holds: {unknown(what, name, list(valid))}")
 
     def _with_untested(
         self, claims: Sequence[Claim], profiles: Mapping[str, Profile]
@@ -187,21 +226,19 @@ class _Loader:
         found = {}
         for name, profile in profiles.items():
             for claim in profile.claims:
-                for other in claim.stands_for:
-                    self._stands_for(claim, other, table.keys())
+                for other in claim.scaled_down_version_of:
+                    if other not in table:
+                        where = claim.node.find("scaled_down_version_of")
+                        what = f"scaled_down_version_of: {unknown('claim', other, list(table))}"
+                        self._builder.problem(where, what)
             asked = {claim.id for claim in profile.claims}
-            asked |= {other for claim in profile.claims for other in claim.stands_for}
+            asked |= {other for claim in profile.claims for other in claim.scaled_down_version_of}
             untested = tuple(claim for claim in table.values() if claim.id not in asked)
             found[name] = replace(profile, untested=untested)
         return found
 
-    def _stands_for(self, claim: Claim, other: str, valid: Collection[str]) -> None:
-        if other not in valid:
-            where = claim.node.find("stands_for")
-            self._builder.problem(where, f"stands_for: {unknown('claim', other, list(valid))}")
-
     def _read_profiles(
-        self, rows: Sequence[Row], claims: Sequence[Claim], base: tuple[MapNode, ...]
+        self, drafts: Mapping[str, Draft], claims: Sequence[Claim]
     ) -> dict[str, Profile]:
         node, entries = self._entry.node, self._entry.profiles
         published = self._entry.paper is not None and self._entry.paper.arxiv is not None
@@ -209,16 +246,16 @@ class _Loader:
         if "profiles" in node.entries and (not given or (published and "paper" not in given)):
             what = "profiles: 'paper' is missing, the published recipe: `paper: {}`"
             self._builder.problem(node.find("profiles"), what)
-        if len(entries) > MOST_PROFILES or len(entries) * len(rows) > MOST_PROFILE_ROWS:
+        if len(entries) > MOST_PROFILES or len(entries) * len(drafts) > MOST_PROFILE_ROWS:
             what = (
-                f"profiles: {len(entries)} of {len(rows):,} rows each: {MOST_PROFILES} profiles "
+                f"profiles: {len(entries)} of {len(drafts):,} rows each: {MOST_PROFILES} profiles "
                 f"and {MOST_PROFILE_ROWS:,} rows in all of them at most"
             )
             self._builder.problem(node.find("profiles"), what)
             return {}
         found: dict[str, Profile] = {}
         for name, entry in entries.items():
-            found[name] = self._read_profile(name, entry, rows, claims, base)
+            found[name] = self._read_profile(name, entry, drafts, claims)
             if sum(len(profile.rows) for profile in found.values()) > MOST_PROFILE_ROWS:
                 what = f"profiles: more than {MOST_PROFILE_ROWS:,} rows in all of them"
                 self._builder.problem(node.find("profiles", name), what)
@@ -226,36 +263,37 @@ class _Loader:
         return found
 
     def _read_profile(
-        self,
-        name: str,
-        entry: ProfileEntry,
-        table_rows: Sequence[Row],
-        table_claims: Sequence[Claim],
-        base: tuple[MapNode, ...],
+        self, name: str, entry: ProfileEntry, drafts: Mapping[str, Draft], table: Sequence[Claim]
     ) -> Profile:
         where = self._entry.node.find("profiles", name)
         if not _PROFILE.fullmatch(name):
             self._builder.problem(
                 where, f"profile '{name}' must be made of letters, digits, _ and -"
             )
-        if name != "paper" and not entry.says:
+        if name in MOVED_PROFILES:
+            new = " or ".join(MOVED_PROFILES[name])
+            self._builder.problem(where, f"profile '{name}' is now called '{new}'")
+        merged = merged_profile(entry, self._builder, self._pieces)
+        if name != "paper" and not merged.description:
             self._builder.problem(
-                where, f"'says' is missing: how profile '{name}' differs from the paper"
+                where, f"'description' is missing: how profile '{name}' differs from the paper"
             )
-        rows = self._rows.profile_rows(entry, table_rows, base)
+        chosen = self._rows.profile_rows(merged.rows, drafts, self._entry.base, merged.base)
+        rows = self._rows.finished(chosen, merged.stand_ins)
         ids, shown = {row.id for row in rows}, self._shown(name)
         judged = [
             claim
-            for claim in table_claims
-            if all(cell.row in ids and cell.column in shown for cell in claim.check.cells)
+            for claim in table
+            if all(cell.row in ids and cell.column in shown for cell in claim.holds.cells)
         ]
+        own = self._read_claims(merged.claims, rows, table, shown)
         return Profile(
             name=name,
-            says=entry.says,
-            seeds=self._seeds if entry.seeds is None else self._checked(entry.seeds, entry.node),
+            description=merged.description,
+            seeds=self._seeds if merged.seeds is None else self._checked(merged.seeds, entry.node),
             rows=rows,
-            claims=(*judged, *self._read_claims(entry.claims, rows, table_claims, shown)),
-            resources=entry.resources,
+            claims=(*judged, *own),
+            resources=merged.resources,
         )
 
     def _checked(self, seeds: tuple[int, ...], node: MapNode) -> tuple[int, ...]:

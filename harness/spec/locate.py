@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import HarnessError, unknown
 from harness.paths import project_root
 
-RECIPES = "recipes"
+FOLDERS: Mapping[str, str] = {"recipe": "recipes", "profile": "profiles"}
+"""Where pieces lie that specs share, by what they are."""
 
 
 def experiments_root() -> Path:
@@ -20,26 +22,31 @@ def list_tables() -> list[str]:
     return sorted(
         f"{path.parent.name}/{path.stem}"
         for path in experiments_root().glob("*/*.yaml")
-        if path.parent.name != RECIPES
+        if path.parent.name not in FOLDERS.values()
     )
 
 
 def stray_specs() -> list[Path]:
     """YAML files among the specs that no command reads: too deep, too high, or otherwise named."""
     root = experiments_root()
-    read = {*root.glob("*/*.yaml")}
+    read = {*root.glob("*/*.yaml"), networks_path()}
     found = (path for path in root.rglob("*") if path.suffix.lower() in (".yaml", ".yml"))
     return sorted(path for path in found if path not in read)
 
 
-def list_recipes() -> list[str]:
-    """The names of all shared recipes, sorted."""
-    return sorted(path.stem for path in (experiments_root() / RECIPES).glob("*.yaml"))
+def list_pieces(kind: str) -> list[str]:
+    """The names of all shared recipes or profiles, sorted."""
+    return sorted(path.stem for path in (experiments_root() / FOLDERS[kind]).glob("*.yaml"))
 
 
-def recipe_path(name: str) -> Path:
-    """The file of a recipe, which may not exist."""
-    return experiments_root() / RECIPES / f"{name}.yaml"
+def piece_path(kind: str, name: str) -> Path:
+    """The file of a shared recipe or profile, which may not exist."""
+    return experiments_root() / FOLDERS[kind] / f"{name}.yaml"
+
+
+def networks_path() -> Path:
+    """The file of the shared networks, which may not exist."""
+    return experiments_root() / "networks.yaml"
 
 
 def table_path(name_or_path: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""The plots that a spec declares: `{id: over-patches, x: {set: [method.mask.keep]}, y: [acc]}`."""
+"""The plots that a spec declares: `{id: cost, x: {setting: [method.mask.keep]}, y: [acc]}`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PlotReader:
         for index, plot in enumerate(plots):
             self._check_id(plot, {other.id for other in plots[:index]})
             self._check_names(plot, groups)
-            self._each(plot.node.entries["x"], "set", "setting", plot.x.set, numbers)
+            self._each(plot.node.entries["x"], "setting", "setting", plot.x.setting, numbers)
         return tuple(plots)
 
     def _check_id(self, plot: Plot, before: Collection[str]) -> None:
@@ -68,7 +68,7 @@ class PlotReader:
 
 def placed(plots: Sequence[Plot], rows: Sequence[Row]) -> tuple[Plot, ...]:
     """The plots with the x of every row that sets one."""
-    if not any(plot.x.set for plot in plots):
+    if not any(plot.x.setting for plot in plots):
         return tuple(plots)
     numbers = {row.id: dict(_numbers(merged(row))) for row in rows}
     return tuple(
@@ -77,7 +77,7 @@ def placed(plots: Sequence[Plot], rows: Sequence[Row]) -> tuple[Plot, ...]:
             at={
                 row: value
                 for row, given in numbers.items()
-                if (value := next((given[path] for path in plot.x.set if path in given), None))
+                if (value := next((given[path] for path in plot.x.setting if path in given), None))
                 is not None
             },
         )

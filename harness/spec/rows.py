@@ -3,128 +3,197 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from harness.errors import Problem, Where, unknown
 from harness.spec.build import Builder
 from harness.spec.claims import ROW_ID
 from harness.spec.grid import MOST_ROWS, Grid
-from harness.spec.nodes import MapNode, Node, ScalarNode
-from harness.spec.recipes import Recipes
-from harness.spec.schema import ProfileEntry, RowEntry
+from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
+from harness.spec.pieces import NO_STAND_INS, Pieces, StandIns
+from harness.spec.schema import GroupEntry, RowEntry
 from harness.spec.table import Published, Row
 from harness.train.config import TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A partial configuration as written. The table's own takes a profile's stand-ins."""
+
+    node: MapNode
+    of_table: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """A row whose names of recipes and networks are not looked up yet."""
+
+    id: str
+    label: str
+    group: str = ""
+    note: str = ""
+    published: Mapping[str, Published] = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
+    node: MapNode
+
+
+NO_GROUP = GroupEntry(node=MapNode(Where("", 1, 1), {}, {}))
 
 
 class RowReader:
     """Makes rows of entries; the problems it meets go to `builder`."""
 
-    def __init__(self, builder: Builder, columns: Iterable[str]) -> None:
-        self._builder, self._columns = builder, list(columns)
-        self._recipes = Recipes()
-        self._layers = Builder(partial=True)
+    def __init__(self, builder: Builder, columns: Iterable[str], pieces: Pieces) -> None:
+        self._builder, self._columns, self._pieces = builder, list(columns), pieces
+        self._single = Builder(partial=True)
 
     @property
     def loose(self) -> list[Problem]:
         """What is wrong with values of single layers, which a layer above may replace."""
-        return self._layers.problems
+        return self._single.problems
 
-    def layer(self, node: MapNode | None) -> tuple[MapNode, ...]:
-        """A partial configuration with its recipe read, as none or one layer."""
+    def table_rows(self, items: Sequence[Node], base: MapNode | None) -> dict[str, Draft]:
+        """The rows of a table by id, over its `base`."""
+        layers = self._layers(base, of_table=True)
+        found: dict[str, Draft] = {}
+        for group, entry in self._entries(items):
+            self._add(self._new(entry, group, layers, found), found)
+            if len(found) > MOST_ROWS:
+                where = entry.node.where
+                self._builder.problem(where, f"rows: more than {MOST_ROWS:,} in one table")
+                break
+        return found
+
+    def profile_rows(
+        self,
+        items: Sequence[Node] | None,
+        table: Mapping[str, Draft],
+        base: MapNode | None,
+        over: Sequence[MapNode],
+    ) -> dict[str, Draft]:
+        """The rows of a profile: those of the table that it runs, with its changes, and its own.
+
+        `base` is the table's, `over` the profile's. Layers come in this order: base, row, over,
+        the profile's row.
+        """
+        profile = tuple(layer for node in over for layer in self._layers(node, of_table=False))
+        known = {key: replace(row, layers=row.layers + profile) for key, row in table.items()}
+        if items is None:
+            return known
+        chosen: dict[str, Draft] = {}
+        for item in items:
+            if len(chosen) > MOST_ROWS:
+                self._builder.problem(item.where, f"rows: more than {MOST_ROWS:,} in one profile")
+                break
+            if isinstance(item, ScalarNode):
+                self._choose(item, known, chosen)
+                continue
+            for group, entry in self._entries([item], of_table=False):
+                if is_glob(entry.id) or entry.id in known:
+                    self._change(entry, known, chosen)
+                else:
+                    start = self._layers(base, of_table=True) + profile
+                    new = self._new(entry, group, start, {**known, **chosen}, of_table=False)
+                    self._add(new, chosen)
+        return chosen
+
+    def finished(
+        self, drafts: Mapping[str, Draft], stand_ins: StandIns = NO_STAND_INS
+    ) -> tuple[Row, ...]:
+        """The rows with the recipes and networks that their layers name."""
+        read: dict[Layer, MapNode] = {}
+        rows = []
+        for draft in drafts.values():
+            for layer in draft.layers:
+                if layer not in read:
+                    chosen = stand_ins if layer.of_table else NO_STAND_INS
+                    read[layer] = self._pieces.in_layer(layer.node, chosen)
+                    self._single.build(read[layer], TrainConfig)
+            rows.append(
+                Row(
+                    id=draft.id,
+                    label=draft.label,
+                    group=draft.group,
+                    note=draft.note,
+                    published=draft.published,
+                    layers=tuple(read[layer] for layer in draft.layers),
+                    node=draft.node,
+                )
+            )
+        self._builder.problems += self._pieces.problems
+        self._pieces.problems.clear()
+        return tuple(rows)
+
+    def _layers(self, node: MapNode | None, *, of_table: bool) -> tuple[Layer, ...]:
+        """A partial configuration as none or one layer."""
         if node is None:
             return ()
         if "seed" in node.keys:
             self._builder.problem(
                 node.keys["seed"], "seed: is not set here; list `seeds` for the table or a profile"
             )
-        resolved = self._recipes.in_layer(node)
-        self._builder.problems += self._recipes.problems
-        self._recipes.problems.clear()
-        self._layers.build(resolved, TrainConfig)
-        return (resolved,)
+        return (Layer(node, of_table),)
 
-    def table_rows(self, items: Sequence[Node], base: tuple[MapNode, ...]) -> tuple[Row, ...]:
-        """The rows of a table, over its `base`."""
-        rows: list[Row] = []
+    def _entries(
+        self, items: Iterable[Node], *, of_table: bool = True
+    ) -> Iterable[tuple[GroupEntry, RowEntry]]:
+        """The entries of a list of rows and groups of rows, each with its group."""
         for item in items:
-            rows += self._rows(self._entry(item), base)
-            if len(rows) > MOST_ROWS:
-                self._builder.problem(item.where, f"rows: more than {MOST_ROWS:,} in one table")
-                break
-        return tuple(self._unique(rows).values())
+            if not (isinstance(item, MapNode) and "rows" in item.entries):
+                built = self._builder.build(item, RowEntry)
+                if isinstance(built, RowEntry):
+                    yield NO_GROUP, built
+                continue
+            group = self._builder.build(item, GroupEntry)
+            inner = group.rows if isinstance(group, GroupEntry) else None
+            if inner is not None and not inner.items:
+                self._builder.problem(inner.where, "rows: a group needs at least one")
+            for child in inner.items if isinstance(inner, ListNode) else ():
+                built = self._builder.build(child, RowEntry)
+                if isinstance(built, RowEntry):
+                    yield group, built
 
-    def profile_rows(
-        self, entry: ProfileEntry, table: Sequence[Row], base: tuple[MapNode, ...]
-    ) -> tuple[Row, ...]:
-        """The rows of a profile: those of the table that it runs, with its changes, and its own.
+    def _add(self, rows: Iterable[Draft], found: dict[str, Draft]) -> None:
+        for row in rows:
+            if row.id in found:
+                first = found[row.id].node.where
+                what = f"row '{row.id}' is given twice (first at {first.line}:{first.column})"
+                hint = "; a grid's id must hold its values, as {keep} for method.mask.keep"
+                same = first == row.node.where
+                self._builder.problem(row.node.find("id"), what + (hint if same else ""))
+            found.setdefault(row.id, row)
 
-        `base` is the table's; layers come in this order: base, row, profile's base, profile's row.
-        """
-        over = self.layer(entry.base)
-        known = {row.id: replace(row, layers=row.layers + over) for row in table}
-        if entry.rows is None:
-            return tuple(known.values())
-        if not entry.rows.items:
-            self._builder.problem(entry.rows.where, "rows: a profile needs at least one")
-        chosen: dict[str, Row] = {}
-        for item in entry.rows.items:
-            if len(chosen) > MOST_ROWS:
-                self._builder.problem(item.where, f"rows: more than {MOST_ROWS:,} in one profile")
-                break
-            if isinstance(item, ScalarNode):
-                self._choose(item, known, chosen)
-            else:
-                self._change(self._entry(item), known, chosen, base + over)
-        return tuple(chosen.values())
-
-    def _entry(self, item: Node) -> RowEntry | None:
-        built = self._builder.build(item, RowEntry)
-        return built if isinstance(built, RowEntry) else None
-
-    def _choose(self, item: ScalarNode, known: Mapping[str, Row], chosen: dict[str, Row]) -> None:
+    def _choose(
+        self, item: ScalarNode, known: Mapping[str, Draft], chosen: dict[str, Draft]
+    ) -> None:
         if item.text in chosen:
             self._builder.problem(item.where, f"row '{item.text}' is listed twice")
         for row in self._matching(item.text, item.where, known):
             chosen.setdefault(row.id, row)
 
     def _change(
-        self,
-        entry: RowEntry | None,
-        known: Mapping[str, Row],
-        chosen: dict[str, Row],
-        base: tuple[MapNode, ...],
+        self, entry: RowEntry, known: Mapping[str, Draft], chosen: dict[str, Draft]
     ) -> None:
-        """Change rows of the table, or add new ones."""
-        if entry is None:
-            return
-        if not is_glob(entry.id) and entry.id not in known:
-            for row in self._rows(entry, base):
-                if row.id in chosen:
-                    self._builder.problem(entry.node.find("id"), f"row '{row.id}' is given twice")
-                chosen[row.id] = row
-            return
-        if entry.grid:
-            where = entry.node.keys["grid"]
-            self._builder.problem(
-                where, "grid: only new rows can have one, this changes rows of the table"
-            )
-        layer = self.layer(entry.set)
+        """Change rows of the table."""
+        for key in ("grid", "from"):
+            if key in entry.node.keys:
+                what = f"{key}: only new rows can have one, this changes rows of the table"
+                self._builder.problem(entry.node.keys[key], what)
+        layer = self._layers(entry.set, of_table=False)
         for row in self._matching(entry.id, entry.node.find("id"), known):
-            chosen[row.id] = self._changed(chosen.get(row.id, row), entry, layer)
+            row = chosen.get(row.id, row)
+            chosen[row.id] = replace(
+                row,
+                label=row.label if entry.label is None else entry.label,
+                group=row.group if entry.group is None else entry.group,
+                note=row.note if entry.note is None else entry.note,
+                published={**row.published, **self._published(entry, NO_GROUP)},
+                layers=row.layers + layer,
+                node=entry.node,
+            )
 
-    def _changed(self, row: Row, entry: RowEntry, layer: tuple[MapNode, ...]) -> Row:
-        return replace(
-            row,
-            label=row.label if entry.label is None else entry.label,
-            group=row.group if entry.group is None else entry.group,
-            note=row.note if entry.note is None else entry.note,
-            published={**row.published, **self._published(entry)},
-            layers=row.layers + layer,
-            node=entry.node,
-        )
-
-    def _matching(self, text: str, where: Where, known: Mapping[str, Row]) -> list[Row]:
+    def _matching(self, text: str, where: Where, known: Mapping[str, Draft]) -> list[Draft]:
         rows = [known[text]] if text in known else []
         if is_glob(text):
             rows = [row for row in known.values() if fnmatchcase(row.id, text)]
@@ -132,63 +201,68 @@ class RowReader:
             self._builder.problem(where, unknown("row", text, list(known)))
         return rows
 
-    def _rows(self, entry: RowEntry | None, base: tuple[MapNode, ...]) -> list[Row]:
-        """One row, or one for every point of its grid."""
-        if entry is None:
-            return []
-        grid = Grid(entry, self._builder.problems)
-        wrong = grid.too_large()
-        if wrong is not None:
+    def _new(
+        self,
+        entry: RowEntry,
+        group: GroupEntry,
+        base: tuple[Layer, ...],
+        known: Mapping[str, Draft],
+        *,
+        of_table: bool = True,
+    ) -> list[Draft]:
+        """One row, or one for every point of its grid, over `base` or the row it starts from."""
+        heading = group.group if entry.group is None else entry.group
+        layers = base + self._layers(group.set, of_table=of_table)
+        if entry.start is not None:
+            start = known.get(entry.start)
+            if start is None:
+                what = f"from: {unknown('row', entry.start, list(known))}"
+                self._builder.problem(entry.node.find("from"), what)
+                return []
+            layers, heading = start.layers, heading or start.group
+        layers += self._layers(entry.set, of_table=of_table)
+        grid = Grid(entry.node, entry.grid, self._builder.problems)
+        if (wrong := grid.too_large()) is not None:
             self._builder.problem(entry.node.keys["grid"], f"grid: {wrong}")
             return []
-        published, layers = self._published(entry), base + self.layer(entry.set)
+        published = self._published(entry, group)
         if len(grid) > 1 and published:
             what = "published: a grid makes several rows; write them out to give their numbers"
             self._builder.problem(entry.node.keys["published"], what)
         found = []
         for point in grid.points():
             row_id = grid.fill(entry.id, point, "id")
-            self._check_id(row_id, entry)
-            row = Row(
-                id=row_id,
-                label=row_id if entry.label is None else grid.fill(entry.label, point, "label"),
-                group=entry.group or "",
-                note=entry.note or "",
-                published=published,
-                layers=layers
-                + tuple(part for axis in grid.layers(point) for part in self.layer(axis)),
-                node=entry.node,
+            if not ROW_ID.fullmatch(row_id):
+                what = (
+                    f"id: '{row_id}' must start with a letter or digit and be made of those and "
+                    "_ . + -, 120 at most"
+                )
+                self._builder.problem(entry.node.find("id"), what)
+            axes = [Layer(axis, of_table) for axis in grid.layers(point)]
+            found.append(
+                Draft(
+                    id=row_id,
+                    label=row_id if entry.label is None else grid.fill(entry.label, point, "label"),
+                    group=heading or "",
+                    note=entry.note or group.note or "",
+                    published=published,
+                    layers=(*layers, *axes),
+                    node=entry.node,
+                )
             )
-            found.append(row)
         return found
 
-    def _check_id(self, row_id: str, entry: RowEntry) -> None:
-        if not ROW_ID.fullmatch(row_id):
-            what = "must start with a letter or digit and be made of those and _ . + -, 120 at most"
-            self._builder.problem(entry.node.find("id"), f"id: '{row_id}' {what}")
-
-    def _published(self, entry: RowEntry) -> dict[str, Published]:
+    def _published(self, entry: RowEntry, group: GroupEntry) -> dict[str, Published]:
         cells = entry.node.entries.get("published")
         for column in cells.entries if isinstance(cells, MapNode) else ():
             assert isinstance(cells, MapNode)
             if column not in self._columns:
                 self._builder.problem(cells.keys[column], unknown("column", column, self._columns))
-        return {column: cell for column, cell in entry.published.items() if cell is not None}
-
-    def _unique(self, rows: Iterable[Row]) -> dict[str, Row]:
-        found: dict[str, Row] = {}
-        for row in rows:
-            if row.id in found:
-                first = found[row.id].node.where
-                what = f"row '{row.id}' is given twice (first at {first.line}:{first.column})"
-                same = first == row.node.where
-                hint = (
-                    "; a grid's id must hold its values, as {keep} for method.mask.keep"
-                    if same
-                    else ""
-                )
-                self._builder.problem(row.node.find("id"), what + hint)
-            found.setdefault(row.id, row)
+        found = {column: cell for column, cell in entry.published.items() if cell is not None}
+        if group.confidence is not None:
+            for column, cell in found.items():
+                if cell.confidence == "exact":
+                    found[column] = replace(cell, confidence=group.confidence)
         return found
 
 

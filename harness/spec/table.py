@@ -14,6 +14,9 @@ from harness.spec.claims import Comparison
 from harness.spec.fields import ITS_NODE, NOT_IN_FILE
 from harness.spec.nodes import MapNode, ScalarNode
 
+MOVED_PROFILES: Mapping[str, tuple[str, ...]] = {"cpu": ("fashion-mnist",), "gpu1": ("cifar10",)}
+"""Names of profiles before they said data set and size in place of hardware."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaperRef:
@@ -93,18 +96,24 @@ class Printed:
         return cls(value=float(scalar.value), decimals=max(0, decimals))
 
 
+Confidence = Literal["exact", "uncertain", "reconstructed"]
+"""How sure the number is: as printed, hard to read, or read off a plot or worked out."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
     """A cell as the paper prints it."""
 
     number: Printed = field(metadata={"key": "value"})
-    meant: Printed | None = None  # of a misprint: the number that the paper's own arithmetic gives
+    # of a misprint: the number that the paper's own arithmetic gives
+    corrected: Printed | None = None
     ratio: Printed | None = None  # to the unmasked teacher, where that one's own number is missing
     source: str = ""
-    confidence: Literal["exact", "uncertain", "reconstructed"] = "exact"
+    confidence: Confidence = "exact"
     note: str = ""
 
     CHOICE: ClassVar[frozenset[str]] = frozenset({"value"})  # may be written bare, `acc: 72.0`
+    RENAMED: ClassVar[Mapping[str, str]] = {"meant": "corrected"}
 
     @property
     def value(self) -> float:
@@ -119,7 +128,7 @@ class Published:
     @property
     def intended(self) -> Printed:
         """The number that a measured value is held against."""
-        return self.meant or self.number
+        return self.corrected or self.number
 
     def __str__(self) -> str:
         return f"{self.value:.{self.decimals}f}"
@@ -138,20 +147,17 @@ class Row:
     node: MapNode = field(repr=False, compare=False)  # where it stands in the file
 
 
-Source = Literal["paper", "ours"]
-"""Who says what a claim says: the paper, in words or by its printed numbers, or we alone."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """A sentence of the paper, or a check of our own, and the comparison that stands for it."""
 
     id: str
-    says: str
-    check: Comparison
-    source: Source = "paper"
-    stands_for: tuple[str, ...] = ()  # claims of the table that it asks at its profile's scale
-    node: MapNode = field(repr=False, compare=False, metadata=ITS_NODE)
+    text: str
+    holds: Comparison  # the claim holds if this is true
+    added_by_us: bool = False  # the paper says it neither in words nor by its printed numbers
+    # claims of the table that this one asks at its profile's scale
+    scaled_down_version_of: tuple[str, ...] = ()
+    node: MapNode = field(repr=False, compare=False)  # where it stands in the file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,17 +167,18 @@ class Axis:
     """
 
     column: str = ""
-    set: tuple[str, ...] = ()  # dotted paths as in a grid; the first one that a row gives counts
+    setting: tuple[str, ...] = ()  # dotted paths as in a grid; the first that a row gives counts
     rows: bool = False  # a place for every label, in the order of the table
     label: str = ""
     scale: Literal["linear", "log2"] = "linear"
 
     CHOICE: ClassVar[frozenset[str]] = frozenset({"column"})  # may be written bare, `x: gflops`
+    RENAMED: ClassVar[Mapping[str, str]] = {"set": "setting"}
 
     def __post_init__(self) -> None:
-        if bool(self.column) + bool(self.set) + self.rows != 1:
-            key = "set" if self.set else "column"
-            raise FieldError(key, "give a column, `set`, or `rows: true`, one of them")
+        if bool(self.column) + bool(self.setting) + self.rows != 1:
+            key = "setting" if self.setting else "column"
+            raise FieldError(key, "give a column, `setting`, or `rows: true`, one of them")
         if self.rows and self.scale != "linear":
             raise FieldError("scale", "labels of rows have no scale")
 
@@ -181,12 +188,16 @@ class Plot:
     """A curve over the rows of every group: a panel for each column of `y`, sharing `x`."""
 
     id: str
-    says: str = ""  # its caption
+    caption: str = ""
     x: Axis
     y: tuple[str, ...]  # column ids
     groups: tuple[str, ...] = ()  # none given: all
-    at: Mapping[str, float] = field(default_factory=dict, metadata=NOT_IN_FILE)  # x by row, of set
+    at: Mapping[str, float] = field(
+        default_factory=dict, metadata=NOT_IN_FILE
+    )  # x by row, of settings
     node: MapNode = field(repr=False, compare=False, metadata=ITS_NODE)
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"says": "caption"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,7 +205,7 @@ class Profile:
     """The scale a table is run at: rows, their configurations, seeds, claims it can judge."""
 
     name: str
-    says: str = ""  # how it differs from the paper; empty for `paper` itself
+    description: str = ""  # how it differs from the paper; empty for `paper` itself
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...] = ()
@@ -223,10 +234,15 @@ class TableSpec:
     def profile(self, name: str) -> Profile:
         """The profile called `name`; HarnessError names the nearest valid one."""
         if name not in self.profiles:
-            raise HarnessError(f"{self.name}: {unknown('profile', name, list(self.profiles))}")
+            moved = [new for new in MOVED_PROFILES.get(name, ()) if new in self.profiles]
+            what = unknown("profile", name, list(self.profiles))
+            if moved:
+                what = f"profile '{name}' is now called '{moved[0]}'"
+            raise HarnessError(f"{self.name}: {what}")
         return self.profiles[name]
 
     @property
     def default_profile(self) -> str:
-        """What is run if no profile is asked for: `cpu`, or `paper`, or the first."""
-        return next(name for name in ("cpu", "paper", *self.profiles) if name in self.profiles)
+        """What is run if no profile is asked for: `fashion-mnist`, or `paper`, or the first."""
+        first = ("fashion-mnist", "paper", *self.profiles)
+        return next(name for name in first if name in self.profiles)

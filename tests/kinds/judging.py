@@ -47,7 +47,7 @@ def runs_of(experiments: Experiments, columns: str, rows: str, data: str) -> lis
         rows:
           {rows}
         profiles:
-          cpu: {{says: small, seeds: [0, 1]}}
+          cpu: {{description: small, seeds: [0, 1]}}
         """,
     )
     return list(expand(load_table("judged/tiny"), "cpu").runs)

@@ -245,7 +245,7 @@ rows:
     set: {{teacher: {{depth: 1}}, method: {{mask: {{keep: 8}}}}}}
     published: {{speed: 9}}
 claims:
-  - {{id: faster, says: Half is faster, check: "speed[half] >= 2 * speed[full]"}}
+  - {{id: faster, text: Half is faster, holds: "speed[half] >= 2 * speed[full]"}}
 profiles: {{paper: {{}}}}
 """  # noqa: E501
 

@@ -36,7 +36,7 @@ base:
   method: distillation
 plots:
   - {{id: patches, x: {{set: [method.mask.keep], label: Patches, scale: log2}}, y: [acc, own]}}
-  - {{id: cost, says: By cost, x: cost, y: [acc], groups: [chosen]}}
+  - {{id: cost, caption: By cost, x: cost, y: [acc], groups: [chosen]}}
 rows:
   - {{id: keep8, group: chosen, set: {{method: {{mask: {{keep: 8}}}}}},
      published: {{acc: 75.0, own: 60.0, cost: 2.5}}}}

@@ -25,11 +25,11 @@ rows:
       method: {{name: distillation, mask: {{keep: 8}}}}
     published: {{acc: 75.0, pflops: {{value: 1770, note: scanned}}}}
 claims:
-  - {{id: helps, says: It helps, check: "acc[logit] > acc[none]"}}
+  - {{id: helps, text: It helps, holds: "acc[logit] > acc[none]"}}
 profiles:
   paper: {{}}
   tiny:
-    says: smaller
+    description: smaller
     seeds: [0]
     base: {{recipe: {{epochs: 2}}}}
     rows: [none, {{id: logit, set: {{recipe: {{lr: 1e-2}}}}}}]

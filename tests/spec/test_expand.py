@@ -28,7 +28,7 @@ rows:
   - {{id: big, set: {{student: {{{TINY_VIT}}}}}}}
 profiles:
   paper: {{}}
-  tiny: {{says: smaller, base: {{recipe: {{lr: 1e-2}}}}}}
+  tiny: {{description: smaller, base: {{recipe: {{lr: 1e-2}}}}}}
 """
 WEIGHTS = f"      teacher: {{{TINY_VIT}}}\n"
 
@@ -247,7 +247,7 @@ def test_four_times_the_runs_are_four_times_the_work(experiments: Experiments) -
             "    published: {acc: 75.0, pflops: {value: 1770, note: scanned}}\n", "", text
         )
         text = changed(
-            '  - {id: helps, says: It helps, check: "acc[logit] > acc[none]"}\n', "  []\n", text
+            '  - {id: helps, text: It helps, holds: "acc[logit] > acc[none]"}\n', "  []\n", text
         )
         experiments.table("paper/big", text.partition("  tiny:")[0])
 

@@ -86,7 +86,7 @@ def test_layers_win_in_their_order(experiments: Experiments) -> None:
         rows: [{{id: a, set: {{recipe: {{min_lr: 2, warmup_lr: 2, weight_decay: 2, eps: 2}}}}}}]
         profiles:
           p:
-            says: layers
+            description: layers
             base: {{recipe: {{warmup_lr: 3, weight_decay: 3, eps: 3}}}}
             rows:
               - {{id: a, set: {{recipe: {{weight_decay: 4, eps: 4}}}}}}
@@ -121,7 +121,7 @@ def test_claims_follow_the_rows_of_a_profile(experiments: Experiments) -> None:
 def test_a_column_may_belong_to_some_profiles(experiments: Experiments) -> None:
     """Elsewhere it has no runs, no claims and no plots."""
     text = changed("decimals: 0, better: lower", "decimals: 0, profiles: [paper], better: lower")
-    cheap = '  - {id: cheap, says: It is cheap, check: "pflops[logit] < 2000"}\nprofiles:'
+    cheap = '  - {id: cheap, text: It is cheap, holds: "pflops[logit] < 2000"}\nprofiles:'
     text = changed("profiles:\n  paper", f"{cheap}\n  paper", text)
     plot = "plots:\n  - {id: over-cost, x: pflops, y: [acc]}\nprofiles:"
     text = changed("profiles:\n  paper", f"{plot}\n  paper", text)
@@ -136,16 +136,19 @@ def test_a_column_may_belong_to_some_profiles(experiments: Experiments) -> None:
     assert [len(profile.plots) for profile in (paper.profile, tiny.profile)] == [1, 0]
     assert [column.id for column in collect(tiny, Store()).columns] == ["acc"]
 
-    late = 'tiny:\n    claims: [{id: late, says: x, check: "pflops[logit] < 3"}]\n    says: smaller'
-    with pytest.raises(SpecError, match="check: unknown column 'pflops'"):
-        load_table(experiments.table("paper/late", changed("tiny:\n    says: smaller", late, text)))
+    late = 'tiny:\n    claims: [{id: late, text: x, holds: "pflops[logit] < 3"}]\n'
+    late += "    description: smaller"
+    with pytest.raises(SpecError, match="holds: unknown column 'pflops'"):
+        load_table(
+            experiments.table("paper/late", changed("tiny:\n    description: smaller", late, text))
+        )
 
 
 def test_a_profile_knows_which_claims_of_the_table_it_asks_in_no_form(
     experiments: Experiments,
 ) -> None:
-    own = 'claims: [{id: high, says: x, check: "acc[none] > 1", stands_for: [low]}]'
-    low = 'claims: [{id: low, says: x, check: "acc[none] < 99", source: ours}]'
+    own = 'claims: [{id: high, text: x, holds: "acc[none] > 1", scaled_down_version_of: [low]}]'
+    low = 'claims: [{id: low, text: x, holds: "acc[none] < 99", added_by_us: true}]'
     text = changed(
         "rows: [none, {id: logit, set: {recipe: {lr: 1e-2}}}]", f"rows: [none]\n    {own}"
     )
@@ -154,7 +157,7 @@ def test_a_profile_knows_which_claims_of_the_table_it_asks_in_no_form(
         name: [claim.id for claim in profile.untested] for name, profile in table.profiles.items()
     }
     assert found == {"paper": [], "tiny": ["helps"]}  # `high` asks what `low` asks
-    assert [claim.source for claim in table.profiles["paper"].claims] == ["paper", "ours"]
+    assert [claim.added_by_us for claim in table.profiles["paper"].claims] == [False, True]
 
 
 def test_recipes_build_on_recipes(experiments: Experiments) -> None:
@@ -197,7 +200,7 @@ def test_a_grid_is_the_product_of_its_values(
     )
     text = changed("    published: {acc: 75.0, pflops: {value: 1770, note: scanned}}\n", "", text)
     text = changed(
-        '  - {id: helps, says: It helps, check: "acc[logit] > acc[none]"}\n', "  []\n", text
+        '  - {id: helps, text: It helps, holds: "acc[logit] > acc[none]"}\n', "  []\n", text
     )
     text = text.partition("  tiny:")[0]
     table = load_table(experiments.table("paper/grid", text))

@@ -9,7 +9,7 @@ from tests.spec.specs import GOOD, changed
 
 PLOTS = """\
 plots:
-  - {id: patches, x: {set: [method.mask.keep, recipe.epochs]}, y: [acc]}
+  - {id: patches, x: {setting: [method.mask.keep, recipe.epochs]}, y: [acc]}
   - {id: cost, x: pflops, y: [acc]}
 claims:
 """

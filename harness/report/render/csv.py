@@ -39,31 +39,52 @@ CLAIMS = (
     "reason",
     "source",
 )
+
 TEXTS = {"table", "unit", "says", "reason"}
 """Columns of free text; the others hold numbers, ids and verdicts."""
 FORMULA = ("=", "+", "-", "@")
+NUMBERS = frozenset({"published", "mean", "std", "n", "ci_low", "ci_high", "estimate", "margin"})
 
 
 def cells_csv(model: TableModel) -> str:
     """One line for every cell that has a printed number or a run."""
-    return _written(CELLS, _cell_lines(model))
+    return _written(_frame(CELLS, _cell_lines(model)))
 
 
 def claims_csv(model: TableModel) -> str:
     """One line for every claim."""
-    return _written(CLAIMS, _claim_lines(model))
+    return _written(_frame(CLAIMS, _claim_lines(model)))
 
 
-def _written(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
-    table = pd.DataFrame(lines, columns=list(header))
-    for column in TEXTS & set(header):
-        table[column] = [_no_formula(text) for text in table[column]]
-    return table.to_csv(index=False, lineterminator="\n")
+def cells_frame(model: TableModel) -> pd.DataFrame:
+    """The lines of `cells_csv`, with numbers as numbers; NaN where there is none."""
+    return _with_numbers(_frame(CELLS, _cell_lines(model)))
+
+
+def claims_frame(model: TableModel) -> pd.DataFrame:
+    """The lines of `claims_csv`, with numbers as numbers; NaN where there is none."""
+    return _with_numbers(_frame(CLAIMS, _claim_lines(model)))
+
+
+def _frame(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> pd.DataFrame:
+    return pd.DataFrame(lines, columns=list(header))
+
+
+def _written(frame: pd.DataFrame) -> str:
+    for column in TEXTS.intersection(frame.columns):
+        frame[column] = [_no_formula(text) for text in frame[column]]
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def _no_formula(text: str) -> str:
     """A text that a spreadsheet would compute gets an apostrophe in front."""
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in NUMBERS.intersection(frame.columns):
+        frame[name] = pd.to_numeric(frame[name])
+    return frame
 
 
 def _cell_lines(model: TableModel) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,198 @@
+"""Pieces that specs share by name: recipes, networks, profiles.
+
+`recipe: deit-300` stands for `experiments/recipes/deit-300.yaml`, `teacher: deit_s_in1k` for a
+network of `experiments/networks.yaml`, and `profiles: {smoke: {from: smoke}}` starts from
+`experiments/profiles/smoke.yaml`. `{from: NAME, KEY: VALUE}` is a piece with changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError, Problem, SpecError, Where, unknown
+from harness.models.config import ModelConfig
+from harness.models.families import known_architectures
+from harness.spec.locate import list_pieces, networks_path, piece_path
+from harness.spec.merge import merge
+from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
+from harness.spec.strict_yaml import read_yaml
+from harness.train.config import Recipe
+
+DEEPEST = 20
+"""Pieces that are made from one another: far more than anybody follows."""
+NETWORKS = ("student", "teacher", "guide")
+"""Keys of a configuration that hold a network."""
+KEEP = (("method", "mask", "keep"), ("method", "keep"))
+"""Where a configuration says how many patches are kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StandIns:
+    """What a scaled-down profile uses in place of what the table's own rows name."""
+
+    networks: MapNode | None = None  # name -> name, or a network
+    recipes: MapNode | None = None  # name -> name, or a recipe
+    keep: MapNode | None = None  # kept patches, by the table's number
+
+    def of(self, kind: str) -> Mapping[str, Node]:
+        """What stands in for names of a `kind` (network, recipe, keep)."""
+        node = {"network": self.networks, "recipe": self.recipes, "keep": self.keep}[kind]
+        return {} if node is None else node.entries
+
+    def over(self, lower: StandIns) -> StandIns:
+        """These, and those of `lower` that they do not replace."""
+        return StandIns(
+            networks=_joined(lower.networks, self.networks),
+            recipes=_joined(lower.recipes, self.recipes),
+            keep=_joined(lower.keep, self.keep),
+        )
+
+
+NO_STAND_INS = StandIns()
+
+
+class Pieces:
+    """Reads each shared file once; notes what is wrong with files and references."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._files: dict[tuple[str, str], MapNode | BadNode] = {}
+
+    def in_layer(self, layer: MapNode, stand_ins: StandIns = NO_STAND_INS) -> MapNode:
+        """`layer` with every name of a recipe or network replaced by what it stands for.
+
+        `stand_ins` are used for the names that they list, and for numbers of kept patches.
+        """
+        entries = dict(layer.entries)
+        if "recipe" in entries:
+            entries["recipe"] = self._resolve(entries["recipe"], "recipe", stand_ins, ())
+        for key in NETWORKS:
+            if key in entries:
+                entries[key] = self._resolve(entries[key], "network", stand_ins, ())
+        resolved = replace(layer, entries=entries)
+        for path in KEEP:
+            resolved = _replaced(resolved, path, stand_ins.of("keep"))
+        return resolved
+
+    def profile(self, name: Node) -> MapNode | BadNode:
+        """The file of a shared profile."""
+        return self._named(name, "profile", NO_STAND_INS, ())
+
+    def _resolve(self, node: Node, kind: str, stand_ins: StandIns, inside: tuple[str, ...]) -> Node:
+        if isinstance(node, ScalarNode) and isinstance(node.value, str):
+            if kind == "network" and node.text not in self.networks.entries:
+                if node.text in known_architectures():
+                    return node  # the bare name of an architecture
+                stand_ins = NO_STAND_INS
+            return self._named(node, kind, stand_ins, inside)
+        if not isinstance(node, MapNode) or "from" not in node.entries:
+            return node
+        base = self._named(node.entries["from"], kind, stand_ins, inside)
+        if not isinstance(base, MapNode):
+            return base
+        hint: Any = Recipe if kind == "recipe" else ModelConfig
+        merged = merge(base, _without(node, "from"), hint)
+        assert isinstance(merged, MapNode)
+        return replace(merged, fresh=True)
+
+    def _named(
+        self, name: Node, kind: str, stand_ins: StandIns, inside: tuple[str, ...]
+    ) -> MapNode | BadNode:
+        if not isinstance(name, ScalarNode) or not isinstance(name.value, str):
+            return self._problem(name.where, f"from: must be the name of a {kind}")
+        chosen = {} if kind == "profile" else stand_ins.of(kind)
+        if not inside and kind == "network" and chosen and name.value not in chosen:
+            what = f"this profile has no stand-in for the network '{name.value}'"
+            return self._problem(name.where, f"{what} (it has some for: {', '.join(chosen)})")
+        if not inside and name.value in chosen:
+            # what stands in is named by the profile itself, so it has no stand-in in its turn
+            found = self._resolve(chosen[name.value], kind, NO_STAND_INS, ())
+            return found if isinstance(found, MapNode) else BadNode(name.where)
+        if len(inside) >= DEEPEST:
+            what = f"is the {DEEPEST + 1}th {kind} of a chain that are made from one another"
+            return self._problem(name.where, f"from: '{name.value}' {what}: {DEEPEST} at most")
+        if name.value in inside:
+            circle = " -> ".join((*inside, name.value))
+            return self._problem(name.where, f"{kind} '{name.value}' is made from itself: {circle}")
+        return self._read(name, kind, (*inside, name.value))
+
+    def _read(self, name: ScalarNode, kind: str, inside: tuple[str, ...]) -> MapNode | BadNode:
+        if (kind, name.text) not in self._files:
+            found = self._network(name) if kind == "network" else self._file(name, kind)
+            if isinstance(found, MapNode) and kind != "profile":
+                resolved = self._resolve(found, kind, NO_STAND_INS, inside)
+                assert isinstance(resolved, MapNode | BadNode)
+                found = resolved
+            if isinstance(found, MapNode):
+                found = replace(found, fresh=True)
+            self._files[kind, name.text] = found
+        return self._files[kind, name.text]
+
+    def _network(self, name: ScalarNode) -> MapNode | BadNode:
+        known = self.networks.entries
+        found = known.get(name.text)
+        if isinstance(found, MapNode | BadNode):
+            return found
+        if found is not None:
+            return self._problem(found.where, f"network '{name.text}' must be a mapping")
+        valid = [*known, *known_architectures()]
+        return self._problem(name.where, unknown("network", name.text, valid))
+
+    @cached_property
+    def networks(self) -> MapNode:
+        """The shared networks by name."""
+        path = networks_path()
+        root = self._root(path) if path.exists() else None
+        return root if isinstance(root, MapNode) else MapNode(Where(str(path), 1, 1), {}, {})
+
+    def _file(self, name: ScalarNode, kind: str) -> MapNode | BadNode:
+        if name.text not in list_pieces(kind):
+            return self._problem(name.where, unknown(kind, name.text, list_pieces(kind)))
+        root = self._root(piece_path(kind, name.text))
+        return _without(root, "note") if isinstance(root, MapNode) else root
+
+    def _root(self, path: Path) -> MapNode | BadNode:
+        try:
+            root, problems = read_yaml(path)
+        except SpecError as error:
+            self.problems += error.problems
+            return BadNode(error.problems[0].where)
+        except HarnessError as error:
+            return self._problem(Where(str(path), 1, 1), str(error))
+        self.problems += problems
+        if not isinstance(root, MapNode):
+            return self._problem(root.where, "must be a mapping")
+        return root
+
+    def _problem(self, where: Where, what: str) -> BadNode:
+        self.problems.append(Problem(where, what))
+        return BadNode(where)
+
+
+def _replaced(node: MapNode, path: tuple[str, ...], by: Mapping[str, Node]) -> MapNode:
+    """`node` with the number at `path` replaced by what `by` has for it."""
+    child = node.entries.get(path[0])
+    if len(path) > 1:
+        new: Node | None = _replaced(child, path[1:], by) if isinstance(child, MapNode) else child
+    else:
+        new = by.get(child.text, child) if isinstance(child, ScalarNode) else child
+    if new is None or new is child:
+        return node
+    return replace(node, entries={**node.entries, path[0]: new})
+
+
+def _joined(lower: MapNode | None, upper: MapNode | None) -> MapNode | None:
+    if lower is None or upper is None:
+        return upper or lower
+    entries = {**lower.entries, **upper.entries}
+    return replace(upper, entries=entries, keys={**lower.keys, **upper.keys})
+
+
+def _without(node: MapNode, key: str) -> MapNode:
+    return replace(
+        node, entries={name: child for name, child in node.entries.items() if name != key}
+    )

@@ -1,0 +1,189 @@
+"""Groups of rows, networks and profiles that are named once, stand-ins, claims over a grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError, SpecError
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+from harness.spec.table import TableSpec
+from harness.train.config import TrainConfig
+from tests.conftest import TINY_VIT, Experiments
+
+NETWORKS = f"""
+large: {{from: small, heads: 4}}
+larger: {{from: large, depth: 3}}
+small: {{{TINY_VIT}}}
+"""
+
+SMALL = """
+    description: scaled down
+    seeds: [3, 4]
+    resources: {threads: 2}
+    stand_ins:
+      networks: {large: small, larger: {from: small, depth: 1}}
+      recipes: {heavy: light}
+      keep: {12: 5}
+    base: {recipe: {epochs: 4}}
+    also:
+      - {id: extra, set: {student: small, method: supervised}}
+"""
+
+SPEC = """
+    paper: {title: A paper, arxiv: "2302.10494"}
+    columns:
+      acc: {from: train, metric: val/top1, better: higher}
+    base: {recipe: heavy, data: {name: fashion-mnist}}
+    rows:
+      - {id: none, label: Alone, group: Student, set: {student: large, method: supervised}}
+      - group: Distilled
+        note: of both
+        confidence: reconstructed
+        set: {student: large, teacher: larger, method: {name: distillation}}
+        rows:
+          - {id: all, label: All, published: {acc: 75.0}}
+          - id: part
+            label: Part
+            set: {method: {mask: {keep: 12}}}
+            published: {acc: {value: 74.0, confidence: uncertain}}
+          - {id: wide, note: its own, from: part, set: {student: {heads: 1}}}
+    claims:
+      - id: "{row}-helps"
+        text: "{row} helps"
+        holds: "acc[{row}] > acc[none]"
+        grid: {row: [all, part]}
+    profiles:
+      paper: {}
+      tiny:
+        from: small
+        description: and tiny
+        resources: {workers: 1}
+        rows: [none, part]
+"""
+
+
+@pytest.fixture
+def project(experiments: Experiments) -> Experiments:
+    """Shared recipes, networks and a profile."""
+    experiments.recipe("heavy", "epochs: 9\nbatch_size: 16\nlr: 1e-2\n")
+    folder = experiments.root / "experiments"
+    (folder / "networks.yaml").write_text(NETWORKS, encoding="utf-8")
+    (folder / "profiles").mkdir()
+    (folder / "profiles" / "small.yaml").write_text(SMALL, encoding="utf-8")
+    return experiments
+
+
+@pytest.fixture
+def table(project: Experiments) -> TableSpec:
+    """The spec, loaded."""
+    return load_table(project.table("paper/pieces", SPEC))
+
+
+def config_of(table: TableSpec, profile: str, row: str) -> TrainConfig:
+    """The complete configuration of a row."""
+    config = expand(table, profile, rows=row).rows[0].config
+    assert config is not None
+    return config
+
+
+def said(project: Experiments, old: str, new: str) -> str:
+    """What is wrong with the spec once `old` reads `new`."""
+    assert SPEC.count(old) == 1
+    with pytest.raises(SpecError) as error:
+        load_table(project.table("paper/pieces", SPEC.replace(old, new)))
+    return str(error.value)
+
+
+def test_a_group_gives_its_rows_heading_note_settings_and_confidence(table: TableSpec) -> None:
+    rows = {row.id: row for row in table.rows}
+    assert [row.group for row in rows.values()] == ["Student", *["Distilled"] * 3]
+    assert [row.note for row in rows.values()] == ["", "of both", "of both", "its own"]
+    published = [rows[row].published["acc"].confidence for row in ("all", "part")]
+    assert published == ["reconstructed", "uncertain"]
+    assert config_of(table, "paper", "part").method.mask.keep == 12  # type: ignore[attr-defined]
+
+
+def test_a_row_may_start_from_another(table: TableSpec) -> None:
+    config = config_of(table, "paper", "wide")
+    assert (config.student.heads, config.student.depth) == (1, 2)
+    assert config.method.mask.keep == 12  # type: ignore[attr-defined]
+    assert not table.rows[-1].published
+
+
+def test_networks_are_named_once_and_made_of_each_other(table: TableSpec) -> None:
+    config = config_of(table, "paper", "all")
+    assert config.teacher is not None
+    assert (config.student.heads, config.student.depth) == (4, 2)
+    assert (config.teacher.heads, config.teacher.depth) == (4, 3)
+
+
+def test_a_profile_starts_from_a_shared_one(table: TableSpec) -> None:
+    tiny = table.profile("tiny")
+    assert tiny.description == "scaled down; and tiny"
+    assert tiny.seeds == (3, 4)
+    assert (tiny.resources.threads, tiny.resources.workers) == (2, 1)
+    assert [row.id for row in tiny.rows] == ["none", "part", "extra"]
+    assert [claim.id for claim in tiny.claims] == ["part-helps"]
+
+
+def test_what_stands_in_takes_the_place_of_what_the_table_names(table: TableSpec) -> None:
+    config = config_of(table, "tiny", "part")
+    assert config.teacher is not None
+    assert (config.student.heads, config.teacher.heads, config.teacher.depth) == (2, 2, 1)
+    assert (config.recipe.epochs, config.recipe.batch_size) == (4, 64)
+    assert config.method.mask.keep == 5  # type: ignore[attr-defined]
+
+
+def test_a_claim_over_a_grid_is_one_for_every_point(table: TableSpec) -> None:
+    assert [(claim.id, claim.text, str(claim.holds)) for claim in table.claims] == [
+        ("all-helps", "all helps", "acc[all] > acc[none]"),
+        ("part-helps", "part helps", "acc[part] > acc[none]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("teacher: larger,", "teacher: larget,", "unknown network 'larget'; did you mean 'large"),
+        ("from: small\n", "from: smal\n", "unknown profile 'smal'; did you mean 'small'?"),
+        ("from: part,", "from: prt,", "from: unknown row 'prt'; did you mean 'part'?"),
+        ('id: "{row}-helps"', "id: helps", "the id of a grid must hold its values"),
+        ("[none, part]", "[]", "rows: a profile needs at least one"),
+        ("tiny:\n", "cpu:\n", "profile 'cpu' is now called 'fashion-mnist'"),
+        ("[none, part]", "[none, {id: part, from: all}]", "from: only new rows can have one"),
+    ],
+)
+def test_a_mistake_is_named(old: str, new: str, words: str, project: Experiments) -> None:
+    assert words in said(project, old, new)
+
+
+def test_a_network_without_a_stand_in_is_told(project: Experiments) -> None:
+    file = project.root / "experiments" / "profiles" / "small.yaml"
+    file.write_text(SMALL.replace("large: small, larger: {from: small, depth: 1}", "large: small"))
+    with pytest.raises(SpecError, match="no stand-in for the network 'larger'"):
+        load_table(project.table("paper/pieces", SPEC))
+
+
+def test_a_network_cannot_be_made_of_itself(project: Experiments) -> None:
+    (project.root / "experiments" / "networks.yaml").write_text(
+        f"large: {{from: larger}}\nlarger: {{from: large}}\nsmall: {{{TINY_VIT}}}\n"
+    )
+    with pytest.raises(SpecError, match="is made from itself: large -> larger -> large"):
+        load_table(project.table("paper/pieces", SPEC))
+
+
+def test_the_old_name_of_a_profile_is_told(project: Experiments) -> None:
+    text = SPEC.replace("tiny:\n", "fashion-mnist:\n")
+    table = load_table(project.table("paper/pieces", text))
+    with pytest.raises(HarnessError, match="profile 'cpu' is now called 'fashion-mnist'"):
+        table.profile("cpu")
+
+
+def test_shared_pieces_are_no_tables(project: Experiments, table: TableSpec) -> None:
+    from harness.spec.load import list_tables
+
+    assert list_tables() == ["paper/pieces"]
+    assert Path(table.path).name == "pieces.yaml"
