@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from harness.data import DATASETS, dataset, ready
+from harness.data import DATASETS, open_dataset, ready
 from harness.data.config import DataConfig
 from harness.data.dataset import DataSet
 from harness.data.fetch import offline
@@ -106,7 +106,7 @@ def _download(data: DataConfig) -> tuple[str, DataSet] | None:
     lack = ready(data)
     if lack is None or DATASETS.get(data.name).download is None:
         return None
-    return lack, dataset(data)
+    return lack, open_dataset(data)
 
 
 def _sets(config: Any) -> Iterator[DataConfig]:

@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets", base=lambda: DataSet)
 
 
-def dataset(data: DataConfig) -> DataSet:
+def open_dataset(data: DataConfig) -> DataSet:
     """The set that `data` names, with the facts of the user's files where it is `folder`."""
     return DATASETS.get(data.name).of(data)
 
 
 def fingerprint(data: DataConfig) -> str:
     """The version of the images `data` means: what `DataConfig.version` is completed with."""
-    return dataset(data).version
+    return open_dataset(data).version
 
 
 def train_images(data: DataConfig) -> int:
     """How many images one epoch draws from."""
     from harness.data.subset import train_count
 
-    return train_count(dataset(data), data)
+    return train_count(open_dataset(data), data)
 
 
 def steps_per_epoch(data: DataConfig, recipe: Recipe) -> int:
@@ -50,6 +50,6 @@ def whole_batches(images: int, batch_size: int) -> int:
 def ready(data: DataConfig) -> str | None:
     """What this machine lacks and the next step; None when the set is here. Reads no image."""
     try:
-        return dataset(data).missing()
+        return open_dataset(data).missing()
     except DataError as error:
         return f"data set {data.name}: {error}"

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.data import dataset
+from harness.data import open_dataset
 from harness.data.config import DataConfig
 from harness.data.dataset import Arrays, DataSet, Split
 from harness.data.loader import Images, LoaderEvaluation, LoaderTraining, Stopping, never
@@ -135,7 +135,7 @@ def open_pipeline(
 
     While images do not come, `stopping` is asked whether the run should end.
     """
-    known = dataset(data)
+    known = open_dataset(data)
     _check_version(known, data)
     splits = known.load()
     kept, held = split_training(splits.train.labels, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from harness.data import dataset
+from harness.data import open_dataset
 from harness.models.config import ModelConfig
 from harness.run import RunKind
 from harness.train.config import TrainConfig
@@ -28,7 +28,7 @@ class TeacherCost(RunKind):
         """None for rows without a teacher, or with one that merges tokens where it `merges` not."""
         if train.teacher is None or (train.method.teacher_merge() and not cls.merges):
             return None
-        data = dataset(train.data)
+        data = open_dataset(train.data)
         teacher = train.teacher.bare(data.channels)
         return cls(
             teacher=teacher,
@@ -61,4 +61,4 @@ class PairCost(TeacherCost):
     @classmethod
     def more(cls, train: TrainConfig) -> dict[str, Any]:
         """The student too."""
-        return {"student": train.student.bare(dataset(train.data).channels)}
+        return {"student": train.student.bare(open_dataset(train.data).channels)}

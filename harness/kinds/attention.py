@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from harness.data import dataset, ready
+from harness.data import open_dataset, ready
 from harness.data.config import DataConfig
 from harness.methods.untrained import Pixels
 from harness.models.available import missing_weights
@@ -67,7 +67,7 @@ class AttentionRun(RunKind):
             self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
         )
         network = judged.network(self.model, seed=self.seed)
-        background = dataset(self.data).background
+        background = open_dataset(self.data).background
         metrics, pictures = look(network, judged.pictures(), background=background)
 
         def write(path: Path) -> None:
@@ -83,6 +83,6 @@ class AttentionRun(RunKind):
 
     def macs(self) -> float:
         """The network on every image that judges."""
-        known, shape = dataset(self.data), self.model.shape
+        known, shape = open_dataset(self.data), self.model.shape
         each = lean_macs(shape, keep=shape.patches, classes=known.classes).total
         return known.val_images * each

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from harness.data import dataset, ready, train_images
+from harness.data import open_dataset, ready, train_images
 from harness.data.config import DataConfig
 from harness.methods.untrained import Pixels
 from harness.models.available import missing_weights
@@ -46,7 +46,7 @@ class KnnRun(RunKind):
         """The student of `train` is the network; None for pixels that do not fit into memory."""
         data = cls.bank(train.data)
         if isinstance(train.method, Pixels):
-            known = dataset(data)
+            known = open_dataset(data)
             return cls(model=None, data=data, eval_crop=1.0, seed=0) if known.in_memory else None
         return cls(
             model=train.student.judged(),
@@ -58,7 +58,7 @@ class KnnRun(RunKind):
     def lacks(self, metric: str) -> str | None:
         """Votes of more images than the bank has."""
         name = metric.replace("_own", "")
-        bank, classes = train_images(self.data), dataset(self.data).classes
+        bank, classes = train_images(self.data), open_dataset(self.data).classes
         voters = re.fullmatch(r"val/knn(\d+)_top1", name)
         few = re.fullmatch(r"val/knn_nu(\d+)_top1", name)
         if voters is not None and int(voters[1]) > bank:
@@ -97,7 +97,7 @@ class KnnRun(RunKind):
     def _image_size(self) -> int:
         if self.model is not None:
             return self.model.shape.image_size
-        own = dataset(self.data).size
+        own = open_dataset(self.data).size
         assert own is not None, "sets in memory have square images of one size"
         return own
 
@@ -108,7 +108,7 @@ class KnnRun(RunKind):
 
     def macs(self) -> float:
         """The network on every image, and the cosines of all pairs."""
-        known = dataset(self.data)
+        known = open_dataset(self.data)
         bank, queries = train_images(self.data), known.val_images
         if self.model is None:
             return bank * queries * known.channels * self._image_size() ** 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from harness.data import dataset, ready, train_images
+from harness.data import open_dataset, ready, train_images
 from harness.data.config import DataConfig
 from harness.errors import HarnessError
 from harness.methods.untrained import Pixels
@@ -64,7 +64,7 @@ class LinearRun(RunKind):
         images = train_images(data)
         if data.evaluate_on == "val":
             images -= images // 10  # while the rate is chosen
-        known = dataset(data)
+        known = open_dataset(data)
         if data.evaluate_on == "val" and images < 9 * known.classes:
             raise HarnessError(
                 f"the rate is chosen on a tenth of every class, so each needs 10 images: "
@@ -109,7 +109,7 @@ class LinearRun(RunKind):
         """The network on every image, twice, and again in every epoch where images are augmented;
         the classifiers forward and backward.
         """
-        known, shape, probe = dataset(self.data), self.model.shape, self.probe
+        known, shape, probe = open_dataset(self.data), self.model.shape, self.probe
         images = train_images(self.data)
         each = paper_macs(shape, keep=shape.patches, classes=0).total
         passes = 1 if not probe.augment else probe.epochs

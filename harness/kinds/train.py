@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
-from harness.data import dataset, ready, train_images
+from harness.data import open_dataset, ready, train_images
 from harness.methods import METHODS
 from harness.models.cost import lean_macs
 from harness.run import KINDS, RunContext, RunKind
@@ -47,7 +47,7 @@ class TrainRun(RunKind):
 
     def lacks(self, metric: str) -> str | None:
         """Top-5 of so few classes is left out."""
-        classes = dataset(self.train.data).classes
+        classes = open_dataset(self.train.data).classes
         if metric.endswith("top5") and classes <= FEW_CLASSES:
             return f"top-5 says nothing of the {classes} classes of {self.train.data.name}"
         return None
@@ -96,7 +96,7 @@ class TrainRun(RunKind):
         own = train.method.image_macs(train.student.shape)
         if own is not None:
             return own * train.recipe.epochs * train_images(train.data)
-        classes = dataset(train.data).classes
+        classes = open_dataset(train.data).classes
         student = train.student.shape
         passes = 3 if train.student.trained == "all" else 1
         each = passes * lean_macs(student, keep=student.patches, classes=classes).total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.data import dataset
+from harness.data import open_dataset
 from harness.errors import HarnessError
 from harness.models.config import ModelConfig
 from harness.models.shapes import class_counts
@@ -65,7 +65,7 @@ def _of_run(
     if key == "teacher" and trained.method.multicrop is not None:
         yield "run", f"that row trains without labels, so its classifier is random: {FINE_TUNE}"
     elif model.weights.head == "own" and trained.data.version:
-        yield from _wrong_classes("run", key, dataset(trained.data).classes, config)
+        yield from _wrong_classes("run", key, open_dataset(trained.data).classes, config)
 
 
 def _hub_classes(name: str) -> int | None:
@@ -76,7 +76,7 @@ def _hub_classes(name: str) -> int | None:
 def _wrong_classes(
     at: str, key: str, found: int | None, config: TrainConfig
 ) -> Iterator[tuple[str, str]]:
-    wanted = dataset(config.data).classes
+    wanted = open_dataset(config.data).classes
     if found is None or found == wanted:
         return
     advice = FINE_TUNE if key == "teacher" else "`head: new` starts a new classifier"

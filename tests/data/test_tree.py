@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data import dataset, fingerprint, ready, train_images
+from harness.data import fingerprint, open_dataset, ready, train_images
 from harness.data.config import DataConfig
 from harness.data.dataset import Files
 from harness.data.tree import Zip, open_tree
@@ -31,7 +31,7 @@ def test_a_zip_is_read_in_place_as_the_directory_is(
     before = _all_but_cache(packed.parent)
     assert fingerprint(config(packed)) == fingerprint(config(folder))
     assert train_images(config(packed)) == 24
-    sides = [dataset(config(path)).load().train for path in (folder, packed)]
+    sides = [open_dataset(config(path)).load().train for path in (folder, packed)]
     for index in (0, 13, 23):
         images = []
         for split in sides:
@@ -46,7 +46,7 @@ def _all_but_cache(root: Path) -> list[Path]:
 
 
 def test_facts_of_a_folder_are_counted(folder: Path) -> None:
-    known = dataset(config(folder))
+    known = open_dataset(config(folder))
     assert (known.classes, known.train_images, known.val_images) == (2, 24, 6)
     assert known.class_counts() == (12, 12)
     assert ready(config(folder)) is None
@@ -93,7 +93,7 @@ def test_grey_images_are_read_as_colour_and_the_reverse(folder: Path) -> None:
 def test_another_layout_is_an_error(tmp_path: Path, counts: dict[str, int], what: str) -> None:
     write_images(tmp_path / "set", counts)
     with pytest.raises(DataError, match=what) as error:
-        dataset(config(tmp_path / "set")).load()
+        open_dataset(config(tmp_path / "set")).load()
     assert str(tmp_path / "set") in str(error.value)
 
 
@@ -122,7 +122,7 @@ def test_a_truncated_zip(folder: Path, zipped: Callable[..., Path]) -> None:
     packed = zipped(folder)
     packed.write_bytes(packed.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"truncated or not a zip .*; get it again"):
-        dataset(config(packed)).load()
+        open_dataset(config(packed)).load()
 
 
 def test_a_damaged_image_inside_a_zip(folder: Path, zipped: Callable[..., Path]) -> None:
@@ -131,7 +131,7 @@ def test_a_damaged_image_inside_a_zip(folder: Path, zipped: Callable[..., Path])
     at = content.index(b"train/cat/000.png") + 200  # in the first image's data
     content[at : at + 50] = bytes(50)
     packed.write_bytes(content)
-    split = dataset(config(packed)).load().train
+    split = open_dataset(config(packed)).load().train
     assert isinstance(split, Files)
     with pytest.raises(DataError, match=r"train/cat/000.png: cannot be read as an image"):
         split.image(0)
@@ -176,9 +176,9 @@ def test_a_zip_is_its_directory_however_its_names_are_written(
 ) -> None:
     there = contents(folder)
     packed = pack(tmp_path / "p.zip", {change(name): there[name] for name in there} | more)
-    known = dataset(config(packed))
+    known = open_dataset(config(packed))
     assert (known.classes, known.class_counts(), known.val_images) == (2, (12, 12), 6)
-    train, own = known.load().train, dataset(config(folder)).load().train
+    train, own = known.load().train, open_dataset(config(folder)).load().train
     assert isinstance(train, Files)
     assert isinstance(own, Files)
     assert train.image(0).tobytes() == own.image(0).tobytes()
@@ -289,7 +289,7 @@ def test_only_regular_files_are_images(folder: Path, aim: str | None) -> None:
 def test_names_of_any_bytes(folder: Path) -> None:
     odd = os.fsencode(folder / "train/cat") + b"/caf\xe9\n.png"
     os.rename(folder / "train/cat/000.png", odd)
-    split = dataset(config(folder)).load().train
+    split = open_dataset(config(folder)).load().train
     assert isinstance(split, Files)
     index = [split.path(at) for at in range(24)].index(rf"{folder}/train/cat/caf\xe9\n.png")
     assert split.image(index).size == (20, 16)
