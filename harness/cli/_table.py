@@ -7,7 +7,7 @@ import dataclasses
 
 from harness.device import default_jobs, resolve_device
 from harness.errors import FieldError, HarnessError
-from harness.plan import Plan, make_plan
+from harness.plan import Plan, Recompute, make_plan
 from harness.run import Resources
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
@@ -87,12 +87,17 @@ def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resourc
 
 
 def plan_of(
-    arguments: argparse.Namespace, expansion: Expansion, store: Store, resources: Resources
+    arguments: argparse.Namespace,
+    expansion: Expansion,
+    store: Store,
+    resources: Resources,
+    *,
+    recompute: Recompute | None = None,
 ) -> Plan:
     """The plan for this machine."""
     device = resolve_device(resources.device)
     jobs = arguments.jobs or default_jobs(device, resources.threads, resources.processes)
-    return make_plan(expansion, store, device=device, jobs=jobs)
+    return make_plan(expansion, store, device=device, jobs=jobs, recompute=recompute)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from harness.cli import DONE, INTERRUPTED, SOME_FAILED
+from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
 from harness.cli._table import (
     add_resources,
     add_selection,
@@ -13,7 +13,7 @@ from harness.cli._table import (
     plan_of,
     resources_of,
 )
-from harness.cli.plan import headline, obstacles
+from harness.cli.plan import headline, not_current, obstacles
 from harness.device import resolve_device
 from harness.errors import HarnessError
 from harness.launch.cluster import find_cluster, load_cluster
@@ -23,7 +23,7 @@ from harness.launch.scheduler import Scheduler
 from harness.launch.slurm import SlurmExecutor
 from harness.launch.together import check_divisible, check_gpus
 from harness.plan import Plan, make_plan
-from harness.store import Store
+from harness.store import Store, tidy
 from harness.text import count, duration
 
 EXECUTORS = ("local", "slurm")
@@ -42,6 +42,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="default: local")
     parser.add_argument("--cluster", metavar="FILE", help="for slurm: what the cluster offers")
     parser.add_argument("--dry-run", action="store_true", help="for slurm: print the job scripts")
+    parser.add_argument(
+        "--recompute",
+        choices=("changed", "damaged"),
+        help="compute finished runs again: those by other code than today's, or those whose files "
+        "are not what they were; the former results are kept beside",
+    )
     add_resources(parser)
     parser.set_defaults(run=run)
 
@@ -58,12 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store()
     reconcile(store, Scheduler())
     check_gpus(resources)
-    plan = plan_of(arguments, expansion, store, resources)
+    plan = plan_of(arguments, expansion, store, resources, recompute=arguments.recompute)
     check_divisible(plan, resources)
     _announce(plan)
+    _tidy(plan)
     if not plan.to_run and not plan.counts["running"]:
         print(_nothing(plan))
-        return DONE
+        return _or_broken(plan, DONE)
     summary = LocalExecutor(plan, store, resources=resources).run()
     return _conclude(arguments, plan, summary)
 
@@ -72,8 +79,15 @@ def _announce(plan: Plan) -> None:
     print(headline(plan))
     for waiting in plan.waiting:
         print(f"  row {waiting.row} waits for {waiting.reason}")
-    for line in obstacles(plan):
+    for line in (*not_current(plan), *obstacles(plan)):
         print(line)
+
+
+def _tidy(plan: Plan) -> None:
+    """Remove what killed processes left in the directories of finished runs."""
+    for planned in plan.runs:
+        if planned.status == "cached" and planned.record is not None:
+            tidy(planned.record.directory)
 
 
 def _submit(arguments: argparse.Namespace) -> int:
@@ -86,7 +100,7 @@ def _submit(arguments: argparse.Namespace) -> int:
         reconcile(store, Scheduler())
     device = cluster.device if resources.device == "auto" else resolve_device(resources.device)
     jobs = arguments.jobs or cluster.max_parallel
-    plan = make_plan(expansion, store, device=device, jobs=jobs)
+    plan = make_plan(expansion, store, device=device, jobs=jobs, recompute=arguments.recompute)
     check_divisible(plan, resources)
     executor = SlurmExecutor(plan, store, cluster=cluster, resources=resources)
     if arguments.dry_run:
@@ -128,7 +142,13 @@ def _conclude(arguments: argparse.Namespace, plan: Plan, summary: Summary) -> in
     if summary.stopped:
         print(f"stopped with {count(summary.open, 'run')} left; to go on: {_again(arguments)}")
         return INTERRUPTED
-    return SOME_FAILED if summary.failed else DONE
+    return _or_broken(plan, SOME_FAILED if summary.failed else DONE)
+
+
+def _or_broken(plan: Plan, code: int) -> int:
+    """The exit code, if no run directory is such that its user has to act."""
+    broken = any(one.record is not None and one.record.broken for one in plan.runs)
+    return USER_ERROR if broken and code == DONE else code
 
 
 def _again(arguments: argparse.Namespace) -> str:

@@ -25,7 +25,7 @@ from harness.launch.snapshot import package_root, snapshot_name, take_snapshot
 from harness.paths import project_root
 from harness.plan import Plan
 from harness.run import Resources
-from harness.store import QUEUED, RUNNING, Store, name_job, reserve_job
+from harness.store import QUEUED, RUNNING, Store, name_job, put_aside, reserve_job
 from harness.store.owner import this_job
 
 COMMANDS = ("sbatch", "srun", "squeue", "scontrol")
@@ -136,6 +136,8 @@ class SlurmExecutor:
         for job in batch.jobs:
             mine = []
             for planned in job:
+                if planned.again and planned.record is not None:
+                    put_aside(planned.record)
                 directory = self._store.create(planned.run)
                 index = len(reserved)
                 if reserve_job(directory, submission=submission, index=index, folder=folder):

@@ -15,10 +15,12 @@ from typing import Any, Self
 
 from harness.store.files import (
     create_json,
+    line_in,
     now_text,
     read_json_or_nothing,
     replace_json,
     seconds_of,
+    whole_in,
     writing,
 )
 from harness.store.lease import latest_number
@@ -54,6 +56,12 @@ class JobNote:
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Self | None:
         """From its JSON form; None where there is none or it is damaged."""
+        counts = [value.get(key, 0) for key in ("index", "attempt", "counted", "reached", "barren")]
+        texts = [value.get(key) for key in ("submission", "folder", "submitted")]
+        if None in map(whole_in, counts) or None in map(line_in, texts):
+            return None
+        if value.get("job") is not None and line_in(value["job"]) is None:
+            return None
         try:
             return cls(**{**value, "submitter": Owner.read(value["submitter"])})
         except (KeyError, TypeError):

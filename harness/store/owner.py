@@ -47,7 +47,7 @@ class Owner:
                 pid_start=str(value["pid_start"]),
                 job=None if job is None else str(job),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def plain(self) -> dict[str, Any]:
