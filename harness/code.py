@@ -334,4 +334,5 @@ def _release(version: str) -> str:
 
 
 def _texts(value: object) -> TypeGuard[Mapping[str, str]]:
-    return isinstance(value, Mapping) and all(isinstance(text, str) for text in value.values())
+    texts = [*value.keys(), *value.values()] if isinstance(value, Mapping) else [None]
+    return all(isinstance(text, str) and text.isprintable() for text in texts)

@@ -193,7 +193,8 @@ class _Planner:
     def plan(self, run: Run, device: Device) -> PlannedRun:
         """How one run stands."""
         record = self._records.get(run.identity) or self._broken.get(run.identity[:8])
-        other_code, wrong = (), None
+        other_code: tuple[str, ...] | None = ()
+        wrong = None
         if record is not None and record.state == DONE:
             other_code, wrong = self._standing(record)
         again = self._wanted_again(run, record, other_code, wrong, device)

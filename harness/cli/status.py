@@ -115,7 +115,7 @@ def _look(store: Store, wanted: Sequence[Run] | None, scheduler: Scheduler) -> L
     if wanted is not None:
         by_identity = {record.identity: record for record in records}
         broken = {one.name: one for one in records if not one.identity}  # of the same name, then
-        entries = [by_identity.get(run.identity) or broken.get(run.name, run) for run in wanted]
+        entries = [by_identity.get(run.identity) or broken.get(run.name) or run for run in wanted]
     return Look(entries=entries, jobs=jobs, copies=survey.copies, sources=Sources())
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.kinds.attention import PICTURES
 from harness.report.model import AttentionMap
 from harness.report.outcomes import Outcomes
 from harness.spec.expand import Expansion
+from harness.store import FileError
+from harness.store.files import read_json
 
 
 def attention_maps(expansion: Expansion, outcomes: Outcomes) -> tuple[AttentionMap, ...]:
@@ -25,7 +28,14 @@ def attention_maps(expansion: Expansion, outcomes: Outcomes) -> tuple[AttentionM
 
 
 def _read(path: Path, row: str) -> list[AttentionMap]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    """The pictures of a file; none where it is damaged or cannot be read."""
+    try:
+        return _maps(read_json(path), row)
+    except (FileNotFoundError, FileError, ValueError, KeyError, TypeError, IndexError):
+        return []
+
+
+def _maps(content: Mapping[str, Any], row: str) -> list[AttentionMap]:
     return [
         AttentionMap(
             row=row,

@@ -4,14 +4,15 @@ kept.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.report.model import Curve, KeptMap
 from harness.report.outcomes import Outcomes
 from harness.spec.expand import Expansion, ResolvedRow
+from harness.store import FileError
+from harness.store.files import number_in, parsed, read_bytes
 
 LOSS = "loss/total"
 MOST_POINTS = 60  # of a curve: more cannot be seen
@@ -44,9 +45,9 @@ def kept_maps(expansion: Expansion, outcomes: Outcomes) -> tuple[KeptMap, ...]:
     for row, _, records in _histories(expansion, outcomes):
         for record in records:
             if "kept" in record:
-                by_row.setdefault(row, {}).setdefault(float(record["epoch"]), []).append(
-                    record["kept"]
-                )
+                maps = by_row.setdefault(row, {}).setdefault(float(record["epoch"]), [])
+                if not maps or len(maps[0]) == len(record["kept"]):
+                    maps.append(record["kept"])
     return tuple(
         KeptMap(row=row, epoch=epoch, shares=_mean(epochs[epoch]))
         for row, epochs in by_row.items()
@@ -69,18 +70,33 @@ def _identities(resolved: ResolvedRow) -> tuple[str, ...]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics file; none if there is no file, and a last line cut short is left
-    out.
+    """The records of a metrics file up to the first that is damaged or cut short; none if there is
+    no file, or it cannot be read.
     """
-    if not path.is_file():
+    try:
+        lines = read_bytes(path).split(b"\n")
+    except (FileNotFoundError, FileError):  # the run's result is there all the same
         return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    records: list[dict[str, Any]] = []
+    for line in lines:
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = parsed(line, finite=False)
+        except ValueError:
             break
+        if not isinstance(record, dict) or not _whole_record(record):
+            break
+        records.append(record)
     return records
+
+
+def _whole_record(record: Mapping[str, Any]) -> bool:
+    """Whether what curves and maps are drawn from are numbers."""
+    kept = record.get("kept", [])
+    numbers = [record[name] for name in ("epoch", "step", LOSS) if name in record]
+    numbers += [value for name, value in record.items() if name.startswith("val/")]
+    if not isinstance(kept, list) or ("kept" in record and "epoch" not in record):
+        return False
+    return all(number_in(value) is not None for value in (*numbers, *kept))
 
 
 def _whole(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

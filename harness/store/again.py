@@ -1,4 +1,4 @@
-"""Whether a finished run still is what it was, and how its result is put aside to compute it again."""
+"""Whether a finished run still is what it was, and its result put aside to compute it again."""
 
 from __future__ import annotations
 

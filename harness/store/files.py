@@ -47,8 +47,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise
+        if error.errno in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR):
+            raise  # what that means, those know who write
         if error.errno not in CANNOT_WRITE:  # a folder where a file should be, links in a circle
             raise FileError(f"cannot write {path}: {error.strerror}") from error
         raise StoreError(
@@ -128,6 +128,8 @@ def read_bytes(path: Path) -> bytes:
         if any(part.is_symlink() for part in (path, path.parent)):
             raise FileError(f"cannot read {path}: a link to something that is not there") from None
         raise
+    except NotADirectoryError as error:  # a file lies where its folder would
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from error
 

@@ -58,9 +58,10 @@ class JobNote:
         """From its JSON form; None where there is none or it is damaged."""
         counts = [value.get(key, 0) for key in ("index", "attempt", "counted", "reached", "barren")]
         texts = [value.get(key) for key in ("submission", "folder", "submitted")]
-        if None in map(whole_in, counts) or None in map(line_in, texts):
-            return None
-        if value.get("job") is not None and line_in(value["job"]) is None:
+        texts += [value["job"]] if value.get("job") is not None else []
+        if None in map(whole_in, counts) or any(
+            text is None or line_in(text) != text for text in texts
+        ):
             return None
         try:
             return cls(**{**value, "submitter": Owner.read(value["submitter"])})

@@ -103,8 +103,10 @@ def claim(directory: Path, *, resources: Mapping[str, Any] | None = None) -> Lea
     """Become the owner of a run directory; None while another process is, or was faster."""
     folder = directory / ATTEMPTS
     with writing(folder):
-        if not folder.is_dir():
+        try:
             folder.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise FileError(f"cannot write {folder}: a file is in its way") from error
         before = latest_attempt(directory)
         number = 1 if before is None else before.number + 1
         content = {

@@ -41,7 +41,7 @@ class Owner:
         try:
             job = value.get("job")
             return cls(
-                host=str(value["host"]),
+                host=str(value["host"]).encode("ascii", "replace").decode(),
                 machine=str(value["machine"]),
                 pid=int(value["pid"]),
                 pid_start=str(value["pid_start"]),

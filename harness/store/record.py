@@ -135,7 +135,7 @@ class RunRecord:
 
     @property
     def environment(self) -> Mapping[str, Any]:
-        """`environment.json` of the last attempt; empty before the first, or where it is damaged."""
+        """`environment.json` of the last attempt; empty before the first, or if damaged."""
         try:
             return _facts(read_json_or_nothing(self.directory / ENVIRONMENT))
         except FileError:  # tells where a number comes from: the number itself is there
@@ -151,7 +151,7 @@ def read_record(directory: Path) -> RunRecord | None:
     except FileNotFoundError:
         return _without_run(directory)
     except FileError as error:
-        return None if _is_file(directory) else _broken(directory, UNREADABLE, str(error))
+        return _broken(directory, UNREADABLE, str(error))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return _broken(directory, FAILED, f"{RUN} is damaged ({_reason(error)}){_REMOVE}")
     try:
@@ -180,7 +180,7 @@ def _read(directory: Path, about: Mapping[str, Any]) -> RunRecord:
     except FileNotFoundError:
         return _unfinished(directory, about, None)
     except ValueError as error:
-        return _unfinished(directory, about, f"{RESULT} is damaged ({error}); run again")
+        return _unfinished(directory, about, f"{RESULT} is damaged ({_reason(error)}); run again")
     return _finished(directory, about, result)
 
 
@@ -289,11 +289,6 @@ def _without_run(directory: Path) -> RunRecord | None:
     return _broken(directory, FAILED, f"{RUN} is missing{_REMOVE}")
 
 
-def _is_file(directory: Path) -> bool:
-    """Whether something else than a folder lies there, which is no run."""
-    return directory.exists() and not directory.is_dir()
-
-
 def _broken(directory: Path, state: str, what: str) -> RunRecord:
     return RunRecord(
         directory=directory,
@@ -320,7 +315,9 @@ def _reason(error: Exception) -> str:
 
 def _facts(found: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `environment.json` that have the types they should have."""
-    facts = {key: value for key, value in found.items() if isinstance(value, str | int | None)}
+    facts: dict[str, Any] = {
+        key: value for key, value in found.items() if isinstance(value, str | int | None)
+    }
     facts |= {key: None for key in ("commit", "dirty") if not isinstance(found.get(key), str)}
     packages, gpus = found.get("packages"), found.get("gpus")
     if isinstance(packages, dict):

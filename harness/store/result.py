@@ -85,7 +85,7 @@ def read_result(path: Path, kind: str) -> Result:
         seconds=seconds,
         attempt=attempt,
         finished=finished,
-        device=device,
+        device=line_in(device),
         artifacts=_artifacts(found["artifacts"]) if "artifacts" in found else None,
         used=_used(found["used"]) if "used" in found else None,
         code=Code.read(found.get("code")),
@@ -110,7 +110,7 @@ def _metrics(value: object, kind: str) -> dict[str, float]:
         if what is not None:
             raise ValueError(what)
     declared = _declared(kind)
-    if declared and not declared & value.keys():
+    if declared and value and not declared & value.keys():
         raise ValueError(f"has no metric of a run of kind {kind}")
     return {line_in(name) or "": float(number) for name, number in value.items()}
 
@@ -125,7 +125,7 @@ def _declared(kind: str) -> frozenset[str]:
 def _artifacts(value: object) -> dict[str, Artifact]:
     if not isinstance(value, Mapping):
         raise ValueError("artifacts must be an object")
-    if any("/" in name or name in ("", ".", "..") for name in value):
+    if any("/" in name or name in ("", ".", "..") or name != line_in(name) for name in value):
         raise ValueError("artifacts lie in the run directory itself")
     return {name: Artifact.read(part) for name, part in value.items()}
 

@@ -7,7 +7,6 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError
 from harness.paths import project_root
 from harness.run import KINDS
 from harness.spec.expand import Run, run_name

@@ -153,7 +153,7 @@ class RunWriter:
     ) -> None:
         """Write the result, once, and tidy up. RunFailed where it holds what is no number.
 
-        `code` is what computed it, `used` are the artifacts of other runs that it was computed from.
+        `code` computed it, from the artifacts `used` of other runs.
         """
         self.lease.check()
         impossible = [what for name, value in metrics.items() if (what := wrong(name, value))]
