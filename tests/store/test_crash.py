@@ -113,7 +113,7 @@ def compute(root: Path, last: int = 0) -> int:
 def left_over(root: Path) -> list[str]:
     """Files that nobody needs."""
     names = [path.name for path in root.rglob("*")]
-    return [name for name in names if name.startswith(".") or name.startswith("checkpoint")]
+    return [name for name in names if name.startswith((".", "checkpoint"))]
 
 
 @pytest.fixture(scope="module")
