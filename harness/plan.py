@@ -8,17 +8,32 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from harness.code import Sources
 from harness.device import Device
 from harness.errors import HarnessError
 from harness.estimate import UNKNOWN_RATE, Load, Rates, likeness, makespan
 from harness.run import KINDS
 from harness.spec.expand import Expansion, Run, Title
-from harness.store import DONE, FAILED, INTERRUPTED, QUEUED, RUNNING, RunRecord, Store
+from harness.store import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    QUEUED,
+    RUNNING,
+    FileError,
+    RunRecord,
+    Store,
+    cure,
+    damage,
+)
 
 LONG = 3600.0  # seconds on a GPU: below this the cost of a run is no obstacle
 
 Status: TypeAlias = Literal["cached", "running", "interrupted", "failed", "todo", "blocked"]
 STATUSES: tuple[Status, ...] = ("cached", "running", "interrupted", "failed", "todo", "blocked")
+Recompute: TypeAlias = Literal["changed", "damaged"]
+"""Finished runs to compute again: by other code than today's, or whose files are not what they
+were."""
 TO_RUN: frozenset[Status] = frozenset({"interrupted", "failed", "todo"})
 
 _NEEDED_BY_NONE = frozenset({"recipe", "method", "seed"})
@@ -52,6 +67,10 @@ class PlannedRun:
     seconds: float = 0.0  # estimate of what is left
     record: RunRecord | None = None
     stale: Stale | None = None
+    # of a finished run: what of its code is not today's; None: it does not say what computed it
+    other_code: tuple[str, ...] | None = ()
+    damage: str | None = None  # of a finished run: what is wrong with its files, and what to do
+    again: bool = False  # finished, and to be computed again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,11 +132,18 @@ def gpu_hours(runs: Iterable[PlannedRun]) -> str:
     return f"very roughly {seconds / 3600:,.0f} hours of {gpu}"
 
 
-def make_plan(expansion: Expansion, store: Store, *, device: Device, jobs: int) -> Plan:
+def make_plan(
+    expansion: Expansion,
+    store: Store,
+    *,
+    device: Device,
+    jobs: int,
+    recompute: Recompute | None = None,
+) -> Plan:
     """Hold the runs of `expansion` against `store`. Reads only."""
     records = store.records()
     rates = Rates.of(records, device=device)
-    planner = _Planner(store, records, rates)
+    planner = _Planner(records, rates, recompute)
     waiting = (
         Waiting(row=row.row.id, label=row.row.label, reason=row.waits_for)
         for row in expansion.rows
@@ -146,13 +172,19 @@ def load_of(planned: PlannedRun) -> Load:
 class _Planner:
     """Goes through runs in order and remembers what later ones ask about."""
 
-    def __init__(self, store: Store, records: Iterable[RunRecord], rates: Rates) -> None:
+    def __init__(
+        self, records: Iterable[RunRecord], rates: Rates, recompute: Recompute | None
+    ) -> None:
         self._rates = rates
+        self._recompute = recompute
+        self._sources = Sources()
+        self._again: set[str] = set()  # identities
+        self._damaged: dict[str, str] = {}  # identity -> whose file is not what it was
         self._records: dict[str, RunRecord] = {}
         self._broken: dict[str, RunRecord] = {}
         self._finished: dict[tuple[str, Title], RunRecord] = {}
         for record in records:
-            if record.broken:
+            if record.broken and not record.identity:
                 self._broken[record.name.rpartition("-")[2]] = record
                 continue
             self._records[record.identity] = record
@@ -165,7 +197,12 @@ class _Planner:
     def plan(self, run: Run, device: Device) -> PlannedRun:
         """How one run stands."""
         record = self._records.get(run.identity) or self._broken.get(run.identity[:8])
-        status, reasons = self._status(run, record, device)
+        other_code: tuple[str, ...] | None = ()
+        wrong = None
+        if record is not None and record.state == DONE:
+            other_code, wrong = self._standing(record)
+        again = self._wanted_again(run, record, other_code, wrong, device)
+        status, reasons = self._status(run, record, device, again=again)
         if status == "blocked":
             self._blocked[run.identity] = run.name
         left = 0.0 if status == "cached" else self._estimate(run)
@@ -177,17 +214,62 @@ class _Planner:
             left *= 1 - record.progress.done / max(1, record.progress.total)
         stale = None if record is not None and record.state == DONE else self._stale(run)
         return PlannedRun(
-            run=run, status=status, reasons=reasons, seconds=left, record=record, stale=stale
+            run=run,
+            status=status,
+            reasons=reasons,
+            seconds=left,
+            record=record,
+            stale=stale,
+            other_code=other_code,
+            damage=wrong,
+            again=again,
         )
 
+    def _standing(self, record: RunRecord) -> tuple[tuple[str, ...] | None, str | None]:
+        """What of a finished run's code has changed, and what is wrong with its files."""
+        changed = None if record.code is None else record.code.changed(self._sources)
+        for identity, artifacts in (record.used or {}).items():
+            other = self._records.get(identity)
+            if other is not None and (other.artifacts or artifacts) != artifacts:
+                changed = (*(changed or ()), f"files of {other.name}")
+        try:
+            wrong = damage(record, thorough=self._recompute == "damaged")
+        except FileError as error:
+            self._damaged[record.identity] = str(error)
+            return changed, str(error)
+        if wrong is None:
+            return changed, None
+        self._damaged[record.identity] = f"needs run {record.name}, whose {wrong}; {cure(record)}"
+        return changed, f"{wrong}; {cure(record)}"
+
+    def _wanted_again(
+        self,
+        run: Run,
+        record: RunRecord | None,
+        other_code: tuple[str, ...] | None,
+        wrong: str | None,
+        device: Device,
+    ) -> bool:
+        """Whether the user asked to compute a finished run again, and it can be."""
+        if record is None or record.state != DONE or self._lacking(run, device):
+            return False
+        if self._recompute == "changed":
+            again = bool(other_code) or not self._again.isdisjoint(run.depends)
+        else:
+            again = self._recompute == "damaged" and wrong is not None
+        if again:
+            self._again.add(run.identity)
+            self._damaged.pop(run.identity, None)
+        return again
+
     def _status(
-        self, run: Run, record: RunRecord | None, device: Device
+        self, run: Run, record: RunRecord | None, device: Device, *, again: bool
     ) -> tuple[Status, tuple[str, ...]]:
         if record is not None and record.broken:
             return "blocked", (record.error or "",)
         state = "" if record is None else record.state
         if state == DONE:
-            return "cached", ()
+            return ("todo" if again else "cached"), ()
         if state in (RUNNING, QUEUED):
             return "running", ()
         lacking = self._lacking(run, device)
@@ -195,6 +277,9 @@ class _Planner:
             f"needs run {self._blocked[identity]}, which is blocked"
             for identity in run.depends
             if identity in self._blocked
+        )
+        lacking += tuple(
+            self._damaged[identity] for identity in run.depends if identity in self._damaged
         )
         if lacking:
             return "blocked", lacking

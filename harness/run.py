@@ -86,7 +86,8 @@ class RunContext(Protocol):
     def save_checkpoint(self, write: Callable[[Path], None]) -> None:
         """Replace `checkpoint.pt` by what `write` puts at the path it is given.
 
-        Remembers how long `metrics.jsonl` is at this point.
+        Remembers how long `metrics.jsonl` is at this point, in a line that is added to the file.
+        Readers of torch's files, and of files of one line, do not see it.
         """
 
     def restore_checkpoint(self) -> Path | None:

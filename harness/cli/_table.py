@@ -9,7 +9,7 @@ import sys
 
 from harness.device import crowded, default_jobs, resolve_device
 from harness.errors import FieldError, HarnessError, SpecError
-from harness.plan import Plan, make_plan
+from harness.plan import Plan, Recompute, make_plan
 from harness.run import Resources
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
@@ -92,7 +92,12 @@ def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resourc
 
 
 def plan_of(
-    arguments: argparse.Namespace, expansion: Expansion, store: Store, resources: Resources
+    arguments: argparse.Namespace,
+    expansion: Expansion,
+    store: Store,
+    resources: Resources,
+    *,
+    recompute: Recompute | None = None,
 ) -> Plan:
     """The plan for this machine; says so where it would be crowded."""
     device = resolve_device(resources.device)
@@ -100,7 +105,7 @@ def plan_of(
     note = crowded(device, resources.threads * resources.processes, jobs=jobs)
     if note:
         print(f"note: {note}", file=sys.stderr)
-    return make_plan(expansion, store, device=device, jobs=jobs)
+    return make_plan(expansion, store, device=device, jobs=jobs, recompute=recompute)
 
 
 def in_short(error: HarnessError, table: str) -> str:

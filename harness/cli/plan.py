@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harness.cli import USER_ERROR
 from harness.cli._table import (
     add_resources,
     add_selection,
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store()
     plan = plan_of(arguments, expansion, store, resources_of(arguments, expansion))
     print(json.dumps(as_json(plan), indent=2) if arguments.json else "\n".join(_text(plan)))
-    return 0
+    return USER_ERROR if any(one.record and one.record.broken for one in plan.runs) else 0
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
@@ -80,6 +81,9 @@ def _run_json(planned: PlannedRun) -> dict[str, Any]:
         "estimate_seconds": round(planned.seconds, 1),
         "directory": None if planned.record is None else str(planned.record.directory),
         "stale": None if planned.stale is None else _stale_json(planned.stale),
+        "other_code": None if planned.other_code is None else list(planned.other_code),
+        "damage": planned.damage,
+        "again": planned.again,
     }
 
 
@@ -97,7 +101,38 @@ def _text(plan: Plan) -> Iterator[str]:
     yield headline(plan)
     yield from _rows(plan)
     yield from _stale(plan)
+    yield from not_current(plan)
     yield from obstacles(plan)
+
+
+def not_current(plan: Plan) -> Iterator[str]:
+    """Finished runs whose code is not today's, by what changed, and those with damaged files."""
+    target = f"{plan.expansion.table.name} --profile {plan.expansion.profile.name}"
+    causes: dict[str, list[PlannedRun]] = {}
+    for planned in plan.runs:
+        if planned.other_code:
+            causes.setdefault(other_code(planned.other_code), []).append(planned)
+    if causes:
+        again = all(planned.again for runs in causes.values() for planned in runs)
+        what = "computed again" if again else "counted all the same"
+        how = "" if again else f"; `harness run {target} --recompute changed` computes them again"
+        yield f"Computed by other code, {what}{how}:"
+    for text, runs in causes.items():
+        yield f"  {runs[0].run.name if len(runs) == 1 else count(len(runs), 'run')}: {text}"
+    unknown = sum(planned.other_code is None for planned in plan.runs)
+    if unknown:
+        yield f"{count(unknown, 'finished run')} without a note of the code that computed them"
+    damaged = [planned for planned in plan.runs if planned.damage is not None]
+    if damaged:
+        yield "Files of finished runs that are not what they were:"
+    for planned in damaged:
+        yield f"  {planned.run.name}: {planned.damage}"
+
+
+def other_code(names: Sequence[str]) -> str:
+    """What has changed since a run was computed, in few words."""
+    more = len(names) - MOST_CHANGES
+    return ", ".join(names[:MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")
 
 
 def headline(plan: Plan) -> str:

@@ -15,7 +15,7 @@ from harness.cli._table import (
     plan_of,
     resources_of,
 )
-from harness.cli.plan import headline, obstacles
+from harness.cli.plan import headline, not_current, obstacles
 from harness.device import resolve_device
 from harness.errors import HarnessError
 from harness.launch.cluster import as_in_jobs, find_cluster, load_cluster
@@ -25,7 +25,7 @@ from harness.launch.scheduler import Scheduler
 from harness.launch.slurm import SlurmExecutor
 from harness.launch.together import check_divisible, check_gpus
 from harness.plan import Plan, make_plan
-from harness.store import Store
+from harness.store import Store, tidy
 from harness.text import count, duration
 
 EXECUTORS = ("local", "slurm")
@@ -55,6 +55,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="download nothing (as $HARNESS_OFFLINE=1): data must be on this machine",
     )
+    parser.add_argument(
+        "--recompute",
+        choices=("changed", "damaged"),
+        help="compute finished runs again: those by other code than today's, or those whose files "
+        "are not what they were; the former results are kept beside",
+    )
     add_resources(parser)
 
 
@@ -81,15 +87,19 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
     check_gpus(resources)
 
     def make() -> Plan:
-        return without_unknown(plan_of(arguments, expansion, store, resources), answer)
+        again = arguments.recompute
+        plan = plan_of(arguments, expansion, store, resources, recompute=again)
+        return without_unknown(plan, answer)
 
     def check(plan: Plan) -> None:
         check_divisible(plan, resources)
 
     plan = with_data(make, check)
     _announce(plan)
+    _tidy(plan)
     if not plan.to_run and not plan.counts["running"]:
-        return _nothing(plan)
+        code, verdict = _nothing(plan)
+        return _or_broken(plan, code), verdict
     summary = LocalExecutor(plan, store, resources=resources).run()
     return _conclude(arguments, plan, summary)
 
@@ -98,8 +108,15 @@ def _announce(plan: Plan) -> None:
     print(headline(plan))
     for waiting in plan.waiting:
         print(f"  row {waiting.row} waits for {waiting.reason}")
-    for line in obstacles(plan):
+    for line in (*not_current(plan), *obstacles(plan)):
         print(line)
+
+
+def _tidy(plan: Plan) -> None:
+    """Remove what killed processes left in the directories of finished runs."""
+    for planned in plan.runs:
+        if planned.status == "cached" and planned.record is not None:
+            tidy(planned.record.directory)
 
 
 def _submit(arguments: argparse.Namespace) -> tuple[int, str]:
@@ -114,7 +131,8 @@ def _submit(arguments: argparse.Namespace) -> tuple[int, str]:
     jobs = arguments.jobs or cluster.max_parallel
 
     def make() -> Plan:
-        return make_plan(expansion, store, device=device, jobs=jobs)
+        again = arguments.recompute
+        return make_plan(expansion, store, device=device, jobs=jobs, recompute=again)
 
     def check(plan: Plan) -> None:
         check_divisible(plan, resources)
@@ -170,7 +188,15 @@ def _conclude(arguments: argparse.Namespace, plan: Plan, summary: Summary) -> tu
     if summary.failed:
         return SOME_FAILED, done
     why_not = could_not(plan)
-    return (DONE, done) if why_not is None else (USER_ERROR, f"{done}\n{why_not}")
+    if why_not is not None:
+        return USER_ERROR, f"{done}\n{why_not}"
+    return _or_broken(plan, DONE), done
+
+
+def _or_broken(plan: Plan, code: int) -> int:
+    """The exit code, if no run directory is such that its user has to act."""
+    broken = any(one.record is not None and one.record.broken for one in plan.runs)
+    return USER_ERROR if broken and code == DONE else code
 
 
 def _again(arguments: argparse.Namespace) -> str:

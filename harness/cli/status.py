@@ -9,9 +9,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from harness.cli import USER_ERROR
 from harness.cli._table import add_selection, expansion_of
+from harness.cli.plan import other_code
+from harness.code import Sources
 from harness.errors import HarnessError
 from harness.launch.reconcile import jobs_of, seen
 from harness.launch.scheduler import Answer, JobInfo, Scheduler
@@ -24,6 +28,7 @@ from harness.store import (
     QUEUED,
     RUNNING,
     STATES,
+    UNREADABLE,
     RunRecord,
     Store,
 )
@@ -32,7 +37,7 @@ from harness.text import count, duration
 WATCH_SECONDS = 2.0
 MOST_LINES = 40
 """Runs listed of each state; `--json` has all."""
-_LISTED = (RUNNING, QUEUED, INTERRUPTED, FAILED, PLANNED)
+_LISTED = (RUNNING, QUEUED, INTERRUPTED, FAILED, UNREADABLE, PLANNED)
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,41 +64,60 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = None if arguments.table is None else expansion_of(arguments).runs
     store, scheduler = Store(), Scheduler()
     while True:
-        entries, jobs = _entries(store, wanted, scheduler)
+        look = _look(store, wanted, scheduler)
         if arguments.watch and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
             print("\x1b[H\x1b[2J", end="")
         if arguments.json:
-            print(json.dumps(as_json(store, entries), indent=None if arguments.watch else 2))
+            print(json.dumps(as_json(store, look), indent=None if arguments.watch else 2))
         else:
-            print("\n".join(_text(store, entries, jobs)))
+            print("\n".join(_text(store, look)))
         if not arguments.watch:
-            return 0
+            broken = any(isinstance(one, RunRecord) and one.broken for one in look.entries)
+            return USER_ERROR if broken else 0
         sys.stdout.flush()
         time.sleep(WATCH_SECONDS)
 
 
-def as_json(store: Store, entries: Sequence[RunRecord | Run]) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What is there at one moment."""
+
+    entries: Sequence[RunRecord | Run]  # runs that have no directory yet are a `Run`
+    jobs: Mapping[str, JobInfo]  # what SLURM says of those in its hands, by identity
+    copies: Sequence[str]  # folders that are copies of run directories
+    sources: Sources  # code as it is now
+
+    def other_code(self, entry: RunRecord | Run) -> tuple[str, ...] | None:
+        """What of a finished run's code has changed; None where it does not say what it was."""
+        if not isinstance(entry, RunRecord) or entry.code is None:
+            return None
+        return entry.code.changed(self.sources)
+
+
+def as_json(store: Store, look: Look) -> dict[str, Any]:
     """The state as JSON values; the format is documented in docs/json.md."""
     return {
         "schema": 1,
         "results": str(store.root),
-        "counts": dict(_counts(entries)),
-        "runs": [_entry_json(entry) for entry in entries],
+        "counts": dict(_counts(look.entries)),
+        "runs": [_entry_json(entry, look.other_code(entry)) for entry in look.entries],
+        "copies": list(look.copies),
     }
 
 
-def _entries(
-    store: Store, wanted: Sequence[Run] | None, scheduler: Scheduler
-) -> tuple[list[RunRecord | Run], Mapping[str, JobInfo]]:
+def _look(store: Store, wanted: Sequence[Run] | None, scheduler: Scheduler) -> Look:
     """The records, and the runs that have none yet; what SLURM says of those in its hands."""
-    records = store.records()
+    survey = store.survey()
+    records = survey.records
     noted = [record for record in records if record.note is not None]
     answer = scheduler.ask(jobs_of(noted)) if noted else Answer()
     records, jobs = seen(records, answer)
-    if wanted is None:
-        return list(records), jobs
-    by_identity = {record.identity: record for record in records}
-    return [by_identity.get(run.identity, run) for run in wanted], jobs
+    entries: list[RunRecord | Run] = list(records)
+    if wanted is not None:
+        by_identity = {record.identity: record for record in records}
+        broken = {one.name: one for one in records if not one.identity}  # of the same name, then
+        entries = [by_identity.get(run.identity) or broken.get(run.name) or run for run in wanted]
+    return Look(entries=entries, jobs=jobs, copies=survey.copies, sources=Sources())
 
 
 def _counts(entries: Sequence[RunRecord | Run]) -> Counter[str]:
@@ -105,7 +129,7 @@ def _state(entry: RunRecord | Run) -> str:
     return entry.state if isinstance(entry, RunRecord) else PLANNED
 
 
-def _entry_json(entry: RunRecord | Run) -> dict[str, Any]:
+def _entry_json(entry: RunRecord | Run, changed: Sequence[str] | None) -> dict[str, Any]:
     record = entry if isinstance(entry, RunRecord) else None
     progress = record.progress if record else None
     return {
@@ -130,12 +154,12 @@ def _entry_json(entry: RunRecord | Run) -> dict[str, Any]:
         "error": record.error if record else None,
         "result": dict(record.result) if record and record.result is not None else None,
         "directory": str(record.directory) if record else None,
+        "other_code": None if changed is None else list(changed),
     }
 
 
-def _text(
-    store: Store, entries: Sequence[RunRecord | Run], jobs: Mapping[str, JobInfo]
-) -> Iterator[str]:
+def _text(store: Store, look: Look) -> Iterator[str]:
+    entries, jobs = look.entries, look.jobs
     counts = _counts(entries)
     shown = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     yield f"{store.runs}: {count(len(entries), 'run')}" + (f" ({shown})" if shown else "")
@@ -150,6 +174,22 @@ def _text(
             yield f"  {state:<11}  {record.name}{_detail(record, jobs.get(record.identity))}"
         if len(found) > MOST_LINES:
             yield f"  {state:<11}  and {len(found) - MOST_LINES} more"
+    yield from _not_current(look)
+    if look.copies:
+        yield f"copies of run directories, not counted: {', '.join(look.copies)}"
+
+
+def _not_current(look: Look) -> Iterator[str]:
+    """Finished runs by other code than today's, and how many do not say by which."""
+    done = [one for one in look.entries if isinstance(one, RunRecord) and one.state == DONE]
+    changed = [(one.name, names) for one in done if (names := look.other_code(one))]
+    for name, names in changed[:MOST_LINES]:
+        yield f"  {DONE:<11}  {name}  computed by other code: {other_code(names)}"
+    if len(changed) > MOST_LINES:
+        yield f"  {DONE:<11}  and {len(changed) - MOST_LINES} more by other code"
+    unknown = sum(one.code is None for one in done)
+    if unknown:
+        yield f"{count(unknown, 'finished run')} without a note of the code that computed them"
 
 
 def _tables(entries: Sequence[RunRecord | Run]) -> Iterator[str]:

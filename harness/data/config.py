@@ -31,6 +31,12 @@ class DataConfig:
     CHOICE: ClassVar[frozenset[str]] = frozenset({"name"})
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"train_per_class"})
 
+    def components(self) -> tuple[type, ...]:
+        """The code behind the name; see `harness.code`."""
+        from harness.data import DATASETS
+
+        return (type(DATASETS.get(self.name)),)
+
     def __post_init__(self) -> None:
         check_bounds(self)
         if self.train_per_class is not None and self.train_fraction < 1:

@@ -29,6 +29,7 @@ from harness.launch.worker import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_LOST,
+    EXIT_UNREADABLE,
 )
 from harness.store import (
     DONE,
@@ -183,7 +184,7 @@ class _Execution:
             self._worker.send_signal(signal.SIGTERM)
         code = self._worker.wait()
         log(f"the worker ended with exit code {code}")
-        if code in (EXIT_DONE, EXIT_FAILED):
+        if code in (EXIT_DONE, EXIT_FAILED, EXIT_UNREADABLE):
             return False
         if code == EXIT_CANNOT_WRITE:
             self._give_back(directories)

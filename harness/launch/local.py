@@ -28,7 +28,18 @@ from harness.launch.worker import EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_LOST
 from harness.plan import Plan, PlannedRun, load_of
 from harness.process import heed
 from harness.run import Resources
-from harness.store import DONE, FAILED, QUEUED, RUNNING, RunRecord, Store, StoreError
+from harness.store import (
+    DONE,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    UNREADABLE,
+    FileError,
+    RunRecord,
+    Store,
+    StoreError,
+    put_aside,
+)
 from harness.text import duration
 
 ATTEMPTS = 5
@@ -167,10 +178,19 @@ class LocalExecutor:
     def _start_worker(self, chosen: Sequence[PlannedRun]) -> None:
         runs, directories, attempts = [], [], {}
         for planned in chosen:
-            directory = self._store.create(planned.run)
-            record = self._store.record(planned.run.identity)
+            try:
+                if planned.again and planned.record is not None:
+                    put_aside(planned.record)
+                directory = self._store.create(planned.run)
+                record = self._store.record(planned.run.identity)
+            except FileError as error:
+                self._unreadable(planned, str(error))
+                continue
             if record is not None and record.state in (DONE, RUNNING, QUEUED):
                 self._settle(planned, record)  # somebody was faster
+                continue
+            if record is not None and record.state == UNREADABLE:
+                self._unreadable(planned, record.error or "")
                 continue
             runs.append(planned)
             directories.append(directory)
@@ -232,6 +252,8 @@ class LocalExecutor:
         for planned, record, started in zip(left, reached, begun, strict=True):
             if record is not None and record.state in (RUNNING, QUEUED):
                 self._queue.wait_for(planned.run.identity)  # taken over by another process
+            elif record is not None and record.state == UNREADABLE:
+                self._unreadable(planned, record.error or "")
             elif self._ending:
                 self._queue.abandon(planned.run.identity)
                 self._interrupted += [planned.run.name] * started
@@ -277,6 +299,8 @@ class LocalExecutor:
             self._queue.wait_for(identity)
         elif record.state == FAILED:
             self._fail(planned, record.error or "failed without a message")
+        elif record.state == UNREADABLE:
+            self._unreadable(planned, record.error or "")
         else:
             self._queue.again(identity)
 
@@ -293,6 +317,11 @@ class LocalExecutor:
     def _fail(self, planned: PlannedRun, why: str) -> None:
         self._queue.fail(planned.run.identity, why)
         self._display.say(f"failed  {planned.run.name}: {why}")
+
+    def _unreadable(self, planned: PlannedRun, why: str) -> None:
+        """Leave a run alone of which nobody can see now whether it is finished."""
+        self._queue.block(planned.run.identity, why)
+        self._display.say(f"blocked {planned.run.name}: {why}")
 
     def _give_up(self, message: str) -> None:
         """Nothing can be written: go on with nothing, let what runs come to an end."""

@@ -78,6 +78,12 @@ class Queue:
         self.failed[identity] = why
         self._block_dependents(identity, "failed")
 
+    def block(self, identity: str, why: str) -> None:
+        """A run cannot be computed now, and with it what depends on it."""
+        self._leave(identity)
+        self.blocked[identity] = why
+        self._block_dependents(identity, "is blocked")
+
     def wait_for(self, identity: str) -> None:
         """Another process computes this run."""
         self._leave(identity)

@@ -21,7 +21,7 @@ from harness.launch.script import batch_script
 from harness.launch.snapshot import package_root, snapshot_name, take_snapshot
 from harness.plan import Plan
 from harness.run import Resources
-from harness.store import QUEUED, RUNNING, Store, name_job, reserve_job
+from harness.store import QUEUED, RUNNING, Store, name_job, put_aside, reserve_job
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +138,8 @@ class SlurmExecutor:
         for job in batch.jobs:
             mine = []
             for planned in job:
+                if planned.again and planned.record is not None:
+                    put_aside(planned.record)
                 directory = self._store.create(planned.run)
                 index = len(reserved)
                 if reserve_job(directory, submission=submission, index=index, folder=folder):

@@ -17,11 +17,12 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from harness.code import Code
 from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
 from harness.launch.context import WorkerContext, end_with_parent, limit_threads, log
@@ -35,20 +36,28 @@ from harness.store import (
     FAILED,
     INTERRUPTED,
     RUNNING,
+    UNREADABLE,
+    Artifact,
+    FileError,
     LeaseLost,
     RunRecord,
     RunWriter,
     Store,
     StoreError,
     claim,
+    cure,
+    damage,
     has_result,
     read_record,
+    tidy,
 )
+from harness.store.files import writing
 from harness.store.record import LOG
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 2
 EXIT_LOST: Final = 3  # another process took a run over
+EXIT_UNREADABLE: Final = 66  # EX_NOINPUT: what is there cannot be read; nothing was changed
 EXIT_CANNOT_WRITE: Final = 74  # EX_IOERR
 EXIT_INTERRUPTED: Final = 75  # EX_TEMPFAIL: run again
 _BUSY: Final = -1
@@ -125,18 +134,27 @@ class Worker:
         except StoreError as error:
             log(f"error: {error}")
             return EXIT_CANNOT_WRITE
+        except FileError as error:
+            log(f"error: {error}")
+            return EXIT_UNREADABLE
 
     def _one(self, directory: Path) -> int:
         record = read_record(directory)
         if record is None or record.broken:
             log(f"error: {directory}: " + (record.error or "" if record else "no run directory"))
-            return EXIT_FAILED
+            return EXIT_UNREADABLE if record and record.state == UNREADABLE else EXIT_FAILED
         if record.state == DONE:
+            tidy(directory)
             return EXIT_DONE
         lease = claim(directory, resources=_plain(self._resources))
         if lease is None:
             return _BUSY
-        if has_result(directory):  # finished between the look and the claim
+        try:
+            finished = has_result(directory)  # between the look and the claim
+        except FileError as error:
+            lease.release(INTERRUPTED, str(error))
+            raise
+        if finished:
             lease.release(DONE)
             return EXIT_DONE
         with lease, _output_to(directory / LOG):
@@ -160,7 +178,7 @@ class Worker:
         except LeaseLost as lost:
             log(str(lost))
             return EXIT_LOST
-        except StoreError as error:
+        except (StoreError, FileError) as error:
             _end(writer, INTERRUPTED, str(error))
             raise
         except HarnessError as error:
@@ -176,7 +194,8 @@ class Worker:
         writer.state(RUNNING)
         limit_threads(self._resources.threads)
         kind = rebuild(record.kind, record.plain)
-        dependencies = _dependencies(record)
+        needed = _needed(record)
+        code = Code.of(kind)
         resources = divided(self._resources, kind.most_processes())
         writer.environment(environment(resources))
         with assembled(
@@ -191,17 +210,27 @@ class Worker:
             context = WorkerContext(
                 writer,
                 resources=resources,
-                dependencies=dependencies,
+                dependencies={identity: one.directory for identity, one in needed.items()},
                 stopping=lambda: self._stopping,
                 ranks=None if group is None else group.ranks,
                 meeting=None if group is None else group.store,
             )
             metrics = kind.execute(context)
         writer.environment(environment(resources))  # torch is loaded by now
-        writer.finish(metrics, device=resolve_device(self._resources.device))
+        writer.finish(
+            metrics,
+            device=resolve_device(self._resources.device),
+            code=code.joined(Code.of(kind)),
+            used=_used(needed),
+        )
         log("done: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
 
     def _crashed(self, writer: RunWriter, error: BaseException) -> int:
+        try:
+            writer.lease.check()
+        except (LeaseLost, FileError) as lost:  # then files vanish under one's hands
+            log(str(lost))
+            return EXIT_LOST
         with suppress(OSError):
             traceback.print_exception(error)
         if isinstance(error, OSError) and error.errno in _DISK:
@@ -215,7 +244,7 @@ class Worker:
 def _end(writer: RunWriter, state: str, error: str) -> None:
     """Note how an attempt ended, as far as the disk allows."""
     log(f"{state}: {error}")
-    with suppress(StoreError, LeaseLost):
+    with suppress(StoreError, FileError, LeaseLost):
         writer.state(state, error=error)
         writer.lease.release(state, error)
 
@@ -227,16 +256,26 @@ def _give_up(writer: RunWriter, error: HarnessError) -> None:
     os._exit(EXIT_INTERRUPTED if isinstance(error, Broken) else EXIT_FAILED)
 
 
-def _dependencies(record: RunRecord) -> dict[str, Path]:
+def _needed(record: RunRecord) -> dict[str, RunRecord]:
+    """The runs that this one takes files from, which are what they were when they were written."""
     store = Store.holding(record.directory)
     found = {}
     for identity in record.depends:
         other = store.record(identity)
         if other is None or other.state != DONE:
+            if other is not None and other.state == UNREADABLE:
+                raise FileError(other.error or "")
             name = identity[:8] if other is None else f"{other.name} ({other.state})"
             raise HarnessError(f"needs the result of run {name}: run that one first")
-        found[identity] = other.directory
+        wrong = damage(other, thorough=True)
+        if wrong is not None:
+            raise HarnessError(f"needs run {other.name}, whose {wrong}; {cure(other)}")
+        found[identity] = other
     return found
+
+
+def _used(needed: Mapping[str, RunRecord]) -> dict[str, Mapping[str, Artifact]]:
+    return {identity: other.artifacts or {} for identity, other in needed.items()}
 
 
 def _plain(resources: Resources) -> dict[str, object]:
@@ -246,10 +285,8 @@ def _plain(resources: Resources) -> dict[str, object]:
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Append all that this process and its children print to `path`."""
-    try:
+    with writing(path):
         file = path.open("ab")
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
     kept = [os.dup(number) for number in (1, 2)]
     _flush()
     for number in (1, 2):

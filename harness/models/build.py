@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -295,6 +296,21 @@ def save_model(model: VisionTransformer, path: Path) -> None:
     own = {} if model.own is None else {"mean": model.own.mean, "std": model.own.std}
     about = {key: ",".join(map(repr, values)) for key, values in own.items()}
     save_file(tensors, path, metadata={"format": "pt", **about})
+    _in_order(path)
+
+
+def _in_order(path: Path) -> None:
+    """Sort the metadata of a safetensors file, which come in another order every time: equal
+    networks are equal files.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= size, "the same header in another order"
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def freeze_all_but_head(model: VisionTransformer) -> None:

@@ -179,6 +179,10 @@ class ModelConfig:
         version = family_of(self.shape).version
         return {} if version == 1 else {"family_version": version}
 
+    def components(self) -> tuple[type, ...]:
+        """The code behind the name of the architecture; see `harness.code`."""
+        return (type(family_of(self.shape)),)
+
     @property
     def shape(self) -> Architecture:
         """The architecture with this config's dimensions."""

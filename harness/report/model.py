@@ -239,6 +239,7 @@ class Provenance:
     unfinished: int = 0
     seconds: float = 0.0  # summed over finished runs
     latest: str = ""  # when the last run finished
+    notes: tuple[str, ...] = ()  # runs by other code than today's, or that cannot be read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

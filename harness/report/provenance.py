@@ -10,10 +10,12 @@ from typing import Any
 from harness.report.model import Environment, Provenance
 from harness.report.outcomes import Outcomes
 from harness.report.wording import listed
-from harness.store import DONE, FAILED, RunRecord
+from harness.store import DONE, FAILED, UNREADABLE, RunRecord
 from harness.text import count
 
 UNKNOWN = "Environment"
+MOST_PARTS = 4
+"""Changed modules and libraries that are named."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 
@@ -34,7 +36,25 @@ def provenance(outcomes: Outcomes) -> Provenance:
         unfinished=len(records) - len(done) - failed,
         seconds=sum(record.seconds or 0.0 for record in done),
         latest=_when(done),
+        notes=tuple(_notes(outcomes)),
     )
+
+
+def _notes(outcomes: Outcomes) -> Iterator[str]:
+    """What is to be known of runs whose numbers are shown, or cannot be."""
+    runs = outcomes.runs.values()
+    changed = [planned for planned in runs if planned.other_code]
+    parts = dict.fromkeys(name for planned in changed for name in planned.other_code or ())
+    if changed:
+        shown = listed([*list(parts)[:MOST_PARTS], *["others"] * (len(parts) > MOST_PARTS)])
+        yield f"{count(len(changed), 'run')} computed by other code than the present: {shown}."
+    unknown = sum(planned.other_code is None for planned in runs)
+    if unknown:
+        yield f"{count(unknown, 'run')} without a note of the code that computed them."
+    records = [planned.record for planned in runs if planned.record is not None]
+    for record in records:
+        if record.state == UNREADABLE:
+            yield f"{record.name}: {record.error}."
 
 
 def _environment(facts: tuple[tuple[str, str], ...], commits: Counter[str]) -> Environment:

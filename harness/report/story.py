@@ -316,6 +316,7 @@ def _provenance(model: TableModel) -> list[Block]:
     when = f" The last one ended {found.latest}." if found.latest else ""
     text = f"Runs: {', '.join(runs)}; {duration(found.seconds)} of computing in all.{when}"
     blocks: list[Block] = [Heading(text="Provenance"), Paragraph(text=text)]
+    blocks += [Paragraph(text=note) for note in found.notes]
     for environment in found.environments:
         rows: list[GroupRow | tuple[TableCell, ...]] = [
             (TableCell(text=what), TableCell(text=value)) for what, value in environment.facts

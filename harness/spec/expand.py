@@ -255,7 +255,7 @@ class _Expander:
                 kind=kind,
                 config=config,
                 identity=key,
-                name=_name(kind, title, key),
+                name=run_name(kind, title, key),
                 title=title,
                 depends=_dependencies(config, self._depends),
                 plain=plain(config, memo=self._plain),
@@ -341,7 +341,8 @@ def _measures(cls: type[RunKind], config: TrainConfig) -> bool:
     return not cls.seeded and known and (config.teacher is None or config.teacher.planned is None)
 
 
-def _name(kind: str, title: Title, key: str) -> str:
+def run_name(kind: str, title: Title, key: str) -> str:
+    """Of its directory: what it is for people, and the beginning of its identity."""
     parts = [
         title.row,
         *([] if kind == "train" else [kind]),

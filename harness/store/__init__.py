@@ -1,6 +1,7 @@
 """Run directories: claimed by one process at a time, written atomically, read back by everybody."""
 
-from harness.store.files import StoreError
+from harness.store.again import cure, damage, put_aside
+from harness.store.files import FileError, StoreError
 from harness.store.job import JobNote, drop_job, name_job, read_job, reserve_job
 from harness.store.lease import Lease, LeaseLost, claim
 from harness.store.record import (
@@ -11,14 +12,16 @@ from harness.store.record import (
     QUEUED,
     RUNNING,
     STATES,
+    UNREADABLE,
     Progress,
     RunRecord,
     State,
     has_result,
     read_record,
 )
-from harness.store.store import Store
-from harness.store.writer import RunWriter
+from harness.store.result import Artifact
+from harness.store.store import Store, Survey
+from harness.store.writer import RunWriter, tidy
 
 __all__ = [
     "DONE",
@@ -28,6 +31,9 @@ __all__ = [
     "QUEUED",
     "RUNNING",
     "STATES",
+    "UNREADABLE",
+    "Artifact",
+    "FileError",
     "JobNote",
     "Lease",
     "LeaseLost",
@@ -37,11 +43,16 @@ __all__ = [
     "State",
     "Store",
     "StoreError",
+    "Survey",
     "claim",
+    "cure",
+    "damage",
     "drop_job",
     "has_result",
     "name_job",
+    "put_aside",
     "read_job",
     "read_record",
     "reserve_job",
+    "tidy",
 ]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import re
+import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,8 +24,21 @@ CANNOT_WRITE = frozenset(
 )
 
 
+LONGEST_LINE = 2000
+LARGEST_JSON = 1 << 26
+"""Bytes of a JSON file; more is none of ours."""
+_TEMPORARY = re.compile(r"\.(?P<of>.+)\.[0-9a-f]{32}")
+
+
 class StoreError(HarnessError):
     """The results folder cannot be written: a full disk, no permission, a read-only file system."""
+
+
+class FileError(HarnessError):
+    """One file cannot be read, or is no file: that says nothing about what was computed.
+
+    It may be readable the next time, so nobody may replace it, or compute anew what it holds.
+    """
 
 
 @contextmanager
@@ -30,8 +47,10 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
-            raise
+        if error.errno in (errno.ENOENT, errno.EEXIST, errno.ENOTDIR):
+            raise  # what that means, those know who write
+        if error.errno not in CANNOT_WRITE:  # a folder where a file should be, links in a circle
+            raise FileError(f"cannot write {path}: {error.strerror}") from error
         raise StoreError(
             f"cannot write {path}: {error.strerror}. Finished runs and checkpoints are kept: "
             "free or unlock the disk (or set HARNESS_RESULTS to another folder) and run again"
@@ -93,20 +112,141 @@ def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -
             os.fsync(file.fileno())  # or a power cut after the rename leaves an empty file
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; FileNotFoundError, or ValueError where it is no JSON object."""
-    value = json.loads(path.read_bytes())
+def read_bytes(path: Path) -> bytes:
+    """What a file holds; FileNotFoundError where there is none, FileError where it cannot be read.
+
+    What is no regular file is not waited for: a pipe without a writer would never end.
+    """
+    try:
+        try:
+            return _read_bytes(path)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return _read_bytes(path)  # replaced while it was being opened over a network
+    except FileNotFoundError:
+        if any(part.is_symlink() for part in (path, path.parent)):
+            raise FileError(f"cannot read {path}: a link to something that is not there") from None
+        raise
+    except NotADirectoryError as error:  # a file lies where its folder would
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        about = os.fstat(handle)
+        if stat.S_ISDIR(about.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read()
+
+
+def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
+    """The object in a file; FileNotFoundError, FileError, or ValueError where it is no JSON object.
+
+    NaN and infinity, which JSON does not know, are refused unless the caller looks for them itself.
+    """
+    content = read_bytes(path)
+    if len(content) > LARGEST_JSON:
+        raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
+    value = parsed(content, finite=finite)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
 
 
+def parsed(content: bytes, *, finite: bool = True) -> Any:
+    """JSON values; ValueError for whatever else."""
+    try:
+        if not finite:
+            return json.loads(content)
+        return json.loads(content, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
 def read_json_or_nothing(path: Path) -> dict[str, Any]:
-    """The object in a file; an empty one where there is none or it is damaged."""
+    """The object in a file; an empty one where there is none or it is damaged.
+
+    FileError where it cannot be read: that is not nothing.
+    """
     try:
         return read_json(path)
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return {}
+
+
+def number_in(value: object) -> float | None:
+    """A finite number that JSON gave; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def whole_in(value: object) -> int | None:
+    """A whole number from 0 up that JSON gave; None for anything else."""
+    found = number_in(value)
+    return None if found is None or found < 0 or not found.is_integer() else int(found)
+
+
+def line_in(value: object) -> str | None:
+    """A text that JSON gave, as one line that every terminal takes; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    plain = value.encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair
+    return "".join(sign if sign.isprintable() else " " for sign in plain)[:LONGEST_LINE]
+
+
+def leftovers(folder: Path) -> dict[str, list[Path]]:
+    """Files in a folder that a killed process did not get to put in their place, by that place."""
+    found: dict[str, list[Path]] = {}
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            match = _TEMPORARY.fullmatch(name)
+            if match is not None:
+                found.setdefault(match["of"], []).append(folder / name)
+    return found
+
+
+def clock_of(folder: Path) -> float:
+    """The time by the clock of the file system that holds `folder`, which stamps its files.
+
+    Of a file that has no name, where that is possible: nothing changes for those who look. The own
+    clock where nothing may be written.
+    """
+    with suppress(OSError, AttributeError):  # Linux alone has such files
+        handle = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.utime(handle)
+            return os.fstat(handle).st_mtime
+        finally:
+            os.close(handle)
+    temporary = beside(folder / "clock")
+    try:
+        temporary.touch(mode=0o600)
+        return temporary.stat().st_mtime
+    except OSError:
+        return time.time()
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def now_text() -> str:
@@ -118,5 +258,5 @@ def seconds_of(text: object) -> float | None:
     """Seconds since 1970 of such a text; None if it is none."""
     try:
         return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return None

@@ -15,10 +15,12 @@ from typing import Any, Self
 
 from harness.store.files import (
     create_json,
+    line_in,
     now_text,
     read_json_or_nothing,
     replace_json,
     seconds_of,
+    whole_in,
     writing,
 )
 from harness.store.lease import latest_number
@@ -54,6 +56,13 @@ class JobNote:
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Self | None:
         """From its JSON form; None where there is none or it is damaged."""
+        counts = [value.get(key, 0) for key in ("index", "attempt", "counted", "reached", "barren")]
+        texts = [value.get(key) for key in ("submission", "folder", "submitted")]
+        texts += [value["job"]] if value.get("job") is not None else []
+        if None in map(whole_in, counts) or any(
+            text is None or line_in(text) != text for text in texts
+        ):
+            return None
         try:
             return cls(**{**value, "submitter": Owner.read(value["submitter"])})
         except (KeyError, TypeError):

@@ -9,6 +9,7 @@ running somewhere, is refused every write.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,7 +19,9 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.store.files import (
+    FileError,
     beside,
+    clock_of,
     link,
     now_text,
     read_json_or_nothing,
@@ -33,6 +36,7 @@ TTL = 60.0
 """Seconds without a heartbeat after which an owner is taken for dead, if it is not known to be."""
 BEAT = 5.0
 """Seconds between heartbeats."""
+_NAME = re.compile(r"[0-9]{4,9}\.json")
 
 
 class LeaseLost(HarnessError):
@@ -47,13 +51,18 @@ class Attempt:
     path: Path
     owner: Owner | None  # None: the file is damaged
     ended: bool
+    outcome: str  # how it ended; empty: it has not, or did not say
     beat: float  # time of the last heartbeat, by the clock of the file system
 
-    def alive(self, now: float) -> bool:
-        """Whether its owner may still write; when in doubt, yes, until the heartbeat is too old."""
+    def alive(self, now: float | None = None) -> bool:
+        """Whether its owner may still write; when in doubt, yes, until the heartbeat is too old.
+
+        `now` is by the clock of the file system too, which is asked if need be: the reader's own
+        may be wrong. A heartbeat from the future is none: a living owner's is set right in seconds.
+        """
         if self.ended or (self.owner is not None and self.owner.gone()):
             return False
-        return now - self.beat < TTL
+        return abs((clock_of(self.path.parent) if now is None else now) - self.beat) < TTL
 
 
 def latest_attempt(directory: Path) -> Attempt | None:
@@ -65,26 +74,39 @@ def latest_attempt(directory: Path) -> Attempt | None:
     content = read_json_or_nothing(path)
     try:
         beat = path.stat().st_mtime
-    except OSError:  # somebody removes the directory
+    except FileNotFoundError:  # somebody removes the directory
         return None
-    owner = Owner.read(content.get("owner"))
-    return Attempt(number=number, path=path, owner=owner, ended="ended" in content, beat=beat)
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from error
+    return Attempt(
+        number=number,
+        path=path,
+        owner=Owner.read(content.get("owner")),
+        ended="ended" in content,
+        outcome=str(content.get("outcome") or ""),
+        beat=beat,
+    )
 
 
 def latest_number(directory: Path) -> int:
     """The highest attempt, 0 if there was none. Lists the folder: look-ups may be cached."""
     try:
         names = os.listdir(directory / ATTEMPTS)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
-    return max((int(name[:-5]) for name in names if name[:-5].isdigit()), default=0)
+    except OSError as error:
+        raise FileError(f"cannot read {directory / ATTEMPTS}: {error.strerror}") from error
+    return max((int(name[:-5]) for name in names if _NAME.fullmatch(name)), default=0)
 
 
 def claim(directory: Path, *, resources: Mapping[str, Any] | None = None) -> Lease | None:
     """Become the owner of a run directory; None while another process is, or was faster."""
     folder = directory / ATTEMPTS
     with writing(folder):
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise FileError(f"cannot write {folder}: a file is in its way") from error
         before = latest_attempt(directory)
         number = 1 if before is None else before.number + 1
         content = {
@@ -101,6 +123,8 @@ def claim(directory: Path, *, resources: Mapping[str, Any] | None = None) -> Lea
             if before is not None and before.alive(temporary.stat().st_mtime):
                 return None
             return Lease(directory, number, content) if link(temporary, path) else None
+        except FileNotFoundError:  # a new owner has tidied up meanwhile
+            return None
         finally:
             with suppress(OSError):
                 temporary.unlink()
@@ -149,8 +173,8 @@ class Lease:
         while not self._end.wait(BEAT):
             with suppress(OSError):  # a file server that does not answer now may do so next time
                 os.utime(_path(self.directory, self.number))
-            if latest_number(self.directory) > self.number:
-                self.lost = True
+            with suppress(FileError):
+                self.lost = self.lost or latest_number(self.directory) > self.number
 
 
 def _path(directory: Path, number: int) -> Path:

@@ -41,13 +41,13 @@ class Owner:
         try:
             job = value.get("job")
             return cls(
-                host=str(value["host"]),
+                host=str(value["host"]).encode("ascii", "replace").decode(),
                 machine=str(value["machine"]),
                 pid=int(value["pid"]),
                 pid_start=str(value["pid_start"]),
                 job=None if job is None else str(job),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def plain(self) -> dict[str, Any]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from harness.code import Code
 from harness.spec.expand import Title
-from harness.store.files import read_json, read_json_or_nothing, seconds_of
+from harness.store.files import (
+    FileError,
+    line_in,
+    number_in,
+    read_json,
+    read_json_or_nothing,
+    seconds_of,
+    whole_in,
+)
 from harness.store.job import JobNote, read_job
 from harness.store.lease import latest_attempt
+from harness.store.result import Artifact, Result, read_result
 
 SCHEMA = 1
 """Of run.json; raised when older run directories can no longer be read."""
@@ -22,11 +32,14 @@ RUNNING: Final = "running"
 INTERRUPTED: Final = "interrupted"
 DONE: Final = "done"
 FAILED: Final = "failed"
-STATES: Final = (PLANNED, QUEUED, RUNNING, INTERRUPTED, DONE, FAILED)
+UNREADABLE: Final = "unreadable"  # what it is cannot be seen now: nobody may touch it
+STATES: Final = (PLANNED, QUEUED, RUNNING, INTERRUPTED, DONE, FAILED, UNREADABLE)
 
 RUN, STATE, RESULT, ENVIRONMENT = "run.json", "state.json", "result.json", "environment.json"
 METRICS, LOG = "metrics.jsonl", "log.txt"
 CHECKPOINT, CHECKPOINT_NOTES = "checkpoint.pt", "checkpoint.json"
+_REMOVE = "; remove the folder {} to compute the run anew"
+_FOLDER = re.compile(r".*-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +55,11 @@ class Progress:
         """From JSON; None where there is none."""
         if not isinstance(value, Mapping):
             return None
-        try:
-            return cls(done=int(value["done"]), total=int(value["total"]), unit=str(value["unit"]))
-        except (KeyError, TypeError, ValueError):
+        done, total = whole_in(value.get("done")), whole_in(value.get("total"))
+        unit = line_in(value.get("unit"))
+        if done is None or total is None or unit is None:
             return None
+        return cls(done=done, total=total, unit=unit)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,19 +85,20 @@ class State:
     def read(cls, directory: Path) -> Self | None:
         """What the file says; None where there is none or it is damaged."""
         found = read_json_or_nothing(directory / STATE)
-        if found.get("state") not in STATES:
+        state = found.get("state")
+        if not isinstance(state, str) or state not in STATES or state == UNREADABLE:
             return None
         return cls(
-            state=found["state"],
-            attempt=int(_number(found.get("attempt")) or 0),
-            updated=str(found.get("updated", "")),
-            host=str(found.get("host", "")),
-            pid=found.get("pid"),
-            job=found.get("job"),
+            state=state,
+            attempt=whole_in(found.get("attempt")) or 0,
+            updated=line_in(found.get("updated")) or "",
+            host=line_in(found.get("host")) or "",
+            pid=whole_in(found.get("pid")),
+            job=line_in(found.get("job")),
             progress=Progress.read(found.get("progress")),
-            eta=_number(found.get("eta")),
-            error=found.get("error"),
-            seconds=_number(found.get("seconds")) or 0.0,
+            eta=number_in(found.get("eta")),
+            error=line_in(found.get("error")),
+            seconds=max(0.0, number_in(found.get("seconds")) or 0.0),
         )
 
 
@@ -114,84 +129,114 @@ class RunRecord:
     seconds: float | None = None  # worked, over all attempts
     note: JobNote | None = None  # the scheduler's job that is responsible for the run
     broken: bool = False
+    artifacts: Mapping[str, Artifact] | None = None  # of a result; None: it did not note them
+    used: Mapping[str, Mapping[str, Artifact]] | None = None  # of the runs it depends on, as used
+    code: Code | None = None  # that computed the result; None: it did not note it
 
     @property
     def environment(self) -> Mapping[str, Any]:
-        """`environment.json` of the last attempt; empty before the first."""
-        return read_json_or_nothing(self.directory / ENVIRONMENT)
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    metrics: dict[str, float]
-    seconds: float
-    attempt: int
-    finished: str
-    device: str | None
+        """`environment.json` of the last attempt; empty before the first, or if damaged."""
+        try:
+            return _facts(read_json_or_nothing(self.directory / ENVIRONMENT))
+        except FileError:  # tells where a number comes from: the number itself is there
+            return {}
 
 
 def read_record(directory: Path) -> RunRecord | None:
-    """The record of a run directory; None if there is none. Damage gives a record that says so."""
+    """The record of a run directory; None if there is none. Damage gives a record that says so,
+    and so does a file that cannot be read, which is no damage.
+    """
     try:
-        run = read_json(directory / RUN)
-        about = _about(run)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return _broken(directory, f"{RUN} cannot be read ({error})")
+        about = _about(read_json(directory / RUN))
+    except FileNotFoundError:
+        return _without_run(directory)
+    except FileError as error:
+        return _broken(directory, UNREADABLE, str(error))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _broken(directory, FAILED, f"{RUN} is damaged ({_reason(error)}){_REMOVE}")
     try:
-        result = _read_result(directory)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return _unfinished(directory, about, f"{RESULT} cannot be read ({error}); run again")
-    if result is None:
+        return _read(directory, about)
+    except FileError as error:
+        return _record(directory, about, state=UNREADABLE, error=str(error), broken=True)
+
+
+def has_result(directory: Path) -> bool:
+    """Whether a run is finished and its result is whole; FileError where that cannot be seen."""
+    try:
+        about = _about(read_json(directory / RUN))
+        kind = str(about["kind"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        kind = ""
+    try:
+        read_result(directory / RESULT, kind)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def _read(directory: Path, about: Mapping[str, Any]) -> RunRecord:
+    try:
+        result = read_result(directory / RESULT, about["kind"])
+    except FileNotFoundError:
         return _unfinished(directory, about, None)
-    return RunRecord(
-        **about,
-        directory=directory,
-        name=directory.name,
+    except ValueError as error:
+        return _unfinished(directory, about, f"{RESULT} is damaged ({_reason(error)}); run again")
+    return _finished(directory, about, result)
+
+
+def _finished(directory: Path, about: Mapping[str, Any], result: Result) -> RunRecord:
+    return _record(
+        directory,
+        about,
         state=DONE,
         attempt=result.attempt,
         updated=seconds_of(result.finished),
         result=result.metrics,
         device=result.device,
         seconds=result.seconds,
+        artifacts=result.artifacts,
+        used=result.used,
+        code=result.code,
     )
 
 
-def has_result(directory: Path) -> bool:
-    """Whether a run is finished and its result can be read."""
-    try:
-        return _read_result(directory) is not None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+def _record(directory: Path, about: Mapping[str, Any], **more: Any) -> RunRecord:
+    standing = {"attempt": 0, "updated": None, **more}
+    return RunRecord(**about, directory=directory, name=directory.name, **standing)
 
 
 def _about(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run.json` says of a run; ValueError and the like where a type is wrong."""
     if run["schema"] != SCHEMA:
         raise ValueError(f"schema {run['schema']} of another version of harness, not {SCHEMA}")
+    identity, kind, macs = run["identity"], line_in(run["kind"]), number_in(run["macs"])
+    if not isinstance(identity, str) or not re.fullmatch(r"[0-9a-f]{64}", identity):
+        raise ValueError("`identity` is no SHA-256")
+    if kind is None or macs is None or macs < 0:
+        raise ValueError("`kind` must be a text and `macs` a number")
+    depends = run["depends"]
+    if not isinstance(depends, list) or any(line_in(one) is None for one in depends):
+        raise ValueError("`depends` must be a list of texts")
+    version = whole_in(run["version"])
+    if version is None or not isinstance(run["config"], dict):
+        raise ValueError("`version` must be a whole number and `config` an object")
     return {
-        "identity": str(run["identity"]),
-        "kind": str(run["kind"]),
-        "version": int(run["version"]),
-        "plain": dict(run["config"]),
-        "title": Title(**run["title"]),
-        "depends": tuple(run["depends"]),
-        "macs": float(run["macs"]),
+        "identity": identity,
+        "kind": kind,
+        "version": version,
+        "plain": run["config"],
+        "title": _title(run["title"]),
+        "depends": tuple(depends),
+        "macs": macs,
     }
 
 
-def _read_result(directory: Path) -> _Result | None:
-    try:
-        found = read_json(directory / RESULT)
-    except FileNotFoundError:
-        return None
-    return _Result(
-        metrics={str(name): float(value) for name, value in found["metrics"].items()},
-        seconds=float(found["seconds"]),
-        attempt=int(found["attempt"]),
-        finished=str(found["finished"]),
-        device=found.get("device"),
-    )
+def _title(value: Mapping[str, Any]) -> Title:
+    texts = {key: line_in(value[key]) for key in ("table", "profile", "row")}
+    seed = None if value["seed"] is None else whole_in(value["seed"])
+    if None in texts.values() or (seed is None and value["seed"] is not None):
+        raise ValueError("`title` must have texts and a seed")
+    return Title(**texts, seed=seed)  # type: ignore[arg-type]
 
 
 def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -> RunRecord:
@@ -204,10 +249,9 @@ def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -
     if damage is not None and state not in (RUNNING, QUEUED):
         state, error = FAILED, damage
     written = written or State(state=state)
-    return RunRecord(
-        **about,
-        directory=directory,
-        name=directory.name,
+    return _record(
+        directory,
+        about,
         state=state,
         attempt=attempt,
         updated=seconds_of(written.updated),
@@ -227,14 +271,25 @@ def _standing(directory: Path, written: State | None) -> tuple[str, int, str | N
     if written is not None and written.state not in (RUNNING, DONE):
         return written.state, written.attempt, written.error
     attempt = latest_attempt(directory)
-    if attempt is None:
-        return PLANNED, 0, None
-    if attempt.alive(time.time()):
+    if attempt is None or attempt.outcome == DONE:  # its result was put aside
+        return PLANNED, 0 if attempt is None else attempt.number, None
+    if attempt.alive():
         return RUNNING, attempt.number, None
     return INTERRUPTED, attempt.number, "its process ended without a word"
 
 
-def _broken(directory: Path, what: str) -> RunRecord:
+def _without_run(directory: Path) -> RunRecord | None:
+    """None for what is no run directory, or one that nobody has begun; else what is wrong."""
+    if directory.is_symlink():
+        return _broken(directory, UNREADABLE, f"cannot read {directory}: its target is not there")
+    if not _FOLDER.fullmatch(directory.name):
+        return None
+    if not (directory / "attempts").exists() and not (directory / RESULT).exists():
+        return None
+    return _broken(directory, FAILED, f"{RUN} is missing{_REMOVE}")
+
+
+def _broken(directory: Path, state: str, what: str) -> RunRecord:
     return RunRecord(
         directory=directory,
         identity="",
@@ -245,13 +300,31 @@ def _broken(directory: Path, what: str) -> RunRecord:
         title=Title(table="", profile="", row="", seed=None),
         depends=(),
         macs=0.0,
-        state=FAILED,
+        state=state,
         attempt=0,
         updated=None,
-        error=f"{what}; remove the folder {directory} to compute the run anew",
+        error=what.replace("{}", str(directory)),
         broken=True,
     )
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _reason(error: Exception) -> str:
+    text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return line_in(text) or type(error).__name__
+
+
+def _facts(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `environment.json` that have the types they should have."""
+    facts: dict[str, Any] = {
+        key: value for key, value in found.items() if isinstance(value, str | int | None)
+    }
+    facts |= {key: None for key in ("commit", "dirty") if not isinstance(found.get(key), str)}
+    packages, gpus = found.get("packages"), found.get("gpus")
+    if isinstance(packages, dict):
+        facts["packages"] = {name: text for name, text in packages.items() if line_in(text)}
+    else:
+        facts.pop("packages", None)
+    facts["gpus"] = [name for name in gpus if line_in(name)] if isinstance(gpus, list) else []
+    if isinstance(found.get("torch"), dict):
+        facts["torch"] = found["torch"]
+    return facts if found else {}

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness import variables
-from harness.errors import HarnessError
 from harness.paths import project_root
 from harness.run import KINDS
-from harness.spec.expand import Run
-from harness.store.files import beside, write_json, writing
-from harness.store.record import RUN, SCHEMA, RunRecord, read_record
+from harness.spec.expand import Run, run_name
+from harness.store.files import FileError, beside, leftovers, write_json, writing
+from harness.store.record import DONE, RUN, SCHEMA, RunRecord, read_record
 
 
 def default_root() -> Path:
     """$HARNESS_RESULTS, or `results` beside the specs."""
     given = variables.folder("HARNESS_RESULTS")
     return project_root() / "results" if given is None else given.resolve()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What lies in a store."""
+
+    records: list[RunRecord]  # by name
+    copies: tuple[str, ...]  # names of folders that are copies of run directories: not counted
 
 
 class Store:
@@ -42,20 +49,34 @@ class Store:
         found = [read_record(self.runs / name) for name in self._names.get(identity[:8], ())]
         records = [record for record in found if record is not None]
         exact = [record for record in records if record.identity == identity]
-        return next(iter([*exact, *(record for record in records if record.broken)]), None)
+        broken = (record for record in records if not record.identity)
+        return min(exact, key=_rank, default=None) or next(broken, None)
 
     def records(self) -> list[RunRecord]:
         """All runs, by name; damaged directories too."""
+        return self.survey().records
+
+    def survey(self) -> Survey:
+        """All runs, and the folders that are copies of others."""
         self._list()
-        names = sorted(name for group in self._names.values() for name in group)
-        found = (read_record(self.runs / name) for name in names)
-        return [record for record in found if record is not None]
+        found: dict[str, list[RunRecord]] = {}
+        for name in sorted(name for group in self._names.values() for name in group):
+            record = read_record(self.runs / name)
+            if record is not None:
+                found.setdefault(record.identity or name, []).append(record)
+        runs, copies = [], []
+        for records in found.values():
+            first = min(records, key=_rank)
+            runs += [first] if _in_place(first) else []
+            copies += [one.name for one in records if one is not first or not _in_place(one)]
+        runs.sort(key=lambda record: record.name)
+        return Survey(records=runs, copies=tuple(sorted(copies)))
 
     def create(self, run: Run) -> Path:
         """The directory of `run`, made if need be: it is never seen half-made."""
         known = self.record(run.identity)
         if known is not None and known.broken:
-            raise HarnessError(known.error or "")
+            raise FileError(known.error or "")
         if known is not None:
             return known.directory
         directory = self.runs / run.name
@@ -75,22 +96,32 @@ class Store:
                 temporary.mkdir(parents=True)
                 write_json(temporary / RUN, content, durable=True)
                 _rename_new(temporary, directory)
-                self._listed = None  # file systems with coarse times may not show that it changed
+            except FileNotFoundError:
+                if not (directory / RUN).exists():  # else somebody was faster, and tidied up
+                    raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+        self._listed = None  # file systems with coarse times may not show that it changed
+        for left in leftovers(self.runs).get(directory.name[:64], ()):  # by those that were killed
+            shutil.rmtree(left, ignore_errors=True)
         return directory
 
     def _list(self) -> None:
         """Look which directories there are, unless none came or went since the last look."""
         try:
             changed = self.runs.stat().st_mtime_ns
-        except OSError:
+            if changed == self._listed:
+                return
+            found = os.listdir(self.runs)
+        except FileNotFoundError:
+            if self.runs.is_symlink() or self.root.is_symlink():
+                raise FileError(f"cannot read {self.runs}: it links to what is not there") from None
             self._names, self._listed = {}, None
             return
-        if changed == self._listed:
-            return
+        except OSError as error:  # not an empty store: its runs would all be computed again
+            raise FileError(f"cannot read {self.runs}: {error.strerror}") from error
         names: dict[str, list[str]] = {}
-        for name in os.listdir(self.runs):
+        for name in found:
             if not name.startswith("."):
                 names.setdefault(name.rpartition("-")[2], []).append(name)
         self._names, self._listed = names, changed
@@ -103,3 +134,14 @@ def _rename_new(source: Path, target: Path) -> None:
     except OSError:
         if not target.is_dir():
             raise
+
+
+def _in_place(record: RunRecord) -> bool:
+    """Whether a directory is where its run is looked for; those without identity tell that."""
+    return not record.identity or record.name.rpartition("-")[2] == record.identity[:8]
+
+
+def _rank(record: RunRecord) -> tuple[bool, bool, bool, str]:
+    """Of several directories of one run, the first counts: under its own name, finished."""
+    own = record.name == run_name(record.kind, record.title, record.identity)
+    return not _in_place(record), not own, record.state != DONE, record.name

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -13,15 +14,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from harness.code import Code
+from harness.errors import RunFailed
 from harness.store.files import (
+    FileError,
     create_json,
     fresh,
+    leftovers,
     now_text,
+    read_bytes,
     read_json_or_nothing,
     replace_json,
     writing,
 )
-from harness.store.lease import Lease
+from harness.store.job import JOB
+from harness.store.lease import ATTEMPTS, Lease, latest_attempt
 from harness.store.owner import Owner
 from harness.store.record import (
     CHECKPOINT,
@@ -35,7 +42,16 @@ from harness.store.record import (
     State,
     has_result,
 )
+from harness.store.result import Artifact, wrong
 
+_TAIL = re.compile(rb"\nharness checkpoint ([0-9]{20}) ([0-9a-f]{64})\n")
+_TAIL_BYTES = len("\nharness checkpoint  \n") + 20 + 64
+"""The last line of a checkpoint: the length of the metrics, and a checksum of all before it.
+
+Readers of torch's files ignore what follows them.
+"""
+STALE = 3600.0
+"""Seconds after which a note on a job is not being written any more."""
 NO_SPACE = 1 << 16
 """Bytes: with less than this left on the disk, a failed write failed for lack of space."""
 
@@ -49,10 +65,11 @@ class RunWriter:
         self.progress: Progress | None = None
         self._owner = Owner.here()
         self._metrics: IO[bytes] | None = None
-        self._standing: dict[str, Any] = {}  # the notes on the checkpoint that is there
+        self._artifacts: dict[str, Artifact] = {}
         self._started = time.monotonic()
         before = State.read(self.directory)
         self._seconds_before = before.seconds if before is not None else 0.0
+        _sweep(self.directory)
 
     @property
     def seconds(self) -> float:
@@ -96,11 +113,8 @@ class RunWriter:
             file.write(line.encode())
 
     def save_checkpoint(self, write: Callable[[Path], None]) -> None:
-        """Replace `checkpoint.pt`, together with the length that `metrics.jsonl` has now.
-
-        Two files cannot be replaced at once, so the notes speak of both checkpoints, the one that
-        stands and the one about to replace it, each named by its checksum: whichever is found later
-        has its entry.
+        """Replace `checkpoint.pt`, which ends with the length that `metrics.jsonl` has now: two
+        files cannot be replaced at once.
         """
         metrics = self._open_metrics()
         self.lease.check()
@@ -108,12 +122,9 @@ class RunWriter:
             os.fsync(metrics.fileno())
             length = metrics.seek(0, os.SEEK_END)
         with fresh(self.directory / CHECKPOINT) as temporary:
-            self._write_by(write, temporary)
-            entry = {_checksum(temporary): {"metrics_bytes": length, "saved": now_text()}}
-            notes = {**self._standing, **entry}
-            replace_json(self.directory / CHECKPOINT_NOTES, notes, durable=True)
+            self._write_by(write, temporary, tail=length)
             self.lease.check()
-        self._standing = entry
+        self._remove(CHECKPOINT_NOTES)  # of an older version: they spoke of the former one
 
     def restore_checkpoint(self) -> tuple[Path | None, str]:
         """The checkpoint to go on from, or None and why; cuts the metrics back to where it was."""
@@ -123,28 +134,54 @@ class RunWriter:
         return (None if length is None else path), why
 
     def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
-        """Put a final file into the run directory."""
+        """Put a final file into the run directory; the result will say what it was."""
         assert "/" not in name, "artifacts lie in the run directory itself"
         self.lease.check()
         with fresh(self.directory / name) as temporary:
             self._write_by(write, temporary)
+            artifact = Artifact.of(temporary)
             self.lease.check()
+        self._artifacts[name] = artifact
 
-    def finish(self, metrics: Mapping[str, float], *, device: str) -> None:
-        """Write the result, once, and tidy up."""
+    def finish(
+        self,
+        metrics: Mapping[str, float],
+        *,
+        device: str,
+        code: Code | None = None,
+        used: Mapping[str, Mapping[str, Artifact]] | None = None,
+    ) -> None:
+        """Write the result, once, and tidy up. RunFailed where it holds what is no number.
+
+        `code` computed it, from the artifacts `used` of other runs.
+        """
         self.lease.check()
+        impossible = [what for name, value in metrics.items() if (what := wrong(name, value))]
+        if impossible:
+            raise RunFailed("; ".join(impossible))
         if self._metrics is None:  # lines of an earlier attempt are not this one's
-            (self.directory / METRICS).unlink(missing_ok=True)
+            self._remove(METRICS)
         result = {
             "metrics": {name: float(value) for name, value in metrics.items()},
             "seconds": round(self.seconds, 3),
             "attempt": self.lease.number,
             "finished": now_text(),
             "device": device,
+            "artifacts": {name: found.plain() for name, found in self._artifacts.items()},
+            "used": {
+                identity: {name: found.plain() for name, found in artifacts.items()}
+                for identity, artifacts in (used or {}).items()
+            },
         }
+        if code is not None:
+            result["code"] = code.plain()
         path = self.directory / RESULT
+        self.lease.check()
         if not create_json(path, result, durable=True) and not has_result(self.directory):
-            replace_json(path, result, durable=True)  # what stood there was damaged
+            keep = path.with_name(f"result.damaged.{self.lease.number}.json")
+            with writing(keep):
+                os.replace(path, keep)
+            create_json(path, result, durable=True)
         self.state(DONE)
         for name in (CHECKPOINT, CHECKPOINT_NOTES):
             with suppress(OSError):
@@ -157,17 +194,18 @@ class RunWriter:
 
     def _usable(self, path: Path) -> tuple[int | None, str]:
         """How long the metrics were at the checkpoint; None, and why, where it is of no use."""
-        if not path.exists():
+        try:
+            length = _length_at(path)
+        except FileNotFoundError:
             return None, ""
-        found = _checksum(path)
-        entry = read_json_or_nothing(path.with_name(CHECKPOINT_NOTES)).get(found)
-        if not isinstance(entry, dict) or not isinstance(entry.get("metrics_bytes"), int):
+        if length is None:
             return None, f"{CHECKPOINT} is damaged (its checksum is not the one noted)"
-        length = int(entry["metrics_bytes"])
-        metrics = self.directory / METRICS
-        if length and (not metrics.exists() or metrics.stat().st_size < length):
+        try:
+            lines = len(read_bytes(self.directory / METRICS))
+        except FileNotFoundError:
+            lines = 0
+        if lines < length:
             return None, f"{METRICS} is shorter than it was at the checkpoint"
-        self._standing = {found: entry}
         return length, ""
 
     def _open_metrics(self) -> IO[bytes]:
@@ -185,27 +223,89 @@ class RunWriter:
         path = self.directory / METRICS
         self.lease.check()
         if length is None:
-            with writing(path):
-                (self.directory / CHECKPOINT_NOTES).unlink(missing_ok=True)
-        kept = path.read_bytes()[:length] if length else b""
+            self._remove(CHECKPOINT)
+            self._remove(CHECKPOINT_NOTES)
+        kept = read_bytes(path)[:length] if length else b""
         with fresh(path) as temporary:
             temporary.write_bytes(kept)
             self.lease.check()
         with writing(path):
             self._metrics = path.open("ab", buffering=0)
 
-    def _write_by(self, write: Callable[[Path], None], temporary: Path) -> None:
+    def _remove(self, name: str) -> None:
+        path = self.directory / name
+        with writing(path):
+            path.unlink(missing_ok=True)
+
+    def _write_by(
+        self, write: Callable[[Path], None], temporary: Path, *, tail: int | None = None
+    ) -> None:
         try:
             write(temporary)
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:
+                if tail is not None:
+                    checksum = hashlib.file_digest(file, "sha256").hexdigest()
+                    file.write(f"\nharness checkpoint {tail:020d} {checksum}\n".encode())
+                    file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(self.directory.stat().st_mode & 0o666)  # some libraries write 0600
+        except FileNotFoundError:  # a new owner has tidied up
+            self.lease.check()
+            raise
         except RuntimeError as error:  # how torch reports a write that failed
             if shutil.disk_usage(self.directory).free < NO_SPACE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise
 
 
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def tidy(directory: Path) -> None:
+    """Remove what a process left that was killed after it had written the result."""
+    latest = latest_attempt(directory)
+    if latest is None or latest.ended or not latest.alive():
+        _sweep(directory)
+        for name in (CHECKPOINT, CHECKPOINT_NOTES):
+            with suppress(OSError):
+                (directory / name).unlink()
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed writers did not get to put in place; others write the job's note too."""
+    for folder in (directory, directory / ATTEMPTS):
+        for of, paths in leftovers(folder).items():
+            for path in paths:
+                with suppress(OSError):
+                    if of != JOB or time.time() - path.stat().st_mtime > STALE:
+                        path.unlink()
+
+
+def _length_at(path: Path) -> int | None:
+    """The length of the metrics at a checkpoint; None where it is damaged."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = _TAIL.fullmatch(file.read())
+            if tail is not None:
+                whole = _checksum(file, size - _TAIL_BYTES) == tail[2].decode()
+                return int(tail[1]) if whole else None
+            found = _checksum(file, size)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from error
+    noted = read_json_or_nothing(path.with_name(CHECKPOINT_NOTES)).get(found)
+    length = noted.get("metrics_bytes") if isinstance(noted, dict) else None  # older versions
+    return length if isinstance(length, int) and length >= 0 else None
+
+
+def _checksum(file: IO[bytes], size: int) -> str:
+    """SHA-256 of the first `size` bytes."""
+    file.seek(0)
+    found = hashlib.sha256()
+    while size > 0:
+        part = file.read(min(size, 1 << 20))
+        if not part:
+            break
+        found.update(part)
+        size -= len(part)
+    return found.hexdigest()

@@ -57,7 +57,7 @@ class Counting(RunKind):
         step, value = 0, self.seed
         checkpoint = context.restore_checkpoint()
         if checkpoint is not None:
-            step, value = json.loads(checkpoint.read_text(encoding="utf-8"))
+            step, value = json.loads(checkpoint.read_text(encoding="utf-8").splitlines()[0])
             context.log(f"resuming at step {step}")
         while step < self.steps:
             time.sleep(self.pause)
@@ -141,7 +141,7 @@ class TogetherRun(Counting):
         checkpoint = context.restore_checkpoint()
         if context.ranks.any(checkpoint is not None and context.ranks.rank == 0)[0]:
             assert checkpoint is not None
-            step, value = json.loads(checkpoint.read_text(encoding="utf-8"))
+            step, value = json.loads(checkpoint.read_text(encoding="utf-8").splitlines()[0])
             context.log(f"resuming at step {step}")
         while step < self.steps:
             time.sleep(self.pause)

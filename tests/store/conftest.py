@@ -10,6 +10,8 @@ import pytest
 
 import tests.launch.counting  # noqa: F401 (registers them)
 from harness.store import Lease, RunWriter, claim
+from tests.conftest import Experiments
+from tests.launch.conftest import TABLE
 
 Open = Callable[[Lease | None], RunWriter]
 Own = Callable[[Path], RunWriter]
@@ -40,3 +42,9 @@ def own(opened: Open) -> Own:
         return opened(claim(directory))
 
     return make
+
+
+@pytest.fixture
+def counting_table(experiments: Experiments) -> str:
+    """Twelve runs that take no time."""
+    return experiments.table("tests/counting", TABLE.format(pause=0.0, more=""))

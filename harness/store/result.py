@@ -1,0 +1,136 @@
+"""`result.json`: what a run computed, and what tells that it still is what was computed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from harness.code import Code
+from harness.errors import HarnessError
+from harness.run import KINDS
+from harness.store.files import FileError, line_in, number_in, read_json, whole_in
+
+PERCENT = re.compile(r"(.*[/_])?top[0-9]+")
+"""Names of metrics that are accuracies, in percent."""
+_SLACK = 1e-6  # of rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a run left, as it was when it was written."""
+
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """What the file is now; FileNotFoundError, FileError where it cannot be read."""
+        try:
+            with path.open("rb") as file:
+                return cls(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise FileError(f"cannot read {path}: {error.strerror}") from error
+
+    @classmethod
+    def read(cls, value: Any) -> Self:
+        """From its JSON form; ValueError where that is damaged."""
+        if not isinstance(value, Mapping):
+            raise ValueError("an artifact must be an object")
+        sha256, size = value.get("sha256"), whole_in(value.get("bytes"))
+        if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256) or size is None:
+            raise ValueError("an artifact must have a SHA-256 and a number of bytes")
+        return cls(sha256, size)
+
+    def plain(self) -> dict[str, Any]:
+        """Its JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The content of the file."""
+
+    metrics: Mapping[str, float]
+    seconds: float
+    attempt: int
+    finished: str
+    device: str | None
+    artifacts: Mapping[str, Artifact] | None
+    used: Mapping[str, Mapping[str, Artifact]] | None
+    code: Code | None
+
+
+def read_result(path: Path, kind: str) -> Result:
+    """FileNotFoundError where there is none, FileError where it cannot be read, and ValueError,
+    with what is wrong, where it is damaged.
+    """
+    found = read_json(path, finite=False)
+    missing = [key for key in ("metrics", "seconds", "attempt", "finished") if key not in found]
+    if missing:
+        raise ValueError(f"has no {', '.join(missing)}")
+    seconds, attempt = number_in(found["seconds"]), whole_in(found["attempt"])
+    if seconds is None or seconds < 0 or attempt is None:
+        raise ValueError("seconds and attempt must be numbers from 0 up")
+    finished, device = line_in(found["finished"]), found.get("device")
+    if finished is None or not (device is None or line_in(device) is not None):
+        raise ValueError("finished and device must be texts")
+    return Result(
+        metrics=_metrics(found["metrics"], kind),
+        seconds=seconds,
+        attempt=attempt,
+        finished=finished,
+        device=line_in(device),
+        artifacts=_artifacts(found["artifacts"]) if "artifacts" in found else None,
+        used=_used(found["used"]) if "used" in found else None,
+        code=Code.read(found.get("code")),
+    )
+
+
+def wrong(name: str, value: object) -> str | None:
+    """Why that cannot be a result; None if it can."""
+    number = number_in(value)
+    if number is None:
+        return f"{name} is {line_in(str(value)[:40])}, no finite number"
+    if PERCENT.fullmatch(name) and not -_SLACK <= number <= 100 + _SLACK:
+        return f"{name} is {number:g}, no percentage"
+    return None
+
+
+def _metrics(value: object, kind: str) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise ValueError("metrics must be an object")
+    for name, number in value.items():
+        what = wrong(name, repr(number) if isinstance(number, str) else number)
+        if what is not None:
+            raise ValueError(what)
+    declared = _declared(kind)
+    if declared and value and not declared & value.keys():
+        raise ValueError(f"has no metric of a run of kind {kind}")
+    return {line_in(name) or "": float(number) for name, number in value.items()}
+
+
+def _declared(kind: str) -> frozenset[str]:
+    try:
+        return KINDS.get(kind).metrics()
+    except HarnessError:  # of another version of harness, or of a plugin that is not here
+        return frozenset()
+
+
+def _artifacts(value: object) -> dict[str, Artifact]:
+    if not isinstance(value, Mapping):
+        raise ValueError("artifacts must be an object")
+    if any("/" in name or name in ("", ".", "..") or name != line_in(name) for name in value):
+        raise ValueError("artifacts lie in the run directory itself")
+    return {name: Artifact.read(part) for name, part in value.items()}
+
+
+def _used(value: object) -> dict[str, dict[str, Artifact]]:
+    if not isinstance(value, Mapping):
+        raise ValueError("used must be an object")
+    return {identity: _artifacts(part) for identity, part in value.items()}
