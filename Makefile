@@ -1,7 +1,7 @@
 # The front door. `make help` says what there is; every target sets up what it needs.
 
 PYTHON      ?= python3
-PROFILE     ?= cpu
+PROFILE     ?= fashion-mnist
 EXECUTOR    ?= local
 CLUSTER     ?=
 SEEDS       ?=
@@ -42,7 +42,7 @@ attmask := $(addprefix attmask-,strategies ratio share full dino)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "  times are of 2 CPU cores at PROFILE=cpu; what is finished is never computed again"
+	@echo "  times are of 2 CPU cores at PROFILE=fashion-mnist; what is finished is never computed again"
 	@echo "  variables      PROFILE=$$PROFILE EXECUTOR=$$EXECUTOR SEEDS=0,1,2 JOBS=2 ROWS='*keep50' KINDS=flops OFFLINE=1 CLUSTER=cluster.yaml"
 	@echo "                 PYTHON=$$PYTHON TORCH=cpu (no CUDA: a smaller installation)"
 

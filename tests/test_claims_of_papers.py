@@ -50,7 +50,7 @@ def test_checks_that_the_paper_has_no_bound_or_no_numbers_for_are_ours() -> None
     assert {"equal-cost-1_17", "equal-cost-of16.low"} <= ours("maskedkd/fig6")
     arms = {"locals-stay-whole", "teacher-stays-whole"}
     assert ours("asymmetric/dino-tiny") == {*arms, "training-helps"}
-    every = {claim.id for claim in load_table("maskedkd/table11").profile("cpu").claims}
+    every = {claim.id for claim in load_table("maskedkd/table11").profile("fashion-mnist").claims}
     assert ours("maskedkd/table11") == every  # 0.6 and a tenth are not printed
     budget = load_table("maskedkd/budget").claims
     assert ours("maskedkd/budget") == {claim.id for claim in budget}
@@ -66,11 +66,13 @@ def test_small_profiles_ask_something_and_hide_nothing() -> None:
     for name in (name for name in list_tables() if name.startswith("maskedkd/")):
         table = load_table(name)
         every = {claim.id for claim in table.profile("paper").claims}
-        cpu = table.profile("cpu")
+        cpu = table.profile("fashion-mnist")
         asked = {claim.id for claim in cpu.claims}
         for claim in cpu.claims:
             asked |= set(claim.scaled_down_version_of)
         assert cpu.claims, name
         assert {claim.id for claim in cpu.untested} == every - asked
-    untested = {claim.id for claim in load_table("maskedkd/table2").profile("cpu").untested}
+    untested = {
+        claim.id for claim in load_table("maskedkd/table2").profile("fashion-mnist").untested
+    }
     assert {"quarter-deit3-s", "deit-b-half", "manifold", "attention"} <= untested

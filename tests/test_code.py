@@ -164,7 +164,7 @@ def test_a_module_that_is_gone_or_changed_meanwhile_is_other_code() -> None:
 
 def test_the_code_of_a_run_is_what_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_HOME", str(REPOSITORY))
-    runs = expand(load_table("maskedkd/table2"), "cpu").runs
+    runs = expand(load_table("maskedkd/table2"), "fashion-mnist").runs
     masked = next(run for run in runs if run.plain["train"]["method"]["name"] == "distillation")
     modules = Code.of(masked.config).modules
     for name in ("train.loop", "methods.distillation", "masking", "data.sets.fashion_mnist"):
@@ -177,7 +177,7 @@ def test_the_code_of_a_run_is_what_its_numbers_come_from(monkeypatch: pytest.Mon
 def test_it_costs_a_plan_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
     monkeypatch.setenv("HARNESS_HOME", str(REPOSITORY))
-    run = expand(load_table("maskedkd/table2"), "cpu").runs[0]
+    run = expand(load_table("maskedkd/table2"), "fashion-mnist").runs[0]
     code = Code.of(run.config)
     started = time.process_time()
     for _ in range(200):  # runs

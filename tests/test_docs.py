@@ -109,15 +109,18 @@ def test_the_rows_of_the_docs_add_their_runs_and_no_others(
     row = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
     assert row is not None
     table = (ROOT / "experiments/maskedkd/table2.yaml").read_text().replace(row[1], "")
-    before_this = "      - id: deit_ti.deit_s.logit.keep25\n        label"
+    before_this = "      - {id: deit_ti.deit_s.logit.keep25, label"
     assert before_this in table
     path = tmp_path / "experiments/maskedkd/table2.yaml"
     path.parent.mkdir(parents=True)
-    (tmp_path / "experiments/recipes").symlink_to(ROOT / "experiments/recipes")
+    for shared in ("recipes", "profiles", "networks.yaml"):
+        (tmp_path / "experiments" / shared).symlink_to(ROOT / "experiments" / shared)
     path.write_text(table)
-    before = {run.identity for run in expand(load_table(str(path)), "cpu").runs}
-    path.write_text(table.replace(before_this, f"{row[1]}{before_this}"))
-    after = {run.identity: run.title.row for run in expand(load_table(str(path)), "cpu").runs}
+    before = {run.identity for run in expand(load_table(str(path)), "fashion-mnist").runs}
+    path.write_text(table.replace(before_this, f"{row[1]}{before_this}", 1))
+    after = {
+        run.identity: run.title.row for run in expand(load_table(str(path)), "fashion-mnist").runs
+    }
     assert before < after.keys()
     new = [after[identity] for identity in after if identity not in before]
     assert set(new) == {added}

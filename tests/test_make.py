@@ -82,7 +82,7 @@ def test_what_is_given_arrives_as_it_is(checkout: Path, text: str, where: str) -
 
 def test_what_is_not_given_is_not_passed_on(checkout: Path) -> None:
     assert make(checkout, "attmask-ratio", "SEEDS=", "OFFLINE=1").returncode == 0
-    words = ["attmask/ratio", "--profile=cpu", "--executor=local", "--offline"]
+    words = ["attmask/ratio", "--profile=fashion-mnist", "--executor=local", "--offline"]
     assert arguments(checkout)[3:] == words
     assert make(checkout, "teacher").returncode == 0
     assert arguments(checkout)[3:] == [

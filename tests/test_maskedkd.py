@@ -35,15 +35,15 @@ def test_every_table_and_figure_is_there() -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_every_profile_expands_and_has_a_make_target(name: str) -> None:
     table = load_table(f"maskedkd/{name}")
-    wanted = {"paper", "cpu", "smoke"} | (
-        {"gpu1"} if name in ("table2", "table4", "table6") else set()
+    wanted = {"paper", "fashion-mnist", "smoke"} | (
+        {"cifar10"} if name in ("table2", "table4", "table6") else set()
     )
     assert wanted <= set(table.profiles)
     for profile in wanted - {"paper"}:
         found = expand(table, profile)
         assert found.runs
         assert all(row.waits_for is None for row in found.rows), profile
-    assert len(table.profiles["cpu"].seeds) >= 3
+    assert len(table.profiles["fashion-mnist"].seeds) >= 3
     assert reproduced(TARGETS.get(name, name)) == [f"maskedkd/{name}"]
 
 

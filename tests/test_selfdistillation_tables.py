@@ -42,11 +42,11 @@ def config_patches(config: TrainConfig) -> int:
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_table_has_its_profiles_and_a_make_target(name: str) -> None:
     table = load_table(name)
-    assert {"paper", "cpu", "gpu1", "smoke"} <= set(table.profiles)
+    assert {"paper", "fashion-mnist", "cifar10", "smoke"} <= set(table.profiles)
     assert reproduced(TARGETS[name]) == [name]
 
 
-@pytest.mark.parametrize("profile", ["cpu", "gpu1", "smoke"])
+@pytest.mark.parametrize("profile", ["fashion-mnist", "cifar10", "smoke"])
 @pytest.mark.parametrize("name", TARGETS)
 def test_small_profiles_run_every_row_and_what_to_hold_it_against(name: str, profile: str) -> None:
     found, paper = configs(name, profile), configs(name, "paper")
@@ -73,8 +73,12 @@ def test_small_profiles_run_every_row_and_what_to_hold_it_against(name: str, pro
     "name", ["maskedkd/table4", "attmask/ratio", "attmask/strategies", "asymmetric/dino-tiny"]
 )
 def test_reports_have_attention_pictures(name: str) -> None:
-    pictured = {row.row.id for row in expand(load_table(name), "cpu").rows if row.runs["attention"]}
-    assert pictured == configs(name, "cpu").keys() - {"pixels"}
+    pictured = {
+        row.row.id
+        for row in expand(load_table(name), "fashion-mnist").rows
+        if row.runs["attention"]
+    }
+    assert pictured == configs(name, "fashion-mnist").keys() - {"pixels"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,9 @@ def test_reports_have_attention_pictures(name: str) -> None:
     ],
 )
 def test_small_trainings_are_held_against_none(name: str, row: str) -> None:
-    claims = {claim.id: claim.check.text for claim in load_table(name).profile("cpu").claims}
+    claims = {
+        claim.id: claim.check.text for claim in load_table(name).profile("fashion-mnist").claims
+    }
     assert claims["training-helps"] == f"knn[{row}] > knn[untrained]"
     assert len(claims) == 1 + len(load_table(name).claims)
 
@@ -95,9 +101,9 @@ def test_small_trainings_are_held_against_none(name: str, row: str) -> None:
 def test_class_tokens_start_as_in_the_released_codes(name: str) -> None:
     starts = {
         profile: {config.student.init for config in configs(name, profile).values()}
-        for profile in ("paper", "cpu", "gpu1")
+        for profile in ("paper", "fashion-mnist", "cifar10")
     }
-    assert starts == {"paper": {"dino"}, "cpu": {"moco"}, "gpu1": {"timm"}}
+    assert starts == {"paper": {"dino"}, "fashion-mnist": {"moco"}, "cifar10": {"timm"}}
 
 
 def test_the_published_settings_of_attmask() -> None:
@@ -118,14 +124,14 @@ def test_the_published_settings_of_attmask() -> None:
 def test_attmasks_linear_classifier_has_the_released_rate_at_the_papers_scale(name: str) -> None:
     published = Probe(blocks=4, epochs=100, batch_size=2048, rates=(0.005,))
     assert {config.probe for config in configs(name, "paper").values()} == {published}
-    for profile in ("cpu", "gpu1"):
+    for profile in ("fashion-mnist", "cifar10"):
         assert {config.probe.rates for config in configs(name, profile).values()} == {RATES}
 
 
 def test_the_tables_of_a_part_have_both_banks_at_the_papers_scale() -> None:
     for name in ("attmask/strategies", "attmask/ratio", "attmask/dino", "attmask/share"):
         table = load_table(name)
-        kinds = {column.kind for column in table.columns_at("cpu").values()}
+        kinds = {column.kind for column in table.columns_at("fashion-mnist").values()}
         assert not {"knn-own", "linear-own"} & kinds
         for resolved in expand(table, "paper").rows:
             assert len(resolved.runs["knn_own"]) == 3

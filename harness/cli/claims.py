@@ -20,7 +20,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Reads the runs of all tables at a profile and writes one page about their "
         "claims, `claims.<profile>.md` in `reports` beside the results. Runs nothing.",
     )
-    parser.add_argument("--profile", metavar="P", default="cpu", help="the scale (default: cpu)")
+    parser.add_argument(
+        "--profile", metavar="P", default="fashion-mnist", help="the scale (default: fashion-mnist)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -168,7 +168,7 @@ def test_a_broken_folder_takes_its_own_table_down_and_no_other(
             rows:
               - id: only
             profiles:
-              cpu: {{says: small}}
+              fashion-mnist: {{description: small}}
             """,
         )
     broken = experiments.root / "bad/train/a/zzz.png"

@@ -47,7 +47,7 @@ def runs_of(experiments: Experiments, columns: str, rows: str, data: str) -> lis
         rows:
           {rows}
         profiles:
-          cpu: {{description: small, seeds: [0, 1]}}
+          fashion-mnist: {{description: small, seeds: [0, 1]}}
         """,
     )
-    return list(expand(load_table("judged/tiny"), "cpu").runs)
+    return list(expand(load_table("judged/tiny"), "fashion-mnist").runs)

@@ -127,7 +127,7 @@ def test_the_report_shows_the_pictures(
           - {id: untrained, label: random weights, set: {method: untrained}}
           - {id: labels, label: labels}"""
     runs_of(experiments, LOOK, rows, FASHION)
-    expansion = expand(load_table("judged/tiny"), "cpu")
+    expansion = expand(load_table("judged/tiny"), "fashion-mnist")
     store = Store(experiments.root / "results")
     run = next(run for run in expansion.runs if run.kind == "attention")
     finish(store, run, looked[0])

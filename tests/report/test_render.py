@@ -353,7 +353,7 @@ def test_published_numbers_stand_apart_from_measured_ones_of_another_recipe() ->
     model = replace(small(profile="cpu"), data="Fashion-MNIST", paper_data="ImageNet-1k")
     document = tell(model)
     assert document.title == (
-        "Table 1, profile cpu, on Fashion-MNIST (in the paper: Students and teachers)"
+        "Table 1, profile fashion-mnist, on Fashion-MNIST (in the paper: Students and teachers)"
     )
     found = tables(document)
     for row in found["results"].rows:
