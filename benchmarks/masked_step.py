@@ -23,9 +23,9 @@ from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, Mask
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
-from harness.models.cost import lean_macs
+from harness.models.cost import efficient_macs
 from harness.models.families import Architecture, known_architectures
-from harness.models.vit import Normalisation, Output, VisionTransformer
+from harness.models.vit import ForwardOutput, Normalisation, VisionTransformer
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
 
@@ -42,7 +42,7 @@ class AsReleased(VisionTransformer):
         for block in self.vit.blocks:
             block.attn.fused_attn = False
 
-    def forward(self, images: torch.Tensor, **options: object) -> Output:
+    def forward(self, images: torch.Tensor, **options: object) -> ForwardOutput:
         """All patches embedded, the whole last block."""
         return super().forward(images, **{**options, "lean": False})  # type: ignore[arg-type]
 
@@ -51,8 +51,8 @@ def step_macs(keep: int) -> float:
     """Multiply-adds of a step for one image: three passes of the student and one of the teacher."""
     student, teacher = known_architectures()[STUDENT], known_architectures()[TEACHER]
     return (
-        3 * lean_macs(student, keep=student.patches, classes=1000).total
-        + lean_macs(teacher, keep=keep, classes=1000).total
+        3 * efficient_macs(student, keep=student.patches, classes=1000).total
+        + efficient_macs(teacher, keep=keep, classes=1000).total
     )
 
 

@@ -22,7 +22,7 @@ from harness.data.multicrop import MultiCrop
 from harness.evaluate.throughput import interleaved_seconds, median_ratio
 from harness.masking.views.attmask_high import AttMaskHigh
 from harness.masking.views.attmask_hint import AttMaskHint
-from harness.masking.views.random import Random
+from harness.masking.views.random import RandomMask
 from harness.methods import Batch, Networks, Step
 from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
@@ -38,7 +38,7 @@ from harness.train.optimizer import build_optimizer
 
 ARCH = "vit_tiny_patch16_224"
 CROPS = MultiCrop(local_crops=2)
-HEAD = Head(out_dim=8192, norm_last_layer=False, freeze_epochs=0)
+HEAD = Head(out_dim=8192, norm_last_layer=False, freeze_last_layer_epochs=0)
 TOTAL = 1000
 COMPARED = (  # a step, and the one it is held against
     ("iBOT, random", "DINO"),
@@ -54,11 +54,11 @@ COMPARED = (  # a step, and the one it is held against
 
 def methods() -> dict[str, SelfDistillation]:
     """What is timed, by name."""
-    per_batch = Random(ratio_per="batch")
-    half = Random(ratio=(0.5, 0.5), probability=1.0, ratio_per="batch")
+    per_batch = RandomMask(ratio_per="batch")
+    half = RandomMask(ratio=(0.5, 0.5), probability=1.0, ratio_per="batch")
     return {
         "DINO": Dino(crops=CROPS, head=HEAD),
-        "iBOT, random": Ibot(crops=CROPS, head=HEAD, mask=Random()),
+        "iBOT, random": Ibot(crops=CROPS, head=HEAD, mask=RandomMask()),
         "iBOT, random per batch": Ibot(crops=CROPS, head=HEAD, mask=per_batch),
         "iBOT, block-wise": Ibot(crops=CROPS, head=HEAD),
         "AttMask-High": Ibot(crops=CROPS, head=HEAD, mask=AttMaskHigh()),

@@ -24,7 +24,7 @@ from harness.spec.table import TableSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.launch.local import Summary
+    from harness.launch.local import RunSummary
     from harness.plan import Plan
     from harness.report.model import TableModel
     from harness.report.publish import Format
@@ -104,7 +104,7 @@ class Table:
         tasks: Sequence[str] | None = None,
         device: str = "auto",
         jobs: int | None = None,
-    ) -> Summary:
+    ) -> RunSummary:
         """Compute what is missing on this machine, with live progress; says what became of it."""
         from harness.launch.local import LocalExecutor
         from harness.store import Store

@@ -22,7 +22,7 @@ class HarnessError(Exception):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Where:
+class Location:
     """A place in a file; lines and columns count from 1."""
 
     file: str
@@ -34,10 +34,10 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Diagnostic:
     """One thing wrong with a spec, at one place."""
 
-    where: Where
+    where: Location
     what: str
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Problem:
 class SpecError(HarnessError):
     """Everything wrong with one spec, all shown at once."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Diagnostic]) -> None:
         assert problems, "a SpecError needs at least one problem"
         self.problems = tuple(sorted(set(problems)))
         super().__init__("\n".join(str(problem) for problem in self.problems))

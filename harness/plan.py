@@ -12,8 +12,8 @@ from harness.code import Sources
 from harness.device import Device
 from harness.errors import HarnessError
 from harness.estimate import UNKNOWN_RATE, Load, Rates, likeness, makespan
-from harness.run import KINDS
-from harness.spec.expand import Expansion, Run, Title
+from harness.run import TASKS
+from harness.spec.expand import Expansion, Run, RunLabel
 from harness.store import (
     DONE,
     FAILED,
@@ -123,7 +123,7 @@ def gpu_hours(runs: Iterable[PlannedRun]) -> str:
     seconds = sum(
         rates.seconds(planned.run.kind, planned.run.config.macs())
         for planned in runs
-        if KINDS.get(planned.run.kind).seeded
+        if TASKS.get(planned.run.kind).seeded
     )
     if seconds <= LONG:
         return ""
@@ -165,7 +165,7 @@ def load_of(planned: PlannedRun) -> Load:
         identity=planned.run.identity,
         seconds=planned.seconds,
         depends=planned.run.depends,
-        exclusive=KINDS.get(planned.run.kind).exclusive,
+        exclusive=TASKS.get(planned.run.kind).exclusive,
     )
 
 
@@ -182,7 +182,7 @@ class _Planner:
         self._damaged: dict[str, str] = {}  # identity -> whose file is not what it was
         self._records: dict[str, RunRecord] = {}
         self._broken: dict[str, RunRecord] = {}
-        self._finished: dict[tuple[str, Title], RunRecord] = {}
+        self._finished: dict[tuple[str, RunLabel], RunRecord] = {}
         for record in records:
             if record.broken and not record.identity:
                 self._broken[record.name.rpartition("-")[2]] = record
@@ -316,7 +316,7 @@ class _Planner:
         if record is None or record.identity == run.identity:
             return None
         changes = [*_differences(record.plain, run.plain)]
-        version = KINDS.get(run.kind).version
+        version = TASKS.get(run.kind).version
         if version != record.version:
             changes.append(Change(key="version", old=record.version, new=version))
         return Stale(record=record, changes=tuple(changes))

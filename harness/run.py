@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
+from harness.distributed import DistContext
 from harness.errors import FieldError
-from harness.ranks import Ranks
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.train.config import TrainConfig
 
-KINDS: Registry[type[RunKind]] = Registry("run kind", "harness.kinds", base=lambda: RunKind)
+TASKS: Registry[type[Task]] = Registry("task", "harness.tasks", base=lambda: Task)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,8 +71,8 @@ class RunContext(Protocol):
     directory: Path
     resources: Resources
     dependencies: Mapping[str, Path]  # identity -> directory of a finished run that this one needs
-    ranks: Ranks  # this process among those that compute the run; only the first one's writes count
-    meeting: Store | None  # through which they find each other; None: it is alone
+    dist: DistContext  # the processes that compute the run; only the first one's writes count
+    rendezvous_store: Store | None  # through which they find each other; None: it is alone
 
     def log(self, message: str) -> None:
         """One line for `log.txt`."""
@@ -103,7 +103,7 @@ class RunContext(Protocol):
         """Whether a signal asked the run to save its checkpoint and raise `Interrupted`."""
 
 
-class RunKind(ABC):
+class Task(ABC):
     """A kind of run (`train`, `flops`, `throughput`): a frozen config dataclass that can execute
     itself.
 
@@ -118,7 +118,7 @@ class RunKind(ABC):
 
     # of a trained network: `of` gets the row with the run that trains it as the student's weights;
     # a row whose method trains nothing comes as it is
-    judges: ClassVar[bool] = False
+    is_evaluation: ClassVar[bool] = False
 
     @classmethod
     def metrics(cls) -> frozenset[str]:
@@ -144,11 +144,11 @@ class RunKind(ABC):
         Interrupted.
         """
 
-    def most_processes(self) -> int:
+    def max_processes(self) -> int:
         """How many can compute it together."""
         return 1
 
-    def indivisible(self, processes: int) -> str | None:
+    def why_not_divisible(self, processes: int) -> str | None:
         """Why so many processes cannot compute it, where they can others of its kind; None for one
         process.
         """

@@ -13,16 +13,16 @@ import timm
 import torch
 
 from harness.evaluate.flops import counted_macs
-from harness.masking import CRITERIA, View
+from harness.masking import CRITERIA, CriterionInput
 from harness.masking.keep import top_k
-from harness.masking.views import VIEW_MASKS, Sight
+from harness.masking.views import MASK_SAMPLERS, MaskInput
 from harness.methods.losses import LOSSES
-from harness.models.cost import lean_macs
+from harness.models.cost import efficient_macs
 from harness.models.families import FAMILIES
-from harness.models.interface import Output
+from harness.models.interface import ForwardOutput
 from harness.models.vit import VisionTransformer
 from harness.registry import Registry
-from harness.run import KINDS
+from harness.run import TASKS
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 
@@ -49,7 +49,7 @@ def run_example(module: str, registry: Registry[Any], monkeypatch: pytest.Monkey
 
 def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     run_example("harness.masking.center", CRITERIA, monkeypatch)
-    view = View(
+    view = CriterionInput(
         attention=None,
         batch=2,
         patches=16,
@@ -61,24 +61,24 @@ def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.Monkey
 
 
 def test_the_mask_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_example("harness.masking.views.top", VIEW_MASKS, monkeypatch)
-    sight = Sight(
+    run_example("harness.masking.views.top", MASK_SAMPLERS, monkeypatch)
+    sight = MaskInput(
         views=2,
         rows=3,
         columns=4,
         attention=None,
-        shared=(0.0, 0.0),
+        step_draws=(0.0, 0.0),
         generator=torch.Generator(),
         device=torch.device("cpu"),
     )
-    hidden = VIEW_MASKS.get("top")(hidden_rows=1).hide(sight)
+    hidden = MASK_SAMPLERS.get("top")(hidden_rows=1).hide(sight)
     assert hidden.flags().tolist() == [[True] * 4 + [False] * 8] * 2
 
 
 def test_the_loss_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     run_example("harness.methods.losses.scores", LOSSES, monkeypatch)
     student, teacher = torch.tensor([[1.0, 2.0, 6.0]]), torch.tensor([[0.0, 0.0, 0.0]])
-    outputs = [Output(logits=logits, cls_attention=None) for logits in (student, teacher)]
+    outputs = [ForwardOutput(logits=logits, saliency=None) for logits in (student, teacher)]
     loss = LOSSES.get("scores")
     assert float(loss()(*outputs, None)) == pytest.approx((4 + 1 + 9) / 2)
     assert float(loss(centred=False)(*outputs, None)) == pytest.approx((1 + 4 + 36) / 2)
@@ -90,7 +90,7 @@ def test_the_family_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPat
     with torch.device("meta"):
         model = VisionTransformer(timm.create_model(arch.timm), arch)
     for keep in (196, 98):
-        closed = lean_macs(arch, keep=keep, classes=1000).total
+        closed = efficient_macs(arch, keep=keep, classes=1000).total
         assert counted_macs(model, keep=keep, lean=True) == closed
 
 
@@ -136,8 +136,8 @@ def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
     ):
         kind = first.strip("`") or kind
         listed.setdefault(kind, set()).update(re.findall(r"`([^`]+)`", second))
-    own = [name for name in KINDS.names() if KINDS.get(name).__module__.startswith("harness.")]
-    assert listed == {name: KINDS.get(name).metrics() for name in own}
+    own = [name for name in TASKS.names() if TASKS.get(name).__module__.startswith("harness.")]
+    assert listed == {name: TASKS.get(name).metrics() for name in own}
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
@@ -149,10 +149,10 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 
 def test_the_entry_point_groups_of_the_docs_exist() -> None:
     import harness.data
-    import harness.kinds
     import harness.masking.views
     import harness.methods.losses
     import harness.models.families
+    import harness.tasks
     from harness import masking, methods, run
 
     known = {

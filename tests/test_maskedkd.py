@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.masking import CRITERIA
-from harness.masking.views import VIEW_MASKS
+from harness.masking.views import MASK_SAMPLERS
 from harness.methods import METHODS
 from harness.methods.distillation import Distillation
 from harness.methods.losses import LOSSES
@@ -128,7 +128,7 @@ def test_everything_that_is_registered_is_in_a_spec() -> None:
             for profile in table.profiles:
                 for row in expand(table, profile).rows:
                     used |= set(components(row.config))
-    for registry in (CRITERIA, METHODS, LOSSES, VIEW_MASKS):
+    for registry in (CRITERIA, METHODS, LOSSES, MASK_SAMPLERS):
         found = {name for kind, name in used if kind == registry.kind}
         own = {n for n in registry.names() if registry.get(n).__module__.startswith("harness.")}
         assert own <= found

@@ -15,7 +15,7 @@ from harness.data.fetch import offline
 from harness.data.telling import Telling
 from harness.errors import DataError
 from harness.plan import Plan, PlannedRun
-from harness.run import KINDS
+from harness.run import TASKS
 from harness.text import count
 
 
@@ -36,7 +36,7 @@ def with_data(make: Callable[[], Plan], check: Callable[[Plan], None]) -> Plan:
 
 def could_not(plan: Plan) -> str | None:
     """Why nothing of the plan is trained: a sentence, where all that trains is blocked."""
-    trained = [planned for planned in plan.runs if KINDS.get(planned.run.kind).seeded]
+    trained = [planned for planned in plan.runs if TASKS.get(planned.run.kind).seeded]
     blocked = [planned for planned in trained if planned.status == "blocked"]
     if not trained or len(blocked) < len(trained):
         return None

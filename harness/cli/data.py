@@ -107,7 +107,7 @@ def _facts(known: DataSet) -> dict[str, Any]:
         "size": known.size,
         "in_memory": known.in_memory,
         "licence": known.licence,
-        "origins": [origin.says for origin in known.origins],
+        "origins": [origin.label for origin in known.origins],
         "missing": missing,
         "next_step": known.next_step,
     }

@@ -20,16 +20,16 @@ from harness.data.places import cache_dir
 from harness.device import cores
 from harness.errors import HarnessError, cause
 from harness.launch.cluster import find_cluster
-from harness.launch.machine import Machine
 from harness.launch.site import Check, examine_cluster
+from harness.launch.timing_lock import TimingLock
 from harness.masking import CRITERIA
-from harness.masking.views import VIEW_MASKS
+from harness.masking.views import MASK_SAMPLERS
 from harness.methods import METHODS
 from harness.methods.losses import LOSSES
 from harness.models.available import hub_cache
 from harness.models.families import FAMILIES
 from harness.registry import Registry
-from harness.run import KINDS
+from harness.run import TASKS
 from harness.store.store import default_root
 from harness.text import count
 
@@ -40,8 +40,8 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     METHODS,
     LOSSES,
     CRITERIA,
-    VIEW_MASKS,
-    KINDS,
+    MASK_SAMPLERS,
+    TASKS,
 )
 SLURM = ("sbatch", "squeue", "sacct", "scancel", "sinfo")
 GIB = 2**30
@@ -225,7 +225,7 @@ def _room(what: str, path: Path) -> Finding:
 
 
 def _locks() -> Finding:
-    machine = Machine()
+    machine = TimingLock()
     machine.close()
     return Finding(what="locks", state="ok", found="timings can have the machine to themselves")
 

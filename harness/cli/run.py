@@ -19,11 +19,11 @@ from harness.cli.plan import headline, not_current, obstacles
 from harness.device import resolve_device
 from harness.errors import HarnessError
 from harness.launch.cluster import as_in_jobs, find_cluster, load_cluster
-from harness.launch.local import LocalExecutor, Summary
+from harness.launch.local import LocalExecutor, RunSummary
+from harness.launch.preflight import check_divisible, check_gpus
 from harness.launch.reconcile import reconcile, without_unknown
 from harness.launch.scheduler import Scheduler
 from harness.launch.slurm import SlurmExecutor
-from harness.launch.together import check_divisible, check_gpus
 from harness.plan import Plan, make_plan
 from harness.store import Store, tidy
 from harness.text import count, duration
@@ -171,7 +171,7 @@ def _nothing(plan: Plan) -> tuple[int, str]:
     return DONE, "Everything is computed already." if plan.runs else "Nothing to run."
 
 
-def _conclude(arguments: argparse.Namespace, plan: Plan, summary: Summary) -> tuple[int, str]:
+def _conclude(arguments: argparse.Namespace, plan: Plan, summary: RunSummary) -> tuple[int, str]:
     for name, why in summary.failed.items():
         print(f"  failed   {name}: {why}", file=sys.stderr)
     for name, why in summary.blocked.items():

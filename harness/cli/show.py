@@ -9,7 +9,7 @@ from typing import Any
 from harness.errors import HarnessError, unknown
 from harness.spec.expand import expand
 from harness.spec.fields import choice_of, fields_of, is_tagged
-from harness.spec.identity import plain
+from harness.spec.identity import to_dict
 from harness.spec.load import load_table
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 from harness.spec.plots import merged
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"# {table.name}, row {row.id}, profile {profile.name}")
     if config is None:
         raise HarnessError(f"row '{row.id}' names something that does not exist yet")
-    lines = list(_lines(plain(config), merged(row), TrainConfig, ""))
+    lines = list(_lines(to_dict(config), merged(row), TrainConfig, ""))
     width = min(60, max(len(text) for text, _ in lines))
     for text, where in lines:
         print(f"{text:<{width}}  # {where}" if where else text)

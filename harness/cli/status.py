@@ -17,7 +17,7 @@ from harness.cli._table import add_selection, expansion_of
 from harness.cli.plan import other_code
 from harness.code import Sources
 from harness.errors import HarnessError
-from harness.launch.reconcile import jobs_of, seen
+from harness.launch.reconcile import jobs_of, with_scheduler_state
 from harness.launch.scheduler import Answer, JobInfo, Scheduler
 from harness.spec.expand import Run
 from harness.store import (
@@ -111,7 +111,7 @@ def _look(store: Store, wanted: Sequence[Run] | None, scheduler: Scheduler) -> L
     records = survey.records
     noted = [record for record in records if record.note is not None]
     answer = scheduler.ask(jobs_of(noted)) if noted else Answer()
-    records, jobs = seen(records, answer)
+    records, jobs = with_scheduler_state(records, answer)
     entries: list[RunRecord | Run] = list(records)
     if wanted is not None:
         by_identity = {record.identity: record for record in records}

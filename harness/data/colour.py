@@ -5,20 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.data.multicrop import MultiCrop
-from harness.share import WHOLE, Share
 
 LUMA = (0.299, 0.587, 0.114)
 
 
-def recolour(
+def color_jitter(
     images: Tensor,
     crops: MultiCrop,
     *,
     blur: float,
     solarize: float,
     generator: torch.Generator,
-    share: Share = WHOLE,
+    batch_slice: BatchSlice = FULL_BATCH,
 ) -> Tensor:
     """Jitter, grey, blur and solarise (B, C, S, S) floats, each with its probability per image.
 
@@ -26,7 +26,9 @@ def recolour(
     shift the others'.
     """
     count, device = len(images), images.device
-    draws = share.draw(count, lambda rows: torch.rand(9, rows, generator=generator), dim=1)
+    draws = batch_slice.draw_for_slice(
+        count, lambda rows: torch.rand(9, rows, generator=generator), dim=1
+    )
     order = torch.randperm(4, generator=generator).tolist()
     chance, strength = draws.to(device), 2 * draws[5:9].to(device) - 1
     jittered = images

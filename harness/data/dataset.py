@@ -76,10 +76,10 @@ class Splits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
+class Source:
     """One place a data set can come from."""
 
-    says: str  # as `harness data list` shows it
+    label: str  # as `harness data list` shows it
     read: Callable[[], Splits]  # raises DataError that says why this origin cannot serve
     # quick look whether it is on this machine; None: a download
     here: Callable[[], bool] | None = None
@@ -113,7 +113,7 @@ class DataSet(ABC):
 
     @property
     @abstractmethod
-    def origins(self) -> tuple[Origin, ...]:
+    def origins(self) -> tuple[Source, ...]:
         """Where it comes from; the first that works wins."""
 
     @abstractmethod
@@ -181,15 +181,15 @@ class DataSet(ABC):
                 splits = self._from(origin, tell)
             except DataError as error:
                 failures.append((origin, error))
-                tell.say(f"  trying {origin.says}: {error}")
+                tell.say(f"  trying {origin.label}: {error}")
                 continue
             size = f"{origin.size / 1e6:.0f} MB " if origin.size else "read "
-            tell.say(f"  trying {origin.says}: {size}in {duration(time.monotonic() - start)}")
+            tell.say(f"  trying {origin.label}: {size}in {duration(time.monotonic() - start)}")
             return splits
-        tried = "\n".join(f"  - {origin.says}: {error}" for origin, error in failures)
+        tried = "\n".join(f"  - {origin.label}: {error}" for origin, error in failures)
         raise DataError(f"data set {self.name}: no origin works\n{tried}\n{self.next_step}")
 
-    def _from(self, origin: Origin, tell: Telling) -> Splits:
+    def _from(self, origin: Source, tell: Telling) -> Splits:
         if origin.here is not None:
             return origin.read()
         if offline():
@@ -204,7 +204,7 @@ class DataSet(ABC):
                 return "unpacking"
             return f"{most / 1e6:.0f} of {origin.size / 1e6:.0f} MB"
 
-        with tell.showing(state, f"trying {origin.says}"):
+        with tell.showing(state, f"trying {origin.label}"):
             return origin.read()
 
     @property

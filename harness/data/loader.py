@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness.data.dataset import Arrays, Split
-from harness.data.order import Order
 from harness.data.processes import PATIENCE, POLL, delivered, shared
+from harness.data.sampler import Sampler
 from harness.data.transforms import Transform
+from harness.distributed import DistContext
 from harness.errors import DataError, HarnessError
-from harness.ranks import Ranks
 from harness.seeding import stream
 
 Key = tuple[int, int, int]  # epoch, position in the epoch, index into the chosen images
@@ -86,10 +86,10 @@ class LoaderTraining:
     """Batches in the run's order, transformed one image at a time."""
 
     images: Images
-    order: Order
+    order: Sampler
     device: torch.device
     workers: int
-    ranks: Ranks = Ranks()
+    ranks: DistContext = DistContext()
     stopping: Stopping = never
 
     def batches(self, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -105,7 +105,7 @@ class LoaderEvaluation:
     images: Images
     device: torch.device
     workers: int
-    ranks: Ranks = Ranks()
+    ranks: DistContext = DistContext()
     stopping: Stopping = never
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -123,16 +123,16 @@ class LoaderEvaluation:
 class _Keys:
     """The keys of each batch from `start_step` on."""
 
-    order: Order
+    order: Sampler
     start_step: int
-    ranks: Ranks
+    ranks: DistContext
 
     def __iter__(self) -> Iterator[list[Key]]:
         per_epoch, size = self.order.steps_per_epoch, self.order.batch_size
         for step, indices in self.order.batches(self.start_step):
             epoch, first = step // per_epoch, step % per_epoch * size
             chosen = indices.tolist()
-            places = self.ranks.positions(len(chosen))
+            places = self.ranks.shard_indices(len(chosen))
             yield [(epoch, first + at, chosen[at]) for at in places]
 
 

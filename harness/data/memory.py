@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from harness.data.crops import draw_boxes, mirrored, padded_crops, resized, resized_crops
-from harness.data.order import Order
-from harness.ranks import Ranks
+from harness.data.sampler import Sampler
+from harness.distributed import DistContext
 from harness.seeding import generator
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ class MemoryTraining:
 
     images: Tensor  # (N, C, H, W) bytes
     labels: Tensor  # (N,)
-    order: Order
+    order: Sampler
     augment: Augment
     image_size: int
-    ranks: Ranks = Ranks()
+    ranks: DistContext = DistContext()
 
     def batches(self, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) float in 0..255, labels (B,)) from `start_step` on, without end."""
         for step, indices in self.order.batches(start_step):
-            places = self.ranks.positions(len(indices))
+            places = self.ranks.shard_indices(len(indices))
             mine = indices[places].to(self.images.device)
             yield self._augmented(self.images[mine], step, len(indices), places), self.labels[mine]
 
@@ -73,7 +73,7 @@ class MemoryEvaluation:
     labels: Tensor  # (N,)
     image_size: int
     eval_crop: float = 1.0
-    ranks: Ranks = Ranks()
+    ranks: DistContext = DistContext()
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, S, S) float in 0..255, labels (B,)), every sample once, in order."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from harness.share import WHOLE, Share
+from harness.batch_slice import FULL_BATCH, BatchSlice
 
 if TYPE_CHECKING:
     from harness.train.config import Augment
@@ -20,7 +20,11 @@ ATTEMPTS = 10
 
 
 def erase(
-    images: Tensor, *, probability: float, generator: torch.Generator, share: Share = WHOLE
+    images: Tensor,
+    *,
+    probability: float,
+    generator: torch.Generator,
+    batch_slice: BatchSlice = FULL_BATCH,
 ) -> Tensor:
     """Random erasing (arXiv:1708.04896) of normalised images (B, C, H, W), in place.
 
@@ -28,8 +32,8 @@ def erase(
     batch, of which the images may be a share.
     """
     channels, height, width = images.shape[1:]
-    batch = share.total(len(images))
-    mine = {place: at for at, place in enumerate(share.places or range(batch))}
+    batch = batch_slice.total(len(images))
+    mine = {place: at for at, place in enumerate(batch_slice.indices or range(batch))}
     chosen = torch.rand(batch, generator=generator) < probability
     draws = torch.rand(4, ATTEMPTS, batch, generator=generator, dtype=torch.float64)
     area = height * width * (ERASED_AREA[0] + (ERASED_AREA[1] - ERASED_AREA[0]) * draws[0])
@@ -66,7 +70,7 @@ def mix(
 
     One share serves the whole batch; with both on, `mix_switch` is the probability of cutmix.
     """
-    use_cutmix, share = _draw_share(augment, draws)
+    use_cutmix, share = _draw_lambda(augment, draws)
     if share == 1:
         return images, targets
     if use_cutmix:
@@ -76,7 +80,7 @@ def mix(
     return images, targets * share + targets.flip(0) * (1 - share)
 
 
-def _draw_share(augment: Augment, draws: Random) -> tuple[bool, float]:
+def _draw_lambda(augment: Augment, draws: Random) -> tuple[bool, float]:
     """Whether to use cutmix, and the share that each image keeps of itself (1: no mixing)."""
     mixed, switched = draws.random(), draws.random()
     if max(augment.mixup, augment.cutmix) == 0 or mixed >= augment.mix_probability:

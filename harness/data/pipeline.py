@@ -18,11 +18,11 @@ from harness.data.dataset import Arrays, DataSet, Split
 from harness.data.loader import Images, LoaderEvaluation, LoaderTraining, Stopping, never
 from harness.data.memory import MemoryEvaluation, MemoryTraining
 from harness.data.mixing import erase, mix, soft_targets
-from harness.data.order import Order
+from harness.data.sampler import Sampler
 from harness.data.subset import split_training
 from harness.data.transforms import evaluation_transform, per_image, training_transform
+from harness.distributed import DistContext
 from harness.errors import DataError
-from harness.ranks import Ranks
 from harness.seeding import generator, stream
 
 if TYPE_CHECKING:
@@ -57,10 +57,12 @@ class Pipeline:
     batch_size: int
     augment: Augment
     seed: int
-    ranks: Ranks
+    dist: DistContext
     training: TrainingSource
-    judging: EvaluationSource
-    known: EvaluationSource  # the training images as they are, for evaluations that look them up
+    val: EvaluationSource
+    train_eval: (
+        EvaluationSource  # the training images as they are, for evaluations that look them up
+    )
     # how classes count, where a classifier from elsewhere may count them in another order
     class_order: str | None = None
 
@@ -83,18 +85,18 @@ class Pipeline:
 
         Each in one of the processes.
         """
-        for images, labels in self.judging.batches(batch_size):
+        for images, labels in self.val.batches(batch_size):
             yield self.normalised(images), labels
 
     def bank(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """As `evaluation`, over every training image: what k-NN looks up."""
-        for images, labels in self.known.batches(batch_size):
+        for images, labels in self.train_eval.batches(batch_size):
             yield self.normalised(images), labels
 
     @property
     def bank_in_memory(self) -> bool:
         """Whether all images are in memory anyway: pixels can then be features."""
-        return isinstance(self.known, MemoryEvaluation)
+        return isinstance(self.train_eval, MemoryEvaluation)
 
     def normalised(self, images: Tensor) -> Tensor:
         """From pixels in 0..255 to zero mean and unit spread over the data set."""
@@ -109,8 +111,8 @@ class Pipeline:
         augment = self.augment
         if augment.erasing > 0:
             draws = generator(self.seed, "augment", step, "erasing")
-            share = self.ranks.share(self.batch)
-            images = erase(images, probability=augment.erasing, generator=draws, share=share)
+            share = self.dist.batch_slice(self.batch)
+            images = erase(images, probability=augment.erasing, generator=draws, batch_slice=share)
         targets = soft_targets(labels, classes=self.classes, smoothing=augment.label_smoothing)
         if augment.mixup > 0 or augment.cutmix > 0:
             chance = Random(stream(self.seed, "augment", step, "mix"))
@@ -128,7 +130,7 @@ def open_pipeline(
     seed: int,
     device: torch.device,
     workers: int,
-    ranks: Ranks | None = None,
+    ranks: DistContext | None = None,
     stopping: Stopping = never,
 ) -> Pipeline:
     """The batches of a run; loads (and where needed fetches) the data set. Raises DataError.
@@ -143,8 +145,8 @@ def open_pipeline(
         judged, chosen = splits.val, np.arange(len(splits.val.labels))
     else:
         judged, chosen = splits.train, held
-    ranks = ranks or Ranks()
-    place = _Place(
+    ranks = ranks or DistContext()
+    place = _LoaderArgs(
         image_size=image_size,
         seed=seed,
         device=device,
@@ -152,7 +154,7 @@ def open_pipeline(
         ranks=ranks,
         stopping=stopping,
     )
-    order = Order(images=len(kept), batch_size=batch_size, repeats=augment.repeats, seed=seed)
+    order = Sampler(images=len(kept), batch_size=batch_size, repeats=augment.repeats, seed=seed)
     training = _training(known, splits.train, kept, order, augment, place)
     return Pipeline(
         steps_per_epoch=order.steps_per_epoch,
@@ -163,25 +165,25 @@ def open_pipeline(
         train_images=len(kept),
         eval_images=len(chosen),
         batch_size=batch_size,
-        ranks=ranks,
+        dist=ranks,
         augment=augment,
         seed=seed,
         training=training,
-        judging=_judging(judged, chosen, eval_crop, place),
-        known=_whole(training, splits.train, kept, eval_crop, place),
+        val=_judging(judged, chosen, eval_crop, place),
+        train_eval=_whole(training, splits.train, kept, eval_crop, place),
         class_order=known.class_order(),
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
+class _LoaderArgs:
     """Where images go to, and in which size."""
 
     image_size: int
     seed: int
     device: torch.device
     workers: int
-    ranks: Ranks
+    ranks: DistContext
     stopping: Stopping
 
 
@@ -197,9 +199,9 @@ def _training(
     known: DataSet,
     split: Split,
     kept: NDArray[np.int64],
-    order: Order,
+    order: Sampler,
     augment: Augment,
-    place: _Place,
+    place: _LoaderArgs,
 ) -> TrainingSource:
     if isinstance(split, Arrays) and not per_image(augment):
         images, labels = _moved(split, kept, place.device)
@@ -225,7 +227,7 @@ def _training(
 
 
 def _judging(
-    split: Split, chosen: NDArray[np.int64], eval_crop: float, place: _Place
+    split: Split, chosen: NDArray[np.int64], eval_crop: float, place: _LoaderArgs
 ) -> EvaluationSource:
     if isinstance(split, Arrays):
         images, labels = _moved(split, chosen, place.device)
@@ -251,7 +253,7 @@ def _whole(
     split: Split,
     kept: NDArray[np.int64],
     eval_crop: float,
-    place: _Place,
+    place: _LoaderArgs,
 ) -> EvaluationSource:
     """The training images for looking up; those in memory are shared with `training`."""
     if isinstance(training, MemoryTraining):

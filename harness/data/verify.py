@@ -62,7 +62,7 @@ def _read(known: DataSet, path: Path | None) -> tuple[str, str, Splits]:
         return shown(path), known.version_at(path), splits
     for origin in known.origins:
         if origin.here is not None and origin.here():
-            return origin.says, known.version, origin.read()
+            return origin.label, known.version, origin.read()
     if known.cache_file is not None and known.cache_file.is_file():
         return str(known.cache_file), known.version, known.load()
     raise DataError(known.missing() or f"data set {known.name} is not on this machine")

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from harness.data.colour import recolour
+from harness.data.colour import color_jitter
 from harness.data.crops import draw_boxes, resized_crops
 from harness.data.loader import LoaderTraining
 from harness.data.memory import MemoryTraining
@@ -20,7 +20,7 @@ from harness.seeding import generator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
+class CropSpec:
     """One crop of an image."""
 
     size: int
@@ -29,14 +29,14 @@ class Kind:
     solarize: float
 
 
-def kinds(crops: MultiCrop, image_size: int) -> list[Kind]:
+def crop_specs(crops: MultiCrop, image_size: int) -> list[CropSpec]:
     """The two global crops, then the local ones."""
     first, second, local = crops.blur
     found = [
-        Kind(size=image_size, scale=crops.global_scale, blur=first, solarize=0.0),
-        Kind(size=image_size, scale=crops.global_scale, blur=second, solarize=crops.solarize),
+        CropSpec(size=image_size, scale=crops.global_scale, blur=first, solarize=0.0),
+        CropSpec(size=image_size, scale=crops.global_scale, blur=second, solarize=crops.solarize),
     ]
-    one = Kind(size=crops.local_size, scale=crops.local_scale, blur=local, solarize=0.0)
+    one = CropSpec(size=crops.local_size, scale=crops.local_scale, blur=local, solarize=0.0)
     return found + [one] * crops.local_crops
 
 
@@ -54,15 +54,15 @@ class Views:
             yield tuple(self._finished(crop, step, at) for at, crop in enumerate(crops)), labels
 
     def _finished(self, crop: Tensor, step: int, at: int) -> Tensor:
-        kind = kinds(self.crops, self.image_size)[at]
+        kind = crop_specs(self.crops, self.image_size)[at]
         draws = generator(self.pipeline.seed, "augment", step, "colour", at)
-        images = recolour(
+        images = color_jitter(
             crop.float(),
             self.crops,
             blur=kind.blur,
             solarize=kind.solarize,
             generator=draws,
-            share=self.pipeline.ranks.share(self.pipeline.batch),
+            batch_slice=self.pipeline.dist.batch_slice(self.pipeline.batch),
         )
         return self.pipeline.normalised(images)
 
@@ -78,16 +78,16 @@ class Views:
         self, source: MemoryTraining, start_step: int
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         for step, indices in source.order.batches(start_step):
-            places, count = source.ranks.positions(len(indices)), len(indices)
+            places, count = source.ranks.shard_indices(len(indices)), len(indices)
             mine = indices[places].to(source.images.device)
             images, crops = source.images[mine], []
-            for at, kind in enumerate(kinds(self.crops, self.image_size)):
+            for at, kind in enumerate(crop_specs(self.crops, self.image_size)):
                 draws = generator(source.order.seed, "augment", step, "view", at)
                 crops.append(self._crop(images, kind, draws, count, places))
             yield crops, source.labels[mine]
 
     def _crop(
-        self, images: Tensor, kind: Kind, draws: torch.Generator, count: int, places: list[int]
+        self, images: Tensor, kind: CropSpec, draws: torch.Generator, count: int, places: list[int]
     ) -> Tensor:
         """Of some images of a batch of `count`: the draws are those of the batch."""
         boxes = draw_boxes(
@@ -105,7 +105,7 @@ class Views:
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Workers crop and mirror single images; a row holds all crops of one, flattened."""
         channels = self.pipeline.channels
-        wanted = kinds(self.crops, self.image_size)
+        wanted = crop_specs(self.crops, self.image_size)
         lengths = [channels * kind.size**2 for kind in wanted]
         cropping = LoaderTraining(
             images=source.images.transformed(Cropping(self.crops, self.image_size)),
@@ -136,7 +136,7 @@ class Cropping:
                     v2.PILToTensor(),
                 ]
             )
-            for kind in kinds(crops, image_size)
+            for kind in crop_specs(crops, image_size)
         ]
 
     def __call__(self, image: Image.Image) -> Tensor:

@@ -42,7 +42,7 @@ class AttentionMeter:
         self._patches = attention.shape[2]
 
     def metrics(self) -> dict[str, float]:
-        """Means over images (and heads), by the names of `harness.kinds.attention`."""
+        """Means over images (and heads), by the names of `harness.tasks.attention`."""
         means = {name: summed / self._count for name, summed in self._sums.items()}
         found = {
             "attention/entropy": float(means["entropy"].mean()),

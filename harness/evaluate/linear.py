@@ -37,7 +37,7 @@ class LinearHeads:
         self.bias = torch.zeros(len(rates), 1, classes, device=device)
         self._velocity = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
 
-    def step(self, features: Tensor, labels: Tensor, share: float) -> None:
+    def step(self, features: Tensor, labels: Tensor, lr_factor: float) -> None:
         """One step on (B, D) and (B,) with `share` of every rate."""
         wrong = self.logits(features).softmax(dim=2) - functional.one_hot(
             labels, self.bias.shape[2]
@@ -47,7 +47,7 @@ class LinearHeads:
         parts = zip((self.weight, self.bias), self._velocity, gradients, strict=True)
         for parameter, velocity, gradient in parts:
             velocity.mul_(MOMENTUM).add_(gradient)
-            parameter.sub_(share * self.rates * velocity)
+            parameter.sub_(lr_factor * self.rates * velocity)
 
     def logits(self, features: Tensor) -> Tensor:
         """(R, B, classes) for (B, D)."""

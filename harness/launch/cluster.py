@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import variables
 from harness.device import Device
-from harness.errors import FieldError, HarnessError, Problem, SpecError
+from harness.errors import Diagnostic, FieldError, HarnessError, SpecError
 from harness.launch.shell import VARIABLES, whole_commands, wrong_variable
 from harness.run import Resources
 from harness.spec.build import Builder
@@ -206,7 +206,7 @@ def _shown(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shape:
+class JobResources:
     """What one job asks for: jobs of one shape share an array."""
 
     nodes: int
@@ -241,7 +241,7 @@ def load_cluster(path: Path) -> Cluster:
     root, problems = read_yaml(path)
     if not isinstance(root, MapNode):
         what = "a cluster description must be a mapping with node, partition, minutes and others"
-        raise SpecError(problems or [Problem(root.where, what)])
+        raise SpecError(problems or [Diagnostic(root.where, what)])
     problems = [*problems, *_wrong_names(root)]
     if problems:
         raise SpecError(problems)
@@ -252,21 +252,21 @@ def load_cluster(path: Path) -> Cluster:
         try:
             whole_commands(cluster.setup)
         except ValueError as error:
-            problems.append(Problem(root.find("setup"), f"setup: {error}"))
+            problems.append(Diagnostic(root.find("setup"), f"setup: {error}"))
     if problems:
         raise SpecError(problems)
     assert isinstance(cluster, Cluster), "what cannot be built has a problem"
     return cluster
 
 
-def _wrong_names(root: MapNode) -> Iterator[Problem]:
+def _wrong_names(root: MapNode) -> Iterator[Diagnostic]:
     """At their own places, which a whole description does not know."""
     for key, wrong in (("environment", wrong_variable), ("options", wrong_option)):
         node = root.entries.get(key)
         for name, where, _ in node if isinstance(node, MapNode) else ():
             what = wrong(name)
             if what is not None:
-                yield Problem(where, f"{key}: '{_shown(name)}' {what}")
+                yield Diagnostic(where, f"{key}: '{_shown(name)}' {what}")
 
 
 def fitted(resources: Resources, cluster: Cluster, *, device: Device) -> Resources:
@@ -288,7 +288,7 @@ def shape_of(
     device: Device,
     exclusive: bool = False,
     most: int = 1,
-) -> Shape:
+) -> JobResources:
     """What a run with these resources, which at most so many processes can compute, asks for.
 
     HarnessError where the cluster's nodes cannot give it.
@@ -313,7 +313,7 @@ def shape_of(
     cpus = min(cpus, node.cpus // tasks)
     gpus = tasks if device == "cuda" else 0
     share = max(gpus / node.gpus if gpus else 0.0, tasks * cpus / node.cpus)
-    return Shape(
+    return JobResources(
         nodes=nodes,
         tasks=tasks,
         cpus=cpus,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.ranks import Ranks
+from harness.distributed import DistContext
 from harness.run import Resources
 from harness.store import RUNNING, Progress, RunWriter
 from harness.store.files import now_text
@@ -33,14 +33,14 @@ class WorkerContext:
         resources: Resources,
         dependencies: Mapping[str, Path],
         stopping: Callable[[], bool],
-        ranks: Ranks | None = None,
+        ranks: DistContext | None = None,
         meeting: Store | None = None,
     ) -> None:
         self.directory = writer.directory
         self.resources = resources
         self.dependencies = dependencies
-        self.ranks = ranks or Ranks()
-        self.meeting = meeting
+        self.dist = ranks or DistContext()
+        self.rendezvous_store = meeting
         self._writer = writer
         self._stopping = stopping
         self._first: tuple[float, int] | None = None  # time and step of the first progress

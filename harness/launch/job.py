@@ -21,8 +21,8 @@ from typing import NoReturn
 
 from harness.launch.commands import Said, call
 from harness.launch.context import log
+from harness.launch.slurm_task import RESTARTS, FollowerProcess, SlurmTask, leading_task
 from harness.launch.snapshot import lacking, package_root
-from harness.launch.task import RESTARTS, Follower, Task, leading
 from harness.launch.worker import (
     EXIT_CANNOT_WRITE,
     EXIT_DONE,
@@ -73,11 +73,11 @@ class Job:
     def __call__(self) -> None:
         """Compute; RunsFailed if a run has failed for good."""
         self.check_code()
-        task = Task.here()
+        task = SlurmTask.here()
         if task.rank > 0:
-            Follower(task).run()
+            FollowerProcess(task).run()
             return
-        with leading(task):
+        with leading_task(task):
             execution = _Execution(self, task)
             while (directories := self.left()) and execution.compute(directories):
                 pass
@@ -127,20 +127,25 @@ class Job:
             return False
         latest, state = latest_number(directory), State.read(directory)
         reached = state.progress.done if state is not None and state.progress is not None else 0
-        if latest > note.counted:
-            further = reached > note.reached
-            barren = 0 if further else note.barren + latest - note.counted
+        if latest > note.attempts_counted:
+            further = reached > note.best_step
+            barren = (
+                0 if further else note.attempts_without_progress + latest - note.attempts_counted
+            )
             note = dataclasses.replace(
-                note, counted=latest, reached=max(reached, note.reached), barren=barren
+                note,
+                attempts_counted=latest,
+                best_step=max(reached, note.best_step),
+                attempts_without_progress=barren,
             )
             change_job(directory, note)
-        if note.barren < self.attempts:
+        if note.attempts_without_progress < self.attempts:
             return False
         last = f"; the last one: {state.error}" if state is not None and state.error else ""
         fail_run(
             directory,
-            f"gave up: {note.barren} attempts in a row got no further than step {note.reached}"
-            f"{last}; see log.txt, and run again to go on from the last checkpoint",
+            f"gave up: {note.attempts_without_progress} attempts in a row got no further than step "
+            f"{note.best_step}{last}; see log.txt, and run again to go on from the last checkpoint",
         )
         return True
 
@@ -160,7 +165,7 @@ def fail_run(directory: Path, error: str) -> None:
 class _Execution:
     """One worker at a time, and the signals that came meanwhile."""
 
-    def __init__(self, job: Job, task: Task) -> None:
+    def __init__(self, job: Job, task: SlurmTask) -> None:
         self._job = job
         self._task = task
         self._worker: subprocess.Popen[bytes] | None = None

@@ -19,11 +19,11 @@ from typing import IO
 
 from harness.device import visible_gpus
 from harness.estimate import makespan
-from harness.launch.machine import Machine
 from harness.launch.progress import Active, Display, Snapshot, headline
 from harness.launch.queue import Queue
 from harness.launch.reconcile import reconcile
 from harness.launch.scheduler import Scheduler
+from harness.launch.timing_lock import TimingLock
 from harness.launch.worker import EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_LOST
 from harness.plan import Plan, PlannedRun, load_of
 from harness.process import heed
@@ -55,7 +55,7 @@ ASK = 15.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
+class RunSummary:
     """What became of a plan, by directory name."""
 
     computed: tuple[str, ...]
@@ -89,8 +89,10 @@ class LocalExecutor:
         self._resources = dataclasses.replace(resources, device=wanted)
         self._display = display or Display()
         self._queue = Queue(plan.runs)
-        self._machine = Machine()
-        self._crowded = False  # other commands compute on this machine: nothing can be timed
+        self._timing_lock = TimingLock()
+        self._others_are_timing = (
+            False  # other commands compute on this machine: nothing can be timed
+        )
         self._workers: list[_Worker] = []
         self._computed: list[str] = []
         self._interrupted: list[str] = []
@@ -103,18 +105,18 @@ class LocalExecutor:
         self._looked = 0.0
         self._scheduler, self._asked = Scheduler(), time.monotonic()
 
-    def run(self) -> Summary:
+    def run(self) -> RunSummary:
         """Compute everything that can be. StoreError if the results folder cannot be written."""
         with self._signals():
             try:
                 self._loop()
             finally:
                 self._display.close()
-                self._machine.close()
+                self._timing_lock.close()
         if self._cannot_write is not None:
             raise StoreError(self._cannot_write)
         names = {identity: planned.run.name for identity, planned in self._queue.runs.items()}
-        return Summary(
+        return RunSummary(
             computed=tuple(self._computed),
             failed={names[identity]: why for identity, why in self._queue.failed.items()},
             blocked={names[identity]: why for identity, why in self._queue.blocked.items()},
@@ -162,17 +164,17 @@ class LocalExecutor:
 
     def _take(self) -> list[PlannedRun]:
         if not self._workers:
-            self._machine.leave()  # so that two commands do not wait for each other
+            self._timing_lock.release()  # so that two commands do not wait for each other
             wanted = self._queue.wants_alone and not self._neighbours()
-            alone = wanted and self._machine.alone()
-            if not alone and not self._machine.share():
+            alone = wanted and self._timing_lock.acquire_exclusive()
+            if not alone and not self._timing_lock.acquire_shared():
                 return []  # another command times something, which is soon over
-            self._crowded = self._queue.wants_alone and not alone
+            self._others_are_timing = self._queue.wants_alone and not alone
         chosen = self._queue.take(
-            jobs=self._plan.jobs, running=len(self._workers), neighbours=self._crowded
+            jobs=self._plan.jobs, running=len(self._workers), neighbours=self._others_are_timing
         )
         if not chosen and not self._workers:
-            self._machine.leave()
+            self._timing_lock.release()
         return chosen
 
     def _start_worker(self, chosen: Sequence[PlannedRun]) -> None:

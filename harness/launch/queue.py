@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from harness.plan import TO_RUN, PlannedRun
-from harness.run import KINDS
+from harness.run import TASKS
 
 SMALLEST_BATCH, LARGEST_BATCH = 20, 200
 """Runs of a batched kind in one process: fewer are not worth a second process's start."""
@@ -136,7 +136,7 @@ class Queue:
         heapq.heappush(self._ready[self._class(identity)], entry)
 
     def _class(self, identity: str) -> str:
-        kind = KINDS.get(self.runs[identity].run.kind)
+        kind = TASKS.get(self.runs[identity].run.kind)
         return "exclusive" if kind.exclusive else "batched" if kind.batched else "single"
 
     def _pop(self, name: str, count: int) -> list[PlannedRun]:

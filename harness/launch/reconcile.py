@@ -52,7 +52,7 @@ def reconcile(store: Store, scheduler: Scheduler, *, force: str | None = None) -
         assert note is not None, "chosen above"
         if note.job is None:
             if note.submission == force or broken_off(note):
-                strays |= _settle_nameless(record, note, answer)
+                strays |= _adopt_orphan_submission(record, note, answer)
         elif record.result is not None:
             drop_job(record.directory, note.submission)
         else:
@@ -101,7 +101,7 @@ def jobs_of(records: Sequence[RunRecord]) -> list[str]:
     return list(dict.fromkeys(job for job in jobs if job is not None))
 
 
-def seen(
+def with_scheduler_state(
     records: Sequence[RunRecord], answer: Answer
 ) -> tuple[list[RunRecord], Mapping[str, JobInfo]]:
     """Records as they stand by SLURM's word, without writing, and the jobs by run identity."""
@@ -154,7 +154,7 @@ def _blocked(record: RunRecord, names: Mapping[str, RunRecord]) -> str | None:
     return None
 
 
-def _settle_nameless(record: RunRecord, note: JobNote, answer: Answer) -> set[str]:
+def _adopt_orphan_submission(record: RunRecord, note: JobNote, answer: Answer) -> set[str]:
     """Find the job of a submission that broke off; else its jobs without content, if any.
 
     A job computes what the submission moves into its folder once it knows the job's number, and

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.launch.cluster import Cluster, Shape
+from harness.launch.cluster import Cluster, JobResources
 from harness.launch.reconcile import MARK
 from harness.launch.shell import shell_value, whole_commands
 from harness.paths import project_root
@@ -25,7 +25,7 @@ SETUP_FAILED = 78  # EX_CONFIG
 
 def batch_script(
     cluster: Cluster,
-    shape: Shape,
+    shape: JobResources,
     *,
     name: str,
     comment: str,
@@ -60,7 +60,7 @@ def _python(cluster: Cluster) -> str:
     return cluster.python or shlex.quote(sys.executable)
 
 
-def _asked(cluster: Cluster, shape: Shape, waits: Sequence[str]) -> dict[str, Any]:
+def _asked(cluster: Cluster, shape: JobResources, waits: Sequence[str]) -> dict[str, Any]:
     additional: dict[str, Any] = {"chdir": str(project_root())}
     additional |= {name: value or True for name, value in cluster.options.items()}
     additional["requeue" if cluster.requeue else "no-requeue"] = True
@@ -91,7 +91,7 @@ def _asked(cluster: Cluster, shape: Shape, waits: Sequence[str]) -> dict[str, An
     }
 
 
-def _exports(cluster: Cluster, shape: Shape, code: Path) -> Iterator[str]:
+def _exports(cluster: Cluster, shape: JobResources, code: Path) -> Iterator[str]:
     """Where the code, the project and the data are: also where a site passes no environment on."""
     given = {**_submitters(), **{k: shell_value(v) for k, v in cluster.environment.items()}}
     paths = [str(code), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

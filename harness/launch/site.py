@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.launch.batches import Sort, sorts
-from harness.launch.cluster import Cluster, Shape, load_cluster, shape_of
+from harness.launch.cluster import Cluster, JobResources, load_cluster, shape_of
 from harness.launch.commands import call
+from harness.launch.job_arrays import Sort, sorts
 from harness.launch.reconcile import MARK, last_words
 from harness.launch.sbatch import COMMANDS, largest_array, remedy, submit_script
 from harness.launch.scheduler import Scheduler, cancel_jobs
@@ -152,7 +152,7 @@ def _shape(name: str, sort: Sort, folder: Path) -> Check:
     return Check(what=what, good=True, found=f"{asked}{soon}")
 
 
-def _asked(shape: Shape) -> str:
+def _asked(shape: JobResources) -> str:
     parts = [f"{shape.cpus} CPUs"]
     parts += [f"{shape.gpus} GPU"] * bool(shape.gpus)
     parts += [f"{shape.memory_mb} MB"] * bool(shape.memory_mb)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.launch.batches import Batch, batches
 from harness.launch.cluster import Cluster
 from harness.launch.job import Job
+from harness.launch.job_arrays import JobArray, job_arrays
 from harness.launch.reconcile import COMMENT, reconcile
 from harness.launch.sbatch import COMMANDS, Refused, largest_array, remedy, submit_array
 from harness.launch.scheduler import Scheduler
@@ -90,11 +90,13 @@ class SlurmExecutor:
             arrays += [array] if array is not None else []
         return Submission(arrays=tuple(arrays), left_out=self._left_out)
 
-    def _batches(self, largest: int | None = None) -> Iterator[Batch]:
+    def _batches(self, largest: int | None = None) -> Iterator[JobArray]:
         device = self._plan.device
-        return batches(self._plan, self._cluster, self._resources, device=device, largest=largest)
+        return job_arrays(
+            self._plan, self._cluster, self._resources, device=device, largest=largest
+        )
 
-    def _submit_batch(self, batch: Batch, code: Path) -> Submitted | None:
+    def _submit_batch(self, batch: JobArray, code: Path) -> Submitted | None:
         submission = uuid.uuid4().hex
         waits = self._waits(batch)
         if waits is None:
@@ -132,7 +134,7 @@ class SlurmExecutor:
         runs = sum(map(len, reserved))
         return Submitted(job=jobs[0].partition("_")[0], jobs=len(jobs), runs=runs)
 
-    def _reserve(self, batch: Batch, submission: str, folder: Path) -> list[list[Path]]:
+    def _reserve(self, batch: JobArray, submission: str, folder: Path) -> list[list[Path]]:
         """The directories of each job, of runs that no other call has taken meanwhile."""
         reserved: list[list[Path]] = []
         for job in batch.jobs:
@@ -147,7 +149,7 @@ class SlurmExecutor:
             reserved += [mine] if mine else []
         return reserved
 
-    def _waits(self, batch: Batch) -> list[str] | None:
+    def _waits(self, batch: JobArray) -> list[str] | None:
         """The jobs that must succeed first; None, with the reason noted, where there is none."""
         jobs = []
         for identity in sorted(batch.needs):
@@ -166,7 +168,7 @@ class SlurmExecutor:
 
     def _script(
         self,
-        batch: Batch,
+        batch: JobArray,
         submission: str,
         code: Path,
         waits: Sequence[str],

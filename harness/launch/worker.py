@@ -27,10 +27,10 @@ from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
 from harness.launch.context import WorkerContext, end_with_parent, limit_threads, log
 from harness.launch.environment import environment
-from harness.launch.group import Broken, Place, assembled, divided
+from harness.launch.worker_group import RankLost, Rendezvous, clamp_processes, worker_group
 from harness.process import heed, settle
 from harness.run import Resources
-from harness.spec.rebuild import rebuild
+from harness.spec.rebuild import from_dict
 from harness.store import (
     DONE,
     FAILED,
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     place = None
     if arguments.meeting is not None:
         end_with_parent()  # the other tasks would not know of this one's end
-        place = Place(arguments.meeting, resources.nodes or 1)
+        place = Rendezvous(arguments.meeting, resources.nodes or 1)
     worker = Worker(resources, place)
     heed(_STOP_SIGNALS, worker.ask_to_stop)
     signal.signal(signal.SIGTERM, worker.ask_to_stop)  # by which executors ask, whatever it was
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Worker:
     """One process that executes runs one after the other."""
 
-    def __init__(self, resources: Resources, place: Place | None = None) -> None:
+    def __init__(self, resources: Resources, place: Rendezvous | None = None) -> None:
         device = (
             resolve_device(resources.device) if resources.device == "auto" else resources.device
         )
@@ -172,7 +172,7 @@ class Worker:
         except Interrupted as stopped:
             _end(writer, INTERRUPTED, f"stopped {stopped}")
             return EXIT_INTERRUPTED
-        except Broken as broken:
+        except RankLost as broken:
             _end(writer, INTERRUPTED, str(broken))
             return EXIT_INTERRUPTED
         except LeaseLost as lost:
@@ -193,12 +193,12 @@ class Worker:
         log(f"attempt {number} on {os.uname().nodename}, process {os.getpid()}")
         writer.state(RUNNING)
         limit_threads(self._resources.threads)
-        kind = rebuild(record.kind, record.plain)
+        kind = from_dict(record.kind, record.plain)
         needed = _needed(record)
         code = Code.of(kind)
-        resources = divided(self._resources, kind.most_processes())
+        resources = clamp_processes(self._resources, kind.max_processes())
         writer.environment(environment(resources))
-        with assembled(
+        with worker_group(
             record.directory,
             resources,
             self._place,
@@ -251,9 +251,9 @@ def _end(writer: RunWriter, state: str, error: str) -> None:
 
 def _give_up(writer: RunWriter, error: HarnessError) -> None:
     """End this process, which waits for others that are gone and cannot be woken."""
-    _end(writer, INTERRUPTED if isinstance(error, Broken) else FAILED, str(error))
+    _end(writer, INTERRUPTED if isinstance(error, RankLost) else FAILED, str(error))
     _flush()
-    os._exit(EXIT_INTERRUPTED if isinstance(error, Broken) else EXIT_FAILED)
+    os._exit(EXIT_INTERRUPTED if isinstance(error, RankLost) else EXIT_FAILED)
 
 
 def _needed(record: RunRecord) -> dict[str, RunRecord]:

@@ -8,11 +8,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from harness.batch_slice import BatchSlice
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.models.interface import Saliency
 from harness.registry import Registry
-from harness.share import Share
 
 CRITERIA: Registry[type[Criterion]] = Registry(
     "masking criterion", "harness.masking", base=lambda: Criterion
@@ -20,15 +20,15 @@ CRITERIA: Registry[type[Criterion]] = Registry(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
+class AttentionSource:
     """Whose attention a criterion wants to see, and which."""
 
-    network: Literal["student", "teacher", "guide"]
+    network: Literal["student", "teacher", "saliency_model"]
     saliency: Saliency = Saliency()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class View:
+class CriterionInput:
     """What a criterion may look at, for one batch of B images; the teacher has N patches each."""
 
     # (B, N): what `looks_at` asked for, interpolated to the teacher's grid
@@ -39,11 +39,11 @@ class View:
     device: torch.device
     generator: torch.Generator  # seeded from run seed and step: a resumed run draws the same
     progress: float = 0.0  # share of the training steps that are done
-    share: Share = Share()  # which images of the step's batch these are
+    batch_slice: BatchSlice = BatchSlice()  # which images of the step's batch these are
 
     def noise(self) -> torch.Tensor:
         """(B, N) uniform in [0, 1), the same for an image in whatever part of the batch it is."""
-        drawn = self.share.draw(
+        drawn = self.batch_slice.draw_for_slice(
             self.batch, lambda rows: torch.rand(rows, self.patches, generator=self.generator)
         )
         return drawn.to(self.device)
@@ -55,7 +55,7 @@ class Criterion(ABC):
     registry: ClassVar[Registry[type[Criterion]]] = CRITERIA
     version: ClassVar[int] = 1
 
-    def looks_at(self) -> Look | None:
+    def attention_source(self) -> AttentionSource | None:
         """The attention it needs; None: none."""
         return None
 
@@ -63,7 +63,7 @@ class Criterion(ABC):
         """Raise FieldError where its options do not go with `keep` patches."""
 
     @abstractmethod
-    def scores(self, view: View) -> torch.Tensor:
+    def scores(self, view: CriterionInput) -> torch.Tensor:
         """Scores (B, N), float; higher is kept first. No gradient."""
 
 
@@ -79,10 +79,10 @@ class AttentionCriterion(Criterion):
     """Keeps what some attention is highest on."""
 
     @abstractmethod
-    def looks_at(self) -> Look:
+    def attention_source(self) -> AttentionSource:
         """Which attention."""
 
-    def scores(self, view: View) -> torch.Tensor:
+    def scores(self, view: CriterionInput) -> torch.Tensor:
         """(B, N): the attention itself."""
         assert view.attention is not None
         return view.attention

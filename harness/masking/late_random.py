@@ -8,8 +8,8 @@ from typing import Annotated
 from harness.bounds import Bound, Patches, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
-from harness.masking import CRITERIA, Criterion, Look, View
-from harness.masking.guide_attention import GuideAttention
+from harness.masking import CRITERIA, AttentionSource, Criterion, CriterionInput
+from harness.masking.saliency_model_attention import SaliencyModelAttention
 
 SHARE = "is a share of training, from 0 to 1; got "
 
@@ -25,7 +25,7 @@ class LateRandom(Criterion):
 
     random: Patches = 18  # 10 % of 196 where 40 % are 80
     start: Annotated[float, Bound(least=0, most=1, says=SHARE)] = 0.5  # share of the training steps
-    attention: Criterion = GuideAttention()
+    attention: Criterion = SaliencyModelAttention()
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -40,11 +40,11 @@ class LateRandom(Criterion):
             )
         self.attention.check(keep)
 
-    def looks_at(self) -> Look | None:
+    def attention_source(self) -> AttentionSource | None:
         """What `attention` looks at."""
-        return self.attention.looks_at()
+        return self.attention.attention_source()
 
-    def scores(self, view: View) -> torch.Tensor:
+    def scores(self, view: CriterionInput) -> torch.Tensor:
         """(B, N): noise below 1 for the rest, 2 for the best K - `random`."""
         scores = self.attention.scores(view)
         if view.progress < self.start:

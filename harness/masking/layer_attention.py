@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.masking import CRITERIA, AttentionCriterion, Look
+from harness.masking import CRITERIA, AttentionCriterion, AttentionSource
 from harness.models.interface import Saliency
 
 
@@ -19,8 +19,8 @@ class LayerAttention(AttentionCriterion):
     layer: str = "middle"
 
     def __post_init__(self) -> None:
-        self.looks_at()
+        self.attention_source()
 
-    def looks_at(self) -> Look:
+    def attention_source(self) -> AttentionSource:
         """The student's CLS row in that block: one more row of scores."""
-        return Look(network="student", saliency=Saliency(layer=self.layer))
+        return AttentionSource(network="student", saliency=Saliency(layer=self.layer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.masking import CRITERIA, AttentionCriterion, Look
+from harness.masking import CRITERIA, AttentionCriterion, AttentionSource
 from harness.models.interface import Saliency
 
 
@@ -21,8 +21,10 @@ class PatchAttention(AttentionCriterion):
     layer: str = "last"
 
     def __post_init__(self) -> None:
-        self.looks_at()
+        self.attention_source()
 
-    def looks_at(self) -> Look:
+    def attention_source(self) -> AttentionSource:
         """The student's patch rows in that block."""
-        return Look(network="student", saliency=Saliency(layer=self.layer, queries="patches"))
+        return AttentionSource(
+            network="student", saliency=Saliency(layer=self.layer, queries="patches")
+        )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.lazy import torch
-from harness.masking import CRITERIA, Criterion, View
+from harness.masking import CRITERIA, Criterion, CriterionInput
 
 
 @CRITERIA.register("random")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Random(Criterion):
+class RandomCriterion(Criterion):
     """Uniform noise per image and patch (arXiv 2302.10494, Table 6, part c)."""
 
-    def scores(self, view: View) -> torch.Tensor:
+    def scores(self, view: CriterionInput) -> torch.Tensor:
         """(B, N) uniform in [0, 1)."""
         return view.noise()

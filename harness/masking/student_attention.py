@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.masking import CRITERIA, AttentionCriterion, Look
+from harness.masking import CRITERIA, AttentionCriterion, AttentionSource
 
 
 @CRITERIA.register("student-attention")
@@ -18,6 +18,6 @@ class StudentAttention(AttentionCriterion):
     6.
     """
 
-    def looks_at(self) -> Look:
+    def attention_source(self) -> AttentionSource:
         """The student's CLS row in its last block."""
-        return Look(network="student")
+        return AttentionSource(network="student")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.masking import CRITERIA, AttentionCriterion, Look
+from harness.masking import CRITERIA, AttentionCriterion, AttentionSource
 from harness.models.interface import Saliency
 
 
@@ -20,8 +20,8 @@ class TeacherAttention(AttentionCriterion):
     layer: str = "last"
 
     def __post_init__(self) -> None:
-        self.looks_at()
+        self.attention_source()
 
-    def looks_at(self) -> Look:
+    def attention_source(self) -> AttentionSource:
         """The teacher's CLS row in that block."""
-        return Look(network="teacher", saliency=Saliency(layer=self.layer))
+        return AttentionSource(network="teacher", saliency=Saliency(layer=self.layer))

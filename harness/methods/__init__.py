@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.batch_slice import BatchSlice
 from harness.lazy import torch
 from harness.registry import Registry
-from harness.share import Share
 
 if TYPE_CHECKING:
     from harness.data.multicrop import MultiCrop
@@ -38,7 +38,9 @@ class Step:
     total: int
     generator: torch.Generator  # for the method's own draws, seeded from run seed and step
     per_epoch: int = 1  # optimiser steps in an epoch
-    share: Share = Share()  # the images of this (micro-)batch, for what is drawn per image
+    batch_slice: BatchSlice = (
+        BatchSlice()
+    )  # the images of this (micro-)batch, for what is drawn per image
 
     @property
     def epoch(self) -> int:
@@ -48,11 +50,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Networks:
-    """The networks of a run; teacher and guide, where there are, are frozen and in eval mode."""
+    """The networks of a run; all but the student are frozen and in eval mode."""
 
     student: VisionTransformer
     teacher: VisionTransformer | None
-    guide: VisionTransformer | None = None
+    saliency_model: VisionTransformer | None = None
 
 
 class Objective(ABC):
@@ -112,19 +114,19 @@ class Method(ABC):
     others: ClassVar[frozenset[str]] = frozenset()  # names that its objective's `others` may give
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
-        """Raise FieldError where it does not go with `student`, `teacher` and `guide`."""
+        """Raise FieldError where it does not go with `student`, `teacher` and `saliency_model`."""
 
     @abstractmethod
     def build(self, networks: Networks) -> Objective:
         """The objective over these networks."""
 
     @property
-    def uses_guide(self) -> bool:
+    def uses_saliency_model(self) -> bool:
         """Whether it looks at the attention of a third network."""
         return False
 
     @property
-    def compared(self) -> int:
+    def group_size(self) -> int:
         """How many images its loss compares with each other; 1: it is the mean of its images'.
 
         The batch is cut into groups of so many (`Share.groups`); what is computed at once has whole

@@ -28,8 +28,8 @@ class DinoMaskedTeacher(SelfDistillation):
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)
         check_criterion(self.criterion, self.keep)
-        look = self.criterion.looks_at()
-        free = (None, StudentAttention().looks_at())
+        look = self.criterion.attention_source()
+        free = (None, StudentAttention().attention_source())
         if look not in free:
             raise FieldError(
                 "criterion",

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.bounds import NotNegative, Patches, check_bounds
+from harness.distributed import DistContext
 from harness.errors import FieldError
 from harness.lazy import torch
-from harness.masking import Criterion, Look, View, check_criterion
+from harness.masking import AttentionSource, Criterion, CriterionInput, check_criterion
 from harness.masking.grids import to_grid
 from harness.masking.keep import kept_counts, top_k
 from harness.masking.student_attention import StudentAttention
@@ -19,10 +21,8 @@ from harness.methods.losses.logit import Logit
 from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
-from harness.models.interface import Output
-from harness.ranks import Ranks
+from harness.models.interface import ForwardOutput
 from harness.seeding import stream
-from harness.share import WHOLE, Share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,15 +64,15 @@ class Distillation(Method):
             raise FieldError("labels", "and `weight` are both 0: there is nothing to learn from")
 
     @property
-    def uses_guide(self) -> bool:
+    def uses_saliency_model(self) -> bool:
         """Whether the mask's criterion does."""
-        look = None if self.mask is None else self.mask.criterion.looks_at()
-        return look is not None and look.network == "guide"
+        look = None if self.mask is None else self.mask.criterion.attention_source()
+        return look is not None and look.network == "saliency_model"
 
     @property
-    def compared(self) -> int:
+    def group_size(self) -> int:
         """As many as the base loss compares."""
-        return self.loss.compared()
+        return self.loss.group_size()
 
     def check(self, networks: Mapping[str, Architecture]) -> None:
         """The loss must fit the networks, and the criterion's attention must exist."""
@@ -83,7 +83,7 @@ class Distillation(Method):
         if not family_of(teacher).maskable:
             raise FieldError("teacher", f"a {teacher.family} cannot leave patches out: no mask")
         assert self.mask is not None
-        look = self.mask.criterion.looks_at()
+        look = self.mask.criterion.attention_source()
         if look is not None:
             _check_look(look, networks)
 
@@ -102,7 +102,7 @@ def family_patches(shape: Architecture) -> int:
     return rows * columns
 
 
-def _check_look(look: Look, networks: Mapping[str, Architecture]) -> None:
+def _check_look(look: AttentionSource, networks: Mapping[str, Architecture]) -> None:
     shape = networks.get(look.network)
     if shape is None:
         raise FieldError(look.network, "is missing: the mask's criterion looks at its attention")
@@ -125,11 +125,11 @@ class DistillationObjective(Objective):
     def __init__(self, method: Distillation, networks: Networks) -> None:
         assert networks.teacher is not None
         self.method, self.student, self.teacher = method, networks.student, networks.teacher
-        self.networks = {"teacher": networks.teacher, "guide": networks.guide}
+        self.networks = {"teacher": networks.teacher, "saliency_model": networks.saliency_model}
         self.modules = {"student": networks.student}
         mask = method.mask
         self.mask = None if mask is None or mask.keep >= self.teacher.patches else mask
-        self.look = None if self.mask is None else self.mask.criterion.looks_at()
+        self.look = None if self.mask is None else self.mask.criterion.attention_source()
         own = None if self.look is None or self.look.network != "student" else self.look.saliency
         self.want = replace(method.loss.of_student, saliency=own)
         # (N,) how often each patch was kept since the last summary
@@ -141,7 +141,7 @@ class DistillationObjective(Objective):
         """`total`, and before their weights `ce` and `distill`."""
         student = self.student(batch.images, want=self.want)
         kept = self._choose(
-            student, batch.images, step.generator, step.index / step.total, step.share
+            student, batch.images, step.generator, step.index / step.total, step.batch_slice
         )
         self._count(kept)
         with torch.no_grad():
@@ -152,35 +152,35 @@ class DistillationObjective(Objective):
         return {"total": total, "ce": ce, "distill": distill}
 
     def _distill(
-        self, student: Output, teacher: Output, kept: torch.Tensor | None, step: Step
+        self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None, step: Step
     ) -> torch.Tensor:
         """The base loss: of all images at once, or the mean of its groups by their sizes."""
         loss, images = self.method.loss, len(student.logits)
-        if loss.compared() == 1:
+        if loss.group_size() == 1:
             return loss(student, teacher, kept)
         total = torch.zeros((), device=student.logits.device)
-        for number, rows in step.share.groups(images, loss.compared()).items():
+        for number, rows in step.batch_slice.groups(images, loss.group_size()).items():
             torch.manual_seed(stream(step.generator.initial_seed(), "group", number))
             if len(rows) == images:  # nothing to pick out
                 return loss(student, teacher, kept)
             of_group = loss(
-                student.of(rows), teacher.of(rows), None if kept is None else kept[rows]
+                student.select(rows), teacher.select(rows), None if kept is None else kept[rows]
             )
             total = total + of_group * (len(rows) / images)
         return total
 
     def _choose(
         self,
-        student: Output | None,
+        student: ForwardOutput | None,
         images: torch.Tensor,
         generator: torch.Generator,
         progress: float,
-        share: Share = WHOLE,
+        share: BatchSlice = FULL_BATCH,
     ) -> torch.Tensor | None:
         """The patches (B, K) that the teacher is shown; None: all of them."""
         if self.mask is None:
             return None
-        view = View(
+        view = CriterionInput(
             attention=None if self.look is None else self._attention(self.look, student, images),
             batch=len(images),
             patches=self.teacher.patches,
@@ -188,17 +188,19 @@ class DistillationObjective(Objective):
             device=images.device,
             generator=generator,
             progress=progress,
-            share=share,
+            batch_slice=share,
         )
         scores = self.mask.criterion.scores(view)
         assert scores.shape == (view.batch, view.patches), "scores of another grid"
         return top_k(scores, self.mask.keep)
 
-    def _attention(self, look: Look, student: Output | None, images: torch.Tensor) -> torch.Tensor:
+    def _attention(
+        self, look: AttentionSource, student: ForwardOutput | None, images: torch.Tensor
+    ) -> torch.Tensor:
         """What `look` asks for, (B, N) on the teacher's grid."""
         if look.network == "student" and student is not None:
-            assert student.cls_attention is not None
-            return to_grid(student.cls_attention, self.student.grid, self.teacher.grid)
+            assert student.saliency is not None
+            return to_grid(student.saliency, self.student.grid, self.teacher.grid)
         network = self.student if look.network == "student" else self.networks[look.network]
         assert network is not None
         return to_grid(network.saliency(images, look.saliency), network.grid, self.teacher.grid)
@@ -218,7 +220,7 @@ class DistillationObjective(Objective):
         if not self._pending:
             return
         counts = torch.stack(self._pending).sum(0)
-        Ranks.here().add([counts])
+        DistContext.current().all_reduce_sum_([counts])
         self._pending = []
         before = torch.zeros_like(counts[:-1]) if self._counts is None else self._counts
         self._counts = counts[:-1] + before.to(counts.device)  # a checkpoint's are on the CPU

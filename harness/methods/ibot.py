@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.bounds import NotNegative, NotNegativeInt, Positive, Unit
 from harness.errors import FieldError
-from harness.masking.views import ViewMask
+from harness.masking.views import MaskSampler
 from harness.masking.views.block import BlockWise
 from harness.methods import METHODS, Networks, Objective
 from harness.methods.selfdistillation.config import SelfDistillation
@@ -24,7 +24,7 @@ class Ibot(SelfDistillation):
     `temperatures` serves both losses; a teacher's temperature of the patches alone can be set.
     """
 
-    mask: ViewMask = BlockWise()
+    mask: MaskSampler = BlockWise()
     cls_weight: NotNegative = 1.0
     patch_weight: NotNegative = 1.0
     patch_teacher: Positive | None = None  # the teacher's patches, after warm-up; None: as its CLS

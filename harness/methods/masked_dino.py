@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.errors import FieldError
-from harness.masking.views import ViewMask
-from harness.masking.views.random import Random
+from harness.masking.views import MaskSampler
+from harness.masking.views.random import RandomMask
 from harness.methods import METHODS, Networks, Objective
 from harness.methods.selfdistillation.config import SelfDistillation
 
@@ -25,7 +25,7 @@ class MaskedDino(SelfDistillation):
     all views of a step lose the same number: `ratio_per: batch`.
     """
 
-    mask: ViewMask = Random()
+    mask: MaskSampler = RandomMask()
     where: Literal["student-global", "student-all", "student-and-teacher"] = "student-global"
     how: Literal["replace", "drop"] = "replace"
 

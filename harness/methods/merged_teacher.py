@@ -14,7 +14,7 @@ from harness.methods.losses.logit import Logit, require_logits_only
 from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
-from harness.models.interface import Output
+from harness.models.interface import ForwardOutput
 
 
 @METHODS.register("merged-teacher")
@@ -67,7 +67,7 @@ class MergedTeacherObjective(Objective):
         student = self.student(batch.images)
         teacher = self.teacher.merged_logits(batch.images, self.method.merge)
         ce = soft_cross_entropy(student.logits, batch.targets)
-        distill = self.method.loss(student, Output(logits=teacher, cls_attention=None), None)
+        distill = self.method.loss(student, ForwardOutput(logits=teacher, saliency=None), None)
         return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
 
     def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:

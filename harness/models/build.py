@@ -65,7 +65,7 @@ def build_model(
         path = _weights_file(weights, dependencies)
         own = _load(model, path, weights) or seen
         require_finite(model, str(path))
-    model.expect(own, seen)
+    model.set_input_norm(own, seen)
     return model
 
 

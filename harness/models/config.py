@@ -155,17 +155,17 @@ class ModelConfig:
         own = known_architectures()[self.arch]
         return self.shape != replace(own, channels=self.shape.channels)
 
-    def judged(self) -> ModelConfig:
+    def for_evaluation(self) -> ModelConfig:
         """The same after training: how it was trained makes no difference to an evaluation."""
         return replace(self, drop_path=0.0, trained="all")
 
-    def bare(self, channels: int) -> ModelConfig:
+    def cost_config(self, channels: int) -> ModelConfig:
         """What decides the cost of a forward pass: rows that share it share their cost runs.
 
         `channels` are the data's, used where the config gives none.
         """
         channels = self.channels or channels
-        return replace(self.judged(), weights=Weights(), init="timm", channels=channels)
+        return replace(self.for_evaluation(), weights=Weights(), init="timm", channels=channels)
 
     @property
     def planned(self) -> str | None:

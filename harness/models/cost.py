@@ -9,17 +9,17 @@ from __future__ import annotations
 from harness.models.architectures import Architecture
 from harness.models.families import Macs, family_of
 
-__all__ = ["Macs", "lean_macs", "paper_macs"]
+__all__ = ["Macs", "efficient_macs", "published_macs"]
 
 
-def paper_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
+def published_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
     """As the papers count: every patch is embedded, then all blocks run on the class token and
     `keep` patches.
     """
     return family_of(arch).macs(arch, keep=keep, classes=classes, lean=False)
 
 
-def lean_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
+def efficient_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
     """As this package computes logits: only kept patches are embedded, and only the tokens that are
     pooled leave the last block.
     """

@@ -18,7 +18,7 @@ def cls_attention_by_head(model: VisionTransformer, images: Tensor) -> Tensor:
     Softmax is over all tokens, so that a row sums to less than 1 by what other prefix tokens get.
     """
     vit: Any = model.vit
-    tokens = embed_tokens(vit, model.prepared(images), None, lean=True)
+    tokens = embed_tokens(vit, model.preprocess(images), None, lean=True)
     for block in vit.blocks[:-1]:
         tokens = block(tokens)
     query, key, _ = query_key_value(vit.blocks[-1], tokens, 1)
@@ -37,7 +37,7 @@ def probed_features(
     (arXiv 2104.14294, appendix F.2).
     """
     vit: Any = model.vit
-    tokens = embed_tokens(vit, model.prepared(images), None, lean=True)
+    tokens = embed_tokens(vit, model.preprocess(images), None, lean=True)
     first = len(vit.blocks) - blocks
     found: list[Tensor] = []
     for index, block in enumerate(vit.blocks):

@@ -39,7 +39,7 @@ class Saliency:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Want:
+class ForwardRequest:
     """What a forward pass is to give beside the logits; what is not asked for is not computed."""
 
     saliency: Saliency | None = None
@@ -48,31 +48,31 @@ class Want:
     heads: bool = False  # the distillation token's logits apart from the class token's
 
 
-NOTHING = Want()
+LOGITS_ONLY = ForwardRequest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Output:
+class ForwardOutput:
     """What a forward pass gives. K is the number of patches it saw."""
 
     logits: torch.Tensor  # (B, classes)
     # (B, K): the saliency that was asked for, mean over heads, detached
-    cls_attention: torch.Tensor | None
+    saliency: torch.Tensor | None
     tokens: tuple[torch.Tensor, ...] = ()  # of every block (B, K, D)
     # of every block (B, 1 + K, 1 + K): softmaxed attention of CLS and patches, mean over heads
     maps: tuple[torch.Tensor, ...] = ()
     distilled: torch.Tensor | None = None  # (B, classes): the distillation token's logits
 
-    def of(self, images: Sequence[int]) -> Output:
+    def select(self, images: Sequence[int]) -> ForwardOutput:
         """The same for some of the images, by their places in the batch."""
         chosen = torch.tensor(images, device=self.logits.device)
 
         def some(given: torch.Tensor | None) -> torch.Tensor | None:
             return None if given is None else given.index_select(0, chosen)
 
-        return Output(
+        return ForwardOutput(
             logits=self.logits.index_select(0, chosen),
-            cls_attention=some(self.cls_attention),
+            saliency=some(self.saliency),
             tokens=tuple(given.index_select(0, chosen) for given in self.tokens),
             maps=tuple(given.index_select(0, chosen) for given in self.maps),
             distilled=some(self.distilled),

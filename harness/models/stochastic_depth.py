@@ -5,7 +5,7 @@ from __future__ import annotations
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-from harness.share import Share
+from harness.batch_slice import BatchSlice
 
 
 class StochasticDepth(nn.Module):
@@ -15,14 +15,14 @@ class StochasticDepth(nn.Module):
         super().__init__()
         self.drop = float(given.drop_prob or 0.0)
         self.scale = given.scale_by_keep
-        self.share = Share()
+        self.batch_slice = BatchSlice()
 
     def forward(self, branch: Tensor) -> Tensor:
         """The branch (B, ...) of a residual block, 0 for the images that skip it."""
         if self.drop == 0 or not self.training:
             return branch
         keep, rest = 1 - self.drop, (1,) * (branch.ndim - 1)
-        mask = self.share.draw(
+        mask = self.batch_slice.draw_for_slice(
             len(branch), lambda rows: branch.new_empty(rows, *rest).bernoulli_(keep)
         )
         if keep > 0 and self.scale:
@@ -30,7 +30,7 @@ class StochasticDepth(nn.Module):
         return branch * mask
 
 
-def shared_depth(network: nn.Module) -> list[StochasticDepth]:
+def replace_drop_path(network: nn.Module) -> list[StochasticDepth]:
     """Replace timm's modules in a network; those that took their place, to be told the share."""
     found = []
     for parent in list(network.modules()):
@@ -42,7 +42,7 @@ def shared_depth(network: nn.Module) -> list[StochasticDepth]:
     return found
 
 
-def tell_share(depths: list[StochasticDepth], share: Share) -> None:
+def set_batch_slice(depths: list[StochasticDepth], batch_slice: BatchSlice) -> None:
     """Whose draws the next passes are."""
     for depth in depths:
-        depth.share = share
+        depth.batch_slice = batch_slice

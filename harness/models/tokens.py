@@ -18,7 +18,7 @@ sampling points, and so the values, depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Encoded:
+class EncodedTokens:
     """What a forward pass gives."""
 
     cls: Tensor  # (B, D), after the last norm
@@ -35,7 +35,7 @@ def encode(
     mask_token: Tensor | None = None,
     patches: bool = False,
     attention: bool = False,
-) -> Encoded:
+) -> EncodedTokens:
     """Features of `images` (B, C, H, W), H and W multiples of the patch size.
 
     They are rescaled to the normalisation that the weights of `model` want, and not resized.
@@ -52,9 +52,11 @@ def encode(
     if patches:
         found = _attention(last, tokens) if attention else None
         normed = vit.norm(last(tokens))
-        return Encoded(cls=normed[:, 0], patches=normed[:, model.prefix :], attention=_row(found))
+        return EncodedTokens(
+            cls=normed[:, 0], patches=normed[:, model.prefix :], attention=_row(found)
+        )
     prefix, found = block_rows(last, tokens, 1)
-    return Encoded(
+    return EncodedTokens(
         cls=vit.norm(prefix)[:, 0], patches=None, attention=_row(found) if attention else None
     )
 
@@ -93,7 +95,7 @@ def _embed(
     vit: Any = model.vit
     if model.prefix != 1 or vit.no_embed_class:
         raise ValueError("self-distillation needs a plain ViT: one CLS token, with a position")
-    grid = vit.patch_embed.proj(model.rescaled(images))
+    grid = vit.patch_embed.proj(model.renormalise(images))
     rows, columns = grid.shape[2:]
     patches = grid.flatten(2).transpose(1, 2)
     if masked is not None:

@@ -9,10 +9,16 @@ from torch import Tensor, nn
 
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
-from harness.models.interface import NOTHING, Normalisation, Output, Saliency, Want
+from harness.models.interface import (
+    LOGITS_ONLY,
+    ForwardOutput,
+    ForwardRequest,
+    Normalisation,
+    Saliency,
+)
 from harness.models.merging import merged_logits
 
-__all__ = ["Normalisation", "Output", "VisionTransformer"]
+__all__ = ["ForwardOutput", "Normalisation", "VisionTransformer"]
 
 
 class VisionTransformer(nn.Module):
@@ -39,7 +45,7 @@ class VisionTransformer(nn.Module):
         """N, of the grid."""
         return self.grid[0] * self.grid[1]
 
-    def expect(self, own: Normalisation, given: Normalisation) -> None:
+    def set_input_norm(self, own: Normalisation, given: Normalisation) -> None:
         """Convert images normalised as `given` into what this network was trained on, `own`."""
         self.own = own
         if own == given:
@@ -86,9 +92,9 @@ class VisionTransformer(nn.Module):
         *,
         keep: Tensor | None = None,
         cls_attention: bool = False,
-        want: Want = NOTHING,
+        want: ForwardRequest = LOGITS_ONLY,
         lean: bool = True,
-    ) -> Output:
+    ) -> ForwardOutput:
         """Logits for `images` (B, C, H, W), seeing only the patches `keep` (B, K), raster indices.
 
         `cls_attention` asks for the last layer's CLS row; `want` for anything else. `lean=False`
@@ -97,10 +103,12 @@ class VisionTransformer(nn.Module):
         """
         if cls_attention:
             assert want.saliency is None
-            want = Want(saliency=Saliency(), tokens=want.tokens, maps=want.maps, heads=want.heads)
+            want = ForwardRequest(
+                saliency=Saliency(), tokens=want.tokens, maps=want.maps, heads=want.heads
+            )
         assert keep is None or self.family.maskable, "this network cannot leave patches out"
         output = self.family.forward(
-            self.vit, self.prepared(images), keep=keep, want=want, lean=lean
+            self.vit, self.preprocess(images), keep=keep, want=want, lean=lean
         )
         self._note(output.logits)
         return output
@@ -108,29 +116,29 @@ class VisionTransformer(nn.Module):
     @torch.no_grad()
     def saliency(self, images: Tensor, saliency: Saliency) -> Tensor:
         """Scores (B, N) of all patches on this network's grid, without a forward to the end."""
-        scores = self.family.saliency(self.vit, self.prepared(images), saliency)
+        scores = self.family.saliency(self.vit, self.preprocess(images), saliency)
         self._note(scores)  # the patches with the largest scores are chosen, whatever NaN means
         return scores
 
     def merged_logits(self, images: Tensor, merge: int) -> Tensor:
         """Logits when every block merges `merge` tokens away; plain ViTs only. No gradient."""
-        logits = merged_logits(self.vit, self.prepared(images), merge)
+        logits = merged_logits(self.vit, self.preprocess(images), merge)
         self._note(logits)
         return logits
 
-    def prepared(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         """Images as this network expects them: its own normalisation, its own size.
 
         A teacher of another size gets the student's augmented image, resized (bicubic, with
         antialiasing): both see the same crop.
         """
-        images = self.rescaled(images)
+        images = self.renormalise(images)
         if images.shape[-1] != self.image_size:
             size = (self.image_size, self.image_size)
             images = nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
         return images
 
-    def rescaled(self, images: Tensor) -> Tensor:
+    def renormalise(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) of any size in this network's own normalisation; the same tensor
         where that is the one they have.
         """

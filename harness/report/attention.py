@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from harness.kinds.attention import PICTURES
 from harness.report.model import AttentionMap
 from harness.report.outcomes import Outcomes
 from harness.spec.expand import Expansion
+from harness.tasks.attention import PICTURES
 
 
 def attention_maps(

@@ -36,7 +36,7 @@ from harness.report.series import curves, histories, kept_maps
 from harness.report.statistics import summarise
 from harness.report.verdicts import Facts, judge_cell
 from harness.report.wording import listed
-from harness.run import KINDS
+from harness.run import TASKS
 from harness.spec import table as spec
 from harness.spec.claims import CellRef
 from harness.spec.expand import Expansion, ResolvedRow, expand
@@ -129,7 +129,7 @@ def column_of(column: spec.Column) -> Column:
 
 
 def _evidence(kind: str) -> Evidence:
-    known = KINDS.get(kind)
+    known = TASKS.get(kind)
     if known.seeded:
         return "seeds"
     return "timing" if known.exclusive else "exact"

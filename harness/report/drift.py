@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.report.inert import inert
 from harness.report.render.csv import CELLS, CLAIMS
 from harness.report.statistics import Interval, Summary, welch_half_width, within
-from harness.run import KINDS
+from harness.run import TASKS
 from harness.spec.table import Column
 from harness.text import number
 
@@ -84,7 +84,7 @@ def _compare(
     if mine is None or reference is None:
         status: Status = "new" if reference is None else "missing"
         return Difference(what=key, status=status, **texts)
-    kind = None if column is None else KINDS.get(column.kind)
+    kind = None if column is None else TASKS.get(column.kind)
     if kind is not None and kind.exclusive:
         why = "a timing: it depends on the hardware"
         return Difference(what=key, status="not compared", why=why, **texts)

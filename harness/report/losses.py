@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.spec.expand import ResolvedRow
-from harness.spec.identity import plain
+from harness.spec.identity import to_dict
 
 SCALES = ("weight", "labels", "cls_weight", "patch_weight")
 """Settings of methods that weigh the terms of a loss."""
@@ -24,7 +24,7 @@ def losses(rows: Sequence[ResolvedRow]) -> dict[str, str]:
 def _parts(row: ResolvedRow) -> tuple[str, dict[str, Any]]:
     if row.config is None:
         return "", {}
-    method = plain(row.config.method)
+    method = to_dict(row.config.method)
     assert isinstance(method, Mapping)
     loss = method.get("loss")
     name, settings = str(method["name"]), {key: method[key] for key in SCALES if key in method}

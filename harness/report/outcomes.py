@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from harness.evaluate.collapse import COLLAPSED
 from harness.plan import PlannedRun, gpu_hours, make_plan
-from harness.run import KINDS
+from harness.run import TASKS
 from harness.spec.expand import Expansion
 from harness.store import DONE, FAILED, RunRecord, Store
 
@@ -68,7 +68,9 @@ class Outcomes:
         judge.
         """
         runs = {identity: self.runs[identity].run for identity in identities}
-        judged = {i for run in runs.values() if KINDS.get(run.kind).judges for i in run.depends}
+        judged = {
+            i for run in runs.values() if TASKS.get(run.kind).is_evaluation for i in run.depends
+        }
         spreads = {
             identity: (record.result or {}).get(SPREAD)
             for identity, record in self.done([*runs, *(judged - runs.keys())]).items()

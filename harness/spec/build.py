@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args, get_origin
 
 from harness.bounds import Bound, bound_of
-from harness.errors import FieldError, HarnessError, Problem, Where, unknown
+from harness.errors import Diagnostic, FieldError, HarnessError, Location, unknown
 from harness.spec.fields import (
     FieldInfo,
     choice_of,
+    expand_shorthand,
     fields_of,
     is_tagged,
     node_field,
-    spelled_out,
     without_none,
 )
 from harness.spec.nodes import BadNode, ListNode, MapNode, Node, ScalarNode
@@ -44,7 +44,7 @@ _LEAVES: Mapping[type, str] = {
 class _Notes:
     """What building one object brought up."""
 
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
     waits: tuple[str, ...]
 
 
@@ -58,7 +58,7 @@ class Builder:
     """
 
     def __init__(self, *, versioned: bool = False, partial: bool = False) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
         self.waits: list[str] = []
         self._versioned, self._partial = versioned, partial
         self._built: dict[tuple[Node, Any], tuple[Any, _Notes]] = {}
@@ -85,11 +85,11 @@ class Builder:
             return node if isinstance(node, hint) else self._wrong(node, _kind(hint), label)
         return self._remembered(node, hint, label)
 
-    def problem(self, where: Where, what: str) -> _Nothing:
+    def problem(self, where: Location, what: str) -> _Nothing:
         """Note a problem; returns FAILED."""
         if len(what) > LONGEST:
             what = f"{what[: LONGEST // 2]} ... {what[-LONGEST // 2 :]}"
-        self.problems.append(Problem(where, what))
+        self.problems.append(Diagnostic(where, what))
         return FAILED
 
     def _wrong(self, node: Node, wanted: str, label: str) -> _Nothing:
@@ -117,7 +117,7 @@ class Builder:
     def _described(self, node: Node, hint: Any, label: str) -> Any:
         if isinstance(node, ScalarNode) and hasattr(hint, "from_scalar"):
             return self._parsed(node, hint, label)
-        node = spelled_out(node, hint)
+        node = expand_shorthand(node, hint)
         if not isinstance(node, MapNode):
             return self._wrong(node, _bare(hint) + "a mapping", label)
         return self._tagged(node, hint) if is_tagged(hint) else self._object(node, hint)

@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from harness.data import DATASETS
-from harness.errors import HarnessError, Problem, SpecError, unknown
+from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import Weights
-from harness.run import KINDS, RunKind
-from harness.spec.identity import Memo, identity, plain
+from harness.run import TASKS, Task
+from harness.spec.identity import Memo, identity, to_dict
 from harness.spec.load import read_table
 from harness.spec.resolve import Dependency, Resolved, Resolver
 from harness.spec.table import Profile, Row, TableSpec
@@ -28,7 +28,7 @@ _DependsMemo: TypeAlias = dict[int, tuple[object, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Title:
+class RunLabel:
     """Where a run belongs, for people."""
 
     table: str
@@ -42,10 +42,10 @@ class Run:
     """One unit of work, fully resolved."""
 
     kind: str
-    config: RunKind
+    config: Task
     identity: str
     name: str  # of its directory
-    title: Title  # of the first row that wants it
+    title: RunLabel  # of the first row that wants it
     depends: tuple[str, ...]  # identities
     plain: Mapping[str, Any]  # the config as JSON values
 
@@ -90,7 +90,7 @@ def expand(
     if seeds is not None and (not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds)):
         raise HarnessError(f"seeds must be different whole numbers from 0 up, got {list(seeds)}")
     for kind in kinds or ():
-        KINDS.get(kind)
+        TASKS.get(kind)
     asked = len(chosen.rows) * len(seeds or chosen.seeds) * len(table.columns_at(chosen.name))
     if asked > MOST_RUNS:
         raise HarnessError(
@@ -118,9 +118,9 @@ def _collector_resting() -> Iterator[None]:
             gc.enable()
 
 
-def configuration_problems(table: TableSpec) -> list[Problem]:
+def configuration_problems(table: TableSpec) -> list[Diagnostic]:
     """What is wrong with the configurations of the rows, over all profiles."""
-    found: dict[Problem, list[tuple[str, str]]] = {}
+    found: dict[Diagnostic, list[tuple[str, str]]] = {}
     for profile in table.profiles.values():
         expander = _Expander(table)
         expander.expand(profile, profile.rows, profile.seeds[:1])
@@ -129,7 +129,9 @@ def configuration_problems(table: TableSpec) -> list[Problem]:
     return [_in_context(problem, places, table) for problem, places in found.items()]
 
 
-def _in_context(problem: Problem, places: Sequence[tuple[str, str]], table: TableSpec) -> Problem:
+def _in_context(
+    problem: Diagnostic, places: Sequence[tuple[str, str]], table: TableSpec
+) -> Diagnostic:
     """A problem with the rows and profiles it shows up in, unless that is all of them."""
     everywhere = sum(len(profile.rows) for profile in table.profiles.values())
     if len(places) == everywhere and everywhere > 1:
@@ -138,7 +140,7 @@ def _in_context(problem: Problem, places: Sequence[tuple[str, str]], table: Tabl
     text = f"row '{rows[0]}'" + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
     if len(profiles) < len(table.profiles):
         text += f" at profile '{profiles[0]}'"
-    return Problem(problem.where, f"{problem.what} ({text})")
+    return Diagnostic(problem.where, f"{problem.what} ({text})")
 
 
 def _selected(table: TableSpec, profile: Profile, rows: str | None) -> tuple[Row, ...]:
@@ -159,7 +161,7 @@ class _Expander:
 
     def __init__(self, table: TableSpec, *, kinds: Sequence[str] | None = None) -> None:
         self._kinds = kinds
-        self.problems: list[tuple[Problem, str]] = []  # with the row they were met in
+        self.problems: list[tuple[Diagnostic, str]] = []  # with the row they were met in
         self._table = table
         self._tables: dict[str, TableSpec] = {table.name: table}
         self._runs: dict[str, Run] = {}
@@ -197,7 +199,7 @@ class _Expander:
                 where = self._table.columns[column.id].where
                 what = f"metric: no row can give '{column.metric}': {why[0]}"
                 self.problems += [
-                    (Problem(where or row.row.node.where, what), row.row.id) for row in rows
+                    (Diagnostic(where or row.row.node.where, what), row.row.id) for row in rows
                 ]
 
     def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow:
@@ -217,7 +219,7 @@ class _Expander:
     def _of_kind(
         self, kind: str, resolved: Resolved, profile: Profile, row: Row, seeds: Sequence[int]
     ) -> tuple[str, ...]:
-        config, cls = resolved.config, KINDS.get(kind)
+        config, cls = resolved.config, TASKS.get(kind)
         if (
             config is None
             or resolved.problems
@@ -228,12 +230,14 @@ class _Expander:
         for seed in seeds if cls.seeded else (None,):
             try:
                 asked = config if seed is None else replace(config, seed=seed)
-                one = cls.of(self._judged(asked, profile, row) if cls.judges else asked)
+                one = cls.of(self._judged(asked, profile, row) if cls.is_evaluation else asked)
             except HarnessError as error:
-                self.problems.append((Problem(row.node.where, f"{kind}: {error}"), row.id))
+                self.problems.append((Diagnostic(row.node.where, f"{kind}: {error}"), row.id))
                 return ()
             if one is not None:
-                title = Title(table=self._table.name, profile=profile.name, row=row.id, seed=seed)
+                title = RunLabel(
+                    table=self._table.name, profile=profile.name, row=row.id, seed=seed
+                )
                 found.append(self._run(kind, one, title))
         return tuple(dict.fromkeys(found))  # what no seed changes is one run
 
@@ -241,14 +245,14 @@ class _Expander:
         """The row with its trained student, whose training run becomes a dependency; as it is where
         nothing is trained.
         """
-        config_of_run = KINDS.get("train").of(config)
+        config_of_run = TASKS.get("train").of(config)
         if config_of_run is None:
             return config
-        title = Title(table=self._table.name, profile=profile.name, row=row.id, seed=config.seed)
+        title = RunLabel(table=self._table.name, profile=profile.name, row=row.id, seed=config.seed)
         trained = Weights(run=self._run("train", config_of_run, title))
         return replace(config, student=replace(config.student, weights=trained))
 
-    def _run(self, kind: str, config: RunKind, title: Title) -> str:
+    def _run(self, kind: str, config: Task, title: RunLabel) -> str:
         key = identity(kind, config, memo=self._forms)
         if key not in self._runs:
             self._runs[key] = Run(
@@ -258,7 +262,7 @@ class _Expander:
                 name=run_name(kind, title, key),
                 title=title,
                 depends=_dependencies(config, self._depends),
-                plain=plain(config, memo=self._plain),
+                plain=to_dict(config, memo=self._plain),
             )
         return key
 
@@ -311,10 +315,10 @@ class _Expander:
         if resolved.config is None or resolved.problems or resolved.waits_for:
             return Dependency(waits_for=resolved.waits_for, problems=resolved.problems)
         seed = profile.seeds[0]
-        config = KINDS.get("train").of(replace(resolved.config, seed=seed))
+        config = TASKS.get("train").of(replace(resolved.config, seed=seed))
         if config is None:
             return Dependency(wrong=f"row '{row.id}' of {table.name} trains nothing")
-        title = Title(table=table.name, profile=profile.name, row=row.id, seed=seed)
+        title = RunLabel(table=table.name, profile=profile.name, row=row.id, seed=seed)
         identity_of_run = self._run("train", config, title)
         return Dependency(identity=identity_of_run, config=resolved.config)
 
@@ -335,13 +339,13 @@ def _same_profile(table: TableSpec, profile: Profile) -> Profile:
     return table.profile(profile.name)
 
 
-def _measures(cls: type[RunKind], config: TrainConfig) -> bool:
+def _measures(cls: type[Task], config: TrainConfig) -> bool:
     """Whether a waiting row can have such a run: it trains nothing, its teacher and data exist."""
     known = DATASETS.planned(config.data.name) is None
     return not cls.seeded and known and (config.teacher is None or config.teacher.planned is None)
 
 
-def run_name(kind: str, title: Title, key: str) -> str:
+def run_name(kind: str, title: RunLabel, key: str) -> str:
     """Of its directory: what it is for people, and the beginning of its identity."""
     parts = [
         title.row,

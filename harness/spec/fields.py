@@ -84,7 +84,7 @@ def choice_of(hint: Any) -> frozenset[str]:
     return getattr(hint, "CHOICE", frozenset())
 
 
-def spelled_out(node: Node, hint: Any) -> Node:
+def expand_shorthand(node: Node, hint: Any) -> Node:
     """A bare `distillation` as the mapping `{name: distillation}` that it stands for."""
     choice = choice_of(hint)
     if not isinstance(node, ScalarNode) or node.value is None or len(choice) != 1:

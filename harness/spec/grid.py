@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from harness.errors import Problem, unknown
+from harness.errors import Diagnostic, unknown
 from harness.spec.nodes import BadNode, ListNode, MapNode, Node, ScalarNode
 
 MOST_ROWS: Final = 5_000
@@ -23,7 +23,7 @@ class Grid:
     """
 
     def __init__(
-        self, node: MapNode, axes: Mapping[str, ListNode], problems: list[Problem]
+        self, node: MapNode, axes: Mapping[str, ListNode], problems: list[Diagnostic]
     ) -> None:
         self._node, self._problems = node, problems
         self._axes = {path: self._values(path, axis.items) for path, axis in axes.items()}
@@ -68,7 +68,7 @@ class Grid:
                     else "there is no grid"
                 )
                 self._problems.append(
-                    Problem(self._node.find(key), f"{key}: {{{match[1]}}}: {what}")
+                    Diagnostic(self._node.find(key), f"{key}: {{{match[1]}}}: {what}")
                 )
                 return match[1]
             return point[path].text
@@ -78,11 +78,11 @@ class Grid:
     def _values(self, path: str, items: tuple[Node, ...]) -> list[ScalarNode]:
         if not items:
             where = self._node.find("grid", path)
-            self._problems.append(Problem(where, f"{path}: an empty list makes no rows"))
+            self._problems.append(Diagnostic(where, f"{path}: an empty list makes no rows"))
         for item in items:
             if not isinstance(item, ScalarNode | BadNode):
                 self._problems.append(
-                    Problem(item.where, f"{path}: a grid takes single values only")
+                    Diagnostic(item.where, f"{path}: a grid takes single values only")
                 )
         return [item for item in items if isinstance(item, ScalarNode)]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeAlias
 
-from harness.run import KINDS, RunKind
+from harness.run import TASKS, Task
 from harness.spec.fields import is_tagged
 
 SCHEMA = 1
@@ -18,7 +18,7 @@ SCHEMA = 1
 Memo: TypeAlias = dict[int, tuple[object, dict[str, Any]]]
 
 
-def plain(config: object, *, memo: Memo | None = None) -> dict[str, Any]:
+def to_dict(config: object, *, memo: Memo | None = None) -> dict[str, Any]:
     """A config as JSON values: all fields, defaults too; registered classes with name and version.
 
     With `memo`, what many configs share is converted once and the dicts are shared: read only.
@@ -31,12 +31,12 @@ def identity_form(config: object, *, memo: Memo | None = None) -> dict[str, Any]
     return _object(config, {} if memo is None else memo, everything=False)
 
 
-def identity(kind: str, config: RunKind, *, memo: Memo | None = None) -> str:
+def identity(kind: str, config: Task, *, memo: Memo | None = None) -> str:
     """64 hex digits; equal for two runs exactly when they must give the same numbers."""
     form = {
         "schema": SCHEMA,
         "kind": kind,
-        "version": KINDS.get(kind).version,
+        "version": TASKS.get(kind).version,
         "config": identity_form(config, memo=memo),
     }
     return hashlib.sha256(canonical_json(form).encode()).hexdigest()

@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.errors import HarnessError, Problem, SpecError, unknown
-from harness.run import KINDS
+from harness.errors import Diagnostic, HarnessError, SpecError, unknown
+from harness.run import TASKS
 from harness.spec.build import Builder
 from harness.spec.claims import Comparison
 from harness.spec.grid import Grid
 from harness.spec.locate import list_tables, table_name, table_path
 from harness.spec.nodes import ListNode, MapNode
 from harness.spec.pieces import Pieces
-from harness.spec.plots import PlotReader, placed
+from harness.spec.plots import PlotReader, with_x_values
 from harness.spec.profiles import merged_profile
 from harness.spec.rows import Draft, RowReader
 from harness.spec.schema import ClaimEntry, ProfileEntry, TableEntry
@@ -55,7 +55,7 @@ def load_table(name_or_path: str | Path) -> TableSpec:
     return table
 
 
-def read_table(name_or_path: str | Path) -> tuple[TableSpec, list[Problem]]:
+def read_table(name_or_path: str | Path) -> tuple[TableSpec, list[Diagnostic]]:
     """As much of a table as can be read, and what is wrong with its structure.
 
     SpecError if nothing can be read.
@@ -64,13 +64,13 @@ def read_table(name_or_path: str | Path) -> tuple[TableSpec, list[Problem]]:
     return table, problems
 
 
-def _read(name_or_path: str | Path) -> tuple[TableSpec, list[Problem], list[Problem]]:
+def _read(name_or_path: str | Path) -> tuple[TableSpec, list[Diagnostic], list[Diagnostic]]:
     """The same, and what is wrong with values that no row may use."""
     path = table_path(name_or_path)
     root, problems = read_yaml(path)
     if not isinstance(root, MapNode):
         what = "a spec must be a mapping with paper, columns, rows and profiles"
-        raise SpecError(problems or [Problem(root.where, what)])
+        raise SpecError(problems or [Diagnostic(root.where, what)])
     loader = _Loader(root)
     table = loader.table(path)
     return table, [*problems, *loader.problems], loader.loose
@@ -88,12 +88,12 @@ class _Loader:
         self._rows = RowReader(self._builder, root_keys(root, "columns"), self._pieces)
 
     @property
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[Diagnostic]:
         """What is wrong so far."""
         return self._builder.problems
 
     @property
-    def loose(self) -> list[Problem]:
+    def loose(self) -> list[Diagnostic]:
         """What is wrong with values that a row may replace."""
         return self._rows.loose
 
@@ -118,7 +118,9 @@ class _Loader:
             rows=rows,
             claims=claims,
             profiles={
-                name: replace(profile, plots=placed(self._shown_plots(drawn, name), profile.rows))
+                name: replace(
+                    profile, plots=with_x_values(self._shown_plots(drawn, name), profile.rows)
+                )
                 for name, profile in profiles.items()
             },
         )
@@ -132,12 +134,12 @@ class _Loader:
         columns = {}
         for key, column in self._entry.columns.items():
             try:
-                metrics = KINDS.get(column.kind).metrics()
+                metrics = TASKS.get(column.kind).metrics()
             except HarnessError as error:
                 self._builder.problem(node.find("columns", key, "from"), f"from: {error}")
                 continue
             if metrics and column.metric not in metrics:
-                kind = f"metric of the run kind '{column.kind}'"
+                kind = f"metric of the task '{column.kind}'"
                 what = f"metric: {unknown(kind, column.metric, sorted(metrics))}"
                 self._builder.problem(node.find("columns", key, "metric"), what)
             self._check_profiles(key, column)

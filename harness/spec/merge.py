@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
-from harness.spec.fields import FieldInfo, choice_of, fields_of, is_tagged, spelled_out
+from harness.spec.fields import FieldInfo, choice_of, expand_shorthand, fields_of, is_tagged
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
 
 
@@ -25,12 +25,12 @@ def merge(lower: Node, upper: Node, hint: Any) -> Node:
     one below (another method, architecture, source of weights) starts afresh: the options of the
     old one mean nothing to it.
     """
-    lower, upper = spelled_out(lower, hint), spelled_out(upper, hint)
-    if isinstance(lower, BadNode) and isinstance(upper, MapNode) and not upper.fresh:
+    lower, upper = expand_shorthand(lower, hint), expand_shorthand(upper, hint)
+    if isinstance(lower, BadNode) and isinstance(upper, MapNode) and not upper.replaces_lower:
         return lower  # options of something that could not be read
     if not isinstance(lower, MapNode) or not isinstance(upper, MapNode):
         return upper
-    if upper.fresh or _names_another(lower, upper, choice_of(hint)):
+    if upper.replaces_lower or _names_another(lower, upper, choice_of(hint)):
         return upper
     return _merge_maps(lower, upper, hint, at=upper)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from harness.errors import Where
+from harness.errors import Location
 
 Value: TypeAlias = bool | int | float | str | None
 
@@ -15,7 +15,7 @@ Value: TypeAlias = bool | int | float | str | None
 class ScalarNode:
     """A single value, with the text it was written as."""
 
-    where: Where
+    where: Location
     value: Value
     text: str
     quoted: bool = False
@@ -25,7 +25,7 @@ class ScalarNode:
 class ListNode:
     """A sequence."""
 
-    where: Where
+    where: Location
     items: tuple[Node, ...]
 
 
@@ -33,12 +33,14 @@ class ListNode:
 class MapNode:
     """A mapping with text keys, in the order of the file."""
 
-    where: Where
+    where: Location
     entries: Mapping[str, Node]
-    keys: Mapping[str, Where]  # where each key stands
-    fresh: bool = False  # as a layer, it replaces what lies below instead of merging into it
+    keys: Mapping[str, Location]  # where each key stands
+    replaces_lower: bool = (
+        False  # as a layer, it replaces what lies below instead of merging into it
+    )
 
-    def find(self, *path: str) -> Where:
+    def find(self, *path: str) -> Location:
         """Where the value at `path` stands, or the nearest thing around it that is there."""
         node: Node = self
         for key in path:
@@ -47,7 +49,7 @@ class MapNode:
             node = node.entries[key]
         return node.where
 
-    def __iter__(self) -> Iterator[tuple[str, Where, Node]]:
+    def __iter__(self) -> Iterator[tuple[str, Location, Node]]:
         return ((key, self.keys[key], node) for key, node in self.entries.items())
 
 
@@ -55,7 +57,7 @@ class MapNode:
 class BadNode:
     """Something whose problem is noted already; nothing more is said about it."""
 
-    where: Where
+    where: Location
 
 
 Node: TypeAlias = ScalarNode | ListNode | MapNode | BadNode

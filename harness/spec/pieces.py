@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, Problem, SpecError, Where, unknown
+from harness.errors import Diagnostic, HarnessError, Location, SpecError, unknown
 from harness.models.config import ModelConfig
 from harness.models.families import known_architectures
 from harness.spec.locate import list_pieces, networks_path, piece_path
@@ -24,7 +24,7 @@ from harness.train.config import Recipe
 
 DEEPEST = 20
 """Pieces that are made from one another: far more than anybody follows."""
-NETWORKS = ("student", "teacher", "guide")
+NETWORKS = ("student", "teacher", "saliency_model")
 """Keys of a configuration that hold a network."""
 KEEP = (("method", "mask", "keep"), ("method", "keep"))
 """Where a configuration says how many patches are kept."""
@@ -59,7 +59,7 @@ class Pieces:
     """Reads each shared file once; notes what is wrong with files and references."""
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
         self._files: dict[tuple[str, str], MapNode | BadNode] = {}
 
     def in_layer(self, layer: MapNode, stand_ins: StandIns = NO_STAND_INS) -> MapNode:
@@ -97,7 +97,7 @@ class Pieces:
         hint: Any = Recipe if kind == "recipe" else ModelConfig
         merged = merge(base, _without(node, "from"), hint)
         assert isinstance(merged, MapNode)
-        return replace(merged, fresh=True)
+        return replace(merged, replaces_lower=True)
 
     def _named(
         self, name: Node, kind: str, stand_ins: StandIns, inside: tuple[str, ...]
@@ -128,7 +128,7 @@ class Pieces:
                 assert isinstance(resolved, MapNode | BadNode)
                 found = resolved
             if isinstance(found, MapNode):
-                found = replace(found, fresh=True)
+                found = replace(found, replaces_lower=True)
             self._files[kind, name.text] = found
         return self._files[kind, name.text]
 
@@ -147,7 +147,7 @@ class Pieces:
         """The shared networks by name."""
         path = networks_path()
         root = self._root(path) if path.exists() else None
-        return root if isinstance(root, MapNode) else MapNode(Where(str(path), 1, 1), {}, {})
+        return root if isinstance(root, MapNode) else MapNode(Location(str(path), 1, 1), {}, {})
 
     def _file(self, name: ScalarNode, kind: str) -> MapNode | BadNode:
         if name.text not in list_pieces(kind):
@@ -162,14 +162,14 @@ class Pieces:
             self.problems += error.problems
             return BadNode(error.problems[0].where)
         except HarnessError as error:
-            return self._problem(Where(str(path), 1, 1), str(error))
+            return self._problem(Location(str(path), 1, 1), str(error))
         self.problems += problems
         if not isinstance(root, MapNode):
             return self._problem(root.where, "must be a mapping")
         return root
 
-    def _problem(self, where: Where, what: str) -> BadNode:
-        self.problems.append(Problem(where, what))
+    def _problem(self, where: Location, what: str) -> BadNode:
+        self.problems.append(Diagnostic(where, what))
         return BadNode(where)
 
 

@@ -66,7 +66,7 @@ class PlotReader:
                 self._builder.problem(item.where, f"{key}: {unknown(kind, name, sorted(valid))}")
 
 
-def placed(plots: Sequence[Plot], rows: Sequence[Row]) -> tuple[Plot, ...]:
+def with_x_values(plots: Sequence[Plot], rows: Sequence[Row]) -> tuple[Plot, ...]:
     """The plots with the x of every row that sets one."""
     if not any(plot.x.setting for plot in plots):
         return tuple(plots)

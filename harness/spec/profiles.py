@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.errors import Where
+from harness.errors import Location
 from harness.run import Resources
 from harness.spec.build import Builder
 from harness.spec.merge import merge
@@ -13,7 +13,7 @@ from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 from harness.spec.pieces import Pieces, StandIns
 from harness.spec.schema import ProfileEntry
 
-_ALL = (ScalarNode(Where("", 1, 1), "*", "*"),)
+_ALL = (ScalarNode(Location("", 1, 1), "*", "*"),)
 """All rows of the table."""
 
 

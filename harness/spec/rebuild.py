@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.errors import HarnessError, Where
-from harness.run import KINDS, RunKind
+from harness.errors import HarnessError, Location
+from harness.run import TASKS, Task
 from harness.spec.build import Builder
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 
-_HERE = Where("run.json", 1, 1)
+_HERE = Location("run.json", 1, 1)
 
 
-def rebuild(kind: str, plain: Mapping[str, Any]) -> RunKind:
+def from_dict(kind: str, plain: Mapping[str, Any]) -> Task:
     """The config of a run of `kind`; HarnessError if a version with other options wrote it."""
     builder = Builder(versioned=True)
-    config = builder.build(_node(plain), KINDS.get(kind))
-    if isinstance(config, RunKind) and not builder.problems:
+    config = builder.build(_node(plain), TASKS.get(kind))
+    if isinstance(config, Task) and not builder.problems:
         return config
     what = "; ".join([*(problem.what for problem in builder.problems), *builder.waits])
     raise HarnessError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.data import DATASETS, fingerprint, steps_per_epoch
 from harness.data.config import DataConfig
-from harness.errors import HarnessError, Problem, Where
+from harness.errors import Diagnostic, HarnessError, Location
 from harness.methods.distillation import Distillation
 from harness.models.config import ModelConfig, Weights
 from harness.paths import project_root
@@ -27,7 +27,7 @@ class Resolved:
 
     config: TrainConfig | None
     waits_for: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Dependency:
     identity: str = ""
     config: TrainConfig | None = None  # what it trains, where that is known
     waits_for: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()  # with its row
+    problems: tuple[Diagnostic, ...] = ()  # with its row
     wrong: str | None = None  # with the reference itself
 
 
@@ -74,11 +74,15 @@ class Resolver:
     def _completed(self, config: TrainConfig, node: MapNode, follow: Follow) -> TrainConfig:
         student = self._model(config.student, "student", node, follow)
         teacher = config.teacher and self._model(config.teacher, "teacher", node, follow)
-        guide = config.guide and self._model(config.guide, "guide", node, follow)
+        saliency_model = config.saliency_model and self._model(
+            config.saliency_model, "saliency_model", node, follow
+        )
         data = self._dataset(config.data, node)
         if data.version:
             self._check_networks(replace(config, data=data), node)
-        return replace(config, student=student, teacher=teacher, guide=guide, data=data)
+        return replace(
+            config, student=student, teacher=teacher, saliency_model=saliency_model, data=data
+        )
 
     def _check_networks(self, config: TrainConfig, node: MapNode) -> None:
         if not config.method.trains:
@@ -141,7 +145,7 @@ class Resolver:
         assert weights.file is not None
         return replace(weights, sha256=self._sha256(weights, node.find(*path, "file")))
 
-    def _sha256(self, weights: Weights, where: Where) -> str | None:
+    def _sha256(self, weights: Weights, where: Location) -> str | None:
         assert weights.file is not None
         path = project_root() / weights.file
         if not path.is_file():

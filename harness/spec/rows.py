@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from harness.errors import Problem, Where, unknown
+from harness.errors import Diagnostic, Location, unknown
 from harness.spec.build import Builder
 from harness.spec.claims import ROW_ID
 from harness.spec.grid import MOST_ROWS, Grid
@@ -38,7 +38,7 @@ class Draft:
     node: MapNode
 
 
-NO_GROUP = GroupEntry(node=MapNode(Where("", 1, 1), {}, {}))
+NO_GROUP = GroupEntry(node=MapNode(Location("", 1, 1), {}, {}))
 
 
 class RowReader:
@@ -49,7 +49,7 @@ class RowReader:
         self._single = Builder(partial=True)
 
     @property
-    def loose(self) -> list[Problem]:
+    def loose(self) -> list[Diagnostic]:
         """What is wrong with values of single layers, which a layer above may replace."""
         return self._single.problems
 
@@ -193,7 +193,7 @@ class RowReader:
                 node=entry.node,
             )
 
-    def _matching(self, text: str, where: Where, known: Mapping[str, Draft]) -> list[Draft]:
+    def _matching(self, text: str, where: Location, known: Mapping[str, Draft]) -> list[Draft]:
         rows = [known[text]] if text in known else []
         if is_glob(text):
             rows = [row for row in known.values() if fnmatchcase(row.id, text)]

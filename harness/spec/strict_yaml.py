@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from harness.errors import HarnessError, Problem, SpecError, Where
+from harness.errors import Diagnostic, HarnessError, Location, SpecError
 from harness.spec.nodes import BadNode, ListNode, MapNode, Node, ScalarNode, Value
 
 DEEPEST = 50
@@ -32,7 +32,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
 _WORDS: Mapping[str, Value] = {"true": True, "false": False, "null": None}
 
 
-def read_yaml(path: Path) -> tuple[Node, list[Problem]]:
+def read_yaml(path: Path) -> tuple[Node, list[Diagnostic]]:
     """The tree of a file and what is wrong inside it; HarnessError if there is no tree."""
     name = display(path)
     try:
@@ -44,15 +44,15 @@ def read_yaml(path: Path) -> tuple[Node, list[Problem]]:
         raise HarnessError(f"cannot read {name}: {error.strerror}") from None
     if len(content) > MOST_BYTES:
         what = f"is larger than {MOST_BYTES:,} bytes: a spec is one table"
-        raise SpecError([Problem(Where(name, 1, 1), what)])
+        raise SpecError([Diagnostic(Location(name, 1, 1), what)])
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
-        where = Where(name, before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        where = Location(name, before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
         wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
         what = "is not UTF-8 text" + (" but UTF-16: save it as UTF-8" if wide else "")
-        raise SpecError([Problem(where, what)]) from None
+        raise SpecError([Diagnostic(where, what)]) from None
     return parse_yaml(text, name)
 
 
@@ -64,7 +64,7 @@ def display(path: Path) -> str:
         return str(path)
 
 
-def parse_yaml(text: str, file: str) -> tuple[Node, list[Problem]]:
+def parse_yaml(text: str, file: str) -> tuple[Node, list[Diagnostic]]:
     """The tree of `text` and what is wrong inside it; SpecError if it is no YAML at all."""
     reader = _Reader(yaml.parse(text, Loader=yaml.CBaseLoader), file)
     try:
@@ -73,12 +73,12 @@ def parse_yaml(text: str, file: str) -> tuple[Node, list[Problem]]:
         raise SpecError([*reader.problems, _syntax(error, text, file)]) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        where = Where(file, before.count("\n") + 1, error.position - before.rfind("\n"))
+        where = Location(file, before.count("\n") + 1, error.position - before.rfind("\n"))
         what = f"not a character that YAML allows: {error.reason}"
-        raise SpecError([*reader.problems, Problem(where, what)]) from None
+        raise SpecError([*reader.problems, Diagnostic(where, what)]) from None
 
 
-def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
+def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
     mark, context = error.problem_mark or error.context_mark, error.context_mark
     assert mark is not None
     lines = text.splitlines()
@@ -90,7 +90,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
         what = "a ':' where no key can be: check the indentation, and quote a text that holds ': '"
     elif context is not None and error.context and context.line != mark.line:
         what += f" {error.context} that begins at {context.line + 1}:{context.column + 1}"
-    return Problem(Where(file, mark.line + 1, mark.column + 1), what)
+    return Diagnostic(Location(file, mark.line + 1, mark.column + 1), what)
 
 
 class _Reader:
@@ -105,14 +105,14 @@ class _Reader:
         self._depth = self._deepest = 0
         self._nodes = 0  # so far, with what aliases repeat
         self._extent: dict[Node, tuple[int, int]] = {}  # nodes and levels of what has an anchor
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
 
     def document(self) -> Node:
         """The only document of the file."""
         next(self._events)  # the stream begins
         start = next(self._events)
         if isinstance(start, yaml.StreamEndEvent):
-            raise SpecError([Problem(Where(self._file, 1, 1), "is empty")])
+            raise SpecError([Diagnostic(Location(self._file, 1, 1), "is empty")])
         node = self._node(next(self._events))
         next(self._events)  # the document ends
         after = next(self._events)
@@ -143,18 +143,18 @@ class _Reader:
             self._extent[node] = extent
         return node
 
-    def _count(self, nodes: int, levels: int, where: Where) -> None:
+    def _count(self, nodes: int, levels: int, where: Location) -> None:
         """So many more nodes stand here, and so many levels below this one."""
         self._nodes += nodes
         self._deepest = max(self._deepest, self._depth + levels)
         if self._depth + levels > DEEPEST:
             what = f"is nested too deeply: {DEEPEST} levels at most, those of aliases counted"
-            raise SpecError([*self.problems, Problem(where, what)])
+            raise SpecError([*self.problems, Diagnostic(where, what)])
         if self._nodes > MOST_NODES:
             what = f"has more than {MOST_NODES:,} values here, those that aliases repeat counted"
-            raise SpecError([*self.problems, Problem(where, what)])
+            raise SpecError([*self.problems, Diagnostic(where, what)])
 
-    def _alias(self, name: str, where: Where) -> Node:
+    def _alias(self, name: str, where: Location) -> Node:
         if name not in self._anchors:
             return self._bad(where, f"there is no anchor &{name} above")
         node = self._anchors[name]
@@ -164,7 +164,7 @@ class _Reader:
         self._count(nodes, levels + 1, where)
         return node
 
-    def _content(self, event: Any, where: Where) -> Node:
+    def _content(self, event: Any, where: Location) -> Node:
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(where)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -174,9 +174,9 @@ class _Reader:
             return ListNode(where, tuple(items))
         return self._scalar(event, where)
 
-    def _mapping(self, where: Where) -> MapNode:
+    def _mapping(self, where: Location) -> MapNode:
         entries: dict[str, Node] = {}
-        keys: dict[str, Where] = {}
+        keys: dict[str, Location] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             at, key = self._where(event), self._key(event)
             value = self._node(next(self._events))
@@ -200,7 +200,7 @@ class _Reader:
         self._bad(self._where(event), "a key must be a plain word")
         return None
 
-    def _scalar(self, event: Any, where: Where) -> Node:
+    def _scalar(self, event: Any, where: Location) -> Node:
         text: str = event.value
         if len(text) > LONGEST:
             return self._bad(where, f"is longer than {LONGEST:,} characters")
@@ -218,10 +218,10 @@ class _Reader:
             return self._bad(where, f"'{shown}' is not a finite number (a text needs quotes)")
         return ScalarNode(where, text if number is None else number, text)
 
-    def _where(self, event: Any) -> Where:
+    def _where(self, event: Any) -> Location:
         mark = event.start_mark
-        return Where(self._file, mark.line + 1, mark.column + 1)
+        return Location(self._file, mark.line + 1, mark.column + 1)
 
-    def _bad(self, where: Where, what: str) -> BadNode:
-        self.problems.append(Problem(where, what))
+    def _bad(self, where: Location, what: str) -> BadNode:
+        self.problems.append(Diagnostic(where, what))
         return BadNode(where)

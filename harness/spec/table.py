@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from harness.errors import FieldError, HarnessError, Where, unknown
+from harness.errors import FieldError, HarnessError, Location, unknown
 from harness.run import Resources
 from harness.spec.claims import Comparison
 from harness.spec.fields import ITS_NODE, NOT_IN_FILE
@@ -55,7 +55,7 @@ class Column:
 
     id: str = field(default="", metadata=NOT_IN_FILE)  # its key under `columns`
     label: str = ""  # never empty in a loaded table: the id if none is given
-    kind: str = field(metadata={"key": "from"})  # a registered run kind
+    kind: str = field(metadata={"key": "from"})  # a registered task
     metric: str
     unit: str = ""
     decimals: int = 1  # of measured values
@@ -70,7 +70,7 @@ class Column:
             raise FieldError("decimals", f"must be from 0 to 12, got {self.decimals}")
 
     @property
-    def where(self) -> Where | None:
+    def where(self) -> Location | None:
         """Where its metric stands."""
         return None if self.node is None else self.node.find("metric")
 

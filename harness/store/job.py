@@ -40,9 +40,9 @@ class JobNote:
     submitted: str  # when
     submitter: Owner | None
     attempt: int  # the last one before the submission
-    counted: int  # the last attempt that `reached` and `barren` know of
-    reached: int = 0  # the furthest progress of any attempt
-    barren: int = 0  # attempts in a row that got no further
+    attempts_counted: int  # the last attempt that `reached` and `barren` know of
+    best_step: int = 0  # the furthest progress of any attempt
+    attempts_without_progress: int = 0  # attempts in a row that got no further
 
     @property
     def age_since(self) -> float:
@@ -85,7 +85,7 @@ def reserve_job(directory: Path, *, submission: str, index: int, folder: Path) -
         submitted=now_text(),
         submitter=Owner.here(),
         attempt=attempt,
-        counted=attempt,
+        attempts_counted=attempt,
     )
     return create_json(directory / JOB, note.plain())
 

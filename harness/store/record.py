@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from harness.code import Code
-from harness.spec.expand import Title
+from harness.spec.expand import RunLabel
 from harness.store.files import (
     FileError,
     line_in,
@@ -112,7 +112,7 @@ class RunRecord:
     kind: str
     version: int  # of the kind
     plain: Mapping[str, Any]
-    title: Title
+    title: RunLabel
     depends: tuple[str, ...]
     macs: float  # as planned
     state: str
@@ -231,12 +231,12 @@ def _about(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _title(value: Mapping[str, Any]) -> Title:
+def _title(value: Mapping[str, Any]) -> RunLabel:
     texts = {key: line_in(value[key]) for key in ("table", "profile", "row")}
     seed = None if value["seed"] is None else whole_in(value["seed"])
     if None in texts.values() or (seed is None and value["seed"] is not None):
         raise ValueError("`title` must have texts and a seed")
-    return Title(**texts, seed=seed)  # type: ignore[arg-type]
+    return RunLabel(**texts, seed=seed)  # type: ignore[arg-type]
 
 
 def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -> RunRecord:
@@ -297,7 +297,7 @@ def _broken(directory: Path, state: str, what: str) -> RunRecord:
         kind="",
         version=0,
         plain={},
-        title=Title(table="", profile="", row="", seed=None),
+        title=RunLabel(table="", profile="", row="", seed=None),
         depends=(),
         macs=0.0,
         state=state,

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from harness.code import Code
 from harness.errors import HarnessError
-from harness.run import KINDS
+from harness.run import TASKS
 from harness.store.files import FileError, line_in, number_in, read_json, whole_in
 
 PERCENT = re.compile(r"(.*[/_])?top[0-9]+")
@@ -117,7 +117,7 @@ def _metrics(value: object, kind: str) -> dict[str, float]:
 
 def _declared(kind: str) -> frozenset[str]:
     try:
-        return KINDS.get(kind).metrics()
+        return TASKS.get(kind).metrics()
     except HarnessError:  # of another version of harness, or of a plugin that is not here
         return frozenset()
 

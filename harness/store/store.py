@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import variables
 from harness.paths import project_root
-from harness.run import KINDS
+from harness.run import TASKS
 from harness.spec.expand import Run, run_name
 from harness.store.files import FileError, beside, leftovers, write_json, writing
 from harness.store.record import DONE, RUN, SCHEMA, RunRecord, read_record
@@ -84,7 +84,7 @@ class Store:
             "schema": SCHEMA,
             "identity": run.identity,
             "kind": run.kind,
-            "version": KINDS.get(run.kind).version,
+            "version": TASKS.get(run.kind).version,
             "title": asdict(run.title),
             "depends": list(run.depends),
             "macs": run.config.macs(),

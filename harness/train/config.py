@@ -139,7 +139,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """How a linear classifier is trained on frozen features (the run kind `linear`)."""
+    """How a linear classifier is trained on frozen features (the task `linear`)."""
 
     # the class token of so many of the last blocks, each after the last norm
     blocks: Annotated[int, at_least(1, most=1000)] = 4
@@ -164,13 +164,15 @@ class TrainConfig:
     data: DataConfig
     student: ModelConfig
     teacher: ModelConfig | None = None
-    guide: ModelConfig | None = None  # a third, frozen network whose attention a mask may look at
+    saliency_model: ModelConfig | None = (
+        None  # a third, frozen network whose attention a mask may look at
+    )
     method: Method
     recipe: Recipe
     seed: Annotated[int, at_least(0, most=2**32 - 1)] = 0
     probe: Probe = Probe()  # of the evaluation after it: no training run keeps it
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"guide", "probe"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"saliency_model", "probe"})
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -181,9 +183,9 @@ class TrainConfig:
                 "teacher",
                 "is given, but the method has no use for one; remove it or set it to null",
             )
-        if self.guide is not None and not self.method.uses_guide:
+        if self.saliency_model is not None and not self.method.uses_saliency_model:
             raise FieldError(
-                "guide",
+                "saliency_model",
                 "is given, but no criterion of the method looks at it; remove it or set it to null",
             )
         if self.method.multicrop is not None and self.recipe.augment != Augment():
@@ -197,13 +199,17 @@ class TrainConfig:
         if wrong is not None:
             raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
         networks = self.networks()
-        for name in ("teacher", "guide"):
+        for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
         if not any(model.planned for model in networks.values()):
             self.method.check({name: model.shape for name, model in networks.items()})
 
     def networks(self) -> dict[str, ModelConfig]:
-        """The student, and the teacher and the guide where there are."""
-        named = {"student": self.student, "teacher": self.teacher, "guide": self.guide}
+        """The student, and the teacher and the saliency model where there are."""
+        named = {
+            "student": self.student,
+            "teacher": self.teacher,
+            "saliency_model": self.saliency_model,
+        }
         return {name: model for name, model in named.items() if model is not None}

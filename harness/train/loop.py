@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.batch_slice import BatchSlice, num_groups
 from harness.data.mixing import soft_targets
 from harness.data.pipeline import Pipeline, open_pipeline
 from harness.data.views import Views
+from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.collapse import COLLAPSED
@@ -29,12 +31,10 @@ from harness.models.build import (
     save_model,
 )
 from harness.models.config import ModelConfig
-from harness.models.stochastic_depth import shared_depth, tell_share
+from harness.models.stochastic_depth import replace_drop_path, set_batch_slice
 from harness.models.vit import Normalisation, VisionTransformer
-from harness.ranks import joined
 from harness.run import RunContext
 from harness.seeding import generator, stream
-from harness.share import Share, group_count
 from harness.train.checkpoint import (
     DamagedCheckpoint,
     read_checkpoint,
@@ -59,7 +59,7 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
     when asked to stop.
     """
     device = pick_device(context.resources.device)
-    with joined(context.ranks, context.meeting, device):
+    with process_group(context.dist, context.rendezvous_store, device):
         return _Training(config, context).run()
 
 
@@ -117,11 +117,11 @@ class _Training:
         self.config, self.context = config, context
         self.recipe = config.recipe
         self.device = pick_device(context.resources.device)
-        self.ranks = context.ranks
+        self.ranks = context.dist
         self.pipeline = self._open_pipeline()
         self._check_groups()
         self._warn_of_class_order()
-        self.frozen: list[VisionTransformer] = []  # teacher and guide, watched
+        self.frozen: list[VisionTransformer] = []  # teacher and saliency model, watched
         self.objective = self._build_objective()
         self.optimizer = build_optimizer(
             self.objective.modules, self.recipe, decay_tokens=self.objective.decays_tokens
@@ -139,16 +139,16 @@ class _Training:
 
     def _check_groups(self) -> None:
         """RunFailed where the parts of a batch would not have whole groups."""
-        compared, part = self.config.method.compared, self.context.resources.micro_batch
+        group_size, part = self.config.method.group_size, self.context.resources.micro_batch
         batch = self.pipeline.batch
-        if compared == 1:
+        if group_size == 1:
             return
-        groups, processes = group_count(batch, compared), self.context.ranks.size
+        groups, processes = num_groups(batch, group_size), self.context.dist.size
         if groups % processes:
             raise RunFailed(f"{processes} processes cannot share {groups} groups of images evenly")
-        if part is not None and part < min(compared, batch):
+        if part is not None and part < min(group_size, batch):
             raise RunFailed(
-                f"micro_batch is {part}: this loss compares {min(compared, batch)} images of the "
+                f"micro_batch is {part}: this loss compares {min(group_size, batch)} images of the "
                 f"batch of {batch} with each other; give at least as many, or leave micro_batch out"
             )
 
@@ -181,12 +181,16 @@ class _Training:
         teacher = None if self.config.teacher is None else self._frozen(self.config.teacher)
         if teacher is not None and self.config.teacher is not None:
             require_classifier(teacher, self.config.teacher.weights, self.pipeline.classes)
-        guide = None if self.config.guide is None else self._frozen(self.config.guide)
+        saliency_model = (
+            None if self.config.saliency_model is None else self._frozen(self.config.saliency_model)
+        )
         student.train()
-        self.depths = shared_depth(student)
+        self.depths = replace_drop_path(student)
         if self.config.student.trained == "head":
             freeze_all_but_head(student)
-        return self.config.method.build(Networks(student=student, teacher=teacher, guide=guide))
+        return self.config.method.build(
+            Networks(student=student, teacher=teacher, saliency_model=saliency_model)
+        )
 
     def _build(self, model: ModelConfig) -> VisionTransformer:
         network = build_model(
@@ -239,7 +243,7 @@ class _Training:
     def _restore(self) -> int:
         path = self.context.restore_checkpoint()
         found = self.ranks.rank == 0 and path is not None  # the first process decides
-        if not self.ranks.any(found)[0] or path is None:
+        if not self.ranks.any_rank(found)[0] or path is None:
             return 0
         try:
             step, meters = read_checkpoint(
@@ -260,7 +264,7 @@ class _Training:
             group["lr"] = rate * group["lr_scale"]
         views, targets = self._next(index, batches)
         images = views[0]
-        mine = self.ranks.share(self.pipeline.batch)
+        mine = self.ranks.batch_slice(self.pipeline.batch)
         summed: dict[str, Tensor] = {}
         for chosen in self._parts(mine, len(images)):
             batch = Batch(
@@ -268,7 +272,7 @@ class _Training:
                 targets=_rows(targets, chosen),
                 views=tuple(_rows(view, chosen) for view in views),
             )
-            step = self._step(index, mine.part(chosen, len(images)))
+            step = self._step(index, mine.subset(chosen, len(images)))
             with self._autocast():
                 losses = self.objective.losses(batch, step)
             share = len(batch.images) / self.pipeline.batch
@@ -277,7 +281,7 @@ class _Training:
                 summed[name] = (
                     summed.get(name, torch.zeros((), device=self.device)) + value.detach() * share
                 )
-        self.ranks.add([*self._gradients(), *summed.values()])
+        self.ranks.all_reduce_sum_([*self._gradients(), *summed.values()])
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
@@ -291,32 +295,32 @@ class _Training:
             self._save(done)
             raise Interrupted(f"at step {done} of {self.total}") from None
 
-    def _parts(self, mine: Share, images: int) -> Iterator[Sequence[int]]:
+    def _parts(self, mine: BatchSlice, images: int) -> Iterator[Sequence[int]]:
         """What is computed at once, as places in this process's share: whole groups where the loss
         compares images.
         """
         part = min(images, self.context.resources.micro_batch or images)
-        compared = self.config.method.compared
-        if compared == 1 or part == images:
+        group_size = self.config.method.group_size
+        if group_size == 1 or part == images:
             yield from (range(at, min(at + part, images)) for at in range(0, images, part))
             return
-        groups = list(mine.groups(images, compared).values())
-        together = max(1, part // compared)
+        groups = list(mine.groups(images, group_size).values())
+        together = max(1, part // group_size)
         for at in range(0, len(groups), together):
             yield [place for group in groups[at : at + together] for place in group]
 
-    def _step(self, index: int, share: Share) -> Step:
+    def _step(self, index: int, share: BatchSlice) -> Step:
         """Every draw is a function of seed and step: a resumed run draws the same, and so do the
         parts of a batch, each of which takes its own images' draws.
         """
         torch.manual_seed(stream(self.config.seed, "forward", index))
-        tell_share(self.depths, share)
+        set_batch_slice(self.depths, share)
         return Step(
             index=index,
             total=self.total,
             generator=generator(self.config.seed, "method", index),
             per_epoch=self.per_epoch,
-            share=share,
+            batch_slice=share,
         )
 
     def _gradients(self) -> list[Tensor]:
@@ -349,7 +353,7 @@ class _Training:
         if self._evaluation_is_due(done):
             self.narrator.evaluated(done, self._evaluate(done))
         # all processes stop after the same step
-        asked = self.ranks.any(self.context.should_stop())[0]
+        asked = self.ranks.any_rank(self.context.should_stop())[0]
         stop = asked and done < self.total
         old = time.monotonic() - self.saved_at > self.context.resources.checkpoint_seconds
         if stop or (old and done < self.total):
@@ -385,7 +389,7 @@ class _Training:
         batches = self.pipeline.evaluation(EVAL_BATCH)
         with self._autocast():
             if self.config.method.multicrop is not None:
-                metrics = spread(self.ranks.gather(extract(product, batches).features))
+                metrics = spread(self.ranks.all_gather(extract(product, batches).features))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
                 found = classify(product, batches)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from harness.data.config import DataConfig
-from harness.data.order import Order
 from harness.data.pipeline import Pipeline
+from harness.data.sampler import Sampler
 from harness.errors import Interrupted, WeightsError
 from harness.evaluate.linear import LinearHeads
 from harness.models.config import ModelConfig
@@ -23,7 +23,7 @@ from harness.run import RunContext
 from harness.seeding import generator
 from harness.train.checkpoint import DamagedCheckpoint, reading, set_aside
 from harness.train.config import Augment, Probe
-from harness.train.judged import Judged, open_judged
+from harness.train.evaluation_data import EvaluationData, open_evaluation_data
 
 CROPS = Augment(interpolation="bilinear")  # as DINO's released linear evaluation
 
@@ -40,7 +40,7 @@ class ProbeTask:
 
 
 def probe(task: ProbeTask, context: RunContext) -> dict[str, float]:
-    """The metrics of `harness.kinds.linear`.
+    """The metrics of `harness.tasks.linear`.
 
     The rate is chosen on the last tenth of every training class, by classifiers trained on the
     rest; then all rates are trained on the whole training set.
@@ -50,9 +50,9 @@ def probe(task: ProbeTask, context: RunContext) -> dict[str, float]:
     chosen = None
     if task.data.evaluate_on == "val":
         split = replace(task, data=replace(task.data, evaluate_on="holdout"))
-        last = _Training(split, progress, part=0).run()[-1]
+        last = _ProbeTraining(split, progress, part=0).run()[-1]
         chosen = last.index(max(last))
-    epochs = _Training(task, progress, part=progress.parts - 1).run()
+    epochs = _ProbeTraining(task, progress, part=progress.parts - 1).run()
     if chosen is not None:
         found["val/linear_split_top1"] = epochs[-1][chosen]
         found["val/linear_split_rate"] = task.probe.rates[chosen]
@@ -98,7 +98,7 @@ class _Progress:
             raise Interrupted(f"after epoch {done} of {self.parts * epochs}")
 
 
-class _Training:
+class _ProbeTraining:
     """All rates over one training set, judged on one other after every epoch."""
 
     def __init__(self, task: ProbeTask, progress: _Progress, *, part: int) -> None:
@@ -125,9 +125,9 @@ class _Training:
             self.progress.after_epoch(heads, part=self.part, epochs=probe.epochs)
         return found
 
-    def _open(self) -> Judged:
+    def _open(self) -> EvaluationData:
         task = self.task
-        return open_judged(
+        return open_evaluation_data(
             task.data,
             image_size=task.model.shape.image_size,
             eval_crop=task.eval_crop,
@@ -159,7 +159,7 @@ class _Training:
         return probed_features(network, images, blocks=probe.blocks, average=probe.average)
 
     def _batches(
-        self, network: VisionTransformer, judged: Judged, *, start: int
+        self, network: VisionTransformer, judged: EvaluationData, *, start: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Features and labels from epoch `start` on, without end."""
         pipeline, probe = judged.pipeline, self.task.probe
@@ -169,7 +169,7 @@ class _Training:
                 yield self._seen(network, pipeline.normalised(pixels)), labels
             return
         features, labels = self._features(network, judged.bank())
-        order = Order(
+        order = Sampler(
             images=len(labels), batch_size=probe.batch_size, repeats=1, seed=self.task.seed
         )
         for _, indices in order.batches(first):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data import DATASETS
-from harness.data.dataset import Arrays, Origin, Splits
+from harness.data.dataset import Arrays, Source, Splits
 from harness.data.sets.fashion_mnist import FashionMnist
 
 TRAIN, VAL = 60, 20
@@ -64,7 +64,7 @@ class SmallFashion(FashionMnist):
     }
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
+    def origins(self) -> tuple[Source, ...]:
         return super().origins[:2]
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from harness.data import DATASETS
-from harness.data.dataset import Origin, Splits
+from harness.data.dataset import Source, Splits
 from harness.data.once import scratch
 from harness.errors import DataError
 from tests.data.conftest import SmallFashion, small_files
@@ -22,11 +22,11 @@ class SlowFashion(SmallFashion):
     name = "slow-fashion"
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
+    def origins(self) -> tuple[Source, ...]:
         return (
             *super().origins[:1],
-            Origin(says="a mirror that is down", read=self._mirror, size=60_000),
-            Origin(says="a slow server", read=self._download, size=62_000),
+            Source(label="a mirror that is down", read=self._mirror, size=60_000),
+            Source(label="a slow server", read=self._download, size=62_000),
         )
 
     def _mirror(self) -> Splits:

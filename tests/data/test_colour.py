@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from harness.data.colour import blend, blurred, grey, recolour, shift_hue
+from harness.data.colour import blend, blurred, color_jitter, grey, shift_hue
 from harness.data.config import DataConfig
 from harness.data.multicrop import MultiCrop
 from harness.data.pipeline import open_pipeline
@@ -45,7 +45,9 @@ def test_contrast_as_in_torchvision_within_its_range(channels: int) -> None:
     """The factor that was drawn for an image follows from its brightest value."""
     images = 70 + pictures(40, channels) / 3  # nothing is clipped
     only = MultiCrop(jitter=1.0, brightness=0.0, contrast=0.4, saturation=0.0, hue=0.0, grey=0.0)
-    found = recolour(images, only, blur=0, solarize=0, generator=torch.Generator().manual_seed(2))
+    found = color_jitter(
+        images, only, blur=0, solarize=0, generator=torch.Generator().manual_seed(2)
+    )
     factors = []
     for before, after in zip(images, found, strict=True):
         dark, bright = before.flatten().argmin(), before.flatten().argmax()
@@ -72,13 +74,13 @@ def test_probabilities_of_zero_change_nothing() -> None:
     images = pictures()
     off = MultiCrop(jitter=0.0, grey=0.0)
     draws = torch.Generator().manual_seed(0)
-    assert torch.equal(recolour(images, off, blur=0, solarize=0, generator=draws), images)
+    assert torch.equal(color_jitter(images, off, blur=0, solarize=0, generator=draws), images)
 
 
 def test_solarise_inverts_the_bright_half() -> None:
     images = torch.tensor([[[[0.0, 127.0, 128.0, 255.0]]]])
     off = MultiCrop(jitter=0.0, grey=0.0)
-    found = recolour(images, off, blur=0, solarize=1, generator=torch.Generator())
+    found = color_jitter(images, off, blur=0, solarize=1, generator=torch.Generator())
     assert found.flatten().tolist() == [0, 127, 127, 0]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.data.dataset import Arrays
 from harness.data.loader import Images, LoaderTraining, never
-from harness.data.order import Order
+from harness.data.sampler import Sampler
 from harness.errors import Interrupted, RunFailed
 
 SPLIT = Arrays(images=np.zeros((64, 1, 8, 8), np.uint8), labels=np.zeros(64, np.int64))
@@ -33,7 +33,7 @@ def batches(
     """Batches of 8 images, transformed in worker processes."""
     source = LoaderTraining(
         images=Images(SPLIT, np.arange(64), transform, seed=0),
-        order=Order(images=64, batch_size=8, repeats=1, seed=0),
+        order=Sampler(images=64, batch_size=8, repeats=1, seed=0),
         device=torch.device("cpu"),
         workers=workers,
         stopping=stopping,

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from harness.data.memory import MemoryEvaluation, MemoryTraining
 from harness.data.multicrop import MultiCrop
-from harness.data.order import Order
 from harness.data.pipeline import Pipeline
-from harness.data.views import Cropping, Kind, Views, kinds
-from harness.ranks import Ranks
+from harness.data.sampler import Sampler
+from harness.data.views import Cropping, CropSpec, Views, crop_specs
+from harness.distributed import DistContext
 from harness.train.config import Augment
 
 COUNT, SIDE, LOCAL = 2000, 32, 12
@@ -42,8 +42,8 @@ def ramps() -> Tensor:
 def views(crops: MultiCrop) -> tuple[Tensor, ...]:
     """Every crop of many copies of the same picture, (COUNT, 3, S, S), in 0..1."""
     images, labels = ramps().expand(COUNT, -1, -1, -1), torch.zeros(COUNT, dtype=torch.int64)
-    augment, ranks = Augment(), Ranks()
-    order = Order(images=COUNT, batch_size=COUNT, repeats=1, seed=5)
+    augment, ranks = Augment(), DistContext()
+    order = Sampler(images=COUNT, batch_size=COUNT, repeats=1, seed=5)
     known = MemoryEvaluation(images=images, labels=labels, image_size=SIDE)
     training = MemoryTraining(
         images=images, labels=labels, order=order, augment=augment, image_size=SIDE
@@ -59,10 +59,10 @@ def views(crops: MultiCrop) -> tuple[Tensor, ...]:
         batch_size=COUNT,
         augment=augment,
         seed=5,
-        ranks=ranks,
+        dist=ranks,
         training=training,
-        judging=known,
-        known=known,
+        val=known,
+        train_eval=known,
     )
     found, _ = next(Views(pipeline=pipeline, crops=crops, image_size=SIDE).batches(0))
     return found
@@ -74,10 +74,10 @@ def plain() -> tuple[Tensor, ...]:
 
 
 def test_the_defaults_are_dinos() -> None:
-    first, second, *local = kinds(MultiCrop(), 224)
-    assert first == Kind(size=224, scale=(0.4, 1.0), blur=1.0, solarize=0.0)
-    assert second == Kind(size=224, scale=(0.4, 1.0), blur=0.1, solarize=0.2)
-    assert local == [Kind(size=96, scale=(0.05, 0.4), blur=0.5, solarize=0.0)] * 8
+    first, second, *local = crop_specs(MultiCrop(), 224)
+    assert first == CropSpec(size=224, scale=(0.4, 1.0), blur=1.0, solarize=0.0)
+    assert second == CropSpec(size=224, scale=(0.4, 1.0), blur=0.1, solarize=0.2)
+    assert local == [CropSpec(size=96, scale=(0.05, 0.4), blur=0.5, solarize=0.0)] * 8
 
 
 @pytest.mark.parametrize(

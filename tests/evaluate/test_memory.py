@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from harness.evaluate.memory import peak_bytes, saved_bytes
-from harness.kinds.activations import ActivationsRun
 from harness.models.config import ModelConfig
-from tests.kinds.test_published_costs import Nothing
+from harness.tasks.activations import ActivationsRun
+from tests.tasks.test_published_costs import Nothing
 
 CPU = torch.device("cpu")
 MIB = 2**20

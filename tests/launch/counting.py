@@ -14,20 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed
-from harness.launch import group
-from harness.ranks import joined
-from harness.run import KINDS, RunContext, RunKind
+from harness.run import TASKS, RunContext, Task
 from harness.train.config import TrainConfig
 
 MODULUS = 1_000_003
 
 if "COUNTING_PATIENCE" in os.environ:  # how long a worker waits for a process that cannot be woken
-    group.PATIENCE = float(os.environ["COUNTING_PATIENCE"])
+    worker_group.PATIENCE = float(os.environ["COUNTING_PATIENCE"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Counting(RunKind):
+class Counting(Task):
     """Steps a little generator; `behaviour` says how it misbehaves."""
 
     steps: int = 10
@@ -96,13 +95,13 @@ class Counting(RunKind):
         return float(self.steps)
 
 
-@KINDS.register("counting")
+@TASKS.register("counting")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CountingRun(Counting):
     """One process each."""
 
 
-@KINDS.register("counting-batched")
+@TASKS.register("counting-batched")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchedRun(Counting):
     """Many in one process."""
@@ -110,7 +109,7 @@ class BatchedRun(Counting):
     batched: ClassVar[bool] = True
 
 
-@KINDS.register("counting-alone")
+@TASKS.register("counting-alone")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AloneRun(Counting):
     """Nothing else may run meanwhile."""
@@ -118,14 +117,14 @@ class AloneRun(Counting):
     exclusive: ClassVar[bool] = True
 
 
-@KINDS.register("counting-together")
+@TASKS.register("counting-together")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TogetherRun(Counting):
     """Two processes, which take every step together; `behaviour` is the second one's."""
 
     checkpoint_every: int = 1
 
-    def most_processes(self) -> int:
+    def max_processes(self) -> int:
         """Two."""
         return 2
 
@@ -133,13 +132,13 @@ class TogetherRun(Counting):
         """Count up in each process; the numbers of both must agree."""
         import torch
 
-        with joined(context.ranks, context.meeting, torch.device("cpu")):
+        with process_group(context.dist, context.rendezvous_store, torch.device("cpu")):
             return self._count(context)
 
     def _count(self, context: RunContext) -> dict[str, float]:
         step, value = 0, self.seed
         checkpoint = context.restore_checkpoint()
-        if context.ranks.any(checkpoint is not None and context.ranks.rank == 0)[0]:
+        if context.dist.any_rank(checkpoint is not None and context.dist.rank == 0)[0]:
             assert checkpoint is not None
             step, value = json.loads(checkpoint.read_text(encoding="utf-8").splitlines()[0])
             context.log(f"resuming at step {step}")
@@ -148,14 +147,14 @@ class TogetherRun(Counting):
             step, value = step + 1, (value * 48271 + step) % MODULUS
             context.metric({"step": step, "value": value})
             context.progress(step, self.steps)
-            if context.ranks.rank == 1:
+            if context.dist.rank == 1:
                 self._misbehave(context, step)
             if self.behaviour == "stuck" and step == 3:
                 time.sleep(600)  # as in a sum on a GPU, which the end of another does not end
-            (stop,) = context.ranks.any(context.should_stop())
-            while context.ranks.any(_held(step))[0] and not stop:
+            (stop,) = context.dist.any_rank(context.should_stop())
+            while context.dist.any_rank(_held(step))[0] and not stop:
                 time.sleep(0.01)
-                (stop,) = context.ranks.any(context.should_stop())
+                (stop,) = context.dist.any_rank(context.should_stop())
             _save(context, step, value)
             if stop:
                 raise Interrupted(f"at step {step}")

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.run import RunKind
-from harness.spec.expand import Run, Title
-from harness.spec.identity import identity, plain
+from harness.run import Task
+from harness.spec.expand import Run, RunLabel
+from harness.spec.identity import identity, to_dict
 from harness.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -21,11 +21,11 @@ LAST_RESORT = 600.0
 """Seconds after which a test that waits for an event gives up: no machine is so busy."""
 
 
-def run_of(config: RunKind, *, row: str = "row", depends: tuple[str, ...] = ()) -> Run:
+def run_of(config: Task, *, row: str = "row", depends: tuple[str, ...] = ()) -> Run:
     """A run as expansion makes it."""
-    from harness.run import KINDS
+    from harness.run import TASKS
 
-    kind = KINDS.name_of(type(config))
+    kind = TASKS.name_of(type(config))
     key = identity(kind, config)
     seed = int(getattr(config, "seed", 0))
     return Run(
@@ -33,9 +33,9 @@ def run_of(config: RunKind, *, row: str = "row", depends: tuple[str, ...] = ()) 
         config=config,
         identity=key,
         name=f"{row}-{kind}-s{seed}-{key[:8]}",
-        title=Title(table="tests/table", profile="cpu", row=row, seed=seed),
+        title=RunLabel(table="tests/table", profile="cpu", row=row, seed=seed),
         depends=depends,
-        plain=plain(config),
+        plain=to_dict(config),
     )
 
 

@@ -14,9 +14,9 @@ from harness.device import Device
 from harness.errors import HarnessError, SpecError
 from harness.launch.cluster import (
     Cluster,
+    JobResources,
     Node,
     Part,
-    Shape,
     as_in_jobs,
     find_cluster,
     fitted,
@@ -113,7 +113,9 @@ def test_the_file_is_the_one_of_the_command_line_the_environment_or_the_user(
 
 def test_a_run_gets_its_share_of_a_node() -> None:
     shape = shape_of(Resources(threads=2, workers=4), GPUS, device="cuda")
-    one = Shape(nodes=1, tasks=1, cpus=8, gpus=1, memory_mb=64000, minutes=240, exclusive=False)
+    one = JobResources(
+        nodes=1, tasks=1, cpus=8, gpus=1, memory_mb=64000, minutes=240, exclusive=False
+    )
     assert shape == one
     shape = shape_of(Resources(threads=8, hours=1), GPUS, device="cpu")
     assert shape == replace(one, gpus=0, minutes=60)

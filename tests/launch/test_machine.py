@@ -9,34 +9,34 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.launch.machine import Machine
+from harness.launch.timing_lock import TimingLock
 
 
 def test_many_compute_at_once_but_nobody_times_meanwhile(tmp_path: Path) -> None:
-    first, second, timing = (Machine(tmp_path / "lock") for _ in range(3))
-    assert first.share()
-    assert second.share()
-    assert not timing.alone()
-    first.leave()
-    assert not timing.alone()
+    first, second, timing = (TimingLock(tmp_path / "lock") for _ in range(3))
+    assert first.acquire_shared()
+    assert second.acquire_shared()
+    assert not timing.acquire_exclusive()
+    first.release()
+    assert not timing.acquire_exclusive()
     second.close()
-    assert timing.alone()
+    assert timing.acquire_exclusive()
 
 
 def test_nobody_computes_while_one_times(tmp_path: Path) -> None:
-    timing, other = Machine(tmp_path / "lock"), Machine(tmp_path / "lock")
-    assert timing.alone()
-    assert not other.share()
-    assert not other.alone()
-    timing.leave()
-    assert other.share()
+    timing, other = TimingLock(tmp_path / "lock"), TimingLock(tmp_path / "lock")
+    assert timing.acquire_exclusive()
+    assert not other.acquire_shared()
+    assert not other.acquire_exclusive()
+    timing.release()
+    assert other.acquire_shared()
 
 
 def test_the_lock_follows_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_LOCKS", str(tmp_path))
     (tmp_path / f"harness-{os.getuid()}.lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(HarnessError, match=r"lock .* cannot be opened: it is a link; remove it"):
-        Machine()
+        TimingLock()
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -47,16 +47,16 @@ def test_the_lock_is_a_file(
     monkeypatch.setenv("HARNESS_LOCKS", str(tmp_path))
     make(tmp_path / f"harness-{os.getuid()}.lock")
     with pytest.raises(HarnessError, match=r"remove it, or set HARNESS_LOCKS"):
-        Machine()
+        TimingLock()
 
 
 def test_the_folder_of_locks_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_LOCKS", str(tmp_path / "new" / "locks"))
-    Machine().close()
+    TimingLock().close()
     assert (tmp_path / "new" / "locks" / f"harness-{os.getuid()}.lock").is_file()
     monkeypatch.setenv("HARNESS_LOCKS", "/proc/new")
     with pytest.raises(HarnessError, match=r"^\$HARNESS_LOCKS is /proc/new, which cannot be made"):
-        Machine()
+        TimingLock()
 
 
 def test_without_a_name_the_lock_is_in_a_folder_of_the_users(
@@ -64,6 +64,6 @@ def test_without_a_name_the_lock_is_in_a_folder_of_the_users(
 ) -> None:
     monkeypatch.delenv("HARNESS_LOCKS")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    Machine().close()
+    TimingLock().close()
     name = f"harness-{os.getuid()}"
     assert (tmp_path / name / f"{name}.lock").is_file()

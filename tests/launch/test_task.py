@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.launch import task as task_module
-from harness.launch.meeting import absent, beat, finish
-from harness.launch.task import Task
+from harness.launch import slurm_task as task_module
+from harness.launch.rendezvous import failed_start, mark_done, write_heartbeat
+from harness.launch.slurm_task import SlurmTask
 from tests.launch.processes import LAST_RESORT, environment
 
 FOLLOW = """
 import sys
 from pathlib import Path
-from harness.launch import task
+from harness.launch import slurm_task
 task.SILENCE = float(sys.argv[2])
 task.Follower(task.Task(rank=1, size=2, nodes=2, local=0, folder=Path(sys.argv[1]))).run()
 """
@@ -38,10 +38,10 @@ def follow(
 def test_signs_of_life_keep_a_task_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(task_module.time, "monotonic", lambda: now)
-    pulse = task_module._Pulse(tmp_path)
+    pulse = task_module._Heartbeat(tmp_path)
     for sign in range(5):
         now += task_module.SILENCE - 1
-        beat(tmp_path)
+        write_heartbeat(tmp_path)
         os.utime(tmp_path / "alive", (sign, sign))  # as a file server shows it: another time
         assert not pulse.lost()
     now += task_module.SILENCE - 1
@@ -52,7 +52,7 @@ def test_signs_of_life_keep_a_task_waiting(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_task_ends_when_the_first_one_says_so(tmp_path: Path) -> None:
     task = follow(tmp_path)
-    finish(tmp_path)
+    mark_done(tmp_path)
     _, said = task.communicate(timeout=LAST_RESORT)
     assert (task.returncode, said) == (0, "")
 
@@ -68,19 +68,19 @@ def test_a_process_that_cannot_begin_is_told_to_the_first(tmp_path: Path) -> Non
     """A node whose Python ends at once."""
     (tmp_path / "wrong").mkdir()
     broken = tmp_path / "wrong/sitecustomize.py"
-    broken.write_text("import sys\nif 'harness.launch.companion' in sys.orig_argv: sys.exit(9)\n")
+    broken.write_text("import sys\nif 'harness.launch.follower' in sys.orig_argv: sys.exit(9)\n")
     task = follow(tmp_path, PYTHONPATH=f"{tmp_path / 'wrong'}:{environment()['PYTHONPATH']}")
     task.communicate(timeout=LAST_RESORT)
     assert task.returncode == 1
-    assert "ended with exit code 1 before it began" in (absent(tmp_path) or "")
+    assert "ended with exit code 1 before it began" in (failed_start(tmp_path) or "")
 
 
 def test_each_task_of_a_node_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Task(rank=5, size=8, nodes=2, local=1, folder=Path("unused"))
+    task = SlurmTask(rank=5, size=8, nodes=2, local=1, folder=Path("unused"))
     for visible, own in {"4,5,6,7": "5", "6": "6", "": None}.items():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         assert task.gpu() == own
-    third = Task(rank=2, size=3, nodes=1, local=2, folder=Path("unused"))
+    third = SlurmTask(rank=2, size=3, nodes=1, local=2, folder=Path("unused"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(SystemExit):
         third.gpu()

@@ -8,9 +8,9 @@ import pytest
 import submitit
 from submitit.slurm import slurm
 
-from harness.kinds.train import TrainRun
 from harness.spec.expand import expand
 from harness.spec.load import load_table
+from harness.tasks.train import TrainRun
 from tests.conftest import TINY_VIT, Experiments
 from tests.launch.processes import harness
 
@@ -78,9 +78,9 @@ def test_the_paper_profile_of_table_2_can_be_computed_by_eight() -> None:
         assert resolved.config is not None
         run = TrainRun.of(resolved.config)
         assert run is not None
-        assert [run.indivisible(size) for size in (1, 2, 4, 8)] == [None] * 4
-        assert (run.indivisible(3) is None) == ("manifold" not in resolved.row.id)
-        assert run.most_processes() == (8 if "manifold" in resolved.row.id else 512)
+        assert [run.why_not_divisible(size) for size in (1, 2, 4, 8)] == [None] * 4
+        assert (run.why_not_divisible(3) is None) == ("manifold" not in resolved.row.id)
+        assert run.max_processes() == (8 if "manifold" in resolved.row.id else 512)
 
 
 def test_more_processes_than_gpus_are_refused(table: str) -> None:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from harness.errors import FieldError
-from harness.masking import CRITERIA, Criterion, View
+from harness.masking import CRITERIA, Criterion, CriterionInput
 from harness.masking.grids import to_grid
-from harness.masking.guide_attention import GuideAttention
 from harness.masking.late_random import LateRandom
 from harness.masking.layer_attention import LayerAttention
 from harness.masking.patch_attention import PatchAttention
+from harness.masking.saliency_model_attention import SaliencyModelAttention
 from harness.masking.student_attention import StudentAttention
 from harness.masking.teacher_attention import TeacherAttention
 from harness.methods import Batch, Networks, Step
@@ -83,22 +83,22 @@ def attention(model: VisionTransformer, depth: int) -> Tensor:
 
 def trio() -> Networks:
     return Networks(
-        student=network(1), teacher=freeze(network(2)), guide=freeze(network(3, depth=2))
+        student=network(1), teacher=freeze(network(2)), saliency_model=freeze(network(3, depth=2))
     )
 
 
 def test_each_criterion_keeps_what_its_own_attention_is_highest_on() -> None:
     networks = trio()
-    student, teacher, guide = networks.student, networks.teacher, networks.guide
+    student, teacher, saliency_model = networks.student, networks.teacher, networks.saliency_model
     assert teacher is not None
-    assert guide is not None
+    assert saliency_model is not None
     cls = {
         StudentAttention(): (student, 3),
         LayerAttention(layer="first"): (student, 1),
         LayerAttention(layer="2"): (student, 2),
         TeacherAttention(): (teacher, 3),
         TeacherAttention(layer="first"): (teacher, 1),
-        GuideAttention(): (guide, 2),
+        SaliencyModelAttention(): (saliency_model, 2),
     }
     for criterion, (model, depth) in cls.items():
         expected = best(attention(model, depth)[:, :, 0, 1:].mean(dim=1))
@@ -117,7 +117,7 @@ def test_criteria_differ() -> None:
             LayerAttention(layer="first"),
             PatchAttention(),
             TeacherAttention(),
-            GuideAttention(),
+            SaliencyModelAttention(),
         )
     }
     assert len(found) == 5
@@ -136,7 +136,7 @@ def test_late_random_is_attention_first_and_then_attention_and_others() -> None:
 
 
 def test_late_draws_are_uniform_over_the_rest() -> None:
-    view = View(
+    view = CriterionInput(
         attention=torch.arange(8.0).expand(4000, -1),
         batch=4000,
         patches=8,
@@ -216,7 +216,12 @@ def test_the_teachers_own_accuracy_is_measured_on_what_it_is_shown() -> None:
         ("swin_tiny_patch4_window7_224", "deit_small_patch16_224", "student-attention", "patches"),
         ("deit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "random", "no mask"),
         ("cait_s24_224", "deit_small_patch16_224", "patch-attention", "cls only"),
-        ("deit_tiny_patch16_224", "deit_small_patch16_224", "guide-attention", "is missing"),
+        (
+            "deit_tiny_patch16_224",
+            "deit_small_patch16_224",
+            "saliency-model-attention",
+            "is missing",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.errors import FieldError
-from harness.masking.views import VIEW_MASKS, Hidden, Sight, ViewMask
+from harness.masking.views import MASK_SAMPLERS, MaskInput, MaskSampler, PatchMask
 from harness.masking.views.attmask_high import AttMaskHigh
 from harness.masking.views.attmask_hint import AttMaskHint
 from harness.masking.views.attmask_low import AttMaskLow
 from harness.masking.views.block import BlockWise
-from harness.masking.views.random import Random
+from harness.masking.views.random import RandomMask
 
 
 def sight(
@@ -26,13 +26,13 @@ def sight(
     seed: int = 0,
     shared: tuple[float, float] = (0.5, 0.25),
     attention: Tensor | None = None,
-) -> Sight:
-    return Sight(
+) -> MaskInput:
+    return MaskInput(
         views=views,
         rows=side,
         columns=side,
         attention=attention,
-        shared=shared,
+        step_draws=shared,
         generator=torch.Generator().manual_seed(seed),
         device=torch.device("cpu"),
     )
@@ -45,33 +45,33 @@ def distinct(views: int, patches: int, seed: int = 0) -> Tensor:
     return (order + 1) / (patches * (patches + 1) / 2)
 
 
-def sets(hidden: Hidden) -> list[set[int]]:
+def sets(hidden: PatchMask) -> list[set[int]]:
     """The hidden patches of each view, from `at` and `counts` as they are documented."""
     found, start = [], 0
     for view, count in enumerate(hidden.counts.tolist()):
-        part = hidden.at[start : start + count].tolist()
+        part = hidden.indices[start : start + count].tolist()
         assert all(at // hidden.patches == view for at in part)
         found.append({at % hidden.patches for at in part})
         assert len(found[-1]) == count, "a patch stands there twice"
         start += count
-    assert start == len(hidden.at)
+    assert start == len(hidden.indices)
     return found
 
 
-def all_masks() -> list[ViewMask]:
-    return [VIEW_MASKS.get(name)() for name in VIEW_MASKS.names()]
+def all_masks() -> list[MaskSampler]:
+    return [MASK_SAMPLERS.get(name)() for name in MASK_SAMPLERS.names()]
 
 
 def test_there_are_the_five_masks_of_the_papers() -> None:
     names = ["attmask-high", "attmask-hint", "attmask-low", "block-wise", "random"]
-    assert VIEW_MASKS.names() == names
+    assert MASK_SAMPLERS.names() == names
 
 
-@pytest.mark.parametrize("mask", all_masks(), ids=VIEW_MASKS.names())
+@pytest.mark.parametrize("mask", all_masks(), ids=MASK_SAMPLERS.names())
 @settings(max_examples=25)
 @given(side=st.integers(2, 9), views=st.integers(1, 9), seed=st.integers(0, 10**6), data=st.data())
 def test_every_mask_stays_within_the_ratio_and_repeats_itself(
-    mask: ViewMask, side: int, views: int, seed: int, data: Any
+    mask: MaskSampler, side: int, views: int, seed: int, data: Any
 ) -> None:
     shared = (data.draw(st.floats(0, 0.999)), data.draw(st.floats(0, 0.999)))
     asked: dict[str, Any] = {"views": views, "side": side, "seed": seed, "shared": shared}
@@ -82,7 +82,7 @@ def test_every_mask_stays_within_the_ratio_and_repeats_itself(
     flags = hidden.flags()
     assert [set(row.nonzero()[:, 0].tolist()) for row in flags] == found
     again = mask.hide(sight(**asked))
-    assert torch.equal(again.at, hidden.at)
+    assert torch.equal(again.indices, hidden.indices)
     assert torch.equal(again.counts, hidden.counts)
 
 
@@ -127,23 +127,23 @@ def test_attention_masks_share_a_ratio_and_others_draw_theirs() -> None:
     attention = distinct(200, 196)
     together = AttMaskHigh(probability=1.0).hide(sight(200, attention=attention)).counts
     assert set(together.tolist()) == {58}
-    one = Random(probability=1.0, ratio_per="batch").hide(sight(200)).counts
+    one = RandomMask(probability=1.0, ratio_per="batch").hide(sight(200)).counts
     assert set(one.tolist()) == {58}
-    apart = Random(probability=1.0).hide(sight(2000)).counts.double()
+    apart = RandomMask(probability=1.0).hide(sight(2000)).counts.double()
     assert (apart.min(), apart.max()) == (19, 97)
     assert float(apart.mean()) == pytest.approx(0.3 * 196 - 0.5, abs=1.5)  # rounded down
-    half = (Random().hide(sight(2000)).counts > 0).double().mean()
+    half = (RandomMask().hide(sight(2000)).counts > 0).double().mean()
     assert float(half) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(("ratio", "patches"), [(0.3, 58), (0.75, 147), (0.1, 19), (0.5, 98)])
 def test_a_fixed_ratio_is_rounded_down(ratio: float, patches: int) -> None:
-    mask = Random(ratio=(ratio, ratio), probability=1.0)
+    mask = RandomMask(ratio=(ratio, ratio), probability=1.0)
     assert set(mask.hide(sight()).counts.tolist()) == {patches}
 
 
 def test_random_patches_are_all_as_likely() -> None:
-    mask = Random(ratio=(0.5, 0.5), probability=1.0)
+    mask = RandomMask(ratio=(0.5, 0.5), probability=1.0)
     share = mask.hide(sight(4000, side=4)).flags().double().mean(dim=0)
     assert share.sub(0.5).abs().max() < 4 * math.sqrt(0.25 / 4000)
 
@@ -160,13 +160,13 @@ def test_blocks_fill_the_ratio_nearly_and_never_more() -> None:
 def test_blocks_are_blocks() -> None:
     """Hidden patches have far more hidden neighbours than random ones of the same number."""
 
-    def neighbours(mask: ViewMask) -> float:
+    def neighbours(mask: MaskSampler) -> float:
         flags = mask.hide(sight(200)).flags().view(200, 14, 14).double()
         pairs = (flags[:, 1:] * flags[:, :-1]).sum() + (flags[:, :, 1:] * flags[:, :, :-1]).sum()
         return float(pairs / flags.sum())
 
     block = neighbours(BlockWise(ratio=(0.3, 0.3), probability=1.0))
-    scattered = neighbours(Random(ratio=(0.3, 0.3), probability=1.0))
+    scattered = neighbours(RandomMask(ratio=(0.3, 0.3), probability=1.0))
     assert scattered == pytest.approx(2 * 0.3 * 13 / 14, abs=0.1)
     assert block > 2 * scattered
 
@@ -206,7 +206,7 @@ def _first_block(
 
 
 def test_weights_are_a_mean_over_views_of_means_over_patches() -> None:
-    hidden = Hidden(at=torch.tensor([1, 3, 9]), counts=torch.tensor([2, 0, 1]), patches=4)
+    hidden = PatchMask(indices=torch.tensor([1, 3, 9]), counts=torch.tensor([2, 0, 1]), patches=4)
     torch.testing.assert_close(hidden.weights(), torch.tensor([1 / 6, 1 / 6, 1 / 3]))
 
 
@@ -220,8 +220,8 @@ def test_weights_are_a_mean_over_views_of_means_over_patches() -> None:
     ],
 )
 def test_impossible_shares_are_refused(options: dict[str, Any], field: str) -> None:
-    for name in VIEW_MASKS.names():
-        cls: Any = VIEW_MASKS.get(name)
+    for name in MASK_SAMPLERS.names():
+        cls: Any = MASK_SAMPLERS.get(name)
         with pytest.raises(FieldError) as raised:
             cls(**options)
         assert raised.value.field == field

@@ -167,9 +167,9 @@ def test_normalised_prototypes_keep_their_length_of_one() -> None:
     """What `norm_last_layer` means: no group of the optimiser has the gain, so nothing decays it,
     in the student's head or in the teacher's.
     """
-    built: Any = Dino(head=replace(SMALL["head"], norm_last_layer=True, freeze_epochs=0)).build(
-        Networks(student=network(), teacher=None)
-    )
+    built: Any = Dino(
+        head=replace(SMALL["head"], norm_last_layer=True, freeze_last_layer_epochs=0)
+    ).build(Networks(student=network(), teacher=None))
     recipe = Recipe(epochs=4, batch_size=6, lr=1e-2, weight_decay=0.4)
     optimizer = build_optimizer(built.modules, recipe, decay_tokens=True)
     optimised = {id(p) for group in optimizer.param_groups for p in group["params"]}

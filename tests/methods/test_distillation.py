@@ -16,7 +16,7 @@ from harness.methods.losses.logit import Logit
 from harness.methods.supervised import Supervised, soft_cross_entropy
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation, Output, VisionTransformer
+from harness.models.vit import ForwardOutput, Normalisation, VisionTransformer
 from tests.models.reference import Reference
 
 SEEN = Normalisation(mean=(0.0,), std=(1.0,))
@@ -49,8 +49,8 @@ def reference(model: VisionTransformer) -> Reference:
     return Reference(model.vit.state_dict(), heads=4, depth=3, patch=4)
 
 
-def output(logits: Tensor) -> Output:
-    return Output(logits=logits, cls_attention=None)
+def output(logits: Tensor) -> ForwardOutput:
+    return ForwardOutput(logits=logits, saliency=None)
 
 
 def kl(teacher: list[float], student: list[float], temperature: float) -> float:
@@ -146,7 +146,7 @@ def test_the_kept_set_is_what_the_student_attends_to_most() -> None:
 def test_bottom_k_keeps_what_top_k_drops() -> None:
     student, teacher = network(1), freeze(network(2))
     shares = []
-    for name, keep in (("student-attention", 6), ("student-attention-bottom", 10)):
+    for name, keep in (("student-attention", 6), ("student-attention-lowest", 10)):
         mask = Mask(keep=keep, criterion=CRITERIA.get(name)())
         objective = Distillation(mask=mask).build(Networks(student=student, teacher=teacher))
         objective.losses(batch(), step())
@@ -177,7 +177,7 @@ def test_the_distillation_gradient_ignores_the_choice_of_patches() -> None:
     student, teacher = network(1), freeze(network(2))
     networks = Networks(student=student, teacher=teacher)
     data = batch()
-    attention = student(data.images, cls_attention=True).cls_attention
+    attention = student(data.images, cls_attention=True).saliency
     assert attention is not None
     kept = attention.topk(4).indices.sort().values
     masked = teacher(data.images, keep=kept).logits.detach()

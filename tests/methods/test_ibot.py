@@ -9,25 +9,25 @@ import torch
 from torch import Tensor
 
 from harness.errors import FieldError
-from harness.masking.views import Hidden, ViewMask
+from harness.masking.views import MaskSampler, PatchMask
 from harness.masking.views.attmask_high import AttMaskHigh
 from harness.masking.views.attmask_hint import AttMaskHint
 from harness.masking.views.block import BlockWise
-from harness.masking.views.random import Random
+from harness.masking.views.random import RandomMask
 from harness.methods import Networks
 from harness.methods.ibot import Ibot
 from tests.methods.selfdistillation_reference import cross_entropy, dino_loss, project, tokens
 from tests.methods.test_dino import SMALL, batch, network, objective, step
 
-MASKS = [Random(), BlockWise(), AttMaskHigh(), AttMaskHint(ratio=(0.4, 0.8), show=0.5)]
+MASKS = [RandomMask(), BlockWise(), AttMaskHigh(), AttMaskHint(ratio=(0.4, 0.8), show=0.5)]
 
 
-def drawn(built: Any) -> list[Hidden]:
+def drawn(built: Any) -> list[PatchMask]:
     """The masks that the objective draws from now on."""
-    found: list[Hidden] = []
+    found: list[PatchMask] = []
     hide = built.hiding.draw
 
-    def spy(*arguments: Any) -> Hidden:
+    def spy(*arguments: Any) -> PatchMask:
         found.append(hide(*arguments))
         return found[-1]
 
@@ -71,7 +71,9 @@ def reference(built: Any, views: tuple[Tensor, ...], hidden: Tensor, t: float) -
 
 @pytest.mark.parametrize("mask", MASKS, ids=lambda mask: type(mask).__name__)
 @pytest.mark.parametrize(("index", "t"), [(0, 0.04), (12, 0.055), (39, 0.07)])
-def test_losses_and_both_centres_equal_the_reference(mask: ViewMask, index: int, t: float) -> None:
+def test_losses_and_both_centres_equal_the_reference(
+    mask: MaskSampler, index: int, t: float
+) -> None:
     built, data = prepared(Ibot(**SMALL, mask=mask, cls_weight=0.7, patch_weight=1.3)), batch()
     masks = drawn(built)
     before = built.patch_center.value.double()[0]
@@ -89,7 +91,7 @@ def test_losses_and_both_centres_equal_the_reference(mask: ViewMask, index: int,
 
 
 @pytest.mark.parametrize("mask", [AttMaskHigh(ratio=(0.3, 0.3), probability=1.0)])
-def test_attmask_hides_what_the_teacher_attends_to(mask: ViewMask) -> None:
+def test_attmask_hides_what_the_teacher_attends_to(mask: MaskSampler) -> None:
     built, data = prepared(Ibot(**SMALL, mask=mask)), batch()
     masks = drawn(built)
     built.losses(data, step())
@@ -172,7 +174,7 @@ def test_parts_of_a_batch_share_the_ratio_of_the_step() -> None:
 
 
 def test_the_share_that_was_hidden_is_reported() -> None:
-    mask = Random(ratio=(0.5, 0.5), probability=1.0)
+    mask = RandomMask(ratio=(0.5, 0.5), probability=1.0)
     built, data = prepared(Ibot(**SMALL, mask=mask)), batch()
     built.losses(data, step())
     assert built.summary()["hidden_share"] == 0.5

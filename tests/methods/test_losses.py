@@ -18,7 +18,7 @@ from harness.methods.losses.logit import Logit
 from harness.methods.losses.manifold import Manifold, layer_pairs
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
-from harness.models.interface import Output
+from harness.models.interface import ForwardOutput
 from harness.models.vit import Normalisation, VisionTransformer
 from tests.models.reference import Reference
 
@@ -42,7 +42,7 @@ def images() -> Tensor:
 
 def outputs(
     loss: DistillationLoss, kept: Tensor | None, *, arch: str = "vit"
-) -> tuple[Output, Output, VisionTransformer, VisionTransformer]:
+) -> tuple[ForwardOutput, ForwardOutput, VisionTransformer, VisionTransformer]:
     student, teacher = network(1, arch=arch), freeze(network(2, width=48, depth=6))
     return (
         student(images(), want=loss.of_student),

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.masking.layer_attention import LayerAttention
-from harness.masking.random import Random as RandomKeep
+from harness.masking.random import RandomCriterion as RandomKeep
 from harness.masking.views.attmask_high import AttMaskHigh
-from harness.masking.views.random import Random
+from harness.masking.views.random import RandomMask
 from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.masked_dino import MaskedDino
@@ -37,7 +37,7 @@ def seen(model: Any, view: Tensor, mask: Tensor | None, token: Tensor | None) ->
 @pytest.mark.parametrize("how", ["replace", "drop"])
 @pytest.mark.parametrize("where", ["student-global", "student-all", "student-and-teacher"])
 def test_the_loss_equals_the_reference_in_every_arm(where: Any, how: Any, per: Any) -> None:
-    mask = Random(ratio=(0.2, 0.6), probability=0.7, ratio_per=per)
+    mask = RandomMask(ratio=(0.2, 0.6), probability=0.7, ratio_per=per)
     built, data = objective(MaskedDino(**SMALL, mask=mask, where=where, how=how)), batch()
     tokens_of = {"student": None, "teacher": None}
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_a_mask_of_nothing_is_dino() -> None:
     data = batch()
     plain = objective(Dino(**SMALL)).losses(data, step())["total"]
     for how in ("replace", "drop"):
-        method = MaskedDino(**SMALL, mask=Random(probability=0.0), how=how)  # type: ignore[arg-type]
+        method = MaskedDino(**SMALL, mask=RandomMask(probability=0.0), how=how)  # type: ignore[arg-type]
         torch.testing.assert_close(objective(method).losses(data, step())["total"], plain)
 
 

@@ -16,7 +16,7 @@ from harness.methods.dino import Dino
 from harness.methods.merged_teacher import MergedTeacher
 from harness.models.build import build_model, freeze, pool_patches
 from harness.models.config import ModelConfig, Weights
-from harness.models.interface import Saliency, Want
+from harness.models.interface import ForwardRequest, Saliency
 from harness.models.vit import Normalisation, VisionTransformer
 from tests.models.reference import Reference
 
@@ -203,12 +203,12 @@ def test_a_subset_equals_the_float64_reference(
     reference = slow(model.vit.state_dict())
     runs = [reference.run(image, rows) for image, rows in zip(images(), keep.tolist(), strict=True)]
     for layer in (0, 1):
-        want = Want(saliency=Saliency(layer=str(layer + 1)))
+        want = ForwardRequest(saliency=Saliency(layer=str(layer + 1)))
         found = model(images(), keep=keep, want=want, lean=lean)
         logits = torch.stack([logits for logits, _ in runs])
         torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
         expected = torch.stack([saliency[layer] for _, saliency in runs])
-        torch.testing.assert_close(found.cls_attention.double(), expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.saliency.double(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_saliency_alone_is_that_of_the_full_forward() -> None:
@@ -219,7 +219,7 @@ def test_saliency_alone_is_that_of_the_full_forward() -> None:
     ):
         image = images(2, model.image_size)
         saliency = Saliency(queries="cls" if "cls" in model.family.queries else "patches")
-        expected = model(image, want=Want(saliency=saliency)).cls_attention
+        expected = model(image, want=ForwardRequest(saliency=saliency)).saliency
         assert expected.shape == (2, model.patches)
         torch.testing.assert_close(model.saliency(image, saliency), expected)
 
@@ -232,7 +232,7 @@ def test_swin_equals_timm_and_its_saliency_the_float64_attention() -> None:
     handle = block.attn.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     expected = model.vit(image)
     handle.remove()
-    found = model(image, want=Want(saliency=Saliency(queries="patches")))
+    found = model(image, want=ForwardRequest(saliency=Saliency(queries="patches")))
     torch.testing.assert_close(found.logits, expected, rtol=1e-5, atol=1e-5)
 
     attn = block.attn.double()
@@ -243,7 +243,7 @@ def test_swin_equals_timm_and_its_saliency_the_float64_attention() -> None:
     for head in range(24):
         scores = qkv[:, :, 0, head] @ qkv[:, :, 1, head].transpose(1, 2) / 32**0.5
         total += (scores + bias[:, :, head]).softmax(dim=2).mean(dim=1) / 24
-    torch.testing.assert_close(found.cls_attention.double(), total.detach(), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(found.saliency.double(), total.detach(), rtol=1e-4, atol=1e-7)
 
 
 def test_swin_keeps_its_dimensions() -> None:
@@ -267,11 +267,11 @@ def test_any_layer_and_query_equals_the_float64_reference(
         [attention[:, rows, prefix:].mean(dim=(0, 1)) for attention in reference.maps(images())]
     )
     saliency = Saliency(layer=layer, queries=queries)  # type: ignore[arg-type]
-    found = model(images(), want=Want(saliency=saliency), lean=lean)
-    torch.testing.assert_close(found.cls_attention.double(), expected, rtol=1e-4, atol=1e-6)
-    assert not found.cls_attention.requires_grad
+    found = model(images(), want=ForwardRequest(saliency=saliency), lean=lean)
+    torch.testing.assert_close(found.saliency.double(), expected, rtol=1e-4, atol=1e-6)
+    assert not found.saliency.requires_grad
     torch.testing.assert_close(found.logits, model.vit(images()), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(model.saliency(images(), saliency), found.cls_attention)
+    torch.testing.assert_close(model.saliency(images(), saliency), found.saliency)
 
 
 def test_layers_are_counted_as_the_paper_counts_them() -> None:
@@ -295,7 +295,7 @@ def test_tokens_and_maps_are_those_of_the_float64_reference() -> None:
         )
     )  # fmt: skip
     keep = torch.tensor([[1, 4, 9]] * 4)
-    found = model(images(), keep=keep, want=Want(tokens=True, maps=True))
+    found = model(images(), keep=keep, want=ForwardRequest(tokens=True, maps=True))
     assert (len(found.tokens), len(found.maps)) == (3, 3)
     reference = Reference(model.vit.state_dict(), heads=4, depth=3, patch=8, prefix=2)
     torch.testing.assert_close(
@@ -327,7 +327,7 @@ def test_mean_pooling_is_timms_and_saliency_and_tokens_change_nothing() -> None:
     keep = torch.tensor([[1, 4, 9]] * 4)
     for kept in (None, keep):
         logits = model(images(), keep=kept).logits
-        for want in (Want(saliency=Saliency()), Want(tokens=True, maps=True)):
+        for want in (ForwardRequest(saliency=Saliency()), ForwardRequest(tokens=True, maps=True)):
             found = model(images(), keep=kept, want=want)
             torch.testing.assert_close(found.logits, logits, rtol=1e-5, atol=1e-5)
         if kept is None:
@@ -336,7 +336,7 @@ def test_mean_pooling_is_timms_and_saliency_and_tokens_change_nothing() -> None:
     expected, saliency = reference.run(images(), keep.tolist())
     found = model(images(), keep=keep, cls_attention=True)
     torch.testing.assert_close(found.logits.double(), expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.cls_attention.double(), saliency, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.saliency.double(), saliency, rtol=1e-4, atol=1e-6)
 
 
 def test_pretrained_weights_get_a_new_norm_after_the_mean() -> None:

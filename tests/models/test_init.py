@@ -72,4 +72,8 @@ def test_the_way_is_identity_but_costs_are_shared() -> None:
     assert "init" not in identity_form(VIT)
     assert identity_form(replace(VIT, init="moco"))["init"] == "moco"
     assert identity_form(replace(VIT, init="dino"))["init"] == "dino"
-    assert replace(VIT, init="moco").bare(1) == replace(VIT, init="dino").bare(1) == VIT.bare(1)
+    assert (
+        replace(VIT, init="moco").cost_config(1)
+        == replace(VIT, init="dino").cost_config(1)
+        == VIT.cost_config(1)
+    )

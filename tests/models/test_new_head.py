@@ -13,7 +13,7 @@ from harness.errors import FieldError, WeightsError
 from harness.models.build import ARTIFACT, build_model, save_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.vit import Normalisation, VisionTransformer
-from harness.spec.identity import plain
+from harness.spec.identity import to_dict
 
 SEEN = Normalisation(mean=(0.5,), std=(0.5,))
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
@@ -79,4 +79,4 @@ def test_runs_planned_before_this_option_keep_their_identity() -> None:
 
     assert "head" not in identity_form(Weights(run="a"))
     assert identity_form(Weights(run="a", head="new"))["head"] == "new"
-    assert plain(Weights(run="a"))["head"] == "own"
+    assert to_dict(Weights(run="a"))["head"] == "own"

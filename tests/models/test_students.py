@@ -13,7 +13,7 @@ from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, Mask
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.interface import Want
+from harness.models.interface import ForwardRequest
 from harness.models.vit import Normalisation
 from tests.models.test_teachers import images, teacher
 
@@ -41,9 +41,9 @@ def test_the_teacher_sees_what_the_student_attends_to_on_its_own_grid(
     for parameter in masked.parameters():
         parameter.requires_grad_(True)  # even so
     pixels = images(student.image_size, count=2)
-    look = criterion.looks_at()
+    look = criterion.attention_source()
     assert look is not None
-    scores = student(pixels, want=Want(saliency=look.saliency)).cls_attention
+    scores = student(pixels, want=ForwardRequest(saliency=look.saliency)).saliency
     assert scores is not None
     assert scores.shape == (2, grid[0] * grid[1])
     kept = to_grid(scores, grid, (4, 4)).topk(5).indices.sort().values

@@ -25,7 +25,7 @@ def network(own: Normalisation, given: Normalisation) -> VisionTransformer:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
-    model.expect(own, given)
+    model.set_input_norm(own, given)
     return model.eval()
 
 
@@ -48,7 +48,7 @@ def test_images_are_rescaled_to_what_the_weights_were_trained_on() -> None:
         assert torch.allclose(encode(model, seen).cls, expected[:, 0], atol=1e-5)
         assert found.patches is not None
         assert torch.allclose(found.patches, expected[:, 1:], atol=1e-5)
-        assert torch.equal(model.prepared(seen), model.rescaled(seen))
+        assert torch.equal(model.preprocess(seen), model.renormalise(seen))
         assert not torch.allclose(expected[:, 0], model.vit.forward_features(seen)[:, 0], atol=0.1)
 
 
@@ -68,7 +68,7 @@ def test_small_crops_are_rescaled_and_stay_small() -> None:
 @pytest.mark.parametrize("size", [16, 32])
 def test_their_own_scale_is_left_as_it_is(size: int) -> None:
     images = pictures(size)
-    assert network(OWN, OWN).rescaled(images) is images
+    assert network(OWN, OWN).renormalise(images) is images
 
 
 def cubic(distance: float) -> float:

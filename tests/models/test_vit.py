@@ -78,7 +78,7 @@ def test_any_subset_equals_the_float64_reference(arch: str, eps: float, lean: bo
     logits, saliency = reference.run(images(), keep.tolist())
     found = model(images(), keep=keep, cls_attention=True, lean=lean)
     torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.cls_attention.double(), saliency, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.saliency.double(), saliency, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("arch", FAMILIES)
@@ -130,7 +130,7 @@ def test_drop_path_falls_on_the_same_samples_as_in_timm() -> None:
 
 def test_saliency_is_attention_without_a_gradient() -> None:
     model = small("deit_tiny_patch16_224").train()
-    saliency = model(images(), cls_attention=True).cls_attention
+    saliency = model(images(), cls_attention=True).saliency
     assert saliency.shape == (5, 16)
     assert not saliency.requires_grad
     assert torch.all(saliency > 0)
@@ -156,14 +156,14 @@ def test_a_network_gets_its_own_normalisation() -> None:
         )
 
     expected = model(normalised(own)).logits
-    model.expect(own, SEEN)
+    model.set_input_norm(own, SEEN)
     torch.testing.assert_close(model(normalised(SEEN)).logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_in_a_file_keep_their_normalisation(tmp_path: Path) -> None:
     model = small("deit_tiny_patch16_224")
     own = Normalisation(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
-    model.expect(own, SEEN)
+    model.set_input_norm(own, SEEN)
     save_model(model, tmp_path / "own.safetensors")
     save_file(model.vit.state_dict(), tmp_path / "plain.safetensors")
     for name, rescaled in (("own", True), ("plain", False)):

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from harness.data.config import DataConfig
 from harness.errors import WeightsError
-from harness.kinds.knn import KnnRun
 from harness.models.build import build_model, save_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.spec.expand import expand
 from harness.spec.load import load_table
+from harness.tasks.knn import KnnRun
 from tests.conftest import Experiments
 from tests.train.test_loop import Context
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.errors import HarnessError, Problem, SpecError
+from harness.errors import Diagnostic, HarnessError, SpecError
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from tests.conftest import TINY_VIT, Experiments
@@ -17,7 +17,7 @@ CASES = yaml.safe_load((Path(__file__).parent / "broken_specs.yaml").read_text(e
 WEIGHTS = f"      teacher: {{{TINY_VIT}}}\n"
 
 
-def problems_of(name: str) -> tuple[Problem, ...]:
+def problems_of(name: str) -> tuple[Diagnostic, ...]:
     """Everything that is said about a spec."""
     try:
         table = load_table(name)

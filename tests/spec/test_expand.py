@@ -102,7 +102,7 @@ def test_kinds_can_be_chosen_and_bring_along_what_they_need(experiments: Experim
     whole = {run.identity for run in expand(table, "paper").runs}
     assert {run.identity for run in (*costs.runs, *judged.runs)} < whole
     assert expand(table, "paper", kinds=["operations"]).runs == ()
-    with pytest.raises(HarnessError, match=r"unknown run kind 'flop'; did you mean 'flops'\?"):
+    with pytest.raises(HarnessError, match=r"unknown task 'flop'; did you mean 'flops'\?"):
         expand(table, "paper", kinds=["flop"])
 
 

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from harness.data.config import DataConfig
 from harness.errors import FieldError, HarnessError
-from harness.kinds.train import TrainRun
-from harness.masking.guide_attention import GuideAttention
-from harness.masking.random import Random
+from harness.masking.random import RandomCriterion
+from harness.masking.saliency_model_attention import SaliencyModelAttention
 from harness.methods import Method
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.logit import Logit
@@ -26,9 +25,10 @@ from harness.models.families.cait import CaiT
 from harness.models.families.vit import PlainViT
 from harness.spec.expand import expand
 from harness.spec.fields import fields_of, is_tagged
-from harness.spec.identity import canonical_json, identity, identity_form, plain
+from harness.spec.identity import canonical_json, identity, identity_form, to_dict
 from harness.spec.load import load_table
-from harness.spec.rebuild import rebuild
+from harness.spec.rebuild import from_dict
+from harness.tasks.train import TrainRun
 from harness.train.config import Augment, Recipe, TrainConfig
 from tests.conftest import Experiments
 from tests.spec.specs import GOOD, changed
@@ -45,11 +45,13 @@ FULL = TrainConfig(
     recipe=Recipe(epochs=20, batch_size=64, lr=1e-3, warmup_epochs=1, augment=Augment(mixup=0.8)),
 )
 LOOKING = dataclasses.replace(
-    FULL, method=Distillation(mask=Mask(keep=8, criterion=GuideAttention())), guide=VIT
+    FULL,
+    method=Distillation(mask=Mask(keep=8, criterion=SaliencyModelAttention())),
+    saliency_model=VIT,
 )
 NOT_IDENTITY = {"data.path", "teacher.weights.file"}
 NOT_ALONE = {
-    "guide",  # these change together with others, or not at all: see the test of weights
+    "saliency_model",  # these change together with others, or not at all: see the test of weights
     "teacher",
     "method",
     "student.weights.file",
@@ -144,7 +146,7 @@ def test_every_leaf_counts_but_those_that_change_no_number(path: str) -> None:
 @pytest.mark.parametrize("path", LEAVES)
 def test_every_leaf_comes_back_from_the_plain_form(path: str) -> None:
     run = TrainRun(train=changed_at(path, *LEAVES[path]))
-    again = rebuild("train", json.loads(json.dumps(plain(run))))
+    again = from_dict("train", json.loads(json.dumps(to_dict(run))))
     assert again == run
     assert identity("train", again) == identity("train", run)
 
@@ -161,14 +163,14 @@ def test_a_change_of_a_familys_code_changes_the_runs_of_its_networks(
 
 def test_fields_that_came_later_count_only_when_they_are_used() -> None:
     form = identity_form(FULL)
-    assert "guide" not in form
+    assert "saliency_model" not in form
     assert "trained" not in form["student"]
     assert "init" not in form["student"]
     assert "head" not in form["teacher"]["weights"]
     assert "probe" not in form
     assert "teacher_accuracy" not in form["method"]
     used = [
-        dataclasses.replace(LOOKING, guide=dataclasses.replace(VIT, depth=3)),
+        dataclasses.replace(LOOKING, saliency_model=dataclasses.replace(VIT, depth=3)),
         with_leaf(FULL, "student.trained", "head"),
         with_leaf(FULL, "student.init", "moco"),
         with_leaf(FULL, "teacher.weights.head", "new"),
@@ -256,7 +258,7 @@ METHODS: st.SearchStrategy[Method] = st.builds(
     Distillation,
     loss=st.builds(Logit, temperature=st.floats(0.1, 9), hard=st.booleans()),
     weight=st.floats(0, 9),
-    mask=st.none() | st.builds(Mask, keep=st.integers(1, 16), criterion=st.just(Random())),
+    mask=st.none() | st.builds(Mask, keep=st.integers(1, 16), criterion=st.just(RandomCriterion())),
 )
 CONFIGS = st.builds(
     TrainConfig,
@@ -280,7 +282,7 @@ CONFIGS = st.builds(
 @settings(max_examples=50)
 def test_any_config_comes_back_from_json(config: TrainConfig) -> None:
     run = TrainRun(train=config)
-    again = rebuild("train", json.loads(json.dumps(plain(run))))
+    again = from_dict("train", json.loads(json.dumps(to_dict(run))))
     assert again == run
     assert identity("train", again) == identity("train", run)
 
@@ -361,10 +363,10 @@ def test_resources_are_no_part_of_identity(experiments: Experiments) -> None:
 def test_a_run_of_another_version_is_refused(
     path: tuple[str, ...], value: object, words: str
 ) -> None:
-    form = json.loads(json.dumps(plain(TrainRun(train=FULL))))
+    form = json.loads(json.dumps(to_dict(TrainRun(train=FULL))))
     inner = form
     for name in path[:-1]:
         inner = inner[name]
     inner[path[-1]] = value
     with pytest.raises(HarnessError, match=f"planned by another version of harness .*{words}"):
-        rebuild("train", form)
+        from_dict("train", form)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.methods import Method
 from harness.models.config import ModelConfig
-from harness.spec.fields import spelled_out
+from harness.spec.fields import expand_shorthand
 from harness.spec.merge import merge
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 from harness.spec.strict_yaml import parse_yaml
@@ -128,6 +128,6 @@ def test_null_takes_away_what_lies_below() -> None:
 
 
 def test_a_bare_name_stands_for_its_mapping() -> None:
-    assert value(spelled_out(node("supervised"), Method)) == {"name": "supervised"}
-    assert value(spelled_out(node("vit"), ModelConfig)) == {"arch": "vit"}
-    assert value(spelled_out(node(None), Method)) is None
+    assert value(expand_shorthand(node("supervised"), Method)) == {"name": "supervised"}
+    assert value(expand_shorthand(node("vit"), ModelConfig)) == {"arch": "vit"}
+    assert value(expand_shorthand(node(None), Method)) is None

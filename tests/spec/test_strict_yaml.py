@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError, Problem, SpecError
+from harness.errors import Diagnostic, HarnessError, SpecError
 from harness.spec.nodes import ListNode, MapNode, ScalarNode
 from harness.spec.strict_yaml import parse_yaml, read_yaml
 
@@ -87,7 +87,7 @@ def test_broken_yaml_is_said_with_its_place(case: str) -> None:
     assert words in problems[0].what
 
 
-def broken(text: str) -> Sequence[Problem]:
+def broken(text: str) -> Sequence[Diagnostic]:
     """The problems of a text, whether it can be read to its end or not."""
     try:
         return parse_yaml(text, "f.yaml")[1]

@@ -9,6 +9,7 @@ import torch
 
 from harness.data.config import DataConfig
 from harness.data.multicrop import MultiCrop
+from harness.distributed import DistContext
 from harness.evaluate.classification import accuracy
 from harness.evaluate.features import extract
 from harness.methods.dino import Dino
@@ -17,7 +18,6 @@ from harness.methods.selfdistillation.config import Head
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation
-from harness.ranks import Ranks
 from harness.train.config import Recipe, TrainConfig
 from tests.data.conftest import write_images
 from tests.train.test_loop import vit
@@ -61,7 +61,7 @@ def test_eight_processes_judge_by_24_images(pictures: Path, tmp_path: Path) -> N
     found = train_together([(one, None) for one in configs.values()], tmp_path, PROCESSES)
     results = {name: one["result"] for name, one in zip(configs, found, strict=True)}
     for name, training in configs.items():
-        assert_close(results[name], outcome(training, tmp_path / name, Ranks())["result"])
+        assert_close(results[name], outcome(training, tmp_path / name, DistContext())["result"])
     assert results["dino"].keys() == {"features/std", "features/rank"}
     names = {"top1", "loss", "teacher_top1", "teacher_loss"}  # top-5 of three classes says nothing
     assert results["distillation"].keys() == {f"val/{name}" for name in names}

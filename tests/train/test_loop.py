@@ -17,15 +17,15 @@ from safetensors.torch import load_file
 
 from harness.data.config import DataConfig
 from harness.data.pipeline import Pipeline
+from harness.distributed import DistContext
 from harness.errors import Interrupted, RunFailed, WeightsError
-from harness.kinds.train import TrainRun
 from harness.methods import Method
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.manifold import Manifold
 from harness.methods.supervised import Supervised
 from harness.models.config import ModelConfig, Weights
-from harness.ranks import Ranks
 from harness.run import Resources
+from harness.tasks.train import TrainRun
 from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
 
@@ -42,7 +42,7 @@ class Context:
         self.directory = directory
         self.resources = Resources(device="cpu", micro_batch=micro_batch)
         self.dependencies: Mapping[str, Path] = {}
-        self.ranks, self.meeting = Ranks(), None
+        self.ranks, self.meeting = DistContext(), None
         self.stop_at, self.done = stop_at, 0
         self.metrics: list[dict[str, Any]] = []
         self.logged: list[str] = []

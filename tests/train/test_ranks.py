@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from harness.ranks import Ranks
+from harness.distributed import DistContext
 from tests.conftest import TINY_VIT, Experiments
 from tests.launch.processes import LAST_RESORT, metrics, start_harness
 
@@ -44,11 +44,11 @@ profiles:
 
 @given(size=st.integers(1, 8), batch=st.integers(2, 99))
 def test_the_shares_of_a_batch_are_the_batch_and_turn_around_with_it(size: int, batch: int) -> None:
-    shares = [Ranks(rank, size).positions(batch) for rank in range(size)]
+    shares = [DistContext(rank, size).shard_indices(batch) for rank in range(size)]
     assert sorted(chain(*shares)) == list(range(batch))
     for share in shares:
         assert share[::-1] == [batch - 1 - place for place in share]
-    assert Ranks(0, 1).positions(batch) == list(range(batch))
+    assert DistContext(0, 1).shard_indices(batch) == list(range(batch))
 
 
 def test_two_processes_give_the_numbers_of_one_step_by_step(

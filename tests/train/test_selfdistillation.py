@@ -24,7 +24,9 @@ from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
 from tests.train.test_loop import Context, outcome, vit
 
-HEAD = Head(out_dim=32, hidden=16, bottleneck=8, norm_last_layer=False, freeze_epochs=0.5)
+HEAD = Head(
+    out_dim=32, hidden=16, bottleneck=8, norm_last_layer=False, freeze_last_layer_epochs=0.5
+)
 CROPS = MultiCrop(local_crops=2, local_size=14)
 
 

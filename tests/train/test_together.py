@@ -10,10 +10,11 @@ import torch
 
 from harness.data.config import DataConfig
 from harness.data.multicrop import MultiCrop
+from harness.distributed import DistContext
 from harness.errors import Interrupted
-from harness.masking.random import Random
+from harness.masking.random import RandomCriterion
 from harness.masking.views.attmask_hint import AttMaskHint
-from harness.masking.views.random import Random as RandomMask
+from harness.masking.views.random import RandomMask as RandomMask
 from harness.methods import Method
 from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
@@ -23,13 +24,14 @@ from harness.methods.losses.manifold import Manifold
 from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.config import Head
 from harness.methods.supervised import Supervised
-from harness.ranks import Ranks
 from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
 from tests.train.test_loop import Context, vit
 from tests.train.together import outcome, train_together
 
-HEAD = Head(out_dim=32, hidden=16, bottleneck=8, norm_last_layer=False, freeze_epochs=0.5)
+HEAD = Head(
+    out_dim=32, hidden=16, bottleneck=8, norm_last_layer=False, freeze_last_layer_epochs=0.5
+)
 CROPS = MultiCrop(local_crops=2, local_size=14)
 BATCH = 54  # one process has 26 images of it, the other 28
 
@@ -48,7 +50,9 @@ def config(method: Method, **changes: Any) -> TrainConfig:
 
 TRAININGS = {
     "supervised": config(Supervised()),
-    "random patches": config(Distillation(mask=Mask(keep=8, criterion=Random())), teacher=vit()),
+    "random patches": config(
+        Distillation(mask=Mask(keep=8, criterion=RandomCriterion())), teacher=vit()
+    ),
     "groups of images": config(  # 27 pairs in 4 groups: 12, 14, 14 and 14 images
         Distillation(loss=Manifold(group=14, samples=16), mask=Mask(keep=8)), teacher=vit(24)
     ),
@@ -87,14 +91,14 @@ def test_two_processes_do_what_one_does(
 
     Stochastic depth, masks and erasing are drawn as for one process, or this would be far off.
     """
-    assert_same(outcome(TRAININGS[name], tmp_path / "alone", Ranks()), together[name])
+    assert_same(outcome(TRAININGS[name], tmp_path / "alone", DistContext()), together[name])
 
 
 def test_two_processes_go_on_where_one_was_stopped(
     together: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     found = together["begun alone"]
-    whole = outcome(TRAININGS[CONTINUED], tmp_path / "whole", Ranks())
+    whole = outcome(TRAININGS[CONTINUED], tmp_path / "whole", DistContext())
     whole["centers"] = whole["centers"][-len(found["centers"]) :]
     assert_same(whole, found)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from harness.ranks import Ranks
+from harness.distributed import DistContext
 from harness.train.config import TrainConfig
 from harness.train.loop import train
 from tests.train.test_loop import Context
@@ -23,7 +23,7 @@ class Watched(Context):
     """Keeps the centres after every step: a checkpoint is due each time."""
 
     def __init__(
-        self, directory: Path, ranks: Ranks, meeting: Any, begun: Path | None = None
+        self, directory: Path, ranks: DistContext, meeting: Any, begun: Path | None = None
     ) -> None:
         super().__init__(directory)
         self.begun = begun
@@ -50,7 +50,7 @@ class Watched(Context):
 def outcome(
     config: TrainConfig,
     folder: Path,
-    ranks: Ranks,
+    ranks: DistContext,
     meeting: Any = None,
     begun: Path | None = None,
 ) -> dict[str, Any]:
@@ -86,6 +86,6 @@ def _one(rank: int, size: int, configs: Sequence[Training], folder: Path) -> Non
     torch.set_num_threads(1)
     for at, (config, begun) in enumerate(configs):
         store = torch.distributed.FileStore(str(folder / f"meeting-{at}"), size)  # type: ignore[attr-defined]
-        found = outcome(config, folder / f"{at}-{rank}", Ranks(rank, size), store, begun)
+        found = outcome(config, folder / f"{at}-{rank}", DistContext(rank, size), store, begun)
         if rank == 0:
             torch.save(found, folder / f"{at}.pt")

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.data import DATASETS
 from harness.data.content import files_version
-from harness.data.dataset import Arrays, DataSet, Origin, Splits, cache_path
+from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path
 from harness.data.fetch import with_torchvision
 from harness.data.layout import check_counts, decoded, read_layout
 from harness.data.leftovers import left_out
@@ -67,22 +67,24 @@ class Cifar(DataSet):
         return cache_path(self.name, self.version)
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
+    def origins(self) -> tuple[Source, ...]:
         """The user's original files, or images in their stead; torchvision's download."""
         images = self._own_images()
-        folder = Origin(
-            says=f"$HARNESS_DATA/{self.name}(.zip), a folder of images",
+        folder = Source(
+            label=f"$HARNESS_DATA/{self.name}(.zip), a folder of images",
             read=self._from_images,
             here=lambda: self._own_images() is not None,
         )
         if images is not None:
             return (folder,)  # the others hold another version
-        original = Origin(
-            says=f"$HARNESS_DATA/{self.name}/{self.batches}",
+        original = Source(
+            label=f"$HARNESS_DATA/{self.name}/{self.batches}",
             read=self._from_own,
             here=lambda: self._own_batches() is not None,
         )
-        download = Origin(says="torchvision's download", read=self._from_download, size=170_000_000)
+        download = Source(
+            label="torchvision's download", read=self._from_download, size=170_000_000
+        )
         return (original, folder, download)
 
     def read(self, path: Path) -> Splits:

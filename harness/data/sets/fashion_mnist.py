@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data import DATASETS
-from harness.data.dataset import Arrays, DataSet, Origin, Splits, cache_path
+from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path
 from harness.data.fetch import debian_package, download
 from harness.data.idx import read_idx
 from harness.data.once import scratch
@@ -67,22 +67,22 @@ class FashionMnist(DataSet):
         return cache_path(self.name, self.version)
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
+    def origins(self) -> tuple[Source, ...]:
         """The user's copy, Debian's installed package, the authors' server, Debian's archive."""
         return (
-            Origin(
-                says="$HARNESS_DATA/fashion-mnist",
+            Source(
+                label="$HARNESS_DATA/fashion-mnist",
                 read=lambda: self._from_folders(own_copy(self.name), "HARNESS_DATA is not set"),
                 here=lambda: self._complete(own_copy(self.name)),
             ),
-            Origin(
-                says=f"{SYSTEM} (Debian package {PACKAGE})",
+            Source(
+                label=f"{SYSTEM} (Debian package {PACKAGE})",
                 read=lambda: self._from_folders((SYSTEM,), ""),
                 here=lambda: self._complete((SYSTEM,)),
             ),
-            Origin(says="the authors' server", read=self._from_server, size=DOWNLOAD),
-            Origin(
-                says=f"apt-get download {PACKAGE}, unpacked without root",
+            Source(label="the authors' server", read=self._from_server, size=DOWNLOAD),
+            Source(
+                label=f"apt-get download {PACKAGE}, unpacked without root",
                 read=self._from_apt,
                 size=DOWNLOAD,
             ),

@@ -10,7 +10,7 @@ from typing import Literal
 from harness.data import DATASETS
 from harness.data.config import DataConfig
 from harness.data.content import files_version
-from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Origin, Splits
+from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Source, Splits
 from harness.data.layout import Layout, read_layout
 from harness.data.leftovers import left_out, textual_order
 from harness.data.tree import open_tree
@@ -82,11 +82,11 @@ class Folder(DataSet):
         return files_version(path)
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
+    def origins(self) -> tuple[Source, ...]:
         """The path in the spec."""
         return (
-            Origin(
-                says="data.path of the spec" if self.path is None else str(self.path),
+            Source(
+                label="data.path of the spec" if self.path is None else str(self.path),
                 read=self._read_own,
                 here=lambda: self.path is not None and os.path.exists(self.path),
             ),

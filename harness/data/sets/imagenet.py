@@ -7,7 +7,7 @@ from abc import abstractmethod
 from pathlib import Path
 
 from harness.data import DATASETS
-from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Origin, Splits
+from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Source, Splits
 from harness.data.layout import Layout, check_counts, read_layout
 from harness.data.leftovers import left_out
 from harness.data.naming import shown
@@ -43,11 +43,11 @@ class OwnImages(DataSet):
         )
 
     @property
-    def origins(self) -> tuple[Origin, ...]:
+    def origins(self) -> tuple[Source, ...]:
         """The user's copy."""
         return (
-            Origin(
-                says=f"$HARNESS_DATA/{self.copy_name}",
+            Source(
+                label=f"$HARNESS_DATA/{self.copy_name}",
                 read=lambda: self.own().splits(channels=self.channels),
                 here=lambda: self._path() is not None,
             ),

@@ -10,19 +10,19 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from harness.batch_slice import BatchSlice
 from harness.bounds import Unit, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.registry import Registry
-from harness.share import Share
 
-VIEW_MASKS: Registry[type[ViewMask]] = Registry(
-    "view mask", "harness.masking.views", base=lambda: ViewMask
+MASK_SAMPLERS: Registry[type[MaskSampler]] = Registry(
+    "view mask", "harness.masking.views", base=lambda: MaskSampler
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sight:
+class MaskInput:
     """What a mask may look at: V views of `rows` x `columns` patches, N in all."""
 
     views: int
@@ -31,10 +31,10 @@ class Sight:
     # (V, N), on the device: the teacher's CLS attention, where the mask `looks` at it
     attention: torch.Tensor | None
     # two uniform draws in [0, 1) of this step, the same for all its micro-batches
-    shared: tuple[float, float]
+    step_draws: tuple[float, float]
     generator: torch.Generator  # on the CPU, for what is drawn per view
     device: torch.device
-    share: Share = Share()  # which images of the step's batch the views are of
+    batch_slice: BatchSlice = BatchSlice()  # which images of the step's batch the views are of
 
     @property
     def patches(self) -> int:
@@ -45,7 +45,7 @@ class Sight:
         """(V, columns) uniform in [0, 1), on the CPU: a row for every view, the same for an image
         in whatever part of the batch it is.
         """
-        return self.share.draw(
+        return self.batch_slice.draw_for_slice(
             self.views, lambda rows: torch.rand(rows, columns, generator=self.generator)
         )
 
@@ -55,45 +55,45 @@ class Sight:
         def sample(views: int) -> torch.Tensor:
             return torch.rand(*shape, views, generator=self.generator, dtype=torch.float64)
 
-        return self.share.draw(self.views, sample, dim=len(shape))
+        return self.batch_slice.draw_for_slice(self.views, sample, dim=len(shape))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hidden:
+class PatchMask:
     """The hidden patches of V views of N patches, view by view."""
 
-    at: torch.Tensor  # (M,) int64 on the device: view * N + patch
+    indices: torch.Tensor  # (M,) int64 on the device: view * N + patch
     counts: torch.Tensor  # (V,) int64 on the CPU: how many in each view, M in all
     patches: int  # N
 
     def flags(self) -> torch.Tensor:
         """(V, N) booleans on the device, true where hidden."""
         views = len(self.counts)
-        found = torch.zeros(views * self.patches, dtype=torch.bool, device=self.at.device)
-        return found.index_fill_(0, self.at, True).view(views, self.patches)
+        found = torch.zeros(views * self.patches, dtype=torch.bool, device=self.indices.device)
+        return found.index_fill_(0, self.indices, True).view(views, self.patches)
 
     def weights(self) -> torch.Tensor:
         """(M,): one over the number hidden in the same view, times V: a mean of means over views,
         to which views without any contribute 0.
         """
         each = 1 / (self.counts.clamp(min=1) * len(self.counts))
-        return each.repeat_interleave(self.counts).to(self.at.device, non_blocking=True)
+        return each.repeat_interleave(self.counts).to(self.indices.device, non_blocking=True)
 
 
-class ViewMask(ABC):
+class MaskSampler(ABC):
     """Chooses the patches that are hidden."""
 
-    registry: ClassVar[Registry[type[ViewMask]]] = VIEW_MASKS
+    registry: ClassVar[Registry[type[MaskSampler]]] = MASK_SAMPLERS
     version: ClassVar[int] = 1
     looks: ClassVar[bool] = False  # whether it needs the teacher's attention
 
     @abstractmethod
-    def hide(self, sight: Sight) -> Hidden:
+    def hide(self, sight: MaskInput) -> PatchMask:
         """The hidden patches of every view."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RatioMask(ViewMask):
+class RatioMask(MaskSampler):
     """A share of the patches, drawn from `ratio`, in the views that chance picks."""
 
     ratio: tuple[float, float] = (0.1, 0.5)  # share of the patches, uniform between the two
@@ -107,13 +107,13 @@ class RatioMask(ViewMask):
                 "ratio", f"is [low, high], shares with 0 <= low <= high < 1; got {[low, high]}"
             )
 
-    def ratios(self, sight: Sight, per: Literal["view", "batch"]) -> torch.Tensor:
+    def ratios(self, sight: MaskInput, per: Literal["view", "batch"]) -> torch.Tensor:
         """(V,) on the CPU, float64: the ratio of every view, 0 in those that are left alone.
 
         As many draws are made whatever comes of them.
         """
         draws = sight.draws(2)
-        own = draws[0] if per == "view" else torch.full_like(draws[0], sight.shared[0])
+        own = draws[0] if per == "view" else torch.full_like(draws[0], sight.step_draws[0])
         return torch.where(draws[1] < self.probability, self.between(own), 0.0)
 
     def between(self, draw: torch.Tensor) -> torch.Tensor:
@@ -122,7 +122,7 @@ class RatioMask(ViewMask):
         return low + (high - low) * draw
 
 
-def whole(ratios: torch.Tensor, patches: int) -> torch.Tensor:
+def floor_count(ratios: torch.Tensor, patches: int) -> torch.Tensor:
     """Ratios (V,) as numbers of patches, rounded down as the released codes do.
 
     The small addition keeps 0.3 of 10 at 3, whatever floating point makes of the product.
@@ -130,7 +130,7 @@ def whole(ratios: torch.Tensor, patches: int) -> torch.Tensor:
     return (ratios * patches + 1e-9).long()
 
 
-def ranked(order: torch.Tensor, chosen: torch.Tensor) -> Hidden:
+def from_ranks(order: torch.Tensor, chosen: torch.Tensor) -> PatchMask:
     """Hidden patches by rank: `order` (V, N) on the device holds each view's patches by rank,
     `chosen` (V, N) on the CPU says which ranks are hidden.
     """
@@ -138,10 +138,12 @@ def ranked(order: torch.Tensor, chosen: torch.Tensor) -> Hidden:
     view, rank = chosen.nonzero(as_tuple=True)
     flat = (view * patches + rank).to(order.device, non_blocking=True)
     first = (view * patches).to(order.device, non_blocking=True)
-    return Hidden(at=order.flatten()[flat] + first, counts=chosen.sum(dim=1), patches=patches)
+    return PatchMask(
+        indices=order.flatten()[flat] + first, counts=chosen.sum(dim=1), patches=patches
+    )
 
 
-def placed(chosen: torch.Tensor, device: torch.device) -> Hidden:
+def from_bool_mask(chosen: torch.Tensor, device: torch.device) -> PatchMask:
     """Hidden patches by place: `chosen` (V, N) on the CPU, in raster order."""
     at = chosen.flatten().nonzero()[:, 0].to(device, non_blocking=True)
-    return Hidden(at=at, counts=chosen.sum(dim=1), patches=chosen.shape[1])
+    return PatchMask(indices=at, counts=chosen.sum(dim=1), patches=chosen.shape[1])

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from harness.bounds import Unit
 from harness.lazy import torch
-from harness.masking.views import VIEW_MASKS, Hidden, RatioMask, Sight, whole
+from harness.masking.views import MASK_SAMPLERS, MaskInput, PatchMask, RatioMask, floor_count
 from harness.masking.views.attended import by_attention, first_ranks
 
 
-@VIEW_MASKS.register("attmask-hint")
+@MASK_SAMPLERS.register("attmask-hint")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttMaskHint(RatioMask):
     """`attmask-high`, then floor(show * r' * N) of the top floor(show * N) patches are shown again
@@ -26,11 +26,11 @@ class AttMaskHint(RatioMask):
 
     looks: ClassVar[bool] = True
 
-    def hide(self, sight: Sight) -> Hidden:
+    def hide(self, sight: MaskInput) -> PatchMask:
         """The highest ranks of each masked view without its hints."""
-        second = self.between(torch.tensor(sight.shared[1], dtype=torch.float64))
-        shown = int(whole(self.show * second, sight.patches))
-        top = int(whole(torch.tensor(self.show, dtype=torch.float64), sight.patches))
+        second = self.between(torch.tensor(sight.step_draws[1], dtype=torch.float64))
+        shown = int(floor_count(self.show * second, sight.patches))
+        top = int(floor_count(torch.tensor(self.show, dtype=torch.float64), sight.patches))
         chosen = first_ranks(self, sight)
         noise = sight.noise(top)
         hints = noise.argsort(dim=1)[:, :shown]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.masking.views import VIEW_MASKS, Hidden, RatioMask, Sight
+from harness.masking.views import MASK_SAMPLERS, MaskInput, PatchMask, RatioMask
 from harness.masking.views.attended import by_attention, first_ranks
 
 
-@VIEW_MASKS.register("attmask-low")
+@MASK_SAMPLERS.register("attmask-low")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttMaskLow(RatioMask):
     """The floor(ratio * N) patches with the teacher's lowest CLS attention (arXiv 2203.12719,
@@ -18,6 +18,6 @@ class AttMaskLow(RatioMask):
 
     looks: ClassVar[bool] = True
 
-    def hide(self, sight: Sight) -> Hidden:
+    def hide(self, sight: MaskInput) -> PatchMask:
         """The lowest ranks of each masked view."""
         return by_attention(sight, first_ranks(self, sight).flip(1))

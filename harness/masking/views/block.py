@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from harness.bounds import Share
 from harness.lazy import torch
-from harness.masking.views import VIEW_MASKS, Hidden, RatioMask, Sight, placed
+from harness.masking.views import MASK_SAMPLERS, MaskInput, PatchMask, RatioMask, from_bool_mask
 
 ATTEMPTS = 10
 
 
-@VIEW_MASKS.register("block-wise")
+@MASK_SAMPLERS.register("block-wise")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockWise(RatioMask):
     """Rectangles until the ratio is reached or none fits any more (arXiv 2106.08254, algorithm 1;
@@ -24,7 +24,7 @@ class BlockWise(RatioMask):
 
     aspect: Share = 0.3  # of the flattest block; uniform in the logarithm up to its inverse
 
-    def hide(self, sight: Sight) -> Hidden:
+    def hide(self, sight: MaskInput) -> PatchMask:
         """Blocks of each masked view, a ratio each; all views draw their next block at once."""
         target = self.ratios(sight, "view") * sight.patches
         hidden = torch.zeros(sight.views, sight.rows, sight.columns, dtype=torch.bool)
@@ -34,10 +34,10 @@ class BlockWise(RatioMask):
             found, block = self._blocks(sight, hidden, left)
             hidden |= block & (going & found)[:, None, None]
             going &= found & (hidden.sum(dim=(1, 2)) < target)
-        return placed(hidden.flatten(1), sight.device)
+        return from_bool_mask(hidden.flatten(1), sight.device)
 
     def _blocks(
-        self, sight: Sight, hidden: torch.Tensor, left: torch.Tensor
+        self, sight: MaskInput, hidden: torch.Tensor, left: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The first of ten blocks in each view that hides something more and no more than `left`:
         whether there is one (V,), and which patches it covers (V, rows, columns).

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.lazy import torch
-from harness.masking.views import VIEW_MASKS, Hidden, RatioMask, Sight, ranked, whole
+from harness.masking.views import (
+    MASK_SAMPLERS,
+    MaskInput,
+    PatchMask,
+    RatioMask,
+    floor_count,
+    from_ranks,
+)
 
 
-@VIEW_MASKS.register("random")
+@MASK_SAMPLERS.register("random")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Random(RatioMask):
+class RandomMask(RatioMask):
     """Every patch is as likely as any other (iBOT's and AttMask's "random", MAE's at 75 %).
 
     The released codes draw one ratio per view; `ratio_per: batch` draws one for all views of a
@@ -20,9 +27,9 @@ class Random(RatioMask):
 
     ratio_per: Literal["view", "batch"] = "view"
 
-    def hide(self, sight: Sight) -> Hidden:
+    def hide(self, sight: MaskInput) -> PatchMask:
         """floor(ratio * N) patches of each masked view."""
-        counts = whole(self.ratios(sight, self.ratio_per), sight.patches)
+        counts = floor_count(self.ratios(sight, self.ratio_per), sight.patches)
         noise = sight.noise(sight.patches)
         chosen = torch.arange(sight.patches) < counts[:, None]
-        return ranked(noise.argsort(dim=1).to(sight.device), chosen)
+        return from_ranks(noise.argsort(dim=1).to(sight.device), chosen)

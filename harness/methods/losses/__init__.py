@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.models.families import family_of
-from harness.models.interface import NOTHING, Output, Want
+from harness.models.interface import LOGITS_ONLY, ForwardOutput, ForwardRequest
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ class DistillationLoss(ABC):
 
     registry: ClassVar[Registry[type[DistillationLoss]]] = LOSSES
     version: ClassVar[int] = 1
-    of_student: ClassVar[Want] = NOTHING  # what it needs of either beside the logits
-    of_teacher: ClassVar[Want] = NOTHING
+    of_student: ClassVar[ForwardRequest] = LOGITS_ONLY  # what it needs of either beside the logits
+    of_teacher: ClassVar[ForwardRequest] = LOGITS_ONLY
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
         """Raise FieldError where these networks cannot be compared in this way."""
 
-    def compared(self) -> int:
+    def group_size(self) -> int:
         """How many images it compares with each other.
 
         1: the loss of a batch is the mean of its images' losses. More: a batch is cut into groups
@@ -39,7 +39,9 @@ class DistillationLoss(ABC):
         return 1
 
     @abstractmethod
-    def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
+    def __call__(
+        self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None
+    ) -> torch.Tensor:
         """A scalar, mean over the batch. `kept` (B, K) are the patches that the teacher saw; None:
         all of them.
         """

@@ -12,7 +12,7 @@ from harness.methods.losses import LOSSES, DistillationLoss, check_same_grid
 from harness.methods.losses.logit import Logit
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
-from harness.models.interface import Output, Want
+from harness.models.interface import ForwardOutput, ForwardRequest
 
 
 @LOSSES.register("attention")
@@ -32,8 +32,8 @@ class Attention(DistillationLoss):
     weight: NotNegative = 1.0  # of the maps
     logit: NotNegative = 1.0
 
-    of_student: ClassVar[Want] = Want(maps=True)
-    of_teacher: ClassVar[Want] = Want(maps=True)
+    of_student: ClassVar[ForwardRequest] = ForwardRequest(maps=True)
+    of_teacher: ClassVar[ForwardRequest] = ForwardRequest(maps=True)
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -45,7 +45,9 @@ class Attention(DistillationLoss):
                 raise FieldError("method", f"the attention loss has no maps of a {shape.family}")
         check_same_grid(student, teacher)
 
-    def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
+    def __call__(
+        self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None
+    ) -> torch.Tensor:
         """Scalar; maps are (B, 1 + N, 1 + N) and (B, 1 + K, 1 + K)."""
         rows = [
             _divergence(_cut(own, kept), teacher.maps[its])

@@ -14,7 +14,7 @@ from harness.methods.losses import LOSSES, DistillationLoss
 from harness.methods.losses.logit import Logit
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
-from harness.models.interface import Output, Want
+from harness.models.interface import ForwardOutput, ForwardRequest
 
 
 @LOSSES.register("g2sd")
@@ -36,7 +36,7 @@ class G2SD(DistillationLoss):
     temperature: Positive = 1.0
     hard: bool = False
 
-    of_student: ClassVar[Want] = Want(heads=True)
+    of_student: ClassVar[ForwardRequest] = ForwardRequest(heads=True)
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -49,7 +49,9 @@ class G2SD(DistillationLoss):
                 "g2sd needs a student with a distillation token: deit_small_distilled_patch16_224",
             )
 
-    def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
+    def __call__(
+        self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None
+    ) -> torch.Tensor:
         """Scalar; logits are (B, classes)."""
         assert student.distilled is not None
         loss = Logit(temperature=self.temperature, hard=self.hard)

@@ -11,7 +11,7 @@ from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss
 
 if TYPE_CHECKING:
-    from harness.models.interface import Output
+    from harness.models.interface import ForwardOutput
 
 
 def require_logits_only(loss: DistillationLoss) -> None:
@@ -36,7 +36,9 @@ class Logit(DistillationLoss):
     def __post_init__(self) -> None:
         check_bounds(self)
 
-    def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
+    def __call__(
+        self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None
+    ) -> torch.Tensor:
         """Scalar; logits are (B, classes)."""
         functional = torch.nn.functional
         if self.hard:

@@ -12,7 +12,7 @@ from harness.methods.losses import LOSSES, DistillationLoss, at_patches, check_s
 from harness.methods.losses.logit import Logit
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
-from harness.models.interface import Output, Want
+from harness.models.interface import ForwardOutput, ForwardRequest
 
 
 @LOSSES.register("manifold")
@@ -51,13 +51,13 @@ class Manifold(DistillationLoss):
     )
 
     version: ClassVar[int] = 2  # 2: groups instead of the whole batch
-    of_student: ClassVar[Want] = Want(tokens=True)
-    of_teacher: ClassVar[Want] = Want(tokens=True)
+    of_student: ClassVar[ForwardRequest] = ForwardRequest(tokens=True)
+    of_teacher: ClassVar[ForwardRequest] = ForwardRequest(tokens=True)
 
     def __post_init__(self) -> None:
         check_bounds(self)
 
-    def compared(self) -> int:
+    def group_size(self) -> int:
         """`group`."""
         return self.group
 
@@ -68,7 +68,9 @@ class Manifold(DistillationLoss):
                 raise FieldError("method", f"the manifold loss has no tokens of a {shape.family}")
         check_same_grid(student, teacher)
 
-    def __call__(self, student: Output, teacher: Output, kept: torch.Tensor | None) -> torch.Tensor:
+    def __call__(
+        self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None
+    ) -> torch.Tensor:
         """Scalar, of one group. The draw comes from torch's generator, which the caller seeds."""
         pairs = layer_pairs(len(student.tokens), len(teacher.tokens), self.layers)
         total = self.logit * Logit()(student, teacher, kept)

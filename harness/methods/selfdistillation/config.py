@@ -18,7 +18,7 @@ from harness.data.multicrop import MultiCrop
 from harness.errors import FieldError
 from harness.methods import Method, Networks, Objective
 from harness.models.architectures import Architecture
-from harness.models.cost import lean_macs
+from harness.models.cost import efficient_macs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class Head:
     hidden: Annotated[int, at_least(1, most=1_000_000)] = 2048
     bottleneck: Annotated[int, at_least(1, most=1_000_000)] = 256
     norm_last_layer: bool = True  # the prototypes' lengths stay 1
-    freeze_epochs: NotNegative = 1.0  # the prototypes stay as they are for so long
+    freeze_last_layer_epochs: NotNegative = 1.0  # the prototypes stay as they are for so long
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -89,9 +89,9 @@ class SelfDistillation(Method):
 
     def image_macs(self, student: Architecture) -> float:
         """Multiply-adds of one training image: student forward and backward, teacher forward."""
-        whole = lean_macs(student, keep=student.patches, classes=0).total
-        local = lean_macs(student, keep=self.local_patches(student), classes=0).total
-        taught = lean_macs(student, keep=self.teacher_keep(student.patches), classes=0).total
+        whole = efficient_macs(student, keep=student.patches, classes=0).total
+        local = efficient_macs(student, keep=self.local_patches(student), classes=0).total
+        taught = efficient_macs(student, keep=self.teacher_keep(student.patches), classes=0).total
         views = 2 + self.crops.local_crops
         heads = 3 * self.head.macs(student.width, views, views)
         heads += self.head.macs(student.width, 2, 2)

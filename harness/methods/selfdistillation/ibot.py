@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.masking.views import Hidden
+from harness.masking.views import PatchMask
 from harness.methods import Batch, Networks, Step
 from harness.methods.ibot import Ibot
-from harness.methods.selfdistillation.hiding import Hiding, MaskToken, replaced
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center, Tally, sharpened
+from harness.methods.selfdistillation.parts import Center, RunningSums, center_and_sharpen
+from harness.methods.selfdistillation.patch_masking import MaskToken, PatchMasking, replaced
 from harness.methods.selfdistillation.schedules import warmed_up
-from harness.models.tokens import Encoded, encode
+from harness.models.tokens import EncodedTokens, encode
 
 
 class IbotObjective(SelfDistillationObjective):
@@ -29,7 +29,7 @@ class IbotObjective(SelfDistillationObjective):
     def __init__(self, method: Ibot, networks: Networks) -> None:
         super().__init__(method, networks)
         self.ibot = method
-        self.hiding = Hiding(method.mask, self.device)
+        self.hiding = PatchMasking(method.mask, self.device)
         self.token = MaskToken(self.student.vit.embed_dim, self.device)
         self.modules["mask_token"] = self.token
         self.patch_center = Center(method.head.out_dim, method.patch_center_momentum, self.device)
@@ -49,23 +49,27 @@ class IbotObjective(SelfDistillationObjective):
         total = self.ibot.cls_weight * cls + self.ibot.patch_weight * patch
         return {"total": total, "cls": cls, "patch": patch}
 
-    def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> Hidden:
+    def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         views, grid = len(images), self.student.grid
         if step.epoch < self.ibot.start_epoch:
             nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
             counts = torch.zeros(views, dtype=torch.int64)
-            return Hidden(at=nothing, counts=counts, patches=grid[0] * grid[1])
+            return PatchMask(indices=nothing, counts=counts, patches=grid[0] * grid[1])
         return self.hiding.draw(step, views, grid, attention)
 
-    def _patch_loss(self, seen: Encoded, taught: Encoded, hidden: Hidden, step: Step) -> Tensor:
+    def _patch_loss(
+        self, seen: EncodedTokens, taught: EncodedTokens, hidden: PatchMask, step: Step
+    ) -> Tensor:
         """Per view the mean over its hidden patches, 0 where there are none; then over views."""
         assert seen.patches is not None
         assert taught.patches is not None
-        logits = self.head(seen.patches.flatten(0, 1)[hidden.at])
+        logits = self.head(seen.patches.flatten(0, 1)[hidden.indices])
         with torch.no_grad():
             units = self.teacher_head.embed(taught.patches.flatten(0, 1))
-            raw = self.teacher_head.project(units[hidden.at])
-            targets = sharpened(raw, self.patch_center.value, self._patch_temperature(step))
+            raw = self.teacher_head.project(units[hidden.indices])
+            targets = center_and_sharpen(
+                raw, self.patch_center.value, self._patch_temperature(step)
+            )
             with torch.autocast(self.device.type, enabled=False):
                 mean = self.teacher_head.project(units.float().mean(dim=0, keepdim=True))
         self.patch_center.see(mean, len(units))
@@ -80,7 +84,7 @@ class IbotObjective(SelfDistillationObjective):
             self.method.temperatures.warmup_epochs,
         )
 
-    def counted(self) -> list[Center | Tally]:
+    def counted(self) -> list[Center | RunningSums]:
         """Also the patches' centre, and how much was hidden."""
         return [*super().counted(), self.patch_center, self.hiding]
 

@@ -8,12 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.masking.views import Hidden
+from harness.masking.views import PatchMask
 from harness.methods import Batch, Networks, Step
 from harness.methods.masked_dino import MaskedDino
-from harness.methods.selfdistillation.hiding import Hiding, MaskToken, dropped, replaced
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center, Tally
+from harness.methods.selfdistillation.parts import Center, RunningSums
+from harness.methods.selfdistillation.patch_masking import (
+    MaskToken,
+    PatchMasking,
+    dropped,
+    replaced,
+)
 from harness.models.tokens import encode
 from harness.models.vit import VisionTransformer
 
@@ -24,7 +29,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
     def __init__(self, method: MaskedDino, networks: Networks) -> None:
         super().__init__(method, networks)
         self.masked = method
-        self.hiding = Hiding(method.mask, self.device)
+        self.hiding = PatchMasking(method.mask, self.device)
         self.token: MaskToken | None = None
         self.teacher_token: MaskToken | None = None
         if method.how == "replace":
@@ -57,20 +62,20 @@ class MaskedDinoObjective(SelfDistillationObjective):
             return encode(self.student, images).cls
         return self._seen(self.student, images, self._draw(step, images, None), self.token)
 
-    def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> Hidden:
+    def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         rows, columns = self.student.vit.patch_embed.patch_size
         grid = (images.shape[2] // rows, images.shape[3] // columns)
         return self.hiding.draw(step, len(images), grid, attention)
 
     def _seen(
-        self, model: VisionTransformer, images: Tensor, hidden: Hidden, token: MaskToken | None
+        self, model: VisionTransformer, images: Tensor, hidden: PatchMask, token: MaskToken | None
     ) -> Tensor:
         """CLS tokens (V, D) of what is not hidden."""
         if token is None:
             return dropped(model, images, hidden)
         return replaced(model, images, hidden, token).cls
 
-    def counted(self) -> list[Center | Tally]:
+    def counted(self) -> list[Center | RunningSums]:
         """Also how much was hidden."""
         return [*super().counted(), self.hiding]
 

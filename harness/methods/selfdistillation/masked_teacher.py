@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.masking import View
+from harness.masking import CriterionInput
 from harness.masking.keep import kept_counts, top_k
 from harness.methods import Batch, Networks, Step
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center, Tally
+from harness.methods.selfdistillation.parts import Center, RunningSums
 from harness.models.tokens import encode
 
 
@@ -22,12 +22,12 @@ class MaskedTeacherObjective(SelfDistillationObjective):
     def __init__(self, method: DinoMaskedTeacher, networks: Networks) -> None:
         super().__init__(method, networks)
         self.masked = method
-        self.kept = Tally()
+        self.kept = RunningSums()
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
         images, count = torch.cat(batch.views[:2]), len(batch.views)
-        looks = self.masked.criterion.looks_at() is not None
+        looks = self.masked.criterion.attention_source() is not None
         own = encode(self.student, images, attention=looks)
         student = list(own.cls.chunk(2))
         if count > 2:
@@ -42,7 +42,7 @@ class MaskedTeacherObjective(SelfDistillationObjective):
         patches, keep = self.student.patches, self.masked.keep
         if keep >= patches:
             return None
-        view = View(
+        view = CriterionInput(
             attention=attention,
             batch=len(images),
             patches=patches,
@@ -50,14 +50,14 @@ class MaskedTeacherObjective(SelfDistillationObjective):
             device=images.device,
             generator=step.generator,
             progress=step.index / step.total,
-            share=step.share,
+            batch_slice=step.batch_slice,
         )
         kept = top_k(self.masked.criterion.scores(view), keep)
         views = torch.full((), len(kept), device=self.device)
         self.kept.see(counts=kept_counts(kept, patches), views=views)
         return kept
 
-    def counted(self) -> list[Center | Tally]:
+    def counted(self) -> list[Center | RunningSums]:
         """Also what was kept."""
         return [*super().counted(), self.kept]
 

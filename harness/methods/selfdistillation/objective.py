@@ -10,17 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.distributed import DistContext
 from harness.evaluate.collapse import signs
 from harness.methods import Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
-from harness.methods.selfdistillation.parts import Center, Tally, Watch, sharpened, view_loss
+from harness.methods.selfdistillation.parts import (
+    Center,
+    CollapseMonitor,
+    RunningSums,
+    center_and_sharpen,
+    view_loss,
+)
 from harness.methods.selfdistillation.schedules import cosine, warmed_up
-from harness.methods.selfdistillation.tensors import clip_each, follow
+from harness.methods.selfdistillation.tensors import clip_grad_norm_per_tensor_, ema_update_
 from harness.models.build import freeze
 from harness.models.projection import ProjectionHead
 from harness.models.tokens import encode
 from harness.models.vit import VisionTransformer
-from harness.ranks import Ranks
 
 
 class SelfDistillationObjective(Objective):
@@ -56,7 +62,7 @@ class SelfDistillationObjective(Objective):
         ]
         self.device = device
         self.center = Center(head.out_dim, method.center_momentum, device)
-        self.watch = Watch()
+        self.watch = CollapseMonitor()
 
     @property
     def product(self) -> nn.Module:
@@ -84,7 +90,7 @@ class SelfDistillationObjective(Objective):
         logits = self.head(torch.cat(list(student))).chunk(len(student))
         with torch.no_grad():
             taught = self.teacher_head(teacher).float()
-            targets = sharpened(taught, self.center.value, self.teacher_temperature(step))
+            targets = center_and_sharpen(taught, self.center.value, self.teacher_temperature(step))
             targets = torch.stack(targets.chunk(2))
         self.center.see(taught.mean(dim=0, keepdim=True), len(taught))
         self.watch.look(targets)
@@ -104,8 +110,10 @@ class SelfDistillationObjective(Objective):
                 end = self.method.weight_decay_end
                 group["weight_decay"] = cosine(start, end, step.index, step.total)
             if clip is not None:
-                clip_each([p.grad for p in group["params"] if p.grad is not None], clip)
-        if step.index < self.method.head.freeze_epochs * step.per_epoch:
+                clip_grad_norm_per_tensor_(
+                    [p.grad for p in group["params"] if p.grad is not None], clip
+                )
+        if step.index < self.method.head.freeze_last_layer_epochs * step.per_epoch:
             for parameter in self.head.last_layer():
                 parameter.grad = None
 
@@ -113,14 +121,16 @@ class SelfDistillationObjective(Objective):
     def after_step(self, step: Step) -> None:
         """Move the centre and the teacher."""
         counted = self.counted()
-        Ranks.here().add([tensor for part in counted for tensor in part.pending()])
+        DistContext.current().all_reduce_sum_(
+            [tensor for part in counted for tensor in part.pending()]
+        )
         for part in counted:
             part.update()
         momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
         for slow, fast in self.pairs:
-            follow(list(slow.parameters()), list(fast.parameters()), 1 - momentum)
+            ema_update_(list(slow.parameters()), list(fast.parameters()), 1 - momentum)
 
-    def counted(self) -> list[Center | Tally]:
+    def counted(self) -> list[Center | RunningSums]:
         """What is added up over processes after every step."""
         return [self.center, self.watch]
 

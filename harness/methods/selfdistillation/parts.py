@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def sharpened(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
+def center_and_sharpen(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
     """The teacher's distribution (..., out_dim): centred, then sharpened."""
     return ((logits.float() - center) / temperature).softmax(dim=-1)
 
@@ -32,7 +32,7 @@ def view_loss(teacher: Tensor, student: Sequence[Tensor], temperature: float) ->
     return total / (pairs * targets.shape[1])
 
 
-class Tally:
+class RunningSums:
     """Sums over steps and processes of what the method counts, by name."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Center:
         self._sum, self._count = torch.zeros_like(self._sum), torch.zeros_like(self._count)
 
 
-class Watch(Tally):
+class CollapseMonitor(RunningSums):
     """Tells collapse from learning, by entropies in nats of the teacher's distributions.
 
     Uniform outputs: `teacher_entropy` near log(out_dim). One prototype for everything:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def clip_each(gradients: list[Tensor], most: float) -> None:
+def clip_grad_norm_per_tensor_(gradients: list[Tensor], most: float) -> None:
     """Shrink each tensor, in place, to a norm of at most `most` of its own: DINO does not clip the
     norm of all together (arXiv 2104.14294, as released).
     """
@@ -22,7 +22,7 @@ def clip_each(gradients: list[Tensor], most: float) -> None:
 
 
 @torch.no_grad()
-def follow(slow: list[Tensor], fast: list[Tensor], share: float) -> None:
+def ema_update_(slow: list[Tensor], fast: list[Tensor], share: float) -> None:
     """Move each of `slow` by `share` of the way to its partner in `fast`, in place."""
     assert len(slow) == len(fast)
     torch._foreach_lerp_(slow, fast, share)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from harness.lazy import torch
 from harness.models.architectures import Architecture
-from harness.models.interface import Output, Saliency, Want
+from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
 from harness.registry import Registry
 
 FAMILIES: Registry[type[Family]] = Registry(
@@ -84,8 +84,14 @@ class Family(ABC):
 
     @abstractmethod
     def forward(
-        self, vit: Any, images: torch.Tensor, *, keep: torch.Tensor | None, want: Want, lean: bool
-    ) -> Output:
+        self,
+        vit: Any,
+        images: torch.Tensor,
+        *,
+        keep: torch.Tensor | None,
+        want: ForwardRequest,
+        lean: bool,
+    ) -> ForwardOutput:
         """Run timm's `vit` on `images` (B, C, H, W), seeing only the patches `keep` (B, K)."""
 
     @abstractmethod

@@ -13,7 +13,7 @@ from harness.lazy import torch
 from harness.models.architectures import Architecture
 from harness.models.families import FAMILIES, Family, Macs, embedding_macs, mlp_macs
 from harness.models.families.vit import embed_patches
-from harness.models.interface import Output, Saliency, Want
+from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
 
 CLASS_LAYERS = 2
 
@@ -56,8 +56,14 @@ class CaiT(Family):
         )
 
     def forward(
-        self, vit: Any, images: torch.Tensor, *, keep: torch.Tensor | None, want: Want, lean: bool
-    ) -> Output:
+        self,
+        vit: Any,
+        images: torch.Tensor,
+        *,
+        keep: torch.Tensor | None,
+        want: ForwardRequest,
+        lean: bool,
+    ) -> ForwardOutput:
         """See `Family.forward`."""
         assert not any((want.maps, want.heads))
         patches = vit.pos_drop(embed_patches(vit, images, keep, vit.pos_embed, lean=lean))
@@ -74,7 +80,7 @@ class CaiT(Family):
             cls = layer(patches, cls)
         # timm norms all tokens and reads the first
         logits = vit.forward_head(vit.norm(cls))
-        return Output(logits=logits, cls_attention=saliency, tokens=tuple(tokens))
+        return ForwardOutput(logits=logits, saliency=saliency, tokens=tuple(tokens))
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
         """See `Family.saliency`."""

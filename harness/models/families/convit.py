@@ -14,7 +14,7 @@ from harness.lazy import torch
 from harness.models.architectures import Architecture
 from harness.models.families import FAMILIES, Family, Macs, embedding_macs, mlp_macs
 from harness.models.families.vit import embed_patches
-from harness.models.interface import Output, Saliency, Want
+from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
 
 CLASS_LAYERS = 2
 
@@ -72,8 +72,14 @@ class ConViT(Family):
         )
 
     def forward(
-        self, vit: Any, images: torch.Tensor, *, keep: torch.Tensor | None, want: Want, lean: bool
-    ) -> Output:
+        self,
+        vit: Any,
+        images: torch.Tensor,
+        *,
+        keep: torch.Tensor | None,
+        want: ForwardRequest,
+        lean: bool,
+    ) -> ForwardOutput:
         """See `Family.forward`."""
         assert not any((want.maps, want.heads))
         x = _embed(vit, images, keep, lean=lean)
@@ -90,8 +96,8 @@ class ConViT(Family):
             x = _plain_block(block, x)
             if want.tokens:
                 tokens.append(x[:, 1:])
-        return Output(
-            logits=vit.forward_head(vit.norm(x)), cls_attention=saliency, tokens=tuple(tokens)
+        return ForwardOutput(
+            logits=vit.forward_head(vit.norm(x)), saliency=saliency, tokens=tuple(tokens)
         )
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:

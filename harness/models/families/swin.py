@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from harness.lazy import torch
 from harness.models.architectures import Architecture
 from harness.models.families import FAMILIES, Family, Macs
-from harness.models.interface import Output, Saliency, Want
+from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
 
 DEPTHS, WINDOW = (2, 2, 6, 2), 7
 
@@ -76,8 +76,14 @@ class Swin(Family):
         )
 
     def forward(
-        self, vit: Any, images: torch.Tensor, *, keep: torch.Tensor | None, want: Want, lean: bool
-    ) -> Output:
+        self,
+        vit: Any,
+        images: torch.Tensor,
+        *,
+        keep: torch.Tensor | None,
+        want: ForwardRequest,
+        lean: bool,
+    ) -> ForwardOutput:
         """See `Family.forward`."""
         assert keep is None
         assert not any((want.tokens, want.maps, want.heads))
@@ -85,7 +91,7 @@ class Swin(Family):
         last = vit.layers[-1].blocks[-1]
         saliency = None if want.saliency is None else _scores(last, tokens)
         logits = vit.forward_head(vit.norm(last(tokens)))
-        return Output(logits=logits, cls_attention=saliency)
+        return ForwardOutput(logits=logits, saliency=saliency)
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
         """See `Family.saliency`."""

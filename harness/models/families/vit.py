@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from harness.lazy import torch
 from harness.models.architectures import PLAIN, Architecture
 from harness.models.families import FAMILIES, Family, Macs, embedding_macs, mlp_macs
-from harness.models.interface import Output, Saliency, Want
+from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
 
 
 @FAMILIES.register("vit")
@@ -50,8 +50,14 @@ class PlainViT(Family):
         )
 
     def forward(
-        self, vit: Any, images: torch.Tensor, *, keep: torch.Tensor | None, want: Want, lean: bool
-    ) -> Output:
+        self,
+        vit: Any,
+        images: torch.Tensor,
+        *,
+        keep: torch.Tensor | None,
+        want: ForwardRequest,
+        lean: bool,
+    ) -> ForwardOutput:
         """See `Family.forward`."""
         tokens = embed_tokens(vit, images, keep, lean=lean)
         trace = _Trace(vit, want, lean=lean)
@@ -63,9 +69,9 @@ class PlainViT(Family):
             logits, distilled = vit.head(normed[:, 0]), vit.head_dist(normed[:, 1])
         else:
             logits = vit.forward_head(normed)
-        return Output(
+        return ForwardOutput(
             logits=logits,
-            cls_attention=trace.saliency,
+            saliency=trace.saliency,
             tokens=tuple(trace.tokens),
             maps=tuple(trace.maps),
             distilled=distilled,
@@ -83,7 +89,7 @@ class PlainViT(Family):
 class _Trace:
     """Runs blocks one after the other and keeps what is wanted of them."""
 
-    def __init__(self, vit: Any, want: Want, *, lean: bool) -> None:
+    def __init__(self, vit: Any, want: ForwardRequest, *, lean: bool) -> None:
         self.vit, self.want = vit, want
         self.prefix: int = vit.num_prefix_tokens
         self.last = len(vit.blocks) - 1

@@ -1,0 +1,166 @@
+"""One of the other processes of a run: `python -m harness.launch.follower FOLDER RANK`.
+
+It waits in the folder for the order of the first process, does what that one does on its share of
+each batch, and writes nothing. It ends when the first process has ended, or who started it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.distributed import DistContext, open_tcp_store
+from harness.errors import HarnessError, Interrupted
+from harness.launch.context import end_with_parent, limit_threads, log
+from harness.launch.rendezvous import (
+    LOCAL,
+    Connection,
+    RendezvousInfo,
+    connect,
+    is_done,
+    use_loopback,
+)
+from harness.process import heed, settle
+from harness.run import Resources
+from harness.spec.rebuild import from_dict
+from harness.store import Store, read_record
+from harness.store.record import CHECKPOINT
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store as Meeting
+
+LOOK = 0.2
+"""Seconds between looks for an order."""
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+
+
+class FollowerContext:
+    """Implements `harness.run.RunContext` and writes nothing."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        resources: Resources,
+        dependencies: Mapping[str, Path],
+        ranks: DistContext,
+        meeting: Meeting,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.directory = directory
+        self.resources = resources
+        self.dependencies = dependencies
+        self.dist = ranks
+        self.rendezvous_store: Meeting | None = meeting
+        self._stopping = stopping
+
+    def log(self, message: str) -> None:
+        """The first process says it."""
+
+    def metric(self, record: Mapping[str, Any]) -> None:
+        """The first process writes it."""
+
+    def progress(self, done: int, total: int, unit: str = "step") -> None:
+        """The first process tells it."""
+
+    def save_checkpoint(self, write: Callable[[Path], None]) -> None:
+        """The first process saves it."""
+
+    def restore_checkpoint(self) -> Path | None:
+        """Where it would be; whether it is used, the first process decides."""
+        return self.directory / CHECKPOINT
+
+    def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
+        """The first process saves it."""
+
+    def should_stop(self) -> bool:
+        """Whether this process was asked to stop: all of them then do, after the same step."""
+        return self._stopping()
+
+
+class FollowerRank:
+    """Waits, computes one run, ends."""
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self._folder, self._rank = folder, rank
+        self._asked = False
+
+    def run(self) -> int:
+        """The exit code: 0 unless it could not even begin."""
+        heed(_STOP_SIGNALS, self._ask)
+        signal.signal(signal.SIGTERM, self._ask)  # by which executors ask, whatever it was
+        end_with_parent()
+        while not is_done(self._folder):
+            order = RendezvousInfo.read(self._folder)
+            line = None if order is None else connect(order, self._rank)
+            if order is not None and line is not None:
+                self._compute(order, line)
+                return 0
+            time.sleep(LOOK)
+        return 0
+
+    def _ask(self, *_: object) -> None:
+        """The first process learns it after the step, or after its first."""
+        self._asked = True
+
+    def _compute(self, order: RendezvousInfo, line: Connection) -> None:
+        threading.Thread(target=_end_when_silent, args=(line,), daemon=True).start()
+        try:
+            with suppress(Interrupted):
+                self._execute(order)
+            line.send(done=True)
+        except HarnessError as error:
+            _complain(line, str(error), final=True)
+            os._exit(0)
+        except Exception as error:
+            traceback.print_exception(error)
+            last = traceback.format_exception_only(error)[-1].strip()
+            _complain(line, last, final=False)
+            os._exit(0)  # leaving a broken group would wait for the others
+
+    def _execute(self, order: RendezvousInfo) -> None:
+        resources = Resources(**order.resources)
+        limit_threads(resources.threads)
+        if order.host == LOCAL:
+            use_loopback()
+        directory = Path(order.directory)
+        record = read_record(directory)
+        if record is None or record.broken:
+            raise HarnessError(f"{directory} cannot be read on this node; do all see the folder?")
+        store = Store.holding(directory)
+        needed = {identity: store.record(identity) for identity in record.depends}
+        meeting = open_tcp_store(order.host, order.store, first=False)
+        context = FollowerContext(
+            directory,
+            resources=resources,
+            dependencies={name: one.directory for name, one in needed.items() if one is not None},
+            ranks=DistContext(self._rank, order.size),
+            meeting=meeting,
+            stopping=lambda: self._asked,
+        )
+        from_dict(record.kind, record.plain).execute(context)
+
+
+def _complain(line: Connection, error: str, *, final: bool) -> None:
+    log(error)
+    with suppress(OSError):
+        line.send(error=error, final=final)
+
+
+def _end_when_silent(line: Connection) -> None:
+    """End when the first process is gone: this one may be in the middle of a sum with it."""
+    line.recv()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    settle(utf8=True)
+    sys.exit(FollowerRank(Path(sys.argv[1]), int(sys.argv[2])).run())

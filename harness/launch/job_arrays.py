@@ -1,0 +1,133 @@
+"""Which runs share a job, and which jobs an array. Knows nothing of SLURM's commands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from harness.device import Device
+from harness.launch.cluster import Cluster, JobResources, Part, fitted, shape_of
+from harness.launch.queue import LARGEST_BATCH
+from harness.plan import TO_RUN, Plan, PlannedRun
+from harness.run import TASKS, Resources, Task
+
+SHARE = 0.5
+"""Of the time limit, so much is planned for runs that share a job: estimates are rough."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobArray:
+    """One array: jobs that ask for the same and wait for the same runs."""
+
+    cluster: Cluster  # the part of it where they go
+    shape: JobResources
+    resources: Resources
+    needs: frozenset[str]  # identities of unfinished runs
+    jobs: tuple[tuple[PlannedRun, ...], ...]  # the runs of each job
+
+    @property
+    def runs(self) -> int:
+        """How many."""
+        return sum(len(job) for job in self.jobs)
+
+
+def job_arrays(
+    plan: Plan,
+    cluster: Cluster,
+    resources: Resources,
+    *,
+    device: Device,
+    largest: int | None = None,
+) -> Iterator[JobArray]:
+    """The arrays of a plan, those that others wait for first, of at most `largest` jobs each."""
+    unfinished = {p.run.identity for p in plan.runs if p.status != "cached"}
+    levels: dict[str, int] = {}
+    groups: dict[tuple[int, Sort, JobResources, frozenset[str]], list[PlannedRun]] = {}
+    for planned in plan.runs:
+        needs = frozenset(planned.run.depends) & unfinished
+        level = max((levels[other] + 1 for other in needs if other in levels), default=0)
+        levels[planned.run.identity] = level
+        if planned.status not in TO_RUN:
+            continue
+        kind = TASKS.get(planned.run.kind)
+        sort = sort_of(kind, cluster, resources, device)
+        shape = shape_of(
+            sort.resources,
+            sort.cluster,
+            device=sort.device,
+            exclusive=kind.exclusive,
+            most=planned.run.config.max_processes(),
+        )
+        groups.setdefault((level, sort, shape, needs), []).append(planned)
+    size = min(cluster.max_array_size, largest or cluster.max_array_size)
+    # a stable sort: within a level, the order of the plan
+    for (_, sort, shape, needs), runs in sorted(groups.items(), key=lambda item: item[0][0]):
+        jobs = _shared(runs, shape.minutes) if sort.shared else [(planned,) for planned in runs]
+        for start in range(0, len(jobs), size):
+            some = tuple(jobs[start : start + size])
+            yield JobArray(sort.cluster, shape, sort.resources, needs, some)
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """Where work of one sort goes, and what each job of it gets."""
+
+    part: str
+    shared: bool  # several runs in a job
+    device: Device
+    cluster: Cluster = field(compare=False)
+    resources: Resources = field(compare=False)
+
+
+def sort_of(kind: type[Task], cluster: Cluster, resources: Resources, device: Device) -> Sort:
+    """Arithmetic needs no GPU, whatever the rest of its table is computed on."""
+    if kind.batched:
+        device = "cpu"
+        resources = replace(resources, workers=0, processes=1, nodes=None, memory_gb=None)
+    if kind.exclusive and (cluster.timing is not None or device == "cuda"):
+        name, part = "timing", cluster.timing
+    elif device == "cpu":
+        name, part = "cpu", cluster.cpu
+    else:
+        name, part = "", None
+    return _sort(name, kind.batched or kind.exclusive, cluster, resources, device, part)
+
+
+def _sort(
+    name: str,
+    shared: bool,
+    cluster: Cluster,
+    resources: Resources,
+    device: Device,
+    part: Part | None,
+) -> Sort:
+    there = cluster.at(part)
+    # a node may have GPUs that the job did not ask for
+    given = replace(resources, device="cpu") if device == "cpu" else resources
+    return Sort(
+        part=name,
+        shared=shared,
+        device=device,
+        cluster=there,
+        resources=fitted(given, there, device=device),
+    )
+
+
+def sorts(cluster: Cluster, resources: Resources) -> dict[str, Sort]:
+    """Examples of the sorts of work that a cluster's description has parts for, by name."""
+    found = {"training": _sort("", False, cluster, resources, cluster.device, None)}
+    if cluster.device == "cuda" or cluster.cpu is not None:
+        found["cpu"] = _sort("cpu", True, cluster, resources, "cpu", cluster.cpu)
+    if cluster.timing is not None:
+        found["timing"] = _sort("timing", True, cluster, resources, cluster.device, cluster.timing)
+    return found
+
+
+def _shared(runs: Sequence[PlannedRun], minutes: int) -> list[tuple[PlannedRun, ...]]:
+    """Short runs, many in a job, as long as they are likely to end before its limit."""
+    least = math.ceil(len(runs) / LARGEST_BATCH)
+    total = sum(planned.seconds for planned in runs)
+    number = min(len(runs), max(least, math.ceil(total / (SHARE * 60 * minutes))))
+    size = math.ceil(len(runs) / number)  # as even as can be
+    return [tuple(runs[start : start + size]) for start in range(0, len(runs), size)]

@@ -1,0 +1,93 @@
+"""Patches hidden from the student: what DINO with masks and iBOT share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.masking.views import MaskInput, MaskSampler, PatchMask
+from harness.methods import Step
+from harness.methods.selfdistillation.parts import RunningSums
+from harness.models.tokens import EncodedTokens, encode
+from harness.models.vit import VisionTransformer
+
+
+class MaskToken(nn.Module):
+    """The learned vector (1, D) that stands for a hidden patch; starts at 0 (arXiv 2111.07832)."""
+
+    def __init__(self, width: int, device: torch.device) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.zeros(1, width, device=device))
+
+
+class PatchMasking(RunningSums):
+    """Draws masks, and counts how much they hide."""
+
+    def __init__(self, mask: MaskSampler, device: torch.device) -> None:
+        super().__init__()
+        self.mask, self.device = mask, device
+        self._shared = (0.0, 0.0)
+        self._shared_of: tuple[int, torch.Generator] | None = None  # step and (micro-)batch
+
+    def draw(
+        self, step: Step, views: int, grid: tuple[int, int], attention: Tensor | None
+    ) -> PatchMask:
+        """The hidden patches of `views` views; `attention` (views, N) where the mask looks."""
+        sight = MaskInput(
+            views=views,
+            rows=grid[0],
+            columns=grid[1],
+            attention=attention,
+            step_draws=self._of_step(step),
+            generator=step.generator,
+            device=self.device,
+            batch_slice=step.batch_slice,
+        )
+        hidden = self.mask.hide(sight)
+        self.see(hidden=hidden.counts.sum(), patches=torch.tensor(views * sight.patches))
+        return hidden
+
+    def _of_step(self, step: Step) -> tuple[float, float]:
+        """The same in all parts of a batch, whose generators all start at the same place."""
+        if self._shared_of != (step.index, step.generator):
+            first, second = torch.rand(2, generator=step.generator, dtype=torch.float64).tolist()
+            self._shared, self._shared_of = (first, second), (step.index, step.generator)
+        return self._shared
+
+    def summary(self) -> dict[str, Any]:
+        """`hidden_share`: of the patches of the views that a mask was drawn for."""
+        sums = self.take()
+        return {"hidden_share": int(sums["hidden"]) / int(sums["patches"])} if sums else {}
+
+
+def replaced(
+    model: VisionTransformer,
+    images: Tensor,
+    hidden: PatchMask,
+    token: MaskToken,
+    *,
+    patches: bool = False,
+) -> EncodedTokens:
+    """Features of `images` whose hidden patches' embeddings are the mask token (BEiT, iBOT)."""
+    return encode(
+        model, images, masked=hidden.flags(), mask_token=token.mask_token, patches=patches
+    )
+
+
+def dropped(model: VisionTransformer, images: Tensor, hidden: PatchMask) -> Tensor:
+    """CLS tokens (V, D) of `images` without their hidden patches, as MAE leaves them out.
+
+    Views that lose the same number go through together: one pass for every number there is.
+    """
+    order = hidden.flags().to(torch.uint8).argsort(dim=1, stable=True)  # what is seen comes first
+    numbers = sorted(set(hidden.counts.tolist()))
+    found, places = [], []
+    for number in numbers:
+        chosen = (hidden.counts == number).nonzero()[:, 0].to(images.device, non_blocking=True)
+        keep = order[chosen, : hidden.patches - number] if number else None
+        found.append(encode(model, images[chosen], keep=keep).cls)
+        places.append(chosen)
+    back = torch.cat(places).argsort()
+    return torch.cat(found)[back]

@@ -1,0 +1,117 @@
+"""Nearest-neighbour evaluation of a trained network: a run of its own, after the training run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+from harness.data import open_dataset, ready, train_images
+from harness.data.config import DataConfig
+from harness.methods.untrained import Pixels
+from harness.models.available import missing_weights
+from harness.models.config import ModelConfig
+from harness.models.cost import efficient_macs
+from harness.run import TASKS, RunContext, Task
+from harness.train.config import TrainConfig
+
+
+@TASKS.register("knn")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnnRun(Task):
+    """k-NN on frozen features; the bank is the whole training set, whatever share was trained on.
+
+    `val/knn20_top1` (k 10, 20, 100, 200): DINO's weighted vote at temperature 0.07.
+    `val/knn_nu5_top1` (1, 5, 10, 20 images a class): the mean of five fixed banks, as AttMask.
+    In percent. `features/std` and `features/rank` tell a collapsed network. Rows with
+    `method: untrained` and `method: pixels` have the same metrics, of what no training made.
+    """
+
+    model: ModelConfig | None  # None: the images themselves are the features
+    data: DataConfig
+    eval_crop: float
+    seed: int  # of random weights; 0 where there are none, so that one run serves all seeds
+
+    is_evaluation: ClassVar[bool] = True
+
+    @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Votes, votes of few, and whether features tell images apart."""
+        voted = {f"val/knn{name}_top1" for name in ("10", "20", "100", "200")}
+        few = {f"val/knn_nu{images}_top1" for images in (1, 5, 10, 20)}
+        return frozenset({*voted, *few, "features/std", "features/rank"})
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """The student of `train` is the network; None for pixels that do not fit into memory."""
+        data = cls.bank(train.data)
+        if isinstance(train.method, Pixels):
+            known = open_dataset(data)
+            return cls(model=None, data=data, eval_crop=1.0, seed=0) if known.in_memory else None
+        return cls(
+            model=train.student.for_evaluation(),
+            data=data,
+            eval_crop=train.recipe.eval_crop,
+            seed=train.seed if train.student.weights.random else 0,
+        )
+
+    def lacks(self, metric: str) -> str | None:
+        """Votes of more images than the bank has."""
+        name = metric.replace("_own", "")
+        bank, classes = train_images(self.data), open_dataset(self.data).classes
+        voters = re.fullmatch(r"val/knn(\d+)_top1", name)
+        few = re.fullmatch(r"val/knn_nu(\d+)_top1", name)
+        if voters is not None and int(voters[1]) > bank:
+            return f"{voters[1]} neighbours are asked for, {self.data.name} has {bank} here"
+        # AttMask's five banks start at up to four times the number (at 20 where it is below 10)
+        needed = 0 if few is None else int(few[1]) + max(20, 4 * int(few[1]))
+        if few is not None and classes * needed > bank:
+            return (
+                f"its five banks need {needed} images a class, {self.data.name} has "
+                f"{bank} of {classes} classes here"
+            )
+        return None
+
+    @classmethod
+    def bank(cls, trained: DataConfig) -> DataConfig:
+        """The images to look up, of those that were `trained` on."""
+        return trained.all_of_it()
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """Extract both sets of features, then vote."""
+        from harness.evaluate.features import extract, pixels, spread
+        from harness.evaluate.knn import knn_metrics
+        from harness.train.evaluation_data import open_evaluation_data
+
+        size = self._image_size()
+        judged = open_evaluation_data(
+            self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
+        )
+        classes = judged.pipeline.classes
+        if self.model is None:
+            return knn_metrics(pixels(judged.bank()), pixels(judged.queries()), classes=classes)
+        network = judged.network(self.model, seed=self.seed)
+        bank, queries = extract(network, judged.bank()), extract(network, judged.queries())
+        return knn_metrics(bank, queries, classes=classes) | spread(queries.features)
+
+    def _image_size(self) -> int:
+        if self.model is not None:
+            return self.model.shape.image_size
+        own = open_dataset(self.data).size
+        assert own is not None, "sets in memory have square images of one size"
+        return own
+
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """The data set, and published weights that are not at hand."""
+        weights = None if self.model is None else missing_weights(self.model.weights)
+        return [what for what in (ready(self.data), weights) if what is not None]
+
+    def macs(self) -> float:
+        """The network on every image, and the cosines of all pairs."""
+        known = open_dataset(self.data)
+        bank, queries = train_images(self.data), known.val_images
+        if self.model is None:
+            return bank * queries * known.channels * self._image_size() ** 2
+        shape = self.model.shape
+        each = efficient_macs(shape, keep=shape.patches, classes=known.classes).total
+        return (bank + queries) * each + bank * queries * shape.width

@@ -1,0 +1,90 @@
+"""How much memory student and (masked) teacher take in a training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from harness.errors import RunFailed
+from harness.models.config import ModelConfig
+from harness.run import TASKS, RunContext
+from harness.tasks import PairCost
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.models.vit import VisionTransformer
+
+MB = 1e6
+
+
+@TASKS.register("memory")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryRun(PairCost):
+    """Peak memory in MB (1e6 bytes) at fp32, arXiv 2302.10494, Table 11.
+
+    `student/train_mb`: weights, and forward and backward on a batch; `teacher/forward_mb`: weights,
+    and forward without gradients on the kept patches; `total_mb`: their sum, as the paper adds
+    them. Without the optimiser's state. The allocator's peak on a GPU, with fused attention; what
+    can be had without one is the task `activations`.
+    """
+
+    @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Of either, and of both."""
+        return frozenset({"student/train_mb", "teacher/forward_mb", "total_mb"})
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """Measure the two one after the other."""
+        from harness.train.loop import pick_device
+
+        device = pick_device(context.resources.device)
+        if device.type != "cuda":
+            raise RunFailed("needs a GPU: only its allocator knows its own peak")
+        student = self._student_bytes(device) / MB
+        teacher = self._teacher_bytes(device) / MB
+        return {
+            "student/train_mb": student,
+            "teacher/forward_mb": teacher,
+            "total_mb": student + teacher,
+        }
+
+    def _student_bytes(self, device: torch.device) -> int:
+        from harness.evaluate.memory import peak_bytes
+        from harness.models.build import build_bare
+
+        model = build_bare(self.student, classes=self.classes, device=device).train()
+        images = self._images(self.student, device)
+
+        def step() -> None:
+            model(images, cls_attention=True).logits.float().logsumexp(dim=1).sum().backward()
+
+        return _weights(model) + peak_bytes(step, device)
+
+    def _teacher_bytes(self, device: torch.device) -> int:
+        import torch
+
+        from harness.evaluate.memory import peak_bytes
+        from harness.models.build import build_bare, freeze
+
+        model = freeze(build_bare(self.teacher, classes=self.classes, device=device))
+        images = self._images(self.teacher, device)
+        kept = None
+        if self.keep < self.teacher.shape.patches:
+            kept = torch.arange(self.keep, device=device).expand(self.batch_size, -1)
+        with torch.no_grad():
+            return _weights(model) + peak_bytes(lambda: model(images, keep=kept), device)
+
+    def _images(self, config: ModelConfig, device: torch.device) -> torch.Tensor:
+        import torch
+
+        size = config.shape.image_size
+        return torch.empty(self.batch_size, config.shape.channels, size, size, device=device)
+
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """A GPU."""
+        return [] if device == "cuda" else ["a GPU: the peak is its allocator's"]
+
+
+def _weights(model: VisionTransformer) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())

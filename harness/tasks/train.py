@@ -1,0 +1,113 @@
+"""Training runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
+
+from harness.batch_slice import num_groups
+from harness.data import open_dataset, ready, train_images
+from harness.methods import METHODS
+from harness.models.cost import efficient_macs
+from harness.run import TASKS, RunContext, Task
+from harness.train.config import Probe, TrainConfig
+
+FEW_CLASSES = 5  # see `harness.evaluate.classification`
+
+
+@TASKS.register("train")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRun(Task):
+    """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats.
+
+    Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves.
+    """
+
+    train: TrainConfig
+
+    version: ClassVar[int] = 2  # from 2 on the rate is at most its peak in warm-up's last step
+
+    @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Of the student and of what methods evaluate beside it."""
+        beside = {f"{name}_" for method in METHODS.names() for name in METHODS.get(method).others}
+        judged = {f"val/{who}{what}" for who in ("", *beside) for what in ("top1", "top5", "loss")}
+        return frozenset({*judged, "features/std", "features/rank"})
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """None for rows whose method trains nothing."""
+        return cls(train=replace(train, probe=Probe())) if train.method.trains else None
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """See `harness.train.loop.train`."""
+        from harness.train.loop import train
+
+        return train(self.train, context)
+
+    def lacks(self, metric: str) -> str | None:
+        """Top-5 of so few classes is left out."""
+        classes = open_dataset(self.train.data).classes
+        if metric.endswith("top5") and classes <= FEW_CLASSES:
+            return f"top-5 says nothing of the {classes} classes of {self.train.data.name}"
+        return None
+
+    def max_processes(self) -> int:
+        """Each has at least two images of a batch, mixup's partners; or a group of images that are
+        compared with each other.
+        """
+        if self.train.method.group_size > 1:
+            return self._groups()
+        return max(1, self.train.recipe.batch_size // 2)
+
+    def why_not_divisible(self, processes: int) -> str | None:
+        """Each has whole groups of images that are compared with each other, as many as the others.
+
+        More processes than groups are not used, except where a group is the whole batch.
+        """
+        if self.train.method.group_size == 1 or processes == 1:
+            return None
+        groups = self._groups()
+        if groups == 1:
+            return "its loss compares all images of a batch with each other"
+        if groups % min(processes, groups):
+            return f"its loss compares images with each other within {groups} groups of a batch"
+        return None
+
+    def _groups(self) -> int:
+        return num_groups(self.train.recipe.batch_size, self.train.method.group_size)
+
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """The data set, and weights that are neither random, nor shipped, nor trained by a
+        dependency.
+        """
+        from harness.models.available import missing_weights
+
+        models = self.train.networks().values()
+        lacking = [ready(self.train.data), *(missing_weights(model.weights) for model in models)]
+        return [what for what in lacking if what is not None]
+
+    def macs(self) -> float:
+        """Three forward passes of the student (one forward, two backward; one where only its head
+        is trained), one of the masked teacher and one of the saliency model, per image; or what the
+        method says of itself.
+        """
+        train = self.train
+        own = train.method.image_macs(train.student.shape)
+        if own is not None:
+            return own * train.recipe.epochs * train_images(train.data)
+        classes = open_dataset(train.data).classes
+        student = train.student.shape
+        passes = 3 if train.student.trained == "all" else 1
+        each = passes * efficient_macs(student, keep=student.patches, classes=classes).total
+        if train.saliency_model is not None:
+            saliency_model = train.saliency_model.shape
+            each += efficient_macs(
+                saliency_model, keep=saliency_model.patches, classes=classes
+            ).total
+        if train.teacher is not None:
+            teacher = train.teacher.shape
+            each += efficient_macs(
+                teacher, keep=train.method.teacher_keep(teacher.patches), classes=classes
+            ).total
+        return each * train.recipe.epochs * train_images(train.data)

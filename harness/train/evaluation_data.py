@@ -1,0 +1,103 @@
+"""A network that is there already, and the images that judge it: what evaluations start from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.data.config import DataConfig
+from harness.data.pipeline import Pipeline, open_pipeline
+from harness.errors import Interrupted
+from harness.models.build import build_model, freeze
+from harness.models.config import ModelConfig
+from harness.models.vit import Normalisation, VisionTransformer
+from harness.run import RunContext
+from harness.seeding import stream
+from harness.train.config import Augment
+from harness.train.loop import EVAL_BATCH, pick_device
+
+AS_THEY_ARE = Augment(crop="none", flip=0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationData:
+    """The images of a run, batch by batch, with its progress told and its stop signal obeyed."""
+
+    pipeline: Pipeline
+    device: torch.device
+    context: RunContext
+
+    def network(self, model: ModelConfig, *, seed: int) -> VisionTransformer:
+        """The frozen network on the device; random weights are those that training at this seed
+        starts from.
+        """
+        torch.manual_seed(stream(seed, "init"))
+        built = build_model(
+            model,
+            classes=self.pipeline.classes,
+            channels=self.pipeline.channels,
+            seen=Normalisation(mean=self.pipeline.mean, std=self.pipeline.std),
+            dependencies=self.context.dependencies,
+        )
+        return freeze(built.to(self.device))
+
+    def bank(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every training image, unaugmented: normalised (B, C, H, W), labels (B,)."""
+        return self._told(self.pipeline.bank(EVAL_BATCH), 0, self._all)
+
+    def queries(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image that judges, in the same form."""
+        done = self.pipeline.train_images
+        return self._told(self.pipeline.evaluation(EVAL_BATCH), done, self._all)
+
+    def pictures(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """As `queries`, with the pixels as they are in between: (B, C, H, W) in 0..255."""
+        batches = self.pipeline.val.batches(EVAL_BATCH)
+        for pixels, labels in self._told(batches, 0, self.pipeline.eval_images):
+            yield self.pipeline.normalised(pixels), pixels.float(), labels
+
+    @property
+    def _all(self) -> int:
+        return self.pipeline.train_images + self.pipeline.eval_images
+
+    def _told(
+        self, batches: Iterator[tuple[Tensor, Tensor]], done: int, total: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in batches:
+            yield images, labels
+            done += len(labels)
+            self.context.progress(done, total, unit="image")
+            if self.context.should_stop():
+                raise Interrupted(f"at image {done} of {total}; evaluations start over")
+
+
+def open_evaluation_data(
+    data: DataConfig,
+    *,
+    image_size: int,
+    eval_crop: float,
+    seed: int,
+    context: RunContext,
+    augment: Augment = AS_THEY_ARE,
+    batch_size: int = 1,
+) -> EvaluationData:
+    """The images of `data` at `image_size` pixels, on the device of `context`.
+
+    `augment` and `batch_size` are of training batches, for evaluations that train something.
+    """
+    device = pick_device(context.resources.device)
+    pipeline = open_pipeline(
+        data,
+        augment,
+        image_size=image_size,
+        batch_size=batch_size,
+        eval_crop=eval_crop,
+        seed=seed,
+        device=device,
+        workers=context.resources.workers,
+        stopping=context.should_stop,
+    )
+    return EvaluationData(pipeline=pipeline, device=device, context=context)

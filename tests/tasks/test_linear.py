@@ -1,0 +1,105 @@
+"""The task `linear`: both ways to choose the rate, resuming, and what a spec may say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.data.config import DataConfig
+from harness.errors import Interrupted, SpecError
+from harness.models.config import ModelConfig
+from harness.tasks.linear import LinearRun
+from harness.train.config import Probe
+from tests.conftest import Experiments
+from tests.tasks.judging import runs_of, write_pictures
+from tests.train.test_loop import Context
+
+VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
+PROBE = Probe(blocks=2, epochs=4, batch_size=32, rates=(1e-5, 0.05, 1.0))
+LINEAR = "linear: {from: linear, metric: val/linear_split_top1}"
+FASHION = "{name: fashion-mnist, train_fraction: 0.05}"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> LinearRun:
+    data = DataConfig(name="folder", path=str(write_pictures(tmp_path / "pictures")))
+    return LinearRun(model=VIT, data=data, probe=PROBE, eval_crop=1.0, seed=1)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_the_rate_is_chosen_on_training_images(
+    run: LinearRun, tmp_path: Path, augment: bool
+) -> None:
+    run = replace(run, probe=replace(PROBE, augment=augment))
+    found = run.execute(Context(tmp_path / "sweep"))
+    assert found.keys() == run.metrics()
+    alone, held = {}, {}  # by rate: last epoch on val, best on the held-out tenth, and best on val
+    best = []
+    for rate in PROBE.rates:
+        one = replace(run, probe=replace(run.probe, rates=(rate,)))
+        context = Context(tmp_path / f"alone-{rate}")
+        assert one.execute(context)["val/linear_split_rate"] == rate
+        parts: list[list[float]] = [[], []]
+        for record in context.metrics:
+            parts[record["part"]].append(record["linear/top1"][0])
+        held[rate], alone[rate] = parts[0][-1], parts[1][-1]
+        best.append(max(parts[1]))
+    chosen = max(PROBE.rates, key=lambda rate: held[rate])  # the lowest of equals
+    assert found == pytest.approx(
+        {
+            "val/linear_split_top1": alone[chosen],
+            "val/linear_split_rate": chosen,
+            "val/linear_best_top1": max(best),
+        }
+    )
+    assert found["val/linear_best_top1"] > 50  # of three classes
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 6])
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_resumed_run_is_the_same(
+    run: LinearRun, tmp_path: Path, stop_at: int, augment: bool
+) -> None:
+    run = replace(run, probe=replace(PROBE, augment=augment))
+    whole = Context(tmp_path / "whole")
+    expected = run.execute(whole)
+    with pytest.raises(Interrupted, match=f"after epoch {stop_at} of 8"):
+        run.execute(Context(tmp_path / "broken", stop_at=stop_at))
+    resumed = Context(tmp_path / "broken")
+    assert run.execute(resumed) == expected
+    assert resumed.metrics == whole.metrics
+
+
+def test_without_a_second_set_there_is_the_papers_way_alone(run: LinearRun, tmp_path: Path) -> None:
+    run = replace(run, data=replace(run.data, evaluate_on="holdout"))
+    assert list(run.execute(Context(tmp_path / "run"))) == ["val/linear_best_top1"]
+
+
+def test_settings_of_the_probe_do_not_touch_the_training_run(experiments: Experiments) -> None:
+    rows = """
+          - {id: labels, set: {probe: {blocks: 1, epochs: 3}}}
+          - {id: pixels, set: {method: pixels}}"""
+    with_probe = runs_of(experiments, LINEAR, rows, FASHION)
+    assert [run.kind for run in with_probe] == ["train", "linear", "train", "linear"]
+    assert with_probe[1].plain["probe"]["epochs"] == 3
+    without = runs_of(experiments, LINEAR, "- {id: labels, set: {probe: {blocks: 2}}}", FASHION)
+    assert [run.identity for run in without[::2]] == [run.identity for run in with_probe[::2]]
+    assert without[1].identity != with_probe[1].identity
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        ("{blocks: 4}", "linear: probe.blocks must be at most 2, the student's blocks; got 4"),
+        ("{blocks: 1, epochs: 0}", "yaml:11:51: epochs: must be at least 1, got 0"),
+        ("{blocks: 1, rates: []}", r"rates: must be different and above 0, got \[\]"),
+        ("{blocks: 1, rates: [0.1, 0.1]}", "rates: must be different and above 0"),
+        ("{blocks: 1, batch_size: 54001}", "54001 is larger than the 54000 images"),
+        ("{block: 1}", "unknown key 'block'; did you mean 'blocks'"),
+    ],
+)
+def test_settings_that_cannot_be(experiments: Experiments, probe: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        runs_of(experiments, LINEAR, f"- {{id: labels, set: {{probe: {probe}}}}}", FASHION)

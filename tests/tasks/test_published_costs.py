@@ -1,0 +1,149 @@
+"""Every other published cost of MaskedKD, computed: Tables 4, 7, 8, 9, 10 and Figure 6."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.evaluate.flops import counted_macs
+from harness.models.build import build_model
+from harness.models.config import ModelConfig
+from harness.models.vit import Normalisation
+from harness.run import TASKS, Resources
+from harness.spec.expand import expand
+from harness.spec.load import list_tables, load_table
+from harness.spec.table import Column, Published
+from harness.tasks.view_flops import ViewFlopsRun
+from harness.train.config import TrainConfig
+
+MISPRINTS = {
+    ("table7", "s384.logit"): (5694, 5964),
+    ("table8", "vit_b.deit3_l.logit.keep75"): (5765, 5767),
+}
+
+
+class Nothing:
+    """The context of a run that needs nothing of it."""
+
+    resources = Resources(device="cpu")
+
+
+def computed(column: Column, config: TrainConfig) -> float:
+    run = TASKS.get(column.kind).of(config)
+    assert run is not None
+    return run.execute(Nothing())[column.metric]  # type: ignore[arg-type]
+
+
+def cells(name: str) -> list[tuple[str, Column, TrainConfig, Published]]:
+    """Row, column, configuration and printed value of every published count of multiply-adds."""
+    table = load_table(f"maskedkd/{name}")
+    columns = [c for c in table.columns.values() if c.kind in ("flops", "operations", "view-flops")]
+    return [
+        (resolved.row.id, column, resolved.config, resolved.row.published[column.id])
+        for resolved in expand(table, "paper").rows
+        for column in columns
+        if column.id in resolved.row.published and resolved.config is not None
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("table7", 7), ("table8", 12), ("table9", 4), ("table10", 24)]
+)
+def test_within_half_a_percent_or_half_a_printed_digit(name: str, count: int) -> None:
+    found = cells(name)
+    assert len(found) >= count
+    for row, column, config, printed in found:
+        value, meant = computed(column, config), printed.value
+        if printed.meant is not None:
+            meant = printed.meant.value
+            assert MISPRINTS[name, row] == (printed.value, meant)
+        digit = 0.5 * 10**-printed.decimals
+        near = max(5e-3 * meant, digit) * (1 + 1e-9)
+        assert value == pytest.approx(meant, abs=near), (row, column.id)
+
+
+def test_make_costs_leaves_no_count_out() -> None:
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    rule = makefile.split("\ncosts:")[1].split("\n\n")[0]
+    tables = re.search(r"for table in (.*);", rule)
+    kinds = re.search(r"--kinds (\S+)", rule)
+    assert tables is not None
+    assert kinds is not None
+    counted = {"flops", "operations", "view-flops", "activations"}  # the others need a GPU or time
+    wanted = {
+        table.name.removeprefix("maskedkd/")
+        for table in map(load_table, list_tables())
+        for column in table.columns.values()
+        if table.name.startswith("maskedkd/") and column.kind in counted
+        if column.kind == "activations" or any(column.id in row.published for row in table.rows)
+    }
+    assert wanted <= set(tables[1].split())
+    assert set(kinds[1].split(",")) == counted
+
+
+def test_the_misprints_are_those_that_the_specs_name() -> None:
+    named = {
+        (name, row): (printed.value, printed.meant.value)
+        for name in ("table2", "table4", "table7", "table8", "table9", "table10", "fig6")
+        for row, _, _, printed in cells(name)
+        if printed.meant is not None
+    }
+    assert named == MISPRINTS
+
+
+def test_every_kind_of_cost_names_what_it_gives() -> None:
+    rows = {
+        row.row.id: row.config
+        for row in expand(load_table("maskedkd/table11"), "fashion-mnist").rows
+    }
+    views = expand(load_table("maskedkd/table4"), "paper").rows[0].config
+    for kind in ("flops", "operations", "throughput", "activations", "view-flops"):
+        config = views if kind == "view-flops" else rows["keep50"]
+        assert config is not None
+        run = TASKS.get(kind).of(config)
+        assert run is not None
+        assert run.execute(Nothing()).keys() == run.metrics(), kind  # type: ignore[arg-type]
+
+
+def test_table_4_counts_one_view_an_image_and_the_other_column_both() -> None:
+    printed = {"dino": 589, "keep170": 507, "keep150": 446, "keep130": 384, "keep120": 354}
+    counts = [cell for cell in cells("table4") if cell[1].id == "pflops"]
+    assert {row: published.value for row, _, _, published in counts} == printed
+    both = load_table("maskedkd/table4").columns["both"]
+    for row, column, config, published in counts:
+        one = computed(column, config)
+        assert one == pytest.approx(published.value, rel=5e-3), row
+        assert computed(both, config) == pytest.approx(2 * one)
+
+
+@pytest.mark.parametrize("keep", [196, 120])
+def test_a_view_of_a_self_taught_teacher_costs_what_torch_counts(keep: int) -> None:
+    teacher = ModelConfig(arch="vit_tiny_patch16_224", channels=3)
+    run = ViewFlopsRun(teacher=teacher, keep=keep, train_images=1, epochs=1)
+    found = run.execute(Nothing())  # type: ignore[arg-type]
+    with torch.device("meta"):
+        anything = Normalisation(mean=(0.0,), std=(1.0,))
+        model = build_model(teacher, classes=0, channels=3, seen=anything, dependencies={})
+    for name, lean in (("gmacs", False), ("lean_gmacs", True)):
+        counted = counted_macs(model, keep=keep, lean=lean)
+        assert found[f"teacher/{name}"] == pytest.approx(counted / 1e9, rel=1e-12), name
+
+
+def test_the_parts_of_table_10_are_its_totals() -> None:
+    found: dict[str, dict[str, float]] = {}
+    for row, column, config, _ in cells("table10"):
+        found.setdefault(row, {})[column.id] = computed(column, config)
+    assert len(found) == 6
+    for parts in found.values():
+        total = parts.pop("total")
+        assert sum(parts.values()) == pytest.approx(total, rel=1e-12)
+
+
+def test_figure_6_to_what_can_be_read_off_a_plot() -> None:
+    found = cells("fig6")
+    assert len(found) == 15
+    for row, column, config, printed in found:
+        assert computed(column, config) == pytest.approx(printed.value, rel=1e-2), row
