@@ -85,7 +85,7 @@ def large(text: str, draw: random.Random) -> str:
             lambda: text.replace("rows:", "rows:\n" + "  - {id: none}\n" * 3000, 1),
             lambda: "? " * draw.randrange(1, 3000) + text,
             lambda: text.replace("profiles:", "profiles:\n" + "".join(
-                f"  p{i}: {{says: x}}\n" for i in range(300)), 1),
+                f"  p{i}: {{description: x}}\n" for i in range(300)), 1),
             lambda: text.replace("acc[logit]", "acc[" + "l" * draw.randrange(15_000) + "]"),
         ]
     )  # fmt: skip

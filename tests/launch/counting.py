@@ -16,6 +16,7 @@ from typing import ClassVar, Literal, Self
 
 from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed
+from harness.launch import worker_group
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import TrainConfig
 

@@ -16,12 +16,13 @@ from harness.report.model import (
     Provenance,
     Ratio,
     Row,
+    Source,
     TableModel,
     Verdict,
 )
 from harness.report.statistics import Interval, summarise
 from harness.report.verdicts import Facts, judge_cell
-from harness.spec.table import Printed, Published, Source, Tolerance
+from harness.spec.table import Printed, Published, Tolerance
 
 ACC = Column(
     id="acc",

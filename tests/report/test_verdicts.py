@@ -71,7 +71,7 @@ def test_cells(
     ],
 )
 def test_a_misprint_is_held_against_what_was_meant(value: float, verdict: Verdict) -> None:
-    wrong = replace(printed(5694, 0), meant=Printed(value=5964, decimals=0))
+    wrong = replace(printed(5694, 0), corrected=Printed(value=5964, decimals=0))
     found, reason = judged(PFLOPS, wrong, (value,))
     assert found == verdict, reason
     assert "printed 5694, a misprint for 5964: " in reason
@@ -80,7 +80,7 @@ def test_a_misprint_is_held_against_what_was_meant(value: float, verdict: Verdic
 
 
 def test_a_misprinted_speed_is_held_against_what_was_meant() -> None:
-    wrong = replace(printed(512, 0), meant=Printed(value=271, decimals=0))
+    wrong = replace(printed(512, 0), corrected=Printed(value=271, decimals=0))
     ratio = Ratio(baseline="b", measured=2.05, published=271 / 133)
     found, reason = judged(SPEED, wrong, (80.0,), ratio=ratio)
     assert found == Verdict.MISPRINT

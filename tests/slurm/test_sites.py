@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Experiments
-from tests.launch.processes import PATIENCE, harness, metrics, reached, start_harness
+from tests.launch.processes import LAST_RESORT, harness, metrics, reached, start_harness
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.conftest import Submit
 from tests.slurm.runs import counting_runs, finished, job_of, only, outcomes, slow_run, status
@@ -268,7 +268,7 @@ def test_a_local_run_goes_on_with_what_a_job_leaves(
         assert local.stdout is not None
         assert any("1 running" in line for line in local.stdout)  # waits for the job
         cluster.call("scancel", job)
-        _, said = local.communicate(timeout=PATIENCE)
+        _, said = local.communicate(timeout=LAST_RESORT)
     finally:
         cluster.call("scontrol", "update", "partition=main", "state=up")
     assert local.returncode == 0, said

@@ -42,7 +42,7 @@ LIMITS = {
     ),
     "chained weights": (changed("rows:\n  - id: none", f"rows:\n{CHAIN}  - id: none"), "chain"),
     "a long file": (GOOD + "#" * 1_000_001, "larger than 1,000,000 bytes"),
-    "a long text": (changed("says: It helps", f"says: {'x' * 20_001}"), "longer than 20,000"),
+    "a long text": (changed("text: It helps", f"text: {'x' * 20_001}"), "longer than 20,000"),
     "lr_batch 0": (changed("{epochs: 2}", "{lr_batch: 0}"), "lr_batch: must be at least 1, got 0"),
     "lr_batch": (changed("{epochs: 2}", "{lr_batch: -5}"), "lr_batch: must be at least 1, got -5"),
     "epochs": (changed("{epochs: 2}", "{epochs: 1e300}"), "epochs: must be at most 1,000,000"),
