@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,10 @@ def damage(record: RunRecord, *, thorough: bool) -> str | None:
     for name, artifact in _noted(record).items():
         path = record.directory / name
         try:
-            size = path.stat().st_size
+            about = path.stat()
+            if not stat.S_ISREG(about.st_mode):
+                raise FileError(f"cannot read {path}: not a file")
+            size = about.st_size
             if artifact is None:
                 continue
             if size != artifact.bytes:

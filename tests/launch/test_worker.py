@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.launch.worker import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LOST
+from harness.launch.worker import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LOST, EXIT_UNREADABLE
 from harness.store import DONE, FAILED, INTERRUPTED, RUNNING, RunRecord, read_record
 from tests.launch.counting import BatchedRun, CountingRun, expected
 from tests.launch.processes import (
@@ -234,3 +234,32 @@ def test_threads_are_limited_before_libraries_are_loaded(tmp_path: Path) -> None
         check=True,
     )
     assert record(directory).environment["torch"]["threads"] == 1
+
+
+def test_a_file_of_another_run_is_what_that_run_wrote(tmp_path: Path) -> None:
+    teacher = run_of(CountingRun(steps=3), row="teacher")
+    source = store_in(tmp_path).create(teacher)
+    assert work(source)[0] == 0
+    directory = prepared(tmp_path, CountingRun(steps=4), depends=(teacher.identity,))
+    model = source / "model.txt"
+    content = model.read_bytes()
+    for change, what in (
+        (lambda: model.write_bytes(bytes([content[0] ^ 1]) + content[1:]), "SHA-256 differs"),
+        (lambda: model.write_bytes(content[:-1]), "bytes, not"),
+        (model.unlink, "model.txt is missing"),
+    ):
+        change()
+        assert work(directory)[0] == EXIT_FAILED
+        error = record(directory).error or ""
+        assert what in error
+        assert f"needs run {teacher.name}" in error
+        assert "--rows teacher --seeds 0 --recompute damaged" in error
+    model.mkdir()
+    assert work(directory)[0] == EXIT_UNREADABLE
+    assert record(directory).state == INTERRUPTED
+    model.rmdir()
+    model.write_bytes(content)
+    assert work(directory)[0] == 0
+    used = json.loads((directory / "result.json").read_text(encoding="utf-8"))["used"]
+    made = json.loads((source / "result.json").read_text(encoding="utf-8"))["artifacts"]
+    assert used == {teacher.identity: made}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -207,3 +208,28 @@ def test_what_a_library_writes_for_its_user_alone_is_readable_like_the_rest(
     tmp_path.chmod(0o755)
     own(tmp_path).save_artifact("model.safetensors", write)
     assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_checkpoint_of_an_older_version_is_read(tmp_path: Path, own: Own) -> None:
+    """Its length was in `checkpoint.json`, by the checksum of the file."""
+    interrupted(tmp_path, own)
+    (tmp_path / "checkpoint.pt").write_text("old", encoding="utf-8")
+    checksum = hashlib.sha256(b"old").hexdigest()
+    notes = {checksum: {"metrics_bytes": len('{"step": 1}\n') * 2, "saved": ""}}
+    (tmp_path / "checkpoint.json").write_text(json.dumps(notes), encoding="utf-8")
+    writer = own(tmp_path)
+    path, why = writer.restore_checkpoint()
+    assert (saved(path), why, steps(tmp_path)) == ("old", "", [1, 2])
+    save(writer, "new")
+    assert not (tmp_path / "checkpoint.json").exists()
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_owner(tmp_path: Path, own: Own) -> None:
+    interrupted(tmp_path, own)
+    left = [f".checkpoint.pt.{'a' * 32}", f".state.json.{'b' * 32}"]
+    for name in left:
+        (tmp_path / name).touch()
+    (tmp_path / "attempts" / f".0009.json.{'c' * 32}").touch()
+    own(tmp_path)
+    names = [path.name for path in tmp_path.rglob("*")]
+    assert [name for name in names if name.startswith(".")] == []

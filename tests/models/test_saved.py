@@ -1,0 +1,29 @@
+"""Equal networks are equal files, so that a checksum of a file tells about the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from harness.models.build import build_model, save_model
+from harness.models.config import ModelConfig
+from harness.models.vit import Normalisation
+
+TINY = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=1, heads=2)
+
+
+def test_equal_networks_are_equal_files(tmp_path: Path) -> None:
+    seen = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1))
+    torch.manual_seed(0)
+    network = build_model(TINY, classes=3, channels=3, seen=seen, dependencies={})
+    files = [tmp_path / f"{number}.safetensors" for number in range(12)]
+    for path in files:
+        save_model(network, path)
+    assert len({path.read_bytes() for path in files}) == 1
+    with safe_open(files[0], "pt") as opened:
+        assert {"format", "mean", "std"} >= set(opened.metadata())
+        assert set(opened.keys()) == set(network.vit.state_dict())
+        for name, value in network.vit.state_dict().items():
+            assert torch.equal(opened.get_tensor(name), value)
