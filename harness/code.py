@@ -31,6 +31,7 @@ LAZY: Final = "harness.lazy"  # through which torch is imported where it is need
 ROOT: Final = Path(harness.__file__).resolve().parents[1]
 INERT: Final = (
     *("harness", "harness.errors", "harness.lazy", "harness.paths", "harness.registry"),
+    *("harness.variables", "harness.process", "harness.api"),
     *("harness.run", "harness.text", "harness.code", "harness.data.cache", "harness.data.fetch"),
     *("harness.data.places", "harness.data.verify", "harness.cli", "harness.launch"),
     *("harness.report", "harness.spec", "harness.store", "harness.plan", "harness.estimate"),
