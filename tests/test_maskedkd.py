@@ -17,7 +17,7 @@ from harness.methods.losses import LOSSES
 from harness.methods.losses.g2sd import G2SD
 from harness.methods.losses.manifold import Manifold
 from harness.spec.expand import expand
-from harness.spec.load import load_table
+from harness.spec.load import list_tables, load_table
 from harness.train.config import Augment
 from tests.makefile import reproduced
 
@@ -117,12 +117,10 @@ def components(config: Any) -> Iterator[tuple[str, str]]:
 
 def test_everything_that_is_registered_is_in_a_spec() -> None:
     used: set[tuple[str, str]] = set()
-    for path in FOLDER.parent.glob("*/*.yaml"):
-        if path.parent.name != "recipes":
-            table = load_table(f"{path.parent.name}/{path.stem}")
-            for profile in table.profiles:
-                for row in expand(table, profile).rows:
-                    used |= set(components(row.config))
+    for table in map(load_table, list_tables()):
+        for profile in table.profiles:
+            for row in expand(table, profile).rows:
+                used |= set(components(row.config))
     for registry in (CRITERIA, METHODS, LOSSES, MASK_SAMPLERS):
         found = {name for kind, name in used if kind == registry.kind}
         own = {n for n in registry.names() if registry.get(n).__module__.startswith("harness.")}
