@@ -32,7 +32,7 @@ class Weights:
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"file"})
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"head", "key"})
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})
 
     def __post_init__(self) -> None:
         given = [key for key in ("hub", "file", "run") if getattr(self, key) is not None]
@@ -78,7 +78,7 @@ class ModelConfig:
     # class token from the same normal 0.02, where timm has 1e-6 (arXiv 2104.14294, as released)
     init: Literal["timm", "moco", "dino"] = "timm"
 
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"arch"})
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"arch"})
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"trained", "init"})
 
     def __post_init__(self) -> None:

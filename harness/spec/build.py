@@ -10,7 +10,7 @@ from harness.bounds import Bound, bound_of
 from harness.errors import Diagnostic, FieldError, HarnessError, Location, unknown
 from harness.spec.fields import (
     FieldInfo,
-    choice_of,
+    discriminator,
     expand_shorthand,
     fields_of,
     is_tagged,
@@ -241,7 +241,7 @@ def _prefix(label: str) -> str:
 
 
 def _bare(hint: Any) -> str:
-    choice = choice_of(hint)
+    choice = discriminator(hint)
     return f"a bare {next(iter(choice))} or " if len(choice) == 1 else ""
 
 

@@ -77,16 +77,16 @@ def is_tagged(hint: Any) -> bool:
     return isinstance(hint, type) and hasattr(hint, "registry")
 
 
-def choice_of(hint: Any) -> frozenset[str]:
+def discriminator(hint: Any) -> frozenset[str]:
     """The keys that say which thing a mapping describes; options belong to that thing."""
     if is_tagged(hint):
         return frozenset({"name"})
-    return getattr(hint, "CHOICE", frozenset())
+    return getattr(hint, "DISCRIMINATOR", frozenset())
 
 
 def expand_shorthand(node: Node, hint: Any) -> Node:
     """A bare `distillation` as the mapping `{name: distillation}` that it stands for."""
-    choice = choice_of(hint)
+    choice = discriminator(hint)
     if not isinstance(node, ScalarNode) or node.value is None or len(choice) != 1:
         return node
     (key,) = choice

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
-from harness.spec.fields import FieldInfo, choice_of, expand_shorthand, fields_of, is_tagged
+from harness.spec.fields import FieldInfo, discriminator, expand_shorthand, fields_of, is_tagged
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
 
 
@@ -30,7 +30,7 @@ def merge(lower: Node, upper: Node, hint: Any) -> Node:
         return lower  # options of something that could not be read
     if not isinstance(lower, MapNode) or not isinstance(upper, MapNode):
         return upper
-    if upper.replaces_lower or _names_another(lower, upper, choice_of(hint)):
+    if upper.replaces_lower or _names_another(lower, upper, discriminator(hint)):
         return upper
     return _merge_maps(lower, upper, hint, at=upper)
 
