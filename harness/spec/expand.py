@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
+from typing import Any
 
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import Weights
 from harness.run import TASKS, Task
-from harness.spec.identity import Memo, identity, to_dict
+from harness.spec.identity import identity, to_dict
 from harness.spec.load import read_table
 from harness.spec.resolve import Dependency, Resolved, Resolver
 from harness.spec.table import Profile, Row, TableSpec
@@ -22,8 +20,6 @@ DEEPEST = 20
 """Rows that start from one another's weights: a teacher's teacher's teacher is deep already."""
 MOST_RUNS = 100_000
 """Cells of a profile, seeds counted: a hundred times what a large table asks for."""
-
-_DependsMemo: TypeAlias = dict[int, tuple[object, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,24 +93,11 @@ def expand(
             f"columns), {MOST_RUNS:,} at most: split the table, or give fewer seeds"
         )
     expander = _Expander(table, kinds=kinds)
-    with _collector_resting():
-        expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
+    expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
     if expander.problems:
         here = [problem for problem, _ in expander.problems]
         raise SpecError(configuration_problems(table) or here)
     return expansion
-
-
-@contextmanager
-def _collector_resting() -> Iterator[None]:
-    """Everything made here is kept, so the collector would only cost a third of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def configuration_problems(table: TableSpec) -> list[Diagnostic]:
@@ -165,9 +148,6 @@ class _Expander:
         self._tables: dict[str, TableSpec] = {table.name: table}
         self._runs: dict[str, Run] = {}
         self._resolver = Resolver()
-        self._plain: Memo = {}
-        self._forms: Memo = {}
-        self._depends: _DependsMemo = {}
         self._followed: dict[tuple[str, str, str], Dependency] = {}
         self._path: list[tuple[str, str, str]] = []
 
@@ -252,7 +232,7 @@ class _Expander:
         return replace(config, student=replace(config.student, weights=trained))
 
     def _run(self, kind: str, config: Task, title: RunLabel) -> str:
-        key = identity(kind, config, memo=self._forms)
+        key = identity(kind, config)
         if key not in self._runs:
             self._runs[key] = Run(
                 kind=kind,
@@ -260,8 +240,8 @@ class _Expander:
                 identity=key,
                 name=run_name(kind, title, key),
                 title=title,
-                depends=_dependencies(config, self._depends),
-                plain=to_dict(config, memo=self._plain),
+                depends=tuple(dict.fromkeys(_dependencies(config))),
+                plain=to_dict(config),
             )
         return key
 
@@ -348,16 +328,13 @@ def run_name(kind: str, title: RunLabel, key: str) -> str:
     return "-".join([*parts, key[:8]])
 
 
-def _dependencies(config: object, memo: _DependsMemo) -> tuple[str, ...]:
-    """The runs that a config takes weights from; `memo` as in `plain`."""
-    known = memo.get(id(config))
-    if known is None:
-        if isinstance(config, Weights):
-            found = [] if config.run is None else [config.run]
-        else:
-            parts = [getattr(config, field.name) for field in fields(config)]  # type: ignore[arg-type]
-            found = [
-                run for part in parts if is_dataclass(part) for run in _dependencies(part, memo)
-            ]
-        known = memo[id(config)] = (config, tuple(dict.fromkeys(found)))
-    return known[1]
+def _dependencies(config: object) -> Iterator[str]:
+    """The runs that a config takes weights from."""
+    if isinstance(config, Weights):
+        if config.run is not None:
+            yield config.run
+        return
+    for field in fields(config):  # type: ignore[arg-type]
+        part = getattr(config, field.name)
+        if is_dataclass(part):
+            yield from _dependencies(part)

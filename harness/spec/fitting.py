@@ -24,7 +24,7 @@ FINE_TUNE = (
 def misfits(
     key: str, model: ModelConfig, trained: TrainConfig | None, config: TrainConfig
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with the weights of the network `key` (student, teacher, guide) of `config`:
+    """What is wrong with the weights of the network `key` (student, teacher, saliency_model) of `config`:
     the key under `weights`, and the words. `trained` is the row that a `run` stands for.
     """
     weights = model.weights

@@ -12,8 +12,8 @@ from harness.run import TASKS
 from harness.spec.build import Builder
 from harness.spec.claims import Comparison
 from harness.spec.grid import Grid
-from harness.spec.locate import list_tables, table_name, table_path
 from harness.spec.nodes import ListNode, MapNode
+from harness.spec.paths import list_tables, table_name, table_path
 from harness.spec.pieces import Pieces
 from harness.spec.plots import PlotReader, with_x_values
 from harness.spec.profiles import merged_profile

@@ -16,9 +16,9 @@ from typing import Any
 from harness.errors import Diagnostic, HarnessError, Location, SpecError, unknown
 from harness.models.config import ModelConfig
 from harness.models.families import known_architectures
-from harness.spec.locate import list_pieces, networks_path, piece_path
 from harness.spec.merge import merge
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
+from harness.spec.paths import list_pieces, networks_path, piece_path
 from harness.spec.strict_yaml import read_yaml
 from harness.train.config import Recipe
 

@@ -214,7 +214,7 @@ def test_four_times_the_runs_are_four_times_the_work(experiments: Experiments) -
 
 
 def test_every_spec_of_the_project_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.spec.locate import list_tables
+    from harness.spec.paths import list_tables
 
     monkeypatch.setenv("HARNESS_HOME", str(Path(__file__).resolve().parents[2]))
     assert list_tables()
