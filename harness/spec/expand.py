@@ -102,13 +102,13 @@ def expand(
 
 def configuration_problems(table: TableSpec) -> list[Diagnostic]:
     """What is wrong with the configurations of the rows, over all profiles."""
-    found: dict[Diagnostic, list[tuple[str, str]]] = {}
+    places_of: dict[Diagnostic, list[tuple[str, str]]] = {}
     for profile in table.profiles.values():
         expander = _Expander(table)
         expander.expand(profile, profile.rows, profile.seeds[:1])
         for problem, row in expander.problems:
-            found.setdefault(problem, []).append((profile.name, row))
-    return [_in_context(problem, places, table) for problem, places in found.items()]
+            places_of.setdefault(problem, []).append((profile.name, row))
+    return [_in_context(problem, places, table) for problem, places in places_of.items()]
 
 
 def _in_context(

@@ -37,7 +37,7 @@ def fields_of(cls: type) -> Mapping[str, FieldInfo]:
     """The fields of a dataclass that a file can give, by the key it uses for them."""
     assert dataclasses.is_dataclass(cls), f"a spec cannot describe {cls}"
     hints = get_type_hints(cls, include_extras=True)
-    found = {}
+    infos = {}
     for field in dataclasses.fields(cls):
         key = field.metadata.get("key", field.name)
         if key is None:
@@ -46,7 +46,7 @@ def fields_of(cls: type) -> Mapping[str, FieldInfo]:
         hint, bound = bound_of(hint)
         default = field.default is not MISSING or field.default_factory is not MISSING
         required = not default or field.metadata.get("required", False)
-        found[key] = FieldInfo(
+        infos[key] = FieldInfo(
             name=field.name,
             hint=hint,
             bound=bound,
@@ -54,7 +54,7 @@ def fields_of(cls: type) -> Mapping[str, FieldInfo]:
             default=default,
             required=required,
         )
-    return found
+    return infos
 
 
 @cache

@@ -61,8 +61,10 @@ def _fields(lower: MapNode, upper: MapNode, hint: Any) -> Mapping[str, FieldInfo
     """The fields of the class that a mapping describes, as far as it can be known."""
     if is_tagged(hint):
         name = upper.entries.get("name", lower.entries.get("name"))
-        known = isinstance(name, ScalarNode) and name.value in hint.registry.names()
-        hint = hint.registry.get(name.value) if known and isinstance(name, ScalarNode) else None
+        registered = isinstance(name, ScalarNode) and name.value in hint.registry.names()
+        hint = (
+            hint.registry.get(name.value) if registered and isinstance(name, ScalarNode) else None
+        )
     return fields_of(hint) if isinstance(hint, type) and is_dataclass(hint) else {}
 
 

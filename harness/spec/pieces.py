@@ -110,8 +110,8 @@ class Pieces:
             return self._problem(name.where, f"{what} (it has some for: {', '.join(chosen)})")
         if not inside and name.value in chosen:
             # what stands in is named by the profile itself, so it has no stand-in in its turn
-            found = self._resolve(chosen[name.value], kind, NO_STAND_INS, ())
-            return found if isinstance(found, MapNode) else BadNode(name.where)
+            stand_in = self._resolve(chosen[name.value], kind, NO_STAND_INS, ())
+            return stand_in if isinstance(stand_in, MapNode) else BadNode(name.where)
         if len(inside) >= DEEPEST:
             what = f"is the {DEEPEST + 1}th {kind} of a chain that are made from one another"
             return self._problem(name.where, f"from: '{name.value}' {what}: {DEEPEST} at most")
@@ -122,24 +122,24 @@ class Pieces:
 
     def _read(self, name: ScalarNode, kind: str, inside: tuple[str, ...]) -> MapNode | BadNode:
         if (kind, name.text) not in self._files:
-            found = self._network(name) if kind == "network" else self._file(name, kind)
-            if isinstance(found, MapNode) and kind != "profile":
-                resolved = self._resolve(found, kind, NO_STAND_INS, inside)
+            piece = self._network(name) if kind == "network" else self._file(name, kind)
+            if isinstance(piece, MapNode) and kind != "profile":
+                resolved = self._resolve(piece, kind, NO_STAND_INS, inside)
                 assert isinstance(resolved, MapNode | BadNode)
-                found = resolved
-            if isinstance(found, MapNode):
-                found = replace(found, replaces_lower=True)
-            self._files[kind, name.text] = found
+                piece = resolved
+            if isinstance(piece, MapNode):
+                piece = replace(piece, replaces_lower=True)
+            self._files[kind, name.text] = piece
         return self._files[kind, name.text]
 
     def _network(self, name: ScalarNode) -> MapNode | BadNode:
-        known = self.networks.entries
-        found = known.get(name.text)
-        if isinstance(found, MapNode | BadNode):
-            return found
-        if found is not None:
-            return self._problem(found.where, f"network '{name.text}' must be a mapping")
-        valid = [*known, *known_architectures()]
+        networks = self.networks.entries
+        network = networks.get(name.text)
+        if isinstance(network, MapNode | BadNode):
+            return network
+        if network is not None:
+            return self._problem(network.where, f"network '{name.text}' must be a mapping")
+        valid = [*networks, *known_architectures()]
         return self._problem(name.where, unknown("network", name.text, valid))
 
     @cached_property

@@ -94,9 +94,9 @@ class Resolver:
 
     def _dataset(self, data: DataConfig, node: MapNode) -> DataConfig:
         if data not in self._data:
-            known = len(self._builder.problems)
+            before = len(self._builder.problems)
             complete = self._versioned(data, node)
-            if len(self._builder.problems) > known:
+            if len(self._builder.problems) > before:
                 return data
             self._data[data] = complete
         return self._data[data]
