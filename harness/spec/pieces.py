@@ -16,9 +16,9 @@ from typing import Any
 from harness.errors import Diagnostic, HarnessError, Location, SpecError, unknown
 from harness.models.config import ModelConfig
 from harness.models.families import known_architectures
-from harness.spec.locate import list_pieces, networks_path, piece_path
 from harness.spec.merge import merge
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
+from harness.spec.paths import list_pieces, networks_path, piece_path
 from harness.spec.strict_yaml import read_yaml
 from harness.train.config import Recipe
 
@@ -154,8 +154,8 @@ class Pieces:
             return self._problem(name.where, what)
         if not inside and name.value in chosen:
             # what stands in is named by the profile itself, so it has no stand-in in its turn
-            found = self._resolve(chosen[name.value], kind, NO_STAND_INS, ())
-            return found if isinstance(found, MapNode) else BadNode(name.where)
+            stand_in = self._resolve(chosen[name.value], kind, NO_STAND_INS, ())
+            return stand_in if isinstance(stand_in, MapNode) else BadNode(name.where)
         if len(inside) >= DEEPEST:
             what = f"is the {DEEPEST + 1}th {kind} of a chain that are made from one another"
             return self._problem(name.where, f"from: '{name.value}' {what}: {DEEPEST} at most")
@@ -166,26 +166,26 @@ class Pieces:
 
     def _read(self, name: ScalarNode, kind: str, inside: tuple[str, ...]) -> MapNode | BadNode:
         if (kind, name.text) not in self._files:
-            found = self._network(name) if kind == "network" else self._file(name, kind)
-            if isinstance(found, MapNode) and kind != "profile":
-                resolved = self._resolve(found, kind, NO_STAND_INS, inside)
+            piece = self._network(name) if kind == "network" else self._file(name, kind)
+            if isinstance(piece, MapNode) and kind != "profile":
+                resolved = self._resolve(piece, kind, NO_STAND_INS, inside)
                 assert isinstance(resolved, MapNode | BadNode)
-                found = resolved
-            if isinstance(found, MapNode):
-                found = replace(found, replaces_lower=True)
-            self._files[kind, name.text] = found
+                piece = resolved
+            if isinstance(piece, MapNode):
+                piece = replace(piece, replaces_lower=True)
+            self._files[kind, name.text] = piece
         return self._files[kind, name.text]
 
     def _network(self, name: ScalarNode) -> MapNode | BadNode:
-        known = self.networks.entries
-        found = known.get(name.text)
-        if isinstance(found, MapNode | BadNode):
-            return found
-        if found is not None:
+        networks = self.networks.entries
+        network = networks.get(name.text)
+        if isinstance(network, MapNode | BadNode):
+            return network
+        if network is not None:
             forms = "{arch: ARCHITECTURE} or {from: NETWORK}"
             what = f"network '{name.text}' must be a mapping, {forms}"
-            return self._problem(found.where, what)
-        valid = [*known, *known_architectures()]
+            return self._problem(network.where, what)
+        valid = [*networks, *known_architectures()]
         return self._problem(name.where, unknown("network", name.text, valid))
 
     @cached_property
