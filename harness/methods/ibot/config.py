@@ -1,6 +1,4 @@
-"""iBOT: DINO with a loss over masked patches (arXiv 2111.07832); with AttMask's masks, AttMask
-(arXiv 2203.12719).
-"""
+"""Options of iBOT and AttMask."""
 
 from __future__ import annotations
 
@@ -73,7 +71,7 @@ class Ibot(SelfDistillation):
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""
-        from harness.methods.selfdistillation.ibot import IbotObjective
+        from harness.methods.ibot.objective import IbotObjective
 
         return IbotObjective(self, networks)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,10 +10,12 @@ from torch import Tensor
 from harness.masking import CriterionInput
 from harness.masking.keep import kept_counts, top_k
 from harness.methods import Batch, Networks, Step
-from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums
 from harness.models.tokens import encode
+
+if TYPE_CHECKING:
+    from harness.methods.dino_masked_teacher.config import DinoMaskedTeacher
 
 
 class MaskedTeacherObjective(SelfDistillationObjective):

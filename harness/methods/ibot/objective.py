@@ -7,7 +7,7 @@ prototypes, so the mean vector is projected once in place of every patch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,12 +15,14 @@ from torch.nn import functional
 
 from harness.masking.views import PatchMask
 from harness.methods import Batch, Networks, Step
-from harness.methods.ibot import Ibot
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums, center_and_sharpen
 from harness.methods.selfdistillation.patch_masking import MaskToken, PatchMasking, replaced
 from harness.methods.selfdistillation.schedules import warmed_up
 from harness.models.tokens import EncodedTokens, encode
+
+if TYPE_CHECKING:
+    from harness.methods.ibot.config import Ibot
 
 
 class IbotObjective(SelfDistillationObjective):

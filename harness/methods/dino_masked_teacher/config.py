@@ -1,4 +1,4 @@
-"""MaskedKD in DINO: the teacher sees what its student attends to (arXiv 2302.10494, Table 4)."""
+"""Options of MaskedKD in DINO."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ class DinoMaskedTeacher(SelfDistillation):
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""
-        from harness.methods.selfdistillation.masked_teacher import MaskedTeacherObjective
+        from harness.methods.dino_masked_teacher.objective import MaskedTeacherObjective
 
         return MaskedTeacherObjective(self, networks)
