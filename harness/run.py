@@ -1,4 +1,4 @@
-"""What a run is to the code that executes it: a kind, a configuration, and a context to work in."""
+"""What a run is to the code that executes it: a task with its options, and a context to work in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from harness.distributed import DistContext
 from harness.errors import FieldError
@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
     from harness.train.config import TrainConfig
 
-TASKS: Registry[type[Task]] = Registry("task", "harness.tasks", base=lambda: Task)
+TASKS: Registry[type[Task]] = Registry(
+    "task",
+    "harness.tasks",
+    base=lambda: Task,
+    renamed={
+        **dict.fromkeys(("flops", "operations", "view-flops", "activations"), "cost"),
+        "knn-own": "{name: knn, bank: subset}",
+        "linear-own": "{name: linear, bank: subset}",
+    },
+)
+
+Bank: TypeAlias = Literal["all", "subset"]
+"""Of a training set: all of it, or what the network was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +116,7 @@ class RunContext(Protocol):
 
 
 class Task(ABC):
-    """A kind of run (`train`, `flops`, `throughput`): a frozen config dataclass that can execute
+    """What a run does (`train`, `cost`, `throughput`): a frozen config dataclass that can execute
     itself.
 
     Everything in its fields is identity. `version` is raised when a change of code changes numbers.
@@ -128,13 +140,13 @@ class Task(ABC):
         return frozenset()
 
     def lacks(self, metric: str) -> str | None:
-        """Why this run cannot give `metric`, which its kind declares; None if it may."""
+        """Why this run cannot give `metric`, which its task declares; None if it may."""
         return None
 
     @classmethod
     @abstractmethod
     def of(cls, train: TrainConfig) -> Self | None:
-        """The run of this kind for a row described by `train`, or None where it makes no sense (no
+        """The run of this task for a row described by `train`, or None where it makes no sense (no
         teacher, say).
         """
 
@@ -149,7 +161,7 @@ class Task(ABC):
         return 1
 
     def why_not_divisible(self, processes: int) -> str | None:
-        """Why so many processes cannot compute it, where they can others of its kind; None for one
+        """Why so many processes cannot compute it, where they can others of its task; None for one
         process.
         """
         return None
@@ -163,3 +175,16 @@ class Task(ABC):
     @abstractmethod
     def macs(self) -> float:
         """Multiply-adds of the whole run, for cost estimates and longest-first scheduling."""
+
+
+class BankTask(Task):
+    """An evaluation that looks training images up, or is fitted to them: a column may say that they
+    are those alone that the network was trained on, `from: {name: knn, bank: subset}`.
+    """
+
+    is_evaluation: ClassVar[bool] = True
+
+    @classmethod
+    @abstractmethod
+    def of(cls, train: TrainConfig, bank: Bank = "all") -> Self | None:
+        """As of any task, with these images."""

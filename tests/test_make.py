@@ -65,7 +65,7 @@ TEXTS = [
 @pytest.mark.parametrize("where", ["command line", "environment"])
 def test_what_is_given_arrives_as_it_is(checkout: Path, text: str, where: str) -> None:
     names = {"PROFILE": "profile", "EXECUTOR": "executor", "SEEDS": "seeds", "JOBS": "jobs"}
-    names |= {"ROWS": "rows", "KINDS": "kinds", "CLUSTER": "cluster"}
+    names |= {"ROWS": "rows", "TASKS": "tasks", "CLUSTER": "cluster"}
     given = dict.fromkeys(names, text)
     if where == "command line":
         done = make(checkout, "table2", *(f"{name}={value}" for name, value in given.items()))

@@ -208,6 +208,6 @@ def _again(arguments: argparse.Namespace) -> str:
     words += ["--offline"] * arguments.offline
     if arguments.seeds is not None:
         words.append("--seeds " + ",".join(map(str, arguments.seeds)))
-    if arguments.kinds is not None:
-        words.append("--kinds " + ",".join(arguments.kinds))
+    if arguments.tasks is not None:
+        words.append("--tasks " + ",".join(arguments.tasks))
     return " ".join(words)

@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 from harness.data import DATASETS
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import Weights
-from harness.run import TASKS, Task
+from harness.run import TASKS, BankTask, Task
 from harness.spec.identity import Memo, identity, to_dict
 from harness.spec.load import read_table
 from harness.spec.resolve import Dependency, Resolved, Resolver
-from harness.spec.table import Profile, Row, TableSpec
+from harness.spec.table import Profile, Row, TableSpec, TaskChoice
 from harness.train.config import TrainConfig
 
 DEEPEST = 20
@@ -59,7 +59,7 @@ class ResolvedRow:
     waits_for: str | None  # what its training waits for; its costs may be measured all the same
     runs: Mapping[
         str, tuple[str, ...]
-    ]  # column id -> one identity per seed, one for kinds without seed, or none
+    ]  # column id -> one identity per seed, one for tasks without seed, or none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,26 +78,26 @@ def expand(
     *,
     rows: str | None = None,
     seeds: Sequence[int] | None = None,
-    kinds: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
 ) -> Expansion:
     """The runs of `table` at `profile`, or a part: `rows` are globs of row ids, comma-separated;
-    `kinds` are those of the runs that columns ask for, which bring along what they depend on.
+    `tasks` are those that columns ask for, whose runs bring along what they depend on.
 
     Raises SpecError with every problem of the table, HarnessError for an unknown profile, row or
-    kind.
+    task.
     """
     chosen = profile if isinstance(profile, Profile) else table.profile(profile)
     if seeds is not None and (not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds)):
         raise HarnessError(f"seeds must be different whole numbers from 0 up, got {list(seeds)}")
-    for kind in kinds or ():
-        TASKS.get(kind)
+    for task in tasks or ():
+        TASKS.get(task)
     asked = len(chosen.rows) * len(seeds or chosen.seeds) * len(table.columns_at(chosen.name))
     if asked > MOST_RUNS:
         raise HarnessError(
             f"{table.name} at profile '{chosen.name}' asks for {asked:,} cells (rows x seeds x "
             f"columns), {MOST_RUNS:,} at most: split the table, or give fewer seeds"
         )
-    expander = _Expander(table, kinds=kinds)
+    expander = _Expander(table, tasks=tasks)
     with _collector_resting():
         expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
     if expander.problems:
@@ -159,8 +159,8 @@ def _selected(table: TableSpec, profile: Profile, rows: str | None) -> tuple[Row
 class _Expander:
     """Collects runs, each once; follows dependencies into other tables."""
 
-    def __init__(self, table: TableSpec, *, kinds: Sequence[str] | None = None) -> None:
-        self._kinds = kinds
+    def __init__(self, table: TableSpec, *, tasks: Sequence[str] | None = None) -> None:
+        self._tasks = tasks
         self.problems: list[tuple[Diagnostic, str]] = []  # with the row they were met in
         self._table = table
         self._tables: dict[str, TableSpec] = {table.name: table}
@@ -207,19 +207,20 @@ class _Expander:
         self.problems += [(problem, row.id) for problem in resolved.problems]
         waits = "; ".join(resolved.waits_for) or None
         runs: dict[str, tuple[str, ...]] = {}
-        kinds: dict[str, tuple[str, ...]] = {}
+        filled: dict[TaskChoice, tuple[str, ...]] = {}
         for column in self._table.columns_at(profile.name).values():
-            if self._kinds is not None and column.kind not in self._kinds:
-                kinds[column.kind] = ()
-            if column.kind not in kinds:
-                kinds[column.kind] = self._of_kind(column.kind, resolved, profile, row, seeds)
-            runs[column.id] = kinds[column.kind]
+            task = column.task
+            if self._tasks is not None and task.name not in self._tasks:
+                filled[task] = ()
+            if task not in filled:
+                filled[task] = self._of_task(task, resolved, profile, row, seeds)
+            runs[column.id] = filled[task]
         return ResolvedRow(row=row, config=resolved.config, waits_for=waits, runs=runs)
 
-    def _of_kind(
-        self, kind: str, resolved: Resolved, profile: Profile, row: Row, seeds: Sequence[int]
+    def _of_task(
+        self, task: TaskChoice, resolved: Resolved, profile: Profile, row: Row, seeds: Sequence[int]
     ) -> tuple[str, ...]:
-        config, cls = resolved.config, TASKS.get(kind)
+        config, cls = resolved.config, TASKS.get(task.name)
         if (
             config is None
             or resolved.problems
@@ -230,15 +231,19 @@ class _Expander:
         for seed in seeds if cls.seeded else (None,):
             try:
                 asked = config if seed is None else replace(config, seed=seed)
-                one = cls.of(self._judged(asked, profile, row) if cls.is_evaluation else asked)
+                trained = self._judged(asked, profile, row) if cls.is_evaluation else asked
+                if issubclass(cls, BankTask):
+                    one: Task | None = cls.of(trained, task.bank)
+                else:
+                    one = cls.of(trained)
             except HarnessError as error:
-                self.problems.append((Diagnostic(row.node.where, f"{kind}: {error}"), row.id))
+                self.problems.append((Diagnostic(row.node.where, f"{task.name}: {error}"), row.id))
                 return ()
             if one is not None:
                 title = RunLabel(
                     table=self._table.name, profile=profile.name, row=row.id, seed=seed
                 )
-                found.append(self._run(kind, one, title))
+                found.append(self._run(task.name, one, title))
         return tuple(dict.fromkeys(found))  # what no seed changes is one run
 
     def _judged(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:

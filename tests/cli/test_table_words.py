@@ -93,7 +93,7 @@ STUDENT = f"""
 paper: {{title: Students}}
 columns:
   acc: {{label: Acc, from: train, metric: val/top1, unit: "%", decimals: 1}}
-  macs: {{label: MACs, from: flops, metric: teacher/gmacs, decimals: 1}}
+  macs: {{label: MACs, from: cost, metric: teacher/gmacs, decimals: 1}}
 seeds: [0]
 base:
   data: {{name: fashion-mnist}}
@@ -111,9 +111,9 @@ def test_kinds_that_train_nothing_bring_no_training_along(
 ) -> None:
     experiments.table("paper/teacher", TEACHER)
     experiments.table("paper/student", STUDENT)
-    assert main(["plan", "paper/student", "--kinds", "flops"]) == 0
+    assert main(["plan", "paper/student", "--tasks", "cost"]) == 0
     assert "paper/student, profile paper: 1 run (" in capsys.readouterr().out
-    assert main(["plan", "paper/student", "--kinds", "train"]) == 0
+    assert main(["plan", "paper/student", "--tasks", "train"]) == 0
     assert "paper/student, profile paper: 2 runs (" in capsys.readouterr().out
 
 
