@@ -10,7 +10,6 @@ from pathlib import Path
 from harness.data import DATASETS, fingerprint, steps_per_epoch
 from harness.data.config import DataConfig
 from harness.errors import Diagnostic, HarnessError, Location
-from harness.methods.distillation import Distillation
 from harness.models.config import ModelConfig, Weights
 from harness.paths import project_root
 from harness.spec.build import Builder
@@ -63,7 +62,6 @@ class Resolver:
         config = self._builder.build(node, TrainConfig)
         if isinstance(config, TrainConfig):
             config = self._completed(config, node, follow)
-            self._check_keep(config, node)
             self._check_batch(config, node)
         return Resolved(
             config=config if isinstance(config, TrainConfig) else None,
@@ -161,17 +159,6 @@ class Resolver:
             with path.open("rb") as file:
                 self._sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
         return weights.sha256 or self._sums[path]
-
-    def _check_keep(self, config: TrainConfig, node: MapNode) -> None:
-        method, teacher = config.method, config.teacher
-        if not isinstance(method, Distillation) or method.mask is None or teacher is None:
-            return
-        if teacher.planned is None and method.mask.keep > teacher.shape.patches:
-            self._builder.problem(
-                node.find("method", "mask", "keep"),
-                f"keep: must be at most {teacher.shape.patches}, the patches of the teacher, "
-                f"got {method.mask.keep}",
-            )
 
     def _check_batch(self, config: TrainConfig, node: MapNode) -> None:
         if not config.data.version:

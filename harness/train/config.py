@@ -21,6 +21,7 @@ from harness.bounds import (
 from harness.data.config import DataConfig
 from harness.errors import FieldError
 from harness.methods import Method
+from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
 
 RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -195,17 +196,20 @@ class TrainConfig:
                 "recipe",
                 "`augment` has no effect here: the method's `crops` say what happens to images",
             )
-        wrong = self.method.wrong_length(self.recipe.epochs)
-        if wrong is None and self.student.planned is None:
-            wrong = self.method.wrong_shape(self.student.shape)
-        if wrong is not None:
-            raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
         networks = self.networks()
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
         if not any(model.planned for model in networks.values()):
-            self.method.check({name: model.shape for name, model in networks.items()})
+            self._check_method({name: model.shape for name, model in networks.items()})
+
+    def _check_method(self, networks: Mapping[str, Architecture]) -> None:
+        try:
+            self.method.check(networks, self.recipe)
+        except FieldError as error:
+            if error.field in ("student", "teacher", "saliency_model", "method"):
+                raise
+            raise FieldError(f"method.{error.field}", error.what) from None
 
     def networks(self) -> dict[str, ModelConfig]:
         """The student, and the teacher and the saliency model where there are."""

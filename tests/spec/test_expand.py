@@ -53,7 +53,7 @@ def test_names_can_be_read(good: Expansion) -> None:
     names = {run.name: run for run in good.runs}
     assert all(name.endswith(f"-{run.identity[:8]}") for name, run in names.items())
     assert [re.sub("-[0-9a-f]{8}$", "", name) for name in names] == [
-        "none-s0", "none-s1", "logit-s0", "logit-s1", "logit-flops",
+        "none-s0", "none-s1", "logit-s0", "logit-s1", "logit-cost",
     ]  # fmt: skip
 
 
