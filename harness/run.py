@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
+from harness.bounds import NotNegative, above, at_least, check_bounds
 from harness.distributed import DistContext
 from harness.errors import FieldError
 from harness.registry import Registry
@@ -40,32 +41,28 @@ class Resources:
     """
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1
-    threads: int = 1  # CPU threads of torch in this process
-    workers: int = 0  # data loading processes, for image sets that do not live in memory
-    micro_batch: int | None = None  # images per forward pass of a process: gradients accumulate
+    threads: Annotated[int, at_least(1, most=4096)] = 1  # CPU threads of torch in this process
+    # data loading processes, for image sets that do not live in memory
+    workers: Annotated[int, at_least(0, most=4096)] = 0
+    # images per forward pass of a process: gradients accumulate
+    micro_batch: Annotated[int, at_least(1, most=1_000_000)] | None = None
     # that train one model together, each with its share of every batch and, where there are GPUs,
     # one of its own; sums are then rounded in another order
-    processes: int = 1
-    nodes: int | None = None  # asked of a cluster, for those; None: as few as have room
-    checkpoint_seconds: float = 20.0  # at most so much work is lost when a process is killed
-    memory_gb: float | None = None  # asked of a cluster; None: the share of a node's
-    hours: float | None = None  # asked of a cluster, within its limit; None: the limit
+    processes: Annotated[int, at_least(1, most=100_000)] = 1
+    # asked of a cluster, for those; None: as few as have room
+    nodes: Annotated[int, at_least(1, most=100_000)] | None = None
+    checkpoint_seconds: NotNegative = 20.0  # at most so much work is lost when a process is killed
+    # asked of a cluster; None: the share of a node's
+    memory_gb: Annotated[float, above(0, most=1_000_000)] | None = None
+    # asked of a cluster, within its limit; None: the limit
+    hours: Annotated[float, above(0, most=100_000)] | None = None
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise FieldError(
                 "device", f"must be auto, cpu, cuda or cuda:NUMBER, got '{self.device}'"
             )
-        limits = [("threads", 1), ("workers", 0), ("micro_batch", 1), ("processes", 1)]
-        limits += [("nodes", 1), ("checkpoint_seconds", 0)]
-        for key in ("memory_gb", "hours"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise FieldError(key, f"must be above 0, got {value:g}")
-        for key, least in limits:
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise FieldError(key, f"must be at least {least}, got {value}")
         if self.processes > 1 and ":" in self.device:
             what = f"must be auto, cpu or cuda with {self.processes} processes"
             raise FieldError("device", f"{what}, got '{self.device}'")

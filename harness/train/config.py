@@ -12,7 +12,9 @@ from harness.bounds import (
     Count,
     NotNegative,
     Positive,
+    PositiveRange,
     Probability,
+    Scale,
     Share,
     above,
     at_least,
@@ -38,8 +40,8 @@ class Augment:
     # pad: random crop after padding by `pad_pixels`
     crop: Literal["none", "pad", "resized"] = "resized"
     pad_pixels: Annotated[int, at_least(0, most=4096)] = 4
-    scale: tuple[float, float] = (0.08, 1.0)  # area of the resized crop, as a share of the image
-    ratio: tuple[float, float] = (0.75, 4 / 3)  # aspect of the resized crop
+    scale: Scale = (0.08, 1.0)  # area of the resized crop, as a share of the image
+    ratio: PositiveRange = (0.75, 4 / 3)  # aspect of the resized crop
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     flip: Probability = 0.5  # probability of a horizontal flip
     rand_augment: str | None = None  # timm's notation, rand-m9-mstd0.5-inc1
@@ -56,14 +58,6 @@ class Augment:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise FieldError(
-                "scale", f"is [low, high] with 0 < low <= high <= 1, got {list(self.scale)}"
-            )
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise FieldError(
-                "ratio", f"is [low, high] with 0 < low <= high, got {list(self.ratio)}"
-            )
         if self.rand_augment is not None:
             self._check_rand_augment(self.rand_augment)
 

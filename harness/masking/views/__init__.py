@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from harness.batch_slice import BatchSlice
-from harness.bounds import Unit, check_bounds
-from harness.errors import FieldError
+from harness.bounds import Ends, Unit, check_bounds
 from harness.lazy import torch
 from harness.registry import Registry
 
@@ -96,16 +95,12 @@ class MaskSampler(ABC):
 class RatioMask(MaskSampler):
     """A share of the patches, drawn from `ratio`, in the views that chance picks."""
 
-    ratio: tuple[float, float] = (0.1, 0.5)  # share of the patches, uniform between the two
+    # share of the patches, uniform between the two
+    ratio: Annotated[tuple[float, float], Ends(least=0, below=1)] = (0.1, 0.5)
     probability: Unit = 0.5  # that a view is masked at all
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        low, high = self.ratio
-        if not 0 <= low <= high < 1:
-            raise FieldError(
-                "ratio", f"is [low, high], shares with 0 <= low <= high < 1; got {[low, high]}"
-            )
 
     def ratios(self, sight: MaskInput, per: Literal["view", "batch"]) -> torch.Tensor:
         """(V,) on the CPU, float64: the ratio of every view, 0 in those that are left alone.
