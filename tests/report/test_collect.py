@@ -41,7 +41,7 @@ def test_cells_and_claims_of_finished_runs(good: Expansion) -> None:
     assert exact.published is not None
     assert exact.published.note == "scanned"
     (claim,) = model.claims
-    assert (claim.n, claim.check) == (2, "acc[logit] > acc[none]")
+    assert (claim.n, claim.holds) == (2, "acc[logit] > acc[none]")
     assert claim.estimate == pytest.approx(2.95)
     assert claim.quantity == "Top-1, logit − No distillation"
     assert (model.seeds, model.provenance.finished) == ((0, 1), 5)
