@@ -112,6 +112,13 @@ def test_a_misspelt_variable_is_told(checkout: Path, given: str, meant: str) -> 
     assert not (checkout / "hacked").exists()
 
 
+def test_the_former_name_of_a_variable_is_told(checkout: Path) -> None:
+    done = make(checkout, "table2", "KINDS=flops")
+    assert done.returncode == 2
+    assert "the variable KINDS is now called TASKS" in done.stderr
+    assert not (checkout / "arguments").exists()
+
+
 def test_help_names_every_target_and_says_how_long_it_takes() -> None:
     makefile = (ROOT / "Makefile").read_text()
     shown = make(ROOT, "help").stdout

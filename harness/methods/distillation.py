@@ -181,7 +181,7 @@ class DistillationObjective(Objective):
         images: torch.Tensor,
         generator: torch.Generator,
         progress: float,
-        share: BatchSlice = FULL_BATCH,
+        batch_slice: BatchSlice = FULL_BATCH,
     ) -> torch.Tensor | None:
         """The patches (B, K) that the teacher is shown; None: all of them."""
         if self.mask is None:
@@ -194,7 +194,7 @@ class DistillationObjective(Objective):
             device=images.device,
             generator=generator,
             progress=progress,
-            batch_slice=share,
+            batch_slice=batch_slice,
         )
         scores = self.mask.criterion.scores(view)
         assert scores.shape == (view.batch, view.patches), "scores of another grid"

@@ -78,14 +78,14 @@ class KnnRun(BankTask):
         from harness.train.evaluation_data import open_evaluation_data
 
         size = self._image_size()
-        judged = open_evaluation_data(
+        data = open_evaluation_data(
             self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
         )
-        classes = judged.pipeline.classes
+        classes = data.pipeline.classes
         if self.model is None:
-            return knn_metrics(pixels(judged.bank()), pixels(judged.queries()), classes=classes)
-        network = judged.network(self.model, seed=self.seed)
-        bank, queries = extract(network, judged.bank()), extract(network, judged.queries())
+            return knn_metrics(pixels(data.bank()), pixels(data.queries()), classes=classes)
+        network = data.network(self.model, seed=self.seed)
+        bank, queries = extract(network, data.bank()), extract(network, data.queries())
         return knn_metrics(bank, queries, classes=classes) | spread(queries.features)
 
     def _image_size(self) -> int:

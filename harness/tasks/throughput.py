@@ -74,13 +74,13 @@ class ThroughputRun(Task):
             seconds = interleaved_seconds(
                 {"full": full, "masked": masked}, device=device, warmup=WARMUP, repeats=REPEATS
             )
-            found = {
+            metrics = {
                 "teacher/throughput": self.batch_size / statistics.median(seconds["masked"]),
                 "teacher/full_throughput": self.batch_size / statistics.median(seconds["full"]),
                 "teacher/speedup": median_ratio(seconds["full"], seconds["masked"]),
             }
-            found["teacher/peak_mb"] = peak_bytes(masked, device) / 2**20
-        return found
+            metrics["teacher/peak_mb"] = peak_bytes(masked, device) / 2**20
+        return metrics
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """A GPU for the papers' large networks: on a CPU a batch of them takes minutes."""

@@ -30,9 +30,11 @@ class TrainRun(Task):
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """Of the student and of what methods evaluate beside it."""
-        beside = {f"{name}_" for method in METHODS.names() for name in METHODS.get(method).others}
-        judged = {f"val/{who}{what}" for who in ("", *beside) for what in ("top1", "top5", "loss")}
-        return frozenset({*judged, "features/std", "features/rank"})
+        prefixes = {f"{name}_" for method in METHODS.names() for name in METHODS.get(method).others}
+        validation = {
+            f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
+        }
+        return frozenset({*validation, "features/std", "features/rank"})
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
@@ -74,8 +76,8 @@ class TrainRun(Task):
         from harness.models.available import missing_weights
 
         models = self.train.networks().values()
-        lacking = [ready(self.train.data), *(missing_weights(model.weights) for model in models)]
-        return [what for what in lacking if what is not None]
+        missing = [ready(self.train.data), *(missing_weights(model.weights) for model in models)]
+        return [what for what in missing if what is not None]
 
     def macs(self) -> float:
         """Three forward passes of the student (one forward, two backward; one where only its head

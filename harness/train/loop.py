@@ -118,7 +118,7 @@ class _Training:
         self.config, self.context = config, context
         self.recipe = config.recipe
         self.device = pick_device(context.resources.device)
-        self.ranks = context.dist
+        self.dist = context.dist
         self.pipeline = self._open_pipeline()
         self.plan = self._plan_batch()
         self._warn_of_class_order()
@@ -143,7 +143,7 @@ class _Training:
         plan = BatchPlan(
             batch=self.pipeline.batch,
             group_size=self.config.method.group_size,
-            processes=self.ranks.size,
+            processes=self.dist.size,
             micro_batch=self.context.resources.micro_batch,
         )
         wrong = plan.why_not_computable()
@@ -170,7 +170,7 @@ class _Training:
             seed=self.config.seed,
             device=self.device,
             workers=self.context.resources.workers,
-            ranks=self.ranks,
+            ranks=self.dist,
             stopping=self.context.should_stop,
         )
 
@@ -241,15 +241,15 @@ class _Training:
 
     def _restore(self) -> int:
         path = self.context.restore_checkpoint()
-        found = self.ranks.rank == 0 and path is not None  # the first process decides
-        if not self.ranks.any_rank(found)[0] or path is None:
+        has_checkpoint = self.dist.rank == 0 and path is not None  # the first process decides
+        if not self.dist.any_rank(has_checkpoint)[0] or path is None:
             return 0
         try:
             step, meters = read_checkpoint(
                 path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
             )
         except DamagedCheckpoint as error:
-            what = set_aside(path) if self.ranks.rank == 0 else "the first process moves it away"
+            what = set_aside(path) if self.dist.rank == 0 else "the first process moves it away"
             raise WeightsError(f"{error}: {what}") from error
         self.meters = _Meters(
             {name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"]
@@ -263,7 +263,7 @@ class _Training:
             group["lr"] = rate * group["lr_scale"]
         views, targets = self._next(index, batches)
         images = views[0]
-        batch_slice = self.ranks.batch_slice(self.plan.batch)
+        batch_slice = self.dist.batch_slice(self.plan.batch)
         summed: dict[str, Tensor] = {}
         for chosen in self.plan.micro_batches(batch_slice, len(images)):
             batch = Batch(
@@ -280,7 +280,7 @@ class _Training:
                 summed[name] = (
                     summed.get(name, torch.zeros((), device=self.device)) + value.detach() * weight
                 )
-        self.ranks.all_reduce_sum_([*self._gradients(), *summed.values()])
+        self.dist.all_reduce_sum_([*self._gradients(), *summed.values()])
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
@@ -338,7 +338,7 @@ class _Training:
         if self._evaluation_is_due(done):
             self.narrator.evaluated(done, self._evaluate(done))
         # all processes stop after the same step
-        asked = self.ranks.any_rank(self.context.should_stop())[0]
+        asked = self.dist.any_rank(self.context.should_stop())[0]
         stop = asked and done < self.total
         old = time.monotonic() - self.saved_at > self.context.resources.checkpoint_seconds
         if stop or (old and done < self.total):
@@ -374,7 +374,7 @@ class _Training:
         batches = self.pipeline.evaluation(EVAL_BATCH)
         with self._autocast():
             if self.config.method.multicrop is not None:
-                metrics = spread(self.ranks.all_gather(extract(product, batches).features))
+                metrics = spread(self.dist.all_gather(extract(product, batches).features))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
                 found = classify(product, batches)

@@ -106,7 +106,17 @@ profiles: {{paper: {{}}}}
 """
 
 
-def test_kinds_that_train_nothing_bring_no_training_along(
+def test_the_former_name_of_the_option_is_told(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/teacher", TEACHER)
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "paper/teacher", "--kinds", "train"])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.endswith("error: argument --kinds: is now called --tasks\n")
+
+
+def test_tasks_that_train_nothing_bring_no_training_along(
     experiments: Experiments, capsys: pytest.CaptureFixture[str]
 ) -> None:
     experiments.table("paper/teacher", TEACHER)

@@ -68,8 +68,8 @@ class PatchMask:
     def flags(self) -> torch.Tensor:
         """(V, N) booleans on the device, true where hidden."""
         views = len(self.counts)
-        found = torch.zeros(views * self.patches, dtype=torch.bool, device=self.indices.device)
-        return found.index_fill_(0, self.indices, True).view(views, self.patches)
+        flags = torch.zeros(views * self.patches, dtype=torch.bool, device=self.indices.device)
+        return flags.index_fill_(0, self.indices, True).view(views, self.patches)
 
     def weights(self) -> torch.Tensor:
         """(M,): one over the number hidden in the same view, times V: a mean of means over views,
@@ -108,8 +108,8 @@ class RatioMask(MaskSampler):
         As many draws are made whatever comes of them.
         """
         draws = sight.draws(2)
-        own = draws[0] if per == "view" else torch.full_like(draws[0], sight.step_draws[0])
-        return torch.where(draws[1] < self.probability, self.between(own), 0.0)
+        draw = draws[0] if per == "view" else torch.full_like(draws[0], sight.step_draws[0])
+        return torch.where(draws[1] < self.probability, self.between(draw), 0.0)
 
     def between(self, draw: torch.Tensor) -> torch.Tensor:
         """`draw` in [0, 1) as a ratio."""

@@ -30,12 +30,12 @@ class MaskedTeacherObjective(SelfDistillationObjective):
         """`total`."""
         images, count = torch.cat(batch.views[:2]), len(batch.views)
         looks = self.masked.criterion.attention_source() is not None
-        own = encode(self.student, images, attention=looks)
-        student = list(own.cls.chunk(2))
+        encoded = encode(self.student, images, attention=looks)
+        student = list(encoded.cls.chunk(2))
         if count > 2:
             student += encode(self.student, torch.cat(batch.views[2:])).cls.chunk(count - 2)
         with torch.no_grad():
-            kept = self._choose(own.attention, images, step)
+            kept = self._choose(encoded.attention, images, step)
             teacher = encode(self.teacher, images, keep=kept).cls
         return {"total": self._cls_loss(student, teacher, step)}
 
@@ -74,7 +74,7 @@ class MaskedTeacherObjective(SelfDistillationObjective):
 
     def summary(self) -> dict[str, Any]:
         """Also `kept`: share of global views in which each patch was kept, N in raster order."""
-        found, sums = super().summary(), self.kept.take()
+        values, sums = super().summary(), self.kept.take()
         if sums:
-            found["kept"] = (sums["counts"].double() / sums["views"]).tolist()
-        return found
+            values["kept"] = (sums["counts"].double() / sums["views"]).tolist()
+        return values

@@ -40,8 +40,8 @@ class Ibot(SelfDistillation):
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)
         start, end = self.patch_temperatures
-        given = self.patch_teacher_start is not None
-        if self.temperatures.warmup_epochs == 0 and given and start != end:
+        start_given = self.patch_teacher_start is not None
+        if self.temperatures.warmup_epochs == 0 and start_given and start != end:
             raise FieldError(
                 "patch_teacher_start",
                 f"has no effect without temperatures.warmup_epochs: leave it out; got {start:g}",

@@ -92,8 +92,8 @@ class IbotObjective(SelfDistillationObjective):
 
     def state(self) -> dict[str, Any]:
         """Also the patches' centre, and how much was hidden since the last summary."""
-        own = {"patch_center": self.patch_center.value, "hiding": self.hiding.state()}
-        return {**super().state(), **own}
+        of_patches = {"patch_center": self.patch_center.value, "hiding": self.hiding.state()}
+        return {**super().state(), **of_patches}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
