@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from harness.bounds import Share, at_least, check_bounds
+from harness.data.dataset import DATASETS
 from harness.errors import FieldError
 
 
@@ -33,8 +34,6 @@ class DataConfig:
 
     def components(self) -> tuple[type, ...]:
         """The code behind the name; see `harness.code`."""
-        from harness.data import DATASETS
-
         return (type(DATASETS.get(self.name)),)
 
     def __post_init__(self) -> None:

@@ -121,7 +121,7 @@ def test_a_collapsed_network_marks_the_cells_of_its_row(
             finish(store, run_of(judged, "train", row, seed), {"val/top1": 1.0, **told["train"]})
             knn = {"val/knn20_top1": 1.0, **told["knn"]}
             finish(store, run_of(judged, "knn", row, seed), knn)
-    finish(store, run_of(judged, "flops", "logit", None), {"teacher/train_pmacs": 1767.6})
+    finish(store, run_of(judged, "cost", "logit", None), {"teacher/train_pmacs": 1767.6})
     model = collect(judged, store)
     assert {row.id: row.collapsed for row in model.rows} == {"none": (1,), "logit": ()}
     marked = {
@@ -185,7 +185,7 @@ def test_commits_of_one_environment_are_listed_together(good: Expansion) -> None
     for seed, commit in ((0, "a" * 40), (1, "b" * 40)):
         run = run_of(good, "train", "none", seed)
         finish(store, run, {"val/top1": 70.0}, environment={"commit": commit})
-    finish(store, run_of(good, "flops", "logit", None), {}, environment={"commit": "a" * 40})
+    finish(store, run_of(good, "cost", "logit", None), {}, environment={"commit": "a" * 40})
     other = run_of(good, "train", "logit", 0)
     finish(store, other, {"val/top1": 75.0}, environment={"cpu": "Another CPU"})
     first, second = collect(good, store).provenance.environments
