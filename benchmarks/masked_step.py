@@ -44,7 +44,7 @@ class AsReleased(VisionTransformer):
 
     def forward(self, images: torch.Tensor, **options: object) -> ForwardOutput:
         """All patches embedded, the whole last block."""
-        return super().forward(images, **{**options, "lean": False})  # type: ignore[arg-type]
+        return super().forward(images, **{**options, "efficient": False})  # type: ignore[arg-type]
 
 
 def step_macs(keep: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
+from harness.models.families.vit import attention_in, forward_features
 from harness.models.interface import (
     LOGITS_ONLY,
+    Features,
     ForwardOutput,
     ForwardRequest,
     Normalisation,
@@ -93,25 +96,72 @@ class VisionTransformer(nn.Module):
         keep: Tensor | None = None,
         cls_attention: bool = False,
         want: ForwardRequest = LOGITS_ONLY,
-        lean: bool = True,
+        efficient: bool = True,
     ) -> ForwardOutput:
         """Logits for `images` (B, C, H, W), seeing only the patches `keep` (B, K), raster indices.
 
-        `cls_attention` asks for the last layer's CLS row; `want` for anything else. `lean=False`
-        embeds every patch and runs the whole last block, as the papers count cost; the result is
-        the same.
+        `cls_attention` asks for the last layer's CLS row; `want` for anything else.
+        `efficient=False` embeds every patch and runs the whole last block, as the papers count
+        cost; the result is the same.
         """
         if cls_attention:
             assert want.saliency is None
-            want = ForwardRequest(
-                saliency=Saliency(), tokens=want.tokens, maps=want.maps, heads=want.heads
-            )
+            want = replace(want, saliency=Saliency())
         assert keep is None or self.family.maskable, "this network cannot leave patches out"
         output = self.family.forward(
-            self.vit, self.preprocess(images), keep=keep, want=want, lean=lean
+            self.vit, self.preprocess(images), keep=keep, want=want, efficient=efficient
         )
         self._note(output.logits)
         return output
+
+    def forward_features(
+        self,
+        images: Tensor,
+        *,
+        keep: Tensor | None = None,
+        mask: Tensor | None = None,
+        mask_token: Tensor | None = None,
+        outputs: ForwardRequest = LOGITS_ONLY,
+    ) -> Features:
+        """What leaves the blocks for `images` of any size, which are not resized; plain ViTs only.
+
+        `keep`, `mask` and `mask_token` are those of `families.vit.forward_features`. Dropped
+        patches are embedded all the same, as DINO's code does: crops are small.
+        """
+        return forward_features(
+            self.vit,
+            self.renormalise(images),
+            keep=keep,
+            mask=mask,
+            mask_token=mask_token,
+            outputs=outputs,
+            embed_all=True,
+        )
+
+    def probed_features(self, images: Tensor, *, blocks: int, average: bool) -> Tensor:
+        """Class tokens of the last `blocks` blocks, each after the last norm, (B, blocks * D).
+
+        `average` appends the mean of the last block's normed patch tokens: (B, blocks * D + D)
+        (arXiv 2104.14294, appendix F.2). No gradient; plain ViTs only.
+        """
+        with torch.no_grad():
+            features = forward_features(
+                self.vit,
+                self.preprocess(images),
+                outputs=ForwardRequest(patches=True, cls_blocks=blocks),
+            )
+            parts = list(features.cls_blocks)
+            if average:
+                parts.append(features.patches.mean(dim=1))
+            return torch.cat(parts, dim=1).float()
+
+    def attention_by_head(self, images: Tensor) -> Tensor:
+        """The class token's attention in the last block, (B, heads, N); plain ViTs only.
+
+        Softmax is over all tokens: a row sums to less than 1 by what other prefix tokens get.
+        """
+        last = len(self.vit.blocks) - 1
+        return attention_in(self.vit, self.preprocess(images), last, rows=1)[:, :, 0, self.prefix :]
 
     @torch.no_grad()
     def saliency(self, images: Tensor, saliency: Saliency) -> Tensor:

@@ -54,4 +54,4 @@ class ActivationsRun(PairCost):
             if keep < shape.patches:
                 kept = torch.arange(keep).expand(self.batch_size, -1)
         with sdpa_kernel(SDPBackend.MATH):
-            return saved_bytes(lambda: model(images, keep=kept, lean=False).logits, model)
+            return saved_bytes(lambda: model(images, keep=kept, efficient=False).logits, model)

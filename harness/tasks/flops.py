@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from harness.data import train_images
 from harness.errors import RunFailed
 from harness.models.cost import Macs, efficient_macs, published_macs
-from harness.models.merged_cost import merged_macs
+from harness.models.merging import merged_macs
 from harness.run import TASKS, RunContext
 from harness.tasks import TeacherCost
 from harness.train.config import TrainConfig

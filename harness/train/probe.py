@@ -17,7 +17,6 @@ from harness.data.sampler import Sampler
 from harness.errors import Interrupted, WeightsError
 from harness.evaluate.linear import LinearHeads
 from harness.models.config import ModelConfig
-from harness.models.heads import probed_features
 from harness.models.vit import VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator
@@ -156,7 +155,7 @@ class _ProbeTraining:
 
     def _seen(self, network: VisionTransformer, images: Tensor) -> Tensor:
         probe = self.task.probe
-        return probed_features(network, images, blocks=probe.blocks, average=probe.average)
+        return network.probed_features(images, blocks=probe.blocks, average=probe.average)
 
     def _batches(
         self, network: VisionTransformer, judged: EvaluationData, *, start: int

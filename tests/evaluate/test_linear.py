@@ -9,7 +9,6 @@ from torch import nn
 from harness.evaluate.linear import LinearHeads
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.heads import probed_features
 from harness.models.vit import Normalisation
 
 RATES = (0.05, 0.5, 2.0)
@@ -78,5 +77,5 @@ def test_features_are_the_last_class_tokens_as_timm_gives_them(average: bool) ->
     expected = [prefix[:, 0] for _, prefix in layers]
     if average:
         expected.append(layers[-1][0].mean(dim=1))
-    found = probed_features(model, images, blocks=3, average=average)
+    found = model.probed_features(images, blocks=3, average=average)
     assert torch.allclose(found, torch.cat(expected, dim=1), atol=1e-5)

@@ -182,29 +182,32 @@ TWO_CLASS_LAYERS = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("efficient", [True, False])
 @TWO_CLASS_LAYERS
 def test_every_patch_kept_equals_timm(
-    model: VisionTransformer, slow: type[CaitReference], lean: bool
+    model: VisionTransformer, slow: type[CaitReference], efficient: bool
 ) -> None:
     keep = torch.arange(16).expand(4, -1)
     for kept in (None, keep):
         torch.testing.assert_close(
-            model(images(), keep=kept, lean=lean).logits, model.vit(images()), rtol=1e-5, atol=1e-5
+            model(images(), keep=kept, efficient=efficient).logits,
+            model.vit(images()),
+            rtol=1e-5,
+            atol=1e-5,
         )
 
 
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("efficient", [True, False])
 @TWO_CLASS_LAYERS
 def test_a_subset_equals_the_float64_reference(
-    model: VisionTransformer, slow: type[CaitReference], lean: bool
+    model: VisionTransformer, slow: type[CaitReference], efficient: bool
 ) -> None:
     keep = torch.stack([torch.randperm(16)[:6].sort().values for _ in range(4)])
     reference = slow(model.vit.state_dict())
     runs = [reference.run(image, rows) for image, rows in zip(images(), keep.tolist(), strict=True)]
     for layer in (0, 1):
         want = ForwardRequest(saliency=Saliency(layer=str(layer + 1)))
-        found = model(images(), keep=keep, want=want, lean=lean)
+        found = model(images(), keep=keep, want=want, efficient=efficient)
         logits = torch.stack([logits for logits, _ in runs])
         torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
         expected = torch.stack([saliency[layer] for _, saliency in runs])
@@ -252,11 +255,11 @@ def test_swin_keeps_its_dimensions() -> None:
 
 
 @pytest.mark.parametrize("arch", ["deit_tiny_patch16_224", "deit_small_distilled_patch16_224"])
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("efficient", [True, False])
 @pytest.mark.parametrize("layer", ["first", "2", "last"])
 @pytest.mark.parametrize("queries", ["cls", "patches"])
 def test_any_layer_and_query_equals_the_float64_reference(
-    arch: str, lean: bool, layer: str, queries: str
+    arch: str, efficient: bool, layer: str, queries: str
 ) -> None:
     model = shaken(ModelConfig(arch=arch, image_size=32, patch_size=8, width=48, depth=3, heads=4))
     prefix = model.prefix
@@ -267,7 +270,7 @@ def test_any_layer_and_query_equals_the_float64_reference(
         [attention[:, rows, prefix:].mean(dim=(0, 1)) for attention in reference.maps(images())]
     )
     saliency = Saliency(layer=layer, queries=queries)  # type: ignore[arg-type]
-    found = model(images(), want=ForwardRequest(saliency=saliency), lean=lean)
+    found = model(images(), want=ForwardRequest(saliency=saliency), efficient=efficient)
     torch.testing.assert_close(found.saliency.double(), expected, rtol=1e-4, atol=1e-6)
     assert not found.saliency.requires_grad
     torch.testing.assert_close(found.logits, model.vit(images()), rtol=1e-5, atol=1e-5)

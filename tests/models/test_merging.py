@@ -10,8 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
-from harness.models.merged_cost import merged_away, merged_macs
-from harness.models.merging import merge_tokens
+from harness.models.merging import merge_tokens, merged_away, merged_macs
 from harness.models.vit import Normalisation, VisionTransformer
 
 SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)

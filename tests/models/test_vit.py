@@ -61,22 +61,22 @@ def images(count: int = 5) -> Tensor:
 def test_full_forward_equals_timm(arch: str) -> None:
     model = small(arch)
     expected = model.vit(images())
-    for lean in (True, False):
+    for efficient in (True, False):
         torch.testing.assert_close(
-            model(images(), lean=lean).logits, expected, rtol=1e-5, atol=1e-5
+            model(images(), efficient=efficient).logits, expected, rtol=1e-5, atol=1e-5
         )
 
 
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("efficient", [True, False])
 @pytest.mark.parametrize(("arch", "eps"), FAMILIES.items())
-def test_any_subset_equals_the_float64_reference(arch: str, eps: float, lean: bool) -> None:
+def test_any_subset_equals_the_float64_reference(arch: str, eps: float, efficient: bool) -> None:
     model = small(arch)
     reference = Reference(
         model.vit.state_dict(), heads=4, depth=3, patch=8, prefix=model.prefix, eps=eps
     )
     keep = torch.stack([torch.randperm(16)[:6].sort().values for _ in range(5)])
     logits, saliency = reference.run(images(), keep.tolist())
-    found = model(images(), keep=keep, cls_attention=True, lean=lean)
+    found = model(images(), keep=keep, cls_attention=True, efficient=efficient)
     torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.saliency.double(), saliency, rtol=1e-4, atol=1e-6)
 
@@ -103,9 +103,9 @@ def test_masked_pixels_do_not_matter() -> None:
 
 def test_gradients_equal_those_of_the_whole_last_block() -> None:
     gradients = []
-    for lean in (True, False):
+    for efficient in (True, False):
         model = small("deit_tiny_patch16_224").train()
-        model(images(), lean=lean).logits.square().sum().backward()
+        model(images(), efficient=efficient).logits.square().sum().backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=2e-4, atol=2e-3, msg=name)

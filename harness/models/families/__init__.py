@@ -50,7 +50,7 @@ class Family(ABC):
     version: ClassVar[int] = 1  # raised when a change of code changes numbers
     maskable: ClassVar[bool] = True  # can run on a part of its patches
     queries: ClassVar[frozenset[str]] = frozenset({"cls", "patches"})  # see `Saliency`
-    gives_tokens: ClassVar[bool] = True  # see `Want`
+    gives_tokens: ClassVar[bool] = True  # see `ForwardRequest`
     gives_maps: ClassVar[bool] = True
     gives_heads: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False  # `harness.models.merging` can run it
@@ -79,8 +79,8 @@ class Family(ABC):
         }
 
     @abstractmethod
-    def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
-        """Multiply-adds on `keep` patches: as the papers count, or as `forward` computes (lean)."""
+    def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
+        """Multiply-adds on `keep` patches, as the papers count or, `efficient`, as `forward`."""
 
     @abstractmethod
     def forward(
@@ -90,7 +90,7 @@ class Family(ABC):
         *,
         keep: torch.Tensor | None,
         want: ForwardRequest,
-        lean: bool,
+        efficient: bool,
     ) -> ForwardOutput:
         """Run timm's `vit` on `images` (B, C, H, W), seeing only the patches `keep` (B, K)."""
 

@@ -55,7 +55,7 @@ class Swin(Family):
         """What timm's builder is told: the rest is fixed by the name."""
         return {"img_size": shape.image_size, "in_chans": shape.channels}
 
-    def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
+    def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
         """Stage by stage: n tokens in windows of 49, then merging 4 d -> 2 d."""
         n, d = shape.patches, shape.width
         embedding = n * shape.channels * shape.patch_size**2 * d
@@ -82,7 +82,7 @@ class Swin(Family):
         *,
         keep: torch.Tensor | None,
         want: ForwardRequest,
-        lean: bool,
+        efficient: bool,
     ) -> ForwardOutput:
         """See `Family.forward`."""
         assert keep is None
