@@ -87,7 +87,7 @@ class KnnRun(Task):
         judged = open_evaluation_data(
             self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
         )
-        classes = judged.pipeline.classes
+        classes = judged.module.classes
         if self.model is None:
             return knn_metrics(pixels(judged.bank()), pixels(judged.queries()), classes=classes)
         network = judged.network(self.model, seed=self.seed)

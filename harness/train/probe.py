@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.data.config import DataConfig
-from harness.data.pipeline import Pipeline
+from harness.data.module import DataModule
 from harness.data.sampler import Sampler
 from harness.errors import Interrupted, WeightsError
 from harness.evaluate.linear import LinearHeads
@@ -112,13 +112,13 @@ class _ProbeTraining:
         judged = self._open()
         network = judged.network(task.model, seed=task.seed)
         queries = self._features(network, judged.queries())
-        heads = self._heads(judged.pipeline, width=queries[0].shape[1], device=judged.device)
+        heads = self._heads(judged.module, width=queries[0].shape[1], device=judged.device)
         if found and self.progress.heads is not None:
             heads.load_state(self.progress.heads)
         batches = self._batches(network, judged, start=len(found))
         for epoch in range(len(found), probe.epochs):
             share = 0.5 * (1 + math.cos(math.pi * epoch / probe.epochs))
-            for _ in range(judged.pipeline.steps_per_epoch):
+            for _ in range(judged.module.steps_per_epoch):
                 heads.step(*next(batches), share)
             found.append(heads.accuracy(*queries))
             self.progress.after_epoch(heads, part=self.part, epochs=probe.epochs)
@@ -136,12 +136,12 @@ class _ProbeTraining:
             batch_size=task.probe.batch_size,
         )
 
-    def _heads(self, pipeline: Pipeline, *, width: int, device: torch.device) -> LinearHeads:
+    def _heads(self, module: DataModule, *, width: int, device: torch.device) -> LinearHeads:
         probe = self.task.probe
         return LinearHeads(
             [rate * probe.batch_size / 256 for rate in probe.rates],
             width=width,
-            classes=pipeline.classes,
+            classes=module.classes,
             generator=generator(self.task.seed, "probe"),
             device=device,
         )
@@ -161,11 +161,11 @@ class _ProbeTraining:
         self, network: VisionTransformer, judged: EvaluationData, *, start: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Features and labels from epoch `start` on, without end."""
-        pipeline, probe = judged.pipeline, self.task.probe
-        first = start * pipeline.steps_per_epoch
+        module, probe = judged.module, self.task.probe
+        first = start * module.steps_per_epoch
         if probe.augment:
-            for pixels, labels in pipeline.training.batches(first):
-                yield self._seen(network, pipeline.normalised(pixels)), labels
+            for images, labels in module.train_labelled(first):
+                yield self._seen(network, images), labels
             return
         features, labels = self._features(network, judged.bank())
         order = Sampler(

@@ -10,9 +10,8 @@ from torchvision.transforms.v2 import functional as reference
 
 from harness.data.colour import blend, blurred, color_jitter, grey, shift_hue
 from harness.data.config import DataConfig
+from harness.data.module import open_data
 from harness.data.multicrop import MultiCrop
-from harness.data.pipeline import open_pipeline
-from harness.data.views import Views
 from harness.errors import FieldError
 from harness.train.config import Augment
 from tests.data.conftest import SmallFashion
@@ -89,9 +88,9 @@ def test_crops_of_a_step_are_the_same_wherever_it_starts(
     in_memory: bool, small: SmallFashion
 ) -> None:
     crops = MultiCrop(local_crops=2, local_size=14)
-    pipeline = open_pipeline(
+    module = open_data(
         DataConfig(name="small-fashion"),
-        # a colour jitter makes the pipeline read single images
+        # a colour jitter makes the module read single images
         Augment() if in_memory else Augment(color_jitter=0.1),
         image_size=28,
         batch_size=20,
@@ -100,11 +99,10 @@ def test_crops_of_a_step_are_the_same_wherever_it_starts(
         device=torch.device("cpu"),
         workers=0,
     )
-    views = Views(pipeline=pipeline, crops=crops, image_size=28)
-    whole = views.batches(0)
+    whole = module.train_crops(crops)
     first, second = next(whole), next(whole)
     assert [tuple(crop.shape) for crop in first[0]] == [(20, 1, 28, 28)] * 2 + [(20, 1, 14, 14)] * 2
-    again = next(views.batches(1))
+    again = next(module.train_crops(crops, 1))
     assert all(torch.equal(a, b) for a, b in zip(second[0], again[0], strict=True))
     assert not torch.equal(first[0][0], first[0][1])
 

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from harness.data.config import DataConfig
-from harness.data.pipeline import Pipeline
+from harness.data.module import DataModule
 from harness.distributed import DistContext
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.methods import Method
@@ -329,13 +329,13 @@ def test_a_stop_while_no_images_come_saves_where_the_run_stands(
     whole = Context(tmp_path / "whole")
     expected = outcome(whole, train(config(), whole))
 
-    def starved(pipeline: Pipeline, start: int = 0) -> Iterator[Any]:
-        yield from islice(batches(pipeline, start), 5)
+    def starved(module: DataModule, start: int = 0) -> Iterator[Any]:
+        yield from islice(batches(module, start), 5)
         raise Interrupted("while it waited for images")
 
-    batches = Pipeline.batches
+    batches = DataModule.train
     with monkeypatch.context() as patch:
-        patch.setattr(Pipeline, "batches", starved)
+        patch.setattr(DataModule, "train", starved)
         with pytest.raises(Interrupted, match="at step 5 of 24"):
             train(config(), Context(tmp_path / "broken"))
     resumed = Context(tmp_path / "broken")
