@@ -59,7 +59,7 @@ def step_macs(keep: int) -> float:
 def wrapped(arch: str, wrap: type[VisionTransformer]) -> VisionTransformer:
     """A network with random weights behind one way of computing."""
     config = ModelConfig(arch=arch)
-    model = build_model(config, classes=1000, channels=3, seen=SEEN, dependencies={})
+    model = build_model(config, classes=1000, channels=3, input_norm=SEEN, dependencies={})
     return wrap(model.vit, config.shape)
 
 

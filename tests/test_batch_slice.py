@@ -11,7 +11,7 @@ from timm.layers.drop import DropPath
 from harness.batch_slice import FULL_BATCH, BatchSlice, num_groups
 from harness.data.mixing import erase
 from harness.distributed import DistContext
-from harness.models.stochastic_depth import replace_drop_path, set_batch_slice
+from harness.models.layers import replace_drop_path, set_batch_slice
 
 
 def noise(rows: int) -> torch.Tensor:

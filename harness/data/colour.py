@@ -58,10 +58,10 @@ def _where(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
     return torch.where(chosen[:, None, None, None], changed, images)
 
 
-def blend(images: Tensor, other: Tensor | float, share: Tensor) -> Tensor:
-    """`share` (B,) of the images and the rest of `other`, clipped; shares above 1 extrapolate."""
-    share = share[:, None, None, None]
-    return (images * share + other * (1 - share)).clamp(0, 255)
+def blend(images: Tensor, other: Tensor | float, weight: Tensor) -> Tensor:
+    """`weight` (B,) of the images and the rest of `other`, clipped; above 1 it extrapolates."""
+    weight = weight[:, None, None, None]
+    return (images * weight + other * (1 - weight)).clamp(0, 255)
 
 
 def grey(images: Tensor) -> Tensor:

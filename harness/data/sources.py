@@ -93,7 +93,6 @@ class MemoryImages(ImageSource):
         self.labels = torch.from_numpy(split.labels[chosen]).to(setup.device)  # (N,)
 
     def train(self, order: Sampler, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `ImageSource.train`."""
         for at, indices in order.batches(step):
             positions, count = self.setup.dist.shard_indices(len(indices)), len(indices)
             chosen = indices[positions].to(self.images.device)
@@ -102,7 +101,6 @@ class MemoryImages(ImageSource):
     def crops(
         self, order: Sampler, crops: MultiCrop, step: int
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """See `ImageSource.crops`."""
         specs = crop_specs(crops, self.setup.image_size)
         for at, indices in order.batches(step):
             positions, count = self.setup.dist.shard_indices(len(indices)), len(indices)
@@ -184,7 +182,6 @@ class WorkerImages(ImageSource):
         self.split, self.chosen, self.setup = split, chosen, setup
 
     def train(self, order: Sampler, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `ImageSource.train`."""
         transform = training_transform(
             self.setup.augment,
             image_size=self.setup.image_size,
@@ -207,7 +204,6 @@ class WorkerImages(ImageSource):
             yield [p.view(len(p), channels, spec.size, spec.size) for p, spec in parts], labels
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `ImageSource.in_order`."""
         transform = evaluation_transform(
             image_size=self.setup.image_size, eval_crop=self.setup.eval_crop
         )

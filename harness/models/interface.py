@@ -69,14 +69,14 @@ class ForwardOutput:
         """The same for some of the images, by their places in the batch."""
         chosen = torch.tensor(images, device=self.logits.device)
 
-        def some(given: torch.Tensor | None) -> torch.Tensor | None:
-            return None if given is None else given.index_select(0, chosen)
+        def some(value: torch.Tensor | None) -> torch.Tensor | None:
+            return None if value is None else value.index_select(0, chosen)
 
         return ForwardOutput(
             logits=self.logits.index_select(0, chosen),
             saliency=some(self.saliency),
-            tokens=tuple(given.index_select(0, chosen) for given in self.tokens),
-            maps=tuple(given.index_select(0, chosen) for given in self.maps),
+            tokens=tuple(value.index_select(0, chosen) for value in self.tokens),
+            maps=tuple(value.index_select(0, chosen) for value in self.maps),
             distilled=some(self.distilled),
         )
 

@@ -38,7 +38,7 @@ class VisionTransformer(nn.Module):
         self.image_size = shape.image_size
         self.grid = self.family.grid(shape)
         self.prefix = shape.prefix_tokens
-        self.own: Normalisation | None = None  # how its weights want images scaled
+        self.weights_norm: Normalisation | None = None  # how its weights want images scaled
         self.rescale: tuple[Tensor, Tensor] | None = None
         self._watched = False
         self._sign: Tensor | None = None  # 0, or NaN once something was not finite; see `watch`
@@ -48,14 +48,14 @@ class VisionTransformer(nn.Module):
         """N, of the grid."""
         return self.grid[0] * self.grid[1]
 
-    def set_input_norm(self, own: Normalisation, given: Normalisation) -> None:
-        """Convert images normalised as `given` into what this network was trained on, `own`."""
-        self.own = own
-        if own == given:
+    def set_input_norm(self, weights_norm: Normalisation, input_norm: Normalisation) -> None:
+        """Convert images normalised as `input_norm` into what the weights were trained on."""
+        self.weights_norm = weights_norm
+        if weights_norm == input_norm:
             return
-        own_std, given_std = torch.tensor(own.std), torch.tensor(given.std)
-        factor = given_std / own_std
-        shift = (torch.tensor(given.mean) - torch.tensor(own.mean)) / own_std
+        weights_std, input_std = torch.tensor(weights_norm.std), torch.tensor(input_norm.std)
+        factor = input_std / weights_std
+        shift = (torch.tensor(input_norm.mean) - torch.tensor(weights_norm.mean)) / weights_std
         self.rescale = (factor.view(-1, 1, 1), shift.view(-1, 1, 1))
 
     def watch(self) -> None:
@@ -80,7 +80,7 @@ class VisionTransformer(nn.Module):
         """Whether a watched pass met a number that is not finite. Waits for the device."""
         return self._sign is not None and not bool(torch.isfinite(self._sign))
 
-    def _note_output(self, module: nn.Module, given: Any, output: Tensor) -> None:
+    def _note_output(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         self._note(output)
 
     def _note(self, values: Tensor) -> None:

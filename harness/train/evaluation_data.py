@@ -39,7 +39,7 @@ class EvaluationData:
             model,
             classes=self.module.classes,
             channels=self.module.channels,
-            seen=Normalisation(mean=self.module.mean, std=self.module.std),
+            input_norm=Normalisation(mean=self.module.mean, std=self.module.std),
             dependencies=self.context.dependencies,
         )
         return freeze(built.to(self.device))

@@ -30,7 +30,7 @@ from harness.models.build import (
     save_model,
 )
 from harness.models.config import ModelConfig
-from harness.models.stochastic_depth import replace_drop_path, set_batch_slice
+from harness.models.layers import replace_drop_path, set_batch_slice
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator, stream
@@ -196,7 +196,7 @@ class _Training:
             model,
             classes=self.data.classes,
             channels=self.data.channels,
-            seen=Normalisation(mean=self.data.mean, std=self.data.std),
+            input_norm=Normalisation(mean=self.data.mean, std=self.data.std),
             dependencies=self.context.dependencies,
         )
         return network.to(self.device)

@@ -29,7 +29,7 @@ def network(seed: int, *, arch: str = "vit", width: int = 32, depth: int = 3) ->
     torch.manual_seed(seed)
     config = ModelConfig(arch=arch, image_size=16, patch_size=4, width=width, depth=depth, heads=4)
     seen = Normalisation(mean=(0.0,), std=(1.0,))
-    model = build_model(config, classes=5, channels=1, seen=seen, dependencies={})
+    model = build_model(config, classes=5, channels=1, input_norm=seen, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)

@@ -26,7 +26,7 @@ SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 def shaken(config: ModelConfig, scale: float = 0.3) -> VisionTransformer:
     """A network with weights far from their initial values, so that every one matters."""
     torch.manual_seed(1)
-    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * scale)
@@ -372,7 +372,7 @@ def test_hub_weights_that_classify_by_the_class_token_are_refused(
         hub = Weights(hub=f"vit_base_patch16_224.{tag}")
         config = ModelConfig(arch="mae_base_patch16_224", weights=hub)
         with torch.device("meta"):
-            return build_model(config, classes=1000, channels=3, seen=SEEN, dependencies={})
+            return build_model(config, classes=1000, channels=3, input_norm=SEEN, dependencies={})
 
     assert built("mae").vit.global_pool == "avg"
     with pytest.raises(WeightsError, match="trained to classify by the class token"):

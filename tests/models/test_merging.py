@@ -23,7 +23,7 @@ SMALL = ModelConfig(
 def network() -> VisionTransformer:
     """Weights far from their initial values, so that every one matters."""
     torch.manual_seed(1)
-    model = build_model(SMALL, classes=7, channels=3, seen=SEEN, dependencies={})
+    model = build_model(SMALL, classes=7, channels=3, input_norm=SEEN, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)

@@ -17,7 +17,7 @@ TINY = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=1, h
 def test_equal_networks_are_equal_files(tmp_path: Path) -> None:
     seen = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1))
     torch.manual_seed(0)
-    network = build_model(TINY, classes=3, channels=3, seen=seen, dependencies={})
+    network = build_model(TINY, classes=3, channels=3, input_norm=seen, dependencies={})
     files = [tmp_path / f"{number}.safetensors" for number in range(12)]
     for path in files:
         save_model(network, path)

@@ -35,7 +35,7 @@ def teacher(arch: str) -> VisionTransformer:
         arch=arch, image_size=4 * patch, patch_size=patch, width=48, depth=3, heads=4
     )
     torch.manual_seed(1)
-    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -106,7 +106,7 @@ def test_in_float64_only_rounding_is_left_of_the_difference(arch: str) -> None:
 @pytest.mark.parametrize("arch", TEACHERS)
 def test_no_gradient_reaches_it(arch: str) -> None:
     torch.manual_seed(4)
-    student = build_model(STUDENT, classes=7, channels=3, seen=SEEN, dependencies={})
+    student = build_model(STUDENT, classes=7, channels=3, input_norm=SEEN, dependencies={})
     model = teacher(arch)
     for parameter in model.parameters():
         parameter.requires_grad_(True)  # even so

@@ -23,7 +23,7 @@ GIVEN = Normalisation(mean=(0.1, 0.45, 0.3), std=(0.3, 0.2, 0.25))
 def network(own: Normalisation, given: Normalisation) -> VisionTransformer:
     torch.manual_seed(1)
     config = ModelConfig(arch="vit", image_size=32, patch_size=8, width=24, depth=2, heads=3)
-    model = build_model(config, classes=5, channels=3, seen=own, dependencies={})
+    model = build_model(config, classes=5, channels=3, input_norm=own, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)

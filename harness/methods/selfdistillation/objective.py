@@ -24,7 +24,7 @@ from harness.methods.selfdistillation.parts import (
 from harness.methods.selfdistillation.schedules import cosine, warmed_up
 from harness.methods.selfdistillation.tensors import clip_grad_norm_per_tensor_, ema_update_
 from harness.models.build import freeze
-from harness.models.projection import ProjectionHead
+from harness.models.layers import ProjectionHead
 from harness.models.vit import VisionTransformer
 
 

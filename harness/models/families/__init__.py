@@ -39,7 +39,6 @@ class Macs:
 
     @property
     def total(self) -> int:
-        """All of it."""
         return self.embedding + self.blocks + self.head
 
 
@@ -107,10 +106,10 @@ def family_of(shape: Architecture) -> Family:
 @cache
 def known_architectures() -> dict[str, Architecture]:
     """Every architecture of every family, by the name that specs use."""
-    found: dict[str, Architecture] = {}
+    architectures: dict[str, Architecture] = {}
     for name in FAMILIES.names():
-        found |= FAMILIES.get(name).architectures
-    return found
+        architectures |= FAMILIES.get(name).architectures
+    return architectures
 
 
 def embedding_macs(shape: Architecture, patches: int) -> int:

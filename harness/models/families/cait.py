@@ -64,7 +64,6 @@ class CaiT(Family):
         want: ForwardRequest,
         efficient: bool,
     ) -> ForwardOutput:
-        """See `Family.forward`."""
         assert not any((want.maps, want.heads))
         patches = vit.pos_drop(
             embed_patches(vit, images, vit.pos_embed, keep=keep, embed_all=not efficient)
@@ -85,7 +84,6 @@ class CaiT(Family):
         return ForwardOutput(logits=logits, saliency=saliency, tokens=tuple(tokens))
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
-        """See `Family.saliency`."""
         assert saliency.queries == "cls"
         patches = vit.pos_drop(embed_patches(vit, images, vit.pos_embed, keep=None))
         for block in vit.blocks:

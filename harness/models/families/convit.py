@@ -80,7 +80,6 @@ class ConViT(Family):
         want: ForwardRequest,
         efficient: bool,
     ) -> ForwardOutput:
-        """See `Family.forward`."""
         assert not any((want.maps, want.heads))
         x = _embed(vit, images, keep, efficient=efficient)
         tokens, saliency = [], None
@@ -101,7 +100,6 @@ class ConViT(Family):
         )
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
-        """See `Family.saliency`."""
         assert saliency.queries == "cls"
         x = _embed(vit, images, None, efficient=True)
         offsets = _offsets(vit)

@@ -84,7 +84,6 @@ class Swin(Family):
         want: ForwardRequest,
         efficient: bool,
     ) -> ForwardOutput:
-        """See `Family.forward`."""
         assert keep is None
         assert not any((want.tokens, want.maps, want.heads))
         tokens = _until_last_block(vit, images)
@@ -94,7 +93,6 @@ class Swin(Family):
         return ForwardOutput(logits=logits, saliency=saliency)
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
-        """See `Family.saliency`."""
         return _scores(vit.layers[-1].blocks[-1], _until_last_block(vit, images))
 
 

@@ -70,7 +70,6 @@ class PlainViT(Family):
         want: ForwardRequest,
         efficient: bool,
     ) -> ForwardOutput:
-        """See `Family.forward`."""
         if not efficient or vit.global_pool != "token":  # the classifier reads the patches too
             want = replace(want, patches=True)
         features = forward_features(vit, images, keep=keep, outputs=want, embed_all=not efficient)
@@ -89,7 +88,6 @@ class PlainViT(Family):
         )
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
-        """See `Family.saliency`."""
         index = saliency.index(len(vit.blocks))
         rows = 1 if saliency.queries == "cls" else None
         attention = attention_in(vit, images, index, rows=rows)
@@ -309,12 +307,14 @@ def _project(attn: Any, tokens: torch.Tensor, first: int, count: int) -> tuple[t
     projected = torch.nn.functional.linear(
         tokens, attn.qkv.weight[part], None if bias is None else bias[part]
     )
-    heads = projected.unflatten(-1, (count, attn.num_heads, attn.head_dim))
+    heads = projected.view(*projected.shape[:2], count, attn.num_heads, attn.head_dim)
     return heads.permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def _softmaxed(attn: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-    return ((query * attn.scale) @ key.transpose(-2, -1)).float().softmax(dim=-1)
+    scores = (query * attn.scale) @ key.transpose(-2, -1)
+    attention: torch.Tensor = scores.float().softmax(dim=-1)
+    return attention
 
 
 def _saliency(block: Any, tokens: torch.Tensor, prefix: int, saliency: Saliency) -> torch.Tensor:
