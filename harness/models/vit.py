@@ -95,21 +95,21 @@ class VisionTransformer(nn.Module):
         *,
         keep: Tensor | None = None,
         cls_attention: bool = False,
-        want: ForwardRequest = LOGITS_ONLY,
+        outputs: ForwardRequest = LOGITS_ONLY,
         efficient: bool = True,
     ) -> ForwardOutput:
         """Logits for `images` (B, C, H, W), seeing only the patches `keep` (B, K), raster indices.
 
-        `cls_attention` asks for the last layer's CLS row; `want` for anything else.
+        `cls_attention` asks for the last layer's CLS row; `outputs` for anything else.
         `efficient=False` embeds every patch and runs the whole last block, as the papers count
         cost; the result is the same.
         """
         if cls_attention:
-            assert want.saliency is None
-            want = replace(want, saliency=Saliency())
+            assert outputs.saliency is None
+            outputs = replace(outputs, saliency=Saliency())
         assert keep is None or self.family.maskable, "this network cannot leave patches out"
         output = self.family.forward(
-            self.vit, self.preprocess(images), keep=keep, want=want, efficient=efficient
+            self.vit, self.preprocess(images), keep=keep, outputs=outputs, efficient=efficient
         )
         self._note(output.logits)
         return output
@@ -125,8 +125,7 @@ class VisionTransformer(nn.Module):
     ) -> Features:
         """What leaves the blocks for `images` of any size, which are not resized; plain ViTs only.
 
-        `keep`, `mask` and `mask_token` are those of `families.vit.forward_features`. Dropped
-        patches are embedded all the same, as DINO's code does: crops are small.
+        `keep`, `mask` and `mask_token` are those of `families.vit.forward_features`.
         """
         return forward_features(
             self.vit,
@@ -135,7 +134,7 @@ class VisionTransformer(nn.Module):
             mask=mask,
             mask_token=mask_token,
             outputs=outputs,
-            embed_all=True,
+            embed_all=True,  # projecting gathered pixels rounds otherwise: recorded runs embed all
         )
 
     def probed_features(self, images: Tensor, *, blocks: int, average: bool) -> Tensor:

@@ -206,8 +206,8 @@ def test_a_subset_equals_the_float64_reference(
     reference = slow(model.vit.state_dict())
     runs = [reference.run(image, rows) for image, rows in zip(images(), keep.tolist(), strict=True)]
     for layer in (0, 1):
-        want = ForwardRequest(saliency=Saliency(layer=str(layer + 1)))
-        found = model(images(), keep=keep, want=want, efficient=efficient)
+        outputs = ForwardRequest(saliency=Saliency(layer=str(layer + 1)))
+        found = model(images(), keep=keep, outputs=outputs, efficient=efficient)
         logits = torch.stack([logits for logits, _ in runs])
         torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
         expected = torch.stack([saliency[layer] for _, saliency in runs])
@@ -222,7 +222,7 @@ def test_saliency_alone_is_that_of_the_full_forward() -> None:
     ):
         image = images(2, model.image_size)
         saliency = Saliency(queries="cls" if "cls" in model.family.queries else "patches")
-        expected = model(image, want=ForwardRequest(saliency=saliency)).saliency
+        expected = model(image, outputs=ForwardRequest(saliency=saliency)).saliency
         assert expected.shape == (2, model.patches)
         torch.testing.assert_close(model.saliency(image, saliency), expected)
 
@@ -235,7 +235,7 @@ def test_swin_equals_timm_and_its_saliency_the_float64_attention() -> None:
     handle = block.attn.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     expected = model.vit(image)
     handle.remove()
-    found = model(image, want=ForwardRequest(saliency=Saliency(queries="patches")))
+    found = model(image, outputs=ForwardRequest(saliency=Saliency(queries="patches")))
     torch.testing.assert_close(found.logits, expected, rtol=1e-5, atol=1e-5)
 
     attn = block.attn.double()
@@ -270,7 +270,7 @@ def test_any_layer_and_query_equals_the_float64_reference(
         [attention[:, rows, prefix:].mean(dim=(0, 1)) for attention in reference.maps(images())]
     )
     saliency = Saliency(layer=layer, queries=queries)  # type: ignore[arg-type]
-    found = model(images(), want=ForwardRequest(saliency=saliency), efficient=efficient)
+    found = model(images(), outputs=ForwardRequest(saliency=saliency), efficient=efficient)
     torch.testing.assert_close(found.saliency.double(), expected, rtol=1e-4, atol=1e-6)
     assert not found.saliency.requires_grad
     torch.testing.assert_close(found.logits, model.vit(images()), rtol=1e-5, atol=1e-5)
@@ -298,7 +298,7 @@ def test_tokens_and_maps_are_those_of_the_float64_reference() -> None:
         )
     )  # fmt: skip
     keep = torch.tensor([[1, 4, 9]] * 4)
-    found = model(images(), keep=keep, want=ForwardRequest(tokens=True, maps=True))
+    found = model(images(), keep=keep, outputs=ForwardRequest(tokens=True, maps=True))
     assert (len(found.tokens), len(found.maps)) == (3, 3)
     reference = Reference(model.vit.state_dict(), heads=4, depth=3, patch=8, prefix=2)
     torch.testing.assert_close(
@@ -330,8 +330,11 @@ def test_mean_pooling_is_timms_and_saliency_and_tokens_change_nothing() -> None:
     keep = torch.tensor([[1, 4, 9]] * 4)
     for kept in (None, keep):
         logits = model(images(), keep=kept).logits
-        for want in (ForwardRequest(saliency=Saliency()), ForwardRequest(tokens=True, maps=True)):
-            found = model(images(), keep=kept, want=want)
+        for outputs in (
+            ForwardRequest(saliency=Saliency()),
+            ForwardRequest(tokens=True, maps=True),
+        ):
+            found = model(images(), keep=kept, outputs=outputs)
             torch.testing.assert_close(found.logits, logits, rtol=1e-5, atol=1e-5)
         if kept is None:
             torch.testing.assert_close(logits, theirs(images()), rtol=1e-5, atol=1e-5)

@@ -43,7 +43,7 @@ def test_the_teacher_sees_what_the_student_attends_to_on_its_own_grid(
     pixels = images(student.image_size, count=2)
     look = criterion.attention_source()
     assert look is not None
-    scores = student(pixels, want=ForwardRequest(saliency=look.saliency)).saliency
+    scores = student(pixels, outputs=ForwardRequest(saliency=look.saliency)).saliency
     assert scores is not None
     assert scores.shape == (2, grid[0] * grid[1])
     kept = to_grid(scores, grid, (4, 4)).topk(5).indices.sort().values

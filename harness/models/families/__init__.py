@@ -88,7 +88,7 @@ class Family(ABC):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
+        outputs: ForwardRequest,
         efficient: bool,
     ) -> ForwardOutput:
         """Run timm's `vit` on `images` (B, C, H, W), seeing only the patches `keep` (B, K)."""

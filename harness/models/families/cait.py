@@ -61,22 +61,22 @@ class CaiT(Family):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
+        outputs: ForwardRequest,
         efficient: bool,
     ) -> ForwardOutput:
-        assert not any((want.maps, want.heads))
+        assert not any((outputs.maps, outputs.heads))
         patches = vit.pos_drop(
             embed_patches(vit, images, vit.pos_embed, keep=keep, embed_all=not efficient)
         )
         tokens = []
         for block in vit.blocks:
             patches = block(patches)
-            if want.tokens:
+            if outputs.tokens:
                 tokens.append(patches)
         saliency = None
         cls = vit.cls_token.expand(len(images), -1, -1)
         for index, layer in enumerate(vit.blocks_token_only):
-            if want.saliency is not None and index == want.saliency.index(CLASS_LAYERS):
+            if outputs.saliency is not None and index == outputs.saliency.index(CLASS_LAYERS):
                 saliency = _scores(layer, patches, cls)
             cls = layer(patches, cls)
         # timm norms all tokens and reads the first

@@ -77,23 +77,23 @@ class ConViT(Family):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
+        outputs: ForwardRequest,
         efficient: bool,
     ) -> ForwardOutput:
-        assert not any((want.maps, want.heads))
+        assert not any((outputs.maps, outputs.heads))
         x = _embed(vit, images, keep, efficient=efficient)
         tokens, saliency = [], None
         offsets = _offsets(vit)
         for block in vit.blocks[:-CLASS_LAYERS]:
             x = _gated_block(block, x, keep, offsets)
-            if want.tokens:
+            if outputs.tokens:
                 tokens.append(x)
         x = _with_class(vit, x)
         for index, block in enumerate(vit.blocks[-CLASS_LAYERS:]):
-            if want.saliency is not None and index == want.saliency.index(CLASS_LAYERS):
+            if outputs.saliency is not None and index == outputs.saliency.index(CLASS_LAYERS):
                 saliency = _scores(block, x)
             x = _plain_block(block, x)
-            if want.tokens:
+            if outputs.tokens:
                 tokens.append(x[:, 1:])
         return ForwardOutput(
             logits=vit.forward_head(vit.norm(x)), saliency=saliency, tokens=tuple(tokens)

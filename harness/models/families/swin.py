@@ -81,14 +81,14 @@ class Swin(Family):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
+        outputs: ForwardRequest,
         efficient: bool,
     ) -> ForwardOutput:
         assert keep is None
-        assert not any((want.tokens, want.maps, want.heads))
+        assert not any((outputs.tokens, outputs.maps, outputs.heads))
         tokens = _until_last_block(vit, images)
         last = vit.layers[-1].blocks[-1]
-        saliency = None if want.saliency is None else _scores(last, tokens)
+        saliency = None if outputs.saliency is None else _scores(last, tokens)
         logits = vit.forward_head(vit.norm(last(tokens)))
         return ForwardOutput(logits=logits, saliency=saliency)
 

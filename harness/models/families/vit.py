@@ -67,14 +67,16 @@ class PlainViT(Family):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
+        outputs: ForwardRequest,
         efficient: bool,
     ) -> ForwardOutput:
         if not efficient or vit.global_pool != "token":  # the classifier reads the patches too
-            want = replace(want, patches=True)
-        features = forward_features(vit, images, keep=keep, outputs=want, embed_all=not efficient)
+            outputs = replace(outputs, patches=True)
+        features = forward_features(
+            vit, images, keep=keep, outputs=outputs, embed_all=not efficient
+        )
         distilled = None
-        if want.heads:
+        if outputs.heads:
             logits = vit.head(features.normed[:, 0])
             distilled = vit.head_dist(features.normed[:, 1])
         else:
