@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from harness.data.crops import draw_boxes, mirrored, padded_crops, resized, resized_crops
 from harness.data.dataset import Arrays, Split
@@ -268,6 +268,7 @@ class _Images(Dataset[Item]):
         self, split: Split, chosen: NDArray[np.int64], transform: Transform, *, seed: int
     ) -> None:
         self._split, self._chosen, self._transform, self._seed = split, chosen, transform, seed
+        self._last: tuple[int, Image.Image] | None = None
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -276,11 +277,17 @@ class _Images(Dataset[Item]):
         epoch, position, index = key
         number = int(self._chosen[index])
         try:
-            image = _picture(self._split, number)
+            image = self._image(number)
         except DataError as error:
             return error  # raised here, it would reach the user with a worker's traceback around it
         with seeded(stream(self._seed, "image", epoch, position)):
             return self._transform(image), int(self._split.labels[number])
+
+    def _image(self, number: int) -> Image.Image:
+        """Decoded once where an image stands several times in a row (`Augment.repeats`)."""
+        if self._last is None or self._last[0] != number:
+            self._last = number, _picture(self._split, number)
+        return self._last[1]
 
 
 def _picture(split: Split, index: int) -> Image.Image:
@@ -292,17 +299,21 @@ def _picture(split: Split, index: int) -> Image.Image:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seeds the global generators that transforms draw from; afterwards they are as before."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    """Seeds the global generators that transforms draw from; afterwards they are as before, but in
+    a loader process, where nothing else draws and saving them takes longer than seeding.
+    """
+    alone = get_worker_info() is not None
+    before = None if alone else (random.getstate(), np.random.get_state(), torch.get_rng_state())
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
+        if before is not None:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+            torch.set_rng_state(before[2])
 
 
 def _collate(items: list[Item]) -> tuple[Tensor, Tensor] | HarnessError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from PIL import Image, ImageOps
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from harness.data import fingerprint
+from harness.data import fingerprint, open_dataset
 from harness.data.config import DataConfig
-from harness.data.dataset import Arrays
+from harness.data.dataset import Arrays, Files
 from harness.data.module import DataModule, open_data
+from harness.data.sampler import Sampler
+from harness.data.sources import Setup, WorkerImages
 from harness.data.transforms import _posterize
 from harness.errors import DataError
 from harness.train.config import Augment
@@ -104,6 +107,37 @@ def test_repeated_images_are_augmented_differently(small: SmallFashion) -> None:
         images, targets = first(opened(augment), 1)[0]
         assert torch.equal(targets[0], targets[1])
         assert not torch.equal(images[0], images[1])
+
+
+class CountedFiles(Files):
+    """Remembers which images were decoded."""
+
+    decoded: ClassVar[list[int]] = []
+
+    def image(self, index: int) -> Image.Image:
+        self.decoded.append(index)
+        return Files.image(self, index)
+
+
+def test_repeated_images_are_decoded_once(folder: Path) -> None:
+    files = open_dataset(DataConfig(name="folder", path=str(folder))).load().train
+    assert isinstance(files, Files)
+    split = CountedFiles(
+        tree=files.tree, names=files.names, labels=files.labels, channels=files.channels
+    )
+    setup = Setup(
+        augment=Augment(repeats=3),
+        image_size=16,
+        mean=(0.5,) * 3,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    source = WorkerImages(split, np.arange(24), setup)
+    order = Sampler(images=24, batch_size=12, repeats=3, seed=0)
+    images, labels = next(source.train(order, 0))
+    assert len(split.decoded) == 4
+    assert labels.view(4, 3).unique(dim=1).shape == (4, 1)
+    assert not torch.equal(images[0], images[1])
 
 
 @pytest.mark.parametrize("augment", [RAND, PAD])
