@@ -39,7 +39,7 @@ def color_jitter(
     ]
     chosen = [part.nonzero()[:, 0] for part in parts]
     draws, moved = draws.to(images.device), torch.cat(chosen).to(images.device)
-    jitter, to_grey, to_blur, to_solarize = moved.split([len(indices) for indices in chosen])
+    jitter, to_grey, to_blur, to_solarize = torch.split(moved, [len(indices) for indices in chosen])
     images = images.clone()
     if len(jitter):
         strength = 2 * draws[5:9, jitter] - 1

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from harness.bounds import MANY, Bound, NotNegative, Probability, at_least, check_bounds
-from harness.errors import FieldError
+from harness.bounds import (
+    Bound,
+    NotNegative,
+    PositiveRange,
+    Probability,
+    Scale,
+    at_least,
+    check_bounds,
+)
 
 HUE = "must be from 0 to 0.5 of the circle, got "
 
@@ -20,11 +27,11 @@ class MultiCrop:
     once per crop and batch. Saturation, hue and grey do nothing to images of one channel.
     """
 
-    global_scale: tuple[float, float] = (0.4, 1.0)  # area of a global crop, share of the image
-    local_scale: tuple[float, float] = (0.05, 0.4)
+    global_scale: Scale = (0.4, 1.0)  # area of a global crop, share of the image
+    local_scale: Scale = (0.05, 0.4)
     local_crops: Annotated[int, at_least(0, most=1000)] = 8
     local_size: Annotated[int, at_least(1, "pixel", most=4096)] = 96  # pixels
-    ratio: tuple[float, float] = (0.75, 4 / 3)
+    ratio: PositiveRange = (0.75, 4 / 3)
     flip: Probability = 0.5
     jitter: Probability = 0.8  # probability
     brightness: NotNegative = 0.4
@@ -37,19 +44,11 @@ class MultiCrop:
         0.1,
         0.5,
     )  # probability: global 1, global 2, local
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
+    blur_sigma: PositiveRange = (0.1, 2.0)  # pixels
     solarize: Probability = 0.2  # probability, second global crop only
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        for key in ("global_scale", "local_scale"):
-            low, high = getattr(self, key)
-            if not 0 < low <= high <= 1:
-                raise FieldError(key, f"is [low, high], 0 < low <= high <= 1; got {[low, high]}")
-        for key in ("ratio", "blur_sigma"):
-            low, high = getattr(self, key)
-            if not 0 < low <= high <= MANY:
-                raise FieldError(key, f"is [low, high] with 0 < low <= high, got {[low, high]}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
