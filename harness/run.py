@@ -27,17 +27,23 @@ class Resources:
     it.
     """
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:1
-    threads: int = 1  # CPU threads of torch in this process
-    workers: int = 0  # data loading processes, for image sets that do not live in memory
-    micro_batch: int | None = None  # images per forward pass of a process: gradients accumulate
-    # that train one model together, each with its share of every batch and, where there are GPUs,
-    # one of its own; sums are then rounded in another order
+    device: str = "auto"  # auto, cpu, cuda or cuda:1; auto takes a GPU where there is one
+    threads: int = 1  # CPU threads of torch in each process, 1 or more
+    workers: int = 0  # processes that load images, for sets that do not live in memory; 0: none
+    # images per forward pass of a process, 1 or more; gradients are accumulated; none: all at once
+    micro_batch: int | None = None
+    # processes that train one model together, 1 or more, each with its slice of every batch and,
+    # where there are GPUs, one of its own; sums are then rounded in another order
     processes: int = 1
-    nodes: int | None = None  # asked of a cluster, for those; None: as few as have room
-    checkpoint_seconds: float = 20.0  # at most so much work is lost when a process is killed
-    memory_gb: float | None = None  # asked of a cluster; None: the share of a node's
-    hours: float | None = None  # asked of a cluster, within its limit; None: the limit
+    # nodes of a cluster for those processes; must divide them; none: as few as have room
+    nodes: int | None = None
+    # seconds between checkpoints, 0 or more: at most so much work is lost when a process is killed
+    checkpoint_seconds: float = 20.0
+    # GB of memory of each node, above 0, asked of a cluster; none: in proportion to the GPUs or
+    # cores
+    memory_gb: float | None = None
+    # hours that a job may take, above 0, asked of a cluster within its own limit; none: that limit
+    hours: float | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):

@@ -96,7 +96,8 @@ class MaskSampler(ABC):
 class RatioMask(MaskSampler):
     """A share of the patches, drawn from `ratio`, in the views that chance picks."""
 
-    ratio: tuple[float, float] = (0.1, 0.5)  # share of the patches, uniform between the two
+    # fraction of the patches that is hidden, uniform between the two
+    ratio: tuple[float, float] = (0.1, 0.5)
     probability: Unit = 0.5  # that a view is masked at all
 
     def __post_init__(self) -> None:
