@@ -101,7 +101,7 @@ check: install-dev ## specs, format, lint, types; a minute
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 
-docs: install-dev ## write docs/reference.md, every key of a spec, from the code
+docs: install-dev ## write docs/reference.md, every key of a spec, from the code; seconds
 	$(BIN)/python docs/write_reference.py
 
 bench: install-dev ## measure what is claimed about speed; some minutes

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
+import os
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -30,22 +34,47 @@ from harness.spec.load import load_table
 ROOT = Path(__file__).parents[1]
 
 
-def run_example(module: str, registry: Registry[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Import the docs' code for the new file `module`: complete, and in under 30 lines.
+COMPLETE = re.compile(r"`(harness/[\w/]+\.py)`, complete:\n\n```python\n(.*?)```", re.DOTALL)
 
-    It is in `registry` until the test ends.
-    """
+
+def examples() -> dict[str, str]:
+    """The files of the docs' new components."""
+    return dict(COMPLETE.findall((ROOT / "docs/extending.md").read_text()))
+
+
+def run_example(module: str, registry: Registry[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import the docs' code for the new file `module`; it is in `registry` until the test ends."""
     registry.names()  # the package's own first
     others = {name: item for name, item in registry._items.items() if item.__module__ != module}
     monkeypatch.setattr(registry, "_items", others)  # it may be there: somebody followed the docs
-    file = f"`{module.replace('.', '/')}.py`, complete:"
-    section = (ROOT / "docs/extending.md").read_text().split(file)[1]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert code is not None
-    assert len(code[1].splitlines()) < 30
-    found = ModuleType(module)
-    monkeypatch.setitem(sys.modules, module, found)
-    exec(compile(code[1], "docs/extending.md", "exec"), found.__dict__)
+    code = examples()[f"{module.replace('.', '/')}.py"]
+    loaded = ModuleType(module)
+    monkeypatch.setitem(sys.modules, module, loaded)
+    exec(compile(code, "docs/extending.md", "exec"), loaded.__dict__)
+
+
+def test_all_components_of_the_docs_make_a_table_together(tmp_path: Path) -> None:
+    page = (ROOT / "docs/extending.md").read_text()
+    for file, code in examples().items():
+        (tmp_path / "plugins").mkdir(exist_ok=True)
+        (tmp_path / "plugins" / Path(file).name).write_text(code)
+    spec = re.search(r"`(experiments/[\w/]+\.yaml)`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
+    assert spec is not None
+    (tmp_path / spec[1]).parent.mkdir(parents=True)
+    (tmp_path / spec[1]).write_text(spec[2])
+    plugins = {
+        "HARNESS_PLUGINS": ",".join(Path(file).stem for file in examples()),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "plugins"), str(ROOT)]),
+    }
+    words = ["reproduce", "example/own", "--profile", "small", "--format", "csv"]
+    shown = run([sys.executable, "-m", "harness", *words], tmp_path, **plugins)
+    assert "warning" not in shown
+    with (tmp_path / "results/example/own.small.csv").open() as file:
+        cells = {(line["row"], line["column"]): line for line in csv.DictReader(file)}
+    assert all(cell["n"] == "2" for cell in cells.values()), cells
+    assert float(cells["labels-wide", "acc"]["mean"]) > 90  # stripes are easy
+    with (tmp_path / "results/example/own.small.claims.csv").open() as file:
+        assert float(next(csv.DictReader(file))["estimate"]) < 0
 
 
 def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +127,7 @@ def test_the_family_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("page", "heading", "added"),
     [
-        ("docs/specs.md", "### A row more", "deit_ti.deit_s.logit.random50"),
+        ("docs/tutorial.md", "## 4. Add a row", "deit_ti.deit_s.logit.random50"),
         ("docs/extending.md", "## A masking criterion", "deit_ti.deit_s.logit.center50"),
     ],
 )
@@ -139,6 +168,40 @@ def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
         listed.setdefault(kind, set()).update(re.findall(r"`([^`]+)`", second))
     own = [name for name in TASKS.names() if TASKS.get(name).__module__.startswith("harness.")]
     assert listed == {name: TASKS.get(name).metrics() for name in own}
+
+
+def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
+    experiments = tmp_path / "experiments"
+    experiments.mkdir()
+    for folder in (ROOT / "experiments").iterdir():
+        (experiments / folder.name).symlink_to(folder)
+    page = (ROOT / "docs/tutorial.md").read_text()
+    steps = re.findall(r"(?:^`([^`]+)`:\n\n)?```(\w+)\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    commands = 0
+    for file, language, text in steps:
+        if file:
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            (tmp_path / file).write_text(text)
+        elif language == "python":
+            run([sys.executable, "-c", text], tmp_path)
+        elif language == "console":
+            for line in text.splitlines():
+                command = shlex.split(line.removeprefix("$ harness "))
+                run([sys.executable, "-m", "harness", *command], tmp_path)
+                commands += 1
+    assert commands >= 7
+    written = ("maskedkd/fig2.smoke.md", "example/table1.smoke.md")
+    assert all((tmp_path / "reports" / name).is_file() for name in written)
+
+
+def run(command: list[str], project: Path, **more: str) -> str:
+    """What a command prints in a project; it must succeed."""
+    kept = {key: value for key, value in os.environ.items() if key != "HARNESS_HOME"}
+    environment = kept | {"HARNESS_RESULTS": str(project / "results"), "PYTHONPATH": str(ROOT)}
+    environment |= more
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def pages() -> list[Path]:
