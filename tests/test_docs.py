@@ -71,8 +71,8 @@ def test_all_components_of_the_docs_make_a_table_together(tmp_path: Path) -> Non
     assert "warning" not in shown
     with (tmp_path / "results/example/own.small.csv").open() as file:
         cells = {(line["row"], line["column"]): line for line in csv.DictReader(file)}
-    assert all(cell["n"] == "2" for cell in cells.values()), cells
-    assert float(cells["labels-wide", "acc"]["mean"]) > 90  # stripes are easy
+    assert all(cell["n"] == "1" for cell in cells.values()), cells
+    assert float(cells["labels", "acc"]["mean"]) > 90  # stripes are easy
     with (tmp_path / "results/example/own.small.claims.csv").open() as file:
         assert float(next(csv.DictReader(file))["estimate"]) < 0
 
@@ -190,8 +190,7 @@ def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
                 run([sys.executable, "-m", "harness", *command], tmp_path)
                 commands += 1
     assert commands >= 7
-    written = ("maskedkd/fig2.smoke.md", "example/table1.smoke.md")
-    assert all((tmp_path / "reports" / name).is_file() for name in written)
+    assert (tmp_path / "reports/maskedkd/fig2.smoke.md").is_file()
 
 
 def run(command: list[str], project: Path, **more: str) -> str:
