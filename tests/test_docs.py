@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -201,6 +202,119 @@ def run(command: list[str], project: Path, **more: str) -> str:
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+REFERENCE = ROOT / "results/reference/amd-epyc-2-cores"
+
+
+def lines_of(name: str) -> list[dict[str, str]]:
+    with (REFERENCE / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def means(name: str, column: str) -> dict[str, float]:
+    """Of the rows of a reference table."""
+    lines = (line for line in lines_of(name) if line["column"] == column and line["mean"])
+    return {line["row"]: float(line["mean"]) for line in lines}
+
+
+def claim(name: str, claim_id: str, form: str) -> str:
+    """A claim's estimate and interval, without their signs, in the docs' words."""
+    (line,) = (line for line in lines_of(f"{name}.claims") if line["claim"] == claim_id)
+    values = [abs(float(line[key])) for key in ("estimate", "ci_low", "ci_high")]
+    return form.format(values[0], *sorted(values[1:]))
+
+
+def verdicts(name: str, column: str) -> Counter[str]:
+    """Of the printed numbers of a column."""
+    lines = (line for line in lines_of(name) if line["column"] == column and line["published"])
+    return Counter(line["verdict"] for line in lines)
+
+
+def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None:
+    claims: Counter[str] = Counter()
+    for path in REFERENCE.rglob("*.fashion-mnist.claims.csv"):
+        lines = lines_of(str(path.relative_to(REFERENCE)).removesuffix(".csv"))
+        claims.update(line["verdict"] for line in lines if line["source"] == "paper")
+    assert set(claims) == {"supported", "contradicted", "inconclusive"}
+    costs = [verdicts(f"maskedkd/table{number}.paper", "pflops") for number in (4, 7, 8, 9)]
+    operations = ("attention", "projections", "mlp", "total")
+    costs += [verdicts("maskedkd/table10.paper", column) for column in operations]
+    assert all(set(cost) <= {"reproduced", "misprint"} for cost in costs)
+    assert sum(cost["misprint"] for cost in costs) == 2
+    table2 = verdicts("maskedkd/table2.paper", "pflops")
+    supported, contradicted = claims["supported"], claims["contradicted"]
+    small, teacher = "maskedkd/table2.fashion-mnist", "maskedkd/fig2.fashion-mnist"
+    stated = [
+        "Tables 4 and 7 to 10 come out, two of them as misprints",
+        f"{table2['reproduced']} of {table2.total()} of Table 2",
+        f"{supported} of {claims.total()} claims are supported, {contradicted} are contradicted "
+        f"and {claims['inconclusive']} are not settled",
+        claim(small, "distillation-helps", "{:.2f} points (95 % CI {:.2f} to {:.2f})"),
+        claim(small, "half-the-teacher-is-free", "{:.2f} points ({:.2f} to {:.2f})"),
+        claim(teacher, "teacher-suffers", "loses {:.1f} points"),
+        f"loses about {printed('keep196') - printed('keep98'):.0f} (Figure 2)",
+    ]
+    section = (ROOT / "README.md").read_text().split("## What was found")[1].split("## ")[0]
+    text = " ".join(section.split())
+    for sentence in stated:
+        assert sentence in text
+        text = text.replace(sentence, "")
+    assert not re.search(r"\d", re.sub(r"\(.*?\)", "", text)), "a number that no result gives"
+
+
+def printed(row: str) -> float:
+    """The teacher's accuracy in the paper's Figure 2."""
+    rows = {row.id: row for row in load_table("maskedkd/fig2").rows}
+    return rows[row].published["teacher_acc"].value
+
+
+def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results() -> None:
+    teacher = means("maskedkd/fig2.fashion-mnist", "teacher_acc")
+    knn, linear = (means("maskedkd/table4.fashion-mnist", key) for key in ("knn", "linear"))
+    masked = means("asymmetric/dino-tiny.fashion-mnist", "knn")
+    ratio = means("attmask/ratio.fashion-mnist", "knn")
+    controls = {"none", "untrained", "pixels"}
+    arms = [value for row, value in masked.items() if row not in controls]
+    kinds = [value for row, value in ratio.items() if row not in controls]
+    gflops = {
+        row: f"{1e3 * value:.2f}"
+        for row, value in means("maskedkd/fig6.fashion-mnist", "gflops").items()
+    }
+    steps = {line["step"]: line["ratio"] for line in lines_of("benchmarks/selfdistillation-step")}
+    step = {name: f"{float(ratio):.2f}" for name, ratio in steps.items()}
+    stated = {
+        "footguns": [
+            f"from {teacher['keep16.of16']:.1f} to {teacher['keep8.of16']:.1f} %",
+            f"from {printed('keep196'):.1f} to {printed('keep98'):.1f} %",
+        ],
+        "search-history": [
+            f"| the raw pixels | | {knn['pixels']:.1f} % | |",
+            f"| the network untrained | 0 | {knn['untrained']:.1f} % "
+            f"| {linear['untrained']:.1f} % |",
+            f"| iBOT, {len(kinds)} kinds of masks | 422 | "
+            f"{min(kinds):.1f} to {max(kinds):.1f} % | |",
+            f"| DINO | 1,124 | {knn['dino']:.1f} % | {linear['dino']:.1f} % |",
+            f"| DINO with masks, {len(arms)} kinds | 1,124 | "
+            f"{min(arms):.1f} to {max(arms):.1f} % | |",
+        ],
+        "selfdistillation": [
+            f"iBOT costs {step['iBOT, random']} to {step['iBOT, block-wise']} of a DINO step",
+            f"AttMask-High {step['AttMask-High']} and AttMask-Hint {step['AttMask-Hint']} of iBOT",
+            f"student's patches {step['DINO, student drops half']}",
+            f"120 of 196 patches {step['DINO, teacher sees 120']} of DINO",
+        ],
+        "maskedkd": [
+            f"7 patches ({gflops['masked.keep7.of16']} million",
+            f"3 merged tokens a block ({gflops['tome.merge3']})",
+            f"5 patches ({gflops['masked.keep5.of16']}) against",
+            f"5 tokens ({gflops['tome.merge5']})",
+        ],
+    }
+    for page, sentences in stated.items():
+        text = " ".join((ROOT / f"docs/{page}.md").read_text().split())
+        for sentence in sentences:
+            assert sentence in text, f"docs/{page}.md does not say: {sentence}"
 
 
 def pages() -> list[Path]:
