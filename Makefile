@@ -7,14 +7,14 @@ CLUSTER     ?=
 SEEDS       ?=
 JOBS        ?=
 ROWS        ?=
-KINDS       ?=
+TASKS       ?=
 OFFLINE     ?=
 TORCH       ?=
 TORCH_INDEX ?=
 
 # What the user gives is text: never expanded here, and handed to the shell as a variable of its
 # environment, so that no space, quote, semicolon or $(...) in it means anything.
-VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS KINDS OFFLINE TORCH TORCH_INDEX
+VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE TORCH TORCH_INDEX
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -25,6 +25,9 @@ quoted = '$(subst ','\'',$(1))'
 nearest = $(shell $(call quoted,$(PYTHON)) -c 'import difflib as d, sys; \
   print(*d.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' \
   $(call quoted,$(firstword $(unknown))) $(VARIABLES))
+ifneq ($(filter KINDS,$(unknown)),)
+$(error the variable KINDS is now called TASKS)
+endif
 ifneq ($(unknown),)
 $(error there is no variable $(firstword $(unknown)); did you mean $(nearest)? (there are: $(VARIABLES)))
 endif
@@ -43,7 +46,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  times are of 2 CPU cores at PROFILE=fashion-mnist; what is finished is never computed again"
-	@echo "  variables      PROFILE=$$PROFILE EXECUTOR=$$EXECUTOR SEEDS=0,1,2 JOBS=2 ROWS='*keep50' KINDS=flops OFFLINE=1 CLUSTER=cluster.yaml"
+	@echo "  variables      PROFILE=$$PROFILE EXECUTOR=$$EXECUTOR SEEDS=0,1,2 JOBS=2 ROWS='*keep50' TASKS=cost OFFLINE=1 CLUSTER=cluster.yaml"
 	@echo "                 PYTHON=$$PYTHON TORCH=cpu (no CUDA: a smaller installation)"
 
 install: ## the virtual environment with everything `harness` needs
@@ -74,7 +77,7 @@ budget-curve: install ## accuracy as the student's training grows, half of the t
 costs: install ## what MaskedKD's tables and Figure 6 cost, computed: under a minute, no data
 	@for table in table2 table4 table7 table8 table9 table10 table11 fig6; do \
 	  $(HARNESS) reproduce maskedkd/$$table --profile paper --format md,csv \
-	    --kinds flops,view-flops,operations,activations || exit $$?; \
+	    --tasks cost || exit $$?; \
 	done
 
 attmask-strategies: ## AttMask: what is masked; half an hour
@@ -113,4 +116,4 @@ clean: ## remove the virtual environment and caches; results and reports stay
 
 reproduce = $(HARNESS) reproduce $(1) --profile="$$PROFILE" --executor="$$EXECUTOR" \
   $${SEEDS:+--seeds="$$SEEDS"} $${JOBS:+--jobs="$$JOBS"} $${ROWS:+--rows="$$ROWS"} \
-  $${KINDS:+--kinds="$$KINDS"} $${CLUSTER:+--cluster="$$CLUSTER"} $${OFFLINE:+--offline}
+  $${TASKS:+--tasks="$$TASKS"} $${CLUSTER:+--cluster="$$CLUSTER"} $${OFFLINE:+--offline}

@@ -22,7 +22,7 @@ from harness.bounds import MANY, Bound, bound_of
 from harness.launch.cluster import Cluster
 from harness.registry import Registry
 from harness.run import TASKS, Resources
-from harness.spec.fields import FieldInfo, fields_of, is_tagged, without_none
+from harness.spec.fields import FieldInfo, discriminator, fields_of, is_tagged, without_none
 from harness.spec.nodes import ListNode, MapNode
 from harness.spec.schema import ClaimEntry, GroupEntry, ProfileEntry, RowEntry, TableEntry
 from harness.spec.table import Plot
@@ -253,7 +253,7 @@ def _of_hint(hint: Any) -> str:
         return {"Tolerance": "number or percentage", "Printed": "number as printed"}.get(
             hint.__name__, _words(hint.__name__)
         )
-    bare = getattr(hint, "CHOICE", frozenset())
+    bare = discriminator(hint)
     alone = f", or its `{next(iter(bare))}` alone" if len(bare) == 1 else ""
     return f"{SECTION}{hint.__name__}{SECTION}{alone}"
 

@@ -40,7 +40,7 @@ def load(name_or_path: str | Path) -> Table:
 
 def tables() -> list[str]:
     """The names of all tables."""
-    from harness.spec.locate import list_tables
+    from harness.spec.paths import list_tables
 
     return list_tables()
 
@@ -69,10 +69,10 @@ class Table:
     ) -> Expansion:
         """All runs, each with its complete configuration.
 
-        `rows` are globs of row ids, comma-separated; `tasks` limits to these (`train`, `flops`).
+        `rows` are globs of row ids, comma-separated; `tasks` limits to these (`train`, `cost`).
         """
         chosen = profile or self.spec.default_profile
-        return expand(self.spec, chosen, rows=rows, seeds=seeds, kinds=tasks)
+        return expand(self.spec, chosen, rows=rows, seeds=seeds, tasks=tasks)
 
     def plan(
         self,

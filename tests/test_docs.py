@@ -243,13 +243,12 @@ def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None
     assert all(set(cost) <= {"reproduced", "misprint"} for cost in costs)
     assert sum(cost["misprint"] for cost in costs) == 2
     table2 = verdicts("maskedkd/table2.paper", "pflops")
-    supported, contradicted = claims["supported"], claims["contradicted"]
     small, teacher = "maskedkd/table2.fashion-mnist", "maskedkd/fig2.fashion-mnist"
     stated = [
         "Tables 4 and 7 to 10 come out, two of them as misprints",
         f"{table2['reproduced']} of {table2.total()} of Table 2",
-        f"{supported} of {claims.total()} claims are supported, {contradicted} are contradicted "
-        f"and {claims['inconclusive']} are not settled",
+        f"of {claims.total()} claims of the papers {claims['supported']} is supported, "
+        f"{claims['contradicted']} are contradicted and {claims['inconclusive']} are not settled",
         claim(small, "distillation-helps", "{:.2f} points (95 % CI {:.2f} to {:.2f})"),
         claim(small, "half-the-teacher-is-free", "{:.2f} points ({:.2f} to {:.2f})"),
         claim(teacher, "teacher-suffers", "loses {:.1f} points"),

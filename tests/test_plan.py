@@ -32,17 +32,14 @@ base:
 rows:
   - {{id: a, label: A}}
   - {{id: far, label: Far, set: {{recipe: {{weight_decay: 0.25}}}}}}
-  - id: later
-    label: Later
-    set: {{teacher: {{{TINY_VIT}}}, method: {{name: distillation, loss: later}}}}
 profiles:
   paper: {{}}
 """
 
 
 @pytest.fixture
-def expansion(experiments: Experiments, later_loss: str) -> Expansion:
-    """Row a with two seeds, row far that is blocked, row later that waits for its loss."""
+def expansion(experiments: Experiments) -> Expansion:
+    """Row a with two seeds, row far that is blocked."""
     return expand(load_table(experiments.table("tests/plan", TABLE)), "paper")
 
 
@@ -83,7 +80,6 @@ def test_an_empty_store_has_everything_to_do(expansion: Expansion) -> None:
     assert statuses(plan) == ["todo", "todo", "blocked", "blocked"]
     assert plan.counts["todo"] == 2
     assert plan.runs[2].reasons == ("unobtainium: dig deeper",)
-    assert [(row.row, "'later'" in row.reason) for row in plan.waiting] == [("later", True)]
     assert not Store().root.exists()
 
 
@@ -185,7 +181,7 @@ def test_an_estimate_follows_runs_of_about_its_size() -> None:
     rates = Rates("cpu", {"train": [*small, *large]})
     assert rates.seconds("train", 12.0) == pytest.approx(1.0)
     assert rates.seconds("train", 1002.0) == pytest.approx(500.0)
-    assert rates.seconds("flops", 0.0) == 1.0
+    assert rates.seconds("cost", 0.0) == 1.0
 
 
 def test_needs_are_asked_once_for_runs_that_differ_in_their_seed_only(
@@ -205,7 +201,7 @@ def test_the_command_prints_the_plan(
     put(replace(old, plain={**old.plain, "steps": 9}), DONE)
     assert main(["plan", "tests/plan", "--jobs", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("tests/plan, profile paper: 4 runs (1 failed, 1 todo, 2 blocked, ")
+    assert lines[0].startswith("tests/plan, profile paper: 4 runs (1 failed, 1 todo, 2 blocked); ")
     assert lines[0].endswith("with 2 jobs at once")
     for line in (
         "  2 runs: unobtainium: dig deeper",
@@ -213,7 +209,6 @@ def test_the_command_prints_the_plan(
         f"  {expansion.runs[0].name}: the loss is nan",
     ):
         assert line in lines
-    assert any(line.startswith("  later  waits for distillation loss 'later'") for line in lines)
 
 
 def test_the_plan_as_json(expansion: Expansion, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,12 +218,11 @@ def test_the_plan_as_json(expansion: Expansion, capsys: pytest.CaptureFixture[st
     assert (found["schema"], found["table"], found["profile"]) == (1, "tests/plan", "paper")
     assert (found["device"], found["jobs"]) == ("cpu", 3)
     counts = {"cached": 1, "running": 0, "interrupted": 0, "failed": 0, "todo": 1, "blocked": 2}
-    assert found["counts"] == {**counts, "waiting_rows": 1}
+    assert found["counts"] == counts
     first = found["runs"][0]
     assert (first["status"], first["directory"]) == ("cached", str(directory))
     assert (first["row"], first["seed"], first["kind"]) == ("a", 0, "counting")
     assert found["runs"][2]["reasons"] == ["unobtainium: dig deeper"]
-    assert found["waiting"][0]["row"] == "later"
 
 
 def test_the_status_of_a_table_and_of_everything(
@@ -256,8 +250,8 @@ def test_the_status_of_a_table_and_of_everything(
         ["plan", "tests/plan", "--profile", "papr"],
         ["run", "tests/plan", "--rows", "b"],
         ["run", "tests/plan", "--seeds", "0,x"],
-        ["run", "tests/plan", "--kinds", "flop"],
-        ["status", "--kinds", "flops"],
+        ["run", "tests/plan", "--tasks", "flop"],
+        ["status", "--tasks", "cost"],
         ["run", "tests/plan", "--jobs", "0"],
         ["run", "tests/plan", "--executor", "slrm"],
         ["status", "tests/plam"],

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from harness.bounds import Share, at_least, check_bounds
+from harness.data.dataset import DATASETS
 from harness.errors import FieldError
 
 
@@ -30,13 +31,11 @@ class DataConfig:
     evaluate_on: Literal["val", "holdout"] = "val"
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"path"})
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"name"})
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"name"})
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"train_per_class"})
 
     def components(self) -> tuple[type, ...]:
         """The code behind the name; see `harness.code`."""
-        from harness.data import DATASETS
-
         return (type(DATASETS.get(self.name)),)
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from harness.data.once import arrived, only_one
 from harness.data.places import cache_dir
 from harness.data.telling import Telling
 from harness.errors import DataError
+from harness.registry import Registry
 from harness.text import duration
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from harness.data.config import DataConfig
     from harness.data.tree import ImageTree
 
-
+DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets", base=lambda: DataSet)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from harness.bounds import MANY, Bound, NotNegative, Probability, at_least, check_bounds
-from harness.errors import FieldError
+from harness.bounds import (
+    Bound,
+    NotNegative,
+    PositiveRange,
+    Probability,
+    Scale,
+    at_least,
+    check_bounds,
+)
 
 HUE = "must be from 0 to 0.5 of the circle, got "
 
@@ -20,12 +27,12 @@ class MultiCrop:
     once per crop and batch. Saturation, hue and grey do nothing to images of one channel.
     """
 
-    global_scale: tuple[float, float] = (0.4, 1.0)  # area of a global crop, fraction of the image
-    local_scale: tuple[float, float] = (0.05, 0.4)  # area of a local crop, fraction of the image
+    global_scale: Scale = (0.4, 1.0)  # area of a global crop, fraction of the image
+    local_scale: Scale = (0.05, 0.4)  # area of a local crop, fraction of the image
     local_crops: Annotated[int, at_least(0, most=1000)] = 8  # local crops of an image
     # pixels of a side of a local crop
     local_size: Annotated[int, at_least(1, "pixel", most=4096)] = 96
-    ratio: tuple[float, float] = (0.75, 4 / 3)  # aspect of a crop
+    ratio: PositiveRange = (0.75, 4 / 3)  # aspect of a crop
     flip: Probability = 0.5  # probability of a horizontal flip
     jitter: Probability = 0.8  # probability that a crop's colours are changed
     brightness: NotNegative = 0.4  # largest change, as torchvision's ColorJitter takes it
@@ -40,16 +47,8 @@ class MultiCrop:
         0.1,
         0.5,
     )
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # standard deviation of the blur, pixels
+    blur_sigma: PositiveRange = (0.1, 2.0)  # standard deviation of the blur, pixels
     solarize: Probability = 0.2  # probability that the second global crop is solarised
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        for key in ("global_scale", "local_scale"):
-            low, high = getattr(self, key)
-            if not 0 < low <= high <= 1:
-                raise FieldError(key, f"is [low, high], 0 < low <= high <= 1; got {[low, high]}")
-        for key in ("ratio", "blur_sigma"):
-            low, high = getattr(self, key)
-            if not 0 < low <= high <= MANY:
-                raise FieldError(key, f"is [low, high] with 0 < low <= high, got {[low, high]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.bounds import NotNegative, Patches, check_bounds
@@ -23,6 +23,9 @@ from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
 from harness.seeding import stream
+
+if TYPE_CHECKING:
+    from harness.train.config import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +77,12 @@ class Distillation(Method):
         """As many as the base loss compares."""
         return self.loss.group_size()
 
-    def check(self, networks: Mapping[str, Architecture]) -> None:
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """The loss must fit the networks, and the criterion's attention must exist."""
         teacher = networks["teacher"]
+        if self.mask is not None and self.mask.keep > teacher.patches:
+            what = f"the patches of the teacher, got {self.mask.keep}"
+            raise FieldError("mask.keep", f"must be at most {teacher.patches}, {what}")
         self.loss.check(networks["student"], teacher)
         if self.teacher_keep(family_patches(teacher)) == family_patches(teacher):
             return
@@ -175,7 +181,7 @@ class DistillationObjective(Objective):
         images: torch.Tensor,
         generator: torch.Generator,
         progress: float,
-        share: BatchSlice = FULL_BATCH,
+        batch_slice: BatchSlice = FULL_BATCH,
     ) -> torch.Tensor | None:
         """The patches (B, K) that the teacher is shown; None: all of them."""
         if self.mask is None:
@@ -188,7 +194,7 @@ class DistillationObjective(Objective):
             device=images.device,
             generator=generator,
             progress=progress,
-            batch_slice=share,
+            batch_slice=batch_slice,
         )
         scores = self.mask.criterion.scores(view)
         assert scores.shape == (view.batch, view.patches), "scores of another grid"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from harness.errors import FieldError, HarnessError, Location, unknown
-from harness.run import Resources
+from harness.run import Bank, Resources
 from harness.spec.claims import Comparison
 from harness.spec.fields import ITS_NODE, NOT_IN_FILE
 from harness.spec.nodes import MapNode, ScalarNode
@@ -50,12 +50,24 @@ class Tolerance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TaskChoice:
+    """The task whose runs fill a column, `from: cost`, and of which bank of images: see `Bank`."""
+
+    name: str  # a registered task
+    # images that the neighbours, or the classifier, come from: the whole training set, or the
+    # subset that was trained on
+    bank: Bank = "all"
+
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"name"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column: which metric of which kind of run it shows, and how it is judged."""
+    """One column: which metric of which task's runs it shows, and how it is judged."""
 
     id: str = field(default="", metadata=NOT_IN_FILE)  # its key under `columns`
     label: str = ""  # its heading; the id if none is given
-    kind: str = field(metadata={"key": "from"})  # the task whose runs give its values
+    task: TaskChoice = field(metadata={"key": "from"})  # the task whose runs give its values
     metric: str  # its name in the task's results
     unit: str = ""  # of the numbers, for people: `%`, `PFLOPs`
     decimals: int = 1  # of measured values, 0 to 12
@@ -71,6 +83,11 @@ class Column:
     def __post_init__(self) -> None:
         if not 0 <= self.decimals <= 12:
             raise FieldError("decimals", f"must be from 0 to 12, got {self.decimals}")
+
+    @property
+    def kind(self) -> str:
+        """The name of its task."""
+        return self.task.name
 
     @property
     def where(self) -> Location | None:
@@ -116,7 +133,9 @@ class Published:
     confidence: Confidence = "exact"  # as printed; hard to read; read off a plot or worked out
     note: str = ""  # what there is to know about it
 
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"value"})  # may be written bare, `acc: 72.0`
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset(
+        {"value"}
+    )  # may be written bare, `acc: 72.0`
     RENAMED: ClassVar[Mapping[str, str]] = {"meant": "corrected"}
 
     @property
@@ -176,7 +195,9 @@ class Axis:
     label: str = ""  # of the axis; the column's if not given
     scale: Literal["linear", "log2"] = "linear"  # of the axis
 
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"column"})  # may be written bare, `x: gflops`
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset(
+        {"column"}
+    )  # may be written bare, `x: gflops`
     RENAMED: ClassVar[Mapping[str, str]] = {"set": "setting"}
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
@@ -11,7 +12,9 @@ from harness.bounds import (
     Count,
     NotNegative,
     Positive,
+    PositiveRange,
     Probability,
+    Scale,
     Share,
     above,
     at_least,
@@ -20,6 +23,7 @@ from harness.bounds import (
 from harness.data.config import DataConfig
 from harness.errors import FieldError
 from harness.methods import Method
+from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
 
 RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -36,8 +40,8 @@ class Augment:
     # pad: random crop after padding by `pad_pixels`; resized: random area and aspect
     crop: Literal["none", "pad", "resized"] = "resized"
     pad_pixels: Annotated[int, at_least(0, most=4096)] = 4  # pixels on each side, for `crop: pad`
-    scale: tuple[float, float] = (0.08, 1.0)  # area of the resized crop, fraction of the image
-    ratio: tuple[float, float] = (0.75, 4 / 3)  # aspect of the resized crop
+    scale: Scale = (0.08, 1.0)  # area of the resized crop, fraction of the image
+    ratio: PositiveRange = (0.75, 4 / 3)  # aspect of the resized crop
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"  # when an image is resized
     flip: Probability = 0.5  # probability of a horizontal flip
     rand_augment: str | None = None  # timm's notation, rand-m9-mstd0.5-inc1
@@ -55,14 +59,6 @@ class Augment:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise FieldError(
-                "scale", f"is [low, high] with 0 < low <= high <= 1, got {list(self.scale)}"
-            )
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise FieldError(
-                "ratio", f"is [low, high] with 0 < low <= high, got {list(self.ratio)}"
-            )
         if self.rand_augment is not None:
             self._check_rand_augment(self.rand_augment)
 
@@ -181,6 +177,7 @@ class TrainConfig:
     probe: Probe = Probe()
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"saliency_model", "probe"})
+    RENAMED: ClassVar[Mapping[str, str]] = {"guide": "saliency_model"}
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -201,17 +198,19 @@ class TrainConfig:
                 "recipe",
                 "`augment` has no effect here: the method's `crops` say what happens to images",
             )
-        wrong = self.method.wrong_length(self.recipe.epochs)
-        if wrong is None and self.student.planned is None:
-            wrong = self.method.wrong_shape(self.student.shape)
-        if wrong is not None:
-            raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
         networks = self.networks()
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
-        if not any(model.planned for model in networks.values()):
-            self.method.check({name: model.shape for name, model in networks.items()})
+        self._check_method({name: model.shape for name, model in networks.items()})
+
+    def _check_method(self, networks: Mapping[str, Architecture]) -> None:
+        try:
+            self.method.check(networks, self.recipe)
+        except FieldError as error:
+            if error.field in ("student", "teacher", "saliency_model", "method"):
+                raise
+            raise FieldError(f"method.{error.field}", error.what) from None
 
     def networks(self) -> dict[str, ModelConfig]:
         """The student, and the teacher and the saliency model where there are."""

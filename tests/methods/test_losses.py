@@ -112,7 +112,8 @@ def test_images_are_compared_within_groups_of_mixup_partners() -> None:
     each = []
     for rows in ([0, 5], [1, 4], [2, 3]):
         own, its = (
-            model(pictures[rows], want=loss.of_student).of([0, 1]) for model in (student, teacher)
+            model(pictures[rows], want=loss.of_student).select([0, 1])
+            for model in (student, teacher)
         )
         each.append(float(loss(own, its, None).detach()))
     assert found == pytest.approx(sum(each) / 3, rel=1e-5)

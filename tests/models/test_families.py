@@ -18,6 +18,7 @@ from harness.models.build import build_model, freeze, pool_patches
 from harness.models.config import ModelConfig, Weights
 from harness.models.interface import ForwardRequest, Saliency
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.train.config import Recipe
 from tests.models.reference import Reference
 
 SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -378,12 +379,12 @@ def test_hub_weights_that_classify_by_the_class_token_are_refused(
 
 def test_networks_without_a_class_token_to_pool_are_refused_where_it_is_needed() -> None:
     shape, small = MAE.shape, ModelConfig(arch="deit_tiny_patch16_224").shape
-    assert Dino().wrong_shape(shape) == (
-        "name",
-        "self-distillation needs the CLS token to be pooled: vit_base_patch16_224",
-    )
+    recipe = Recipe(epochs=1, batch_size=2, lr=1e-3)
+    needed = "self-distillation needs the CLS token to be pooled: vit_base_patch16_224"
+    with pytest.raises(FieldError, match=needed):
+        Dino().check({"student": shape}, recipe)
     with pytest.raises(FieldError, match="cannot merge tokens"):
-        MergedTeacher(merge=2).check({"student": small, "teacher": shape})
+        MergedTeacher(merge=2).check({"student": small, "teacher": shape}, recipe)
 
 
 def test_a_teacher_of_another_size_gets_the_same_image_resized() -> None:

@@ -41,7 +41,7 @@ def test_cells_and_claims_of_finished_runs(good: Expansion) -> None:
     assert exact.published is not None
     assert exact.published.note == "scanned"
     (claim,) = model.claims
-    assert (claim.n, claim.check) == (2, "acc[logit] > acc[none]")
+    assert (claim.n, claim.holds) == (2, "acc[logit] > acc[none]")
     assert claim.estimate == pytest.approx(2.95)
     assert claim.quantity == "Top-1, logit − No distillation"
     assert (model.seeds, model.provenance.finished) == ((0, 1), 5)
@@ -75,14 +75,6 @@ def test_a_failed_run_does_not_count(good: Expansion) -> None:
     assert cell.judgement is not None
     assert (cell.judgement.verdict, cell.judgement.reason) == (Verdict.FAILED, "the loss is nan")
     assert collect(good, store).provenance.failed == 1
-
-
-def test_a_row_that_waits_says_for_what(experiments: Experiments, later_loss: str) -> None:
-    text = changed("{name: distillation, mask", f"{{name: distillation, loss: {later_loss}, mask")
-    later = expand(load_table(experiments.table("paper/later", text)), "paper")
-    cell = collect(later, Store()).row("logit").cell("acc")
-    assert cell.judgement is not None
-    assert cell.judgement.reason.startswith("waits for distillation loss 'later'")
 
 
 @pytest.fixture
@@ -129,7 +121,7 @@ def test_a_collapsed_network_marks_the_cells_of_its_row(
             finish(store, run_of(judged, "train", row, seed), {"val/top1": 1.0, **told["train"]})
             knn = {"val/knn20_top1": 1.0, **told["knn"]}
             finish(store, run_of(judged, "knn", row, seed), knn)
-    finish(store, run_of(judged, "flops", "logit", None), {"teacher/train_pmacs": 1767.6})
+    finish(store, run_of(judged, "cost", "logit", None), {"teacher/train_pmacs": 1767.6})
     model = collect(judged, store)
     assert {row.id: row.collapsed for row in model.rows} == {"none": (1,), "logit": ()}
     marked = {
@@ -193,7 +185,7 @@ def test_commits_of_one_environment_are_listed_together(good: Expansion) -> None
     for seed, commit in ((0, "a" * 40), (1, "b" * 40)):
         run = run_of(good, "train", "none", seed)
         finish(store, run, {"val/top1": 70.0}, environment={"commit": commit})
-    finish(store, run_of(good, "flops", "logit", None), {}, environment={"commit": "a" * 40})
+    finish(store, run_of(good, "cost", "logit", None), {}, environment={"commit": "a" * 40})
     other = run_of(good, "train", "logit", 0)
     finish(store, other, {"val/top1": 75.0}, environment={"cpu": "Another CPU"})
     first, second = collect(good, store).provenance.environments

@@ -26,7 +26,7 @@ paper: {{title: A paper, arxiv: "2302.10494", table: Fig. 1}}
 columns:
   acc: {{label: Top-1, from: train, metric: val/top1, unit: "%"}}
   own: {{label: Own, from: train, metric: val/teacher_top1, unit: "%"}}
-  cost: {{label: Cost, from: flops, metric: teacher/gmacs, unit: GFLOPs}}
+  cost: {{label: Cost, from: cost, metric: teacher/gmacs, unit: GFLOPs}}
 seeds: [0, 1, 2]
 base:
   recipe: light
@@ -35,7 +35,7 @@ base:
   teacher: {{{TINY_VIT}}}
   method: distillation
 plots:
-  - {{id: patches, x: {{set: [method.mask.keep], label: Patches, scale: log2}}, y: [acc, own]}}
+  - {{id: patches, x: {{setting: [method.mask.keep], label: Patches, scale: log2}}, y: [acc, own]}}
   - {{id: cost, caption: By cost, x: cost, y: [acc], groups: [chosen]}}
 rows:
   - {{id: keep8, group: chosen, set: {{method: {{mask: {{keep: 8}}}}}},
@@ -62,7 +62,7 @@ def model(experiments: Experiments) -> TableModel:
             metrics = {"val/top1": value, "val/teacher_top1": value - 20}
             finish(store, run_of(expansion, "train", row, seed), metrics)
     for row, cost in COSTS.items():
-        finish(store, run_of(expansion, "flops", row, None), {"teacher/gmacs": cost})
+        finish(store, run_of(expansion, "cost", row, None), {"teacher/gmacs": cost})
     return collect(expansion, store)
 
 

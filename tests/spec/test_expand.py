@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.methods.losses import LOSSES
-from harness.models.architectures import PLANNED
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.train.config import TrainConfig
@@ -46,14 +44,14 @@ def test_a_run_for_each_seed_and_one_for_what_needs_no_seed(good: Expansion) -> 
     runs = {run.identity: run for run in good.runs}
     assert [runs[key].title.seed for key in logit.runs["acc"]] == [0, 1]
     assert [runs[key].title.seed for key in logit.runs["pflops"]] == [None]
-    assert {run.kind for run in good.runs} == {"train", "flops"}
+    assert {run.kind for run in good.runs} == {"train", "cost"}
 
 
 def test_names_can_be_read(good: Expansion) -> None:
     names = {run.name: run for run in good.runs}
     assert all(name.endswith(f"-{run.identity[:8]}") for name, run in names.items())
     assert [re.sub("-[0-9a-f]{8}$", "", name) for name in names] == [
-        "none-s0", "none-s1", "logit-s0", "logit-s1", "logit-flops",
+        "none-s0", "none-s1", "logit-s0", "logit-s1", "logit-cost",
     ]  # fmt: skip
 
 
@@ -61,7 +59,6 @@ def test_the_data_version_is_filled_in(good: Expansion) -> None:
     from harness.data import DATASETS
 
     config = good.rows[0].config
-    assert config is not None
     assert config.data.version == DATASETS.get("fashion-mnist").version
 
 
@@ -79,7 +76,7 @@ def test_seeds_and_rows_can_be_chosen(experiments: Experiments) -> None:
     table = load_table(experiments.table("paper/good", GOOD))
     one = expand(table, "paper", rows="log*", seeds=[7])
     assert [row.row.id for row in one.rows] == ["logit"]
-    assert [(run.kind, run.title.seed) for run in one.runs] == [("train", 7), ("flops", None)]
+    assert [(run.kind, run.title.seed) for run in one.runs] == [("train", 7), ("cost", None)]
     assert len(expand(table, "paper", rows="logit, none").rows) == 2
     for seeds in ([], [-1], [0, 0]):
         with pytest.raises(HarnessError, match="seeds must be different whole numbers from 0 up"):
@@ -90,20 +87,22 @@ def test_seeds_and_rows_can_be_chosen(experiments: Experiments) -> None:
         expand(table, "papr")
 
 
-def test_kinds_can_be_chosen_and_bring_along_what_they_need(experiments: Experiments) -> None:
+def test_tasks_can_be_chosen_and_bring_along_what_they_need(experiments: Experiments) -> None:
     neighbours = "columns:\n  knn: {from: knn, metric: val/knn20_top1}\n"
     table = load_table(experiments.table("paper/good", changed("columns:\n", neighbours)))
-    costs = expand(table, "paper", kinds=["flops"])
-    assert [(run.kind, run.title.row) for run in costs.runs] == [("flops", "logit")]
+    costs = expand(table, "paper", tasks=["cost"])
+    assert [(run.kind, run.title.row) for run in costs.runs] == [("cost", "logit")]
     assert costs.rows[1].runs["acc"] == ()
-    judged = expand(table, "paper", rows="none", seeds=[0], kinds=["knn"])
+    judged = expand(table, "paper", rows="none", seeds=[0], tasks=["knn"])
     assert [run.kind for run in judged.runs] == ["train", "knn"]
     assert judged.runs[1].depends == (judged.runs[0].identity,)
     whole = {run.identity for run in expand(table, "paper").runs}
     assert {run.identity for run in (*costs.runs, *judged.runs)} < whole
-    assert expand(table, "paper", kinds=["operations"]).runs == ()
-    with pytest.raises(HarnessError, match=r"unknown task 'flop'; did you mean 'flops'\?"):
-        expand(table, "paper", kinds=["flop"])
+    assert expand(table, "paper", tasks=["throughput"]).runs == ()
+    with pytest.raises(HarnessError, match=r"unknown task 'costs'; did you mean 'cost'\?"):
+        expand(table, "paper", tasks=["costs"])
+    with pytest.raises(HarnessError, match="task 'operations' is now called 'cost'"):
+        expand(table, "paper", tasks=["operations"])
 
 
 def teacher_from(reference: str) -> str:
@@ -190,49 +189,6 @@ def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> No
     assert set(again.runs["acc"]).isdisjoint(runs["good"].runs["acc"])
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "words", "costs"),
-    [
-        (
-            "{name: distillation, mask",
-            "{name: distillation, loss: {name: later, k: 3}, mask",
-            "later",
-            1,
-        ),
-        (f"student: {{{TINY_VIT}}}", "student: later_vit", "later_vit", 1),
-        (WEIGHTS, "      teacher: later_vit\n", "later_vit", 0),
-    ],
-)
-def test_a_row_that_names_what_is_planned_waits_and_says_why(
-    old: str,
-    new: str,
-    words: str,
-    costs: int,
-    experiments: Experiments,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(LOSSES._planned, "later", "a loss that comes later")
-    monkeypatch.setitem(PLANNED, "later_vit", "a network that comes later")
-    found = expand(load_table(experiments.table("paper/good", changed(old, new))), "paper")
-    waiting = found.rows[1]
-    assert waiting.waits_for is not None
-    assert words in waiting.waits_for
-    assert (len(waiting.runs["acc"]), len(waiting.runs["pflops"])) == (0, costs)
-
-
-def test_students_of_a_teacher_that_waits_wait_too(
-    experiments: Experiments, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(PLANNED, "later_vit", "a network that comes later")
-    experiments.table("paper/teachers", TEACHERS.replace(f"{{{TINY_VIT}}}", "later_vit"))
-    table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
-    none, logit = expand(table, "paper").rows
-    assert none.waits_for is None
-    assert logit.waits_for is not None
-    assert "later_vit" in logit.waits_for
-    assert len(logit.runs["pflops"]) == 1
-
-
 def test_four_times_the_runs_are_four_times_the_work(experiments: Experiments) -> None:
     """Counted in calls: what grows with the square shows on any machine."""
     spent = []
@@ -260,7 +216,7 @@ def test_four_times_the_runs_are_four_times_the_work(experiments: Experiments) -
 
 
 def test_every_spec_of_the_project_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.spec.locate import list_tables
+    from harness.spec.paths import list_tables
 
     monkeypatch.setenv("HARNESS_HOME", str(Path(__file__).resolve().parents[2]))
     assert list_tables()

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.spec.locate import stray_specs
+from harness.spec.paths import stray_specs
 from tests.conftest import TINY_VIT, Experiments
 from tests.spec.specs import GOOD, changed
 
@@ -68,8 +68,7 @@ LIMITS = {
         changed("metric: val/top1", "metric: val/knn200_top1")
         .replace("from: train", "from: knn")
         .replace("{name: fashion-mnist}", "{name: fashion-mnist, train_fraction: 0.002}")
-        .replace("knn,", "knn-own,")
-        .replace("knn200_top1", "knn200_own_top1"),
+        .replace("knn,", "{name: knn, bank: subset},"),
         "200 neighbours are asked for",
     ),
     "a teacher with a new head": (

@@ -42,7 +42,7 @@ class Context:
         self.directory = directory
         self.resources = Resources(device="cpu", micro_batch=micro_batch)
         self.dependencies: Mapping[str, Path] = {}
-        self.ranks, self.meeting = DistContext(), None
+        self.dist, self.rendezvous_store = DistContext(), None
         self.stop_at, self.done = stop_at, 0
         self.metrics: list[dict[str, Any]] = []
         self.logged: list[str] = []
@@ -311,7 +311,7 @@ def test_numbered_classes_and_a_classifier_from_elsewhere(
         recipe=Recipe(epochs=1, batch_size=8, lr=1e-3),
     )
     train(plain, made)
-    assert made.logged == []
+    assert not [line for line in made.logged if line.startswith("warning")]
     file = str(made.directory / "model.safetensors")
     sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     student = vit(channels=3, weights=Weights(file=file, sha256=sha256, head=head))

@@ -76,9 +76,10 @@ class Manifold(DistillationLoss):
         """Scalar, of one group. The draw comes from torch's generator, which the caller seeds."""
         pairs = layer_pairs(len(student.tokens), len(teacher.tokens), self.layers)
         total = self.logit * Logit()(student, teacher, kept)
-        for mine, its in pairs:
-            own = at_patches(student.tokens[mine], kept).float()
-            total = total + self._relations(own, teacher.tokens[its].float()) / len(pairs)
+        for student_layer, teacher_layer in pairs:
+            tokens = at_patches(student.tokens[student_layer], kept).float()
+            taught = teacher.tokens[teacher_layer].float()
+            total = total + self._relations(tokens, taught) / len(pairs)
         return total
 
     def _relations(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -103,5 +104,5 @@ def layer_pairs(student: int, teacher: int, ends: int) -> list[tuple[int, int]]:
 
 def _difference(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Mean square difference of the relation maps of unit vectors (..., n, D)."""
-    mine, its = (x @ x.transpose(-2, -1) for x in (student, teacher))
-    return torch.nn.functional.mse_loss(mine, its)
+    of_student, of_teacher = (x @ x.transpose(-2, -1) for x in (student, teacher))
+    return torch.nn.functional.mse_loss(of_student, of_teacher)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from harness.bounds import (
     NotNegative,
@@ -20,6 +21,9 @@ from harness.methods import Method, Networks, Objective
 from harness.models.architectures import Architecture
 from harness.models.cost import efficient_macs
 
+if TYPE_CHECKING:
+    from harness.train.config import Recipe
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
@@ -31,6 +35,8 @@ class Head:
     bottleneck: Annotated[int, at_least(1, most=1_000_000)] = 256
     norm_last_layer: bool = True  # the prototypes' lengths stay 1
     freeze_last_layer_epochs: NotNegative = 1.0  # epochs in which the prototypes stay as they are
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"freeze_epochs": "freeze_last_layer_epochs"}
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -99,29 +105,26 @@ class SelfDistillation(Method):
         heads += self.head.macs(student.width, 2, 2)
         return 3 * (2 * whole + self.crops.local_crops * local) + 2 * taught + heads
 
-    def wrong_shape(self, student: Architecture) -> tuple[str, str] | None:
-        """The option that does not fit this student, and why."""
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
+        """A plain ViT whose patches fit into the crops, and epochs for the warm-up of the teacher's
+        temperature.
+        """
+        warmup, student = self.temperatures.warmup_epochs, networks["student"]
+        if warmup > recipe.epochs:
+            what = f"warmup_epochs {warmup} is longer than the {recipe.epochs:g} epochs"
+            raise FieldError("temperatures", what)
         if student.prefix_tokens != 1 or not student.positioned_prefix:
-            return "name", "self-distillation needs a plain ViT: one CLS token, with a position"
+            what = "self-distillation needs a plain ViT: one CLS token, with a position"
+            raise FieldError("name", what)
         if student.pooling != "token":
-            return (
-                "name",
-                "self-distillation needs the CLS token to be pooled: vit_base_patch16_224",
-            )
+            what = "self-distillation needs the CLS token to be pooled: vit_base_patch16_224"
+            raise FieldError("name", what)
         if self.crops.local_crops and self.crops.local_size % student.patch_size:
-            return (
+            raise FieldError(
                 "crops",
                 f"local_size must be a multiple of the patch size {student.patch_size}, "
                 f"got {self.crops.local_size}",
             )
-        return None
-
-    def wrong_length(self, epochs: float) -> tuple[str, str] | None:
-        """A warm-up of the teacher's temperature that would not end."""
-        warmup = self.temperatures.warmup_epochs
-        if warmup > epochs:
-            return "temperatures", f"warmup_epochs {warmup} is longer than the {epochs:g} epochs"
-        return None
 
     @abstractmethod
     def build(self, networks: Networks) -> Objective:

@@ -98,8 +98,10 @@ class SelfDistillationObjective(Objective):
 
     def teacher_temperature(self, step: Step) -> float:
         """This epoch's."""
-        given = self.method.temperatures
-        return warmed_up(given.teacher_start, given.teacher, step.epoch, given.warmup_epochs)
+        temperatures = self.method.temperatures
+        return warmed_up(
+            temperatures.teacher_start, temperatures.teacher, step.epoch, temperatures.warmup_epochs
+        )
 
     def before_update(self, step: Step, optimizer: torch.optim.Optimizer) -> None:
         """Clip each tensor, drop the frozen prototypes' gradients, set this step's weight decay."""

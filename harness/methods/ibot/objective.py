@@ -7,7 +7,7 @@ prototypes, so the mean vector is projected once in place of every patch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,12 +15,14 @@ from torch.nn import functional
 
 from harness.masking.views import PatchMask
 from harness.methods import Batch, Networks, Step
-from harness.methods.ibot import Ibot
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums, center_and_sharpen
 from harness.methods.selfdistillation.patch_masking import MaskToken, PatchMasking, replaced
 from harness.methods.selfdistillation.schedules import warmed_up
 from harness.models.tokens import EncodedTokens, encode
+
+if TYPE_CHECKING:
+    from harness.methods.ibot.config import Ibot
 
 
 class IbotObjective(SelfDistillationObjective):
@@ -90,8 +92,8 @@ class IbotObjective(SelfDistillationObjective):
 
     def state(self) -> dict[str, Any]:
         """Also the patches' centre, and how much was hidden since the last summary."""
-        own = {"patch_center": self.patch_center.value, "hiding": self.hiding.state()}
-        return {**super().state(), **own}
+        of_patches = {"patch_center": self.patch_center.value, "hiding": self.hiding.state()}
+        return {**super().state(), **of_patches}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""

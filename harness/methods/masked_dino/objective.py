@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from harness.masking.views import PatchMask
 from harness.methods import Batch, Networks, Step
-from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums
 from harness.methods.selfdistillation.patch_masking import (
@@ -21,6 +20,9 @@ from harness.methods.selfdistillation.patch_masking import (
 )
 from harness.models.tokens import encode
 from harness.models.vit import VisionTransformer
+
+if TYPE_CHECKING:
+    from harness.methods.masked_dino.config import MaskedDino
 
 
 class MaskedDinoObjective(SelfDistillationObjective):

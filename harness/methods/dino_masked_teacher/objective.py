@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,10 +10,12 @@ from torch import Tensor
 from harness.masking import CriterionInput
 from harness.masking.keep import kept_counts, top_k
 from harness.methods import Batch, Networks, Step
-from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums
 from harness.models.tokens import encode
+
+if TYPE_CHECKING:
+    from harness.methods.dino_masked_teacher.config import DinoMaskedTeacher
 
 
 class MaskedTeacherObjective(SelfDistillationObjective):
@@ -28,12 +30,12 @@ class MaskedTeacherObjective(SelfDistillationObjective):
         """`total`."""
         images, count = torch.cat(batch.views[:2]), len(batch.views)
         looks = self.masked.criterion.attention_source() is not None
-        own = encode(self.student, images, attention=looks)
-        student = list(own.cls.chunk(2))
+        encoded = encode(self.student, images, attention=looks)
+        student = list(encoded.cls.chunk(2))
         if count > 2:
             student += encode(self.student, torch.cat(batch.views[2:])).cls.chunk(count - 2)
         with torch.no_grad():
-            kept = self._choose(own.attention, images, step)
+            kept = self._choose(encoded.attention, images, step)
             teacher = encode(self.teacher, images, keep=kept).cls
         return {"total": self._cls_loss(student, teacher, step)}
 
@@ -72,7 +74,7 @@ class MaskedTeacherObjective(SelfDistillationObjective):
 
     def summary(self) -> dict[str, Any]:
         """Also `kept`: share of global views in which each patch was kept, N in raster order."""
-        found, sums = super().summary(), self.kept.take()
+        values, sums = super().summary(), self.kept.take()
         if sums:
-            found["kept"] = (sums["counts"].double() / sums["views"]).tolist()
-        return found
+            values["kept"] = (sums["counts"].double() / sums["views"]).tolist()
+        return values
