@@ -40,7 +40,7 @@ maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig
 attmask := $(addprefix attmask-,strategies ratio share full dino)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino teacher test check bench clean
+.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino teacher test check docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -103,6 +103,9 @@ check: install-dev ## specs, format, lint, types; a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
+
+docs: install-dev ## write docs/reference.md, every key of a spec, from the code; seconds
+	$(BIN)/python docs/write_reference.py
 
 bench: install-dev ## measure what is claimed about speed; some minutes
 	$(BIN)/python benchmarks/masked_step.py

@@ -27,25 +27,28 @@ class MultiCrop:
     once per crop and batch. Saturation, hue and grey do nothing to images of one channel.
     """
 
-    global_scale: Scale = (0.4, 1.0)  # area of a global crop, share of the image
-    local_scale: Scale = (0.05, 0.4)
-    local_crops: Annotated[int, at_least(0, most=1000)] = 8
-    local_size: Annotated[int, at_least(1, "pixel", most=4096)] = 96  # pixels
-    ratio: PositiveRange = (0.75, 4 / 3)
-    flip: Probability = 0.5
-    jitter: Probability = 0.8  # probability
-    brightness: NotNegative = 0.4
-    contrast: NotNegative = 0.4
-    saturation: NotNegative = 0.2
+    global_scale: Scale = (0.4, 1.0)  # area of a global crop, fraction of the image
+    local_scale: Scale = (0.05, 0.4)  # area of a local crop, fraction of the image
+    local_crops: Annotated[int, at_least(0, most=1000)] = 8  # local crops of an image
+    # pixels of a side of a local crop
+    local_size: Annotated[int, at_least(1, "pixel", most=4096)] = 96
+    ratio: PositiveRange = (0.75, 4 / 3)  # aspect of a crop
+    flip: Probability = 0.5  # probability of a horizontal flip
+    jitter: Probability = 0.8  # probability that a crop's colours are changed
+    brightness: NotNegative = 0.4  # largest change, as torchvision's ColorJitter takes it
+    contrast: NotNegative = 0.4  # likewise
+    saturation: NotNegative = 0.2  # likewise
+    # likewise, in turns of the colour circle
     hue: Annotated[float, Bound(least=0, most=0.5, says=HUE)] = 0.1
-    grey: Probability = 0.2  # probability
+    grey: Probability = 0.2  # probability that a crop becomes grey
+    # probability of blur: first global crop, second, local ones
     blur: tuple[Probability, Probability, Probability] = (
         1.0,
         0.1,
         0.5,
-    )  # probability: global 1, global 2, local
-    blur_sigma: PositiveRange = (0.1, 2.0)  # pixels
-    solarize: Probability = 0.2  # probability, second global crop only
+    )
+    blur_sigma: PositiveRange = (0.1, 2.0)  # standard deviation of the blur, pixels
+    solarize: Probability = 0.2  # probability that the second global crop is solarised
 
     def __post_init__(self) -> None:
         check_bounds(self)

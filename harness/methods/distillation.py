@@ -33,7 +33,7 @@ class Mask:
     """How many patches the teacher sees, and which."""
 
     keep: Patches  # an absolute number: the paper's "75 %" of 196 is 144
-    criterion: Criterion = StudentAttention()
+    criterion: Criterion = StudentAttention()  # which ones: the patches with the highest scores
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -52,9 +52,9 @@ class Distillation(Method):
 
     uses_teacher: ClassVar[bool] = True
     others: ClassVar[frozenset[str]] = frozenset({"teacher"})
-    loss: DistillationLoss = Logit()
-    weight: NotNegative = 1.0  # lambda
-    mask: Mask | None = None
+    loss: DistillationLoss = Logit()  # what of the teacher the student imitates
+    weight: NotNegative = 1.0  # weight of that loss, the paper's lambda
+    mask: Mask | None = None  # which patches the teacher sees; none: all
     # also evaluate the teacher on the patches that it is shown: `val/teacher_top1`
     teacher_accuracy: bool = False
     labels: NotNegative = 1.0  # weight of the cross-entropy with the labels

@@ -34,9 +34,9 @@ class MaskedStudent(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
-    keep: Patches
-    loss: Logit = Logit()
-    weight: NotNegative = 1.0
+    keep: Patches  # patches that the student is trained on
+    loss: Logit = Logit()  # of the student's and the teacher's logits: `logit` alone
+    weight: NotNegative = 1.0  # weight of that loss
 
     def __post_init__(self) -> None:
         check_bounds(self)

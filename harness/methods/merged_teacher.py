@@ -30,9 +30,10 @@ class MergedTeacher(Method):
 
     uses_teacher: ClassVar[bool] = True
     others: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    # tokens that every block of the teacher merges away
     merge: Annotated[int, at_least(1, "token a block")]
-    loss: Logit = Logit()
-    weight: NotNegative = 1.0
+    loss: Logit = Logit()  # of the student's and the teacher's logits: `logit` alone
+    weight: NotNegative = 1.0  # weight of that loss
     teacher_accuracy: bool = False  # also evaluate the merging teacher: `val/teacher_top1`
 
     def __post_init__(self) -> None:

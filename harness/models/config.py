@@ -25,7 +25,7 @@ class Weights:
     key: str | None = None
     # of that file; filled in when the spec is expanded, checked when it is read
     sha256: str | None = None
-    # `table#row` of a spec: trained first, as a dependency; then that run's identity
+    # a row of a spec, `TABLE#ROW`, or `#ROW` of this one: it is trained first
     run: str | None = None
     # new: all but the classifier, for another task; position embeddings are resized to the grid
     head: Literal["own", "new"] = "own"
@@ -62,17 +62,19 @@ class ModelConfig:
     `arch: vit` has no dimensions of its own: give all of them (small images).
     """
 
-    arch: str
-    image_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels
-    patch_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels
+    arch: str  # the architecture's name: timm's, or `vit` with all dimensions given
+    # pixels of a side; none here and below: the architecture's own
+    image_size: Annotated[int, at_least(1, most=4096)] | None = None
+    patch_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels of a side
+    # of the images; none: the data's
     channels: Annotated[int, at_least(1, most=1024)] | None = None
-    width: Annotated[int, at_least(1, most=16_384)] | None = None
-    depth: Annotated[int, at_least(1, most=512)] | None = None
+    width: Annotated[int, at_least(1, most=16_384)] | None = None  # of a token
+    depth: Annotated[int, at_least(1, most=512)] | None = None  # number of blocks
+    # attention heads of a block; must divide the width
     heads: Annotated[int, at_least(1, most=1024)] | None = None
-    drop_path: Annotated[float, Bound(least=0, below=1)] = (
-        0.0  # stochastic depth of the last block, linear from 0
-    )
-    weights: Weights = Weights()
+    # stochastic depth: the probability that the last block is left out, linear from 0
+    drop_path: Annotated[float, Bound(least=0, below=1)] = 0.0
+    weights: Weights = Weights()  # what it starts from; none: random
     trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
     # how random weights of a plain ViT are drawn. timm: normal 0.02 at every width, which is made
     # for wide networks; moco: Xavier, in proportion to the width, and sines and cosines for the

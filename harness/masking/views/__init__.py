@@ -95,7 +95,7 @@ class MaskSampler(ABC):
 class RatioMask(MaskSampler):
     """A share of the patches, drawn from `ratio`, in the views that chance picks."""
 
-    # share of the patches, uniform between the two
+    # fraction of the patches that is hidden, uniform between the two
     ratio: Annotated[tuple[float, float], Ends(least=0, below=1)] = (0.1, 0.5)
     probability: Unit = 0.5  # that a view is masked at all
 

@@ -27,8 +27,8 @@ class DinoMaskedTeacher(SelfDistillation):
     No code of this was released: the choice per view is our reading of section 4.
     """
 
-    keep: Patches
-    criterion: Criterion = StudentAttention()
+    keep: Patches  # patches of a global view that the teacher sees
+    criterion: Criterion = StudentAttention()  # which ones
 
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)

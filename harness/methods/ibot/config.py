@@ -27,15 +27,15 @@ class Ibot(SelfDistillation):
     `temperatures` serves both losses; a teacher's temperature of the patches alone can be set.
     """
 
-    mask: MaskSampler = BlockWise()
-    cls_weight: NotNegative = 1.0
-    patch_weight: NotNegative = 1.0
-    patch_teacher: Positive | None = None  # the teacher's patches, after warm-up; None: as its CLS
-    patch_teacher_start: Positive | None = None
-    start_epoch: NotNegativeInt = (
-        0  # nothing is hidden before it; the patches' warm-up starts there too
-    )
-    patch_center_momentum: Unit = 0.9
+    mask: MaskSampler = BlockWise()  # which patches the student does not see
+    cls_weight: NotNegative = 1.0  # weight of the loss of CLS tokens
+    patch_weight: NotNegative = 1.0  # weight of the loss of hidden patches
+    # temperature of the teacher's patches after warm-up; none: that of its CLS token
+    patch_teacher: Positive | None = None
+    patch_teacher_start: Positive | None = None  # the same before warm-up
+    # nothing is hidden before this epoch; the patches' warm-up starts there too
+    start_epoch: NotNegativeInt = 0
+    patch_center_momentum: Unit = 0.9  # as `center_momentum`, of the patches
 
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)

@@ -40,12 +40,14 @@ class Manifold(DistillationLoss):
     teacher, as here, and the class token beside them (1 of 197) for a DeiT, which is left out here.
     """
 
-    intra: NotNegative = 4.0  # weights, from the original's commands
-    inter: NotNegative = 0.1
-    sampled: NotNegative = 0.2
-    samples: Annotated[int, at_least(1, most=1_000_000)] = 192  # patches drawn from the batch
-    layers: Annotated[int, at_least(1, most=1000)] = 4  # at either end
-    logit: NotNegative = 1.0
+    # weight of the relations within an image; all weights are those of the original's commands
+    intra: NotNegative = 4.0
+    inter: NotNegative = 0.1  # weight of the relations between images at one patch
+    sampled: NotNegative = 0.2  # weight of the relations among patches of the whole group
+    # patches that are drawn from the group for that
+    samples: Annotated[int, at_least(1, most=1_000_000)] = 192
+    layers: Annotated[int, at_least(1, most=1000)] = 4  # layers at either end of the networks
+    logit: NotNegative = 1.0  # weight of the logits' term
     group: Annotated[int, at_least(2, most=1_000_000)] = (
         128  # images that are compared with each other
     )

@@ -23,8 +23,10 @@ class MaskedDino(SelfDistillation):
     all views of a step lose the same number: `ratio_per: batch`.
     """
 
-    mask: MaskSampler = RandomMask()
+    mask: MaskSampler = RandomMask()  # which patches are hidden
+    # from which views
     where: Literal["student-global", "student-all", "student-and-teacher"] = "student-global"
+    # replace: a learned token takes the place of a hidden patch; drop: the patch is left out
     how: Literal["replace", "drop"] = "replace"
 
     def __post_init__(self) -> None:

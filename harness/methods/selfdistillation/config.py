@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 class Head:
     """The projection head (arXiv 2104.14294, appendix C)."""
 
-    out_dim: Annotated[int, at_least(1, most=10_000_000)] = 65536
-    hidden: Annotated[int, at_least(1, most=1_000_000)] = 2048
+    out_dim: Annotated[int, at_least(1, most=10_000_000)] = 65536  # number of prototypes
+    hidden: Annotated[int, at_least(1, most=1_000_000)] = 2048  # width of the hidden layers
+    # width of what the prototypes are compared with
     bottleneck: Annotated[int, at_least(1, most=1_000_000)] = 256
     norm_last_layer: bool = True  # the prototypes' lengths stay 1
-    freeze_last_layer_epochs: NotNegative = 1.0  # the prototypes stay as they are for so long
+    freeze_last_layer_epochs: NotNegative = 1.0  # epochs in which the prototypes stay as they are
 
     RENAMED: ClassVar[Mapping[str, str]] = {"freeze_epochs": "freeze_last_layer_epochs"}
 
@@ -50,10 +51,10 @@ class Head:
 class Temperatures:
     """Sharpening: the student's is constant, the teacher's warms up by whole epochs."""
 
-    student: Positive = 0.1
-    teacher: Positive = 0.04
-    teacher_start: Positive = 0.04
-    warmup_epochs: NotNegativeInt = 0
+    student: Positive = 0.1  # the student's
+    teacher: Positive = 0.04  # the teacher's, after its warm-up
+    teacher_start: Positive = 0.04  # the teacher's before its warm-up
+    warmup_epochs: NotNegativeInt = 0  # epochs from `teacher_start` to `teacher`
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -73,13 +74,14 @@ class SelfDistillation(Method):
     `augment` is not used.
     """
 
-    crops: MultiCrop = MultiCrop()
-    head: Head = Head()
-    temperatures: Temperatures = Temperatures()
-    momentum: Unit = 0.996  # of the teacher, cosine to 1
-    center_momentum: Unit = 0.9
-    weight_decay_end: NotNegative = 0.4
-    clip: Positive | None = 3.0  # norm of each parameter tensor's gradient, not of all together
+    crops: MultiCrop = MultiCrop()  # the views of an image
+    head: Head = Head()  # the projection head of student and teacher
+    temperatures: Temperatures = Temperatures()  # of the softmax over prototypes
+    momentum: Unit = 0.996  # of the teacher, the moving average of the student; cosine to 1
+    center_momentum: Unit = 0.9  # of the mean output that is subtracted from the teacher's
+    weight_decay_end: NotNegative = 0.4  # the recipe's `weight_decay` goes there, by a cosine
+    # largest norm of each parameter tensor's gradient, not of all together; none: not clipped
+    clip: Positive | None = 3.0
 
     def __post_init__(self) -> None:
         check_bounds(self)
