@@ -23,7 +23,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
     parser.add_argument(
-        "--profile", metavar="P", help="the scale (default: cpu where there is one)"
+        "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
     )
     add_format(parser)
     parser.set_defaults(run=run)

@@ -19,8 +19,8 @@ CRITERIA: Registry[type[Criterion]] = Registry(
     "harness.masking",
     base=lambda: Criterion,
     renamed={
-        "student-attention-bottom": "student-attention-lowest",
         "guide-attention": "saliency-model-attention",
+        "student-attention-bottom": "student-attention-lowest",
     },
 )
 

@@ -56,7 +56,7 @@ class TaskChoice:
     name: str  # a registered task
     bank: Bank = "all"
 
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"name"})
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"name"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +127,9 @@ class Published:
     confidence: Confidence = "exact"
     note: str = ""
 
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"value"})  # may be written bare, `acc: 72.0`
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset(
+        {"value"}
+    )  # may be written bare, `acc: 72.0`
     RENAMED: ClassVar[Mapping[str, str]] = {"meant": "corrected"}
 
     @property
@@ -187,7 +189,9 @@ class Axis:
     label: str = ""
     scale: Literal["linear", "log2"] = "linear"
 
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"column"})  # may be written bare, `x: gflops`
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset(
+        {"column"}
+    )  # may be written bare, `x: gflops`
     RENAMED: ClassVar[Mapping[str, str]] = {"set": "setting"}
 
     def __post_init__(self) -> None:

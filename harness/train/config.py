@@ -194,8 +194,7 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
-        if not any(model.planned for model in networks.values()):
-            self._check_method({name: model.shape for name, model in networks.items()})
+        self._check_method({name: model.shape for name, model in networks.items()})
 
     def _check_method(self, networks: Mapping[str, Architecture]) -> None:
         try:

@@ -45,7 +45,7 @@ def cells(name: str) -> list[tuple[str, Column, TrainConfig, Published]]:
         (resolved.row.id, column, resolved.config, resolved.row.published[column.id])
         for resolved in expand(table, "paper").rows
         for column in columns
-        if column.id in resolved.row.published and resolved.config is not None
+        if column.id in resolved.row.published
     ]
 
 
