@@ -25,7 +25,6 @@ def published() -> list[tuple[str, CostRun, float]]:
         cell = resolved.row.published.get("pflops")
         if cell is None or "convvit_b" in resolved.row.id:
             continue
-        assert resolved.config is not None
         run = CostRun.of(resolved.config)
         assert run is not None
         found.append((resolved.row.id, run, cell.value))
@@ -56,7 +55,6 @@ def test_operations_are_those_of_table_10() -> None:
     }
     for row, (attention, projections, mlp) in expected.items():
         config = rows[row]
-        assert config is not None
         run = CostRun.of(config)
         assert run is not None
         found = run.execute(Nothing())  # type: ignore[arg-type]
@@ -71,7 +69,6 @@ def test_rows_without_a_teacher_cost_nothing() -> None:
         for resolved in expand(TABLE, "paper").rows
         if resolved.row.id == "deit_ti.none"
     )
-    assert config is not None
     assert CostRun.of(config) is None
     assert ThroughputRun.of(config) is None
 
