@@ -45,6 +45,10 @@ class Builder:
     With `versioned`, mappings are in plain form: registered classes come with their version. With
     `partial`, nothing is built: what one layer of a configuration says is checked value by value,
     whether or not a layer above it replaces the value.
+
+    A class may say how it is built: `DISCRIMINATOR` has the keys that tell which thing a mapping
+    describes, `RENAMED` the new names of old keys, and with `LENIENT` a wrong value falls back to
+    the field's default, so that checking the rest of a file can go on.
     """
 
     def __init__(self, *, versioned: bool = False, partial: bool = False) -> None:
