@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import _parser
+from harness.cli.run import _again
 from harness.store import DONE, FAILED, RUNNING, RunRecord, Store
 from tests.conftest import Experiments
 from tests.launch.conftest import STUBBORN, plainly
@@ -120,6 +123,17 @@ def test_a_part_of_a_table(troubled_table: str) -> None:
         ("a", 7),
         ("b", 7),
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "harness run paper/table --rows '*keep50' --threads 2 --seeds 0,1 --recompute changed",
+        "harness reproduce 'my tables/a.yaml' --profile smoke --workers 0 --offline",
+    ],
+)
+def test_the_command_that_goes_on_is_the_one_that_was_typed(line: str) -> None:
+    assert _again(_parser().parse_args(shlex.split(line)[1:])) == line
 
 
 def test_ctrl_c_saves_everything_and_says_how_to_go_on(slow_table: str) -> None:
