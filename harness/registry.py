@@ -18,9 +18,10 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from harness import variables
@@ -40,12 +41,18 @@ class Registry(Generic[T]):
     every: ClassVar[list[Registry[Any]]] = []
 
     def __init__(
-        self, kind: str, package: str, *, base: Callable[[], type] = lambda: object
+        self,
+        kind: str,
+        package: str,
+        *,
+        base: Callable[[], type] = lambda: object,
+        renamed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.kind = kind
         self.every.append(self)
         self._package = package
         self._base = base
+        self._renamed = renamed  # former name -> today's
         self._items: dict[str, T] = {}
         self._modules: dict[str, str] = {}  # name -> of the module that registered it
         self._planned: dict[str, str] = {}
@@ -86,6 +93,8 @@ class Registry(Generic[T]):
             raise HarnessError(f"{self.kind} '{name}' cannot be used: {self._broken[name]}")
         if name in self._items:
             return self._items[name]
+        if name in self._renamed:
+            raise HarnessError(f"{self.kind} '{name}' is now called '{self._renamed[name]}'")
         lost = "".join(f"; not loaded: {why}" for why in dict.fromkeys(self._unnamed.values()))
         raise HarnessError(unknown(self.kind, name, self.names()) + lost)
 

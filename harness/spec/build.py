@@ -96,7 +96,9 @@ class Builder:
         if isinstance(node, BadNode):
             return FAILED
         got = _shown(node)
-        if isinstance(node, ScalarNode) and isinstance(node.value, str):
+        if wanted == "a list" and isinstance(node, ScalarNode):
+            got += f"; write it in brackets: [{node.text}]"
+        elif isinstance(node, ScalarNode) and isinstance(node.value, str):
             got += _why_text(node)
         return self.problem(node.where, f"{_prefix(label)}must be {wanted}, got {got}")
 
@@ -214,7 +216,7 @@ class Builder:
             if key not in infos:
                 new = getattr(cls, "RENAMED", {}).get(key)
                 what = unknown("key", key, list(infos))
-                self.problem(where, f"key '{key}' is now called '{new}'" if new else what)
+                self.problem(where, f"key '{key}' is now {_called(new)}" if new else what)
                 continue
             if self._partial and isinstance(child, ScalarNode) and child.value is None:
                 continue  # takes back what lies below
@@ -262,6 +264,11 @@ def _prefix(label: str) -> str:
 def _bare(hint: Any) -> str:
     choice = choice_of(hint)
     return f"a bare {next(iter(choice))} or " if len(choice) == 1 else ""
+
+
+def _called(new: str) -> str:
+    """A key's new name, or its new form, `key: value`."""
+    return f"written as `{new}`" if ": " in new else f"called '{new}'"
 
 
 def _kind(hint: Any) -> str:

@@ -275,8 +275,10 @@ class _Loader:
         if name in MOVED_PROFILES:
             new = " or ".join(MOVED_PROFILES[name])
             self._builder.problem(where, f"profile '{name}' is now called '{new}'")
+        before = len(self._builder.problems)
         merged = merged_profile(entry, self._builder, self._pieces)
-        if name != "paper" and not merged.description:
+        unread = entry.start is not None and len(self._builder.problems) > before
+        if name != "paper" and not merged.description and not unread:
             self._builder.problem(
                 where, f"'description' is missing: how profile '{name}' differs from the paper"
             )

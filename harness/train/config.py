@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
@@ -173,6 +174,7 @@ class TrainConfig:
     probe: Probe = Probe()  # of the evaluation after it: no training run keeps it
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"saliency_model", "probe"})
+    RENAMED: ClassVar[Mapping[str, str]] = {"guide": "saliency_model"}
 
     def __post_init__(self) -> None:
         check_bounds(self)
