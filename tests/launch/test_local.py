@@ -9,12 +9,17 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.cli import _parser
+from harness.cli._fetch import could_not
 from harness.cli.run import _again
+from harness.plan import make_plan
+from harness.spec.expand import expand
+from harness.spec.load import load_table
 from harness.store import DONE, FAILED, RUNNING, RunRecord, Store
 from tests.conftest import Experiments
 from tests.launch.conftest import STUBBORN, plainly
@@ -108,6 +113,21 @@ def test_where_all_is_blocked_the_last_line_says_so(troubled_table: str) -> None
     last = done.stdout.splitlines()[-1]
     assert last == "Nothing of tests/troubled can be trained here: unobtainium: dig deeper"
     assert records() == []
+
+
+def test_a_teacher_that_is_there_trains_nothing_of_the_table() -> None:
+    expansion = expand(load_table("maskedkd/table5"), "smoke")
+    shown = {one for row in expansion.rows for runs in row.runs.values() for one in runs}
+    plan = make_plan(expansion, Store(), device="cpu", jobs=1)
+    runs = tuple(
+        replace(one, status="blocked", reasons=("no data",))
+        if one.run.identity in shown
+        else replace(one, status="cached", reasons=())
+        for one in plan.runs
+    )
+    assert {one.status for one in runs} == {"blocked", "cached"}
+    blocked = replace(plan, runs=runs)
+    assert could_not(blocked) == "Nothing of maskedkd/table5 can be trained here: no data"
 
 
 def test_what_is_blocked_beside_what_is_done_is_no_failure(troubled_table: str) -> None:
