@@ -12,7 +12,7 @@ from harness.batch_plan import BatchPlan
 from harness.batch_slice import FULL_BATCH, BatchSlice, num_groups
 from harness.data.mixing import erase
 from harness.distributed import DistContext
-from harness.models.stochastic_depth import replace_drop_path, set_batch_slice
+from harness.models.layers import replace_drop_path, set_batch_slice
 
 
 def noise(rows: int) -> torch.Tensor:

@@ -52,3 +52,24 @@ class MultiCrop:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CropSpec:
+    """One crop of an image."""
+
+    size: int  # pixels
+    scale: tuple[float, float]  # area, as a fraction of the image
+    blur: float  # probability
+    solarize: float  # probability
+
+
+def crop_specs(crops: MultiCrop, image_size: int) -> list[CropSpec]:
+    """The two global crops, then the local ones."""
+    first, second, local = crops.blur
+    specs = [
+        CropSpec(size=image_size, scale=crops.global_scale, blur=first, solarize=0.0),
+        CropSpec(size=image_size, scale=crops.global_scale, blur=second, solarize=crops.solarize),
+    ]
+    small = CropSpec(size=crops.local_size, scale=crops.local_scale, blur=local, solarize=0.0)
+    return specs + [small] * crops.local_crops

@@ -145,13 +145,13 @@ class DistillationObjective(Objective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, and before their weights `ce` and `distill`."""
-        student = self.student(batch.images, want=self.want)
+        student = self.student(batch.images, outputs=self.want)
         kept = self._choose(
             student, batch.images, step.generator, step.index / step.total, step.batch_slice
         )
         self._count(kept)
         with torch.no_grad():
-            teacher = self.teacher(batch.images, keep=kept, want=self.method.loss.of_teacher)
+            teacher = self.teacher(batch.images, keep=kept, outputs=self.method.loss.of_teacher)
         ce = soft_cross_entropy(student.logits, batch.targets)
         distill = self._distill(student, teacher, kept, step)
         total = self.method.labels * ce + self.method.weight * distill

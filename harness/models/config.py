@@ -35,9 +35,11 @@ class Weights:
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})
 
     def __post_init__(self) -> None:
-        given = [key for key in ("hub", "file", "run") if getattr(self, key) is not None]
-        if len(given) > 1:
-            raise FieldError(given[1], f"give one of hub, file and run, not {' and '.join(given)}")
+        sources = [key for key in ("hub", "file", "run") if getattr(self, key) is not None]
+        if len(sources) > 1:
+            raise FieldError(
+                sources[1], f"give one of hub, file and run, not {' and '.join(sources)}"
+            )
         if self.sha256 is not None and self.file is None:
             raise FieldError("sha256", "goes with `file`, the file it is the checksum of")
         if self.key is not None and self.file is None:
@@ -135,26 +137,26 @@ class ModelConfig:
 
     def _check_hub(self, hub: str) -> None:
         """timm's names start with the network's; of another hub's names nothing is known here."""
-        own = known_architectures()[self.arch]
-        other = not {":", "/"}.intersection(hub) and hub.partition(".")[0] != own.timm
-        if other or not own.width:
-            fitting = f"`{own.timm}.TAG`, or " if own.width else ""
+        catalogue = known_architectures()[self.arch]
+        other = not {":", "/"}.intersection(hub) and hub.partition(".")[0] != catalogue.timm
+        if other or not catalogue.width:
+            fitting = f"`{catalogue.timm}.TAG`, or " if catalogue.width else ""
             raise FieldError(
                 "weights",
                 f"'{hub}' are of another network than '{self.arch}': "
                 f"give {fitting}the `arch` that they are of",
             )
         for key in ("width", "depth", "heads"):
-            if getattr(self.shape, key) != getattr(own, key):
+            if getattr(self.shape, key) != getattr(catalogue, key):
                 raise FieldError(
                     key,
-                    f"the weights '{hub}' have {getattr(own, key)}, got {getattr(self, key)}; "
-                    "leave it out, or give other weights",
+                    f"the weights '{hub}' have {getattr(catalogue, key)}, "
+                    f"got {getattr(self, key)}; leave it out, or give other weights",
                 )
 
     def _changed_shape(self) -> bool:
-        own = known_architectures()[self.arch]
-        return self.shape != replace(own, channels=self.shape.channels)
+        catalogue = known_architectures()[self.arch]
+        return self.shape != replace(catalogue, channels=self.shape.channels)
 
     def for_evaluation(self) -> ModelConfig:
         """The same after training: how it was trained makes no difference to an evaluation."""

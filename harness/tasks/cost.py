@@ -10,7 +10,7 @@ from harness.data import open_dataset, train_images
 from harness.errors import RunFailed
 from harness.models.config import ModelConfig
 from harness.models.cost import Macs, efficient_macs, published_macs
-from harness.models.merged_cost import merged_macs
+from harness.models.merging import merged_macs
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import TrainConfig
 
@@ -179,4 +179,4 @@ def _saved_bytes(config: ModelConfig, classes: int, keep: int, batch_size: int) 
         images = torch.empty(batch_size, shape.channels, shape.image_size, shape.image_size)
         kept = torch.arange(keep).expand(batch_size, -1) if keep < shape.patches else None
     with sdpa_kernel(SDPBackend.MATH):
-        return saved_bytes(lambda: model(images, keep=kept, lean=False).logits, model)
+        return saved_bytes(lambda: model(images, keep=kept, efficient=False).logits, model)

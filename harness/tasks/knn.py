@@ -81,7 +81,7 @@ class KnnRun(BankTask):
         data = open_evaluation_data(
             self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
         )
-        classes = data.pipeline.classes
+        classes = data.module.classes
         if self.model is None:
             return knn_metrics(pixels(data.bank()), pixels(data.queries()), classes=classes)
         network = data.network(self.model, seed=self.seed)

@@ -15,8 +15,7 @@ from torch import Tensor
 from harness.batch_plan import BatchPlan
 from harness.batch_slice import BatchSlice
 from harness.data.mixing import soft_targets
-from harness.data.pipeline import Pipeline, open_pipeline
-from harness.data.views import Views
+from harness.data.module import DataModule, open_data
 from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.classification import accuracy, classify
@@ -32,7 +31,7 @@ from harness.models.build import (
     save_model,
 )
 from harness.models.config import ModelConfig
-from harness.models.stochastic_depth import replace_drop_path, set_batch_slice
+from harness.models.layers import replace_drop_path, set_batch_slice
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator, stream
@@ -119,7 +118,7 @@ class _Training:
         self.recipe = config.recipe
         self.device = pick_device(context.resources.device)
         self.dist = context.dist
-        self.pipeline = self._open_pipeline()
+        self.data = self._open_data()
         self.plan = self._plan_batch()
         self._warn_of_class_order()
         self.frozen: list[VisionTransformer] = []  # teacher and saliency model, watched
@@ -130,7 +129,7 @@ class _Training:
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.recipe.precision == "fp16"
         )
-        self.per_epoch = self.pipeline.steps_per_epoch
+        self.per_epoch = self.data.steps_per_epoch
         self.total = total_steps(self.recipe, self.per_epoch)
         self.log_every = max(1, self.per_epoch // LOGS_PER_EPOCH)
         self.summarise_every = min(self.per_epoch, math.ceil(self.total / SUMMARIES))
@@ -141,7 +140,7 @@ class _Training:
     def _plan_batch(self) -> BatchPlan:
         """RunFailed where a piece of the batch would not have whole groups."""
         plan = BatchPlan(
-            batch=self.pipeline.batch,
+            batch=self.data.batch,
             group_size=self.config.method.group_size,
             processes=self.dist.size,
             micro_batch=self.context.resources.micro_batch,
@@ -153,15 +152,15 @@ class _Training:
 
     def _warn_of_class_order(self) -> None:
         """Where a classifier came from elsewhere and the data's classes are numbered."""
-        order = self.pipeline.class_order
+        order = self.data.class_order
         for what, model in (("student", self.config.student), ("teacher", self.config.teacher)):
             if order is None or model is None or model.weights.head == "new":
                 continue
             if model.weights.hub is not None or model.weights.file is not None:
                 self.context.log(f"warning: the {what}'s weights come from elsewhere; {order}")
 
-    def _open_pipeline(self) -> Pipeline:
-        return open_pipeline(
+    def _open_data(self) -> DataModule:
+        return open_data(
             self.config.data,
             self.recipe.augment,
             image_size=self.config.student.shape.image_size,
@@ -170,7 +169,7 @@ class _Training:
             seed=self.config.seed,
             device=self.device,
             workers=self.context.resources.workers,
-            ranks=self.dist,
+            dist=self.dist,
             stopping=self.context.should_stop,
         )
 
@@ -179,7 +178,7 @@ class _Training:
         student = self._build(self.config.student)
         teacher = None if self.config.teacher is None else self._frozen(self.config.teacher)
         if teacher is not None and self.config.teacher is not None:
-            require_classifier(teacher, self.config.teacher.weights, self.pipeline.classes)
+            require_classifier(teacher, self.config.teacher.weights, self.data.classes)
         saliency_model = (
             None if self.config.saliency_model is None else self._frozen(self.config.saliency_model)
         )
@@ -194,9 +193,9 @@ class _Training:
     def _build(self, model: ModelConfig) -> VisionTransformer:
         network = build_model(
             model,
-            classes=self.pipeline.classes,
-            channels=self.pipeline.channels,
-            seen=Normalisation(mean=self.pipeline.mean, std=self.pipeline.std),
+            classes=self.data.classes,
+            channels=self.data.channels,
+            input_norm=Normalisation(mean=self.data.mean, std=self.data.std),
             dependencies=self.context.dependencies,
         )
         return network.to(self.device)
@@ -231,13 +230,11 @@ class _Training:
         """All views of the images, and soft targets."""
         crops = self.config.method.multicrop
         if crops is None:
-            for images, targets in self.pipeline.batches(start):
+            for images, targets in self.data.train(start):
                 yield (images,), targets
             return
-        size = self.config.student.shape.image_size
-        views = Views(pipeline=self.pipeline, crops=crops, image_size=size)
-        for pictures, labels in views.batches(start):
-            yield pictures, soft_targets(labels, classes=self.pipeline.classes, smoothing=0.0)
+        for pictures, labels in self.data.train_crops(crops, start):
+            yield pictures, soft_targets(labels, classes=self.data.classes, smoothing=0.0)
 
     def _restore(self) -> int:
         path = self.context.restore_checkpoint()
@@ -371,7 +368,7 @@ class _Training:
     def _evaluate(self, done: int) -> dict[str, float]:
         product = self.objective.product
         assert isinstance(product, VisionTransformer)
-        batches = self.pipeline.evaluation(EVAL_BATCH)
+        batches = self.data.val(EVAL_BATCH)
         with self._autocast():
             if self.config.method.multicrop is not None:
                 metrics = spread(self.dist.all_gather(extract(product, batches).features))
@@ -400,7 +397,7 @@ class _Training:
         student.eval()
         with self._autocast():
             for name, predict in others.items():
-                found = accuracy(predict, self.pipeline.evaluation(EVAL_BATCH))
+                found = accuracy(predict, self.data.val(EVAL_BATCH))
                 metrics |= {f"val/{name}_{key}": value for key, value in found.items()}
         student.train()
         return metrics

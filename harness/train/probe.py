@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from harness.data.config import DataConfig
-from harness.data.pipeline import Pipeline
+from harness.data.module import DataModule
 from harness.data.sampler import Sampler
 from harness.errors import Interrupted, WeightsError
 from harness.evaluate.linear import LinearHeads
 from harness.models.config import ModelConfig
-from harness.models.heads import probed_features
 from harness.models.vit import VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator
@@ -114,14 +113,14 @@ class _ProbeTraining:
         network = evaluation_data.network(task.model, seed=task.seed)
         queries = self._features(network, evaluation_data.queries())
         heads = self._heads(
-            evaluation_data.pipeline, width=queries[0].shape[1], device=evaluation_data.device
+            evaluation_data.module, width=queries[0].shape[1], device=evaluation_data.device
         )
         if accuracies and self.progress.heads is not None:
             heads.load_state(self.progress.heads)
         batches = self._batches(network, evaluation_data, start=len(accuracies))
         for epoch in range(len(accuracies), probe.epochs):
             rate_factor = 0.5 * (1 + math.cos(math.pi * epoch / probe.epochs))
-            for _ in range(evaluation_data.pipeline.steps_per_epoch):
+            for _ in range(evaluation_data.module.steps_per_epoch):
                 heads.step(*next(batches), rate_factor)
             accuracies.append(heads.accuracy(*queries))
             self.progress.after_epoch(heads, part=self.part, epochs=probe.epochs)
@@ -139,12 +138,12 @@ class _ProbeTraining:
             batch_size=task.probe.batch_size,
         )
 
-    def _heads(self, pipeline: Pipeline, *, width: int, device: torch.device) -> LinearHeads:
+    def _heads(self, module: DataModule, *, width: int, device: torch.device) -> LinearHeads:
         probe = self.task.probe
         return LinearHeads(
             [rate * probe.batch_size / 256 for rate in probe.rates],
             width=width,
-            classes=pipeline.classes,
+            classes=module.classes,
             generator=generator(self.task.seed, "probe"),
             device=device,
         )
@@ -158,17 +157,17 @@ class _ProbeTraining:
 
     def _seen(self, network: VisionTransformer, images: Tensor) -> Tensor:
         probe = self.task.probe
-        return probed_features(network, images, blocks=probe.blocks, average=probe.average)
+        return network.probed_features(images, blocks=probe.blocks, average=probe.average)
 
     def _batches(
         self, network: VisionTransformer, evaluation_data: EvaluationData, *, start: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Features and labels from epoch `start` on, without end."""
-        pipeline, probe = evaluation_data.pipeline, self.task.probe
-        first = start * pipeline.steps_per_epoch
+        module, probe = evaluation_data.module, self.task.probe
+        first = start * module.steps_per_epoch
         if probe.augment:
-            for pixels, labels in pipeline.training.batches(first):
-                yield self._seen(network, pipeline.normalised(pixels)), labels
+            for images, labels in module.train_labelled(first):
+                yield self._seen(network, images), labels
             return
         features, labels = self._features(network, evaluation_data.bank())
         order = Sampler(

@@ -35,7 +35,7 @@ def network(seed: int, *, size: int = 16, patch: int = 4, depth: int = 3) -> Vis
         config,
         classes=5,
         channels=1,
-        seen=Normalisation(mean=(0.0,), std=(1.0,)),
+        input_norm=Normalisation(mean=(0.0,), std=(1.0,)),
         dependencies={},
     )
     with torch.no_grad():

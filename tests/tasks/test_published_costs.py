@@ -138,7 +138,7 @@ def test_a_view_of_a_self_taught_teacher_costs_what_torch_counts(keep: int) -> N
     found = run.execute(Nothing())  # type: ignore[arg-type]
     with torch.device("meta"):
         anything = Normalisation(mean=(0.0,), std=(1.0,))
-        model = build_model(teacher, classes=0, channels=3, seen=anything, dependencies={})
+        model = build_model(teacher, classes=0, channels=3, input_norm=anything, dependencies={})
     for name, lean in (("gmacs", False), ("lean_gmacs", True)):
         counted = counted_macs(model, keep=keep, lean=lean)
         assert found[f"teacher/{name}"] == pytest.approx(counted / 1e9, rel=1e-12), name

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.masking.views import MaskInput, MaskSampler, PatchMask
 from harness.methods import Step
 from harness.methods.selfdistillation.parts import RunningSums
-from harness.models.tokens import EncodedTokens, encode
+from harness.models.interface import Features, ForwardRequest
 from harness.models.vit import VisionTransformer
 
 
@@ -69,10 +69,13 @@ def replaced(
     token: MaskToken,
     *,
     patches: bool = False,
-) -> EncodedTokens:
+) -> Features:
     """Features of `images` whose hidden patches' embeddings are the mask token (BEiT, iBOT)."""
-    return encode(
-        model, images, masked=hidden.flags(), mask_token=token.mask_token, patches=patches
+    return model.forward_features(
+        images,
+        mask=hidden.flags(),
+        mask_token=token.mask_token,
+        outputs=ForwardRequest(patches=patches),
     )
 
 
@@ -87,7 +90,7 @@ def dropped(model: VisionTransformer, images: Tensor, hidden: PatchMask) -> Tens
     for count in counts:
         chosen = (hidden.counts == count).nonzero()[:, 0].to(images.device, non_blocking=True)
         keep = order[chosen, : hidden.patches - count] if count else None
-        tokens.append(encode(model, images[chosen], keep=keep).cls)
+        tokens.append(model.forward_features(images[chosen], keep=keep).cls)
         views.append(chosen)
     in_order = torch.cat(views).argsort()
     return torch.cat(tokens)[in_order]
