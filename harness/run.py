@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from harness.distributed import DistContext
 from harness.errors import FieldError
+from harness.evidence import Baseline, Evidence, FigureOf
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -115,6 +116,14 @@ class Task(ABC):
     # times something: nothing else may run on the machine meanwhile
     exclusive: ClassVar[bool] = False
     seeded: ClassVar[bool] = True  # False: the seed changes nothing, one run serves all seeds
+
+    # what a report must know of its values
+    evidence: ClassVar[Evidence] = "seeds"
+    baseline: ClassVar[Baseline | None] = None  # of columns with `compare: ratio`
+    # by metric: the one that holds its ratio to the baseline, both timed in turn in one process
+    in_turn: ClassVar[Mapping[str, str]] = {}
+    curves: ClassVar[frozenset[str]] = frozenset()  # metrics to follow beside the table's main one
+    figures: ClassVar[tuple[FigureOf, ...]] = ()
 
     # of a trained network: `of` gets the row with the run that trains it as the student's weights;
     # a row whose method trains nothing comes as it is

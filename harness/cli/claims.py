@@ -28,10 +28,10 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print it."""
+    from harness.report.claims_page import build_claims_page
     from harness.report.collect import collect_finished
     from harness.report.publish import Folders, write
     from harness.report.render.markdown import markdown
-    from harness.report.what_holds import what_holds
     from harness.store import Store
 
     profile = arguments.profile
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             broken[table.name] = in_short(error, table.name)
     if not models:
         raise HarnessError("; ".join(f"{name}: {why}" for name, why in broken.items()))
-    page = markdown(what_holds(models, profile), pictures="")
+    page = markdown(build_claims_page(models, profile), pictures="")
     path = Folders.beside(store.root).reports / f"claims.{profile}.md"
     write(path, page.encode())
     print(page)

@@ -12,7 +12,7 @@ from harness.errors import HarnessError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.report.drift import Difference
+    from harness.report.compare import Difference
 
 SAME, DRIFTED = 0, 2
 
@@ -26,7 +26,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
     parser.add_argument(
-        "--profile", metavar="P", help="the scale (default: cpu where there is one)"
+        "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
     )
     parser.add_argument(
         "--reference",
@@ -39,7 +39,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every cell with its verdict."""
-    from harness.report.drift import compare_cells, compare_claims
+    from harness.report.compare import compare_cells, compare_claims
     from harness.report.publish import file_name
     from harness.spec.load import load_table
     from harness.store import Store

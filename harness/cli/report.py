@@ -23,7 +23,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
     parser.add_argument(
-        "--profile", metavar="P", help="the scale (default: cpu where there is one)"
+        "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
     )
     add_format(parser)
     parser.set_defaults(run=run)
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _files(written: Written) -> list[str]:
-    note = "" if written.rendered else " (already up to date)"
+    note = "" if written.changed else " (already up to date)"
     main = [path for path in written.files if path.suffix != ".png"]
     return [f"{path}{note}" for path in main]
 

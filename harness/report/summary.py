@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from harness.evaluate.collapse import COLLAPSED
 from harness.report.document import Item, Tone
-from harness.report.model import Claim, Column, Source, TableModel, Verdict
-from harness.report.wording import NOUNS, OPERATORS, listed, span, with_unit
+from harness.report.format import NOUNS, OPERATORS, interval_text, listed, with_unit
+from harness.report.model import ClaimResult, Source, TableModel, Verdict
+from harness.spec.table import Column
 from harness.text import count, number
 
 TONES: dict[Verdict, Tone] = {
@@ -65,7 +66,7 @@ def _claims_sentence(model: TableModel) -> str:
     return " ".join(filter(None, parts))
 
 
-def counted(claims: Sequence[Claim], source: Source) -> str:
+def counted(claims: Sequence[ClaimResult], source: Source) -> str:
     """How many of the papers' claims, or of our own checks, have come out which way."""
     one, several = NOUNS[source]
     if not claims:
@@ -87,9 +88,9 @@ def counted(claims: Sequence[Claim], source: Source) -> str:
     return f"Of {total} {several}, {listed(parts)}."
 
 
-def _split(claims: Sequence[Claim]) -> dict[Verdict, list[Claim]]:
+def _split(claims: Sequence[ClaimResult]) -> dict[Verdict, list[ClaimResult]]:
     kinds = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.INCONCLUSIVE)
-    return {kind: [claim for claim in claims if claim.judgement.verdict is kind] for kind in kinds}
+    return {kind: [claim for claim in claims if claim.verdict is kind] for kind in kinds}
 
 
 def _cells_sentence(model: TableModel) -> str:
@@ -139,7 +140,7 @@ def untested(model: TableModel) -> str:
     """Which claims of the table the profile cannot test; empty where it asks all of them."""
     if not model.untested:
         return ""
-    ids = listed([f"`{claim.id}`" for claim in model.untested], most=len(model.untested))
+    ids = listed([f"`{claim.claim.id}`" for claim in model.untested], most=len(model.untested))
     n = count(len(model.untested), "claim of the table", "claims of the table")
     return f"{n} cannot be tested at this profile: {ids}."
 
@@ -185,18 +186,18 @@ def _findings(model: TableModel, source: Source) -> list[Item]:
     return items
 
 
-def _told(claim: Claim) -> str:
+def _told(claim: ClaimResult) -> str:
     """The claim, and in parentheses what was found."""
     assert claim.estimate is not None
     found = with_unit(number(claim.estimate, claim.decimals), claim.unit)
     if claim.ci is not None and claim.n > 1:
-        found += f", 95 % CI {span(claim.ci, claim.decimals)}"
-    limit = f"{OPERATORS[claim.operator]} {number(claim.margin, claim.decimals)}"
-    says = " ".join(claim.says.split()).rstrip(".")
+        found += f", 95 % CI {interval_text(claim.ci, claim.decimals)}"
+    limit = f"{OPERATORS[claim.claim.holds.operator]} {number(claim.margin, claim.decimals)}"
+    says = " ".join(claim.claim.text.split()).rstrip(".")
     return f"{says} ({found}; claimed {limit}).{_outlook(claim)}"
 
 
-def _outlook(claim: Claim) -> str:
+def _outlook(claim: ClaimResult) -> str:
     if not claim.n or not claim.seeds_needed:
         return ""
     needed = claim.seeds_needed

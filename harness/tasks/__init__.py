@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from harness.data import open_dataset
+from harness.evidence import Baseline, Evidence
 from harness.models.config import ModelConfig
 from harness.run import Task
+from harness.shown_patches import UNMASKED
 from harness.train.config import TrainConfig
 
 
@@ -21,6 +23,8 @@ class TeacherCost(Task):
 
     batched: ClassVar[bool] = True
     seeded: ClassVar[bool] = False
+    evidence: ClassVar[Evidence] = "exact"
+    baseline: ClassVar[Baseline | None] = UNMASKED
     merges: ClassVar[bool] = False  # whether it knows what a teacher that merges tokens costs
 
     @classmethod

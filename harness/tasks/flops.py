@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 from harness.data import train_images
 from harness.errors import RunFailed
+from harness.evidence import FigureOf
 from harness.models.cost import Macs, efficient_macs, published_macs
 from harness.models.merged_cost import merged_macs
 from harness.run import TASKS, RunContext
+from harness.shown_patches import TEACHER_COST
 from harness.tasks import TeacherCost
 from harness.train.config import TrainConfig
 
@@ -34,6 +36,7 @@ class FlopsRun(TeacherCost):
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"merge"})
     merges: ClassVar[bool] = True
+    figures: ClassVar[tuple[FigureOf, ...]] = (TEACHER_COST,)
 
     @classmethod
     def more(cls, train: TrainConfig) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from harness.evidence import Evidence
 from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext
 from harness.tasks import TeacherCost
@@ -28,6 +30,8 @@ class ThroughputRun(TeacherCost):
 
     batched: ClassVar[bool] = False
     exclusive: ClassVar[bool] = True
+    evidence: ClassVar[Evidence] = "timing"
+    in_turn: ClassVar[Mapping[str, str]] = {"teacher/throughput": "teacher/speedup"}
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from harness.data import train_images
+from harness.evidence import Evidence
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs, published_macs
 from harness.run import TASKS, RunContext, Task
@@ -32,6 +33,7 @@ class ViewFlopsRun(Task):
 
     batched: ClassVar[bool] = True
     seeded: ClassVar[bool] = False
+    evidence: ClassVar[Evidence] = "exact"
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

@@ -15,7 +15,6 @@ from harness.errors import HarnessError
 from harness.report.inert import inert
 from harness.report.render.csv import CELLS, CLAIMS
 from harness.report.statistics import Interval, Summary, welch_half_width, within
-from harness.run import TASKS
 from harness.spec.table import Column
 from harness.text import number
 
@@ -51,29 +50,30 @@ def compare_cells(
 ) -> tuple[Difference, ...]:
     """Every cell that either file has a value for, in the order of the reference."""
     here, there = _cells(mine), _cells(reference)
-    found = []
+    differences = []
     for key in dict.fromkeys([*there, *here]):
-        one, other = here.get(key), there.get(key)
-        own = None if one is None else one.summary
-        known = None if other is None else other.summary
-        if own is not None or known is not None:
-            found.append(_compare(key, own, known, columns.get(key[1])))
-    return tuple(found)
+        measured = here[key].summary if key in here else None
+        expected = there[key].summary if key in there else None
+        if measured is not None or expected is not None:
+            differences.append(_compare(key, measured, expected, columns.get(key[1])))
+    return tuple(differences)
 
 
 def compare_claims(mine: Path, reference: Path) -> tuple[Difference, ...]:
     """Every claim of both: only a verdict that turned into its opposite has drifted."""
     here, there = _verdicts(mine), _verdicts(reference)
-    found = []
+    differences = []
     for claim, verdict in there.items():
-        own = here.get(claim)
-        if own is None:
+        mine_now = here.get(claim)
+        if mine_now is None:
             continue
-        status: Status = "same" if own == verdict else "changed"
-        if OPPOSITE.get(verdict) == own:
+        status: Status = "same" if mine_now == verdict else "changed"
+        if OPPOSITE.get(verdict) == mine_now:
             status = "drifted"
-        found.append(Difference(what=("claim", claim), reference=verdict, mine=own, status=status))
-    return tuple(found)
+        differences.append(
+            Difference(what=("claim", claim), reference=verdict, mine=mine_now, status=status)
+        )
+    return tuple(differences)
 
 
 def _compare(
@@ -84,12 +84,12 @@ def _compare(
     if mine is None or reference is None:
         status: Status = "new" if reference is None else "missing"
         return Difference(what=key, status=status, **texts)
-    kind = None if column is None else TASKS.get(column.kind)
-    if kind is not None and kind.exclusive:
+    evidence = "seeds" if column is None else column.evidence
+    if evidence == "timing":
         why = "a timing: it depends on the hardware"
         return Difference(what=key, status="not compared", why=why, **texts)
     distance = mine.mean - reference.mean
-    allowed, why = _allowed(mine, reference, column, seeded=kind is None or kind.seeded)
+    allowed, why = _allowed(mine, reference, column, seeded=evidence == "seeds")
     same = within(distance, allowed)
     return Difference(what=key, status="same" if same else "drifted", why=why, **texts)
 
