@@ -91,7 +91,7 @@ def test_reports_have_attention_pictures(name: str) -> None:
 )
 def test_small_trainings_are_held_against_none(name: str, row: str) -> None:
     claims = {
-        claim.id: claim.check.text for claim in load_table(name).profile("fashion-mnist").claims
+        claim.id: claim.holds.text for claim in load_table(name).profile("fashion-mnist").claims
     }
     assert claims["training-helps"] == f"knn[{row}] > knn[untrained]"
     assert len(claims) == 1 + len(load_table(name).claims)

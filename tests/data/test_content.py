@@ -96,5 +96,5 @@ def test_without_a_place_for_it_images_are_read_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files_version(folder)
-    monkeypatch.setenv("HARNESS_CACHE", "/dev/null/cache")
+    monkeypatch.setenv("HARNESS_CACHE", "/proc/harness")
     assert files_version(folder) == before

@@ -199,7 +199,10 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_obstacle(
     (tmp_path / "file").touch()
     done = server.call("data", "get", NAME, HARNESS_CACHE=str(tmp_path / "file" / "below"))
     assert done.returncode == 1
-    assert "cannot be written (Not a directory); set HARNESS_CACHE" in done.stderr
+    assert "below, which cannot be used: not a directory" in done.stderr
+    done = server.call("data", "get", NAME, HARNESS_CACHE="/proc/harness")  # nobody can write there
+    assert done.returncode == 1
+    assert "cannot be written (No such file or directory); set HARNESS_CACHE" in done.stderr
 
 
 def damaged(content: bytes) -> list[bytes]:

@@ -36,7 +36,7 @@ base:
   teacher: {{{TINY_VIT}}}
   method: distillation
 plots:
-  - {{id: patches, x: {{set: [method.mask.keep], label: Patches, scale: log2}}, y: [acc, own]}}
+  - {{id: patches, x: {{setting: [method.mask.keep], label: Patches, scale: log2}}, y: [acc, own]}}
   - {{id: cost, caption: By cost, x: cost, y: [acc], groups: [chosen]}}
 rows:
   - {{id: keep8, group: chosen, set: {{method: {{mask: {{keep: 8}}}}}},

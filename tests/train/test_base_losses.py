@@ -52,8 +52,8 @@ class Teachers:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.found: list[tuple[VisionTransformer, dict[str, torch.Tensor]]] = []
-        self._freeze = loop.freeze
-        monkeypatch.setattr(loop, "freeze", self._watch)
+        self._freeze = loop.freeze_watched
+        monkeypatch.setattr(loop, "freeze_watched", self._watch)
 
     def _watch(self, model: VisionTransformer) -> VisionTransformer:
         before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -42,7 +42,7 @@ class Context:
         self.directory = directory
         self.resources = Resources(device="cpu", micro_batch=micro_batch)
         self.dependencies: Mapping[str, Path] = {}
-        self.ranks, self.meeting = DistContext(), None
+        self.dist, self.rendezvous_store = DistContext(), None
         self.stop_at, self.done = stop_at, 0
         self.metrics: list[dict[str, Any]] = []
         self.logged: list[str] = []

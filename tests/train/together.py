@@ -28,12 +28,12 @@ class Watched(Context):
         super().__init__(directory)
         self.begun = begun
         self.resources = replace(self.resources, checkpoint_seconds=0.0)
-        self.ranks, self.meeting = ranks, meeting
+        self.dist, self.rendezvous_store = ranks, meeting
         self.centers: list[dict[str, torch.Tensor]] = []
 
     def save_checkpoint(self, write: Callable[[Path], None]) -> None:
         """In the first process."""
-        if self.ranks.rank:
+        if self.dist.rank:
             return
         super().save_checkpoint(write)
         found = torch.load(self.directory / "checkpoint.pt", weights_only=True)["objective"]
