@@ -368,7 +368,7 @@ def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
 
 
 def test_published_numbers_stand_apart_from_measured_ones_of_another_recipe() -> None:
-    model = replace(small(profile="cpu"), data="Fashion-MNIST", paper_data="ImageNet-1k")
+    model = replace(small(profile="fashion-mnist"), data="Fashion-MNIST", paper_data="ImageNet-1k")
     document = build_report(model)
     assert document.title == (
         "Table 1, profile fashion-mnist, on Fashion-MNIST (in the paper: Students and teachers)"
