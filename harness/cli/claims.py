@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     every = [table for name in list_tables() for table in _loaded(name, broken)]
     tables = [table for table in every if profile in table.profiles]
     if not tables and not broken:
-        known = sorted({name for table in every for name in table.profiles})
-        raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(known)})")
+        names = sorted({name for table in every for name in table.profiles})
+        raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(names)})")
     store = Store()
     models = []
     for table in tables:
@@ -57,7 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(path)
     for name, why in broken.items():
         print(f"error: {name} is left out: {why}", file=sys.stderr)
-    return int(bool(broken))
+    damaged = list(dict.fromkeys(line for model in models for line in model.unreadable))
+    for line in damaged:
+        print(f"error: {line}; left out", file=sys.stderr)
+    return int(bool(broken or damaged))
 
 
 def _loaded(name: str, broken: dict[str, str]) -> list[TableSpec]:

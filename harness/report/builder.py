@@ -217,8 +217,8 @@ def _missing(model: TableModel) -> list[Block]:
     if not by_need:
         return []
     rows = tuple(
-        (TableCell(text=need), TableCell(text=_places(found, model)))
-        for need, found in by_need.items()
+        (TableCell(text=need), TableCell(text=_places(places, model)))
+        for need, places in by_need.items()
     )
     table = Table(
         name="missing",
@@ -237,10 +237,10 @@ def _missing(model: TableModel) -> list[Block]:
     return blocks
 
 
-def _places(found: dict[str, list[str]], model: TableModel) -> str:
+def _places(rows_by_column: dict[str, list[str]], model: TableModel) -> str:
     """Rows by column; columns that lack the same rows together."""
     together: dict[tuple[str, ...], list[str]] = {}
-    for column, rows in found.items():
+    for column, rows in rows_by_column.items():
         together.setdefault(tuple(rows), []).append(column)
     return "; ".join(_cells_of(columns, rows, model) for rows, columns in together.items())
 
@@ -305,19 +305,19 @@ def _about(published: Published) -> str:
 
 
 def _provenance(model: TableModel) -> list[Block]:
-    found = model.provenance
-    if not found.environments:
+    origin = model.provenance
+    if not origin.environments:
         return [Heading(text="Provenance"), Paragraph(text="No run has finished yet.")]
     runs = [
-        f"{found.finished} finished",
-        *([f"{found.failed} failed"] if found.failed else []),
-        *([f"{found.unfinished} not finished"] if found.unfinished else []),
+        f"{origin.finished} finished",
+        *([f"{origin.failed} failed"] if origin.failed else []),
+        *([f"{origin.unfinished} not finished"] if origin.unfinished else []),
     ]
-    when = f" The last one ended {found.latest}." if found.latest else ""
-    text = f"Runs: {', '.join(runs)}; {duration(found.seconds)} of computing in all.{when}"
+    when = f" The last one ended {origin.latest}." if origin.latest else ""
+    text = f"Runs: {', '.join(runs)}; {duration(origin.seconds)} of computing in all.{when}"
     blocks: list[Block] = [Heading(text="Provenance"), Paragraph(text=text)]
-    blocks += [Paragraph(text=note) for note in found.notes]
-    for environment in found.environments:
+    blocks += [Paragraph(text=note) for note in origin.notes]
+    for environment in origin.environments:
         rows: list[GroupRow | tuple[TableCell, ...]] = [
             (TableCell(text=what), TableCell(text=value)) for what, value in environment.facts
         ]

@@ -20,13 +20,13 @@ def build_claims_page(models: Sequence[TableModel], profile: str) -> Document:
         for source in NOUNS
     }
     blocks += [
-        Paragraph(text=counted([claim for _, claims in found for claim in claims], source))
-        for source, found in tested.items()
-        if found
+        Paragraph(text=counted([claim for _, claims in tables for claim in claims], source))
+        for source, tables in tested.items()
+        if tables
     ]
-    for source, found in tested.items():
-        if found:
-            rows = [row for model, claims in found for row in _rows(model, claims)]
+    for source, tables in tested.items():
+        if tables:
+            rows = [row for model, claims in tables for row in _rows(model, claims)]
             blocks += [Heading(text=HEADINGS[source]), claims_table(source, rows)]
     without = [f"`{model.table}`" for model in models if not any(c.n for c in model.claims)]
     if without:

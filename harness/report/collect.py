@@ -50,7 +50,7 @@ def collect(
     rows = _rows(expansion, columns, results)
     paper, profile = expansion.table.paper, expansion.profile
     figures = _declared_figures(expansion, columns)
-    runs, damaged = finished_runs(expansion, results, figures, _read_file)
+    runs, damaged = finished_runs(expansion, results, figures, read_file)
     return TableModel(
         table=expansion.table.name,
         profile=profile.name,
@@ -85,7 +85,7 @@ def _declared_figures(expansion: Expansion, columns: Sequence[Column]) -> tuple[
     return tuple(dict.fromkeys(figure for figures in owners for figure in figures))
 
 
-def _read_file(figure: FigureOf, path: Path) -> object:
+def read_file(figure: FigureOf, path: Path) -> object:
     from harness.report.figures import FIGURES  # not above: it imports all that draws
 
     return FIGURES.get(figure.figure).read(path)

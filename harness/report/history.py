@@ -65,7 +65,7 @@ def finished_runs(
                 path = record.directory / name
                 if path.is_file():
                     try:
-                        files[name] = _whole_file(open_files[name], path, read)
+                        files[name] = whole_file(open_files[name], path, read)
                         del open_files[name]
                     except HarnessError as error:
                         damaged[path] = str(error)
@@ -81,7 +81,7 @@ def finished_runs(
     return tuple(runs), tuple(damaged.values())
 
 
-def _whole_file(figure: FigureOf, path: Path, read: Callable[[FigureOf, Path], object]) -> object:
+def whole_file(figure: FigureOf, path: Path, read: Callable[[FigureOf, Path], object]) -> object:
     """The file as its figure reads it; HarnessError, one line, where it is damaged."""
     try:
         return read(figure, path)

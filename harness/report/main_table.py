@@ -183,10 +183,10 @@ def _with_ratios(model: TableModel) -> list[Column]:
 
 def _marks_of_print(model: TableModel) -> list[str]:
     """What the marks at printed numbers mean."""
-    found = [cell.published for row in model.rows for cell in row.cells if cell.published]
+    numbers = [cell.published for row in model.rows for cell in row.cells if cell.published]
     sentences = []
-    if any(published.confidence != "exact" for published in found):
+    if any(published.confidence != "exact" for published in numbers):
         sentences.append(f"{DOUBT} the reading of the printed number is in doubt, see the notes.")
-    if any(published.corrected is not None for published in found):
+    if any(published.corrected is not None for published in numbers):
         sentences.append(f"{MISPRINT} a misprint, see the notes.")
     return sentences

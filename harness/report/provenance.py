@@ -56,8 +56,8 @@ def _notes(results: RunResults) -> Iterator[str]:
 def _environment(facts: tuple[tuple[str, str], ...], commits: Counter[str]) -> Environment:
     counted = [f"{commit} ({count(n, 'run')})" for commit, n in commits.most_common()]
     text = listed(counted) if len(counted) > 1 else next(iter(commits))
-    known = (("Commit", text),) if facts[0][0] != UNKNOWN else ()
-    return Environment(runs=commits.total(), facts=(*known, *facts))
+    commit_fact = (("Commit", text),) if facts[0][0] != UNKNOWN else ()
+    return Environment(runs=commits.total(), facts=(*commit_fact, *facts))
 
 
 def _facts(environment: Mapping[str, Any], record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -81,8 +81,8 @@ def _commit(environment: Mapping[str, Any]) -> str:
 
 def _hardware(environment: Mapping[str, Any], record: RunRecord) -> str:
     cpu = f"{environment.get('cpu', '?')}, {environment.get('cores', '?')} cores"
-    given = environment.get("gpus")
-    gpus = [str(name) for name in given] if isinstance(given, list) else []
+    names = environment.get("gpus")
+    gpus = [str(name) for name in names] if isinstance(names, list) else []
     if record.device == "cuda" and gpus:
         kinds = Counter(gpus)
         return f"{listed([f'{n} x {name}' for name, n in kinds.items()])}; {cpu}"

@@ -32,18 +32,18 @@ class Folders:
         """Reports go beside the results: `reports/` beside `results/`, `mine-reports/` beside any
         other folder `mine/`, so that two folders never share one; or to $HARNESS_REPORTS.
         """
-        given = os.environ.get("HARNESS_REPORTS")
-        if given:
-            return cls(results=results, reports=_user_folder(given))
+        folder = os.environ.get("HARNESS_REPORTS")
+        if folder:
+            return cls(results=results, reports=_user_folder(folder))
         name = "reports" if results.name == "results" else f"{results.name}-reports"
         return cls(results=results, reports=results.parent / name)
 
 
-def _user_folder(given: str) -> Path:
+def _user_folder(folder: str) -> Path:
     try:
-        return Path(given).expanduser().resolve()
+        return Path(folder).expanduser().resolve()
     except (RuntimeError, OSError, ValueError) as error:
-        raise HarnessError(f"HARNESS_REPORTS={given} is no folder: {error}") from None
+        raise HarnessError(f"HARNESS_REPORTS={folder} is no folder: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -167,14 +167,14 @@ def findings(model: TableModel) -> tuple[Item, ...]:
 
 def _findings(model: TableModel, source: Source) -> list[Item]:
     split = _split(model.claims_by(source))
-    own = " (our own check)" if source == "ours" else ""
+    by_us = " (our own check)" if source == "ours" else ""
     leads: tuple[tuple[Verdict, str, Tone], ...] = (
         (Verdict.SUPPORTED, "Holds", "good"),
         (Verdict.CONTRADICTED, "Does not hold", "bad"),
         (Verdict.INCONCLUSIVE, "Not settled", "warn"),
     )
     items = [
-        Item(lead=f"{lead}{own}", tone=tone, text=_told(claim))
+        Item(lead=f"{lead}{by_us}", tone=tone, text=_told(claim))
         for verdict, lead, tone in leads
         for claim in split[verdict]
         if claim.n
@@ -187,14 +187,14 @@ def _findings(model: TableModel, source: Source) -> list[Item]:
 
 
 def _told(claim: ClaimResult) -> str:
-    """The claim, and in parentheses what was found."""
+    """The claim, and in parentheses what was estimate."""
     assert claim.estimate is not None
-    found = with_unit(number(claim.estimate, claim.decimals), claim.unit)
+    estimate = with_unit(number(claim.estimate, claim.decimals), claim.unit)
     if claim.ci is not None and claim.n > 1:
-        found += f", 95 % CI {interval_text(claim.ci, claim.decimals)}"
+        estimate += f", 95 % CI {interval_text(claim.ci, claim.decimals)}"
     limit = f"{OPERATORS[claim.claim.holds.operator]} {number(claim.margin, claim.decimals)}"
     says = " ".join(claim.claim.text.split()).rstrip(".")
-    return f"{says} ({found}; claimed {limit}).{_outlook(claim)}"
+    return f"{says} ({estimate}; claimed {limit}).{_outlook(claim)}"
 
 
 def _outlook(claim: ClaimResult) -> str:

@@ -24,9 +24,9 @@ def terminal_width() -> int | None:
     """Columns of the terminal (or $COLUMNS); None where a file or a pipe is written to, which has
     no edge.
     """
-    given = os.environ.get("COLUMNS", "")
-    if given.isascii() and given.isdigit() and int(given):
-        return max(NARROWEST, int(given))
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdigit() and int(columns):
+        return max(NARROWEST, int(columns))
     try:
         return max(NARROWEST, os.get_terminal_size(sys.stdout.fileno()).columns)
     except (OSError, ValueError, AttributeError):
@@ -62,13 +62,13 @@ def _claim(claim: ClaimResult) -> str:
     if claim.estimate is None:
         return f"{verdict} {claim.claim.text}"
     write = signed if " − " in claim.quantity else number
-    found = with_unit(write(claim.estimate, claim.decimals), claim.unit)
+    estimate = with_unit(write(claim.estimate, claim.decimals), claim.unit)
     interval = (
         ""
         if claim.ci is None or claim.n < 2
         else f", 95 % CI {interval_text(claim.ci, claim.decimals)}"
     )
-    return f"{verdict} {claim.claim.text}: {found}{interval}"
+    return f"{verdict} {claim.claim.text}: {estimate}{interval}"
 
 
 def _table(model: TableModel, width: int | None) -> str:

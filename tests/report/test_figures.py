@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -13,13 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
+from harness.errors import HarnessError
+from harness.report.builder import build_report
+from harness.report.collect import read_file
 from harness.report.drawing import shades, spread, styled
-from harness.report.figures import draw, figures, find
+from harness.report.figures import FIGURES, Figure, draw, figures, find
 from harness.report.figures.image_maps import ImageMaps
+from harness.report.history import whole_file
 from harness.report.model import FinishedRun, TableModel
+from harness.report.render.markdown import markdown
+from harness.tasks.attention import HEADS
 from tests.report.models import PFLOPS, cell, hostile, printed, relabelled, small
 
 NAMES = ("accuracy-cost", "curves", "kept", "attention", "deviation")
@@ -70,7 +77,7 @@ def test_no_data_no_plot() -> None:
     ]  # fmt: skip
 
 
-def made(name: str, model: TableModel) -> Figure:
+def made(name: str, model: TableModel) -> Drawing:
     with styled():
         return find(name, model).draw()
 
@@ -218,3 +225,54 @@ def test_settings_of_the_user_change_no_plot() -> None:
     usual = draw("curves", small(), format="svg")
     with mpl.rc_context({"text.usetex": True, "font.size": 30, "axes.grid": False}):
         assert draw("curves", small(), format="svg") == usual
+
+
+@FIGURES.register("verdicts-of-a-test")
+class Verdicts(Figure):
+    """A figure of another distribution: how many cells have a verdict."""
+
+    def select(self) -> int:
+        """None but in this test."""
+        if self.model.title != "with a figure of its own":
+            return 0
+        return sum(cell.judgement is not None for row in self.model.rows for cell in row.cells)
+
+    def caption(self) -> str:
+        """How many."""
+        return f"{self.select()} cells."
+
+    def alt(self) -> str:
+        """The same."""
+        return "Cells"
+
+    def draw(self) -> Drawing:
+        """A bar."""
+        drawing = Drawing()
+        drawing.subplots().bar([0], [self.select()])
+        return drawing
+
+
+def test_a_figure_of_another_distribution_stands_behind_those_of_the_package() -> None:
+    model = replace(small(), title="with a figure of its own")
+    *_, last = figures(model)
+    assert (last.name, last.caption()) == ("verdicts-of-a-test", "9 cells.")
+    assert draw(last.name, model, format="png").startswith(b"\x89PNG")
+    assert "verdicts-of-a-test.png)\n\n*9 cells.*" in markdown(build_report(model), pictures="x")
+    assert "verdicts-of-a-test" not in [figure.name for figure in figures(small())]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"{", "damaged (JSONDecodeError: "),
+        (b'{"grid": [2, 2]}', "damaged (KeyError: 'pictures')"),
+        (b'{"grid": [2, 2], "pictures": [{"png": "", "heads": []}]}', "damaged (ValueError: a picture is no PNG)"),
+    ],
+)
+def test_a_damaged_file_of_a_figure_is_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / HEADS.source
+    path.write_bytes(content)
+    with pytest.raises(HarnessError) as caught:
+        whole_file(HEADS, path, read_file)
+    assert str(caught.value).startswith(f"{path}: {says}")
+    assert "\n" not in str(caught.value)

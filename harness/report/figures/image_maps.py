@@ -57,7 +57,10 @@ class ImagesWithMaps(RecordedFigure):
             for picture in content["pictures"]
         ]
         for one in maps:
-            Image.open(BytesIO(base64.b64decode(one.png)), formats=["PNG"]).verify()
+            try:
+                Image.open(BytesIO(base64.b64decode(one.png)), formats=["PNG"]).verify()
+            except OSError:  # else it would be told as a file that cannot be opened
+                raise ValueError("a picture is no PNG") from None
             if not one.heads or any(len(head) != rows * columns for head in one.heads):
                 raise ValueError("its heads have not one weight for every patch")
             if not all(math.isfinite(weight) for head in one.heads for weight in head):

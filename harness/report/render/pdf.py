@@ -339,7 +339,7 @@ def _longest_word(table: Table, column: int) -> float:
 def _after_numbers(table: Table) -> list[int]:
     """Columns whose words begin where the numbers before them end."""
     pairs = enumerate(pairwise(table.columns), start=1)
-    return [at for at, (left, own) in pairs if (left.align, own.align) == ("right", "left")]
+    return [at for at, (left, right) in pairs if (left.align, right.align) == ("right", "left")]
 
 
 def _apart(table: Table) -> Iterator[tuple[object, ...]]:
