@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
+import sys
 from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import matplotlib as mpl
 import numpy as np
@@ -21,7 +24,7 @@ from harness.errors import HarnessError
 from harness.report.builder import build_report
 from harness.report.collect import read_file
 from harness.report.drawing import shades, spread, styled
-from harness.report.figures import FIGURES, Figure, draw, figures, find
+from harness.report.figures import FIGURES, draw, figures, find
 from harness.report.figures.image_maps import ImageMaps
 from harness.report.history import whole_file
 from harness.report.model import FinishedRun, TableModel
@@ -227,38 +230,26 @@ def test_settings_of_the_user_change_no_plot() -> None:
         assert draw("curves", small(), format="svg") == usual
 
 
-@FIGURES.register("verdicts-of-a-test")
-class Verdicts(Figure):
-    """A figure of another distribution: how many cells have a verdict."""
-
-    def select(self) -> int:
-        """None but in this test."""
-        if self.model.title != "with a figure of its own":
-            return 0
-        return sum(cell.judgement is not None for row in self.model.rows for cell in row.cells)
-
-    def caption(self) -> str:
-        """How many."""
-        return f"{self.select()} cells."
-
-    def alt(self) -> str:
-        """The same."""
-        return "Cells"
-
-    def draw(self) -> Drawing:
-        """A bar."""
-        drawing = Drawing()
-        drawing.subplots().bar([0], [self.select()])
-        return drawing
-
-
-def test_a_figure_of_another_distribution_stands_behind_those_of_the_package() -> None:
-    model = replace(small(), title="with a figure of its own")
-    *_, last = figures(model)
-    assert (last.name, last.caption()) == ("verdicts-of-a-test", "9 cells.")
-    assert draw(last.name, model, format="png").startswith(b"\x89PNG")
-    assert "verdicts-of-a-test.png)\n\n*9 cells.*" in markdown(build_report(model), pictures="x")
-    assert "verdicts-of-a-test" not in [figure.name for figure in figures(small())]
+def test_the_figure_of_the_docs_stands_behind_those_of_the_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = [figure.name for figure in figures(small())]
+    monkeypatch.setattr(FIGURES, "_items", dict(FIGURES._items))
+    page = (Path(__file__).parents[2] / "docs/reports.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert code is not None
+    module = ModuleType("figure_of_the_docs")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(code[1], "docs/reports.md", "exec"), module.__dict__)
+    assert [figure.name for figure in figures(small())] == [*before, "spread"]
+    spread_of = find("spread", small()).select()
+    assert spread_of == {
+        "Logit 0": pytest.approx(0.05),
+        "+MaskedKD 1": pytest.approx(0.5**0.5 / 10),
+    }
+    assert draw("spread", small(), format="png").startswith(b"\x89PNG")
+    text = markdown(build_report(small()), pictures="x")
+    assert "spread.png)\n\n*Standard deviation over seeds.*" in text
 
 
 @pytest.mark.parametrize(
@@ -266,7 +257,10 @@ def test_a_figure_of_another_distribution_stands_behind_those_of_the_package() -
     [
         (b"{", "damaged (JSONDecodeError: "),
         (b'{"grid": [2, 2]}', "damaged (KeyError: 'pictures')"),
-        (b'{"grid": [2, 2], "pictures": [{"png": "", "heads": []}]}', "damaged (ValueError: a picture is no PNG)"),
+        (
+            b'{"grid": [2, 2], "pictures": [{"png": "", "heads": []}]}',
+            "damaged (ValueError: a picture is no PNG)",
+        ),
     ],
 )
 def test_a_damaged_file_of_a_figure_is_one_line(tmp_path: Path, content: bytes, says: str) -> None:
