@@ -117,7 +117,8 @@ class Task(ABC):
     exclusive: ClassVar[bool] = False
     seeded: ClassVar[bool] = True  # False: the seed changes nothing, one run serves all seeds
 
-    # what a report must know of its values
+    # what a report must know of its values; where no seed changes them and no evidence is declared,
+    # they are exact, or timings where the run must be alone
     evidence: ClassVar[Evidence] = "seeds"
     baseline: ClassVar[Baseline | None] = None  # of columns with `compare: ratio`
     # by metric: the one that holds its ratio to the baseline, both timed in turn in one process
@@ -128,6 +129,11 @@ class Task(ABC):
     # of a trained network: `of` gets the row with the run that trains it as the student's weights;
     # a row whose method trains nothing comes as it is
     is_evaluation: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.seeded and cls.evidence == "seeds":
+            cls.evidence = "timing" if cls.exclusive else "exact"
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.report.plain_matplotlib import defaults  # before what reads matplotlib's settings
+
+# isort: split
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
@@ -17,7 +20,6 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from harness.report.model import RowResult, TableModel
-from harness.report.plain_matplotlib import defaults
 from harness.report.plot_data import drawn_rows, told_by_group
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#555555")
