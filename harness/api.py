@@ -40,7 +40,7 @@ def load(name_or_path: str | Path) -> Table:
 
 def tables() -> list[str]:
     """The names of all tables."""
-    from harness.spec.locate import list_tables
+    from harness.spec.paths import list_tables
 
     return list_tables()
 

@@ -22,6 +22,8 @@ UNKNOWN_SECONDS = 1.0
 """For runs that count no multiply-adds, before any was measured."""
 NEAREST = 5
 """From so many finished runs of about the same size an estimate is taken."""
+ALIKE = 10.0
+"""Up to this factor sizes are alike; what much smaller runs took was mostly their start."""
 
 
 Measured: TypeAlias = Mapping[str, list[tuple[float, float]]]
@@ -59,15 +61,20 @@ class Rates:
         those with the same method and student, if there are any.
         """
         like = self.alike.get(likeness(kind, plain), []) if plain is not None else []
-        pairs = like or self.measured.get(kind, [])
+        of_kind = self.measured.get(kind, [])
         if macs <= 0:
-            return statistics.median([seconds for _, seconds in pairs] or [UNKNOWN_SECONDS])
-        near = bisect.bisect(pairs, (macs, 0.0))
-        first = max(0, min(near - NEAREST // 2, len(pairs) - NEAREST))
-        rates = [seconds / size for size, seconds in pairs[first : first + NEAREST] if size > 0]
-        if not rates:
-            return UNKNOWN_START + macs * UNKNOWN_RATE[self.device] * self._pace()
-        return macs * statistics.median(rates)
+            return statistics.median([took for _, took in like or of_kind] or [UNKNOWN_SECONDS])
+        for pairs in (like, of_kind):
+            near = bisect.bisect(pairs, (macs, 0.0))
+            first = max(0, min(near - NEAREST // 2, len(pairs) - NEAREST))
+            rates = [
+                took / size
+                for size, took in pairs[first : first + NEAREST]
+                if macs / ALIKE <= size <= macs * ALIKE
+            ]
+            if rates:
+                return macs * statistics.median(rates)
+        return UNKNOWN_START + macs * UNKNOWN_RATE[self.device] * self._pace()
 
     def _pace(self) -> float:
         """How much slower than supposed this machine is, by its runs of other kinds."""
@@ -76,7 +83,8 @@ class Rates:
             (seconds - UNKNOWN_START) / (macs * unknown)
             for pairs in self.measured.values()
             for macs, seconds in pairs
-            if macs > 0 and seconds > 2 * UNKNOWN_START  # what is shorter mostly starts
+            # a run that is small, or was short, mostly started
+            if macs * unknown > UNKNOWN_START and seconds > 2 * UNKNOWN_START
         ]
         return statistics.median(found) if found else 1.0
 

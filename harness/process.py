@@ -131,7 +131,7 @@ def _safe(stream: TextIO | None, descriptor: int, utf8: bool) -> TextIO:
         io.BufferedWriter(_Pipe(descriptor, "w", closefd=False)),
         encoding=encoding,
         errors=SPELL,
-        line_buffering=descriptor == 2 or (stream is not None and stream.isatty()),
+        line_buffering=True,  # behind `| tee` too: a line may be the last for an hour
         write_through=not buffered,
     )
 

@@ -18,9 +18,10 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from harness import variables
@@ -40,15 +41,20 @@ class Registry(Generic[T]):
     every: ClassVar[list[Registry[Any]]] = []
 
     def __init__(
-        self, kind: str, package: str, *, base: Callable[[], type] = lambda: object
+        self,
+        kind: str,
+        package: str,
+        *,
+        base: Callable[[], type] = lambda: object,
+        renamed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.kind = kind
         self.every.append(self)
         self._package = package
         self._base = base
+        self._renamed = renamed  # former name -> today's
         self._items: dict[str, T] = {}
         self._modules: dict[str, str] = {}  # name -> of the module that registered it
-        self._planned: dict[str, str] = {}
         self._broken: dict[str, str] = {}  # name -> file, and what is wrong
         self._unnamed: dict[str, str] = {}  # what could not be loaded -> the same
         self._loaded = False
@@ -71,12 +77,6 @@ class Registry(Generic[T]):
 
         return add
 
-    def announce(self, name: str, what: str) -> None:
-        """Say that `name` is a real thing of the papers that is not implemented yet: specs may name
-        it, runs wait.
-        """
-        self._planned[name] = what
-
     def get(self, name: str) -> T:
         """The object called `name`; HarnessError names the nearest valid one, or what is wrong with
         it.
@@ -86,14 +86,10 @@ class Registry(Generic[T]):
             raise HarnessError(f"{self.kind} '{name}' cannot be used: {self._broken[name]}")
         if name in self._items:
             return self._items[name]
+        if name in self._renamed:
+            raise HarnessError(f"{self.kind} '{name}' is now called '{self._renamed[name]}'")
         lost = "".join(f"; not loaded: {why}" for why in dict.fromkeys(self._unnamed.values()))
         raise HarnessError(unknown(self.kind, name, self.names()) + lost)
-
-    def planned(self, name: str) -> str | None:
-        """What `name` will be, if it is announced and not implemented; None otherwise."""
-        self._load()
-        known = name in self._items or name in self._broken
-        return None if known else self._planned.get(name)
 
     def name_of(self, item: object) -> str:
         """The name under which `item` was registered."""

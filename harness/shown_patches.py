@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def shown_patches(config: TrainConfig) -> tuple[int, int] | None:
     """How many patches the teacher sees, of how many; None without one."""
     teacher = config.teacher
-    if teacher is None or teacher.planned is not None:
+    if teacher is None:
         return None
     patches = teacher.shape.patches
     return config.method.teacher_keep(patches), patches
@@ -27,7 +27,7 @@ def _sees_all(config: TrainConfig) -> bool:
 
 
 def _same_teacher(row: TrainConfig, other: TrainConfig) -> bool:
-    if row.teacher is None or other.teacher is None or row.teacher.planned is not None:
+    if row.teacher is None or other.teacher is None:
         return False
     return (row.teacher.arch, row.teacher.shape) == (other.teacher.arch, other.teacher.shape)
 

@@ -22,12 +22,12 @@ OWN = '''
 from dataclasses import dataclass
 from typing import Self
 from harness.errors import RunFailed
-from harness.run import KINDS, RunKind
+from harness.run import TASKS, Task
 from own_parts.numbers import start
 
-@KINDS.register("own")
+@TASKS.register("own")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Own(RunKind):
+class Own(Task):
     """Counts."""
     seed: int
 

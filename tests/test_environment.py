@@ -135,6 +135,17 @@ def test_output_that_cannot_be_written_is_an_error(project: Experiments) -> None
     assert done.stderr == "error: the output cannot be written: no space left on device\n"
 
 
+def test_a_line_is_seen_behind_a_pipe_while_the_work_goes_on() -> None:
+    line = "from harness.process import settle; settle(); print('begun'); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as front:
+        assert front.stdout is not None
+        assert front.stdout.readline() == "begun\n"
+        front.communicate("\n")
+    assert front.returncode == 0
+
+
 def test_characters_that_a_terminal_lacks_are_spelled() -> None:
     text = "✓ −1.5 ± 2 × é 漢 \udce9"
     line = f"from harness.process import settle; settle(); print({text!r})"

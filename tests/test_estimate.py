@@ -48,6 +48,17 @@ def test_a_kind_without_runs_takes_the_pace_of_the_others() -> None:
     assert rates.seconds("linear", 2e12) == pytest.approx(expected)
 
 
+def test_runs_of_seconds_say_nothing_about_those_of_hours() -> None:
+    tiny = [record("train", 1e9, seconds) for seconds in (9.0, 9.5, 17.0)]
+    unknown = Rates.of([], device="cpu")
+    assert unknown.seconds("train", 2e12) == pytest.approx(104.0)
+    assert Rates.of(tiny, device="cpu").seconds("train", 2e12) == pytest.approx(104.0)
+    assert Rates.of(tiny, device="cpu").seconds("train", 2e12, plain("distillation")) == (
+        pytest.approx(104.0)
+    )
+    assert Rates.of(tiny, device="cpu").seconds("train", 2e9) == pytest.approx(19.0)
+
+
 def load(name: str, seconds: float, *depends: str, alone: bool = False) -> Load:
     """A run to be scheduled."""
     return Load(identity=name, seconds=seconds, depends=depends, exclusive=alone)

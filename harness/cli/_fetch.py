@@ -35,8 +35,22 @@ def with_data(make: Callable[[], Plan], check: Callable[[Plan], None]) -> Plan:
 
 
 def could_not(plan: Plan) -> str | None:
-    """Why nothing of the plan is trained: a sentence, where all that trains is blocked."""
-    trained = [planned for planned in plan.runs if TASKS.get(planned.run.kind).seeded]
+    """Why nothing of the plan is trained: a sentence, where all that trains is blocked.
+
+    A teacher that is there already, which no cell of the table shows, does not count.
+    """
+    shown = {
+        identity
+        for row in plan.expansion.rows
+        for identities in row.runs.values()
+        for identity in identities
+    }
+    trained = [
+        planned
+        for planned in plan.runs
+        if TASKS.get(planned.run.kind).seeded
+        and (planned.status != "cached" or planned.run.identity in shown)
+    ]
     blocked = [planned for planned in trained if planned.status == "blocked"]
     if not trained or len(blocked) < len(trained):
         return None

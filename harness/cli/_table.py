@@ -22,7 +22,7 @@ MOST_SEEDS, LARGEST_SEED = 1000, 2**31 - 1
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Which part of a table."""
     parser.add_argument(
-        "--profile", metavar="P", help="the scale (default: cpu where there is one)"
+        "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
     )
     parser.add_argument(
         "--rows", metavar="GLOB", help="only rows whose id matches; several: comma-separated"

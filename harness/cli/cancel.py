@@ -9,7 +9,7 @@ from harness.cli.logs import find_run
 from harness.errors import HarnessError
 from harness.launch.reconcile import broken_off, jobs_of
 from harness.launch.scheduler import cancel_jobs
-from harness.spec.locate import find_table
+from harness.spec.paths import find_table
 from harness.store import RunRecord, Store, drop_job
 from harness.text import count
 

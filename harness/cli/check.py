@@ -8,7 +8,7 @@ import sys
 from harness.errors import HarnessError, SpecError
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.spec.locate import experiments_root, list_tables, stray_specs
+from harness.spec.paths import experiments_root, list_tables, stray_specs
 from harness.spec.strict_yaml import display
 
 

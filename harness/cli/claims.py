@@ -8,7 +8,7 @@ import sys
 from harness.cli._table import in_short
 from harness.errors import HarnessError
 from harness.spec.load import load_table
-from harness.spec.locate import list_tables
+from harness.spec.paths import list_tables
 from harness.spec.table import TableSpec
 
 

@@ -150,7 +150,7 @@ def _torch() -> Iterator[Finding]:
     found = f"{count(cores(), 'core')}, {count(torch.get_num_threads(), 'thread')}"
     yield Finding(what="cpu", state="ok", found=found)
     if not torch.cuda.is_available():
-        lack = "none; the cpu and smoke profiles need none"
+        lack = "none; the fashion-mnist and smoke profiles need none"
         do = "for the paper profiles, use a machine with a GPU and a CUDA build of torch"
         yield Finding(what="gpu", state="optional", found=lack, do=do)
     for index in range(torch.cuda.device_count()):
@@ -206,7 +206,8 @@ def _weights() -> Finding:
     return Finding(
         what="weights",
         state="optional",
-        found=f"{hub} holds no weights of the model hub; the cpu and smoke profiles need none",
+        found=f"{hub} holds no weights of the model hub; "
+        "the fashion-mnist and smoke profiles need none",
         do=f"for the paper profile, let timm download them where there is internet, or copy {hub}",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 
 from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
@@ -29,6 +30,8 @@ from harness.store import Store, tidy
 from harness.text import count, duration
 
 EXECUTORS = ("local", "slurm")
+RESOURCES = ("jobs", "device", "threads", "workers", "processes", "nodes", "micro_batch")
+"""Options that say by what a table is computed."""
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,6 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "are not what they were; the former results are kept beside",
     )
     add_resources(parser)
+    parser.set_defaults(command=parser.prog)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -106,8 +110,6 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
 
 def _announce(plan: Plan) -> None:
     print(headline(plan))
-    for waiting in plan.waiting:
-        print(f"  row {waiting.row} waits for {waiting.reason}")
     for line in (*not_current(plan), *obstacles(plan)):
         print(line)
 
@@ -201,13 +203,11 @@ def _or_broken(plan: Plan, code: int) -> int:
 
 def _again(arguments: argparse.Namespace) -> str:
     """The command line that goes on where this one stopped."""
-    words = ["harness run", arguments.table]
-    for name in ("profile", "rows", "jobs", "device", "processes"):
+    words = [arguments.command, shlex.quote(arguments.table)]
+    for name in ("profile", "rows", *RESOURCES, "seeds", "kinds", "recompute"):
         value = getattr(arguments, name)
-        words += [f"--{name} {value}"] if value is not None else []
+        if value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
     words += ["--offline"] * arguments.offline
-    if arguments.seeds is not None:
-        words.append("--seeds " + ",".join(map(str, arguments.seeds)))
-    if arguments.kinds is not None:
-        words.append("--kinds " + ",".join(arguments.kinds))
     return " ".join(words)

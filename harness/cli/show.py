@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import HarnessError, unknown
 from harness.spec.expand import expand
-from harness.spec.fields import choice_of, fields_of, is_tagged
+from harness.spec.fields import discriminator, fields_of, is_tagged
 from harness.spec.identity import to_dict
 from harness.spec.load import load_table
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 from harness.spec.plots import merged
+from harness.spec.table import Profile, Row, TableSpec
 from harness.train.config import TrainConfig
 
-DEFAULT = "default"
+DEFAULT = "default"  # of the class: no file says it
+COMPUTED = "computed"  # from files: what the run was planned with
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A value of a configuration, and the file and line that say it."""
+
+    path: tuple[str, ...]
+    value: Any
+    where: str
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,6 +41,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
     parser.add_argument("row", metavar="ROW", help="the id of a row")
     parser.add_argument("--profile", metavar="P", help="the scale (default: the table's)")
+    parser.add_argument("--json", action="store_true", help="as JSON (docs/json.md)")
     parser.set_defaults(run=run)
 
 
@@ -37,35 +51,79 @@ def run(arguments: argparse.Namespace) -> int:
     profile = table.profile(arguments.profile or table.default_profile)
     row = next((row for row in profile.rows if row.id == arguments.row), None)
     if row is None:
-        ids = [row.id for row in profile.rows]
-        what = unknown("row", arguments.row, ids)
+        what = unknown("row", arguments.row, [row.id for row in profile.rows])
         raise HarnessError(f"{table.name} at profile '{profile.name}': {what}")
-    config = expand(table, profile, rows=row.id).rows[0].config
-    print(f"# {table.name}, row {row.id}, profile {profile.name}")
-    if config is None:
-        raise HarnessError(f"row '{row.id}' names something that does not exist yet")
-    lines = list(_lines(to_dict(config), merged(row), TrainConfig, ""))
-    width = min(60, max(len(text) for text, _ in lines))
-    for text, where in lines:
-        print(f"{text:<{width}}  # {where}" if where else text)
+    config = to_dict(expand(table, profile, rows=row.id).rows[0].config)
+    values = list(_values(config, merged(row), TrainConfig, ()))
+    if arguments.json:
+        print(json.dumps(_as_json(table, profile, row, config, values), indent=2))
+        return 0
+    print("\n".join([*_heading(table, profile, row), *_lines(values)]))
     return 0
 
 
-def _lines(
-    values: Mapping[str, Any], node: Node | None, hint: Any, indent: str
-) -> Iterator[tuple[str, str]]:
+def _as_json(
+    table: TableSpec,
+    profile: Profile,
+    row: Row,
+    config: Mapping[str, Any],
+    values: Sequence[_Value],
+) -> dict[str, Any]:
+    """What is shown as JSON values; the format is documented in docs/json.md."""
+    return {
+        "schema": 1,
+        "table": table.name,
+        "profile": profile.name,
+        "row": row.id,
+        "label": row.label,
+        "group": row.group,
+        "seeds": list(profile.seeds),
+        "published": {column: cell.value for column, cell in row.published.items()},
+        "config": config,
+        "where": {".".join(value.path): value.where for value in values},
+    }
+
+
+def _heading(table: TableSpec, profile: Profile, row: Row) -> Iterator[str]:
+    label = f"{row.group}: {row.label}" if row.group else row.label
+    yield f"# {table.name}, row {row.id} ({label})"
+    seeds = ", ".join(str(seed) for seed in profile.seeds)
+    yield f"# profile {profile.name}, {'seeds' if len(profile.seeds) > 1 else 'seed'} {seeds}"
+    if row.published:
+        cells = (f"{column} {cell}" for column, cell in row.published.items())
+        yield f"# published: {', '.join(cells)}"
+
+
+def _lines(values: Sequence[_Value]) -> Iterator[str]:
+    """The values as nested YAML; where each is written stands in a column of its own."""
+    texts: list[tuple[str, str]] = []
+    above: tuple[str, ...] = ()
+    for value in values:
+        *outer, key = value.path
+        for depth, name in enumerate(outer):
+            if above[: depth + 1] != tuple(outer[: depth + 1]):
+                texts.append((f"{'  ' * depth}{name}:", ""))
+        texts.append((f"{'  ' * len(outer)}{key}: {_text(value.value)}", value.where))
+        above = tuple(outer)
+    width = min(60, max(len(text) for text, _ in texts))
+    for text, where in texts:
+        yield f"{text:<{width}}  # {where}" if where else text
+
+
+def _values(
+    config: Mapping[str, Any], node: Node | None, hint: Any, above: tuple[str, ...]
+) -> Iterator[_Value]:
     """Every value with where it is written; defaults and what follows from others say so."""
-    infos = _fields(values, hint)
-    for name, value in values.items():
+    infos = _fields(config, hint)
+    for name, value in config.items():
         key, inner = infos.get(name, (name, None))
         child = node.entries.get(key) if isinstance(node, MapNode) else None
-        if isinstance(node, ScalarNode) and key in choice_of(hint):
+        if isinstance(node, ScalarNode) and key in discriminator(hint):
             child = node  # `method: supervised` says the name alone
         if isinstance(value, Mapping) and value:
-            yield f"{indent}{key}:", ""
-            yield from _lines(value, child, inner, indent + "  ")
+            yield from _values(value, child, inner, (*above, key))
         else:
-            yield f"{indent}{key}: {_text(value)}", _where(key, value, child)
+            yield _Value((*above, key), value, _where(key, value, child))
 
 
 def _fields(values: Mapping[str, Any], hint: Any) -> dict[str, tuple[str, Any]]:
@@ -79,10 +137,8 @@ def _fields(values: Mapping[str, Any], hint: Any) -> dict[str, tuple[str, Any]]:
 
 def _where(key: str, value: Any, node: Node | None) -> str:
     if isinstance(node, ScalarNode | ListNode | MapNode):
-        return str(node.where)
-    if key in ("version", "sha256") and value is not None:
-        return "computed"
-    return DEFAULT
+        return f"{node.where.file}:{node.where.line}"
+    return COMPUTED if key in ("version", "sha256") and value is not None else DEFAULT
 
 
 def _text(value: Any) -> str:

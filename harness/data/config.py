@@ -28,7 +28,7 @@ class DataConfig:
     evaluate_on: Literal["val", "holdout"] = "val"
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"path"})
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"name"})
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"name"})
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"train_per_class"})
 
     def components(self) -> tuple[type, ...]:

@@ -106,8 +106,9 @@ def _command(command: list[str], into: Path) -> None:
         process.kill()  # nothing, unless it is given up
         process.communicate()
     if process.returncode:
-        errors = [line for line in said.splitlines() if line.startswith("E:")]
-        why = errors[0] if errors else f"exit code {process.returncode}"
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("E:") or ": error: " in line]
+        why = [*errors, *lines[-1:], f"exit code {process.returncode}"][0]
         raise DataError(f"{command[0]} failed: {why}")
 
 

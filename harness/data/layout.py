@@ -59,7 +59,7 @@ def read_layout(tree: ImageTree, *, val: Literal["wanted", "optional", "unused"]
     if not train:
         raise DataError(
             f"{where}: no images in train/<class>/; expected train/<class>/* and "
-            f"val/<class>/* (or test/<class>/*), found {_some(groups)}{_meant_as_train(groups)}"
+            f"val/<class>/* (or test/<class>/*), found {_found(listing, groups)}"
         )
     _check_splits(where, groups)
     if not judging and val == "wanted":
@@ -67,7 +67,8 @@ def read_layout(tree: ImageTree, *, val: Literal["wanted", "optional", "unused"]
     if judging and (odd := sorted(set(judging) ^ set(train))):
         raise DataError(
             f"{where}: train holds {len(train)} classes and val {len(judging)}; "
-            f"{len(odd)} are in one of them only: {_some(odd)}{_why_odd(train, judging, odd)}"
+            f"{len(odd)} are in one of them only: {_some(odd)}"
+            f"{_why_odd(train, judging, odd) or _without_images(listing, odd)}"
         )
     classes = tuple(sorted(train))
     return Layout(
@@ -102,9 +103,32 @@ def _check_splits(where: str, groups: Mapping[str, object]) -> None:
         )
 
 
-def _meant_as_train(groups: Iterable[str]) -> str:
+def _found(listing: Listing, groups: Collection[str]) -> str:
+    """What stands where train/<class>/ should, and what to do with it."""
     near = [shown(folder) for folder in sorted(groups) if nearest_split(folder) == "train"]
-    return f"; rename '{near[0]}' to 'train'" if near else ""
+    if groups:
+        return _some(groups) + (f"; rename '{near[0]}' to 'train'" if near else "")
+    parts = [name[len(listing.prefix) :].split("/") for name in listing.images]
+    classes = {folders[0] for folders in parts if len(folders) == 2}
+    if classes - set(SPLITS):
+        return (
+            f"folders of images that are in no split: {_some(classes)}; put them into a folder "
+            "'train', and use `evaluate_on: holdout` if there are no others to judge by"
+        )
+    if parts:
+        return "images that are in no folder of a class; sort them into one for each class"
+    return "no images"
+
+
+def _without_images(listing: Listing, classes: Iterable[str]) -> str:
+    """That the folder of such a class is there, and what it holds instead of images."""
+    for name in classes:
+        for split in SPLITS:
+            if f"{listing.prefix}{split}/{name}" in listing.empty:
+                inside = [other for other in listing.others if f"{split}/{name}/" in other]
+                example = f" but files such as {shown(inside[0])}" if inside else ""
+                return f"; {split}/{shown(name)} holds no images{example}"
+    return ""
 
 
 def _without_val(listing: Listing) -> str:
@@ -178,5 +202,4 @@ def _smallest(layout: Layout) -> str:
 
 
 def _some(names: Iterable[str]) -> str:
-    some = [shown(name) for name in sorted(names)[:3]]
-    return ", ".join(some) if some else "no folders of images"
+    return ", ".join(shown(name) for name in sorted(names)[:3])

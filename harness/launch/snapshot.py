@@ -11,10 +11,10 @@ from itertools import count
 from pathlib import Path
 
 import harness
+from harness.errors import HarnessError
 from harness.launch.commands import call
 from harness.launch.environment import SNAPSHOT, code_facts
 from harness.store.files import (
-    StoreError,
     beside,
     fresh,
     read_json_or_nothing,
@@ -112,7 +112,7 @@ def _mended(
                 temporary.write_bytes(contents[path])
         if lacking(target) or not (target / SNAPSHOT).is_file():
             _write_notes(target, manifest, root)
-    except (OSError, StoreError):
+    except (OSError, HarnessError):  # the disk, or something else in a file's place
         return False
     for path in (*manifest, SNAPSHOT, MANIFEST):
         with suppress(OSError):

@@ -15,7 +15,13 @@ from harness.models.interface import Saliency
 from harness.registry import Registry
 
 CRITERIA: Registry[type[Criterion]] = Registry(
-    "masking criterion", "harness.masking", base=lambda: Criterion
+    "masking criterion",
+    "harness.masking",
+    base=lambda: Criterion,
+    renamed={
+        "guide-attention": "saliency-model-attention",
+        "student-attention-bottom": "student-attention-lowest",
+    },
 )
 
 

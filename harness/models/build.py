@@ -13,7 +13,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
@@ -295,22 +295,24 @@ def save_model(model: VisionTransformer, path: Path) -> None:
     require_finite(model, "the trained network")
     own = {} if model.own is None else {"mean": model.own.mean, "std": model.own.std}
     about = {key: ",".join(map(repr, values)) for key, values in own.items()}
-    save_file(tensors, path, metadata={"format": "pt", **about})
-    _in_order(path)
+    # not `save_file`: it makes a file of its own beside `path`, and a full disk is no OSError there
+    content = save(tensors, metadata={"format": "pt", **about})
+    size = int.from_bytes(content[:8], "little")
+    with path.open("wb") as file:
+        file.write(content[:8])
+        file.write(_in_order(content[8 : 8 + size]))
+        file.write(memoryview(content)[8 + size :])
 
 
-def _in_order(path: Path) -> None:
-    """Sort the metadata of a safetensors file, which come in another order every time: equal
+def _in_order(text: bytes) -> bytes:
+    """A safetensors header with its metadata sorted, which come in another order every time: equal
     networks are equal files.
     """
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        assert len(text) <= size, "the same header in another order"
-        file.seek(8)
-        file.write(text.ljust(size))
+    header = json.loads(text)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(ordered) <= len(text), "the same header in another order"
+    return ordered.ljust(len(text))
 
 
 def freeze_all_but_head(model: VisionTransformer) -> None:

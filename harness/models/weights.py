@@ -29,6 +29,11 @@ BESIDE: Final = (
 """Parameters beside the encoder and its classifier: projection heads (DINO, MoCo v3), embeddings of
 hidden patches, MAE's decoder, what G2SD's first stage compares with a teacher, and tables that
 follow from the shape."""
+OTHERS: Final[Mapping[str, str]] = {
+    "patch_embeddings.projection.weight": "Hugging Face's transformers",
+    "conv_proj.weight": "torchvision",
+}
+"""Parameters by which networks of other libraries are told."""
 _WRAPPERS: Final = re.compile(
     r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
 )
@@ -92,6 +97,19 @@ def _candidates(found: Any) -> Iterator[_Candidate]:
                 yield _Candidate(path=path, prefix=prefix, tensors=tensors)
 
 
+def _of_another_library(found: Any) -> str:
+    """Whose names these are, if they are well known, and what to do."""
+    mappings = [found, *found.values()] if isinstance(found, Mapping) else []
+    names = [str(name) for one in mappings if isinstance(one, Mapping) for name in one]
+    for part, library in OTHERS.items():
+        if any(part in name for name in names):
+            return (
+                f". These are the names of {library}: take the same network from timm (`hub`), or "
+                "rename its parameters, as timm's own conversion of such files does"
+            )
+    return ""
+
+
 def _chosen(
     candidates: Sequence[_Candidate], key: str | None, found: Any, path: Path
 ) -> _Candidate:
@@ -99,7 +117,7 @@ def _chosen(
     if not candidates:
         raise WeightsError(
             f"{path}: holds no network of timm's names: no parameter is called {ANCHOR}, or ends "
-            f"with .{ANCHOR}; it has {_contents(found)}"
+            f"with .{ANCHOR}; it has {_contents(found)}{_of_another_library(found)}"
         )
     fitting = [one for one in candidates if key is None or f"{one.key}.".startswith(f"{key}.")]
     if not fitting:

@@ -81,7 +81,7 @@ def collect(
 def _declared_figures(expansion: Expansion, columns: Sequence[Column]) -> tuple[FigureOf, ...]:
     """Those of the tasks and methods of the table, each once."""
     owners = [TASKS.get(column.kind).figures for column in columns]
-    owners += [row.config.method.figures for row in expansion.rows if row.config is not None]
+    owners += [row.config.method.figures for row in expansion.rows]
     return tuple(dict.fromkeys(figure for figures in owners for figure in figures))
 
 
@@ -93,7 +93,7 @@ def read_file(figure: FigureOf, path: Path) -> object:
 
 def data_of(expansion: Expansion) -> str:
     """What its rows are trained and judged on; empty where none can be resolved."""
-    configs = [row.config.data for row in expansion.rows if row.config is not None]
+    configs = [row.config.data for row in expansion.rows]
     names = [_data_name(config) for config in configs]
     return listed(list(dict.fromkeys(names))) if names else ""
 
@@ -177,7 +177,7 @@ def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, results: 
         summary=summary,
         expected_n=len(identities),
         failed=results.errors(identities),
-        missing_reason=_missing_reason(resolved, identities, results),
+        missing_reason=_missing_reason(identities, results),
         profile_difference=_profile_difference(expansion.profile),
         ratio=ratio,
     )
@@ -188,23 +188,14 @@ def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, results: 
         summary=summary,
         ratio=ratio,
         judgement=judge_cell(evidence),
-        needs=_needs(resolved, identities, results) if summary is None else (),
+        needs=results.needs(identities) if summary is None else (),
     )
 
 
-def _missing_reason(resolved: ResolvedRow, identities: Sequence[str], results: RunResults) -> str:
+def _missing_reason(identities: Sequence[str], results: RunResults) -> str:
     if identities:
         return results.missing_reason(identities)
-    needs = _needs(resolved, identities, results)
-    return needs[0] if needs else "this row has nothing that this column could measure"
-
-
-def _needs(
-    resolved: ResolvedRow, identities: Sequence[str], results: RunResults
-) -> tuple[str, ...]:
-    if identities:
-        return results.needs(identities)
-    return (f"waits for {resolved.waits_for}",) if resolved.waits_for is not None else ()
+    return "this row has nothing that this column could measure"
 
 
 def _ratio(
@@ -234,15 +225,14 @@ def _baseline(
     resolved: ResolvedRow, column: Column, expansion: Expansion, *, printed: bool = True
 ) -> ResolvedRow | None:
     """The row to compare with, as the task says: with a printed number, best of the group."""
-    declared, config = TASKS.get(column.kind).baseline, resolved.config
-    if declared is None or config is None:
+    declared = TASKS.get(column.kind).baseline
+    if declared is None:
         return None
     serving = [
         other
         for other in expansion.rows
         if (column.id in other.row.published or not printed)
-        and other.config is not None
-        and declared.serves(config, other.config)
+        and declared.serves(resolved.config, other.config)
     ]
     of_group = [other for other in serving if other.row.group == resolved.row.group]
     return next(iter([*of_group, *serving]), None)

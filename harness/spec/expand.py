@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
+from typing import Any
 
-from harness.data import DATASETS
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import Weights
 from harness.run import TASKS, Task
-from harness.spec.identity import Memo, identity, to_dict
+from harness.spec.identity import identity, to_dict
 from harness.spec.load import read_table
 from harness.spec.resolve import Dependency, Resolved, Resolver
 from harness.spec.table import Profile, Row, TableSpec
@@ -23,8 +20,6 @@ DEEPEST = 20
 """Rows that start from one another's weights: a teacher's teacher's teacher is deep already."""
 MOST_RUNS = 100_000
 """Cells of a profile, seeds counted: a hundred times what a large table asks for."""
-
-_DependsMemo: TypeAlias = dict[int, tuple[object, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,14 +47,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedRow:
-    """A row of a profile with its configuration and the runs behind its cells."""
+    """A row of a profile with its configuration and the runs behind its cells.
+
+    `runs` has, for each column id, one identity per seed, one for tasks without seed, or none.
+    """
 
     row: Row
-    config: TrainConfig | None  # None: it names something that does not exist yet
-    waits_for: str | None  # what its training waits for; its costs may be measured all the same
-    runs: Mapping[
-        str, tuple[str, ...]
-    ]  # column id -> one identity per seed, one for kinds without seed, or none
+    config: TrainConfig
+    runs: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,35 +93,22 @@ def expand(
             f"columns), {MOST_RUNS:,} at most: split the table, or give fewer seeds"
         )
     expander = _Expander(table, kinds=kinds)
-    with _collector_resting():
-        expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
+    expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
     if expander.problems:
         here = [problem for problem, _ in expander.problems]
         raise SpecError(configuration_problems(table) or here)
     return expansion
 
 
-@contextmanager
-def _collector_resting() -> Iterator[None]:
-    """Everything made here is kept, so the collector would only cost a third of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def configuration_problems(table: TableSpec) -> list[Diagnostic]:
     """What is wrong with the configurations of the rows, over all profiles."""
-    found: dict[Diagnostic, list[tuple[str, str]]] = {}
+    places_of: dict[Diagnostic, list[tuple[str, str]]] = {}
     for profile in table.profiles.values():
         expander = _Expander(table)
         expander.expand(profile, profile.rows, profile.seeds[:1])
         for problem, row in expander.problems:
-            found.setdefault(problem, []).append((profile.name, row))
-    return [_in_context(problem, places, table) for problem, places in found.items()]
+            places_of.setdefault(problem, []).append((profile.name, row))
+    return [_in_context(problem, places, table) for problem, places in places_of.items()]
 
 
 def _in_context(
@@ -166,18 +148,15 @@ class _Expander:
         self._tables: dict[str, TableSpec] = {table.name: table}
         self._runs: dict[str, Run] = {}
         self._resolver = Resolver()
-        self._plain: Memo = {}
-        self._forms: Memo = {}
-        self._depends: _DependsMemo = {}
         self._followed: dict[tuple[str, str, str], Dependency] = {}
         self._path: list[tuple[str, str, str]] = []
 
     def expand(self, profile: Profile, rows: Sequence[Row], seeds: Sequence[int]) -> Expansion:
         """The rows of a profile and all their runs."""
-        found = tuple(self._row(profile, row, seeds) for row in rows)
-        self._check_columns(profile, found)
+        resolved = tuple(filter(None, (self._row(profile, row, seeds) for row in rows)))
+        self._check_columns(profile, rows, resolved)
         return Expansion(
-            table=self._table, profile=profile, rows=found, runs=tuple(self._needed(found))
+            table=self._table, profile=profile, rows=resolved, runs=tuple(self._needed(resolved))
         )
 
     def _needed(self, rows: Sequence[ResolvedRow]) -> Iterator[Run]:
@@ -190,43 +169,43 @@ class _Expander:
                 needed.update(run.depends)
         return (run for run in self._runs.values() if run.identity in needed)
 
-    def _check_columns(self, profile: Profile, rows: Sequence[ResolvedRow]) -> None:
+    def _check_columns(
+        self, profile: Profile, rows: Sequence[Row], resolved: Sequence[ResolvedRow]
+    ) -> None:
         """A column that none of its runs can fill."""
         for column in self._table.columns_at(profile.name).values():
-            runs = [self._runs[key] for row in rows for key in row.runs[column.id]]
+            runs = [self._runs[key] for row in resolved for key in row.runs[column.id]]
             why = [run.config.lacks(column.metric) for run in runs]
             if why and None not in why:
                 where = self._table.columns[column.id].where
                 what = f"metric: no row can give '{column.metric}': {why[0]}"
                 self.problems += [
-                    (Diagnostic(where or row.row.node.where, what), row.row.id) for row in rows
+                    (Diagnostic(where or row.node.where, what), row.id) for row in rows
                 ]
 
-    def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow:
+    def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow | None:
+        """The row with its runs; None if its configuration is wrong."""
         resolved = self._resolve(self._table, profile, row)
         self.problems += [(problem, row.id) for problem in resolved.problems]
-        waits = "; ".join(resolved.waits_for) or None
+        if resolved.config is None:
+            return None
         runs: dict[str, tuple[str, ...]] = {}
         kinds: dict[str, tuple[str, ...]] = {}
         for column in self._table.columns_at(profile.name).values():
             if self._kinds is not None and column.kind not in self._kinds:
                 kinds[column.kind] = ()
             if column.kind not in kinds:
-                kinds[column.kind] = self._of_kind(column.kind, resolved, profile, row, seeds)
+                kinds[column.kind] = self._of_kind(
+                    column.kind, resolved.config, profile, row, seeds
+                )
             runs[column.id] = kinds[column.kind]
-        return ResolvedRow(row=row, config=resolved.config, waits_for=waits, runs=runs)
+        return ResolvedRow(row=row, config=resolved.config, runs=runs)
 
     def _of_kind(
-        self, kind: str, resolved: Resolved, profile: Profile, row: Row, seeds: Sequence[int]
+        self, kind: str, config: TrainConfig, profile: Profile, row: Row, seeds: Sequence[int]
     ) -> tuple[str, ...]:
-        config, cls = resolved.config, TASKS.get(kind)
-        if (
-            config is None
-            or resolved.problems
-            or (resolved.waits_for and not _measures(cls, config))
-        ):
-            return ()
-        found = []
+        cls = TASKS.get(kind)
+        identities = []
         for seed in seeds if cls.seeded else (None,):
             try:
                 asked = config if seed is None else replace(config, seed=seed)
@@ -238,8 +217,8 @@ class _Expander:
                 title = RunLabel(
                     table=self._table.name, profile=profile.name, row=row.id, seed=seed
                 )
-                found.append(self._run(kind, one, title))
-        return tuple(dict.fromkeys(found))  # what no seed changes is one run
+                identities.append(self._run(kind, one, title))
+        return tuple(dict.fromkeys(identities))  # what no seed changes is one run
 
     def _judged(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
         """The row with its trained student, whose training run becomes a dependency; as it is where
@@ -253,7 +232,7 @@ class _Expander:
         return replace(config, student=replace(config.student, weights=trained))
 
     def _run(self, kind: str, config: Task, title: RunLabel) -> str:
-        key = identity(kind, config, memo=self._forms)
+        key = identity(kind, config)
         if key not in self._runs:
             self._runs[key] = Run(
                 kind=kind,
@@ -261,8 +240,8 @@ class _Expander:
                 identity=key,
                 name=run_name(kind, title, key),
                 title=title,
-                depends=_dependencies(config, self._depends),
-                plain=to_dict(config, memo=self._plain),
+                depends=tuple(dict.fromkeys(_dependencies(config))),
+                plain=to_dict(config),
             )
         return key
 
@@ -312,8 +291,8 @@ class _Expander:
         self._resolver = Resolver()  # the outer one is in the middle of a row
         resolved = self._resolve(table, profile, row)
         self._resolver = outer
-        if resolved.config is None or resolved.problems or resolved.waits_for:
-            return Dependency(waits_for=resolved.waits_for, problems=resolved.problems)
+        if resolved.config is None:
+            return Dependency(problems=resolved.problems)
         seed = profile.seeds[0]
         config = TASKS.get("train").of(replace(resolved.config, seed=seed))
         if config is None:
@@ -339,12 +318,6 @@ def _same_profile(table: TableSpec, profile: Profile) -> Profile:
     return table.profile(profile.name)
 
 
-def _measures(cls: type[Task], config: TrainConfig) -> bool:
-    """Whether a waiting row can have such a run: it trains nothing, its teacher and data exist."""
-    known = DATASETS.planned(config.data.name) is None
-    return not cls.seeded and known and (config.teacher is None or config.teacher.planned is None)
-
-
 def run_name(kind: str, title: RunLabel, key: str) -> str:
     """Of its directory: what it is for people, and the beginning of its identity."""
     parts = [
@@ -355,16 +328,13 @@ def run_name(kind: str, title: RunLabel, key: str) -> str:
     return "-".join([*parts, key[:8]])
 
 
-def _dependencies(config: object, memo: _DependsMemo) -> tuple[str, ...]:
-    """The runs that a config takes weights from; `memo` as in `plain`."""
-    known = memo.get(id(config))
-    if known is None:
-        if isinstance(config, Weights):
-            found = [] if config.run is None else [config.run]
-        else:
-            parts = [getattr(config, field.name) for field in fields(config)]  # type: ignore[arg-type]
-            found = [
-                run for part in parts if is_dataclass(part) for run in _dependencies(part, memo)
-            ]
-        known = memo[id(config)] = (config, tuple(dict.fromkeys(found)))
-    return known[1]
+def _dependencies(config: object) -> Iterator[str]:
+    """The runs that a config takes weights from."""
+    if isinstance(config, Weights):
+        if config.run is not None:
+            yield config.run
+        return
+    for field in fields(config):  # type: ignore[arg-type]
+        part = getattr(config, field.name)
+        if is_dataclass(part):
+            yield from _dependencies(part)

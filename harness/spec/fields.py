@@ -37,7 +37,7 @@ def fields_of(cls: type) -> Mapping[str, FieldInfo]:
     """The fields of a dataclass that a file can give, by the key it uses for them."""
     assert dataclasses.is_dataclass(cls), f"a spec cannot describe {cls}"
     hints = get_type_hints(cls, include_extras=True)
-    found = {}
+    infos = {}
     for field in dataclasses.fields(cls):
         key = field.metadata.get("key", field.name)
         if key is None:
@@ -46,7 +46,7 @@ def fields_of(cls: type) -> Mapping[str, FieldInfo]:
         hint, bound = bound_of(hint)
         default = field.default is not MISSING or field.default_factory is not MISSING
         required = not default or field.metadata.get("required", False)
-        found[key] = FieldInfo(
+        infos[key] = FieldInfo(
             name=field.name,
             hint=hint,
             bound=bound,
@@ -54,7 +54,7 @@ def fields_of(cls: type) -> Mapping[str, FieldInfo]:
             default=default,
             required=required,
         )
-    return found
+    return infos
 
 
 @cache
@@ -77,16 +77,16 @@ def is_tagged(hint: Any) -> bool:
     return isinstance(hint, type) and hasattr(hint, "registry")
 
 
-def choice_of(hint: Any) -> frozenset[str]:
+def discriminator(hint: Any) -> frozenset[str]:
     """The keys that say which thing a mapping describes; options belong to that thing."""
     if is_tagged(hint):
         return frozenset({"name"})
-    return getattr(hint, "CHOICE", frozenset())
+    return getattr(hint, "DISCRIMINATOR", frozenset())
 
 
 def expand_shorthand(node: Node, hint: Any) -> Node:
     """A bare `distillation` as the mapping `{name: distillation}` that it stands for."""
-    choice = choice_of(hint)
+    choice = discriminator(hint)
     if not isinstance(node, ScalarNode) or node.value is None or len(choice) != 1:
         return node
     (key,) = choice

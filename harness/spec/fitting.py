@@ -24,8 +24,8 @@ FINE_TUNE = (
 def misfits(
     key: str, model: ModelConfig, trained: TrainConfig | None, config: TrainConfig
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with the weights of the network `key` (student, teacher, guide) of `config`:
-    the key under `weights`, and the words. `trained` is the row that a `run` stands for.
+    """What is wrong with the weights of the network `key` of `config`, as (KEY, WORDS): the key
+    under `weights` and the message. `trained` is the row that a `run` stands for.
     """
     weights = model.weights
     if key == "teacher" and weights.head == "new":
@@ -44,22 +44,22 @@ def _of_file(key: str, model: ModelConfig, config: TrainConfig) -> Iterator[tupl
     if not path.is_file():
         return  # said already
     try:
-        found = class_counts(path)
+        counts = class_counts(path)
     except HarnessError as error:
         yield "file", str(error)
         return
-    if model.weights.head == "own" and len(found) == 1:
-        yield from _wrong_classes("file", key, next(iter(found)), config)
+    if model.weights.head == "own" and len(counts) == 1:
+        yield from _wrong_classes("file", key, next(iter(counts)), config)
 
 
 def _of_run(
     key: str, model: ModelConfig, trained: TrainConfig, config: TrainConfig
 ) -> Iterator[tuple[str, str]]:
-    own, other = model.shape, trained.student.shape
+    shape, trained_shape = model.shape, trained.student.shape
     for name in _DIMENSIONS:
         resized = name == "image_size" and model.weights.head == "new"
-        if getattr(own, name) != getattr(other, name) and not resized:
-            there = f"{name} {getattr(other, name)}, here it is {getattr(own, name)}"
+        if getattr(shape, name) != getattr(trained_shape, name) and not resized:
+            there = f"{name} {getattr(trained_shape, name)}, here it is {getattr(shape, name)}"
             yield "run", f"that row trains a network of {there}: make them equal"
             return
     if key == "teacher" and trained.method.multicrop is not None:
@@ -74,10 +74,10 @@ def _hub_classes(name: str) -> int | None:
 
 
 def _wrong_classes(
-    at: str, key: str, found: int | None, config: TrainConfig
+    at: str, key: str, classes: int | None, config: TrainConfig
 ) -> Iterator[tuple[str, str]]:
     wanted = open_dataset(config.data).classes
-    if found is None or found == wanted:
+    if classes is None or classes == wanted:
         return
     advice = FINE_TUNE if key == "teacher" else "`head: new` starts a new classifier"
-    yield at, f"the weights tell {found} classes apart, {config.data.name} has {wanted}: {advice}"
+    yield at, f"the weights tell {classes} classes apart, {config.data.name} has {wanted}: {advice}"

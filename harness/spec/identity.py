@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any
 
 from harness.run import TASKS, Task
 from harness.spec.fields import is_tagged
@@ -15,29 +15,27 @@ from harness.spec.fields import is_tagged
 SCHEMA = 1
 """Raised when the plain form itself changes; part of every identity."""
 
-Memo: TypeAlias = dict[int, tuple[object, dict[str, Any]]]
 
-
-def to_dict(config: object, *, memo: Memo | None = None) -> dict[str, Any]:
+def to_dict(config: object) -> dict[str, Any]:
     """A config as JSON values: all fields, defaults too; registered classes with name and version.
 
-    With `memo`, what many configs share is converted once and the dicts are shared: read only.
+    What `rebuild.from_dict` makes a config of again.
     """
-    return _object(config, {} if memo is None else memo, everything=True)
+    return _object(config, everything=True)
 
 
-def identity_form(config: object, *, memo: Memo | None = None) -> dict[str, Any]:
+def identity_form(config: object) -> dict[str, Any]:
     """The plain form without the fields that cannot change a number."""
-    return _object(config, {} if memo is None else memo, everything=False)
+    return _object(config, everything=False)
 
 
-def identity(kind: str, config: Task, *, memo: Memo | None = None) -> str:
+def identity(kind: str, config: Task) -> str:
     """64 hex digits; equal for two runs exactly when they must give the same numbers."""
     form = {
         "schema": SCHEMA,
         "kind": kind,
         "version": TASKS.get(kind).version,
-        "config": identity_form(config, memo=memo),
+        "config": identity_form(config),
     }
     return hashlib.sha256(canonical_json(form).encode()).hexdigest()
 
@@ -49,30 +47,26 @@ def canonical_json(value: object) -> str:
     )
 
 
-def _value(value: Any, memo: Memo, everything: bool) -> Any:
+def _value(value: Any, *, everything: bool) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)  # `epochs: 3` and `epochs: 3.0` are one number
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, tuple):
-        return [_value(item, memo, everything) for item in value]
+        return [_value(item, everything=everything) for item in value]
     assert dataclasses.is_dataclass(value), f"a config cannot hold {value!r}"
-    return _object(value, memo, everything=everything)
+    return _object(value, everything=everything)
 
 
-def _object(config: object, memo: Memo, *, everything: bool) -> dict[str, Any]:
-    known = memo.get(id(config))
-    if known is not None:
-        return known[1]
+def _object(config: object, *, everything: bool) -> dict[str, Any]:
     cls: Any = type(config)
     form: dict[str, Any] = dict(_tag(cls))
     for name in _names(cls, everything):
         value = getattr(config, name)
         if everything or name not in _added_later(cls) or value != _added_later(cls)[name]:
-            form[name] = _value(value, memo, everything)
+            form[name] = _value(value, everything=everything)
     if not everything and hasattr(config, "identity_more"):
         form |= config.identity_more()
-    memo[id(config)] = (config, form)  # the config is kept, so that its id stays its own
     return form
 
 

@@ -12,8 +12,8 @@ from harness.run import TASKS
 from harness.spec.build import Builder
 from harness.spec.claims import Comparison
 from harness.spec.grid import Grid
-from harness.spec.locate import list_tables, table_name, table_path
 from harness.spec.nodes import ListNode, MapNode
+from harness.spec.paths import list_tables, table_name, table_path
 from harness.spec.pieces import Pieces
 from harness.spec.plots import PlotReader, with_x_values
 from harness.spec.profiles import merged_profile
@@ -48,8 +48,8 @@ def load_table(name_or_path: str | Path) -> TableSpec:
         from harness.spec.expand import configuration_problems
 
         configured = configuration_problems(table)
-        said = {problem.where for problem in configured}
-        unused = [problem for problem in loose if problem.where not in said]
+        already_told = {problem.where for problem in configured}
+        unused = [problem for problem in loose if problem.where not in already_told]
         if problems or unused:
             raise SpecError([*problems, *configured, *unused])
     return table
@@ -148,17 +148,17 @@ class _Loader:
 
     def _check_profiles(self, key: str, column: Column) -> None:
         node = self._entry.node
-        known = root_keys(node, "profiles")
+        names = root_keys(node, "profiles")
         for name in column.profiles:
-            if name not in known:
-                what = f"profiles: {unknown('profile', name, known)}"
+            if name not in names:
+                what = f"profiles: {unknown('profile', name, names)}"
                 self._builder.problem(node.find("columns", key, "profiles"), what)
 
     def _shown(self, profile: str) -> list[str]:
         """The columns of a profile; those that could not be read count as shown."""
         keys = root_keys(self._entry.node, "columns")
-        known = self._columns
-        return [key for key in keys if key not in known or known[key].shown_at(profile)]
+        columns = self._columns
+        return [key for key in keys if key not in columns or columns[key].shown_at(profile)]
 
     def _shown_plots(self, plots: Sequence[Plot], profile: str) -> list[Plot]:
         shown = {"", *self._shown(profile)}
@@ -172,14 +172,14 @@ class _Loader:
         columns: Collection[str],
     ) -> tuple[Claim, ...]:
         ids, claims = {row.id for row in rows}, list[Claim]()
-        given = {claim.id for claim in before}
+        ids_so_far = {claim.id for claim in before}
         for claim in (claim for node in nodes for claim in self._claims(node)):
-            if claim.id in given:
+            if claim.id in ids_so_far:
                 grid = "grid" in claim.node.keys
                 hint = "; the id of a grid must hold its values" if grid else ""
                 what = f"claim '{claim.id}' is given twice{hint}"
                 self._builder.problem(claim.node.find("id"), what)
-            given.add(claim.id)
+            ids_so_far.add(claim.id)
             for cell in claim.holds.cells:
                 self._named(claim, "column", cell.column, columns)
                 self._named(claim, "row", cell.row, ids)
@@ -225,7 +225,7 @@ class _Loader:
         table |= (
             {claim.id: claim for claim in profiles["paper"].claims} if "paper" in profiles else {}
         )
-        found = {}
+        with_untested = {}
         for name, profile in profiles.items():
             for claim in profile.claims:
                 for other in claim.scaled_down_version_of:
@@ -236,16 +236,16 @@ class _Loader:
             asked = {claim.id for claim in profile.claims}
             asked |= {other for claim in profile.claims for other in claim.scaled_down_version_of}
             untested = tuple(claim for claim in table.values() if claim.id not in asked)
-            found[name] = replace(profile, untested=untested)
-        return found
+            with_untested[name] = replace(profile, untested=untested)
+        return with_untested
 
     def _read_profiles(
         self, drafts: Mapping[str, Draft], claims: Sequence[Claim]
     ) -> dict[str, Profile]:
         node, entries = self._entry.node, self._entry.profiles
         published = self._entry.paper is not None and self._entry.paper.arxiv is not None
-        given = root_keys(node, "profiles")
-        if "profiles" in node.entries and (not given or (published and "paper" not in given)):
+        names = root_keys(node, "profiles")
+        if "profiles" in node.entries and (not names or (published and "paper" not in names)):
             what = "profiles: 'paper' is missing, the published recipe: `paper: {}`"
             self._builder.problem(node.find("profiles"), what)
         if len(entries) > MOST_PROFILES or len(entries) * len(drafts) > MOST_PROFILE_ROWS:
@@ -255,14 +255,14 @@ class _Loader:
             )
             self._builder.problem(node.find("profiles"), what)
             return {}
-        found: dict[str, Profile] = {}
+        read: dict[str, Profile] = {}
         for name, entry in entries.items():
-            found[name] = self._read_profile(name, entry, drafts, claims)
-            if sum(len(profile.rows) for profile in found.values()) > MOST_PROFILE_ROWS:
+            read[name] = self._read_profile(name, entry, drafts, claims)
+            if sum(len(profile.rows) for profile in read.values()) > MOST_PROFILE_ROWS:
                 what = f"profiles: more than {MOST_PROFILE_ROWS:,} rows in all of them"
                 self._builder.problem(node.find("profiles", name), what)
                 break
-        return found
+        return read
 
     def _read_profile(
         self, name: str, entry: ProfileEntry, drafts: Mapping[str, Draft], table: Sequence[Claim]
@@ -275,26 +275,28 @@ class _Loader:
         if name in MOVED_PROFILES:
             new = " or ".join(MOVED_PROFILES[name])
             self._builder.problem(where, f"profile '{name}' is now called '{new}'")
+        before = len(self._builder.problems)
         merged = merged_profile(entry, self._builder, self._pieces)
-        if name != "paper" and not merged.description:
+        unread = entry.start is not None and len(self._builder.problems) > before
+        if name != "paper" and not merged.description and not unread:
             self._builder.problem(
                 where, f"'description' is missing: how profile '{name}' differs from the paper"
             )
         chosen = self._rows.profile_rows(merged.rows, drafts, self._entry.base, merged.base)
         rows = self._rows.finished(chosen, merged.stand_ins)
         ids, shown = {row.id for row in rows}, self._shown(name)
-        judged = [
+        of_table = [
             claim
             for claim in table
             if all(cell.row in ids and cell.column in shown for cell in claim.holds.cells)
         ]
-        own = self._read_claims(merged.claims, rows, table, shown)
+        of_profile = self._read_claims(merged.claims, rows, table, shown)
         return Profile(
             name=name,
             description=merged.description,
             seeds=self._seeds if merged.seeds is None else self._checked(merged.seeds, entry.node),
             rows=rows,
-            claims=(*judged, *own),
+            claims=(*of_table, *of_profile),
             resources=merged.resources,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
-from harness.spec.fields import FieldInfo, choice_of, expand_shorthand, fields_of, is_tagged
+from harness.spec.fields import FieldInfo, discriminator, expand_shorthand, fields_of, is_tagged
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
 
 
@@ -30,7 +30,7 @@ def merge(lower: Node, upper: Node, hint: Any) -> Node:
         return lower  # options of something that could not be read
     if not isinstance(lower, MapNode) or not isinstance(upper, MapNode):
         return upper
-    if upper.replaces_lower or _names_another(lower, upper, choice_of(hint)):
+    if upper.replaces_lower or _names_another(lower, upper, discriminator(hint)):
         return upper
     return _merge_maps(lower, upper, hint, at=upper)
 
@@ -61,8 +61,10 @@ def _fields(lower: MapNode, upper: MapNode, hint: Any) -> Mapping[str, FieldInfo
     """The fields of the class that a mapping describes, as far as it can be known."""
     if is_tagged(hint):
         name = upper.entries.get("name", lower.entries.get("name"))
-        known = isinstance(name, ScalarNode) and name.value in hint.registry.names()
-        hint = hint.registry.get(name.value) if known and isinstance(name, ScalarNode) else None
+        registered = isinstance(name, ScalarNode) and name.value in hint.registry.names()
+        hint = (
+            hint.registry.get(name.value) if registered and isinstance(name, ScalarNode) else None
+        )
     return fields_of(hint) if isinstance(hint, type) and is_dataclass(hint) else {}
 
 

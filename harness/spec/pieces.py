@@ -16,9 +16,9 @@ from typing import Any
 from harness.errors import Diagnostic, HarnessError, Location, SpecError, unknown
 from harness.models.config import ModelConfig
 from harness.models.families import known_architectures
-from harness.spec.locate import list_pieces, networks_path, piece_path
 from harness.spec.merge import merge
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
+from harness.spec.paths import list_pieces, networks_path, piece_path
 from harness.spec.strict_yaml import read_yaml
 from harness.train.config import Recipe
 
@@ -40,8 +40,20 @@ class StandIns:
 
     def of(self, kind: str) -> Mapping[str, Node]:
         """What stands in for names of a `kind` (network, recipe, keep)."""
-        node = {"network": self.networks, "recipe": self.recipes, "keep": self.keep}[kind]
+        node = self.node(kind)
         return {} if node is None else node.entries
+
+    def node(self, kind: str) -> MapNode | None:
+        """Where they stand."""
+        return {"network": self.networks, "recipe": self.recipes, "keep": self.keep}[kind]
+
+    def none_for(self, kind: str, what: str) -> str:
+        """That there is none, where one could be given, and which there are."""
+        node = self.node(kind)
+        assert node is not None
+        return (
+            f"no stand-in for {what} at {node.where} (there are some for: {', '.join(node.keys)})"
+        )
 
     def over(self, lower: StandIns) -> StandIns:
         """These, and those of `lower` that they do not replace."""
@@ -75,8 +87,40 @@ class Pieces:
                 entries[key] = self._resolve(entries[key], "network", stand_ins, ())
         resolved = replace(layer, entries=entries)
         for path in KEEP:
-            resolved = _replaced(resolved, path, stand_ins.of("keep"))
+            resolved = self._keep(resolved, path, stand_ins)
         return resolved
+
+    def check_names(self, stand_ins: StandIns) -> None:
+        """Note every stand-in for something that does not exist: a slip would be no stand-in."""
+        names = {
+            "network": [*self.networks.entries, *known_architectures()],
+            "recipe": list_pieces("recipe"),
+        }
+        for kind, valid in names.items():
+            node = stand_ins.node(kind)
+            for name, where, _ in [] if node is None else node:
+                if name not in valid:
+                    self._problem(where, unknown(kind, name, valid))
+        for number, where, _ in [] if stand_ins.keep is None else stand_ins.keep:
+            if not number.isdecimal():
+                self._problem(where, f"keep: must be a whole number of patches, got '{number}'")
+
+    def _keep(self, node: MapNode, path: tuple[str, ...], stand_ins: StandIns) -> MapNode:
+        """`node` with the kept patches at `path` replaced by those of the profile."""
+        child, chosen = node.entries.get(path[0]), stand_ins.of("keep")
+        new = child
+        if len(path) > 1:
+            if isinstance(child, MapNode):
+                new = self._keep(child, path[1:], stand_ins)
+        elif isinstance(child, ScalarNode) and isinstance(child.value, int) and chosen:
+            if child.text not in chosen:
+                what = stand_ins.none_for("keep", f"{child.text} kept patches")
+                new = self._problem(child.where, what)
+            else:
+                new = chosen[child.text]
+        if new is None or new is child:
+            return node
+        return replace(node, entries={**node.entries, path[0]: new})
 
     def profile(self, name: Node) -> MapNode | BadNode:
         """The file of a shared profile."""
@@ -105,13 +149,13 @@ class Pieces:
         if not isinstance(name, ScalarNode) or not isinstance(name.value, str):
             return self._problem(name.where, f"from: must be the name of a {kind}")
         chosen = {} if kind == "profile" else stand_ins.of(kind)
-        if not inside and kind == "network" and chosen and name.value not in chosen:
-            what = f"this profile has no stand-in for the network '{name.value}'"
-            return self._problem(name.where, f"{what} (it has some for: {', '.join(chosen)})")
+        if not inside and chosen and name.value not in chosen:
+            what = stand_ins.none_for(kind, f"the {kind} '{name.value}'")
+            return self._problem(name.where, what)
         if not inside and name.value in chosen:
             # what stands in is named by the profile itself, so it has no stand-in in its turn
-            found = self._resolve(chosen[name.value], kind, NO_STAND_INS, ())
-            return found if isinstance(found, MapNode) else BadNode(name.where)
+            stand_in = self._resolve(chosen[name.value], kind, NO_STAND_INS, ())
+            return stand_in if isinstance(stand_in, MapNode) else BadNode(name.where)
         if len(inside) >= DEEPEST:
             what = f"is the {DEEPEST + 1}th {kind} of a chain that are made from one another"
             return self._problem(name.where, f"from: '{name.value}' {what}: {DEEPEST} at most")
@@ -122,24 +166,26 @@ class Pieces:
 
     def _read(self, name: ScalarNode, kind: str, inside: tuple[str, ...]) -> MapNode | BadNode:
         if (kind, name.text) not in self._files:
-            found = self._network(name) if kind == "network" else self._file(name, kind)
-            if isinstance(found, MapNode) and kind != "profile":
-                resolved = self._resolve(found, kind, NO_STAND_INS, inside)
+            piece = self._network(name) if kind == "network" else self._file(name, kind)
+            if isinstance(piece, MapNode) and kind != "profile":
+                resolved = self._resolve(piece, kind, NO_STAND_INS, inside)
                 assert isinstance(resolved, MapNode | BadNode)
-                found = resolved
-            if isinstance(found, MapNode):
-                found = replace(found, replaces_lower=True)
-            self._files[kind, name.text] = found
+                piece = resolved
+            if isinstance(piece, MapNode):
+                piece = replace(piece, replaces_lower=True)
+            self._files[kind, name.text] = piece
         return self._files[kind, name.text]
 
     def _network(self, name: ScalarNode) -> MapNode | BadNode:
-        known = self.networks.entries
-        found = known.get(name.text)
-        if isinstance(found, MapNode | BadNode):
-            return found
-        if found is not None:
-            return self._problem(found.where, f"network '{name.text}' must be a mapping")
-        valid = [*known, *known_architectures()]
+        networks = self.networks.entries
+        network = networks.get(name.text)
+        if isinstance(network, MapNode | BadNode):
+            return network
+        if network is not None:
+            forms = "{arch: ARCHITECTURE} or {from: NETWORK}"
+            what = f"network '{name.text}' must be a mapping, {forms}"
+            return self._problem(network.where, what)
+        valid = [*networks, *known_architectures()]
         return self._problem(name.where, unknown("network", name.text, valid))
 
     @cached_property
@@ -171,18 +217,6 @@ class Pieces:
     def _problem(self, where: Location, what: str) -> BadNode:
         self.problems.append(Diagnostic(where, what))
         return BadNode(where)
-
-
-def _replaced(node: MapNode, path: tuple[str, ...], by: Mapping[str, Node]) -> MapNode:
-    """`node` with the number at `path` replaced by what `by` has for it."""
-    child = node.entries.get(path[0])
-    if len(path) > 1:
-        new: Node | None = _replaced(child, path[1:], by) if isinstance(child, MapNode) else child
-    else:
-        new = by.get(child.text, child) if isinstance(child, ScalarNode) else child
-    if new is None or new is child:
-        return node
-    return replace(node, entries={**node.entries, path[0]: new})
 
 
 def _joined(lower: MapNode | None, upper: MapNode | None) -> MapNode | None:

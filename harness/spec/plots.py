@@ -27,9 +27,11 @@ class PlotReader:
         items = node.items if node is not None else ()
         built = [self._builder.build(item, Plot) for item in items]
         plots = [plot for plot in built if isinstance(plot, Plot)]
-        known = [row for some in rows for row in some] if plots else []
-        groups = {row.group for row in known}
-        numbers = {path for row in known for path, _ in _numbers(merged(row))} if plots else set()
+        all_rows = [row for some in rows for row in some] if plots else []
+        groups = {row.group for row in all_rows}
+        numbers = (
+            {path for row in all_rows for path, _ in _numbers(merged(row))} if plots else set()
+        )
         for index, plot in enumerate(plots):
             self._check_id(plot, {other.id for other in plots[:index]})
             self._check_names(plot, groups)
@@ -76,8 +78,12 @@ def with_x_values(plots: Sequence[Plot], rows: Sequence[Row]) -> tuple[Plot, ...
             plot,
             at={
                 row: value
-                for row, given in numbers.items()
-                if (value := next((given[path] for path in plot.x.setting if path in given), None))
+                for row, settings in numbers.items()
+                if (
+                    value := next(
+                        (settings[path] for path in plot.x.setting if path in settings), None
+                    )
+                )
                 is not None
             },
         )

@@ -43,6 +43,10 @@ def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Mer
     if also:
         listed = [*(_ALL if listed is None else listed), *also]
     seeds = [part.seeds for part in parts if part.seeds is not None]
+    for part in parts:
+        pieces.check_names(part.stand_ins)
+    builder.problems += pieces.problems
+    pieces.problems.clear()
     return MergedProfile(
         description="; ".join(text.strip() for text in descriptions if text),
         seeds=seeds[-1] if seeds else None,

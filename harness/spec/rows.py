@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from harness.errors import Diagnostic, Location, unknown
@@ -25,17 +25,12 @@ class Layer:
     of_table: bool = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Draft:
-    """A row whose names of recipes and networks are not looked up yet."""
+    """A row whose names of recipes and networks are not looked up yet: `row` has no layers."""
 
-    id: str
-    label: str
-    group: str = ""
-    note: str = ""
-    published: Mapping[str, Published] = field(default_factory=dict)
-    layers: tuple[Layer, ...] = ()
-    node: MapNode
+    row: Row
+    layers: tuple[Layer, ...]
 
 
 NO_GROUP = GroupEntry(node=MapNode(Location("", 1, 1), {}, {}))
@@ -56,14 +51,14 @@ class RowReader:
     def table_rows(self, items: Sequence[Node], base: MapNode | None) -> dict[str, Draft]:
         """The rows of a table by id, over its `base`."""
         layers = self._layers(base, of_table=True)
-        found: dict[str, Draft] = {}
+        drafts: dict[str, Draft] = {}
         for group, entry in self._entries(items):
-            self._add(self._new(entry, group, layers, found), found)
-            if len(found) > MOST_ROWS:
+            self._add(self._new(entry, group, layers, drafts), drafts)
+            if len(drafts) > MOST_ROWS:
                 where = entry.node.where
                 self._builder.problem(where, f"rows: more than {MOST_ROWS:,} in one table")
                 break
-        return found
+        return drafts
 
     def profile_rows(
         self,
@@ -78,23 +73,26 @@ class RowReader:
         the profile's row.
         """
         profile = tuple(layer for node in over for layer in self._layers(node, of_table=False))
-        known = {key: replace(row, layers=row.layers + profile) for key, row in table.items()}
+        of_table = {
+            row_id: replace(draft, layers=draft.layers + profile) for row_id, draft in table.items()
+        }
         if items is None:
-            return known
+            return of_table
         chosen: dict[str, Draft] = {}
         for item in items:
             if len(chosen) > MOST_ROWS:
                 self._builder.problem(item.where, f"rows: more than {MOST_ROWS:,} in one profile")
                 break
             if isinstance(item, ScalarNode):
-                self._choose(item, known, chosen)
+                self._choose(item, of_table, chosen)
                 continue
             for group, entry in self._entries([item], of_table=False):
-                if is_glob(entry.id) or entry.id in known:
-                    self._change(entry, known, chosen)
+                if is_glob(entry.id) or entry.id in of_table:
+                    self._change(entry, of_table, chosen)
                 else:
                     start = self._layers(base, of_table=True) + profile
-                    new = self._new(entry, group, start, {**known, **chosen}, of_table=False)
+                    others = {**of_table, **chosen}
+                    new = self._new(entry, group, start, others, of_table=False)
                     self._add(new, chosen)
         return chosen
 
@@ -110,17 +108,7 @@ class RowReader:
                     chosen = stand_ins if layer.of_table else NO_STAND_INS
                     read[layer] = self._pieces.in_layer(layer.node, chosen)
                     self._single.build(read[layer], TrainConfig)
-            rows.append(
-                Row(
-                    id=draft.id,
-                    label=draft.label,
-                    group=draft.group,
-                    note=draft.note,
-                    published=draft.published,
-                    layers=tuple(read[layer] for layer in draft.layers),
-                    node=draft.node,
-                )
-            )
+            rows.append(replace(draft.row, layers=tuple(read[layer] for layer in draft.layers)))
         self._builder.problems += self._pieces.problems
         self._pieces.problems.clear()
         return tuple(rows)
@@ -154,26 +142,27 @@ class RowReader:
                 if isinstance(built, RowEntry):
                     yield group, built
 
-    def _add(self, rows: Iterable[Draft], found: dict[str, Draft]) -> None:
-        for row in rows:
-            if row.id in found:
-                first = found[row.id].node.where
+    def _add(self, new: Iterable[Draft], drafts: dict[str, Draft]) -> None:
+        for draft in new:
+            row = draft.row
+            if row.id in drafts:
+                first = drafts[row.id].row.node.where
                 what = f"row '{row.id}' is given twice (first at {first.line}:{first.column})"
                 hint = "; a grid's id must hold its values, as {keep} for method.mask.keep"
                 same = first == row.node.where
                 self._builder.problem(row.node.find("id"), what + (hint if same else ""))
-            found.setdefault(row.id, row)
+            drafts.setdefault(row.id, draft)
 
     def _choose(
-        self, item: ScalarNode, known: Mapping[str, Draft], chosen: dict[str, Draft]
+        self, item: ScalarNode, table: Mapping[str, Draft], chosen: dict[str, Draft]
     ) -> None:
         if item.text in chosen:
             self._builder.problem(item.where, f"row '{item.text}' is listed twice")
-        for row in self._matching(item.text, item.where, known):
-            chosen.setdefault(row.id, row)
+        for draft in self._matching(item.text, item.where, table):
+            chosen.setdefault(draft.row.id, draft)
 
     def _change(
-        self, entry: RowEntry, known: Mapping[str, Draft], chosen: dict[str, Draft]
+        self, entry: RowEntry, table: Mapping[str, Draft], chosen: dict[str, Draft]
     ) -> None:
         """Change rows of the table."""
         for key in ("grid", "from"):
@@ -181,32 +170,32 @@ class RowReader:
                 what = f"{key}: only new rows can have one, this changes rows of the table"
                 self._builder.problem(entry.node.keys[key], what)
         layer = self._layers(entry.set, of_table=False)
-        for row in self._matching(entry.id, entry.node.find("id"), known):
-            row = chosen.get(row.id, row)
-            chosen[row.id] = replace(
-                row,
-                label=row.label if entry.label is None else entry.label,
-                group=row.group if entry.group is None else entry.group,
-                note=row.note if entry.note is None else entry.note,
-                published={**row.published, **self._published(entry, NO_GROUP)},
-                layers=row.layers + layer,
+        for draft in self._matching(entry.id, entry.node.find("id"), table):
+            draft = chosen.get(draft.row.id, draft)
+            row = replace(
+                draft.row,
+                label=draft.row.label if entry.label is None else entry.label,
+                group=draft.row.group if entry.group is None else entry.group,
+                note=draft.row.note if entry.note is None else entry.note,
+                published={**draft.row.published, **self._published(entry, NO_GROUP)},
                 node=entry.node,
             )
+            chosen[row.id] = Draft(row, draft.layers + layer)
 
-    def _matching(self, text: str, where: Location, known: Mapping[str, Draft]) -> list[Draft]:
-        rows = [known[text]] if text in known else []
+    def _matching(self, text: str, where: Location, table: Mapping[str, Draft]) -> list[Draft]:
+        drafts = [table[text]] if text in table else []
         if is_glob(text):
-            rows = [row for row in known.values() if fnmatchcase(row.id, text)]
-        if not rows:
-            self._builder.problem(where, unknown("row", text, list(known)))
-        return rows
+            drafts = [draft for row_id, draft in table.items() if fnmatchcase(row_id, text)]
+        if not drafts:
+            self._builder.problem(where, unknown("row", text, list(table)))
+        return drafts
 
     def _new(
         self,
         entry: RowEntry,
         group: GroupEntry,
         base: tuple[Layer, ...],
-        known: Mapping[str, Draft],
+        others: Mapping[str, Draft],
         *,
         of_table: bool = True,
     ) -> list[Draft]:
@@ -214,12 +203,12 @@ class RowReader:
         heading = group.group if entry.group is None else entry.group
         layers = base + self._layers(group.set, of_table=of_table)
         if entry.start is not None:
-            start = known.get(entry.start)
+            start = others.get(entry.start)
             if start is None:
-                what = f"from: {unknown('row', entry.start, list(known))}"
+                what = f"from: {unknown('row', entry.start, list(others))}"
                 self._builder.problem(entry.node.find("from"), what)
                 return []
-            layers, heading = start.layers, heading or start.group
+            layers, heading = start.layers, heading or start.row.group
         layers += self._layers(entry.set, of_table=of_table)
         grid = Grid(entry.node, entry.grid, self._builder.problems)
         if (wrong := grid.too_large()) is not None:
@@ -229,7 +218,7 @@ class RowReader:
         if len(grid) > 1 and published:
             what = "published: a grid makes several rows; write them out to give their numbers"
             self._builder.problem(entry.node.keys["published"], what)
-        found = []
+        drafts = []
         for point in grid.points():
             row_id = grid.fill(entry.id, point, "id")
             if not ROW_ID.fullmatch(row_id):
@@ -239,18 +228,16 @@ class RowReader:
                 )
                 self._builder.problem(entry.node.find("id"), what)
             axes = [Layer(axis, of_table) for axis in grid.layers(point)]
-            found.append(
-                Draft(
-                    id=row_id,
-                    label=row_id if entry.label is None else grid.fill(entry.label, point, "label"),
-                    group=heading or "",
-                    note=entry.note or group.note or "",
-                    published=published,
-                    layers=(*layers, *axes),
-                    node=entry.node,
-                )
+            row = Row(
+                id=row_id,
+                label=row_id if entry.label is None else grid.fill(entry.label, point, "label"),
+                group=heading or "",
+                note=entry.note or group.note or "",
+                published=published,
+                node=entry.node,
             )
-        return found
+            drafts.append(Draft(row, (*layers, *axes)))
+        return drafts
 
     def _published(self, entry: RowEntry, group: GroupEntry) -> dict[str, Published]:
         cells = entry.node.entries.get("published")
@@ -258,12 +245,12 @@ class RowReader:
             assert isinstance(cells, MapNode)
             if column not in self._columns:
                 self._builder.problem(cells.keys[column], unknown("column", column, self._columns))
-        found = {column: cell for column, cell in entry.published.items() if cell is not None}
+        published = {column: cell for column, cell in entry.published.items() if cell is not None}
         if group.confidence is not None:
-            for column, cell in found.items():
+            for column, cell in published.items():
                 if cell.confidence == "exact":
-                    found[column] = replace(cell, confidence=group.confidence)
-        return found
+                    published[column] = replace(cell, confidence=group.confidence)
+        return published
 
 
 def is_glob(text: str) -> bool:

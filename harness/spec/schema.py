@@ -58,7 +58,7 @@ class ClaimEntry:
     RENAMED: ClassVar[Mapping[str, str]] = {
         "says": "text",
         "check": "holds",
-        "source": "added_by_us",
+        "source": "added_by_us: true",
         "stands_for": "scaled_down_version_of",
     }
 

@@ -123,7 +123,9 @@ class Published:
     confidence: Confidence = "exact"
     note: str = ""
 
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"value"})  # may be written bare, `acc: 72.0`
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset(
+        {"value"}
+    )  # may be written bare, `acc: 72.0`
     RENAMED: ClassVar[Mapping[str, str]] = {"meant": "corrected"}
 
     @property
@@ -183,7 +185,9 @@ class Axis:
     label: str = ""
     scale: Literal["linear", "log2"] = "linear"
 
-    CHOICE: ClassVar[frozenset[str]] = frozenset({"column"})  # may be written bare, `x: gflops`
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset(
+        {"column"}
+    )  # may be written bare, `x: gflops`
     RENAMED: ClassVar[Mapping[str, str]] = {"set": "setting"}
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
@@ -173,6 +174,7 @@ class TrainConfig:
     probe: Probe = Probe()  # of the evaluation after it: no training run keeps it
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"saliency_model", "probe"})
+    RENAMED: ClassVar[Mapping[str, str]] = {"guide": "saliency_model"}
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -194,7 +196,7 @@ class TrainConfig:
                 "`augment` has no effect here: the method's `crops` say what happens to images",
             )
         wrong = self.method.wrong_length(self.recipe.epochs)
-        if wrong is None and self.student.planned is None:
+        if wrong is None:
             wrong = self.method.wrong_shape(self.student.shape)
         if wrong is not None:
             raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
@@ -202,8 +204,7 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
-        if not any(model.planned for model in networks.values()):
-            self.method.check({name: model.shape for name, model in networks.items()})
+        self.method.check({name: model.shape for name, model in networks.items()})
 
     def networks(self) -> dict[str, ModelConfig]:
         """The student, and the teacher and the saliency model where there are."""

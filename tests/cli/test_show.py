@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from harness.cli import main
@@ -21,12 +23,33 @@ def test_each_value_has_its_file_and_line(
 ) -> None:
     table = experiments.table("paper/good", GOOD)
     found = shown(capsys, table, "logit", "--profile", "tiny")
-    assert found["keep: 8"].startswith("experiments/paper/good.yaml:18:")
-    assert found["lr: 0.01"].startswith("experiments/paper/good.yaml:28:")
-    assert found["epochs: 2"].startswith("experiments/paper/good.yaml:27:")
-    assert found["batch_size: 64"].startswith("experiments/recipes/light.yaml:3:")
+    assert found["keep: 8"] == "experiments/paper/good.yaml:18"
+    assert found["lr: 0.01"] == "experiments/paper/good.yaml:28"
+    assert found["epochs: 2"] == "experiments/paper/good.yaml:27"
+    assert found["batch_size: 64"] == "experiments/recipes/light.yaml:3"
     assert found["flip: 0.5"] == "default"
     assert found["name: logit"] == "default"
+
+
+def test_the_same_as_json(experiments: Experiments, capsys: pytest.CaptureFixture[str]) -> None:
+    table = experiments.table("paper/good", GOOD)
+    assert main(["show", table, "logit", "--profile", "tiny", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["table"], shown["profile"], shown["row"]) == ("paper/good", "tiny", "logit")
+    assert shown["config"]["method"]["mask"]["keep"] == 8
+    assert shown["where"]["method.mask.keep"] == "experiments/paper/good.yaml:18"
+    assert shown["where"]["recipe.augment.flip"] == "default"
+
+
+def test_the_heading_has_what_the_paper_prints(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = experiments.table("paper/good", GOOD)
+    assert main(["show", table, "none", "--profile", "paper"]) == 0
+    first, second, third, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("# paper/good, row none (")
+    assert second.startswith("# profile paper, seeds 0, 1")
+    assert third.startswith("# published: acc ")
 
 
 def test_an_unknown_row_is_told(

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from harness.data.cache import read_arrays, write_arrays
+from harness.data.fetch import _command
 from harness.data.telling import Telling
 from harness.errors import DataError
 from tests.conftest import TINY_VIT, Experiments
@@ -199,10 +200,16 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_obstacle(
     (tmp_path / "file").touch()
     done = server.call("data", "get", NAME, HARNESS_CACHE=str(tmp_path / "file" / "below"))
     assert done.returncode == 1
-    assert "below, which cannot be used: not a directory" in done.stderr
-    done = server.call("data", "get", NAME, HARNESS_CACHE="/proc/harness")  # nobody can write there
-    assert done.returncode == 1
-    assert "cannot be written (No such file or directory); set HARNESS_CACHE" in done.stderr
+    assert done.stderr.startswith("error: $HARNESS_CACHE is ")
+    assert "cannot be used: not a directory" in done.stderr
+
+
+def test_a_program_that_fails_is_quoted(tmp_path: Path) -> None:
+    said = "dpkg-deb (subprocess): unpacking failed\ndpkg-deb: error: no space left on device"
+    with pytest.raises(DataError, match=r"^bash failed: dpkg-deb: error: no space left on device$"):
+        _command(["bash", "-c", f"echo '{said}' >&2; exit 2"], tmp_path)
+    with pytest.raises(DataError, match=r"^bash failed: exit code 2$"):
+        _command(["bash", "-c", "exit 2"], tmp_path)
 
 
 def damaged(content: bytes) -> list[bytes]:

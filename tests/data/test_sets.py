@@ -127,7 +127,7 @@ class TestFashion:
     def test_works_without_a_writable_cache(
         self, small: SmallFashion, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("HARNESS_CACHE", "/proc/harness")  # nobody can write there
+        monkeypatch.setenv("HARNESS_CACHE", "/proc/nothing")
         assert len(arrays(small.load())[0].labels) == 60
 
     def test_a_truncated_file(self, small: SmallFashion, home: Path) -> None:

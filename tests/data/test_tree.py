@@ -72,7 +72,11 @@ def test_grey_images_are_read_as_colour_and_the_reverse(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("counts", "what"),
     [
-        ({"a": 2, "b": 2}, r"no images in train/<class>/; .* found no folders of images"),
+        (
+            {"a": 2, "b": 2},
+            r"no images in train/<class>/; .* found folders of images .*: a, b; put them in",
+        ),
+        ({"": 3}, r"found images that are in no folder of a class; sort them"),
         ({"training/a": 2}, r"no images in train/<class>/; .* found training"),
         ({"train/a": 2, "valid/a": 2}, r"unknown split folder 'valid'; .*: rename it to 'val'"),
         ({"train/a": 2, "val/a": 2, "eval/a": 1}, r"unknown split folder 'eval'.* move it elsewh"),
@@ -95,6 +99,14 @@ def test_another_layout_is_an_error(tmp_path: Path, counts: dict[str, int], what
     with pytest.raises(DataError, match=what) as error:
         open_dataset(config(tmp_path / "set")).load()
     assert str(tmp_path / "set") in str(error.value)
+
+
+def test_a_class_whose_files_are_no_images_is_told(tmp_path: Path) -> None:
+    write_images(tmp_path / "set", {"train/a": 2, "val/a": 1, "val/b": 1})
+    (tmp_path / "set" / "train" / "b").mkdir()
+    (tmp_path / "set" / "train" / "b" / "1.avif").touch()
+    with pytest.raises(DataError, match=r"only: b; train/b holds no images but .* train/b/1\.avif"):
+        open_dataset(config(tmp_path / "set")).load()
 
 
 def test_a_set_without_validation_images_can_be_held_out(tmp_path: Path) -> None:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.cli import _parser
+from harness.cli._fetch import could_not
+from harness.cli.run import _again
+from harness.plan import make_plan
+from harness.spec.expand import expand
+from harness.spec.load import load_table
 from harness.store import DONE, FAILED, RUNNING, RunRecord, Store
 from tests.conftest import Experiments
 from tests.launch.conftest import STUBBORN, plainly
@@ -107,6 +115,21 @@ def test_where_all_is_blocked_the_last_line_says_so(troubled_table: str) -> None
     assert records() == []
 
 
+def test_a_teacher_that_is_there_trains_nothing_of_the_table() -> None:
+    expansion = expand(load_table("maskedkd/table5"), "smoke")
+    shown = {one for row in expansion.rows for runs in row.runs.values() for one in runs}
+    plan = make_plan(expansion, Store(), device="cpu", jobs=1)
+    runs = tuple(
+        replace(one, status="blocked", reasons=("no data",))
+        if one.run.identity in shown
+        else replace(one, status="cached", reasons=())
+        for one in plan.runs
+    )
+    assert {one.status for one in runs} == {"blocked", "cached"}
+    blocked = replace(plan, runs=runs)
+    assert could_not(blocked) == "Nothing of maskedkd/table5 can be trained here: no data"
+
+
 def test_what_is_blocked_beside_what_is_done_is_no_failure(troubled_table: str) -> None:
     assert harness("run", troubled_table, "--rows", "a").returncode == 0
     done = harness("run", troubled_table, "--rows", "a,far")
@@ -120,6 +143,17 @@ def test_a_part_of_a_table(troubled_table: str) -> None:
         ("a", 7),
         ("b", 7),
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "harness run paper/table --rows '*keep50' --threads 2 --seeds 0,1 --recompute changed",
+        "harness reproduce 'my tables/a.yaml' --profile smoke --workers 0 --offline",
+    ],
+)
+def test_the_command_that_goes_on_is_the_one_that_was_typed(line: str) -> None:
+    assert _again(_parser().parse_args(shlex.split(line)[1:])) == line
 
 
 def test_ctrl_c_saves_everything_and_says_how_to_go_on(slow_table: str) -> None:

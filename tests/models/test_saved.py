@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors import safe_open
 
 from harness.models.build import build_model, save_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation
+from harness.models.vit import Normalisation, VisionTransformer
 
 TINY = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=1, heads=2)
 
 
-def test_equal_networks_are_equal_files(tmp_path: Path) -> None:
+@pytest.fixture
+def network() -> VisionTransformer:
+    """A tiny one."""
     seen = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1))
     torch.manual_seed(0)
-    network = build_model(TINY, classes=3, channels=3, seen=seen, dependencies={})
+    return build_model(TINY, classes=3, channels=3, seen=seen, dependencies={})
+
+
+def test_equal_networks_are_equal_files(network: VisionTransformer, tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.safetensors" for number in range(12)]
     for path in files:
         save_model(network, path)

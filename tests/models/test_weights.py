@@ -247,6 +247,21 @@ def test_a_file_of_something_else_is_one_clear_error(
         loaded(tmp_path / "other.pth")
 
 
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("vit.embeddings.patch_embeddings.projection.weight", "Hugging Face's transformers"),
+        ("conv_proj.weight", "torchvision"),
+    ],
+)
+def test_the_names_of_another_library_are_told(name: str, library: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    for content in ({name: torch.zeros(3)}, {"model": {"x": torch.ones(1), name: torch.zeros(3)}}):
+        torch.save(content, path)
+        with pytest.raises(WeightsError, match=f"These are the names of {library}: take"):
+            loaded(path)
+
+
 def test_a_published_checkpoint_is_judged_like_any_other(tmp_path: Path) -> None:
     state, other = (dict(network(seed).vit.state_dict()) for seed in (1, 2))
     torch.save(dino(state, other), tmp_path / "dino.pth")

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.spec.locate import stray_specs
+from harness.spec.paths import stray_specs
 from tests.conftest import TINY_VIT, Experiments
 from tests.spec.specs import GOOD, changed
 

@@ -84,9 +84,7 @@ def table(project: Experiments) -> TableSpec:
 
 def config_of(table: TableSpec, profile: str, row: str) -> TrainConfig:
     """The complete configuration of a row."""
-    config = expand(table, profile, rows=row).rows[0].config
-    assert config is not None
-    return config
+    return expand(table, profile, rows=row).rows[0].config
 
 
 def said(project: Experiments, old: str, new: str) -> str:
@@ -152,6 +150,14 @@ def test_a_claim_over_a_grid_is_one_for_every_point(table: TableSpec) -> None:
         ("from: part,", "from: prt,", "from: unknown row 'prt'; did you mean 'part'?"),
         ('id: "{row}-helps"', "id: helps", "the id of a grid must hold its values"),
         ("[none, part]", "[]", "rows: a profile needs at least one"),
+        ('id: "{row}-helps"', "source: ours", "key 'source' is now written as `added_by_us: true`"),
+        (
+            "[none, part]",
+            "none, part",
+            "rows: must be a list, got 'none, part'; write it in brackets: [none, part]",
+        ),
+        ('arxiv: "2302.10494"', "arxiv: @x", "a value cannot start with '@': write it in quotes"),
+        ('        text: "', '       text: "', "check the indentation of both"),
         ("tiny:\n", "cpu:\n", "profile 'cpu' is now called 'fashion-mnist'"),
         ("[none, part]", "[none, {id: part, from: all}]", "from: only new rows can have one"),
     ],
@@ -165,6 +171,38 @@ def test_a_network_without_a_stand_in_is_told(project: Experiments) -> None:
     file.write_text(SMALL.replace("large: small, larger: {from: small, depth: 1}", "large: small"))
     with pytest.raises(SpecError, match="no stand-in for the network 'larger'"):
         load_table(project.table("paper/pieces", SPEC))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("heavy: light", "light: light", "no stand-in for the recipe 'heavy' at "),
+        ("12: 5", "13: 5", "no stand-in for 12 kept patches at "),
+        (
+            "heavy: light",
+            "hevy: light, heavy: light",
+            "unknown recipe 'hevy'; did you mean 'heavy'",
+        ),
+        (
+            "large: small,",
+            "large: small, lrge: small,",
+            "unknown network 'lrge'; did you mean 'lar",
+        ),
+        ("12: 5", "12: 5, 50%: 8", "keep: must be a whole number of patches, got '50%'"),
+    ],
+)
+def test_a_slip_in_a_stand_in_is_told(old: str, new: str, words: str, project: Experiments) -> None:
+    assert SMALL.count(old) == 1
+    file = project.root / "experiments" / "profiles" / "small.yaml"
+    file.write_text(SMALL.replace(old, new))
+    with pytest.raises(SpecError, match=words):
+        load_table(project.table("paper/pieces", SPEC))
+
+
+def test_a_profile_that_cannot_be_read_is_one_problem(project: Experiments) -> None:
+    (project.root / "experiments" / "profiles" / "small.yaml").write_text("")
+    text = said(project, "    description: and tiny\n", "    seeds: [1]\n")
+    assert text.splitlines() == ["experiments/profiles/small.yaml:1:1: is empty"]
 
 
 def test_a_network_cannot_be_made_of_itself(project: Experiments) -> None:

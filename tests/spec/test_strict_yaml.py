@@ -68,7 +68,7 @@ BROKEN = {
     "a tag that YAML knows": ("a: ¦!!str 1", "tags are not part of this format"),
     "merge key": ("a: &x {b: 1}\nc: {¦<<: *x}", "merge keys are not part of this format"),
     "key that is a list": ("? ¦[a, b]\n: 1", "a key must be a plain word"),
-    "reserved sign": ("a: ¦@b", "cannot start any token"),
+    "reserved sign": ("a: ¦@b", "a value cannot start with"),
     "bad escape": ('a: "¦\\q"', "unknown escape character"),
     "control character": ("a: b\nc: ¦\x07", "control characters are not allowed"),
     "nested too deeply": (f"a: {'[' * 49}¦{'[' * 100_000}", "is nested too deeply"),

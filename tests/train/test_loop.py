@@ -311,7 +311,7 @@ def test_numbered_classes_and_a_classifier_from_elsewhere(
         recipe=Recipe(epochs=1, batch_size=8, lr=1e-3),
     )
     train(plain, made)
-    assert made.logged == []
+    assert not [line for line in made.logged if line.startswith("warning")]
     file = str(made.directory / "model.safetensors")
     sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     student = vit(channels=3, weights=Weights(file=file, sha256=sha256, head=head))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from harness.bounds import (
     NotNegative,
@@ -30,6 +31,8 @@ class Head:
     bottleneck: Annotated[int, at_least(1, most=1_000_000)] = 256
     norm_last_layer: bool = True  # the prototypes' lengths stay 1
     freeze_last_layer_epochs: NotNegative = 1.0  # the prototypes stay as they are for so long
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"freeze_epochs": "freeze_last_layer_epochs"}
 
     def __post_init__(self) -> None:
         check_bounds(self)

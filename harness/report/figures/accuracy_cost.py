@@ -153,7 +153,7 @@ class AccuracyCost(RecordedFigure):
 
 
 def _student(row: RowResult) -> tuple[object, ...] | None:
-    if row.config is None or row.config.student.planned is not None:
+    if row.config is None:
         return None
     return row.config.student.arch, row.config.student.shape
 

@@ -30,8 +30,8 @@ def stray_specs() -> list[Path]:
     """YAML files among the specs that no command reads: too deep, too high, or otherwise named."""
     root = experiments_root()
     read = {*root.glob("*/*.yaml"), networks_path()}
-    found = (path for path in root.rglob("*") if path.suffix.lower() in (".yaml", ".yml"))
-    return sorted(path for path in found if path not in read)
+    yaml_files = (path for path in root.rglob("*") if path.suffix.lower() in (".yaml", ".yml"))
+    return sorted(path for path in yaml_files if path not in read)
 
 
 def list_pieces(kind: str) -> list[str]:
@@ -70,10 +70,10 @@ def find_table(text: str) -> str | None:
     tables = list_tables()
     if text in tables:
         return text
-    found = [name for name in tables if name.rpartition("/")[2] == text]
-    if len(found) > 1:
-        raise HarnessError(f"'{text}' is in several papers: say {' or '.join(found)}")
-    return found[0] if found else None
+    same_stem = [name for name in tables if name.rpartition("/")[2] == text]
+    if len(same_stem) > 1:
+        raise HarnessError(f"'{text}' is in several papers: say {' or '.join(same_stem)}")
+    return same_stem[0] if same_stem else None
 
 
 def table_name(path: Path) -> str:
