@@ -59,7 +59,7 @@ def collect(
         number=paper.table or "",
         caption=paper.caption,
         note=expansion.table.note,
-        says=_profile_difference(profile),
+        profile_difference=_profile_difference(profile),
         seeds=_seeds(expansion),
         columns=columns,
         rows=rows,

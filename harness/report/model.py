@@ -206,7 +206,7 @@ class TableModel:
     number: str = ""  # of the table in the paper
     caption: str = ""
     note: str = ""
-    says: str = ""  # how the profile differs from the paper
+    profile_difference: str = ""  # from the paper, in words
     seeds: tuple[int, ...] = ()
     columns: tuple[Column, ...] = ()
     rows: tuple[RowResult, ...] = ()

@@ -73,7 +73,7 @@ def pictures_folder(model: TableModel, folders: Folders) -> Path:
 
 
 def file_name(table: str, profile: str) -> str:
-    """`maskedkd/table2.cpu`: one folder deep, whatever the table is called."""
+    """`maskedkd/table2.fashion-mnist`: one folder deep, whatever the table is called."""
     parts = [part for part in f"{table}.{profile}".split("/") if part.strip(".")]
     return "/".join(_portable(part) for part in [*parts[:1], "-".join(parts[1:])] if part)
 

@@ -95,7 +95,9 @@ def _split(claims: Sequence[ClaimResult]) -> dict[Verdict, list[ClaimResult]]:
 
 def _cells_sentence(model: TableModel) -> str:
     if not model.as_published:
-        return f"Absolute numbers are not held against the paper's: {_ended(model.says)}"
+        return (
+            f"Absolute numbers are not held against the paper's: {_ended(model.profile_difference)}"
+        )
     return " ".join(filter(None, (_column_sentence(model, column) for column in model.columns)))
 
 

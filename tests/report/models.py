@@ -109,7 +109,7 @@ def small(*, profile: str = "paper", rows: int = 3) -> TableModel:
         number="1",
         caption="Students and teachers",
         note="A note.\n\nAnother note with `code`.",
-        says=differs,
+        profile_difference=differs,
         seeds=(0, 1, 2),
         columns=(ACC, PFLOPS, SPEED),
         rows=tuple(found),
