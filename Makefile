@@ -7,14 +7,14 @@ CLUSTER     ?=
 SEEDS       ?=
 JOBS        ?=
 ROWS        ?=
-KINDS       ?=
+TASKS       ?=
 OFFLINE     ?=
 TORCH       ?=
 TORCH_INDEX ?=
 
 # What the user gives is text: never expanded here, and handed to the shell as a variable of its
 # environment, so that no space, quote, semicolon or $(...) in it means anything.
-VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS KINDS OFFLINE TORCH TORCH_INDEX
+VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE TORCH TORCH_INDEX
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -25,6 +25,9 @@ quoted = '$(subst ','\'',$(1))'
 nearest = $(shell $(call quoted,$(PYTHON)) -c 'import difflib as d, sys; \
   print(*d.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1, 0))' \
   $(call quoted,$(firstword $(unknown))) $(VARIABLES))
+ifneq ($(filter KINDS,$(unknown)),)
+$(error the variable KINDS is now called TASKS)
+endif
 ifneq ($(unknown),)
 $(error there is no variable $(firstword $(unknown)); did you mean $(nearest)? (there are: $(VARIABLES)))
 endif
@@ -37,13 +40,13 @@ maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig
 attmask := $(addprefix attmask-,strategies ratio share full dino)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino teacher test check bench clean
+.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino teacher test check docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  times are of 2 CPU cores at PROFILE=fashion-mnist; what is finished is never computed again"
-	@echo "  variables      PROFILE=$$PROFILE EXECUTOR=$$EXECUTOR SEEDS=0,1,2 JOBS=2 ROWS='*keep50' KINDS=flops OFFLINE=1 CLUSTER=cluster.yaml"
+	@echo "  variables      PROFILE=$$PROFILE EXECUTOR=$$EXECUTOR SEEDS=0,1,2 JOBS=2 ROWS='*keep50' TASKS=cost OFFLINE=1 CLUSTER=cluster.yaml"
 	@echo "                 PYTHON=$$PYTHON TORCH=cpu (no CUDA: a smaller installation)"
 
 install: ## the virtual environment with everything `harness` needs
@@ -74,7 +77,7 @@ budget-curve: install ## accuracy as the student's training grows, half of the t
 costs: install ## what MaskedKD's tables and Figure 6 cost, computed: under a minute, no data
 	@for table in table2 table4 table7 table8 table9 table10 table11 fig6; do \
 	  $(HARNESS) reproduce maskedkd/$$table --profile paper --format md,csv \
-	    --kinds flops,view-flops,operations,activations || exit $$?; \
+	    --tasks cost || exit $$?; \
 	done
 
 attmask-strategies: ## AttMask: what is masked; half an hour
@@ -101,6 +104,9 @@ check: install-dev ## specs, format, lint, types; a minute
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 
+docs: install-dev ## write docs/reference.md, every key of a spec, from the code; seconds
+	$(BIN)/python docs/write_reference.py
+
 bench: install-dev ## measure what is claimed about speed; some minutes
 	$(BIN)/python benchmarks/masked_step.py
 	$(BIN)/python benchmarks/selfdistillation_step.py
@@ -110,4 +116,4 @@ clean: ## remove the virtual environment and caches; results and reports stay
 
 reproduce = $(HARNESS) reproduce $(1) --profile="$$PROFILE" --executor="$$EXECUTOR" \
   $${SEEDS:+--seeds="$$SEEDS"} $${JOBS:+--jobs="$$JOBS"} $${ROWS:+--rows="$$ROWS"} \
-  $${KINDS:+--kinds="$$KINDS"} $${CLUSTER:+--cluster="$$CLUSTER"} $${OFFLINE:+--offline}
+  $${TASKS:+--tasks="$$TASKS"} $${CLUSTER:+--cluster="$$CLUSTER"} $${OFFLINE:+--offline}

@@ -44,7 +44,7 @@ class AsReleased(VisionTransformer):
 
     def forward(self, images: torch.Tensor, **options: object) -> ForwardOutput:
         """All patches embedded, the whole last block."""
-        return super().forward(images, **{**options, "lean": False})  # type: ignore[arg-type]
+        return super().forward(images, **{**options, "efficient": False})  # type: ignore[arg-type]
 
 
 def step_macs(keep: int) -> float:
@@ -59,7 +59,7 @@ def step_macs(keep: int) -> float:
 def wrapped(arch: str, wrap: type[VisionTransformer]) -> VisionTransformer:
     """A network with random weights behind one way of computing."""
     config = ModelConfig(arch=arch)
-    model = build_model(config, classes=1000, channels=3, seen=SEEN, dependencies={})
+    model = build_model(config, classes=1000, channels=3, input_norm=SEEN, dependencies={})
     return wrap(model.vit, config.shape)
 
 

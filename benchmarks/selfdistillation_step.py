@@ -79,7 +79,8 @@ def training_step(
     seen = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
     torch.manual_seed(0)
     config = ModelConfig(arch=ARCH)
-    student = build_model(config, classes=1, channels=3, seen=seen, dependencies={}).to(device)
+    student = build_model(config, classes=1, channels=3, input_norm=seen, dependencies={})
+    student = student.to(device)
     objective = method.build(Networks(student=student.train(), teacher=None))
     optimizer = build_optimizer(objective.modules, Recipe(epochs=1, batch_size=batch, lr=1e-4))
     sizes = [224] * 2 + [CROPS.local_size] * CROPS.local_crops

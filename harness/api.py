@@ -69,10 +69,10 @@ class Table:
     ) -> Expansion:
         """All runs, each with its complete configuration.
 
-        `rows` are globs of row ids, comma-separated; `tasks` limits to these (`train`, `flops`).
+        `rows` are globs of row ids, comma-separated; `tasks` limits to these (`train`, `cost`).
         """
         chosen = profile or self.spec.default_profile
-        return expand(self.spec, chosen, rows=rows, seeds=seeds, kinds=tasks)
+        return expand(self.spec, chosen, rows=rows, seeds=seeds, tasks=tasks)
 
     def plan(
         self,

@@ -38,12 +38,12 @@ class BatchSlice:
         """
         places, whole = self._whole(size)
         count, half = num_groups(whole, most), whole // 2
-        found: dict[int, list[int]] = {}
+        members: dict[int, list[int]] = {}
         for index, place in enumerate(places):
             pair = min(place, whole - 1 - place)
             number = count - 1 if pair == half else ((pair + 1) * count - 1) // half
-            found.setdefault(number, []).append(index)
-        return found
+            members.setdefault(number, []).append(index)
+        return members
 
     def _whole(self, size: int) -> tuple[Sequence[int], int]:
         """Its places in the batch, and the images of that."""

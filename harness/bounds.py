@@ -30,15 +30,19 @@ class Bound:
     says: str = ""  # what lies outside is told by; none given: made from the numbers
     noun: str = ""  # of what there must be at least so many
 
-    def wrong(self, value: float) -> str | None:
+    def wrong(self, value: Any) -> str | None:
         """What is wrong with `value`; None if nothing is."""
-        if self.least <= value <= self.most and self.above < value < self.below:
+        if self.holds(value):
             return None
         if self.says:
             return f"{self.says}{value}"
         if self.least == 0 and value < 0 and self.below == math.inf:
             return f"must not be negative, got {value}"
         return f"must be {self._wanted(value)}, got {value}"
+
+    def holds(self, value: float) -> bool:
+        """Whether it lies inside; NaN never does."""
+        return self.least <= value <= self.most and self.above < value < self.below
 
     def _wanted(self, value: float) -> str:
         noun = f" {self.noun}" if self.noun else ""
@@ -52,6 +56,21 @@ class Bound:
         if self.most <= 1:
             return f"{low} and at most {self.most:g}"
         return f"at most {self.most:,.0f}{noun}" if value > self.most else low
+
+
+@dataclass(frozen=True, slots=True)
+class Ends(Bound):
+    """An interval that holds two numbers, the lower one first."""
+
+    def wrong(self, value: Any) -> str | None:
+        """What is wrong with the pair."""
+        low, high = value
+        if self.holds(low) and self.holds(high) and low <= high:
+            return None
+        start = f"{self.above:g} <" if self.above > -math.inf else f"{self.least:g} <="
+        end = f" < {self.below:g}" if self.below < math.inf else f" <= {self.most:g}"
+        end = "" if self.most == MANY and self.below == math.inf and high <= MANY else end
+        return f"is [low, high] with {start} low <= high{end}, got {[low, high]}"
 
 
 def at_least(least: float, noun: str = "", *, most: float = MANY) -> Bound:
@@ -69,6 +88,8 @@ Probability: TypeAlias = Annotated[
 ]
 Unit: TypeAlias = Annotated[float, Bound(least=0, most=1, says="must be from 0 to 1, got ")]
 Share: TypeAlias = Annotated[float, Bound(above=0, most=1)]
+Scale: TypeAlias = Annotated[tuple[float, float], Ends(above=0, most=1)]
+PositiveRange: TypeAlias = Annotated[tuple[float, float], Ends(above=0)]
 Positive: TypeAlias = Annotated[float, above(0)]
 NotNegative: TypeAlias = Annotated[float, Bound(least=0)]
 NotNegativeInt: TypeAlias = Annotated[int, Bound(least=0)]

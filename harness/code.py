@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeGuard
 
 import harness
-from harness.data.places import cache_dir
+from harness.data.paths import cache_dir
 
 LIBRARIES: Final = ("torch", "torchvision", "timm")
 LAZY: Final = "harness.lazy"  # through which torch is imported where it is needed
@@ -40,7 +40,7 @@ INERT: Final = (
     ),
     *("harness.variables", "harness.process", "harness.api", "harness.shown_patches"),
     *("harness.run", "harness.text", "harness.code", "harness.data.cache", "harness.data.fetch"),
-    *("harness.data.places", "harness.data.verify", "harness.cli", "harness.launch"),
+    *("harness.data.paths", "harness.data.verify", "harness.cli", "harness.launch"),
     *("harness.report", "harness.spec", "harness.store", "harness.plan", "harness.estimate"),
 )
 """Of the package: what moves bytes and words about, with what lies below it. No number depends on

@@ -55,12 +55,12 @@ class SpecError(HarnessError):
 
 class FieldError(ValueError):
     """Raised by a config object's `__post_init__`: names the field, so that a spec can point at its
-    line.
+    line. A field of a field is a path, `method.mask.keep`; the text then begins with the last name.
     """
 
     def __init__(self, field: str, what: str) -> None:
-        self.field = field
-        super().__init__(what)
+        self.field, self.what = field, what
+        super().__init__(f"{field.rpartition('.')[2]}: {what}" if "." in field else what)
 
 
 class DataError(HarnessError):

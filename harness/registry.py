@@ -35,7 +35,8 @@ _REGISTERED = re.compile(r"""\.register\(\s*["']([^"'\n]+)["']""")
 class Registry(Generic[T]):
     """What one kind of name stands for; `package` is searched at the first look-up.
 
-    `base` is the class that components are derived from, or instances of.
+    `base` is the class that components are derived from, or instances of. `renamed` holds former
+    names, with those of today.
     """
 
     every: ClassVar[list[Registry[Any]]] = []

@@ -1,4 +1,4 @@
-"""What a run is to the code that executes it: a kind, a configuration, and a context to work in."""
+"""What a run is to the code that executes it: a task with its options, and a context to work in."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
+from harness.bounds import NotNegative, above, at_least, check_bounds
 from harness.distributed import DistContext
 from harness.errors import FieldError
 from harness.evidence import Baseline, Evidence, FigureOf
@@ -19,7 +20,19 @@ if TYPE_CHECKING:
 
     from harness.train.config import TrainConfig
 
-TASKS: Registry[type[Task]] = Registry("task", "harness.tasks", base=lambda: Task)
+TASKS: Registry[type[Task]] = Registry(
+    "task",
+    "harness.tasks",
+    base=lambda: Task,
+    renamed={
+        **dict.fromkeys(("flops", "operations", "view-flops", "activations"), "cost"),
+        "knn-own": "{name: knn, bank: subset}",
+        "linear-own": "{name: linear, bank: subset}",
+    },
+)
+
+Bank: TypeAlias = Literal["all", "subset"]
+"""Of a training set: all of it, or what the network was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,33 +41,32 @@ class Resources:
     it.
     """
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:1
-    threads: int = 1  # CPU threads of torch in this process
-    workers: int = 0  # data loading processes, for image sets that do not live in memory
-    micro_batch: int | None = None  # images per forward pass of a process: gradients accumulate
-    # that train one model together, each with its share of every batch and, where there are GPUs,
-    # one of its own; sums are then rounded in another order
-    processes: int = 1
-    nodes: int | None = None  # asked of a cluster, for those; None: as few as have room
-    checkpoint_seconds: float = 20.0  # at most so much work is lost when a process is killed
-    memory_gb: float | None = None  # asked of a cluster; None: the share of a node's
-    hours: float | None = None  # asked of a cluster, within its limit; None: the limit
+    device: str = "auto"  # auto, cpu, cuda or cuda:1; auto takes a GPU where there is one
+    # CPU threads of torch in each process, 1 or more
+    threads: Annotated[int, at_least(1, most=4096)] = 1
+    # processes that load images, for sets that do not live in memory; 0: none
+    workers: Annotated[int, at_least(0, most=4096)] = 0
+    # images per forward pass of a process, 1 or more; gradients are accumulated; none: all at once
+    micro_batch: Annotated[int, at_least(1, most=1_000_000)] | None = None
+    # processes that train one model together, 1 or more, each with its slice of every batch and,
+    # where there are GPUs, one of its own; sums are then rounded in another order
+    processes: Annotated[int, at_least(1, most=100_000)] = 1
+    # nodes of a cluster for those processes; must divide them; none: as few as have room
+    nodes: Annotated[int, at_least(1, most=100_000)] | None = None
+    # seconds between checkpoints, 0 or more: at most so much work is lost when a process is killed
+    checkpoint_seconds: NotNegative = 20.0
+    # GB of memory of each node, above 0, asked of a cluster; none: in proportion to the GPUs or
+    # cores
+    memory_gb: Annotated[float, above(0, most=1_000_000)] | None = None
+    # hours that a job may take, above 0, asked of a cluster within its own limit; none: that limit
+    hours: Annotated[float, above(0, most=100_000)] | None = None
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise FieldError(
                 "device", f"must be auto, cpu, cuda or cuda:NUMBER, got '{self.device}'"
             )
-        limits = [("threads", 1), ("workers", 0), ("micro_batch", 1), ("processes", 1)]
-        limits += [("nodes", 1), ("checkpoint_seconds", 0)]
-        for key in ("memory_gb", "hours"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise FieldError(key, f"must be above 0, got {value:g}")
-        for key, least in limits:
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise FieldError(key, f"must be at least {least}, got {value}")
         if self.processes > 1 and ":" in self.device:
             what = f"must be auto, cpu or cuda with {self.processes} processes"
             raise FieldError("device", f"{what}, got '{self.device}'")
@@ -105,7 +117,7 @@ class RunContext(Protocol):
 
 
 class Task(ABC):
-    """A kind of run (`train`, `flops`, `throughput`): a frozen config dataclass that can execute
+    """What a run does (`train`, `cost`, `throughput`): a frozen config dataclass that can execute
     itself.
 
     Everything in its fields is identity. `version` is raised when a change of code changes numbers.
@@ -143,13 +155,13 @@ class Task(ABC):
         return frozenset()
 
     def lacks(self, metric: str) -> str | None:
-        """Why this run cannot give `metric`, which its kind declares; None if it may."""
+        """Why this run cannot give `metric`, which its task declares; None if it may."""
         return None
 
     @classmethod
     @abstractmethod
     def of(cls, train: TrainConfig) -> Self | None:
-        """The run of this kind for a row described by `train`, or None where it makes no sense (no
+        """The run of this task for a row described by `train`, or None where it makes no sense (no
         teacher, say).
         """
 
@@ -164,7 +176,7 @@ class Task(ABC):
         return 1
 
     def why_not_divisible(self, processes: int) -> str | None:
-        """Why so many processes cannot compute it, where they can others of its kind; None for one
+        """Why so many processes cannot compute it, where they can others of its task; None for one
         process.
         """
         return None
@@ -178,3 +190,16 @@ class Task(ABC):
     @abstractmethod
     def macs(self) -> float:
         """Multiply-adds of the whole run, for cost estimates and longest-first scheduling."""
+
+
+class BankTask(Task):
+    """An evaluation that looks training images up, or is fitted to them: a column may say that they
+    are those alone that the network was trained on, `from: {name: knn, bank: subset}`.
+    """
+
+    is_evaluation: ClassVar[bool] = True
+
+    @classmethod
+    @abstractmethod
+    def of(cls, train: TrainConfig, bank: Bank = "all") -> Self | None:
+        """As of any task, with these images."""

@@ -13,7 +13,7 @@ from tests.conftest import TINY_VIT, Experiments
 SPEC = f"""
     paper: {{title: Costs, table: "1"}}
     columns:
-      gflops: {{from: flops, metric: teacher/gmacs, decimals: 3, better: lower}}
+      gflops: {{from: cost, metric: teacher/gmacs, decimals: 3, better: lower}}
     base:
       recipe: light
       data: {{name: fashion-mnist}}

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.layers.drop import DropPath
 
+from harness.batch_plan import BatchPlan
 from harness.batch_slice import FULL_BATCH, BatchSlice, num_groups
 from harness.data.mixing import erase
 from harness.distributed import DistContext
-from harness.models.stochastic_depth import replace_drop_path, set_batch_slice
+from harness.models.layers import replace_drop_path, set_batch_slice
 
 
 def noise(rows: int) -> torch.Tensor:
@@ -105,3 +106,28 @@ def test_erasing_a_part_erases_what_the_batch_would(places: tuple[int, ...]) -> 
     torch.testing.assert_close(
         erased(images[list(places)], BatchSlice(places, 10)), expected[list(places)], rtol=0, atol=0
     )
+
+
+def test_a_plan_gives_every_process_whole_groups() -> None:
+    whole = BatchPlan(batch=1024, group_size=128)
+    assert (whole.groups, whole.max_processes) == (8, 8)
+    assert whole.by(4).why_not_divisible() is None
+    assert whole.by(16).why_not_divisible() is None  # eight of them are used
+    assert whole.by(3).why_not_divisible() == (
+        "its loss compares images with each other within 8 groups of a batch"
+    )
+    assert whole.by(3).why_not_computable() == "3 processes cannot share 8 groups of images evenly"
+    few = BatchPlan(batch=1024, group_size=128, micro_batch=100)
+    assert "this loss compares 128 images of the batch of 1024" in str(few.why_not_computable())
+    assert BatchPlan(batch=10, micro_batch=3).why_not_computable() is None
+    assert BatchPlan(batch=10).max_processes == 5
+
+
+def test_micro_batches_are_ranges_or_whole_groups() -> None:
+    plain = BatchPlan(batch=10, micro_batch=4).micro_batches(FULL_BATCH, 10)
+    assert list(plain) == [range(4), range(4, 8), range(8, 10)]
+    grouped = BatchPlan(batch=12, group_size=4, micro_batch=9)
+    first, second = grouped.micro_batches(FULL_BATCH, 12)
+    groups = list(FULL_BATCH.groups(12, 4).values())
+    assert list(first) == [*groups[0], *groups[1]]
+    assert list(second) == groups[2]

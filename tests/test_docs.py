@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import importlib
+import os
 import re
+import shlex
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,22 +35,47 @@ from harness.spec.load import load_table
 ROOT = Path(__file__).parents[1]
 
 
-def run_example(module: str, registry: Registry[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Import the docs' code for the new file `module`: complete, and in under 30 lines.
+COMPLETE = re.compile(r"`(harness/[\w/]+\.py)`, complete:\n\n```python\n(.*?)```", re.DOTALL)
 
-    It is in `registry` until the test ends.
-    """
+
+def examples() -> dict[str, str]:
+    """The files of the docs' new components."""
+    return dict(COMPLETE.findall((ROOT / "docs/extending.md").read_text()))
+
+
+def run_example(module: str, registry: Registry[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import the docs' code for the new file `module`; it is in `registry` until the test ends."""
     registry.names()  # the package's own first
     others = {name: item for name, item in registry._items.items() if item.__module__ != module}
     monkeypatch.setattr(registry, "_items", others)  # it may be there: somebody followed the docs
-    file = f"`{module.replace('.', '/')}.py`, complete:"
-    section = (ROOT / "docs/extending.md").read_text().split(file)[1]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert code is not None
-    assert len(code[1].splitlines()) < 30
-    found = ModuleType(module)
-    monkeypatch.setitem(sys.modules, module, found)
-    exec(compile(code[1], "docs/extending.md", "exec"), found.__dict__)
+    code = examples()[f"{module.replace('.', '/')}.py"]
+    loaded = ModuleType(module)
+    monkeypatch.setitem(sys.modules, module, loaded)
+    exec(compile(code, "docs/extending.md", "exec"), loaded.__dict__)
+
+
+def test_all_components_of_the_docs_make_a_table_together(tmp_path: Path) -> None:
+    page = (ROOT / "docs/extending.md").read_text()
+    for file, code in examples().items():
+        (tmp_path / "plugins").mkdir(exist_ok=True)
+        (tmp_path / "plugins" / Path(file).name).write_text(code)
+    spec = re.search(r"`(experiments/[\w/]+\.yaml)`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
+    assert spec is not None
+    (tmp_path / spec[1]).parent.mkdir(parents=True)
+    (tmp_path / spec[1]).write_text(spec[2])
+    plugins = {
+        "HARNESS_PLUGINS": ",".join(Path(file).stem for file in examples()),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "plugins"), str(ROOT)]),
+    }
+    words = ["reproduce", "example/own", "--profile", "small", "--format", "csv"]
+    shown = run([sys.executable, "-m", "harness", *words], tmp_path, **plugins)
+    assert "warning" not in shown
+    with (tmp_path / "results/example/own.small.csv").open() as file:
+        cells = {(line["row"], line["column"]): line for line in csv.DictReader(file)}
+    assert all(cell["n"] == "1" for cell in cells.values()), cells
+    assert float(cells["labels", "acc"]["mean"]) > 90  # stripes are easy
+    with (tmp_path / "results/example/own.small.claims.csv").open() as file:
+        assert float(next(csv.DictReader(file))["estimate"]) < 0
 
 
 def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +128,7 @@ def test_the_family_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("page", "heading", "added"),
     [
-        ("docs/specs.md", "### A row more", "deit_ti.deit_s.logit.random50"),
+        ("docs/tutorial.md", "## 4. Add a row", "deit_ti.deit_s.logit.random50"),
         ("docs/extending.md", "## A masking criterion", "deit_ti.deit_s.logit.center50"),
     ],
 )
@@ -140,11 +171,177 @@ def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
     assert listed == {name: TASKS.get(name).metrics() for name in own}
 
 
+def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
+    experiments = tmp_path / "experiments"
+    experiments.mkdir()
+    for folder in (ROOT / "experiments").iterdir():
+        (experiments / folder.name).symlink_to(folder)
+    page = (ROOT / "docs/tutorial.md").read_text()
+    steps = re.findall(r"(?:^`([^`]+)`:\n\n)?```(\w+)\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    commands = 0
+    for file, language, text in steps:
+        if file:
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            (tmp_path / file).write_text(text)
+        elif language == "python":
+            run([sys.executable, "-c", text], tmp_path)
+        elif language == "console":
+            for line in text.splitlines():
+                command = shlex.split(line.removeprefix("$ harness "))
+                run([sys.executable, "-m", "harness", *command], tmp_path)
+                commands += 1
+    assert commands >= 7
+    assert (tmp_path / "reports/maskedkd/fig2.smoke.md").is_file()
+
+
+def run(command: list[str], project: Path, **more: str) -> str:
+    """What a command prints in a project; it must succeed."""
+    kept = {key: value for key, value in os.environ.items() if key != "HARNESS_HOME"}
+    environment = kept | {"HARNESS_RESULTS": str(project / "results"), "PYTHONPATH": str(ROOT)}
+    environment |= more
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+REFERENCE = ROOT / "results/reference/amd-epyc-2-cores"
+
+
+def lines_of(name: str) -> list[dict[str, str]]:
+    with (REFERENCE / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def means(name: str, column: str) -> dict[str, float]:
+    """Of the rows of a reference table."""
+    lines = (line for line in lines_of(name) if line["column"] == column and line["mean"])
+    return {line["row"]: float(line["mean"]) for line in lines}
+
+
+def claim(name: str, claim_id: str, form: str) -> str:
+    """A claim's estimate and interval, without their signs, in the docs' words."""
+    (line,) = (line for line in lines_of(f"{name}.claims") if line["claim"] == claim_id)
+    values = [abs(float(line[key])) for key in ("estimate", "ci_low", "ci_high")]
+    return form.format(values[0], *sorted(values[1:]))
+
+
+def verdicts(name: str, column: str) -> Counter[str]:
+    """Of the printed numbers of a column."""
+    lines = (line for line in lines_of(name) if line["column"] == column and line["published"])
+    return Counter(line["verdict"] for line in lines)
+
+
+def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None:
+    claims: Counter[str] = Counter()
+    for path in REFERENCE.rglob("*.fashion-mnist.claims.csv"):
+        lines = lines_of(str(path.relative_to(REFERENCE)).removesuffix(".csv"))
+        claims.update(line["verdict"] for line in lines if line["source"] == "paper")
+    assert set(claims) == {"supported", "contradicted", "inconclusive"}
+    costs = [verdicts(f"maskedkd/table{number}.paper", "pflops") for number in (4, 7, 8, 9)]
+    operations = ("attention", "projections", "mlp", "total")
+    costs += [verdicts("maskedkd/table10.paper", column) for column in operations]
+    assert all(set(cost) <= {"reproduced", "misprint"} for cost in costs)
+    assert sum(cost["misprint"] for cost in costs) == 2
+    table2 = verdicts("maskedkd/table2.paper", "pflops")
+    small, teacher = "maskedkd/table2.fashion-mnist", "maskedkd/fig2.fashion-mnist"
+    stated = [
+        "Tables 4 and 7 to 10 come out, two of them as misprints",
+        f"{table2['reproduced']} of {table2.total()} of Table 2",
+        f"of {claims.total()} claims of the papers {claims['supported']} is supported, "
+        f"{claims['contradicted']} are contradicted and {claims['inconclusive']} are not settled",
+        claim(small, "distillation-helps", "{:.2f} points (95 % CI {:.2f} to {:.2f})"),
+        claim(small, "half-the-teacher-is-free", "{:.2f} points ({:.2f} to {:.2f})"),
+        claim(teacher, "teacher-suffers", "loses {:.1f} points"),
+        f"loses about {printed('keep196') - printed('keep98'):.0f} (Figure 2)",
+    ]
+    section = (ROOT / "README.md").read_text().split("## What was found")[1].split("## ")[0]
+    text = " ".join(section.split())
+    for sentence in stated:
+        assert sentence in text
+        text = text.replace(sentence, "")
+    assert not re.search(r"\d", re.sub(r"\(.*?\)", "", text)), "a number that no result gives"
+
+
+def printed(row: str) -> float:
+    """The teacher's accuracy in the paper's Figure 2."""
+    rows = {row.id: row for row in load_table("maskedkd/fig2").rows}
+    return rows[row].published["teacher_acc"].value
+
+
+def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results() -> None:
+    teacher = means("maskedkd/fig2.fashion-mnist", "teacher_acc")
+    knn, linear = (means("maskedkd/table4.fashion-mnist", key) for key in ("knn", "linear"))
+    masked = means("asymmetric/dino-tiny.fashion-mnist", "knn")
+    ratio = means("attmask/ratio.fashion-mnist", "knn")
+    controls = {"none", "untrained", "pixels"}
+    arms = [value for row, value in masked.items() if row not in controls]
+    kinds = [value for row, value in ratio.items() if row not in controls]
+    gflops = {
+        row: f"{1e3 * value:.2f}"
+        for row, value in means("maskedkd/fig6.fashion-mnist", "gflops").items()
+    }
+    steps = {line["step"]: line["ratio"] for line in lines_of("benchmarks/selfdistillation-step")}
+    step = {name: f"{float(ratio):.2f}" for name, ratio in steps.items()}
+    stated = {
+        "footguns": [
+            f"from {teacher['keep16.of16']:.1f} to {teacher['keep8.of16']:.1f} %",
+            f"from {printed('keep196'):.1f} to {printed('keep98'):.1f} %",
+        ],
+        "search-history": [
+            f"| the raw pixels | | {knn['pixels']:.1f} % | |",
+            f"| the network untrained | 0 | {knn['untrained']:.1f} % "
+            f"| {linear['untrained']:.1f} % |",
+            f"| iBOT, {len(kinds)} kinds of masks | 422 | "
+            f"{min(kinds):.1f} to {max(kinds):.1f} % | |",
+            f"| DINO | 1,124 | {knn['dino']:.1f} % | {linear['dino']:.1f} % |",
+            f"| DINO with masks, {len(arms)} kinds | 1,124 | "
+            f"{min(arms):.1f} to {max(arms):.1f} % | |",
+        ],
+        "selfdistillation": [
+            f"iBOT costs {step['iBOT, random']} to {step['iBOT, block-wise']} of a DINO step",
+            f"AttMask-High {step['AttMask-High']} and AttMask-Hint {step['AttMask-Hint']} of iBOT",
+            f"student's patches {step['DINO, student drops half']}",
+            f"120 of 196 patches {step['DINO, teacher sees 120']} of DINO",
+        ],
+        "maskedkd": [
+            f"7 patches ({gflops['masked.keep7.of16']} million",
+            f"3 merged tokens a block ({gflops['tome.merge3']})",
+            f"5 patches ({gflops['masked.keep5.of16']}) against",
+            f"5 tokens ({gflops['tome.merge5']})",
+        ],
+    }
+    for page, sentences in stated.items():
+        text = " ".join((ROOT / f"docs/{page}.md").read_text().split())
+        for sentence in sentences:
+            assert sentence in text, f"docs/{page}.md does not say: {sentence}"
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """Of all headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_link_between_documents_leads_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for page in pages():
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+            if target.startswith("http"):
+                continue
+            there = page.parent / target if target else page
+            assert there.exists(), f"{page.name} links to {target}"
+            if anchor:
+                assert anchor in anchors(there), f"{page.name} links to {target}#{anchor}"
+
+
+def test_the_reference_of_every_key_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    text, undescribed = importlib.import_module("write_reference").reference()
+    assert undescribed == [], "needs a comment beside the field that says what it means"
+    assert (ROOT / "docs/reference.md").read_text() == text, "run `make docs`"
 
 
 def test_the_entry_point_groups_of_the_docs_exist() -> None:

@@ -65,7 +65,7 @@ TEXTS = [
 @pytest.mark.parametrize("where", ["command line", "environment"])
 def test_what_is_given_arrives_as_it_is(checkout: Path, text: str, where: str) -> None:
     names = {"PROFILE": "profile", "EXECUTOR": "executor", "SEEDS": "seeds", "JOBS": "jobs"}
-    names |= {"ROWS": "rows", "KINDS": "kinds", "CLUSTER": "cluster"}
+    names |= {"ROWS": "rows", "TASKS": "tasks", "CLUSTER": "cluster"}
     given = dict.fromkeys(names, text)
     if where == "command line":
         done = make(checkout, "table2", *(f"{name}={value}" for name, value in given.items()))
@@ -110,6 +110,13 @@ def test_a_misspelt_variable_is_told(checkout: Path, given: str, meant: str) -> 
     assert f"; did you mean {meant}" in done.stderr
     assert not (checkout / "arguments").exists()
     assert not (checkout / "hacked").exists()
+
+
+def test_the_former_name_of_a_variable_is_told(checkout: Path) -> None:
+    done = make(checkout, "table2", "KINDS=flops")
+    assert done.returncode == 2
+    assert "the variable KINDS is now called TASKS" in done.stderr
+    assert not (checkout / "arguments").exists()
 
 
 def test_help_names_every_target_and_says_how_long_it_takes() -> None:

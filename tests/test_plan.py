@@ -181,7 +181,7 @@ def test_an_estimate_follows_runs_of_about_its_size() -> None:
     rates = Rates("cpu", {"train": [*small, *large]})
     assert rates.seconds("train", 12.0) == pytest.approx(1.0)
     assert rates.seconds("train", 1002.0) == pytest.approx(500.0)
-    assert rates.seconds("flops", 0.0) == 1.0
+    assert rates.seconds("cost", 0.0) == 1.0
 
 
 def test_needs_are_asked_once_for_runs_that_differ_in_their_seed_only(
@@ -250,8 +250,8 @@ def test_the_status_of_a_table_and_of_everything(
         ["plan", "tests/plan", "--profile", "papr"],
         ["run", "tests/plan", "--rows", "b"],
         ["run", "tests/plan", "--seeds", "0,x"],
-        ["run", "tests/plan", "--kinds", "flop"],
-        ["status", "--kinds", "flops"],
+        ["run", "tests/plan", "--tasks", "flop"],
+        ["status", "--tasks", "cost"],
         ["run", "tests/plan", "--jobs", "0"],
         ["run", "tests/plan", "--executor", "slrm"],
         ["status", "tests/plam"],

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import re
 import sys
+from collections.abc import Callable
 
 from harness.device import crowded, default_jobs, resolve_device
 from harness.errors import FieldError, HarnessError, SpecError
@@ -31,11 +32,12 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--seeds", metavar="0,1,2|0-9", type=_seeds, help="these seeds instead of the profile's"
     )
     parser.add_argument(
-        "--kinds",
-        metavar="K",
+        "--tasks",
+        metavar="T",
         type=lambda text: tuple(text.split(",")),
-        help="only runs of these kinds (train, flops, ...), and what they need; comma-separated",
+        help="only runs of these tasks (train, cost, ...), and what they need; comma-separated",
     )
+    parser.add_argument("--kinds", type=_renamed("--tasks"), help=argparse.SUPPRESS)
 
 
 def add_resources(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +77,7 @@ def expansion_of(arguments: argparse.Namespace) -> Expansion:
     """The table, profile, rows and seeds of the command line, expanded."""
     table = load_table(arguments.table)
     profile = arguments.profile or table.default_profile
-    return expand(table, profile, rows=arguments.rows, seeds=arguments.seeds, kinds=arguments.kinds)
+    return expand(table, profile, rows=arguments.rows, seeds=arguments.seeds, tasks=arguments.tasks)
 
 
 def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resources:
@@ -113,6 +115,13 @@ def in_short(error: HarnessError, table: str) -> str:
     if isinstance(error, SpecError):
         return f"{count(len(error.problems), 'problem')}: run `harness check {table}`"
     return str(error).splitlines()[0]
+
+
+def _renamed(new: str) -> Callable[[str], str]:
+    def refuse(text: str) -> str:
+        raise argparse.ArgumentTypeError(f"is now called {new}")
+
+    return refuse
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.data import DATASETS
-from harness.data.places import cache_dir
+from harness.data.paths import cache_dir
 from harness.device import cores
 from harness.errors import HarnessError, cause
 from harness.launch.cluster import find_cluster

@@ -204,7 +204,7 @@ def _or_broken(plan: Plan, code: int) -> int:
 def _again(arguments: argparse.Namespace) -> str:
     """The command line that goes on where this one stopped."""
     words = [arguments.command, shlex.quote(arguments.table)]
-    for name in ("profile", "rows", *RESOURCES, "seeds", "kinds", "recompute"):
+    for name in ("profile", "rows", *RESOURCES, "seeds", "tasks", "recompute"):
         value = getattr(arguments, name)
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -56,10 +56,10 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the state, once or again and again."""
-    chosen = (arguments.profile, arguments.rows, arguments.seeds, arguments.kinds)
+    chosen = (arguments.profile, arguments.rows, arguments.seeds, arguments.tasks)
     if arguments.table is None and any(chosen):
         raise HarnessError(
-            "--profile, --rows, --seeds and --kinds choose among a table's runs: name a TABLE"
+            "--profile, --rows, --seeds and --tasks choose among a table's runs: name a TABLE"
         )
     wanted = None if arguments.table is None else expansion_of(arguments).runs
     store, scheduler = Store(), Scheduler()

@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.data.config import DataConfig
-from harness.data.dataset import DataSet
+from harness.data.dataset import DATASETS, DataSet
+from harness.data.subset import train_count
 from harness.errors import DataError
-from harness.registry import Registry
 
 if TYPE_CHECKING:
     from harness.train.config import Recipe
 
-DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets", base=lambda: DataSet)
+__all__ = [
+    "DATASETS",
+    "fingerprint",
+    "open_dataset",
+    "ready",
+    "steps_per_epoch",
+    "train_images",
+    "whole_batches",
+]
 
 
 def open_dataset(data: DataConfig) -> DataSet:
@@ -27,8 +35,6 @@ def fingerprint(data: DataConfig) -> str:
 
 def train_images(data: DataConfig) -> int:
     """How many images one epoch draws from."""
-    from harness.data.subset import train_count
-
     return train_count(open_dataset(data), data)
 
 

@@ -25,43 +25,56 @@ def color_jitter(
     All draws are made on the CPU, whatever the options are: a part that is switched off does not
     shift the others'.
     """
-    count, device = len(images), images.device
     draws = batch_slice.draw_for_slice(
-        count, lambda rows: torch.rand(9, rows, generator=generator), dim=1
+        len(images), lambda rows: torch.rand(9, rows, generator=generator), dim=1
     )
     order = torch.randperm(4, generator=generator).tolist()
-    chance, strength = draws.to(device), 2 * draws[5:9].to(device) - 1
-    jittered = images
-    for operation in order:
-        if operation == 0 and crops.brightness > 0:
-            jittered = blend(jittered, 0.0, 1 + crops.brightness * strength[0])
-        elif operation == 1 and crops.contrast > 0:
-            level = grey(jittered).mean(dim=(1, 2, 3), keepdim=True)
-            jittered = blend(jittered, level, 1 + crops.contrast * strength[1])
-        elif operation == 2 and crops.saturation > 0 and images.shape[1] == 3:
-            jittered = blend(jittered, grey(jittered), 1 + crops.saturation * strength[2])
-        elif operation == 3 and crops.hue > 0 and images.shape[1] == 3:
-            jittered = shift_hue(jittered, crops.hue * strength[3])
-    images = _where(chance[0] < crops.jitter, jittered, images)
-    if images.shape[1] == 3:
-        images = _where(chance[1] < crops.grey, grey(images).expand_as(images), images)
-    if blur > 0:
+    coloured = images.shape[1] == 3
+    # which images each part changes is known before anything is computed, and without the device
+    parts = [
+        draws[0] < crops.jitter,
+        draws[1] < (crops.grey if coloured else 0.0),
+        draws[2] < blur,
+        draws[4] < solarize,
+    ]
+    chosen = [part.nonzero()[:, 0] for part in parts]
+    draws, moved = draws.to(images.device), torch.cat(chosen).to(images.device)
+    jitter, to_grey, to_blur, to_solarize = torch.split(moved, [len(indices) for indices in chosen])
+    images = images.clone()
+    if len(jitter):
+        strength = 2 * draws[5:9, jitter] - 1
+        images[jitter] = _jittered(images[jitter], crops, order, strength)
+    if len(to_grey):
+        images[to_grey] = grey(images[to_grey]).expand(-1, 3, -1, -1)
+    if len(to_blur):
         low, high = crops.blur_sigma
-        images = _where(chance[2] < blur, blurred(images, low + (high - low) * chance[3]), images)
-    if solarize > 0:
-        inverted = torch.where(images >= 128, 255 - images, images)
-        images = _where(chance[4] < solarize, inverted, images)
+        images[to_blur] = blurred(images[to_blur], low + (high - low) * draws[3, to_blur])
+    if len(to_solarize):
+        bright = images[to_solarize]
+        images[to_solarize] = torch.where(bright >= 128, 255 - bright, bright)
     return images
 
 
-def _where(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
-    return torch.where(chosen[:, None, None, None], changed, images)
+def _jittered(images: Tensor, crops: MultiCrop, order: list[int], strength: Tensor) -> Tensor:
+    """The four operations in `order`, each as strong as its row of `strength` (4, B) in -1..1."""
+    coloured = images.shape[1] == 3
+    for operation in order:
+        if operation == 0 and crops.brightness > 0:
+            images = blend(images, 0.0, 1 + crops.brightness * strength[0])
+        elif operation == 1 and crops.contrast > 0:
+            level = grey(images).mean(dim=(1, 2, 3), keepdim=True)
+            images = blend(images, level, 1 + crops.contrast * strength[1])
+        elif operation == 2 and crops.saturation > 0 and coloured:
+            images = blend(images, grey(images), 1 + crops.saturation * strength[2])
+        elif operation == 3 and crops.hue > 0 and coloured:
+            images = shift_hue(images, crops.hue * strength[3])
+    return images
 
 
-def blend(images: Tensor, other: Tensor | float, share: Tensor) -> Tensor:
-    """`share` (B,) of the images and the rest of `other`, clipped; shares above 1 extrapolate."""
-    share = share[:, None, None, None]
-    return (images * share + other * (1 - share)).clamp(0, 255)
+def blend(images: Tensor, other: Tensor | float, weight: Tensor) -> Tensor:
+    """`weight` (B,) of the images and the rest of `other`, clipped; above 1 it extrapolates."""
+    weight = weight[:, None, None, None]
+    return (images * weight + other * (1 - weight)).clamp(0, 255)
 
 
 def grey(images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 from harness.bounds import Share, at_least, check_bounds
+from harness.data.dataset import DATASETS
 from harness.errors import FieldError
 
 
@@ -17,11 +18,13 @@ class DataConfig:
     images, a fingerprint of the files. The path tells where a `folder` lies and is not identity.
     """
 
-    name: str
+    name: str  # a name of `harness data list`
     version: str = ""
-    # for `folder` only: a directory or a zip with train/<class>/* and val/<class>/*
+    # for `folder` only: a directory or a zip with train/CLASS/* and val/CLASS/*, relative to the
+    # project or absolute
     path: str | None = None
-    train_fraction: Share = 1.0  # share of every class, the first by file order
+    # fraction of every class that is trained on, the first by file order
+    train_fraction: Share = 1.0
     # so many images of every class, the first by file order: AttMask's "20 %" of ImageNet is 260
     train_per_class: Annotated[int, at_least(1, "image")] | None = None
     # holdout: a tenth of the training set, kept out of training
@@ -33,8 +36,6 @@ class DataConfig:
 
     def components(self) -> tuple[type, ...]:
         """The code behind the name; see `harness.code`."""
-        from harness.data import DATASETS
-
         return (type(DATASETS.get(self.name)),)
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from harness.data.naming import from_bytes, shown, to_bytes
-from harness.data.places import cache_dir
+from harness.data.paths import cache_dir
 from harness.data.tree import ImageTree, open_tree
 from harness.device import cores
 
@@ -49,26 +49,26 @@ def fingerprint(tree: ImageTree) -> str:
 def _hashes(tree: ImageTree, names: Sequence[str]) -> dict[str, bytes]:
     """The SHA-256 of each image."""
     memory = _Memory(tree.path)
-    known = memory.read()
+    remembered = memory.read()
     now = time.time_ns()
     stamps = {name: tree.stamp(name) for name in names}
-    found: dict[str, bytes] = {}
+    hashes: dict[str, bytes] = {}
     for name, stamp in stamps.items():
-        before = known.get(name)
+        before = remembered.get(name)
         if before is not None and before[0] == stamp:
-            found[name] = before[1]
-    new = [name for name in names if name not in found]
+            hashes[name] = before[1]
+    new = [name for name in names if name not in hashes]
     if len(new) >= _MANY:
         where = shown(tree.path)
         print(f"reading {len(new):,} images of {where} for their version, once", file=sys.stderr)
-    found.update(zip(new, _in_threads(tree, new), strict=True))
-    if new or len(known) != len(names):
+    hashes.update(zip(new, _in_threads(tree, new), strict=True))
+    if new or len(remembered) != len(names):
         settled = {
-            name: (stamp, found[name]) for name, stamp in stamps.items() if _settled(stamp, now)
+            name: (stamp, hashes[name]) for name, stamp in stamps.items() if _settled(stamp, now)
         }
         if settled:
             memory.write(settled)
-    return found
+    return hashes
 
 
 def _in_threads(tree: ImageTree, names: Iterable[str]) -> Iterator[bytes]:
@@ -108,13 +108,13 @@ class _Memory:
         body, _, check = content.removeprefix(_HEADER).rpartition(b"\n")
         if not content.startswith(_HEADER) or check != _check(body):
             return {}
-        found = {}
+        remembered = {}
         for line in body.split(b"\0"):
             if line:
                 hashed, stamp, name = line.split(b" ", 2)
                 numbers = tuple(map(int, stamp.split(b",")))
-                found[from_bytes(name)] = (numbers, bytes.fromhex(hashed.decode()))
-        return found
+                remembered[from_bytes(name)] = (numbers, bytes.fromhex(hashed.decode()))
+        return remembered
 
     def write(self, hashes: Mapping[str, tuple[Stamp, bytes]]) -> None:
         lines = (

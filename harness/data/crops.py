@@ -23,10 +23,14 @@ class Boxes:
     height: Tensor
     width: Tensor
 
-    def some(self, places: list[int]) -> Boxes:
-        """Those of some images."""
-        top, left = self.top[places], self.left[places]
-        return Boxes(top=top, left=left, height=self.height[places], width=self.width[places])
+    def select(self, positions: list[int]) -> Boxes:
+        """Those of some images, by their positions in the batch."""
+        return Boxes(
+            top=self.top[positions],
+            left=self.left[positions],
+            height=self.height[positions],
+            width=self.width[positions],
+        )
 
 
 def draw_boxes(

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.data.cache import read_arrays, write_arrays
+from harness.data.cache import arrived, only_one, read_arrays, write_arrays
 from harness.data.fetch import offline
 from harness.data.naming import from_bytes
-from harness.data.once import arrived, only_one
-from harness.data.places import cache_dir
+from harness.data.paths import cache_dir
 from harness.data.telling import Telling
 from harness.errors import DataError
+from harness.registry import Registry
 from harness.text import duration
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.data.config import DataConfig
     from harness.data.tree import ImageTree
 
-
+DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets", base=lambda: DataSet)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -163,11 +163,11 @@ class DataSet(ABC):
         tell = tell or Telling()
         if cached is None:
             return self._from_origins(tell)
-        if (found := _cached(cached)) is not None:
-            return found
+        if (splits := _cached(cached)) is not None:
+            return splits
         with only_one(self.name, tell):
-            if (found := _cached(cached)) is not None:
-                return found  # another process was faster
+            if (splits := _cached(cached)) is not None:
+                return splits  # another process was faster
             splits = self._from_origins(tell)
             if (why := _keep(cached, splits)) is not None:
                 tell.say(f"  {self.name} cannot be kept at {cached}: {why}")
@@ -230,12 +230,12 @@ def cache_path(name: str, version: str) -> Path:
 
 
 def _cached(path: Path) -> Splits | None:
-    found = read_arrays(path)
-    if found is None:
+    arrays = read_arrays(path)
+    if arrays is None:
         return None
     halves = []
     for half in ("train", "val"):
-        images, labels = found.get(f"{half}_images"), found.get(f"{half}_labels")
+        images, labels = arrays.get(f"{half}_images"), arrays.get(f"{half}_labels")
         if images is None or labels is None or images.ndim != 4 or labels.shape != images.shape[:1]:
             return None  # not written by this code: get the images anew
         if (images.dtype.name, labels.dtype.name) != ("uint8", "int64"):

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.data.once import size_of
+from harness.data.cache import size_of
 from harness.errors import DataError
 
 SILENCE = 10.0  # seconds a server may say nothing
@@ -101,12 +101,12 @@ def _command(command: list[str], into: Path) -> None:
         text=True,
     )
     try:
-        said = _ended(process, into)
+        errors_text = _ended(process, into)
     finally:
         process.kill()  # nothing, unless it is given up
         process.communicate()
     if process.returncode:
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        lines = [line.strip() for line in errors_text.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("E:") or ": error: " in line]
         why = [*errors, *lines[-1:], f"exit code {process.returncode}"][0]
         raise DataError(f"{command[0]} failed: {why}")

@@ -1,14 +1,18 @@
-"""Which image of a tree belongs to which split and class, and whether all are there."""
+"""Which image of a tree belongs to which split and class, whether all are there, and what lies in
+the folder that is no part of the set: silence about that would mislead.
+"""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from harness.data.dataset import Arrays, Files, Splits
 from harness.data.naming import SPLITS, Listing, nearest_split, shown, to_bytes
+from harness.data.picture import looks_like_image
 from harness.data.tree import ImageTree
 from harness.errors import DataError
 from harness.text import count
@@ -16,6 +20,9 @@ from harness.text import count
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_LOOKED_INTO = 1000  # files that are not named as images
+_HEAD = 16  # bytes of each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +74,7 @@ def read_layout(tree: ImageTree, *, val: Literal["wanted", "optional", "unused"]
     if judging and (odd := sorted(set(judging) ^ set(train))):
         raise DataError(
             f"{where}: train holds {len(train)} classes and val {len(judging)}; "
-            f"{len(odd)} are in one of them only: {_some(odd)}"
+            f"{len(odd)} are in one of them only: {_folders(odd)}"
             f"{_why_odd(train, judging, odd) or _without_images(listing, odd)}"
         )
     classes = tuple(sorted(train))
@@ -107,12 +114,12 @@ def _found(listing: Listing, groups: Collection[str]) -> str:
     """What stands where train/<class>/ should, and what to do with it."""
     near = [shown(folder) for folder in sorted(groups) if nearest_split(folder) == "train"]
     if groups:
-        return _some(groups) + (f"; rename '{near[0]}' to 'train'" if near else "")
+        return _folders(groups) + (f"; rename '{near[0]}' to 'train'" if near else "")
     parts = [name[len(listing.prefix) :].split("/") for name in listing.images]
     classes = {folders[0] for folders in parts if len(folders) == 2}
     if classes - set(SPLITS):
         return (
-            f"folders of images that are in no split: {_some(classes)}; put them into a folder "
+            f"folders of images that are in no split: {_folders(classes)}; put them into a folder "
             "'train', and use `evaluate_on: holdout` if there are no others to judge by"
         )
     if parts:
@@ -158,12 +165,12 @@ def _why_odd(train: Iterable[str], judging: Collection[str], odd: Sequence[str])
 
 def check_counts(layout: Layout, *, classes: int, train: int, val: int) -> None:
     """DataError unless the layout holds exactly these numbers of classes and images."""
-    found = (
+    counts = (
         ("classes", len(layout.classes), classes),
         ("training images", sum(map(len, layout.train)), train),
         ("validation images", sum(map(len, layout.val)), val),
     )
-    for what, here, expected in found:
+    for what, here, expected in counts:
         if here != expected:
             raise DataError(
                 f"{shown(layout.tree.path)}: found {here:,} {what}, expected {expected:,}; "
@@ -201,5 +208,79 @@ def _smallest(layout: Layout) -> str:
     return f"the smallest class is train/{shown(name)} with {fewest:,}; copy the set again"
 
 
-def _some(names: Iterable[str]) -> str:
+def _folders(names: Iterable[str]) -> str:
     return ", ".join(shown(name) for name in sorted(names)[:3])
+
+
+def left_out(tree: ImageTree, *, structured: bool = True) -> list[str]:
+    """A line for each kind of thing that was left out, with its number and an example.
+
+    `structured`: the images belong into train/<class>/ and val/<class>/.
+    """
+    listing = tree.listing()
+    lines = list(_unnamed(tree, listing.others))
+    if structured:
+        lines += _outside(listing)
+        groups = group_by_class(listing.images, prefix=listing.prefix)
+        order = textual_order(sorted(groups.get("train", ())))
+        lines += [] if order is None else [order]
+    if listing.empty:
+        what = count(len(listing.empty), "folder holds", "folders hold")
+        lines.append(
+            f"{what} no image and {_is(listing.empty)} no class: {_examples(listing.empty)}"
+        )
+    return lines
+
+
+def textual_order(classes: Sequence[str]) -> str | None:
+    """How classes that are named by numbers count, where it is not in the order of the numbers."""
+    if not all(name.isascii() and name.isdigit() for name in classes):
+        return None
+    if list(classes) == sorted(classes, key=int):
+        return None
+    return (
+        f"classes count in order of their names as texts ({', '.join(classes[:4])}, ...): "
+        "a classifier trained elsewhere may count numbered classes in another order"
+    )
+
+
+def _unnamed(tree: ImageTree, others: Sequence[str]) -> Iterator[str]:
+    """Files without an image's suffix; told apart are those that are images all the same."""
+    looked = list(islice(others, _LOOKED_INTO))
+    pictures = [name for name in looked if looks_like_image(tree.head(name, _HEAD))]
+    if pictures:
+        what = count(len(pictures), "image has", "images have")
+        yield f"{what} no suffix of images and {_is(pictures)} left out: {_examples(pictures)}"
+    rest = [name for name in others if name not in set(pictures)]
+    if rest:
+        what = count(len(rest), "file")
+        yield f"{what} not named as {_an_image(rest)} {_is(rest)} left out: {_examples(rest)}"
+
+
+def _outside(listing: Listing) -> Iterator[str]:
+    """Images that lie in no folder of a class, or in a split that is not used."""
+    groups = group_by_class(listing.images, prefix=listing.prefix)
+    inside = {
+        name for split in SPLITS for names in groups.get(split, {}).values() for name in names
+    }
+    stray = [name for name in listing.images if name not in inside]
+    if stray:
+        what = count(len(stray), "image lies", "images lie")
+        yield f"{what} in no folder of a class and {_is(stray)} left out: {_examples(stray)}"
+    if groups.get("val") and groups.get("test"):
+        test = [name for names in groups["test"].values() for name in names]
+        yield f"{count(len(test), 'image')} in test/ {_is(test)} left out: val/ judges"
+    if "train" in groups and not groups.keys() & {"val", "test"}:
+        yield "no images judge, there is no val/ or test/: use `evaluate_on: holdout`"
+
+
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join([*map(shown, names[:3]), *(["..."] if len(names) > 3 else [])])
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _an_image(names: Sequence[str]) -> str:
+    return "an image" if len(names) == 1 else "images"

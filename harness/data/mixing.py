@@ -29,11 +29,11 @@ def erase(
     """Random erasing (arXiv:1708.04896) of normalised images (B, C, H, W), in place.
 
     Each image gets one box of normal noise with `probability`. The draws are those of the whole
-    batch, of which the images may be a share.
+    batch, of which the images may be a slice.
     """
     channels, height, width = images.shape[1:]
     batch = batch_slice.total(len(images))
-    mine = {place: at for at, place in enumerate(batch_slice.indices or range(batch))}
+    position = {index: at for at, index in enumerate(batch_slice.indices or range(batch))}
     chosen = torch.rand(batch, generator=generator) < probability
     draws = torch.rand(4, ATTEMPTS, batch, generator=generator, dtype=torch.float64)
     area = height * width * (ERASED_AREA[0] + (ERASED_AREA[1] - ERASED_AREA[0]) * draws[0])
@@ -51,8 +51,8 @@ def erase(
         shape = (channels, int(tall[index]), int(wide[index]))
         y, x = int(top[index]), int(left[index])
         noise = torch.randn(shape, generator=generator)
-        if index in mine:
-            images[mine[index], :, y : y + shape[1], x : x + shape[2]] = noise.to(images.device)
+        if index in position:
+            images[position[index], :, y : y + shape[1], x : x + shape[2]] = noise.to(images.device)
     return images
 
 
@@ -68,20 +68,20 @@ def mix(
 ) -> tuple[Tensor, Tensor]:
     """Mixup (arXiv:1710.09412) or cutmix (arXiv:1905.04899) of the batch with itself reversed.
 
-    One share serves the whole batch; with both on, `mix_switch` is the probability of cutmix.
+    One weight serves the whole batch; with both on, `mix_switch` is the probability of cutmix.
     """
-    use_cutmix, share = _draw_lambda(augment, draws)
-    if share == 1:
+    use_cutmix, weight = _draw_lambda(augment, draws)
+    if weight == 1:
         return images, targets
     if use_cutmix:
-        images, share = _cutmix(images, share, draws)
+        images, weight = _cutmix(images, weight, draws)
     else:
-        images = images * share + images.flip(0) * (1 - share)
-    return images, targets * share + targets.flip(0) * (1 - share)
+        images = images * weight + images.flip(0) * (1 - weight)
+    return images, targets * weight + targets.flip(0) * (1 - weight)
 
 
 def _draw_lambda(augment: Augment, draws: Random) -> tuple[bool, float]:
-    """Whether to use cutmix, and the share that each image keeps of itself (1: no mixing)."""
+    """Whether to use cutmix, and the weight that each image keeps of itself (1: no mixing)."""
     mixed, switched = draws.random(), draws.random()
     if max(augment.mixup, augment.cutmix) == 0 or mixed >= augment.mix_probability:
         return False, 1.0
@@ -91,10 +91,10 @@ def _draw_lambda(augment: Augment, draws: Random) -> tuple[bool, float]:
     return use_cutmix, draws.betavariate(alpha, alpha)
 
 
-def _cutmix(images: Tensor, share: float, draws: Random) -> tuple[Tensor, float]:
-    """A box of about `1 - share` of the area from the reversed batch; the share really left."""
+def _cutmix(images: Tensor, weight: float, draws: Random) -> tuple[Tensor, float]:
+    """A box of about `1 - weight` of the area from the reversed batch; the weight really left."""
     height, width = images.shape[2:]
-    side = math.sqrt(1 - share)
+    side = math.sqrt(1 - weight)
     y = _stretch(height, int(height * side), draws.randrange(height))
     x = _stretch(width, int(width * side), draws.randrange(width))
     mixed = images.clone()

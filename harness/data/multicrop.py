@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from harness.bounds import MANY, Bound, NotNegative, Probability, at_least, check_bounds
-from harness.errors import FieldError
+from harness.bounds import (
+    Bound,
+    NotNegative,
+    PositiveRange,
+    Probability,
+    Scale,
+    at_least,
+    check_bounds,
+)
 
 HUE = "must be from 0 to 0.5 of the circle, got "
 
@@ -20,33 +27,49 @@ class MultiCrop:
     once per crop and batch. Saturation, hue and grey do nothing to images of one channel.
     """
 
-    global_scale: tuple[float, float] = (0.4, 1.0)  # area of a global crop, share of the image
-    local_scale: tuple[float, float] = (0.05, 0.4)
-    local_crops: Annotated[int, at_least(0, most=1000)] = 8
-    local_size: Annotated[int, at_least(1, "pixel", most=4096)] = 96  # pixels
-    ratio: tuple[float, float] = (0.75, 4 / 3)
-    flip: Probability = 0.5
-    jitter: Probability = 0.8  # probability
-    brightness: NotNegative = 0.4
-    contrast: NotNegative = 0.4
-    saturation: NotNegative = 0.2
+    global_scale: Scale = (0.4, 1.0)  # area of a global crop, fraction of the image
+    local_scale: Scale = (0.05, 0.4)  # area of a local crop, fraction of the image
+    local_crops: Annotated[int, at_least(0, most=1000)] = 8  # local crops of an image
+    # pixels of a side of a local crop
+    local_size: Annotated[int, at_least(1, "pixel", most=4096)] = 96
+    ratio: PositiveRange = (0.75, 4 / 3)  # aspect of a crop
+    flip: Probability = 0.5  # probability of a horizontal flip
+    jitter: Probability = 0.8  # probability that a crop's colours are changed
+    brightness: NotNegative = 0.4  # largest change, as torchvision's ColorJitter takes it
+    contrast: NotNegative = 0.4  # likewise
+    saturation: NotNegative = 0.2  # likewise
+    # likewise, in turns of the colour circle
     hue: Annotated[float, Bound(least=0, most=0.5, says=HUE)] = 0.1
-    grey: Probability = 0.2  # probability
+    grey: Probability = 0.2  # probability that a crop becomes grey
+    # probability of blur: first global crop, second, local ones
     blur: tuple[Probability, Probability, Probability] = (
         1.0,
         0.1,
         0.5,
-    )  # probability: global 1, global 2, local
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
-    solarize: Probability = 0.2  # probability, second global crop only
+    )
+    blur_sigma: PositiveRange = (0.1, 2.0)  # standard deviation of the blur, pixels
+    solarize: Probability = 0.2  # probability that the second global crop is solarised
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        for key in ("global_scale", "local_scale"):
-            low, high = getattr(self, key)
-            if not 0 < low <= high <= 1:
-                raise FieldError(key, f"is [low, high], 0 < low <= high <= 1; got {[low, high]}")
-        for key in ("ratio", "blur_sigma"):
-            low, high = getattr(self, key)
-            if not 0 < low <= high <= MANY:
-                raise FieldError(key, f"is [low, high] with 0 < low <= high, got {[low, high]}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CropSpec:
+    """One crop of an image."""
+
+    size: int  # pixels
+    scale: tuple[float, float]  # area, as a fraction of the image
+    blur: float  # probability
+    solarize: float  # probability
+
+
+def crop_specs(crops: MultiCrop, image_size: int) -> list[CropSpec]:
+    """The two global crops, then the local ones."""
+    first, second, local = crops.blur
+    specs = [
+        CropSpec(size=image_size, scale=crops.global_scale, blur=first, solarize=0.0),
+        CropSpec(size=image_size, scale=crops.global_scale, blur=second, solarize=crops.solarize),
+    ]
+    small = CropSpec(size=crops.local_size, scale=crops.local_scale, blur=local, solarize=0.0)
+    return specs + [small] * crops.local_crops

@@ -42,12 +42,12 @@ def listed(files: Iterable[str], folders: Iterable[str]) -> Listing:
 
 def with_folders_above(folders: Iterable[str]) -> set[str]:
     """The folders and all that they lie in."""
-    found = {""}
+    above = {""}
     for folder in folders:
-        while folder not in found:
-            found.add(folder)
+        while folder not in above:
+            above.add(folder)
             folder = folder.rpartition("/")[0]
-    return found
+    return above
 
 
 def is_image(name: str) -> bool:

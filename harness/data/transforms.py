@@ -10,6 +10,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import v2
 
+from harness.data.multicrop import MultiCrop, crop_specs
+
 if TYPE_CHECKING:
     from harness.train.config import Augment
 
@@ -49,6 +51,27 @@ def evaluation_transform(*, image_size: int, eval_crop: float) -> Transform:
     parts = [v2.Resize(side, bicubic), v2.CenterCrop(image_size), v2.PILToTensor()]
     composed: Transform = v2.Compose(parts)
     return composed
+
+
+class MultiCropTransform:
+    """All crops of one image, cropped and mirrored, as one row of bytes."""
+
+    def __init__(self, crops: MultiCrop, image_size: int) -> None:
+        bicubic = v2.InterpolationMode.BICUBIC
+        self._transforms = [
+            v2.Compose(
+                [
+                    v2.RandomResizedCrop(spec.size, spec.scale, crops.ratio, bicubic),
+                    v2.RandomHorizontalFlip(crops.flip),
+                    v2.PILToTensor(),
+                ]
+            )
+            for spec in crop_specs(crops, image_size)
+        ]
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """(sum of C * S * S,) bytes."""
+        return torch.cat([transform(image).flatten() for transform in self._transforms])
 
 
 def _crop(augment: Augment, image_size: int, native: int | None, mode: int) -> list[Any]:

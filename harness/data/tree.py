@@ -9,7 +9,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from harness.data.naming import (
     Listing,
@@ -22,12 +22,12 @@ from harness.data.naming import (
     with_folders_above,
 )
 from harness.data.picture import MOST_BYTES, Damaged, Refused, decode
-from harness.data.regular import NOT_REGULAR, NotRegularError, open_regular
 from harness.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+NOT_REGULAR: Final = "no regular file (a pipe, a device or a folder); remove it"
 _PACKED_AS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _METHODS: Final = {9: "Deflate64", 93: "Zstandard", 95: "xz", 96: "JPEG", 98: "PPMd"}
 _ENCRYPTED: Final = 0x1
@@ -238,8 +238,8 @@ def open_tree(path: Path) -> ImageTree:
     raise DataError(f"{shown(path)}: no directory and no zip")
 
 
-def _stamp(found: os.stat_result) -> tuple[int, ...]:
-    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+def _stamp(about: os.stat_result) -> tuple[int, ...]:
+    return (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
 
 
 def _name(entry: zipfile.ZipInfo, backslashes: bool) -> str:
@@ -307,3 +307,20 @@ def _check_there(root: Path, name: str, entry: os.DirEntry[bytes]) -> None:
         ) from error
     if is_image(name) and not stat.S_ISREG(mode):
         raise DataError(f"{where}: {NOT_REGULAR}")
+
+
+class NotRegularError(OSError):
+    """What `open_regular` raises for anything else."""
+
+
+def open_regular(path: str | bytes | os.PathLike[str]) -> BinaryIO:
+    """The file at `path`, for reading; OSError if it cannot be opened or is of another kind."""
+    file = open(path, "rb", opener=_at_once)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise NotRegularError(None, NOT_REGULAR)
+    return file
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -29,16 +29,16 @@ class Verified:
 
 
 def verify(
-    known: DataSet, *, path: Path | None, everything: bool, say: Callable[[str], None]
+    dataset: DataSet, *, path: Path | None, everything: bool, say: Callable[[str], None]
 ) -> Verified:
     """Check layout, counts and checksums of the copy at `path`, or of the first on this machine.
 
     Of images in files, evenly spread ones are decoded, or all with `everything`.
     Raises DataError for the first thing that is wrong.
     """
-    where, version, splits = _read(known, path)
+    where, version, splits = _read(dataset, path)
     say(f"{where}: layout and counts are right")
-    left_out = known.left_out(path)
+    left_out = dataset.left_out(path)
     for line in left_out:
         say(line)
     odd = _Remarks()
@@ -46,7 +46,7 @@ def verify(
     for line in odd.lines():
         say(line)
     return Verified(
-        name=known.name,
+        name=dataset.name,
         where=where,
         version=version,
         train_images=len(splits.train.labels),
@@ -56,16 +56,16 @@ def verify(
     )
 
 
-def _read(known: DataSet, path: Path | None) -> tuple[str, str, Splits]:
+def _read(dataset: DataSet, path: Path | None) -> tuple[str, str, Splits]:
     if path is not None:
-        splits = known.read(path)
-        return shown(path), known.version_at(path), splits
-    for origin in known.origins:
+        splits = dataset.read(path)
+        return shown(path), dataset.version_at(path), splits
+    for origin in dataset.origins:
         if origin.here is not None and origin.here():
-            return origin.label, known.version, origin.read()
-    if known.cache_file is not None and known.cache_file.is_file():
-        return str(known.cache_file), known.version, known.load()
-    raise DataError(known.missing() or f"data set {known.name} is not on this machine")
+            return origin.label, dataset.version, origin.read()
+    if dataset.cache_file is not None and dataset.cache_file.is_file():
+        return str(dataset.cache_file), dataset.version, dataset.load()
+    raise DataError(dataset.missing() or f"data set {dataset.name} is not on this machine")
 
 
 class _Remarks:

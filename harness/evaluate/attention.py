@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.heads import cls_attention_by_head
 from harness.models.vit import VisionTransformer
 
 PICTURES = 8  # images whose maps are kept for looking at
@@ -77,7 +76,7 @@ def look(
     """
     meter, pictures, shown = AttentionMeter(), list[dict[str, Any]](), set[int]()
     for images, pixels, labels in batches:
-        attention = cls_attention_by_head(model, images)
+        attention = model.attention_by_head(images)
         known = None
         if background is not None:
             known = foreground_shares(pixels, background=background, grid=model.grid)

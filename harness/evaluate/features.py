@@ -66,8 +66,8 @@ def _before_the_head(model: VisionTransformer) -> Iterator[list[Tensor]]:
 
 def pixels(batches: Iterable[tuple[Tensor, Tensor]]) -> Features:
     """The images themselves as features: what a representation must beat."""
-    found = [(functional.normalize(images.flatten(1), dim=1), labels) for images, labels in batches]
-    features, labels = zip(*found, strict=True)
+    pairs = [(functional.normalize(images.flatten(1), dim=1), labels) for images, labels in batches]
+    features, labels = zip(*pairs, strict=True)
     return Features(torch.cat(features), torch.cat(labels))
 
 

@@ -27,5 +27,5 @@ def counted_macs(model: VisionTransformer, *, keep: int, lean: bool) -> int:
         torch.arange(keep, device=parameter.device).unsqueeze(0) if keep < model.patches else None
     )
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        freeze(model)(images, keep=kept, lean=lean)
+        freeze(model)(images, keep=kept, efficient=lean)
     return int(counter.get_total_flops()) // 2

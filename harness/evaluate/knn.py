@@ -29,12 +29,12 @@ def knn_metrics(bank: Features, queries: Features, *, classes: int) -> dict[str,
     Without those that the bank has too few images for.
     """
     voted = knn_accuracy(bank, queries, ks=KS, classes=classes)
-    found = {f"val/knn{k}_top1": value for k, value in voted.items()}
+    metrics = {f"val/knn{k}_top1": value for k, value in voted.items()}
     for images in FEW_SHOT_STARTS:
         few = few_shot_accuracy(bank, queries, images=images, classes=classes)
         if few is not None:
-            found[f"val/knn_nu{images}_top1"] = few
-    return found
+            metrics[f"val/knn_nu{images}_top1"] = few
+    return metrics
 
 
 def knn_accuracy(

@@ -61,10 +61,12 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> object:
         """Run the operation; count what it returns that its arguments do not share."""
-        known = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if _is(leaf)}
+        of_arguments = {
+            leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if _is(leaf)
+        }
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if _is(leaf) and leaf.untyped_storage()._cdata not in known:
+            if _is(leaf) and leaf.untyped_storage()._cdata not in of_arguments:
                 self._count(leaf.untyped_storage())
         return result
 

@@ -28,9 +28,10 @@ USER_FILE = "~/.config/harness/cluster.yaml"
 class Node:
     """One node of the partition; a run gets the share of it that its GPU or its cores are."""
 
-    cpus: int
-    gpus: int = 0
-    memory_gb: float | None = None  # None: ask for none, the cluster's default counts
+    cpus: int  # cores, 1 to 100,000
+    gpus: int = 0  # GPUs, 0 to 1,000
+    # GB, above 0; none: none is asked for, the cluster's default counts
+    memory_gb: float | None = None
 
     def __post_init__(self) -> None:
         _within(self, "cpus", 1, 100_000)
@@ -46,13 +47,14 @@ class Part:
     with a `partition` of its own, `qos`, `constraint` and `gpu_type` are its own too.
     """
 
-    node: Node | None = None
+    node: Node | None = None  # what a node has; none here and below: as for the rest of the cluster
+    # with one of its own, `qos`, `constraint` and `gpu_type` are its own too
     partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    gpu_type: str | None = None
-    minutes: int | None = None
+    account: str | None = None  # that is charged
+    qos: str | None = None  # quality of service
+    constraint: str | None = None  # features of a node
+    gpu_type: str | None = None  # as in --gpus-per-node=TYPE:1
+    minutes: int | None = None  # time limit of a job, at least 1
 
     def __post_init__(self) -> None:
         _lines(self, "partition", "account", "qos", "constraint", "gpu_type")
@@ -64,25 +66,33 @@ class Part:
 class Cluster:
     """How jobs are asked for. Nothing of it changes a result."""
 
-    node: Node
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
+    node: Node  # what a node has; a run gets the part of it that its GPU, or its cores, are
+    partition: str | None = None  # of sbatch, as the next three; none: SLURM's default
+    account: str | None = None  # that is charged
+    qos: str | None = None  # quality of service
+    constraint: str | None = None  # features of a node: `a100`
     gpu_type: str | None = None  # as in --gpus-per-node=TYPE:1, where a cluster wants it named
     cpu: Part | None = None  # for runs that need no GPU
     timing: Part | None = None  # for runs that time something, alone on a node
-    options: Mapping[str, str] = field(default_factory=dict)  # of sbatch, besides the above
-    minutes: int = 240  # time limit of a job; a run that needs longer goes on in the next attempt
-    signal_seconds: int = 120  # so long before the limit, a run saves its checkpoint and requeues
-    requeue: bool = True  # False: jobs may not go back into the queue here
+    # more options of sbatch, by their long names
+    options: Mapping[str, str] = field(default_factory=dict)
+    # time limit of a job, at least 1; a run that needs longer goes on in its next attempt
+    minutes: int = 240
+    # seconds before the limit, 1 to 65535, at which a run saves its checkpoint and requeues
+    signal_seconds: int = 120
+    requeue: bool = True  # false: jobs may not go back into the queue here
+    # jobs of one array, at least 1; the cluster's own MaxArraySize counts too
     max_array_size: int = 1000
-    max_parallel: int = 64  # jobs of one array at once
-    attempts: int = 5  # in a row that get no further, before a run counts as failed
+    max_parallel: int = 64  # jobs of one array at once, at least 1
+    # attempts in a row that get no further, at least 1, before a run counts as failed
+    attempts: int = 5
     setup: tuple[str, ...] = ()  # shell lines at the start of every job
+    # variables of the jobs; `$NAME` is put in on the node
     environment: Mapping[str, str] = field(default_factory=dict)
-    python: str | None = None  # None: the one that submits
-    scratch: str | None = None  # shared by all nodes; None: `slurm` in the results folder
+    python: str | None = None  # the interpreter; none: the one that submits
+    # a folder that all nodes see, for scripts and copies of the code; none: `slurm` in the results
+    # folder
+    scratch: str | None = None
 
     def __post_init__(self) -> None:
         _lines(self, "partition", "account", "qos", "constraint", "gpu_type", "python", "scratch")

@@ -94,7 +94,8 @@ class Display:
 def headline(expansion: Expansion, run: Run, result: Mapping[str, float]) -> str:
     """The first column of the table that this run fills, with its value."""
     for column in expansion.table.columns.values():
-        if column.kind == run.kind and column.metric in result:
+        filled = (row.runs.get(column.id, ()) for row in expansion.rows)
+        if column.metric in result and any(run.identity in runs for runs in filled):
             value = result[column.metric]
             text = f"{column.label} {number(value, enough_decimals(value, column.decimals))}"
             return text if column.unit in column.label else f"{text} {column.unit}"

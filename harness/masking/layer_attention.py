@@ -16,7 +16,7 @@ class LayerAttention(AttentionCriterion):
     Of 12 blocks the middle one is the sixth, as in the paper (arXiv 2302.10494, Table 6).
     """
 
-    layer: str = "middle"
+    layer: str = "middle"  # first, middle, last, or the block's number, from 1
 
     def __post_init__(self) -> None:
         self.attention_source()

@@ -18,7 +18,7 @@ class PatchAttention(AttentionCriterion):
     so the mean is our reading of it.
     """
 
-    layer: str = "last"
+    layer: str = "last"  # first, middle, last, or the block's number, from 1
 
     def __post_init__(self) -> None:
         self.attention_source()

@@ -17,7 +17,7 @@ class SaliencyModelAttention(AttentionCriterion):
     The saliency model's forward pass is extra; no cost column counts it.
     """
 
-    layer: str = "last"
+    layer: str = "last"  # first, middle, last, or the block's number, from 1
 
     def __post_init__(self) -> None:
         self.attention_source()

@@ -17,7 +17,7 @@ class TeacherAttention(AttentionCriterion):
     published costs of masked teachers leave that out, and so do the cost columns here.
     """
 
-    layer: str = "last"
+    layer: str = "last"  # first, middle, last, or the block's number, from 1
 
     def __post_init__(self) -> None:
         self.attention_source()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.data.multicrop import MultiCrop
     from harness.models.architectures import Architecture
     from harness.models.vit import VisionTransformer
+    from harness.train.config import Recipe
 
 METHODS: Registry[type[Method]] = Registry("method", "harness.methods", base=lambda: Method)
 
@@ -115,8 +116,10 @@ class Method(ABC):
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
     others: ClassVar[frozenset[str]] = frozenset()  # names that its objective's `others` may give
 
-    def check(self, networks: Mapping[str, Architecture]) -> None:
-        """Raise FieldError where it does not go with `student`, `teacher` and `saliency_model`."""
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
+        """Raise FieldError where it does not go with `student`, `teacher` and `saliency_model`, or
+        with the recipe: of a network, of an option (`mask.keep`), or of the whole `method`.
+        """
 
     @abstractmethod
     def build(self, networks: Networks) -> Objective:
@@ -144,16 +147,6 @@ class Method(ABC):
     def image_macs(self, student: Architecture) -> float | None:
         """Multiply-adds of one training image, where that is not three passes of the student and
         one of a frozen teacher.
-        """
-        return None
-
-    def wrong_shape(self, student: Architecture) -> tuple[str, str] | None:
-        """The option that does not fit this student, and what is wrong with it; None if all do."""
-        return None
-
-    def wrong_length(self, epochs: float) -> tuple[str, str] | None:
-        """The option that a training of so many epochs is too short for, and why; None if there is
-        none.
         """
         return None
 

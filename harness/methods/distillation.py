@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.bounds import NotNegative, Patches, check_bounds
@@ -26,13 +26,16 @@ from harness.models.interface import ForwardOutput
 from harness.seeding import stream
 from harness.shown_patches import KEPT_PATCHES
 
+if TYPE_CHECKING:
+    from harness.train.config import Recipe
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mask:
     """How many patches the teacher sees, and which."""
 
     keep: Patches  # an absolute number: the paper's "75 %" of 196 is 144
-    criterion: Criterion = StudentAttention()
+    criterion: Criterion = StudentAttention()  # which ones: the patches with the highest scores
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -52,9 +55,9 @@ class Distillation(Method):
     uses_teacher: ClassVar[bool] = True
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
     others: ClassVar[frozenset[str]] = frozenset({"teacher"})
-    loss: DistillationLoss = Logit()
-    weight: NotNegative = 1.0  # lambda
-    mask: Mask | None = None
+    loss: DistillationLoss = Logit()  # what of the teacher the student imitates
+    weight: NotNegative = 1.0  # weight of that loss, the paper's lambda
+    mask: Mask | None = None  # which patches the teacher sees; none: all
     # also evaluate the teacher on the patches that it is shown: `val/teacher_top1`
     teacher_accuracy: bool = False
     labels: NotNegative = 1.0  # weight of the cross-entropy with the labels
@@ -77,9 +80,12 @@ class Distillation(Method):
         """As many as the base loss compares."""
         return self.loss.group_size()
 
-    def check(self, networks: Mapping[str, Architecture]) -> None:
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """The loss must fit the networks, and the criterion's attention must exist."""
         teacher = networks["teacher"]
+        if self.mask is not None and self.mask.keep > teacher.patches:
+            what = f"the patches of the teacher, got {self.mask.keep}"
+            raise FieldError("mask.keep", f"must be at most {teacher.patches}, {what}")
         self.loss.check(networks["student"], teacher)
         if self.teacher_keep(family_patches(teacher)) == family_patches(teacher):
             return
@@ -142,13 +148,13 @@ class DistillationObjective(Objective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, and before their weights `ce` and `distill`."""
-        student = self.student(batch.images, want=self.want)
+        student = self.student(batch.images, outputs=self.want)
         kept = self._choose(
             student, batch.images, step.generator, step.index / step.total, step.batch_slice
         )
         self._count(kept)
         with torch.no_grad():
-            teacher = self.teacher(batch.images, keep=kept, want=self.method.loss.of_teacher)
+            teacher = self.teacher(batch.images, keep=kept, outputs=self.method.loss.of_teacher)
         ce = soft_cross_entropy(student.logits, batch.targets)
         distill = self._distill(student, teacher, kept, step)
         total = self.method.labels * ce + self.method.weight * distill
@@ -178,7 +184,7 @@ class DistillationObjective(Objective):
         images: torch.Tensor,
         generator: torch.Generator,
         progress: float,
-        share: BatchSlice = FULL_BATCH,
+        batch_slice: BatchSlice = FULL_BATCH,
     ) -> torch.Tensor | None:
         """The patches (B, K) that the teacher is shown; None: all of them."""
         if self.mask is None:
@@ -191,7 +197,7 @@ class DistillationObjective(Objective):
             device=images.device,
             generator=generator,
             progress=progress,
-            batch_slice=share,
+            batch_slice=batch_slice,
         )
         scores = self.mask.criterion.scores(view)
         assert scores.shape == (view.batch, view.patches), "scores of another grid"

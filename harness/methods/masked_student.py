@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.bounds import NotNegative, Patches, check_bounds
 from harness.errors import FieldError
@@ -18,6 +18,9 @@ from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import Saliency
+
+if TYPE_CHECKING:
+    from harness.train.config import Recipe
 
 
 @METHODS.register("masked-student")
@@ -31,14 +34,14 @@ class MaskedStudent(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
-    keep: Patches
-    loss: Logit = Logit()
-    weight: NotNegative = 1.0
+    keep: Patches  # patches that the student is trained on
+    loss: Logit = Logit()  # of the student's and the teacher's logits: `logit` alone
+    weight: NotNegative = 1.0  # weight of that loss
 
     def __post_init__(self) -> None:
         check_bounds(self)
 
-    def check(self, networks: Mapping[str, Architecture]) -> None:
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """The student must be able to leave patches out, and have a class token."""
         require_logits_only(self.loss)
         student = networks["student"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from harness.bounds import NotNegative, at_least, check_bounds
 from harness.errors import FieldError
@@ -15,6 +15,9 @@ from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
+
+if TYPE_CHECKING:
+    from harness.train.config import Recipe
 
 
 @METHODS.register("merged-teacher")
@@ -27,15 +30,16 @@ class MergedTeacher(Method):
 
     uses_teacher: ClassVar[bool] = True
     others: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    # tokens that every block of the teacher merges away
     merge: Annotated[int, at_least(1, "token a block")]
-    loss: Logit = Logit()
-    weight: NotNegative = 1.0
+    loss: Logit = Logit()  # of the student's and the teacher's logits: `logit` alone
+    weight: NotNegative = 1.0  # weight of that loss
     teacher_accuracy: bool = False  # also evaluate the merging teacher: `val/teacher_top1`
 
     def __post_init__(self) -> None:
         check_bounds(self)
 
-    def check(self, networks: Mapping[str, Architecture]) -> None:
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """Only a plain ViT whose one prefix token is pooled can merge."""
         require_logits_only(self.loss)
         teacher = networks["teacher"]

@@ -34,14 +34,14 @@ def build_model(
     *,
     classes: int,
     channels: int,
-    seen: Normalisation,
+    input_norm: Normalisation,
     dependencies: Mapping[str, Path],
 ) -> VisionTransformer:
     """The network of `config` on the CPU, with its weights.
 
-    `seen` is how the images it will get are normalised. Random weights come from torch's global
-    generator: seed it first. Raises WeightsError when weights are missing, truncated or of another
-    model.
+    `input_norm` is how the images it will get are normalised. Random weights come from torch's
+    global generator: seed it first. Raises WeightsError when weights are missing, truncated or of
+    another model.
     """
     config = replace(config, channels=config.channels or channels)
     model = VisionTransformer(_create(config, classes), config.shape)
@@ -49,23 +49,23 @@ def build_model(
         set_positions(model)
     elif config.init == "dino":
         torch.nn.init.trunc_normal_(model.vit.cls_token, std=0.02)
-    weights, own = config.weights, seen
+    weights, weights_norm = config.weights, input_norm
     if weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
-        own = Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"]))
-        if len(own.mean) != config.shape.channels:
+        weights_norm = Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"]))
+        if len(weights_norm.mean) != config.shape.channels:
             raise WeightsError(
-                f"the weights '{weights.hub}' want images of {len(own.mean)} channels, here they "
-                f"have {config.shape.channels}: give weights trained on such images"
+                f"the weights '{weights.hub}' want images of {len(weights_norm.mean)} channels, "
+                f"here they have {config.shape.channels}: give weights trained on such images"
             )
         require_finite(model, f"the weights '{weights.hub}'")
         if weights.head == "new":
             model.vit.reset_classifier(classes)
     elif not weights.random:
         path = _weights_file(weights, dependencies)
-        own = _load(model, path, weights) or seen
+        weights_norm = _load(model, path, weights) or input_norm
         require_finite(model, str(path))
-    model.set_input_norm(own, seen)
+    model.set_input_norm(weights_norm, input_norm)
     return model
 
 
@@ -73,13 +73,13 @@ def build_bare(
     config: ModelConfig, *, classes: int, device: str | torch.device
 ) -> VisionTransformer:
     """A network to be counted or timed: random weights, none at all on the device `meta`."""
-    anything = Normalisation(mean=(0.0,), std=(1.0,))
+    no_norm = Normalisation(mean=(0.0,), std=(1.0,))
     with torch.device(device):
         return build_model(
             config,
             classes=classes,
             channels=config.shape.channels,
-            seen=anything,
+            input_norm=no_norm,
             dependencies={},
         )
 
@@ -105,11 +105,11 @@ def require_classifier(teacher: VisionTransformer, weights: Weights, classes: in
         raise WeightsError("the teacher's weights have `head: new`, a classifier drawn at random")
     if weights.hub is None:
         return
-    own = teacher.vit.pretrained_cfg["num_classes"]
-    if own != classes:
+    own_classes = teacher.vit.pretrained_cfg["num_classes"]
+    if own_classes != classes:
         raise WeightsError(
             f"the teacher's weights '{weights.hub}' "
-            + (f"tell {own} classes apart" if own else "come without a classifier")
+            + (f"tell {own_classes} classes apart" if own_classes else "come without a classifier")
             + f", the data have {classes}: give weights fine-tuned on these data, "
             "`weights: {file: ...}` or `weights: {run: ...}`"
         )
@@ -174,20 +174,20 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
     scaled, if the file says so (see `save_model`).
     """
     sha256, content = weights.sha256, read_content(path)
-    if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
+    if sha256 is not None and (actual := hashlib.sha256(content).hexdigest()) != sha256:
         raise WeightsError(
-            f"{path}: SHA-256 is {found[:12]}..., the run was planned with {sha256[:12]}...; "
+            f"{path}: SHA-256 is {actual[:12]}..., the run was planned with {sha256[:12]}...; "
             "plan it again"
         )
     wanted = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     state, about = read_weights(path, content, wanted=wanted, key=weights.key)
     if weights.head == "new":
         state = _carried_over(state, model)
-    wrong, said = differences(state, wanted)
+    wrong, difference = differences(state, wanted)
     if wrong:
         raise WeightsError(
             f"{path}: weights of another model: {len(wrong)} of {len(wanted)} parameters differ: "
-            f"{said}{_advice(wrong, state, model)}"
+            f"{difference}{_advice(wrong, state, model)}"
         )
     model.vit.load_state_dict(state)
     return _normalisation(about, path, model.vit.patch_embed.proj.in_channels)
@@ -262,13 +262,13 @@ def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[st
     before (MAE, as released), and the distillation token, whose position is 0 (G2SD, which has
     none).
     """
-    own = model.vit.state_dict()
+    fresh = model.vit.state_dict()
     new = _head_keys(model)
-    new |= {"fc_norm.weight", "fc_norm.bias", "dist_token"} & (own.keys() - state.keys())
-    carried = {**state, **{key: own[key] for key in new}}
+    new |= {"fc_norm.weight", "fc_norm.bias", "dist_token"} & (fresh.keys() - state.keys())
+    carried = {**state, **{key: fresh[key] for key in new}}
     if "fc_norm.weight" in new:
         carried = {key: value for key, value in carried.items() if not key.startswith("norm.")}
-    before, after = state.get("pos_embed"), own.get("pos_embed")
+    before, after = state.get("pos_embed"), fresh.get("pos_embed")
     if before is not None and "dist_token" in new:
         before = torch.cat([before[:, :1], torch.zeros_like(before[:, :1]), before[:, 1:]], dim=1)
         carried["pos_embed"] = before
@@ -293,8 +293,9 @@ def save_model(model: VisionTransformer, path: Path) -> None:
         key: value.detach().cpu().contiguous() for key, value in model.vit.state_dict().items()
     }
     require_finite(model, "the trained network")
-    own = {} if model.own is None else {"mean": model.own.mean, "std": model.own.std}
-    about = {key: ",".join(map(repr, values)) for key, values in own.items()}
+    norm = model.weights_norm
+    scaling = {} if norm is None else {"mean": norm.mean, "std": norm.std}
+    about = {key: ",".join(map(repr, values)) for key, values in scaling.items()}
     # not `save_file`: it makes a file of its own beside `path`, and a full disk is no OSError there
     content = save(tensors, metadata={"format": "pt", **about})
     size = int.from_bytes(content[:8], "little")

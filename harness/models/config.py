@@ -25,7 +25,7 @@ class Weights:
     key: str | None = None
     # of that file; filled in when the spec is expanded, checked when it is read
     sha256: str | None = None
-    # `table#row` of a spec: trained first, as a dependency; then that run's identity
+    # a row of a spec, `TABLE#ROW`, or `#ROW` of this one: it is trained first
     run: str | None = None
     # new: all but the classifier, for another task; position embeddings are resized to the grid
     head: Literal["own", "new"] = "own"
@@ -35,9 +35,11 @@ class Weights:
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"hub", "file", "run"})
 
     def __post_init__(self) -> None:
-        given = [key for key in ("hub", "file", "run") if getattr(self, key) is not None]
-        if len(given) > 1:
-            raise FieldError(given[1], f"give one of hub, file and run, not {' and '.join(given)}")
+        sources = [key for key in ("hub", "file", "run") if getattr(self, key) is not None]
+        if len(sources) > 1:
+            raise FieldError(
+                sources[1], f"give one of hub, file and run, not {' and '.join(sources)}"
+            )
         if self.sha256 is not None and self.file is None:
             raise FieldError("sha256", "goes with `file`, the file it is the checksum of")
         if self.key is not None and self.file is None:
@@ -60,17 +62,19 @@ class ModelConfig:
     `arch: vit` has no dimensions of its own: give all of them (small images).
     """
 
-    arch: str
-    image_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels
-    patch_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels
+    arch: str  # the architecture's name: timm's, or `vit` with all dimensions given
+    # pixels of a side; none here and below: the architecture's own
+    image_size: Annotated[int, at_least(1, most=4096)] | None = None
+    patch_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels of a side
+    # of the images; none: the data's
     channels: Annotated[int, at_least(1, most=1024)] | None = None
-    width: Annotated[int, at_least(1, most=16_384)] | None = None
-    depth: Annotated[int, at_least(1, most=512)] | None = None
+    width: Annotated[int, at_least(1, most=16_384)] | None = None  # of a token
+    depth: Annotated[int, at_least(1, most=512)] | None = None  # number of blocks
+    # attention heads of a block; must divide the width
     heads: Annotated[int, at_least(1, most=1024)] | None = None
-    drop_path: Annotated[float, Bound(least=0, below=1)] = (
-        0.0  # stochastic depth of the last block, linear from 0
-    )
-    weights: Weights = Weights()
+    # stochastic depth: the probability that the last block is left out, linear from 0
+    drop_path: Annotated[float, Bound(least=0, below=1)] = 0.0
+    weights: Weights = Weights()  # what it starts from; none: random
     trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
     # how random weights of a plain ViT are drawn. timm: normal 0.02 at every width, which is made
     # for wide networks; moco: Xavier, in proportion to the width, and sines and cosines for the
@@ -133,26 +137,26 @@ class ModelConfig:
 
     def _check_hub(self, hub: str) -> None:
         """timm's names start with the network's; of another hub's names nothing is known here."""
-        own = known_architectures()[self.arch]
-        other = not {":", "/"}.intersection(hub) and hub.partition(".")[0] != own.timm
-        if other or not own.width:
-            fitting = f"`{own.timm}.TAG`, or " if own.width else ""
+        catalogue = known_architectures()[self.arch]
+        other = not {":", "/"}.intersection(hub) and hub.partition(".")[0] != catalogue.timm
+        if other or not catalogue.width:
+            fitting = f"`{catalogue.timm}.TAG`, or " if catalogue.width else ""
             raise FieldError(
                 "weights",
                 f"'{hub}' are of another network than '{self.arch}': "
                 f"give {fitting}the `arch` that they are of",
             )
         for key in ("width", "depth", "heads"):
-            if getattr(self.shape, key) != getattr(own, key):
+            if getattr(self.shape, key) != getattr(catalogue, key):
                 raise FieldError(
                     key,
-                    f"the weights '{hub}' have {getattr(own, key)}, got {getattr(self, key)}; "
-                    "leave it out, or give other weights",
+                    f"the weights '{hub}' have {getattr(catalogue, key)}, "
+                    f"got {getattr(self, key)}; leave it out, or give other weights",
                 )
 
     def _changed_shape(self) -> bool:
-        own = known_architectures()[self.arch]
-        return self.shape != replace(own, channels=self.shape.channels)
+        catalogue = known_architectures()[self.arch]
+        return self.shape != replace(catalogue, channels=self.shape.channels)
 
     def for_evaluation(self) -> ModelConfig:
         """The same after training: how it was trained makes no difference to an evaluation."""

@@ -16,11 +16,11 @@ def published_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
     """As the papers count: every patch is embedded, then all blocks run on the class token and
     `keep` patches.
     """
-    return family_of(arch).macs(arch, keep=keep, classes=classes, lean=False)
+    return family_of(arch).macs(arch, keep=keep, classes=classes, efficient=False)
 
 
 def efficient_macs(arch: Architecture, *, keep: int, classes: int) -> Macs:
     """As this package computes logits: only kept patches are embedded, and only the tokens that are
     pooled leave the last block.
     """
-    return family_of(arch).macs(arch, keep=keep, classes=classes, lean=True)
+    return family_of(arch).macs(arch, keep=keep, classes=classes, efficient=True)

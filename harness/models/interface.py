@@ -43,6 +43,8 @@ class ForwardRequest:
     """What a forward pass is to give beside the logits; what is not asked for is not computed."""
 
     saliency: Saliency | None = None
+    patches: bool = False  # patch tokens after the last norm; without them the last block is short
+    cls_blocks: int = 0  # class tokens after so many of the last blocks, normed
     tokens: bool = False  # patch tokens after every block
     maps: bool = False  # attention of every block
     heads: bool = False  # the distillation token's logits apart from the class token's
@@ -67,16 +69,40 @@ class ForwardOutput:
         """The same for some of the images, by their places in the batch."""
         chosen = torch.tensor(images, device=self.logits.device)
 
-        def some(given: torch.Tensor | None) -> torch.Tensor | None:
-            return None if given is None else given.index_select(0, chosen)
+        def some(value: torch.Tensor | None) -> torch.Tensor | None:
+            return None if value is None else value.index_select(0, chosen)
 
         return ForwardOutput(
             logits=self.logits.index_select(0, chosen),
             saliency=some(self.saliency),
-            tokens=tuple(given.index_select(0, chosen) for given in self.tokens),
-            maps=tuple(given.index_select(0, chosen) for given in self.maps),
+            tokens=tuple(value.index_select(0, chosen) for value in self.tokens),
+            maps=tuple(value.index_select(0, chosen) for value in self.maps),
             distilled=some(self.distilled),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Features:
+    """What leaves the blocks of a plain ViT, before any classifier. K is as in ForwardOutput."""
+
+    normed: torch.Tensor  # (B, P or P + K, D): prefix tokens, and patches where wanted, normed
+    prefix: int  # P
+    # (B, K): the saliency that was asked for, mean over heads, detached
+    saliency: torch.Tensor | None = None
+    cls_blocks: tuple[torch.Tensor, ...] = ()  # (B, D) each
+    tokens: tuple[torch.Tensor, ...] = ()  # (B, K, D) each
+    maps: tuple[torch.Tensor, ...] = ()  # (B, 1 + K, 1 + K) each
+
+    @property
+    def cls(self) -> torch.Tensor:
+        """The class token (B, D) after the last norm."""
+        return self.normed[:, 0]
+
+    @property
+    def patches(self) -> torch.Tensor:
+        """Patch tokens (B, K, D) after the last norm; ask for them (`ForwardRequest.patches`)."""
+        assert self.normed.shape[1] > self.prefix
+        return self.normed[:, self.prefix :]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

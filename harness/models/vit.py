@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
+from harness.models.families.vit import attention_in, forward_features
 from harness.models.interface import (
     LOGITS_ONLY,
+    Features,
     ForwardOutput,
     ForwardRequest,
     Normalisation,
@@ -35,7 +38,7 @@ class VisionTransformer(nn.Module):
         self.image_size = shape.image_size
         self.grid = self.family.grid(shape)
         self.prefix = shape.prefix_tokens
-        self.own: Normalisation | None = None  # how its weights want images scaled
+        self.weights_norm: Normalisation | None = None  # how its weights want images scaled
         self.rescale: tuple[Tensor, Tensor] | None = None
         self._watched = False
         self._sign: Tensor | None = None  # 0, or NaN once something was not finite; see `watch`
@@ -45,14 +48,14 @@ class VisionTransformer(nn.Module):
         """N, of the grid."""
         return self.grid[0] * self.grid[1]
 
-    def set_input_norm(self, own: Normalisation, given: Normalisation) -> None:
-        """Convert images normalised as `given` into what this network was trained on, `own`."""
-        self.own = own
-        if own == given:
+    def set_input_norm(self, weights_norm: Normalisation, input_norm: Normalisation) -> None:
+        """Convert images normalised as `input_norm` into what the weights were trained on."""
+        self.weights_norm = weights_norm
+        if weights_norm == input_norm:
             return
-        own_std, given_std = torch.tensor(own.std), torch.tensor(given.std)
-        factor = given_std / own_std
-        shift = (torch.tensor(given.mean) - torch.tensor(own.mean)) / own_std
+        weights_std, input_std = torch.tensor(weights_norm.std), torch.tensor(input_norm.std)
+        factor = input_std / weights_std
+        shift = (torch.tensor(input_norm.mean) - torch.tensor(weights_norm.mean)) / weights_std
         self.rescale = (factor.view(-1, 1, 1), shift.view(-1, 1, 1))
 
     def watch(self) -> None:
@@ -77,7 +80,7 @@ class VisionTransformer(nn.Module):
         """Whether a watched pass met a number that is not finite. Waits for the device."""
         return self._sign is not None and not bool(torch.isfinite(self._sign))
 
-    def _note_output(self, module: nn.Module, given: Any, output: Tensor) -> None:
+    def _note_output(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         self._note(output)
 
     def _note(self, values: Tensor) -> None:
@@ -92,26 +95,72 @@ class VisionTransformer(nn.Module):
         *,
         keep: Tensor | None = None,
         cls_attention: bool = False,
-        want: ForwardRequest = LOGITS_ONLY,
-        lean: bool = True,
+        outputs: ForwardRequest = LOGITS_ONLY,
+        efficient: bool = True,
     ) -> ForwardOutput:
         """Logits for `images` (B, C, H, W), seeing only the patches `keep` (B, K), raster indices.
 
-        `cls_attention` asks for the last layer's CLS row; `want` for anything else. `lean=False`
-        embeds every patch and runs the whole last block, as the papers count cost; the result is
-        the same.
+        `cls_attention` asks for the last layer's CLS row; `outputs` for anything else.
+        `efficient=False` embeds every patch and runs the whole last block, as the papers count
+        cost; the result is the same.
         """
         if cls_attention:
-            assert want.saliency is None
-            want = ForwardRequest(
-                saliency=Saliency(), tokens=want.tokens, maps=want.maps, heads=want.heads
-            )
+            assert outputs.saliency is None
+            outputs = replace(outputs, saliency=Saliency())
         assert keep is None or self.family.maskable, "this network cannot leave patches out"
         output = self.family.forward(
-            self.vit, self.preprocess(images), keep=keep, want=want, lean=lean
+            self.vit, self.preprocess(images), keep=keep, outputs=outputs, efficient=efficient
         )
         self._note(output.logits)
         return output
+
+    def forward_features(
+        self,
+        images: Tensor,
+        *,
+        keep: Tensor | None = None,
+        mask: Tensor | None = None,
+        mask_token: Tensor | None = None,
+        outputs: ForwardRequest = LOGITS_ONLY,
+    ) -> Features:
+        """What leaves the blocks for `images` of any size, which are not resized; plain ViTs only.
+
+        `keep`, `mask` and `mask_token` are those of `families.vit.forward_features`.
+        """
+        return forward_features(
+            self.vit,
+            self.renormalise(images),
+            keep=keep,
+            mask=mask,
+            mask_token=mask_token,
+            outputs=outputs,
+            embed_all=True,  # projecting gathered pixels rounds otherwise: recorded runs embed all
+        )
+
+    def probed_features(self, images: Tensor, *, blocks: int, average: bool) -> Tensor:
+        """Class tokens of the last `blocks` blocks, each after the last norm, (B, blocks * D).
+
+        `average` appends the mean of the last block's normed patch tokens: (B, blocks * D + D)
+        (arXiv 2104.14294, appendix F.2). No gradient; plain ViTs only.
+        """
+        with torch.no_grad():
+            features = forward_features(
+                self.vit,
+                self.preprocess(images),
+                outputs=ForwardRequest(patches=True, cls_blocks=blocks),
+            )
+            parts = list(features.cls_blocks)
+            if average:
+                parts.append(features.patches.mean(dim=1))
+            return torch.cat(parts, dim=1).float()
+
+    def attention_by_head(self, images: Tensor) -> Tensor:
+        """The class token's attention in the last block, (B, heads, N); plain ViTs only.
+
+        Softmax is over all tokens: a row sums to less than 1 by what other prefix tokens get.
+        """
+        last = len(self.vit.blocks) - 1
+        return attention_in(self.vit, self.preprocess(images), last, rows=1)[:, :, 0, self.prefix :]
 
     @torch.no_grad()
     def saliency(self, images: Tensor, saliency: Saliency) -> Tensor:

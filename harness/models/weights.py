@@ -71,14 +71,14 @@ def read_weights(
     which network is meant where there are several. Raises WeightsError where the file is not whole,
     holds more than tensors and plain values, or no network or several.
     """
-    found, about = open_weights(path, content)
-    chosen = _chosen(list(_candidates(found)), key, found, path)
+    loaded, about = open_weights(path, content)
+    chosen = _chosen(list(_candidates(loaded)), key, loaded, path)
     return _parameters(chosen, wanted, path), about
 
 
-def _candidates(found: Any) -> Iterator[_Candidate]:
+def _candidates(loaded: Any) -> Iterator[_Candidate]:
     seen: set[int] = set()
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), found)]
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), loaded)]
     while waiting:
         path, mapping = waiting.pop(0)
         if not isinstance(mapping, Mapping) or id(mapping) in seen:
@@ -111,13 +111,13 @@ def _of_another_library(found: Any) -> str:
 
 
 def _chosen(
-    candidates: Sequence[_Candidate], key: str | None, found: Any, path: Path
+    candidates: Sequence[_Candidate], key: str | None, loaded: Any, path: Path
 ) -> _Candidate:
     keys = sorted({candidate.key for candidate in candidates})
     if not candidates:
         raise WeightsError(
             f"{path}: holds no network of timm's names: no parameter is called {ANCHOR}, or ends "
-            f"with .{ANCHOR}; it has {_contents(found)}{_of_another_library(found)}"
+            f"with .{ANCHOR}; it has {_contents(loaded)}{_of_another_library(loaded)}"
         )
     fitting = [one for one in candidates if key is None or f"{one.key}.".startswith(f"{key}.")]
     if not fitting:
@@ -140,11 +140,11 @@ def _named(candidate: _Candidate, word: str) -> bool:
     return word in candidate.key.split(".")
 
 
-def _contents(found: Any) -> str:
-    if not isinstance(found, Mapping):
-        return f"a {type(found).__name__}"
-    names = [f"{key}.{name}" for key, inner in found.items() for name in _first(inner)]
-    return _some(names or [str(key) for key in found], 6) or "nothing"
+def _contents(loaded: Any) -> str:
+    if not isinstance(loaded, Mapping):
+        return f"a {type(loaded).__name__}"
+    names = [f"{key}.{name}" for key, inner in loaded.items() for name in _first(inner)]
+    return _some(names or [str(key) for key in loaded], 6) or "nothing"
 
 
 def _first(inner: Any) -> list[str]:
@@ -204,19 +204,23 @@ def differences(
     state: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
 ) -> tuple[list[str], str]:
     """The names that do not fit, and a sentence that names both sides; none and "" if all do."""
-    given = {name: tuple(value.shape) for name, value in state.items()}
-    lacking = sorted(wanted.keys() - given.keys())
-    more = sorted(given.keys() - wanted.keys())
-    other = sorted(name for name in wanted.keys() & given.keys() if wanted[name] != given[name])
-    said = []
+    shapes_in_file = {name: tuple(value.shape) for name, value in state.items()}
+    lacking = sorted(wanted.keys() - shapes_in_file.keys())
+    more = sorted(shapes_in_file.keys() - wanted.keys())
+    other = sorted(
+        name
+        for name in wanted.keys() & shapes_in_file.keys()
+        if wanted[name] != shapes_in_file[name]
+    )
+    clauses = []
     if other:
-        shapes = [f"{name} {given[name]}, wanted {wanted[name]}" for name in other]
-        said.append(f"of another shape: {_some(shapes, 3)}")
+        shapes = [f"{name} {shapes_in_file[name]}, wanted {wanted[name]}" for name in other]
+        clauses.append(f"of another shape: {_some(shapes, 3)}")
     if lacking:
-        said.append(f"the file lacks {_some([f'{n} {wanted[n]}' for n in lacking], 3)}")
+        clauses.append(f"the file lacks {_some([f'{n} {wanted[n]}' for n in lacking], 3)}")
     if more:
-        said.append(f"only the file has {_some([f'{n} {given[n]}' for n in more], 3)}")
-    return [*other, *lacking, *more], "; ".join(said)
+        clauses.append(f"only the file has {_some([f'{n} {shapes_in_file[n]}' for n in more], 3)}")
+    return [*other, *lacking, *more], "; ".join(clauses)
 
 
 def _some(names: Sequence[str], most: int) -> str:

@@ -80,7 +80,7 @@ def collect(
 
 def _declared_figures(expansion: Expansion, columns: Sequence[Column]) -> tuple[FigureOf, ...]:
     """Those of the tasks and methods of the table, each once."""
-    owners = [TASKS.get(column.kind).figures for column in columns]
+    owners = [TASKS.get(column.task.name).figures for column in columns]
     owners += [row.config.method.figures for row in expansion.rows]
     return tuple(dict.fromkeys(figure for figures in owners for figure in figures))
 
@@ -123,7 +123,7 @@ def _followed(columns: Sequence[Column]) -> list[str]:
     return [
         column.metric
         for column in trained
-        if column.metric == trained[0].metric or column.metric in TASKS.get(column.kind).curves
+        if column.metric == trained[0].metric or column.metric in TASKS.get(column.task.name).curves
     ]
 
 
@@ -225,7 +225,7 @@ def _baseline(
     resolved: ResolvedRow, column: Column, expansion: Expansion, *, printed: bool = True
 ) -> ResolvedRow | None:
     """The row to compare with, as the task says: with a printed number, best of the group."""
-    declared = TASKS.get(column.kind).baseline
+    declared = TASKS.get(column.task.name).baseline
     if declared is None:
         return None
     serving = [
@@ -242,7 +242,7 @@ def _measured_ratio(
     resolved: ResolvedRow, baseline: ResolvedRow, column: Column, results: RunResults
 ) -> float | None:
     identities = resolved.runs.get(column.id, ())
-    in_turn = TASKS.get(column.kind).in_turn.get(column.metric)
+    in_turn = TASKS.get(column.task.name).in_turn.get(column.metric)
     if in_turn and (timed := results.values(identities, in_turn, seeded=False)):
         return next(iter(timed.values()))
     seeded = column.evidence == "seeds"

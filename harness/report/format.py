@@ -54,7 +54,7 @@ def decimals_shown(column: Column) -> int:
 
 def baseline_name(column: Column) -> str:
     """What the column's ratios are to, in words."""
-    declared = TASKS.get(column.kind).baseline
+    declared = TASKS.get(column.task.name).baseline
     return "baseline" if declared is None else declared.name
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.evidence import FigureOf
 from harness.report.format import with_unit
 from harness.report.model import RowResult, TableModel
 from harness.report.statistics import Interval
@@ -118,16 +119,28 @@ def main_column(model: TableModel) -> Column | None:
     return next((column for column in model.columns if column.evidence == "seeds"), None)
 
 
-def metric_by_row(model: TableModel, metric: str) -> dict[str, float]:
-    """A metric that no seed changes, by row, where it is known."""
-    return {run.row: run.metrics[metric] for run in model.runs if metric in run.metrics}
+def metric_by_row(model: TableModel, figure: FigureOf) -> dict[str, float]:
+    """The metric of a figure by row, where it is known; not of rows that have none of what it is of
+    (a cost of a teacher, where the teacher is the student's own average).
+    """
+    extent = figure.extent
+    without = {
+        row.id
+        for row in model.rows
+        if extent is not None and row.config is not None and extent(row.config) is None
+    }
+    return {
+        run.row: run.metrics[figure.source]
+        for run in model.runs
+        if figure.source in run.metrics and run.row not in without
+    }
 
 
 def drawn_rows(model: TableModel) -> list[str]:
     """The rows with a mark or a line of their own in some figure, in the order of the table."""
     marked = {curve.row for curve in model.curves}
     for figure in model.figures:
-        marked |= {row for row, value in metric_by_row(model, figure.source).items() if value}
+        marked |= {row for row, value in metric_by_row(model, figure).items() if value}
     return [row.id for row in model.rows if row.id in marked]
 
 

@@ -234,8 +234,8 @@ class Builder:
         try:
             return cls(**values)
         except FieldError as error:
-            at = node.find(error.field)
-            return self.problem(at, f"{error.field}: {error}")
+            path = error.field.split(".")
+            return self.problem(node.find(*path), f"{path[-1]}: {error.what}")
 
 
 def _prefix(label: str) -> str:

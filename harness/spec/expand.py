@@ -9,11 +9,11 @@ from typing import Any
 
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import Weights
-from harness.run import TASKS, Task
+from harness.run import TASKS, BankTask, Task
 from harness.spec.identity import identity, to_dict
 from harness.spec.load import read_table
 from harness.spec.resolve import Dependency, Resolved, Resolver
-from harness.spec.table import Profile, Row, TableSpec
+from harness.spec.table import Profile, Row, TableSpec, TaskChoice
 from harness.train.config import TrainConfig
 
 DEEPEST = 20
@@ -73,26 +73,26 @@ def expand(
     *,
     rows: str | None = None,
     seeds: Sequence[int] | None = None,
-    kinds: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
 ) -> Expansion:
     """The runs of `table` at `profile`, or a part: `rows` are globs of row ids, comma-separated;
-    `kinds` are those of the runs that columns ask for, which bring along what they depend on.
+    `tasks` are those that columns ask for, whose runs bring along what they depend on.
 
     Raises SpecError with every problem of the table, HarnessError for an unknown profile, row or
-    kind.
+    task.
     """
     chosen = profile if isinstance(profile, Profile) else table.profile(profile)
     if seeds is not None and (not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds)):
         raise HarnessError(f"seeds must be different whole numbers from 0 up, got {list(seeds)}")
-    for kind in kinds or ():
-        TASKS.get(kind)
+    for task in tasks or ():
+        TASKS.get(task)
     asked = len(chosen.rows) * len(seeds or chosen.seeds) * len(table.columns_at(chosen.name))
     if asked > MOST_RUNS:
         raise HarnessError(
             f"{table.name} at profile '{chosen.name}' asks for {asked:,} cells (rows x seeds x "
             f"columns), {MOST_RUNS:,} at most: split the table, or give fewer seeds"
         )
-    expander = _Expander(table, kinds=kinds)
+    expander = _Expander(table, tasks=tasks)
     expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
     if expander.problems:
         here = [problem for problem, _ in expander.problems]
@@ -141,8 +141,8 @@ def _selected(table: TableSpec, profile: Profile, rows: str | None) -> tuple[Row
 class _Expander:
     """Collects runs, each once; follows dependencies into other tables."""
 
-    def __init__(self, table: TableSpec, *, kinds: Sequence[str] | None = None) -> None:
-        self._kinds = kinds
+    def __init__(self, table: TableSpec, *, tasks: Sequence[str] | None = None) -> None:
+        self._tasks = tasks
         self.problems: list[tuple[Diagnostic, str]] = []  # with the row they were met in
         self._table = table
         self._tables: dict[str, TableSpec] = {table.name: table}
@@ -190,34 +190,42 @@ class _Expander:
         if resolved.config is None:
             return None
         runs: dict[str, tuple[str, ...]] = {}
-        kinds: dict[str, tuple[str, ...]] = {}
+        filled: dict[TaskChoice, tuple[str, ...]] = {}
         for column in self._table.columns_at(profile.name).values():
-            if self._kinds is not None and column.kind not in self._kinds:
-                kinds[column.kind] = ()
-            if column.kind not in kinds:
-                kinds[column.kind] = self._of_kind(
-                    column.kind, resolved.config, profile, row, seeds
-                )
-            runs[column.id] = kinds[column.kind]
+            task = column.task
+            if self._tasks is not None and task.name not in self._tasks:
+                filled[task] = ()
+            if task not in filled:
+                filled[task] = self._of_task(task, resolved.config, profile, row, seeds)
+            runs[column.id] = filled[task]
         return ResolvedRow(row=row, config=resolved.config, runs=runs)
 
-    def _of_kind(
-        self, kind: str, config: TrainConfig, profile: Profile, row: Row, seeds: Sequence[int]
+    def _of_task(
+        self,
+        task: TaskChoice,
+        config: TrainConfig,
+        profile: Profile,
+        row: Row,
+        seeds: Sequence[int],
     ) -> tuple[str, ...]:
-        cls = TASKS.get(kind)
+        cls = TASKS.get(task.name)
         identities = []
         for seed in seeds if cls.seeded else (None,):
             try:
                 asked = config if seed is None else replace(config, seed=seed)
-                one = cls.of(self._judged(asked, profile, row) if cls.is_evaluation else asked)
+                trained = self._judged(asked, profile, row) if cls.is_evaluation else asked
+                if issubclass(cls, BankTask):
+                    one: Task | None = cls.of(trained, task.bank)
+                else:
+                    one = cls.of(trained)
             except HarnessError as error:
-                self.problems.append((Diagnostic(row.node.where, f"{kind}: {error}"), row.id))
+                self.problems.append((Diagnostic(row.node.where, f"{task.name}: {error}"), row.id))
                 return ()
             if one is not None:
                 title = RunLabel(
                     table=self._table.name, profile=profile.name, row=row.id, seed=seed
                 )
-                identities.append(self._run(kind, one, title))
+                identities.append(self._run(task.name, one, title))
         return tuple(dict.fromkeys(identities))  # what no seed changes is one run
 
     def _judged(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:

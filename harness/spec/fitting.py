@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from harness.data import open_dataset
 from harness.errors import HarnessError
+from harness.models.available import class_counts
 from harness.models.config import ModelConfig
-from harness.models.shapes import class_counts
 from harness.paths import project_root
 from harness.train.config import TrainConfig
 

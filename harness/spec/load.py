@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
-from harness.run import TASKS
+from harness.run import TASKS, BankTask
 from harness.spec.build import Builder
 from harness.spec.claims import Comparison
 from harness.spec.grid import Grid
@@ -134,10 +134,14 @@ class _Loader:
         columns = {}
         for key, column in self._entry.columns.items():
             try:
-                metrics = TASKS.get(column.kind).metrics()
+                task = TASKS.get(column.kind)
             except HarnessError as error:
                 self._builder.problem(node.find("columns", key, "from"), f"from: {error}")
                 continue
+            if column.task.bank != "all" and not issubclass(task, BankTask):
+                what = f"bank: the task '{column.kind}' has none"
+                self._builder.problem(node.find("columns", key, "from", "bank"), what)
+            metrics = task.metrics()
             if metrics and column.metric not in metrics:
                 kind = f"metric of the task '{column.kind}'"
                 what = f"metric: {unknown(kind, column.metric, sorted(metrics))}"

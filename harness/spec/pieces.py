@@ -34,8 +34,9 @@ KEEP = (("method", "mask", "keep"), ("method", "keep"))
 class StandIns:
     """What a scaled-down profile uses in place of what the table's own rows name."""
 
-    networks: MapNode | None = None  # name -> name, or a network
-    recipes: MapNode | None = None  # name -> name, or a recipe
+    # by the table's name: the name of another network, or a network
+    networks: MapNode | None = None
+    recipes: MapNode | None = None  # by the table's name: the name of another recipe, or a recipe
     keep: MapNode | None = None  # kept patches, by the table's number
 
     def of(self, kind: str) -> Mapping[str, Node]:

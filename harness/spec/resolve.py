@@ -10,7 +10,6 @@ from pathlib import Path
 from harness.data import fingerprint, steps_per_epoch
 from harness.data.config import DataConfig
 from harness.errors import Diagnostic, HarnessError, Location
-from harness.methods.distillation import Distillation
 from harness.models.config import ModelConfig, Weights
 from harness.paths import project_root
 from harness.spec.build import Builder
@@ -61,7 +60,6 @@ class Resolver:
         config = self._builder.build(node, TrainConfig)
         if isinstance(config, TrainConfig):
             config = self._completed(config, node, follow)
-            self._check_keep(config, node)
             self._check_batch(config, node)
         problems = tuple(self._builder.problems)
         complete = isinstance(config, TrainConfig) and not problems
@@ -150,17 +148,6 @@ class Resolver:
             with path.open("rb") as file:
                 self._sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
         return weights.sha256 or self._sums[path]
-
-    def _check_keep(self, config: TrainConfig, node: MapNode) -> None:
-        method, teacher = config.method, config.teacher
-        if not isinstance(method, Distillation) or method.mask is None or teacher is None:
-            return
-        if method.mask.keep > teacher.shape.patches:
-            self._builder.problem(
-                node.find("method", "mask", "keep"),
-                f"keep: must be at most {teacher.shape.patches}, the patches of the teacher, "
-                f"got {method.mask.keep}",
-            )
 
     def _check_batch(self, config: TrainConfig, node: MapNode) -> None:
         if not config.data.version:

@@ -16,13 +16,16 @@ from harness.spec.table import Column, Confidence, PaperRef, Published
 class RowEntry:
     """An item of `rows`: one row, or one for every point of its grid."""
 
-    id: str
-    label: str | None = None
-    group: str | None = None
-    note: str | None = None
-    start: str | None = field(default=None, metadata={"key": "from"})  # a row that it changes
-    set: MapNode | None = None
+    id: str  # its name in claims and commands; `{keep}` stands for a value of the grid
+    label: str | None = None  # its name in reports; the id if none is given
+    group: str | None = None  # the heading it stands under
+    note: str | None = None  # what the report says of this row
+    # the id of a row that it changes
+    start: str | None = field(default=None, metadata={"key": "from"})
+    set: MapNode | None = None  # its configuration, over `base` and its group's
+    # values by dotted path, `{method.mask.keep: [196, 98]}`: a row for every combination
     grid: Mapping[str, ListNode] = field(default_factory=dict)
+    # printed numbers by column; null: the paper prints none
     published: Mapping[str, Published | None] = field(default_factory=dict)
     node: MapNode = field(metadata=ITS_NODE)
 
@@ -35,9 +38,9 @@ class GroupEntry:
 
     group: str = ""  # the heading
     note: str | None = None  # of each row that has none of its own
-    set: MapNode | None = None
+    set: MapNode | None = None  # configuration that its rows share
     confidence: Confidence | None = None  # of its rows' published cells
-    rows: ListNode | None = field(default=None, metadata=REQUIRED)  # of RowEntry
+    rows: ListNode | None = field(default=None, metadata=REQUIRED)  # the rows
     node: MapNode = field(metadata=ITS_NODE)
 
     LENIENT: ClassVar[bool] = True
@@ -47,11 +50,13 @@ class GroupEntry:
 class ClaimEntry:
     """An item of `claims`: one claim, or one for every point of its grid."""
 
-    id: str
-    text: str
-    holds: str  # a Comparison
-    added_by_us: bool = False
+    id: str  # its name; `{keep}` stands for a value of the grid
+    text: str  # the sentence, as the report prints it
+    holds: str  # the comparison that is true if the claim holds: `acc[a] >= acc[b] - 0.3`
+    added_by_us: bool = False  # the paper says it neither in words nor by its printed numbers
+    # ids of claims of the table that this one asks at its profile's scale
     scaled_down_version_of: tuple[str, ...] = ()
+    # values by name: a claim for every combination
     grid: Mapping[str, ListNode] = field(default_factory=dict)
     node: MapNode = field(metadata=ITS_NODE)
 
@@ -67,15 +72,19 @@ class ClaimEntry:
 class ProfileEntry:
     """A value of `profiles`, or a file of `experiments/profiles/`."""
 
-    start: str | None = field(default=None, metadata={"key": "from"})  # a shared profile
-    description: str = ""
-    seeds: tuple[int, ...] | None = None
+    # a file of `experiments/profiles/` that it starts from
+    start: str | None = field(default=None, metadata={"key": "from"})
+    description: str = ""  # how it differs from the paper's own runs; reports print it
+    seeds: tuple[int, ...] | None = None  # in place of the table's
+    # what takes the place of the paper's networks, recipes and numbers of kept patches
     stand_ins: StandIns = NO_STAND_INS
-    base: MapNode | None = None
-    rows: ListNode | None = None  # of ids and globs (texts), RowEntry and GroupEntry mappings
+    base: MapNode | None = None  # configuration of every row, over the row's own
+    # the rows it has: ids and globs of the table's, and rows and groups of its own; all if not
+    # given
+    rows: ListNode | None = None
     also: ListNode | None = None  # rows beside those: shared by all tables with this profile
-    claims: ListNode | None = None
-    resources: MapNode | None = None  # of Resources
+    claims: ListNode | None = None  # claims beside the table's
+    resources: MapNode | None = None  # where and with what it runs
     node: MapNode = field(metadata=ITS_NODE)
 
     LENIENT: ClassVar[bool] = True
@@ -86,14 +95,19 @@ class ProfileEntry:
 class TableEntry:
     """A whole file."""
 
+    # where the published numbers stand
     paper: PaperRef | None = field(default=None, metadata=REQUIRED)
-    note: str = ""
+    note: str = ""  # text for the report, in Markdown: where the numbers come from, what is assumed
+    # by id, in the order they are shown
     columns: Mapping[str, Column] = field(default_factory=dict, metadata=REQUIRED)
-    seeds: tuple[int, ...] = (0,)
-    base: MapNode | None = None
-    rows: ListNode | None = field(default=None, metadata=REQUIRED)  # of RowEntry and GroupEntry
-    claims: ListNode | None = None  # of ClaimEntry
-    plots: ListNode | None = None  # of Plot
+    seeds: tuple[int, ...] = (0,)  # of every training run; a profile may have its own
+    base: MapNode | None = None  # configuration that all rows share
+    # rows and groups of rows, in the order they are shown
+    rows: ListNode | None = field(default=None, metadata=REQUIRED)
+    # sentences of the paper, each with the comparison that stands for it
+    claims: ListNode | None = None
+    plots: ListNode | None = None  # curves that the report draws
+    # by name: the scales that the table can be run at; `paper` is the published one
     profiles: Mapping[str, ProfileEntry] = field(default_factory=dict, metadata=REQUIRED)
     node: MapNode = field(metadata=ITS_NODE)
 

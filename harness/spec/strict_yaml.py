@@ -90,7 +90,9 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
         what = "a ':' where no key can be: check the indentation, and quote a text that holds ': '"
     elif "cannot start any token" in what:
         what = f"a value cannot start with '{rest[:1]}': write it in quotes"
-    elif "did not find expected" in what and context is not None and "block" in error.context:
+    elif (
+        "did not find expected" in what and context is not None and "block" in (error.context or "")
+    ):
         begun = f"{context.line + 1}:{context.column + 1}"
         what = f"does not fit to what begins at {begun}: check the indentation of both"
     elif context is not None and error.context and context.line != mark.line:

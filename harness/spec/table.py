@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 
 from harness.errors import FieldError, HarnessError, Location, unknown
 from harness.evidence import Evidence
-from harness.run import TASKS, Resources
+from harness.run import TASKS, Bank, Resources
 from harness.spec.claims import Comparison
 from harness.spec.fields import ITS_NODE, NOT_IN_FILE
 from harness.spec.nodes import MapNode, ScalarNode
@@ -23,10 +23,10 @@ MOVED_PROFILES: Mapping[str, tuple[str, ...]] = {"cpu": ("fashion-mnist",), "gpu
 class PaperRef:
     """Where the published numbers stand."""
 
-    title: str
-    arxiv: str | None = None
+    title: str  # of the paper
+    arxiv: str | None = None  # its number there, in quotes: 2302.10494
     table: str | None = None  # its number in the paper
-    caption: str = ""
+    caption: str = ""  # what the table shows, in a line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,24 +51,44 @@ class Tolerance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TaskChoice:
+    """The task whose runs fill a column, `from: cost`, and of which bank of images: see `Bank`."""
+
+    name: str  # a registered task
+    # images that the neighbours, or the classifier, come from: the whole training set, or the
+    # subset that was trained on
+    bank: Bank = "all"
+
+    DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"name"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column: which metric of which kind of run it shows, and how it is judged."""
+    """One column: which metric of which task's runs it shows, and how it is judged."""
 
     id: str = field(default="", metadata=NOT_IN_FILE)  # its key under `columns`
-    label: str = ""  # never empty in a loaded table: the id if none is given
-    kind: str = field(metadata={"key": "from"})  # a registered task
-    metric: str
-    unit: str = ""
-    decimals: int = 1  # of measured values
-    better: Literal["higher", "lower"] | None = None
+    label: str = ""  # its heading; the id if none is given
+    task: TaskChoice = field(metadata={"key": "from"})  # the task whose runs give its values
+    metric: str  # its name in the task's results
+    unit: str = ""  # of the numbers, for people: `%`, `PFLOPs`
+    decimals: int = 1  # of measured values, 0 to 12
+    better: Literal["higher", "lower"] | None = None  # which way is better; none: not said
+    # how near a value must be to count as reproduced: absolute (`0.3`) or relative (`0.5%`); never
+    # tighter than half of the last printed digit
     tolerance: Tolerance | None = None
-    compare: Literal["value", "ratio"] = "value"  # ratio: machines differ, only quotients compare
-    profiles: tuple[str, ...] = ()  # those that show it; none given: all
+    # ratio: machines differ, so the ratio to the group's unmasked row is judged
+    compare: Literal["value", "ratio"] = "value"
+    profiles: tuple[str, ...] = ()  # those that show it; all if not given
     node: MapNode | None = field(default=None, repr=False, compare=False, metadata=ITS_NODE)
 
     def __post_init__(self) -> None:
         if not 0 <= self.decimals <= 12:
             raise FieldError("decimals", f"must be from 0 to 12, got {self.decimals}")
+
+    @property
+    def kind(self) -> str:
+        """The name of its task."""
+        return self.task.name
 
     @property
     def where(self) -> Location | None:
@@ -78,7 +98,7 @@ class Column:
     @property
     def evidence(self) -> Evidence:
         """What its values rest on, as their task says."""
-        return TASKS.get(self.kind).evidence
+        return TASKS.get(self.task.name).evidence
 
     @property
     def is_ratio(self) -> bool:
@@ -115,13 +135,14 @@ Confidence = Literal["exact", "uncertain", "reconstructed"]
 class Published:
     """A cell as the paper prints it."""
 
+    # the number; decimals are read from how it is written
     number: Printed = field(metadata={"key": "value"})
     # of a misprint: the number that the paper's own arithmetic gives
     corrected: Printed | None = None
     ratio: Printed | None = None  # to the unmasked teacher, where that one's own number is missing
-    source: str = ""
-    confidence: Confidence = "exact"
-    note: str = ""
+    source: str = ""  # where the number stands, if not in the table itself
+    confidence: Confidence = "exact"  # as printed; hard to read; read off a plot or worked out
+    note: str = ""  # what there is to know about it
 
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset(
         {"value"}
@@ -179,11 +200,11 @@ class Axis:
     label.
     """
 
-    column: str = ""
-    setting: tuple[str, ...] = ()  # dotted paths as in a grid; the first that a row gives counts
-    rows: bool = False  # a place for every label, in the order of the table
-    label: str = ""
-    scale: Literal["linear", "log2"] = "linear"
+    column: str = ""  # the column that is x
+    setting: tuple[str, ...] = ()  # dotted paths as in a grid; the first that a row gives is its x
+    rows: bool = False  # a place for every row's label, in the order of the table
+    label: str = ""  # of the axis; the column's if not given
+    scale: Literal["linear", "log2"] = "linear"  # of the axis
 
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset(
         {"column"}
@@ -202,11 +223,11 @@ class Axis:
 class Plot:
     """A curve over the rows of every group: a panel for each column of `y`, sharing `x`."""
 
-    id: str
-    caption: str = ""
-    x: Axis
-    y: tuple[str, ...]  # column ids
-    groups: tuple[str, ...] = ()  # none given: all
+    id: str  # the picture is called `plot-ID`
+    caption: str = ""  # the sentence under it
+    x: Axis  # what its x axis shows
+    y: tuple[str, ...]  # columns, a panel each
+    groups: tuple[str, ...] = ()  # groups of rows, a line each; all if not given
     at: Mapping[str, float] = field(
         default_factory=dict, metadata=NOT_IN_FILE
     )  # x by row, of settings

@@ -74,12 +74,12 @@ class AttentionRun(Task):
         from harness.train.evaluation_data import open_evaluation_data
 
         size = self.model.shape.image_size
-        judged = open_evaluation_data(
+        data = open_evaluation_data(
             self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
         )
-        network = judged.network(self.model, seed=self.seed)
+        network = data.network(self.model, seed=self.seed)
         background = open_dataset(self.data).background
-        metrics, pictures = look(network, judged.pictures(), background=background)
+        metrics, pictures = look(network, data.pictures(), background=background)
 
         def write(path: Path) -> None:
             path.write_text(json.dumps(pictures), encoding="utf-8")
@@ -94,6 +94,6 @@ class AttentionRun(Task):
 
     def macs(self) -> float:
         """The network on every image that judges."""
-        known, shape = open_dataset(self.data), self.model.shape
-        each = efficient_macs(shape, keep=shape.patches, classes=known.classes).total
-        return known.val_images * each
+        dataset, shape = open_dataset(self.data), self.model.shape
+        each = efficient_macs(shape, keep=shape.patches, classes=dataset.classes).total
+        return dataset.val_images * each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from harness.data import open_dataset, ready, train_images
 from harness.data.config import DataConfig
@@ -12,14 +12,16 @@ from harness.methods.untrained import Pixels
 from harness.models.available import missing_weights
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
-from harness.run import TASKS, RunContext, Task
+from harness.run import TASKS, Bank, BankTask, RunContext
 from harness.train.config import TrainConfig
 
 
 @TASKS.register("knn")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KnnRun(Task):
+class KnnRun(BankTask):
     """k-NN on frozen features; the bank is the whole training set, whatever share was trained on.
+
+    With `bank: subset` only what was trained on votes, as AttMask's `--subset` (arXiv 2203.12719).
 
     `val/knn20_top1` (k 10, 20, 100, 200): DINO's weighted vote at temperature 0.07.
     `val/knn_nu5_top1` (1, 5, 10, 20 images a class): the mean of five fixed banks, as AttMask.
@@ -32,8 +34,6 @@ class KnnRun(Task):
     eval_crop: float
     seed: int  # of random weights; 0 where there are none, so that one run serves all seeds
 
-    is_evaluation: ClassVar[bool] = True
-
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """Votes, votes of few, and whether features tell images apart."""
@@ -42,12 +42,12 @@ class KnnRun(Task):
         return frozenset({*voted, *few, "features/std", "features/rank"})
 
     @classmethod
-    def of(cls, train: TrainConfig) -> Self | None:
+    def of(cls, train: TrainConfig, bank: Bank = "all") -> Self | None:
         """The student of `train` is the network; None for pixels that do not fit into memory."""
-        data = cls.bank(train.data)
+        data = train.data.all_of_it() if bank == "all" else train.data
         if isinstance(train.method, Pixels):
-            known = open_dataset(data)
-            return cls(model=None, data=data, eval_crop=1.0, seed=0) if known.in_memory else None
+            in_memory = open_dataset(data).in_memory
+            return cls(model=None, data=data, eval_crop=1.0, seed=0) if in_memory else None
         return cls(
             model=train.student.for_evaluation(),
             data=data,
@@ -57,10 +57,9 @@ class KnnRun(Task):
 
     def lacks(self, metric: str) -> str | None:
         """Votes of more images than the bank has."""
-        name = metric.replace("_own", "")
         bank, classes = train_images(self.data), open_dataset(self.data).classes
-        voters = re.fullmatch(r"val/knn(\d+)_top1", name)
-        few = re.fullmatch(r"val/knn_nu(\d+)_top1", name)
+        voters = re.fullmatch(r"val/knn(\d+)_top1", metric)
+        few = re.fullmatch(r"val/knn_nu(\d+)_top1", metric)
         if voters is not None and int(voters[1]) > bank:
             return f"{voters[1]} neighbours are asked for, {self.data.name} has {bank} here"
         # AttMask's five banks start at up to four times the number (at 20 where it is below 10)
@@ -72,11 +71,6 @@ class KnnRun(Task):
             )
         return None
 
-    @classmethod
-    def bank(cls, trained: DataConfig) -> DataConfig:
-        """The images to look up, of those that were `trained` on."""
-        return trained.all_of_it()
-
     def execute(self, context: RunContext) -> dict[str, float]:
         """Extract both sets of features, then vote."""
         from harness.evaluate.features import extract, pixels, spread
@@ -84,22 +78,22 @@ class KnnRun(Task):
         from harness.train.evaluation_data import open_evaluation_data
 
         size = self._image_size()
-        judged = open_evaluation_data(
+        data = open_evaluation_data(
             self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
         )
-        classes = judged.pipeline.classes
+        classes = data.module.classes
         if self.model is None:
-            return knn_metrics(pixels(judged.bank()), pixels(judged.queries()), classes=classes)
-        network = judged.network(self.model, seed=self.seed)
-        bank, queries = extract(network, judged.bank()), extract(network, judged.queries())
+            return knn_metrics(pixels(data.bank()), pixels(data.queries()), classes=classes)
+        network = data.network(self.model, seed=self.seed)
+        bank, queries = extract(network, data.bank()), extract(network, data.queries())
         return knn_metrics(bank, queries, classes=classes) | spread(queries.features)
 
     def _image_size(self) -> int:
         if self.model is not None:
             return self.model.shape.image_size
-        own = open_dataset(self.data).size
-        assert own is not None, "sets in memory have square images of one size"
-        return own
+        size = open_dataset(self.data).size
+        assert size is not None, "sets in memory have square images of one size"
+        return size
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""
@@ -108,10 +102,10 @@ class KnnRun(Task):
 
     def macs(self) -> float:
         """The network on every image, and the cosines of all pairs."""
-        known = open_dataset(self.data)
-        bank, queries = train_images(self.data), known.val_images
+        dataset = open_dataset(self.data)
+        bank, queries = train_images(self.data), dataset.val_images
         if self.model is None:
-            return bank * queries * known.channels * self._image_size() ** 2
+            return bank * queries * dataset.channels * self._image_size() ** 2
         shape = self.model.shape
-        each = efficient_macs(shape, keep=shape.patches, classes=known.classes).total
+        each = efficient_macs(shape, keep=shape.patches, classes=dataset.classes).total
         return (bank + queries) * each + bank * queries * shape.width

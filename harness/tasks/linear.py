@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from harness.data import open_dataset, ready, train_images
 from harness.data.config import DataConfig
@@ -12,15 +12,15 @@ from harness.methods.untrained import Pixels
 from harness.models.available import missing_weights
 from harness.models.config import ModelConfig
 from harness.models.cost import published_macs
-from harness.run import TASKS, RunContext, Task
+from harness.run import TASKS, Bank, BankTask, RunContext
 from harness.train.config import Probe, TrainConfig
 
 
 @TASKS.register("linear")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LinearRun(Task):
+class LinearRun(BankTask):
     """A linear classifier on frozen features, trained on the whole training set (`probe:` in a
-    spec).
+    spec); with `bank: subset`, on what the network was trained on.
 
     `val/linear_split_top1`: the learning rate is chosen on a tenth of the training set, the last
     epoch counts; `val/linear_split_rate` is that rate. `val/linear_best_top1`: the best rate and
@@ -39,8 +39,6 @@ class LinearRun(Task):
     eval_crop: float
     seed: int
 
-    is_evaluation: ClassVar[bool] = True
-
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """Chosen on a split, and on the images that judge."""
@@ -48,7 +46,7 @@ class LinearRun(Task):
         return frozenset(f"val/linear_{name}" for name in names)
 
     @classmethod
-    def of(cls, train: TrainConfig) -> Self | None:
+    def of(cls, train: TrainConfig, bank: Bank = "all") -> Self | None:
         """The student of `train`; None where there is no network, or it is no plain ViT with a
         class token to probe.
         """
@@ -60,15 +58,15 @@ class LinearRun(Task):
                 f"probe.blocks must be at most {shape.depth}, the student's blocks; "
                 f"got {train.probe.blocks}"
             )
-        data = cls.bank(train.data)
+        data = train.data.all_of_it() if bank == "all" else train.data
         images = train_images(data)
         if data.evaluate_on == "val":
             images -= images // 10  # while the rate is chosen
-        known = open_dataset(data)
-        if data.evaluate_on == "val" and images < 9 * known.classes:
+        classes = open_dataset(data).classes
+        if data.evaluate_on == "val" and images < 9 * classes:
             raise HarnessError(
                 f"the rate is chosen on a tenth of every class, so each needs 10 images: "
-                f"{data.name} has {train_images(data)} of {known.classes} classes here"
+                f"{data.name} has {train_images(data)} of {classes} classes here"
             )
         if train.probe.batch_size > images:
             raise HarnessError(
@@ -81,11 +79,6 @@ class LinearRun(Task):
             eval_crop=train.recipe.eval_crop,
             seed=train.seed,
         )
-
-    @classmethod
-    def bank(cls, trained: DataConfig) -> DataConfig:
-        """The images to fit the classifier to, of those that the network was `trained` on."""
-        return trained.all_of_it()
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.probe`."""
@@ -109,10 +102,10 @@ class LinearRun(Task):
         """The network on every image, twice, and again in every epoch where images are augmented;
         the classifiers forward and backward.
         """
-        known, shape, probe = open_dataset(self.data), self.model.shape, self.probe
+        dataset, shape, probe = open_dataset(self.data), self.model.shape, self.probe
         images = train_images(self.data)
         each = published_macs(shape, keep=shape.patches, classes=0).total
         passes = 1 if not probe.augment else probe.epochs
         width = shape.width * (probe.blocks + probe.average)
-        heads = 2 * len(probe.rates) * width * known.classes
-        return 2 * images * (passes * each + probe.epochs * heads) + 2 * known.val_images * each
+        heads = 2 * len(probe.rates) * width * dataset.classes
+        return 2 * images * (passes * each + probe.epochs * heads) + 2 * dataset.val_images * each

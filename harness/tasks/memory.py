@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from harness.data import open_dataset
 from harness.errors import RunFailed
+from harness.evidence import Baseline, Evidence
 from harness.models.config import ModelConfig
-from harness.run import TASKS, RunContext
-from harness.tasks import PairCost
+from harness.run import TASKS, RunContext, Task
+from harness.shown_patches import UNMASKED
+from harness.tasks import teacher_of
+from harness.train.config import TrainConfig
 
 if TYPE_CHECKING:
     import torch
@@ -20,19 +24,39 @@ MB = 1e6
 
 @TASKS.register("memory")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MemoryRun(PairCost):
+class MemoryRun(Task):
     """Peak memory in MB (1e6 bytes) at fp32, arXiv 2302.10494, Table 11.
 
     `student/train_mb`: weights, and forward and backward on a batch; `teacher/forward_mb`: weights,
     and forward without gradients on the kept patches; `total_mb`: their sum, as the paper adds
     them. Without the optimiser's state. The allocator's peak on a GPU, with fused attention; what
-    can be had without one is the task `activations`.
+    can be had without one are the activations of the task `cost`. It is no part of `throughput`:
+    that has the machine alone, and runs without a GPU too.
     """
+
+    teacher: ModelConfig
+    keep: int  # patches
+    classes: int
+    student: ModelConfig
+    batch_size: int = 128
+
+    batched: ClassVar[bool] = True
+    seeded: ClassVar[bool] = False
+    evidence: ClassVar[Evidence] = "exact"
+    baseline: ClassVar[Baseline | None] = UNMASKED
 
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """Of either, and of both."""
         return frozenset({"student/train_mb", "teacher/forward_mb", "total_mb"})
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """None for rows without a teacher, or with one that merges tokens."""
+        teacher = teacher_of(train)
+        if teacher is None:
+            return None
+        return cls(student=train.student.cost_config(open_dataset(train.data).channels), **teacher)
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """Measure the two one after the other."""
@@ -84,6 +108,10 @@ class MemoryRun(PairCost):
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """A GPU."""
         return [] if device == "cuda" else ["a GPU: the peak is its allocator's"]
+
+    def macs(self) -> float:
+        """Next to nothing: one step of the student, one pass of the teacher."""
+        return 0.0
 
 
 def _weights(model: VisionTransformer) -> int:

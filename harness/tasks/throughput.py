@@ -5,19 +5,22 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from harness.evidence import Evidence
+from harness.evidence import Baseline, Evidence
+from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
-from harness.run import TASKS, RunContext
-from harness.tasks import TeacherCost
+from harness.run import TASKS, RunContext, Task
+from harness.shown_patches import UNMASKED
+from harness.tasks import teacher_of
+from harness.train.config import TrainConfig
 
 WARMUP, REPEATS = 3, 15
 
 
 @TASKS.register("throughput")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ThroughputRun(TeacherCost):
+class ThroughputRun(Task):
     """Speed of the teacher on `keep` patches, and on all of them, fp32.
 
     Both are timed in turn, in one process, with nothing else running: `teacher/throughput` and
@@ -26,18 +29,28 @@ class ThroughputRun(TeacherCost):
     figures: one RTX A6000, fp32, batch 128.
     """
 
+    teacher: ModelConfig
+    keep: int  # patches
+    classes: int
     batch_size: int = 128
 
-    batched: ClassVar[bool] = False
     exclusive: ClassVar[bool] = True
     evidence: ClassVar[Evidence] = "timing"
+    baseline: ClassVar[Baseline | None] = UNMASKED
     in_turn: ClassVar[Mapping[str, str]] = {"teacher/throughput": "teacher/speedup"}
+    seeded: ClassVar[bool] = False
 
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """Speeds, their ratio and memory."""
         names = ("throughput", "full_throughput", "speedup", "peak_mb")
         return frozenset(f"teacher/{name}" for name in names)
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """None for rows without a teacher, or with one that merges tokens."""
+        teacher = teacher_of(train)
+        return None if teacher is None else cls(**teacher)
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """Time both passes on random images: speed does not depend on what is in them."""
@@ -67,13 +80,13 @@ class ThroughputRun(TeacherCost):
             seconds = interleaved_seconds(
                 {"full": full, "masked": masked}, device=device, warmup=WARMUP, repeats=REPEATS
             )
-            found = {
+            metrics = {
                 "teacher/throughput": self.batch_size / statistics.median(seconds["masked"]),
                 "teacher/full_throughput": self.batch_size / statistics.median(seconds["full"]),
                 "teacher/speedup": median_ratio(seconds["full"], seconds["masked"]),
             }
-            found["teacher/peak_mb"] = peak_bytes(masked, device) / 2**20
-        return found
+            metrics["teacher/peak_mb"] = peak_bytes(masked, device) / 2**20
+        return metrics
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """A GPU for the papers' large networks: on a CPU a batch of them takes minutes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
-from harness.batch_slice import num_groups
+from harness.batch_plan import BatchPlan
 from harness.data import open_dataset, ready, train_images
 from harness.methods import METHODS
 from harness.models.cost import efficient_macs
@@ -31,9 +31,11 @@ class TrainRun(Task):
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """Of the student and of what methods evaluate beside it."""
-        beside = {f"{name}_" for method in METHODS.names() for name in METHODS.get(method).others}
-        judged = {f"val/{who}{what}" for who in ("", *beside) for what in ("top1", "top5", "loss")}
-        return frozenset({*judged, "features/std", "features/rank"})
+        prefixes = {f"{name}_" for method in METHODS.names() for name in METHODS.get(method).others}
+        validation = {
+            f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
+        }
+        return frozenset({*validation, "features/std", "features/rank"})
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
@@ -57,26 +59,16 @@ class TrainRun(Task):
         """Each has at least two images of a batch, mixup's partners; or a group of images that are
         compared with each other.
         """
-        if self.train.method.group_size > 1:
-            return self._groups()
-        return max(1, self.train.recipe.batch_size // 2)
+        return self._batch.max_processes
 
     def why_not_divisible(self, processes: int) -> str | None:
-        """Each has whole groups of images that are compared with each other, as many as the others.
+        """Each has whole groups of images that are compared with each other."""
+        return self._batch.by(processes).why_not_divisible()
 
-        More processes than groups are not used, except where a group is the whole batch.
-        """
-        if self.train.method.group_size == 1 or processes == 1:
-            return None
-        groups = self._groups()
-        if groups == 1:
-            return "its loss compares all images of a batch with each other"
-        if groups % min(processes, groups):
-            return f"its loss compares images with each other within {groups} groups of a batch"
-        return None
-
-    def _groups(self) -> int:
-        return num_groups(self.train.recipe.batch_size, self.train.method.group_size)
+    @property
+    def _batch(self) -> BatchPlan:
+        train = self.train
+        return BatchPlan(batch=train.recipe.batch_size, group_size=train.method.group_size)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and weights that are neither random, nor shipped, nor trained by a
@@ -85,8 +77,8 @@ class TrainRun(Task):
         from harness.models.available import missing_weights
 
         models = self.train.networks().values()
-        lacking = [ready(self.train.data), *(missing_weights(model.weights) for model in models)]
-        return [what for what in lacking if what is not None]
+        missing = [ready(self.train.data), *(missing_weights(model.weights) for model in models)]
+        return [what for what in missing if what is not None]
 
     def macs(self) -> float:
         """Three forward passes of the student (one forward, two backward; one where only its head
@@ -94,9 +86,9 @@ class TrainRun(Task):
         method says of itself.
         """
         train = self.train
-        own = train.method.image_macs(train.student.shape)
-        if own is not None:
-            return own * train.recipe.epochs * train_images(train.data)
+        of_method = train.method.image_macs(train.student.shape)
+        if of_method is not None:
+            return of_method * train.recipe.epochs * train_images(train.data)
         classes = open_dataset(train.data).classes
         student = train.student.shape
         passes = 3 if train.student.trained == "all" else 1

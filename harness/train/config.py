@@ -12,7 +12,9 @@ from harness.bounds import (
     Count,
     NotNegative,
     Positive,
+    PositiveRange,
     Probability,
+    Scale,
     Share,
     above,
     at_least,
@@ -21,6 +23,7 @@ from harness.bounds import (
 from harness.data.config import DataConfig
 from harness.errors import FieldError
 from harness.methods import Method
+from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
 
 RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -34,20 +37,21 @@ RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
 class Augment:
     """What happens to training images (DeiT's names; 0 or none switches a part off)."""
 
-    # pad: random crop after padding by `pad_pixels`
+    # pad: random crop after padding by `pad_pixels`; resized: random area and aspect
     crop: Literal["none", "pad", "resized"] = "resized"
-    pad_pixels: Annotated[int, at_least(0, most=4096)] = 4
-    scale: tuple[float, float] = (0.08, 1.0)  # area of the resized crop, as a share of the image
-    ratio: tuple[float, float] = (0.75, 4 / 3)  # aspect of the resized crop
-    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    pad_pixels: Annotated[int, at_least(0, most=4096)] = 4  # pixels on each side, for `crop: pad`
+    scale: Scale = (0.08, 1.0)  # area of the resized crop, fraction of the image
+    ratio: PositiveRange = (0.75, 4 / 3)  # aspect of the resized crop
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"  # when an image is resized
     flip: Probability = 0.5  # probability of a horizontal flip
     rand_augment: str | None = None  # timm's notation, rand-m9-mstd0.5-inc1
     color_jitter: NotNegative = 0.0  # as in timm, inert when rand_augment is given
     erasing: Probability = 0.0  # probability of random erasing with pixel noise
-    mixup: NotNegative = 0.0  # alpha
-    cutmix: NotNegative = 0.0  # alpha
-    mix_probability: Probability = 1.0
+    mixup: NotNegative = 0.0  # alpha of mixup's Beta distribution
+    cutmix: NotNegative = 0.0  # alpha of cutmix's Beta distribution
+    mix_probability: Probability = 1.0  # probability that a batch is mixed at all
     mix_switch: Probability = 0.5  # probability of cutmix when both are on
+    # probability that is spread evenly over all classes
     label_smoothing: Annotated[float, Bound(least=0, below=1)] = 0.0
     repeats: Annotated[int, at_least(1, most=1000)] = (
         1  # repeated augmentation: how often an image appears in an epoch
@@ -55,14 +59,6 @@ class Augment:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise FieldError(
-                "scale", f"is [low, high] with 0 < low <= high <= 1, got {list(self.scale)}"
-            )
-        if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise FieldError(
-                "ratio", f"is [low, high] with 0 < low <= high, got {list(self.ratio)}"
-            )
         if self.rand_augment is not None:
             self._check_rand_augment(self.rand_augment)
 
@@ -90,23 +86,27 @@ class Recipe:
     lr: Annotated[
         float, above(0, most=1e30)
     ]  # peak learning rate, for a batch of `lr_batch` images
-    # linear rule: peak = lr * batch_size / lr_batch; None: lr as it is
+    # linear rule: peak = lr * batch_size / lr_batch; none: lr as it is
     lr_batch: Count | None = None
-    min_lr: NotNegative = 0.0
+    min_lr: NotNegative = 0.0  # learning rate at the end of the cosine
+    # epochs in which the rate rises linearly from `warmup_lr` to its peak
     warmup_epochs: NotNegative = 0.0
-    warmup_lr: NotNegative = 0.0
-    # epoch-lagged: as released by DeiT, one epoch late
-    # from-warmup-lr: as released by DINO, the first step at `warmup_lr` itself
+    warmup_lr: NotNegative = 0.0  # learning rate before the first step
+    # step: by steps; epoch-lagged: as released by DeiT, one epoch late; from-warmup-lr: as released
+    # by DINO, the first step at `warmup_lr` itself
     schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
+    # AdamW's; biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05
     # the rate of every block below the last is that of the next one times this
     layer_decay: Share = 1.0
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: Positive = 1e-8
-    clip_norm: Positive | None = None  # global gradient norm
+    betas: tuple[Beta, Beta] = (0.9, 0.999)  # AdamW's
+    eps: Positive = 1e-8  # AdamW's
+    # largest norm of the gradient of all parameters; none: not clipped
+    clip_norm: Positive | None = None
+    # of forward and backward pass; weights are always fp32
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    augment: Augment = Augment()
-    evaluate_every: Positive | None = None  # epochs between evaluations; None: only at the end
+    augment: Augment = Augment()  # what happens to training images
+    evaluate_every: Positive | None = None  # epochs between evaluations; none: only at the end
     # side of the centre crop over the resized image; sets in memory are not cropped
     eval_crop: Share = 0.875
 
@@ -144,12 +144,13 @@ class Probe:
 
     # the class token of so many of the last blocks, each after the last norm
     blocks: Annotated[int, at_least(1, most=1000)] = 4
-    average: bool = False  # and the mean of the last block's patch tokens
-    epochs: Annotated[int, at_least(1, most=1_000_000)] = 100
-    batch_size: Annotated[int, at_least(1, most=1_000_000)] = 1024
-    # tried all at once, each for a batch of 256 and in proportion to `batch_size`
+    average: bool = False  # also the mean of the last block's patch tokens
+    epochs: Annotated[int, at_least(1, most=1_000_000)] = 100  # passes over the training set
+    batch_size: Annotated[int, at_least(1, most=1_000_000)] = 1024  # images per step
+    # learning rates for a batch of 256, all tried at once; each in proportion to `batch_size`
     rates: tuple[Positive, ...] = RATES
-    augment: bool = True  # random resized crops and flips; False: every image as it is
+    # random resized crops and flips; false: every image as it is, looked at once
+    augment: bool = True
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -162,16 +163,18 @@ class Probe:
 class TrainConfig:
     """Everything that decides the numbers of a training run."""
 
-    data: DataConfig
+    data: DataConfig  # the images
+    # the network that is trained and judged; a name of `experiments/networks.yaml` or a mapping
     student: ModelConfig
-    teacher: ModelConfig | None = None
-    saliency_model: ModelConfig | None = (
-        None  # a third, frozen network whose attention a mask may look at
-    )
-    method: Method
+    teacher: ModelConfig | None = None  # a frozen network that the student learns from
+    # a third, frozen network whose attention a mask may look at
+    saliency_model: ModelConfig | None = None
+    method: Method  # the objective
+    # how weights are fitted; a name of `experiments/recipes/`, or `{from: NAME, ...}`
     recipe: Recipe
     seed: Annotated[int, at_least(0, most=2**32 - 1)] = 0
-    probe: Probe = Probe()  # of the evaluation after it: no training run keeps it
+    # how the evaluation `linear` trains its classifier; no training run keeps it
+    probe: Probe = Probe()
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"saliency_model", "probe"})
     RENAMED: ClassVar[Mapping[str, str]] = {"guide": "saliency_model"}
@@ -195,16 +198,19 @@ class TrainConfig:
                 "recipe",
                 "`augment` has no effect here: the method's `crops` say what happens to images",
             )
-        wrong = self.method.wrong_length(self.recipe.epochs)
-        if wrong is None:
-            wrong = self.method.wrong_shape(self.student.shape)
-        if wrong is not None:
-            raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
         networks = self.networks()
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
-        self.method.check({name: model.shape for name, model in networks.items()})
+        self._check_method({name: model.shape for name, model in networks.items()})
+
+    def _check_method(self, networks: Mapping[str, Architecture]) -> None:
+        try:
+            self.method.check(networks, self.recipe)
+        except FieldError as error:
+            if error.field in ("student", "teacher", "saliency_model", "method"):
+                raise
+            raise FieldError(f"method.{error.field}", error.what) from None
 
     def networks(self) -> dict[str, ModelConfig]:
         """The student, and the teacher and the saliency model where there are."""

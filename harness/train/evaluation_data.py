@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.data.config import DataConfig
-from harness.data.pipeline import Pipeline, open_pipeline
+from harness.data.module import DataModule, open_data
 from harness.errors import Interrupted
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
@@ -26,7 +26,7 @@ AS_THEY_ARE = Augment(crop="none", flip=0.0)
 class EvaluationData:
     """The images of a run, batch by batch, with its progress told and its stop signal obeyed."""
 
-    pipeline: Pipeline
+    module: DataModule
     device: torch.device
     context: RunContext
 
@@ -37,31 +37,31 @@ class EvaluationData:
         torch.manual_seed(stream(seed, "init"))
         built = build_model(
             model,
-            classes=self.pipeline.classes,
-            channels=self.pipeline.channels,
-            seen=Normalisation(mean=self.pipeline.mean, std=self.pipeline.std),
+            classes=self.module.classes,
+            channels=self.module.channels,
+            input_norm=Normalisation(mean=self.module.mean, std=self.module.std),
             dependencies=self.context.dependencies,
         )
         return freeze(built.to(self.device))
 
     def bank(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every training image, unaugmented: normalised (B, C, H, W), labels (B,)."""
-        return self._told(self.pipeline.bank(EVAL_BATCH), 0, self._all)
+        return self._told(self.module.train_eval(EVAL_BATCH), 0, self._all)
 
     def queries(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image that judges, in the same form."""
-        done = self.pipeline.train_images
-        return self._told(self.pipeline.evaluation(EVAL_BATCH), done, self._all)
+        done = self.module.train_images
+        return self._told(self.module.val(EVAL_BATCH), done, self._all)
 
     def pictures(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """As `queries`, with the pixels as they are in between: (B, C, H, W) in 0..255."""
-        batches = self.pipeline.val.batches(EVAL_BATCH)
-        for pixels, labels in self._told(batches, 0, self.pipeline.eval_images):
-            yield self.pipeline.normalised(pixels), pixels.float(), labels
+        batches = self.module.val_source.in_order(EVAL_BATCH)
+        for pixels, labels in self._told(batches, 0, self.module.eval_images):
+            yield self.module.normalised(pixels), pixels.float(), labels
 
     @property
     def _all(self) -> int:
-        return self.pipeline.train_images + self.pipeline.eval_images
+        return self.module.train_images + self.module.eval_images
 
     def _told(
         self, batches: Iterator[tuple[Tensor, Tensor]], done: int, total: int
@@ -89,7 +89,7 @@ def open_evaluation_data(
     `augment` and `batch_size` are of training batches, for evaluations that train something.
     """
     device = pick_device(context.resources.device)
-    pipeline = open_pipeline(
+    module = open_data(
         data,
         augment,
         image_size=image_size,
@@ -100,4 +100,4 @@ def open_evaluation_data(
         workers=context.resources.workers,
         stopping=context.should_stop,
     )
-    return EvaluationData(pipeline=pipeline, device=device, context=context)
+    return EvaluationData(module=module, device=device, context=context)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.batch_slice import BatchSlice, num_groups
+from harness.batch_plan import BatchPlan
+from harness.batch_slice import BatchSlice
 from harness.data.mixing import soft_targets
-from harness.data.pipeline import Pipeline, open_pipeline
-from harness.data.views import Views
+from harness.data.module import DataModule, open_data
 from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.classification import accuracy, classify
@@ -31,7 +31,7 @@ from harness.models.build import (
     save_model,
 )
 from harness.models.config import ModelConfig
-from harness.models.stochastic_depth import replace_drop_path, set_batch_slice
+from harness.models.layers import replace_drop_path, set_batch_slice
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator, stream
@@ -117,9 +117,9 @@ class _Training:
         self.config, self.context = config, context
         self.recipe = config.recipe
         self.device = pick_device(context.resources.device)
-        self.ranks = context.dist
-        self.pipeline = self._open_pipeline()
-        self._check_groups()
+        self.dist = context.dist
+        self.data = self._open_data()
+        self.plan = self._plan_batch()
         self._warn_of_class_order()
         self.frozen: list[VisionTransformer] = []  # teacher and saliency model, watched
         self.objective = self._build_objective()
@@ -129,7 +129,7 @@ class _Training:
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.recipe.precision == "fp16"
         )
-        self.per_epoch = self.pipeline.steps_per_epoch
+        self.per_epoch = self.data.steps_per_epoch
         self.total = total_steps(self.recipe, self.per_epoch)
         self.log_every = max(1, self.per_epoch // LOGS_PER_EPOCH)
         self.summarise_every = min(self.per_epoch, math.ceil(self.total / SUMMARIES))
@@ -137,32 +137,30 @@ class _Training:
         self.warned: set[str] = set()
         self.saved_at = time.monotonic()
 
-    def _check_groups(self) -> None:
-        """RunFailed where the parts of a batch would not have whole groups."""
-        group_size, part = self.config.method.group_size, self.context.resources.micro_batch
-        batch = self.pipeline.batch
-        if group_size == 1:
-            return
-        groups, processes = num_groups(batch, group_size), self.context.dist.size
-        if groups % processes:
-            raise RunFailed(f"{processes} processes cannot share {groups} groups of images evenly")
-        if part is not None and part < min(group_size, batch):
-            raise RunFailed(
-                f"micro_batch is {part}: this loss compares {min(group_size, batch)} images of the "
-                f"batch of {batch} with each other; give at least as many, or leave micro_batch out"
-            )
+    def _plan_batch(self) -> BatchPlan:
+        """RunFailed where a piece of the batch would not have whole groups."""
+        plan = BatchPlan(
+            batch=self.data.batch,
+            group_size=self.config.method.group_size,
+            processes=self.dist.size,
+            micro_batch=self.context.resources.micro_batch,
+        )
+        wrong = plan.why_not_computable()
+        if wrong is not None:
+            raise RunFailed(wrong)
+        return plan
 
     def _warn_of_class_order(self) -> None:
         """Where a classifier came from elsewhere and the data's classes are numbered."""
-        order = self.pipeline.class_order
+        order = self.data.class_order
         for what, model in (("student", self.config.student), ("teacher", self.config.teacher)):
             if order is None or model is None or model.weights.head == "new":
                 continue
             if model.weights.hub is not None or model.weights.file is not None:
                 self.context.log(f"warning: the {what}'s weights come from elsewhere; {order}")
 
-    def _open_pipeline(self) -> Pipeline:
-        return open_pipeline(
+    def _open_data(self) -> DataModule:
+        return open_data(
             self.config.data,
             self.recipe.augment,
             image_size=self.config.student.shape.image_size,
@@ -171,7 +169,7 @@ class _Training:
             seed=self.config.seed,
             device=self.device,
             workers=self.context.resources.workers,
-            ranks=self.ranks,
+            dist=self.dist,
             stopping=self.context.should_stop,
         )
 
@@ -180,7 +178,7 @@ class _Training:
         student = self._build(self.config.student)
         teacher = None if self.config.teacher is None else self._frozen(self.config.teacher)
         if teacher is not None and self.config.teacher is not None:
-            require_classifier(teacher, self.config.teacher.weights, self.pipeline.classes)
+            require_classifier(teacher, self.config.teacher.weights, self.data.classes)
         saliency_model = (
             None if self.config.saliency_model is None else self._frozen(self.config.saliency_model)
         )
@@ -195,9 +193,9 @@ class _Training:
     def _build(self, model: ModelConfig) -> VisionTransformer:
         network = build_model(
             model,
-            classes=self.pipeline.classes,
-            channels=self.pipeline.channels,
-            seen=Normalisation(mean=self.pipeline.mean, std=self.pipeline.std),
+            classes=self.data.classes,
+            channels=self.data.channels,
+            input_norm=Normalisation(mean=self.data.mean, std=self.data.std),
             dependencies=self.context.dependencies,
         )
         return network.to(self.device)
@@ -232,25 +230,23 @@ class _Training:
         """All views of the images, and soft targets."""
         crops = self.config.method.multicrop
         if crops is None:
-            for images, targets in self.pipeline.batches(start):
+            for images, targets in self.data.train(start):
                 yield (images,), targets
             return
-        size = self.config.student.shape.image_size
-        views = Views(pipeline=self.pipeline, crops=crops, image_size=size)
-        for pictures, labels in views.batches(start):
-            yield pictures, soft_targets(labels, classes=self.pipeline.classes, smoothing=0.0)
+        for pictures, labels in self.data.train_crops(crops, start):
+            yield pictures, soft_targets(labels, classes=self.data.classes, smoothing=0.0)
 
     def _restore(self) -> int:
         path = self.context.restore_checkpoint()
-        found = self.ranks.rank == 0 and path is not None  # the first process decides
-        if not self.ranks.any_rank(found)[0] or path is None:
+        has_checkpoint = self.dist.rank == 0 and path is not None  # the first process decides
+        if not self.dist.any_rank(has_checkpoint)[0] or path is None:
             return 0
         try:
             step, meters = read_checkpoint(
                 path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
             )
         except DamagedCheckpoint as error:
-            what = set_aside(path) if self.ranks.rank == 0 else "the first process moves it away"
+            what = set_aside(path) if self.dist.rank == 0 else "the first process moves it away"
             raise WeightsError(f"{error}: {what}") from error
         self.meters = _Meters(
             {name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"]
@@ -264,24 +260,24 @@ class _Training:
             group["lr"] = rate * group["lr_scale"]
         views, targets = self._next(index, batches)
         images = views[0]
-        mine = self.ranks.batch_slice(self.pipeline.batch)
+        batch_slice = self.dist.batch_slice(self.plan.batch)
         summed: dict[str, Tensor] = {}
-        for chosen in self._parts(mine, len(images)):
+        for chosen in self.plan.micro_batches(batch_slice, len(images)):
             batch = Batch(
                 images=_rows(images, chosen),
                 targets=_rows(targets, chosen),
                 views=tuple(_rows(view, chosen) for view in views),
             )
-            step = self._step(index, mine.subset(chosen, len(images)))
+            step = self._step(index, batch_slice.subset(chosen, len(images)))
             with self._autocast():
                 losses = self.objective.losses(batch, step)
-            share = len(batch.images) / self.pipeline.batch
-            self.scaler.scale(losses["total"] * share).backward()  # type: ignore[no-untyped-call]
+            weight = len(batch.images) / self.plan.batch
+            self.scaler.scale(losses["total"] * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
                 summed[name] = (
-                    summed.get(name, torch.zeros((), device=self.device)) + value.detach() * share
+                    summed.get(name, torch.zeros((), device=self.device)) + value.detach() * weight
                 )
-        self.ranks.all_reduce_sum_([*self._gradients(), *summed.values()])
+        self.dist.all_reduce_sum_([*self._gradients(), *summed.values()])
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
@@ -295,32 +291,18 @@ class _Training:
             self._save(done)
             raise Interrupted(f"at step {done} of {self.total}") from None
 
-    def _parts(self, mine: BatchSlice, images: int) -> Iterator[Sequence[int]]:
-        """What is computed at once, as places in this process's share: whole groups where the loss
-        compares images.
-        """
-        part = min(images, self.context.resources.micro_batch or images)
-        group_size = self.config.method.group_size
-        if group_size == 1 or part == images:
-            yield from (range(at, min(at + part, images)) for at in range(0, images, part))
-            return
-        groups = list(mine.groups(images, group_size).values())
-        together = max(1, part // group_size)
-        for at in range(0, len(groups), together):
-            yield [place for group in groups[at : at + together] for place in group]
-
-    def _step(self, index: int, share: BatchSlice) -> Step:
+    def _step(self, index: int, batch_slice: BatchSlice) -> Step:
         """Every draw is a function of seed and step: a resumed run draws the same, and so do the
         parts of a batch, each of which takes its own images' draws.
         """
         torch.manual_seed(stream(self.config.seed, "forward", index))
-        set_batch_slice(self.depths, share)
+        set_batch_slice(self.depths, batch_slice)
         return Step(
             index=index,
             total=self.total,
             generator=generator(self.config.seed, "method", index),
             per_epoch=self.per_epoch,
-            batch_slice=share,
+            batch_slice=batch_slice,
         )
 
     def _gradients(self) -> list[Tensor]:
@@ -353,7 +335,7 @@ class _Training:
         if self._evaluation_is_due(done):
             self.narrator.evaluated(done, self._evaluate(done))
         # all processes stop after the same step
-        asked = self.ranks.any_rank(self.context.should_stop())[0]
+        asked = self.dist.any_rank(self.context.should_stop())[0]
         stop = asked and done < self.total
         old = time.monotonic() - self.saved_at > self.context.resources.checkpoint_seconds
         if stop or (old and done < self.total):
@@ -386,10 +368,10 @@ class _Training:
     def _evaluate(self, done: int) -> dict[str, float]:
         product = self.objective.product
         assert isinstance(product, VisionTransformer)
-        batches = self.pipeline.evaluation(EVAL_BATCH)
+        batches = self.data.val(EVAL_BATCH)
         with self._autocast():
             if self.config.method.multicrop is not None:
-                metrics = spread(self.ranks.all_gather(extract(product, batches).features))
+                metrics = spread(self.dist.all_gather(extract(product, batches).features))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
                 found = classify(product, batches)
@@ -415,7 +397,7 @@ class _Training:
         student.eval()
         with self._autocast():
             for name, predict in others.items():
-                found = accuracy(predict, self.pipeline.evaluation(EVAL_BATCH))
+                found = accuracy(predict, self.data.val(EVAL_BATCH))
                 metrics |= {f"val/{name}_{key}": value for key, value in found.items()}
         student.train()
         return metrics

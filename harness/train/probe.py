@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from harness.data.config import DataConfig
-from harness.data.pipeline import Pipeline
+from harness.data.module import DataModule
 from harness.data.sampler import Sampler
 from harness.errors import Interrupted, WeightsError
 from harness.evaluate.linear import LinearHeads
 from harness.models.config import ModelConfig
-from harness.models.heads import probed_features
 from harness.models.vit import VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator
@@ -46,7 +45,7 @@ def probe(task: ProbeTask, context: RunContext) -> dict[str, float]:
     rest; then all rates are trained on the whole training set.
     """
     progress = _Progress(context, parts=2 if task.data.evaluate_on == "val" else 1)
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     chosen = None
     if task.data.evaluate_on == "val":
         split = replace(task, data=replace(task.data, evaluate_on="holdout"))
@@ -54,10 +53,10 @@ def probe(task: ProbeTask, context: RunContext) -> dict[str, float]:
         chosen = last.index(max(last))
     epochs = _ProbeTraining(task, progress, part=progress.parts - 1).run()
     if chosen is not None:
-        found["val/linear_split_top1"] = epochs[-1][chosen]
-        found["val/linear_split_rate"] = task.probe.rates[chosen]
-    found["val/linear_best_top1"] = max(max(accuracies) for accuracies in epochs)
-    return found
+        metrics["val/linear_split_top1"] = epochs[-1][chosen]
+        metrics["val/linear_split_rate"] = task.probe.rates[chosen]
+    metrics["val/linear_best_top1"] = max(max(accuracies) for accuracies in epochs)
+    return metrics
 
 
 class _Progress:
@@ -106,24 +105,26 @@ class _ProbeTraining:
 
     def run(self) -> list[list[float]]:
         """Top-1 of every rate after every epoch."""
-        task, found = self.task, self.progress.accuracies[self.part]
+        task, accuracies = self.task, self.progress.accuracies[self.part]
         probe = task.probe
-        if len(found) == probe.epochs:
-            return found
-        judged = self._open()
-        network = judged.network(task.model, seed=task.seed)
-        queries = self._features(network, judged.queries())
-        heads = self._heads(judged.pipeline, width=queries[0].shape[1], device=judged.device)
-        if found and self.progress.heads is not None:
+        if len(accuracies) == probe.epochs:
+            return accuracies
+        evaluation_data = self._open()
+        network = evaluation_data.network(task.model, seed=task.seed)
+        queries = self._features(network, evaluation_data.queries())
+        heads = self._heads(
+            evaluation_data.module, width=queries[0].shape[1], device=evaluation_data.device
+        )
+        if accuracies and self.progress.heads is not None:
             heads.load_state(self.progress.heads)
-        batches = self._batches(network, judged, start=len(found))
-        for epoch in range(len(found), probe.epochs):
-            share = 0.5 * (1 + math.cos(math.pi * epoch / probe.epochs))
-            for _ in range(judged.pipeline.steps_per_epoch):
-                heads.step(*next(batches), share)
-            found.append(heads.accuracy(*queries))
+        batches = self._batches(network, evaluation_data, start=len(accuracies))
+        for epoch in range(len(accuracies), probe.epochs):
+            rate_factor = 0.5 * (1 + math.cos(math.pi * epoch / probe.epochs))
+            for _ in range(evaluation_data.module.steps_per_epoch):
+                heads.step(*next(batches), rate_factor)
+            accuracies.append(heads.accuracy(*queries))
             self.progress.after_epoch(heads, part=self.part, epochs=probe.epochs)
-        return found
+        return accuracies
 
     def _open(self) -> EvaluationData:
         task = self.task
@@ -137,12 +138,12 @@ class _ProbeTraining:
             batch_size=task.probe.batch_size,
         )
 
-    def _heads(self, pipeline: Pipeline, *, width: int, device: torch.device) -> LinearHeads:
+    def _heads(self, module: DataModule, *, width: int, device: torch.device) -> LinearHeads:
         probe = self.task.probe
         return LinearHeads(
             [rate * probe.batch_size / 256 for rate in probe.rates],
             width=width,
-            classes=pipeline.classes,
+            classes=module.classes,
             generator=generator(self.task.seed, "probe"),
             device=device,
         )
@@ -150,25 +151,25 @@ class _ProbeTraining:
     def _features(
         self, network: VisionTransformer, batches: Iterator[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
-        found = [(self._seen(network, images), labels) for images, labels in batches]
-        features, labels = zip(*found, strict=True)
+        pairs = [(self._seen(network, images), labels) for images, labels in batches]
+        features, labels = zip(*pairs, strict=True)
         return torch.cat(features), torch.cat(labels)
 
     def _seen(self, network: VisionTransformer, images: Tensor) -> Tensor:
         probe = self.task.probe
-        return probed_features(network, images, blocks=probe.blocks, average=probe.average)
+        return network.probed_features(images, blocks=probe.blocks, average=probe.average)
 
     def _batches(
-        self, network: VisionTransformer, judged: EvaluationData, *, start: int
+        self, network: VisionTransformer, evaluation_data: EvaluationData, *, start: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Features and labels from epoch `start` on, without end."""
-        pipeline, probe = judged.pipeline, self.task.probe
-        first = start * pipeline.steps_per_epoch
+        module, probe = evaluation_data.module, self.task.probe
+        first = start * module.steps_per_epoch
         if probe.augment:
-            for pixels, labels in pipeline.training.batches(first):
-                yield self._seen(network, pipeline.normalised(pixels)), labels
+            for images, labels in module.train_labelled(first):
+                yield self._seen(network, images), labels
             return
-        features, labels = self._features(network, judged.bank())
+        features, labels = self._features(network, evaluation_data.bank())
         order = Sampler(
             images=len(labels), batch_size=probe.batch_size, repeats=1, seed=self.task.seed
         )

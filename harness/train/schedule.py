@@ -41,9 +41,9 @@ def _planned(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return _cosine(recipe, (step - warmup) / max(1.0, total - warmup))
 
 
-def _cosine(recipe: Recipe, share: float) -> float:
+def _cosine(recipe: Recipe, progress: float) -> float:
     return recipe.min_lr + 0.5 * (recipe.peak_lr - recipe.min_lr) * (
-        1 + math.cos(math.pi * min(1.0, share))
+        1 + math.cos(math.pi * min(1.0, progress))
     )
 
 

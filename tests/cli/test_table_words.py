@@ -93,7 +93,7 @@ STUDENT = f"""
 paper: {{title: Students}}
 columns:
   acc: {{label: Acc, from: train, metric: val/top1, unit: "%", decimals: 1}}
-  macs: {{label: MACs, from: flops, metric: teacher/gmacs, decimals: 1}}
+  macs: {{label: MACs, from: cost, metric: teacher/gmacs, decimals: 1}}
 seeds: [0]
 base:
   data: {{name: fashion-mnist}}
@@ -106,14 +106,24 @@ profiles: {{paper: {{}}}}
 """
 
 
-def test_kinds_that_train_nothing_bring_no_training_along(
+def test_the_former_name_of_the_option_is_told(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/teacher", TEACHER)
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "paper/teacher", "--kinds", "train"])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.endswith("error: argument --kinds: is now called --tasks\n")
+
+
+def test_tasks_that_train_nothing_bring_no_training_along(
     experiments: Experiments, capsys: pytest.CaptureFixture[str]
 ) -> None:
     experiments.table("paper/teacher", TEACHER)
     experiments.table("paper/student", STUDENT)
-    assert main(["plan", "paper/student", "--kinds", "flops"]) == 0
+    assert main(["plan", "paper/student", "--tasks", "cost"]) == 0
     assert "paper/student, profile paper: 1 run (" in capsys.readouterr().out
-    assert main(["plan", "paper/student", "--kinds", "train"]) == 0
+    assert main(["plan", "paper/student", "--tasks", "train"]) == 0
     assert "paper/student, profile paper: 2 runs (" in capsys.readouterr().out
 
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from harness.data import DATASETS
+from harness.data.cache import scratch
 from harness.data.dataset import Source, Splits
-from harness.data.once import scratch
 from harness.errors import DataError
 from tests.data.conftest import SmallFashion, small_files
 

@@ -10,9 +10,8 @@ from torchvision.transforms.v2 import functional as reference
 
 from harness.data.colour import blend, blurred, color_jitter, grey, shift_hue
 from harness.data.config import DataConfig
+from harness.data.module import open_data
 from harness.data.multicrop import MultiCrop
-from harness.data.pipeline import open_pipeline
-from harness.data.views import Views
 from harness.errors import FieldError
 from harness.train.config import Augment
 from tests.data.conftest import SmallFashion
@@ -77,6 +76,36 @@ def test_probabilities_of_zero_change_nothing() -> None:
     assert torch.equal(color_jitter(images, off, blur=0, solarize=0, generator=draws), images)
 
 
+def test_each_image_is_changed_as_if_all_were() -> None:
+    """Only the images that a part chooses are computed; a loop over all of them gives the same."""
+    images = pictures(12, size=16)
+    every = MultiCrop(jitter=0.5, grey=0.5)
+    found = color_jitter(
+        images, every, blur=0.5, solarize=0.5, generator=torch.Generator().manual_seed(4)
+    )
+    draws = torch.Generator().manual_seed(4)
+    chance, order = torch.rand(9, 12, generator=draws), torch.randperm(4, generator=draws)
+    assert all(0 < int((chance[row] < 0.5).sum()) < 12 for row in (0, 1, 2, 4))
+    for at, image in enumerate(images.split(1)):
+        factor = {k: 2 * chance[5 + k, at : at + 1] - 1 for k in range(4)}
+        if chance[0, at] < 0.5:
+            for operation in order.tolist():
+                if operation == 0:
+                    image = blend(image, 0.0, 1 + 0.4 * factor[0])
+                elif operation == 1:
+                    image = blend(image, grey(image).mean(), 1 + 0.4 * factor[1])
+                elif operation == 2:
+                    image = blend(image, grey(image), 1 + 0.2 * factor[2])
+                else:
+                    image = shift_hue(image, 0.1 * factor[3])
+        image = grey(image).expand(-1, 3, -1, -1) if chance[1, at] < 0.5 else image
+        if chance[2, at] < 0.5:
+            image = blurred(image, 0.1 + 1.9 * chance[3, at : at + 1])
+        if chance[4, at] < 0.5:
+            image = torch.where(image >= 128, 255 - image, image)
+        torch.testing.assert_close(found[at], image[0], atol=1e-3, rtol=0)
+
+
 def test_solarise_inverts_the_bright_half() -> None:
     images = torch.tensor([[[[0.0, 127.0, 128.0, 255.0]]]])
     off = MultiCrop(jitter=0.0, grey=0.0)
@@ -89,9 +118,9 @@ def test_crops_of_a_step_are_the_same_wherever_it_starts(
     in_memory: bool, small: SmallFashion
 ) -> None:
     crops = MultiCrop(local_crops=2, local_size=14)
-    pipeline = open_pipeline(
+    module = open_data(
         DataConfig(name="small-fashion"),
-        # a colour jitter makes the pipeline read single images
+        # a colour jitter makes the module read single images
         Augment() if in_memory else Augment(color_jitter=0.1),
         image_size=28,
         batch_size=20,
@@ -100,11 +129,10 @@ def test_crops_of_a_step_are_the_same_wherever_it_starts(
         device=torch.device("cpu"),
         workers=0,
     )
-    views = Views(pipeline=pipeline, crops=crops, image_size=28)
-    whole = views.batches(0)
+    whole = module.train_crops(crops)
     first, second = next(whole), next(whole)
     assert [tuple(crop.shape) for crop in first[0]] == [(20, 1, 28, 28)] * 2 + [(20, 1, 14, 14)] * 2
-    again = next(views.batches(1))
+    again = next(module.train_crops(crops, 1))
     assert all(torch.equal(a, b) for a, b in zip(second[0], again[0], strict=True))
     assert not torch.equal(first[0][0], first[0][1])
 

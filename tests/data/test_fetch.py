@@ -29,7 +29,7 @@ TABLE = f"""
 paper: {{title: Needs data}}
 columns:
   acc: {{from: train, metric: val/top1, better: higher}}
-  macs: {{from: flops, metric: teacher/gmacs, decimals: 0}}
+  macs: {{from: cost, metric: teacher/gmacs, decimals: 0}}
 seeds: [0]
 base:
   data: {{name: {NAME}}}
@@ -167,7 +167,7 @@ def test_a_run_gets_its_data_first_and_says_what_was_tried(server: Server, table
 
 def test_no_data_is_got_for_what_needs_none_nor_offline(server: Server, table: str) -> None:
     server.go()
-    done = server.call("run", table, "--kinds", "flops")
+    done = server.call("run", table, "--tasks", "cost")
     assert done.returncode == 0, done.stderr
     assert "getting data set" not in done.stdout
     done = server.call("reproduce", table, "--offline", "--format", "md")

@@ -1,10 +1,11 @@
-"""Batches of whole pipelines: what is in them, and that nothing but seed and step decides it."""
+"""Batches of whole modules: what is in them, and that nothing but seed and step decides it."""
 
 from __future__ import annotations
 
 import random
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from PIL import Image, ImageOps
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from harness.data import fingerprint
+from harness.data import fingerprint, open_dataset
 from harness.data.config import DataConfig
-from harness.data.dataset import Arrays
-from harness.data.pipeline import Pipeline, open_pipeline
+from harness.data.dataset import Arrays, Files
+from harness.data.module import DataModule, open_data
+from harness.data.sampler import Sampler
+from harness.data.sources import Setup, WorkerImages
 from harness.data.transforms import _posterize
 from harness.errors import DataError
 from harness.train.config import Augment
@@ -36,8 +39,8 @@ def opened(
     batch: int = 16,
     seed: int = 0,
     workers: int = 0,
-) -> Pipeline:
-    return open_pipeline(
+) -> DataModule:
+    return open_data(
         data or DataConfig(name="small-fashion"),
         augment,
         image_size=size,
@@ -50,9 +53,9 @@ def opened(
 
 
 def first(
-    pipeline: Pipeline, count: int, start: int = 0
+    module: DataModule, count: int, start: int = 0
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return list(islice(pipeline.batches(start), count))
+    return list(islice(module.train(start), count))
 
 
 def same(
@@ -63,13 +66,13 @@ def same(
 
 
 def test_without_augmentation_batches_are_the_normalised_images(small: SmallFashion) -> None:
-    pipeline = opened(PLAIN)
-    assert (pipeline.steps_per_epoch, pipeline.classes, pipeline.channels) == (3, 10, 1)
-    assert (pipeline.train_images, pipeline.eval_images) == (TRAIN, VAL)
+    module = opened(PLAIN)
+    assert (module.steps_per_epoch, module.classes, module.channels) == (3, 10, 1)
+    assert (module.train_images, module.eval_images) == (TRAIN, VAL)
     train, _ = arrays(small.load())
     by_content = {image.tobytes(): label for image, label in zip(*_raw(train), strict=True)}
     seen = set()
-    for images, targets in first(pipeline, 3):
+    for images, targets in first(module, 3):
         assert images.shape == (16, 1, 28, 28)
         assert images.dtype == targets.dtype == torch.float32
         pixels = (images * 0.3530 + 0.2860) * 255
@@ -106,6 +109,37 @@ def test_repeated_images_are_augmented_differently(small: SmallFashion) -> None:
         assert not torch.equal(images[0], images[1])
 
 
+class CountedFiles(Files):
+    """Remembers which images were decoded."""
+
+    decoded: ClassVar[list[int]] = []
+
+    def image(self, index: int) -> Image.Image:
+        self.decoded.append(index)
+        return Files.image(self, index)
+
+
+def test_repeated_images_are_decoded_once(folder: Path) -> None:
+    files = open_dataset(DataConfig(name="folder", path=str(folder))).load().train
+    assert isinstance(files, Files)
+    split = CountedFiles(
+        tree=files.tree, names=files.names, labels=files.labels, channels=files.channels
+    )
+    setup = Setup(
+        augment=Augment(repeats=3),
+        image_size=16,
+        mean=(0.5,) * 3,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    source = WorkerImages(split, np.arange(24), setup)
+    order = Sampler(images=24, batch_size=12, repeats=3, seed=0)
+    images, labels = next(source.train(order, 0))
+    assert len(split.decoded) == 4
+    assert labels.view(4, 3).unique(dim=1).shape == (4, 1)
+    assert not torch.equal(images[0], images[1])
+
+
 @pytest.mark.parametrize("augment", [RAND, PAD])
 def test_worker_processes_change_nothing(small: SmallFashion, augment: Augment) -> None:
     assert same(first(opened(augment), 4), first(opened(augment, workers=2), 4))
@@ -133,7 +167,7 @@ def test_one_augmentation_does_not_shift_the_draws_of_another(small: SmallFashio
 @pytest.mark.parametrize("size", [28, 20, 40])
 def test_evaluation_shows_every_sample_once(small: SmallFashion, size: int) -> None:
     _, val = arrays(small.load())
-    found = list(opened(FULL, size=size).evaluation(8))
+    found = list(opened(FULL, size=size).val(8))
     assert [len(labels) for _, labels in found] == [8, 8, 4]
     assert torch.cat([labels for _, labels in found]).tolist() == val.labels.tolist()
     assert {images.shape[1:] for images, _ in found} == {(1, size, size)}
@@ -148,9 +182,9 @@ def test_enlarged_images_are_cropped_as_images_in_files_are(
     small: SmallFashion, size: int, scaled: int
 ) -> None:
     """0.875 of each side, against torchvision; images that are not enlarged are seen whole."""
-    pipeline = opened(PLAIN, size=size)
+    module = opened(PLAIN, size=size)
     for split, batches in zip(
-        arrays(small.load()), (pipeline.bank(8), pipeline.evaluation(8)), strict=True
+        arrays(small.load()), (module.train_eval(8), module.val(8)), strict=True
     ):
         found = torch.cat([images for images, _ in batches]) * 0.3530 + 0.2860
         images = torch.from_numpy(split.images).float()
@@ -161,12 +195,12 @@ def test_enlarged_images_are_cropped_as_images_in_files_are(
 
 def test_the_holdout_is_judged_and_not_trained_on(folder: Path) -> None:
     data = DataConfig(name="folder", path=str(folder), evaluate_on="holdout")
-    pipeline = opened(PLAIN, data=data, size=16, batch=22)
-    assert (pipeline.train_images, pipeline.eval_images) == (22, 2)
-    trained = {image.numpy().tobytes() for image in first(pipeline, 1)[0][0]}
+    module = opened(PLAIN, data=data, size=16, batch=22)
+    assert (module.train_images, module.eval_images) == (22, 2)
+    trained = {image.numpy().tobytes() for image in first(module, 1)[0][0]}
     assert len(trained) == 22
     # as large as the network's input but for the resizing before the centre crop: use the same
-    whole = open_pipeline(
+    whole = open_data(
         data,
         PLAIN,
         image_size=16,
@@ -176,7 +210,7 @@ def test_the_holdout_is_judged_and_not_trained_on(folder: Path) -> None:
         device=torch.device("cpu"),
         workers=0,
     )
-    judged = [image.numpy().tobytes() for images, _ in whole.evaluation(5) for image in images]
+    judged = [image.numpy().tobytes() for images, _ in whole.val(5) for image in images]
     assert len(set(judged)) == 2
     assert not trained & set(judged)
 
@@ -185,11 +219,11 @@ def test_the_holdout_is_judged_and_not_trained_on(folder: Path) -> None:
 def test_folders_of_images_of_any_size(folder: Path, workers: int) -> None:
     data = DataConfig(name="folder", path=str(folder))
     assert data.version == ""
-    pipeline = opened(RAND, data=data, size=32, batch=8, workers=workers)
-    images, targets = first(pipeline, 1)[0]
+    module = opened(RAND, data=data, size=32, batch=8, workers=workers)
+    images, targets = first(module, 1)[0]
     assert images.shape == (8, 3, 32, 32)
     assert targets.shape == (8, 2)
-    found = list(pipeline.evaluation(4))
+    found = list(module.val(4))
     assert torch.cat([labels for _, labels in found]).tolist() == [0, 0, 0, 1, 1, 1]
     assert {batch.shape[1:] for batch, _ in found} == {(3, 32, 32)}
 
@@ -202,7 +236,7 @@ def test_an_unreadable_image_is_one_clear_error(folder: Path, workers: int) -> N
     with pytest.raises(
         DataError, match=r"^\S*val/cat/001.png: cannot be read as an image"
     ) as error:
-        list(opened(PLAIN, data=data, workers=workers).evaluation(4))
+        list(opened(PLAIN, data=data, workers=workers).val(4))
     assert "Traceback" not in str(error.value)
 
 

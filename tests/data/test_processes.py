@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from harness.data.dataset import Arrays
-from harness.data.loader import Images, LoaderTraining, never
 from harness.data.sampler import Sampler
+from harness.data.sources import BatchKeys, Setup, WorkerImages, never
 from harness.errors import Interrupted, RunFailed
+from harness.train.config import Augment
 
 SPLIT = Arrays(images=np.zeros((64, 1, 8, 8), np.uint8), labels=np.zeros(64, np.int64))
 
@@ -31,14 +32,18 @@ def batches(
     stopping: Callable[[], bool] = never,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of 8 images, transformed in worker processes."""
-    source = LoaderTraining(
-        images=Images(SPLIT, np.arange(64), transform, seed=0),
-        order=Sampler(images=64, batch_size=8, repeats=1, seed=0),
+    setup = Setup(
+        augment=Augment(),
+        image_size=8,
+        mean=(0.0,),
+        seed=0,
         device=torch.device("cpu"),
         workers=workers,
         stopping=stopping,
     )
-    return source.batches(0)
+    order = Sampler(images=64, batch_size=8, repeats=1, seed=0)
+    source = WorkerImages(SPLIT, np.arange(64), setup)
+    return source.transformed(transform, BatchKeys(order, 0, setup.dist))
 
 
 def zeros(_: Image.Image) -> Tensor:

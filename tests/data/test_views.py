@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness.data.memory import MemoryEvaluation, MemoryTraining
-from harness.data.multicrop import MultiCrop
-from harness.data.pipeline import Pipeline
+from harness.data.dataset import Arrays
+from harness.data.module import DataModule
+from harness.data.multicrop import CropSpec, MultiCrop, crop_specs
 from harness.data.sampler import Sampler
-from harness.data.views import Cropping, CropSpec, Views, crop_specs
-from harness.distributed import DistContext
+from harness.data.sources import MemoryImages, Setup
+from harness.data.transforms import MultiCropTransform
 from harness.train.config import Augment
 
 COUNT, SIDE, LOCAL = 2000, 32, 12
@@ -41,14 +41,13 @@ def ramps() -> Tensor:
 
 def views(crops: MultiCrop) -> tuple[Tensor, ...]:
     """Every crop of many copies of the same picture, (COUNT, 3, S, S), in 0..1."""
-    images, labels = ramps().expand(COUNT, -1, -1, -1), torch.zeros(COUNT, dtype=torch.int64)
-    augment, ranks = Augment(), DistContext()
-    order = Sampler(images=COUNT, batch_size=COUNT, repeats=1, seed=5)
-    known = MemoryEvaluation(images=images, labels=labels, image_size=SIDE)
-    training = MemoryTraining(
-        images=images, labels=labels, order=order, augment=augment, image_size=SIDE
+    images = np.broadcast_to(ramps().numpy(), (COUNT, 3, SIDE, SIDE))
+    split = Arrays(images=images, labels=np.zeros(COUNT, np.int64))
+    setup = Setup(
+        augment=Augment(), image_size=SIDE, mean=(0.0,) * 3, seed=5, device=torch.device("cpu")
     )
-    pipeline = Pipeline(
+    source = MemoryImages(split, np.arange(COUNT), setup)
+    module = DataModule(
         steps_per_epoch=1,
         classes=1,
         channels=3,
@@ -56,15 +55,13 @@ def views(crops: MultiCrop) -> tuple[Tensor, ...]:
         std=(1.0, 1.0, 1.0),
         train_images=COUNT,
         eval_images=COUNT,
-        batch_size=COUNT,
-        augment=augment,
-        seed=5,
-        dist=ranks,
-        training=training,
-        val=known,
-        train_eval=known,
+        order=Sampler(images=COUNT, batch_size=COUNT, repeats=1, seed=5),
+        setup=setup,
+        train_source=source,
+        val_source=source,
+        train_eval_source=source,
     )
-    found, _ = next(Views(pipeline=pipeline, crops=crops, image_size=SIDE).batches(0))
+    found, _ = next(module.train_crops(crops))
     return found
 
 
@@ -140,7 +137,7 @@ def test_global_and_local_crops_show_their_share_of_the_image(plain: tuple[Tenso
 def test_so_do_crops_of_images_from_files() -> None:
     torch.manual_seed(0)
     picture = Image.fromarray(ramps().permute(1, 2, 0).numpy().astype(np.uint8))
-    cropping = Cropping(PLAIN, SIDE)
+    cropping = MultiCropTransform(PLAIN, SIDE)
     rows = torch.stack([cropping(picture) for _ in range(600)]) / 255
     sizes = (SIDE, SIDE, LOCAL, LOCAL)
     parts = zip(rows.split([3 * size**2 for size in sizes], dim=1), sizes, strict=True)

@@ -39,7 +39,7 @@ def test_counter_equals_closed_form(name: str, lean: bool) -> None:
     arch = ARCHITECTURES[name]
     with torch.device("meta"):
         model = build_model(
-            ModelConfig(arch=name), classes=1000, channels=3, seen=ANY, dependencies={}
+            ModelConfig(arch=name), classes=1000, channels=3, input_norm=ANY, dependencies={}
         )
     closed = efficient_macs if lean else published_macs
     part = {arch.patches // 2, 49} if family_of(arch).maskable else set()

@@ -102,7 +102,7 @@ def test_features_are_what_the_classifier_reads(arch: str) -> None:
     torch.manual_seed(0)
     config = ModelConfig(arch=arch, image_size=32, depth=2)
     normal = Normalisation(mean=(0.5,) * 3, std=(0.5,) * 3)
-    model = build_model(config, classes=7, channels=3, seen=normal, dependencies={}).train()
+    model = build_model(config, classes=7, channels=3, input_norm=normal, dependencies={}).train()
     images = torch.randn(5, 3, 32, 32)
     found = extract(model, [(images[:3], torch.arange(3)), (images[3:], torch.arange(3, 5))])
     assert model.training

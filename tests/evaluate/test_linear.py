@@ -9,7 +9,6 @@ from torch import nn
 from harness.evaluate.linear import LinearHeads
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.heads import probed_features
 from harness.models.vit import Normalisation
 
 RATES = (0.05, 0.5, 2.0)
@@ -72,11 +71,11 @@ def test_features_are_the_last_class_tokens_as_timm_gives_them(average: bool) ->
     torch.manual_seed(0)
     config = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=5, heads=2)
     seen = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
-    model = build_model(config, classes=3, channels=3, seen=seen, dependencies={}).eval()
+    model = build_model(config, classes=3, channels=3, input_norm=seen, dependencies={}).eval()
     images = torch.randn(2, 3, 28, 28)
     layers = model.vit.get_intermediate_layers(images, n=3, norm=True, return_prefix_tokens=True)
     expected = [prefix[:, 0] for _, prefix in layers]
     if average:
         expected.append(layers[-1][0].mean(dim=1))
-    found = probed_features(model, images, blocks=3, average=average)
+    found = model.probed_features(images, blocks=3, average=average)
     assert torch.allclose(found, torch.cat(expected, dim=1), atol=1e-5)

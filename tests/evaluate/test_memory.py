@@ -8,7 +8,7 @@ from torch import nn
 
 from harness.evaluate.memory import peak_bytes, saved_bytes
 from harness.models.config import ModelConfig
-from harness.tasks.activations import ActivationsRun
+from harness.tasks.cost import CostRun
 from tests.tasks.test_published_costs import Nothing
 
 CPU = torch.device("cpu")
@@ -67,7 +67,15 @@ def test_what_a_backward_pass_needs_is_counted_once_and_without_weights() -> Non
 
 def teacher_bytes(depth: int, keep: int) -> float:
     config = ModelConfig(arch="deit_base_patch16_224", channels=3, depth=depth)
-    run = ActivationsRun(student=config, teacher=config, keep=keep, classes=10, batch_size=2)
+    run = CostRun(
+        student=config,
+        teacher=config,
+        keep=keep,
+        classes=10,
+        train_images=1,
+        epochs=1,
+        batch_size=2,
+    )
     return run.execute(Nothing())["teacher/activation_mb"] * 1e6  # type: ignore[arg-type]
 
 

@@ -29,7 +29,7 @@ def network(weights: Weights) -> VisionTransformer:
     config = ModelConfig(
         arch="vit", image_size=14, patch_size=7, width=8, depth=1, heads=2, weights=weights
     )
-    return build_model(config, classes=3, channels=1, seen=SEEN, dependencies={})
+    return build_model(config, classes=3, channels=1, input_norm=SEEN, dependencies={})
 
 
 STATE = {name: value.clone() for name, value in network(Weights()).vit.state_dict().items()}

@@ -254,7 +254,7 @@ def test_a_leftover_of_a_cluster_is_not_waited_for(
     assert reserve_job(directory, submission="s", index=0, folder=tmp_path)
     name_job(directory, "s", "123_0")
     monkeypatch.setenv("PATH", str(tmp_path))
-    few = [counting_table, "--kinds", "counting", "--rows", "a"]
+    few = [counting_table, "--tasks", "counting", "--rows", "a"]
     done = harness("run", *few)
     name = directory.name
     assert "SLURM cannot be asked about its job 123_0: squeue not found" in done.stdout

@@ -18,7 +18,7 @@ TABLE = f"""
 paper: {{title: Together}}
 columns:
   acc: {{label: Top-1, from: train, metric: val/top1, unit: "%", decimals: 1}}
-  flops: {{label: FLOPs, from: flops, metric: teacher/train_pmacs, decimals: 1}}
+  flops: {{label: FLOPs, from: cost, metric: teacher/train_pmacs, decimals: 1}}
 seeds: [0]
 base:
   data: {{name: fashion-mnist, train_fraction: 0.005}}

@@ -20,7 +20,10 @@ from harness.methods.distillation import Distillation, DistillationObjective, Ma
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.train.config import Recipe
 from tests.models.reference import Reference
+
+RECIPE = Recipe(epochs=1, batch_size=2, lr=1e-3)
 
 
 def network(seed: int, *, size: int = 16, patch: int = 4, depth: int = 3) -> VisionTransformer:
@@ -32,7 +35,7 @@ def network(seed: int, *, size: int = 16, patch: int = 4, depth: int = 3) -> Vis
         config,
         classes=5,
         channels=1,
-        seen=Normalisation(mean=(0.0,), std=(1.0,)),
+        input_norm=Normalisation(mean=(0.0,), std=(1.0,)),
         dependencies={},
     )
     with torch.no_grad():
@@ -232,13 +235,13 @@ def test_what_does_not_go_together_is_refused(
         "teacher": ModelConfig(arch=teacher).shape,
     }
     with pytest.raises(FieldError, match=message):
-        Distillation(mask=Mask(keep=20, criterion=CRITERIA.get(criterion)())).check(shapes)
+        Distillation(mask=Mask(keep=20, criterion=CRITERIA.get(criterion)())).check(shapes, RECIPE)
 
 
 def test_a_layer_that_is_not_there_is_refused() -> None:
     shape = ModelConfig(arch="deit_tiny_patch16_224").shape
     mask = Mask(keep=20, criterion=LayerAttention(layer="13"))
     with pytest.raises(FieldError, match="at most 12"):
-        Distillation(mask=mask).check({"student": shape, "teacher": shape})
+        Distillation(mask=mask).check({"student": shape, "teacher": shape}, RECIPE)
     with pytest.raises(FieldError, match="got 'upper'"):
         LayerAttention(layer="upper")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.projection import ProjectionHead
+from harness.models.layers import ProjectionHead
 from harness.models.vit import VisionTransformer
 
 

@@ -18,7 +18,10 @@ from harness.models.architectures import PLAIN
 from harness.models.build import freeze
 from harness.models.config import ModelConfig
 from harness.models.families import known_architectures
+from harness.train.config import Recipe
 from tests.methods.test_distillation import batch, network, reference, step
+
+RECIPE = Recipe(epochs=1, batch_size=2, lr=1e-3)
 
 SWIN = known_architectures()["swin_tiny_patch4_window7_224"]
 DISTILLED = PLAIN["deit_small_distilled_patch16_224"]
@@ -75,18 +78,18 @@ def test_the_student_learns_from_the_merging_teacher_which_learns_nothing() -> N
 def test_what_they_cannot_do_is_refused() -> None:
     for shape in (SWIN, DISTILLED):
         with pytest.raises(FieldError, match="cannot merge tokens"):
-            MergedTeacher(merge=1).check({"student": DEIT, "teacher": shape})
+            MergedTeacher(merge=1).check({"student": DEIT, "teacher": shape}, RECIPE)
     with pytest.raises(FieldError, match="cannot leave patches out"):
-        MaskedStudent(keep=1).check({"student": SWIN, "teacher": DEIT})
+        MaskedStudent(keep=1).check({"student": SWIN, "teacher": DEIT}, RECIPE)
     with pytest.raises(FieldError, match="at least 1 token"):
         MergedTeacher(merge=0)
     with pytest.raises(FieldError, match="at least 1 patch"):
         MaskedStudent(keep=0)
     with pytest.raises(FieldError, match="keep is 197, the student has 196"):
-        MaskedStudent(keep=197).check({"student": DEIT, "teacher": DEIT})
+        MaskedStudent(keep=197).check({"student": DEIT, "teacher": DEIT}, RECIPE)
     with pytest.raises(FieldError, match="merge is 196, of 196 patches"):
-        MergedTeacher(merge=196).check({"student": DEIT, "teacher": DEIT})
+        MergedTeacher(merge=196).check({"student": DEIT, "teacher": DEIT}, RECIPE)
     manifold: Any = Manifold()
     for method in (MaskedStudent(keep=98, loss=manifold), MergedTeacher(merge=1, loss=manifold)):
         with pytest.raises(FieldError, match="compares logits only"):
-            method.check({"student": DEIT, "teacher": DEIT})
+            method.check({"student": DEIT, "teacher": DEIT}, RECIPE)

@@ -19,7 +19,7 @@ from harness.methods.selfdistillation.parts import Center
 from harness.methods.selfdistillation.schedules import cosine, warmed_up
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.tokens import encode, positions
+from harness.models.families.vit import resize_positions
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
@@ -37,7 +37,7 @@ def network(seed: int = 1) -> VisionTransformer:
     torch.manual_seed(seed)
     config = ModelConfig(arch="vit", image_size=16, patch_size=4, width=32, depth=3, heads=4)
     seen = Normalisation(mean=(0.0,), std=(1.0,))
-    model = build_model(config, classes=5, channels=1, seen=seen, dependencies={})
+    model = build_model(config, classes=5, channels=1, input_norm=seen, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -93,7 +93,9 @@ def test_crops_of_two_sizes_run_in_two_passes() -> None:
     mixed = Batch(images=data.images, targets=data.targets, views=data.views[:2] + small)
     found = built._student_views(mixed)
     for view, cls in zip(mixed.views, found, strict=True):
-        torch.testing.assert_close(cls, encode(built.student, view).cls, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            cls, built.student.forward_features(view).cls, atol=1e-5, rtol=1e-5
+        )
 
 
 def test_the_teacher_has_no_gradient_and_moves_by_its_momentum() -> None:
@@ -113,7 +115,9 @@ def test_the_teacher_has_no_stochastic_depth() -> None:
     student.train()
     built: Any = Dino(**SMALL).build(Networks(student=student, teacher=None))
     images = batch().images
-    assert torch.equal(encode(built.teacher, images).cls, encode(built.teacher, images).cls)
+    assert torch.equal(
+        built.teacher.forward_features(images).cls, built.teacher.forward_features(images).cls
+    )
 
 
 def test_parts_of_a_batch_give_the_centre_of_the_whole() -> None:
@@ -217,9 +221,9 @@ def test_collapse_shows_in_the_entropies() -> None:
 
 def test_positions_are_their_own_on_their_own_grid_and_constant_when_constant() -> None:
     grid = torch.randn(1, 16, 8)
-    assert positions(grid, 4, 4) is grid
-    assert positions(torch.ones(1, 16, 8), 2, 3).shape == (1, 6, 8)
-    torch.testing.assert_close(positions(torch.ones(1, 16, 8), 2, 3), torch.ones(1, 6, 8))
+    assert resize_positions(grid, 4, 4) is grid
+    assert resize_positions(torch.ones(1, 16, 8), 2, 3).shape == (1, 6, 8)
+    torch.testing.assert_close(resize_positions(torch.ones(1, 16, 8), 2, 3), torch.ones(1, 6, 8))
 
 
 def test_the_released_default_is_the_vanilla_run() -> None:

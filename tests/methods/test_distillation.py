@@ -25,7 +25,7 @@ SEEN = Normalisation(mean=(0.0,), std=(1.0,))
 def network(seed: int, width: int = 32) -> VisionTransformer:
     torch.manual_seed(seed)
     config = ModelConfig(arch="vit", image_size=16, patch_size=4, width=width, depth=3, heads=4)
-    model = build_model(config, classes=5, channels=1, seen=SEEN, dependencies={})
+    model = build_model(config, classes=5, channels=1, input_norm=SEEN, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)

@@ -16,6 +16,7 @@ from harness.masking.views.block import BlockWise
 from harness.masking.views.random import RandomMask
 from harness.methods import Networks
 from harness.methods.ibot import Ibot
+from harness.models.interface import ForwardRequest
 from tests.methods.selfdistillation_reference import cross_entropy, dino_loss, project, tokens
 from tests.methods.test_dino import SMALL, batch, network, objective, step
 
@@ -149,14 +150,13 @@ def test_gradients_equal_autograd_through_all_patches() -> None:
     flags = masks[0].flags()
     own = {name: p.grad.clone() for name, p in built.head.named_parameters() if p.grad is not None}
     built.head.zero_grad()
-    from harness.models.tokens import encode
-
-    images = torch.cat(data.views[:2])
-    seen = encode(
-        built.student, images, masked=flags, mask_token=built.token.mask_token, patches=True
+    images, outputs = torch.cat(data.views[:2]), ForwardRequest(patches=True)
+    seen = built.student.forward_features(
+        images, mask=flags, mask_token=built.token.mask_token, outputs=outputs
     )
     with torch.no_grad():
-        given = built.teacher_head(encode(built.teacher, images, patches=True).patches)
+        patches = built.teacher.forward_features(images, outputs=outputs).patches
+        given = built.teacher_head(patches)
         targets = ((given - built.patch_center.value) / 0.04).softmax(dim=-1)
     loss = -(targets * (built.head(seen.patches) / 0.1).log_softmax(-1)).sum(-1)
     ((loss * flags).sum(1) / flags.sum(1).clamp(min=1)).mean().backward()

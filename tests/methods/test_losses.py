@@ -29,7 +29,7 @@ def network(seed: int, *, arch: str = "vit", width: int = 32, depth: int = 3) ->
     torch.manual_seed(seed)
     config = ModelConfig(arch=arch, image_size=16, patch_size=4, width=width, depth=depth, heads=4)
     seen = Normalisation(mean=(0.0,), std=(1.0,))
-    model = build_model(config, classes=5, channels=1, seen=seen, dependencies={})
+    model = build_model(config, classes=5, channels=1, input_norm=seen, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -45,8 +45,8 @@ def outputs(
 ) -> tuple[ForwardOutput, ForwardOutput, VisionTransformer, VisionTransformer]:
     student, teacher = network(1, arch=arch), freeze(network(2, width=48, depth=6))
     return (
-        student(images(), want=loss.of_student),
-        teacher(images(), keep=kept, want=loss.of_teacher),
+        student(images(), outputs=loss.of_student),
+        teacher(images(), keep=kept, outputs=loss.of_teacher),
         student,
         teacher,
     )
@@ -112,7 +112,8 @@ def test_images_are_compared_within_groups_of_mixup_partners() -> None:
     each = []
     for rows in ([0, 5], [1, 4], [2, 3]):
         own, its = (
-            model(pictures[rows], want=loss.of_student).of([0, 1]) for model in (student, teacher)
+            model(pictures[rows], outputs=loss.of_student).select([0, 1])
+            for model in (student, teacher)
         )
         each.append(float(loss(own, its, None).detach()))
     assert found == pytest.approx(sum(each) / 3, rel=1e-5)
@@ -211,7 +212,7 @@ def test_a_masked_loss_reaches_the_student_and_never_the_teacher(loss: Distillat
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn() -> None:
     model = network(1).eval()
     for loss in (Manifold(), Attention()):
-        seen = model(images(), want=loss.of_student)
+        seen = model(images(), outputs=loss.of_student)
         assert float(loss(seen, seen, None).detach()) == pytest.approx(0, abs=1e-6)
     assert float(Logit()(seen, seen, None).detach()) == pytest.approx(0, abs=1e-6)
 

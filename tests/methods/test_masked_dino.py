@@ -17,6 +17,7 @@ from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.masked_dino import MaskedDino
 from harness.models.architectures import PLAIN
+from harness.train.config import Recipe
 from tests.methods.selfdistillation_reference import dino_loss, project, tokens
 from tests.methods.test_dino import SMALL, batch, objective, step
 from tests.methods.test_ibot import drawn
@@ -146,7 +147,8 @@ def test_keep_and_criterion_are_checked() -> None:
     with pytest.raises(FieldError, match="last block or at nothing"):
         DinoMaskedTeacher(keep=5, criterion=LayerAttention(layer="first"))
     tiny = PLAIN["vit_tiny_patch16_224"]
-    assert DinoMaskedTeacher(keep=196).wrong_shape(tiny) is None
-    wrong = DinoMaskedTeacher(keep=197).wrong_shape(tiny)
-    assert wrong is not None
-    assert wrong[0] == "keep"
+    recipe = Recipe(epochs=1, batch_size=2, lr=1e-3)
+    DinoMaskedTeacher(keep=196).check({"student": tiny}, recipe)
+    with pytest.raises(FieldError, match="must be at most the student's 196, got 197") as wrong:
+        DinoMaskedTeacher(keep=197).check({"student": tiny}, recipe)
+    assert wrong.value.field == "keep"

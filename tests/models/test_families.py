@@ -18,6 +18,7 @@ from harness.models.build import build_model, freeze, pool_patches
 from harness.models.config import ModelConfig, Weights
 from harness.models.interface import ForwardRequest, Saliency
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.train.config import Recipe
 from tests.models.reference import Reference
 
 SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -26,7 +27,7 @@ SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 def shaken(config: ModelConfig, scale: float = 0.3) -> VisionTransformer:
     """A network with weights far from their initial values, so that every one matters."""
     torch.manual_seed(1)
-    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * scale)
@@ -182,29 +183,32 @@ TWO_CLASS_LAYERS = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("efficient", [True, False])
 @TWO_CLASS_LAYERS
 def test_every_patch_kept_equals_timm(
-    model: VisionTransformer, slow: type[CaitReference], lean: bool
+    model: VisionTransformer, slow: type[CaitReference], efficient: bool
 ) -> None:
     keep = torch.arange(16).expand(4, -1)
     for kept in (None, keep):
         torch.testing.assert_close(
-            model(images(), keep=kept, lean=lean).logits, model.vit(images()), rtol=1e-5, atol=1e-5
+            model(images(), keep=kept, efficient=efficient).logits,
+            model.vit(images()),
+            rtol=1e-5,
+            atol=1e-5,
         )
 
 
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("efficient", [True, False])
 @TWO_CLASS_LAYERS
 def test_a_subset_equals_the_float64_reference(
-    model: VisionTransformer, slow: type[CaitReference], lean: bool
+    model: VisionTransformer, slow: type[CaitReference], efficient: bool
 ) -> None:
     keep = torch.stack([torch.randperm(16)[:6].sort().values for _ in range(4)])
     reference = slow(model.vit.state_dict())
     runs = [reference.run(image, rows) for image, rows in zip(images(), keep.tolist(), strict=True)]
     for layer in (0, 1):
-        want = ForwardRequest(saliency=Saliency(layer=str(layer + 1)))
-        found = model(images(), keep=keep, want=want, lean=lean)
+        outputs = ForwardRequest(saliency=Saliency(layer=str(layer + 1)))
+        found = model(images(), keep=keep, outputs=outputs, efficient=efficient)
         logits = torch.stack([logits for logits, _ in runs])
         torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
         expected = torch.stack([saliency[layer] for _, saliency in runs])
@@ -219,7 +223,7 @@ def test_saliency_alone_is_that_of_the_full_forward() -> None:
     ):
         image = images(2, model.image_size)
         saliency = Saliency(queries="cls" if "cls" in model.family.queries else "patches")
-        expected = model(image, want=ForwardRequest(saliency=saliency)).saliency
+        expected = model(image, outputs=ForwardRequest(saliency=saliency)).saliency
         assert expected.shape == (2, model.patches)
         torch.testing.assert_close(model.saliency(image, saliency), expected)
 
@@ -232,7 +236,7 @@ def test_swin_equals_timm_and_its_saliency_the_float64_attention() -> None:
     handle = block.attn.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     expected = model.vit(image)
     handle.remove()
-    found = model(image, want=ForwardRequest(saliency=Saliency(queries="patches")))
+    found = model(image, outputs=ForwardRequest(saliency=Saliency(queries="patches")))
     torch.testing.assert_close(found.logits, expected, rtol=1e-5, atol=1e-5)
 
     attn = block.attn.double()
@@ -252,11 +256,11 @@ def test_swin_keeps_its_dimensions() -> None:
 
 
 @pytest.mark.parametrize("arch", ["deit_tiny_patch16_224", "deit_small_distilled_patch16_224"])
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("efficient", [True, False])
 @pytest.mark.parametrize("layer", ["first", "2", "last"])
 @pytest.mark.parametrize("queries", ["cls", "patches"])
 def test_any_layer_and_query_equals_the_float64_reference(
-    arch: str, lean: bool, layer: str, queries: str
+    arch: str, efficient: bool, layer: str, queries: str
 ) -> None:
     model = shaken(ModelConfig(arch=arch, image_size=32, patch_size=8, width=48, depth=3, heads=4))
     prefix = model.prefix
@@ -267,7 +271,7 @@ def test_any_layer_and_query_equals_the_float64_reference(
         [attention[:, rows, prefix:].mean(dim=(0, 1)) for attention in reference.maps(images())]
     )
     saliency = Saliency(layer=layer, queries=queries)  # type: ignore[arg-type]
-    found = model(images(), want=ForwardRequest(saliency=saliency), lean=lean)
+    found = model(images(), outputs=ForwardRequest(saliency=saliency), efficient=efficient)
     torch.testing.assert_close(found.saliency.double(), expected, rtol=1e-4, atol=1e-6)
     assert not found.saliency.requires_grad
     torch.testing.assert_close(found.logits, model.vit(images()), rtol=1e-5, atol=1e-5)
@@ -295,7 +299,7 @@ def test_tokens_and_maps_are_those_of_the_float64_reference() -> None:
         )
     )  # fmt: skip
     keep = torch.tensor([[1, 4, 9]] * 4)
-    found = model(images(), keep=keep, want=ForwardRequest(tokens=True, maps=True))
+    found = model(images(), keep=keep, outputs=ForwardRequest(tokens=True, maps=True))
     assert (len(found.tokens), len(found.maps)) == (3, 3)
     reference = Reference(model.vit.state_dict(), heads=4, depth=3, patch=8, prefix=2)
     torch.testing.assert_close(
@@ -327,8 +331,11 @@ def test_mean_pooling_is_timms_and_saliency_and_tokens_change_nothing() -> None:
     keep = torch.tensor([[1, 4, 9]] * 4)
     for kept in (None, keep):
         logits = model(images(), keep=kept).logits
-        for want in (ForwardRequest(saliency=Saliency()), ForwardRequest(tokens=True, maps=True)):
-            found = model(images(), keep=kept, want=want)
+        for outputs in (
+            ForwardRequest(saliency=Saliency()),
+            ForwardRequest(tokens=True, maps=True),
+        ):
+            found = model(images(), keep=kept, outputs=outputs)
             torch.testing.assert_close(found.logits, logits, rtol=1e-5, atol=1e-5)
         if kept is None:
             torch.testing.assert_close(logits, theirs(images()), rtol=1e-5, atol=1e-5)
@@ -369,7 +376,7 @@ def test_hub_weights_that_classify_by_the_class_token_are_refused(
         hub = Weights(hub=f"vit_base_patch16_224.{tag}")
         config = ModelConfig(arch="mae_base_patch16_224", weights=hub)
         with torch.device("meta"):
-            return build_model(config, classes=1000, channels=3, seen=SEEN, dependencies={})
+            return build_model(config, classes=1000, channels=3, input_norm=SEEN, dependencies={})
 
     assert built("mae").vit.global_pool == "avg"
     with pytest.raises(WeightsError, match="trained to classify by the class token"):
@@ -378,12 +385,12 @@ def test_hub_weights_that_classify_by_the_class_token_are_refused(
 
 def test_networks_without_a_class_token_to_pool_are_refused_where_it_is_needed() -> None:
     shape, small = MAE.shape, ModelConfig(arch="deit_tiny_patch16_224").shape
-    assert Dino().wrong_shape(shape) == (
-        "name",
-        "self-distillation needs the CLS token to be pooled: vit_base_patch16_224",
-    )
+    recipe = Recipe(epochs=1, batch_size=2, lr=1e-3)
+    needed = "self-distillation needs the CLS token to be pooled: vit_base_patch16_224"
+    with pytest.raises(FieldError, match=needed):
+        Dino().check({"student": shape}, recipe)
     with pytest.raises(FieldError, match="cannot merge tokens"):
-        MergedTeacher(merge=2).check({"student": small, "teacher": shape})
+        MergedTeacher(merge=2).check({"student": small, "teacher": shape}, recipe)
 
 
 def test_a_teacher_of_another_size_gets_the_same_image_resized() -> None:

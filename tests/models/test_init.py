@@ -20,7 +20,7 @@ VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=64, depth=2, he
 
 def built(config: ModelConfig, seed: int = 1) -> VisionTransformer:
     torch.manual_seed(seed)
-    return build_model(config, classes=10, channels=1, seen=SEEN, dependencies={})
+    return build_model(config, classes=10, channels=1, input_norm=SEEN, dependencies={})
 
 
 @pytest.mark.parametrize(

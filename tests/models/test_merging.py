@@ -10,8 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
-from harness.models.merged_cost import merged_away, merged_macs
-from harness.models.merging import merge_tokens
+from harness.models.merging import merge_tokens, merged_away, merged_macs
 from harness.models.vit import Normalisation, VisionTransformer
 
 SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -24,7 +23,7 @@ SMALL = ModelConfig(
 def network() -> VisionTransformer:
     """Weights far from their initial values, so that every one matters."""
     torch.manual_seed(1)
-    model = build_model(SMALL, classes=7, channels=3, seen=SEEN, dependencies={})
+    model = build_model(SMALL, classes=7, channels=3, input_norm=SEEN, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)

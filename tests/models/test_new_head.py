@@ -21,7 +21,9 @@ VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, he
 
 def built(config: ModelConfig, classes: int, folder: Path, seed: int = 1) -> VisionTransformer:
     torch.manual_seed(seed)
-    return build_model(config, classes=classes, channels=1, seen=SEEN, dependencies={"a": folder})
+    return build_model(
+        config, classes=classes, channels=1, input_norm=SEEN, dependencies={"a": folder}
+    )
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def network() -> VisionTransformer:
     """A tiny one."""
     seen = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1))
     torch.manual_seed(0)
-    return build_model(TINY, classes=3, channels=3, seen=seen, dependencies={})
+    return build_model(TINY, classes=3, channels=3, input_norm=seen, dependencies={})
 
 
 def test_equal_networks_are_equal_files(network: VisionTransformer, tmp_path: Path) -> None:

@@ -36,14 +36,14 @@ def test_the_teacher_sees_what_the_student_attends_to_on_its_own_grid(
     config: ModelConfig, criterion: Criterion, grid: tuple[int, int]
 ) -> None:
     torch.manual_seed(4)
-    student = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    student = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
     masked = teacher("deit_small_patch16_224")  # 4 x 4 patches, of its own size
     for parameter in masked.parameters():
         parameter.requires_grad_(True)  # even so
     pixels = images(student.image_size, count=2)
     look = criterion.attention_source()
     assert look is not None
-    scores = student(pixels, want=ForwardRequest(saliency=look.saliency)).saliency
+    scores = student(pixels, outputs=ForwardRequest(saliency=look.saliency)).saliency
     assert scores is not None
     assert scores.shape == (2, grid[0] * grid[1])
     kept = to_grid(scores, grid, (4, 4)).topk(5).indices.sort().values

@@ -35,7 +35,7 @@ def teacher(arch: str) -> VisionTransformer:
         arch=arch, image_size=4 * patch, patch_size=patch, width=48, depth=3, heads=4
     )
     torch.manual_seed(1)
-    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -71,9 +71,12 @@ def test_all_patches_kept_equals_timm(arch: str) -> None:
     model = teacher(arch)
     image = images(model.image_size)
     keep = torch.arange(16).expand(4, -1)
-    for lean in (True, False):
+    for efficient in (True, False):
         torch.testing.assert_close(
-            model(image, keep=keep, lean=lean).logits, model.vit(image), rtol=1e-5, atol=1e-5
+            model(image, keep=keep, efficient=efficient).logits,
+            model.vit(image),
+            rtol=1e-5,
+            atol=1e-5,
         )
 
 
@@ -84,8 +87,8 @@ def test_a_subset_equals_the_float64_forward(arch: str) -> None:
     torch.manual_seed(3)
     keep = torch.stack([torch.randperm(16)[:7].sort().values for _ in range(4)])
     expected = slow(arch, model, image, keep.tolist())
-    for lean in (True, False):
-        found = model(image, keep=keep, lean=lean).logits.double()
+    for efficient in (True, False):
+        found = model(image, keep=keep, efficient=efficient).logits.double()
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -94,7 +97,7 @@ def test_in_float64_only_rounding_is_left_of_the_difference(arch: str) -> None:
     model = teacher(arch).double()
     image = images(model.image_size).double()
     keep = torch.stack([torch.arange(16)[offset::2] for offset in (0, 1, 0, 1)])
-    found = model(image, keep=keep, lean=False).logits
+    found = model(image, keep=keep, efficient=False).logits
     assert found.dtype == torch.float64
     expected = slow(arch, model, image, keep.tolist())
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
@@ -103,7 +106,7 @@ def test_in_float64_only_rounding_is_left_of_the_difference(arch: str) -> None:
 @pytest.mark.parametrize("arch", TEACHERS)
 def test_no_gradient_reaches_it(arch: str) -> None:
     torch.manual_seed(4)
-    student = build_model(STUDENT, classes=7, channels=3, seen=SEEN, dependencies={})
+    student = build_model(STUDENT, classes=7, channels=3, input_norm=SEEN, dependencies={})
     model = teacher(arch)
     for parameter in model.parameters():
         parameter.requires_grad_(True)  # even so

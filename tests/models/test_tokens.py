@@ -11,9 +11,11 @@ from torch.nn import functional
 
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.tokens import encode, positions
+from harness.models.families.vit import resize_positions
+from harness.models.interface import ForwardRequest
 from harness.models.vit import Normalisation, VisionTransformer
 
+WITH_PATCHES = ForwardRequest(patches=True)
 OWN = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.5, 0.25))
 GIVEN = Normalisation(mean=(0.1, 0.45, 0.3), std=(0.3, 0.2, 0.25))
 
@@ -21,7 +23,7 @@ GIVEN = Normalisation(mean=(0.1, 0.45, 0.3), std=(0.3, 0.2, 0.25))
 def network(own: Normalisation, given: Normalisation) -> VisionTransformer:
     torch.manual_seed(1)
     config = ModelConfig(arch="vit", image_size=32, patch_size=8, width=24, depth=2, heads=3)
-    model = build_model(config, classes=5, channels=3, seen=own, dependencies={})
+    model = build_model(config, classes=5, channels=3, input_norm=own, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -43,10 +45,9 @@ def test_images_are_rescaled_to_what_the_weights_were_trained_on() -> None:
     model, images = network(OWN, GIVEN), pictures(32)
     seen = scaled(images, GIVEN)
     with torch.no_grad():
-        found = encode(model, seen, patches=True)
+        found = model.forward_features(seen, outputs=WITH_PATCHES)
         expected = model.vit.forward_features(scaled(images, OWN))
-        assert torch.allclose(encode(model, seen).cls, expected[:, 0], atol=1e-5)
-        assert found.patches is not None
+        assert torch.allclose(model.forward_features(seen).cls, expected[:, 0], atol=1e-5)
         assert torch.allclose(found.patches, expected[:, 1:], atol=1e-5)
         assert torch.equal(model.preprocess(seen), model.renormalise(seen))
         assert not torch.allclose(expected[:, 0], model.vit.forward_features(seen)[:, 0], atol=0.1)
@@ -56,10 +57,8 @@ def test_small_crops_are_rescaled_and_stay_small() -> None:
     model, images = network(OWN, GIVEN), pictures(16)
     same = network(OWN, OWN)
     with torch.no_grad():
-        found = encode(model, scaled(images, GIVEN), patches=True)
-        expected = encode(same, scaled(images, OWN), patches=True)
-    assert found.patches is not None
-    assert expected.patches is not None
+        found = model.forward_features(scaled(images, GIVEN), outputs=WITH_PATCHES)
+        expected = same.forward_features(scaled(images, OWN), outputs=WITH_PATCHES)
     assert found.patches.shape == (4, 4, 24)
     assert torch.allclose(found.patches, expected.patches, atol=1e-5)
     assert torch.allclose(found.cls, expected.cls, atol=1e-5)
@@ -101,7 +100,7 @@ def test_positions_of_other_grids_are_sampled_as_dino_released(rows: int, column
     down = sampling(rows, 14, (rows + 0.1) / 14)
     across = sampling(columns, 14, (columns + 0.1) / 14)
     expected = np.einsum("ra,cb,abd->rcd", down, across, grid).reshape(-1, 5)
-    found = positions(embedding, rows, columns)
+    found = resize_positions(embedding, rows, columns)
     np.testing.assert_allclose(found[0].double().numpy(), expected, atol=1e-5)
     image = embedding.view(1, 14, 14, 5).permute(0, 3, 1, 2)
     usual = functional.interpolate(image, size=(rows, columns), mode="bicubic")

@@ -46,7 +46,7 @@ def small(arch: str) -> VisionTransformer:
     """
     config = replace(SMALL, arch=arch)
     torch.manual_seed(1)
-    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -61,22 +61,22 @@ def images(count: int = 5) -> Tensor:
 def test_full_forward_equals_timm(arch: str) -> None:
     model = small(arch)
     expected = model.vit(images())
-    for lean in (True, False):
+    for efficient in (True, False):
         torch.testing.assert_close(
-            model(images(), lean=lean).logits, expected, rtol=1e-5, atol=1e-5
+            model(images(), efficient=efficient).logits, expected, rtol=1e-5, atol=1e-5
         )
 
 
-@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("efficient", [True, False])
 @pytest.mark.parametrize(("arch", "eps"), FAMILIES.items())
-def test_any_subset_equals_the_float64_reference(arch: str, eps: float, lean: bool) -> None:
+def test_any_subset_equals_the_float64_reference(arch: str, eps: float, efficient: bool) -> None:
     model = small(arch)
     reference = Reference(
         model.vit.state_dict(), heads=4, depth=3, patch=8, prefix=model.prefix, eps=eps
     )
     keep = torch.stack([torch.randperm(16)[:6].sort().values for _ in range(5)])
     logits, saliency = reference.run(images(), keep.tolist())
-    found = model(images(), keep=keep, cls_attention=True, lean=lean)
+    found = model(images(), keep=keep, cls_attention=True, efficient=efficient)
     torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.saliency.double(), saliency, rtol=1e-4, atol=1e-6)
 
@@ -103,9 +103,9 @@ def test_masked_pixels_do_not_matter() -> None:
 
 def test_gradients_equal_those_of_the_whole_last_block() -> None:
     gradients = []
-    for lean in (True, False):
+    for efficient in (True, False):
         model = small("deit_tiny_patch16_224").train()
-        model(images(), lean=lean).logits.square().sum().backward()
+        model(images(), efficient=efficient).logits.square().sum().backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=2e-4, atol=2e-3, msg=name)
@@ -121,7 +121,7 @@ def test_drop_path_falls_on_the_same_samples_as_in_timm() -> None:
         heads=4,
         drop_path=0.5,
     )
-    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={}).train()
+    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={}).train()
     torch.manual_seed(3)
     expected = model.vit(images())
     torch.manual_seed(3)
@@ -169,7 +169,7 @@ def test_weights_in_a_file_keep_their_normalisation(tmp_path: Path) -> None:
     for name, rescaled in (("own", True), ("plain", False)):
         weights = Weights(file=str(tmp_path / f"{name}.safetensors"))
         again = build_model(
-            replace(SMALL, weights=weights), classes=7, channels=3, seen=SEEN, dependencies={}
+            replace(SMALL, weights=weights), classes=7, channels=3, input_norm=SEEN, dependencies={}
         ).eval()
         assert (again.rescale is not None) is rescaled
         assert torch.equal(again(images()).logits, model(images()).logits) is rescaled
@@ -177,14 +177,14 @@ def test_weights_in_a_file_keep_their_normalisation(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="both mean and std"):
         build_model(
             replace(SMALL, weights=Weights(file=str(tmp_path / "half.safetensors"))),
-            classes=7, channels=3, seen=SEEN, dependencies={},
+            classes=7, channels=3, input_norm=SEEN, dependencies={},
         )  # fmt: skip
 
 
 def published(folder: Path, mean: tuple[float, ...]) -> Weights:
     """DeiT-Ti's random weights as the hub keeps them: a folder with a config."""
     config = ModelConfig(arch="deit_tiny_patch16_224")
-    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
     folder.mkdir()
     save_file(model.vit.state_dict(), folder / "model.safetensors")
     about: dict[str, object] = {
@@ -202,7 +202,7 @@ def published(folder: Path, mean: tuple[float, ...]) -> Weights:
 def test_published_weights_see_images_as_they_want_them(tmp_path: Path) -> None:
     weights = published(tmp_path / "own", (0.4, 0.5, 0.6))
     config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
-    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={}).eval()
+    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={}).eval()
     require_classifier(model, weights, 7)
     pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(3))
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.3, 0.4])
@@ -215,7 +215,7 @@ def test_published_weights_of_colour_refuse_grey_images(tmp_path: Path) -> None:
     config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
     grey = Normalisation(mean=(0.5,), std=(0.25,))
     with pytest.raises(WeightsError, match="want images of 3 channels, here they have 1"):
-        build_model(config, classes=7, channels=1, seen=grey, dependencies={})
+        build_model(config, classes=7, channels=1, input_norm=grey, dependencies={})
 
 
 def test_a_teacher_without_a_classifier_of_its_own_is_refused() -> None:

@@ -38,7 +38,7 @@ State = dict[str, Tensor]
 
 def network(seed: int, config: ModelConfig = VIT) -> VisionTransformer:
     torch.manual_seed(seed)
-    model = build_model(config, classes=10, channels=1, seen=SEEN, dependencies={})
+    model = build_model(config, classes=10, channels=1, input_norm=SEEN, dependencies={})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -48,7 +48,7 @@ def network(seed: int, config: ModelConfig = VIT) -> VisionTransformer:
 def loaded(path: Path, config: ModelConfig = VIT, **weights: Any) -> State:
     torch.manual_seed(0)
     config = replace(config, weights=Weights(file=str(path), **weights))
-    model = build_model(config, classes=10, channels=1, seen=SEEN, dependencies={})
+    model = build_model(config, classes=10, channels=1, input_norm=SEEN, dependencies={})
     return dict(model.vit.state_dict())
 
 

@@ -23,7 +23,7 @@ from harness.report.verdicts import CellEvidence, judge_cell
 from harness.shown_patches import KEPT_PATCHES, TEACHER_COST
 from harness.spec.claims import Comparison
 from harness.spec.nodes import MapNode
-from harness.spec.table import Claim, Column, Printed, Published, Row, Tolerance
+from harness.spec.table import Claim, Column, Printed, Published, Row, TaskChoice, Tolerance
 from harness.tasks.attention import HEADS
 
 NOWHERE = MapNode(where=Location("spec.yaml", 1, 1), entries={}, keys={})
@@ -31,7 +31,7 @@ NOWHERE = MapNode(where=Location("spec.yaml", 1, 1), entries={}, keys={})
 ACC = Column(
     id="acc",
     label="Top-1",
-    kind="train",
+    task=TaskChoice(name="train"),
     metric="val/top1",
     unit="%",
     better="higher",
@@ -40,7 +40,7 @@ ACC = Column(
 PFLOPS = Column(
     id="pflops",
     label="Teacher PFLOPs",
-    kind="flops",
+    task=TaskChoice(name="cost"),
     metric="teacher/train_pmacs",
     unit="PFLOPs",
     decimals=0,
@@ -50,7 +50,7 @@ PFLOPS = Column(
 SPEED = Column(
     id="speed",
     label="Teacher img/s",
-    kind="throughput",
+    task=TaskChoice(name="throughput"),
     metric="teacher/throughput",
     unit="img/s",
     decimals=0,

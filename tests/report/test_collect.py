@@ -12,7 +12,7 @@ from harness.report.figures import find
 from harness.report.history import read_metrics
 from harness.report.model import Ratio, RowResult, Verdict
 from harness.report.plot_data import metric_by_row
-from harness.shown_patches import shown_patches
+from harness.shown_patches import TEACHER_COST, shown_patches
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.store import Store
@@ -124,7 +124,7 @@ def test_a_collapsed_network_marks_the_cells_of_its_row(
             finish(store, run_of(judged, "train", row, seed), {"val/top1": 1.0, **told["train"]})
             knn = {"val/knn20_top1": 1.0, **told["knn"]}
             finish(store, run_of(judged, "knn", row, seed), knn)
-    finish(store, run_of(judged, "flops", "logit", None), {"teacher/train_pmacs": 1767.6})
+    finish(store, run_of(judged, "cost", "logit", None), {"teacher/train_pmacs": 1767.6})
     model = collect(judged, store)
     assert {row.id: row.collapsed for row in model.rows} == {"none": (1,), "logit": ()}
     marked = {
@@ -156,7 +156,7 @@ def test_history_becomes_curves_and_maps(good: Expansion) -> None:
     first, last = find("kept", model).select()["logit"]
     assert first.shares == (0.5,) * 8 + (1.0,) * 8
     assert (last.epoch, last.shares[0]) == (2.0, 1.0)
-    assert metric_by_row(model, "teacher/gmacs") == {"logit": 4.6}
+    assert metric_by_row(model, TEACHER_COST) == {"logit": 4.6}
 
 
 def test_the_model_is_the_same_for_the_same_results_and_another_for_others(good: Expansion) -> None:
@@ -188,7 +188,7 @@ def test_commits_of_one_environment_are_listed_together(good: Expansion) -> None
     for seed, commit in ((0, "a" * 40), (1, "b" * 40)):
         run = run_of(good, "train", "none", seed)
         finish(store, run, {"val/top1": 70.0}, environment={"commit": commit})
-    finish(store, run_of(good, "flops", "logit", None), {}, environment={"commit": "a" * 40})
+    finish(store, run_of(good, "cost", "logit", None), {}, environment={"commit": "a" * 40})
     other = run_of(good, "train", "logit", 0)
     finish(store, other, {"val/top1": 75.0}, environment={"cpu": "Another CPU"})
     first, second = collect(good, store).provenance.environments

@@ -27,7 +27,7 @@ paper: {{title: A paper, arxiv: "2302.10494", table: Fig. 1}}
 columns:
   acc: {{label: Top-1, from: train, metric: val/top1, unit: "%"}}
   own: {{label: Own, from: train, metric: val/teacher_top1, unit: "%"}}
-  cost: {{label: Cost, from: flops, metric: teacher/gmacs, unit: GFLOPs}}
+  cost: {{label: Cost, from: cost, metric: teacher/gmacs, unit: GFLOPs}}
 seeds: [0, 1, 2]
 base:
   recipe: light
@@ -63,7 +63,7 @@ def model(experiments: Experiments) -> TableModel:
             metrics = {"val/top1": value, "val/teacher_top1": value - 20}
             finish(store, run_of(expansion, "train", row, seed), metrics)
     for row, cost in COSTS.items():
-        finish(store, run_of(expansion, "flops", row, None), {"teacher/gmacs": cost})
+        finish(store, run_of(expansion, "cost", row, None), {"teacher/gmacs": cost})
     return collect(expansion, store)
 
 

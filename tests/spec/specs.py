@@ -8,7 +8,7 @@ GOOD = f"""\
 paper: {{title: A paper, arxiv: "2302.10494", table: "2"}}
 columns:
   acc: {{label: Top-1, from: train, metric: val/top1, unit: "%", better: higher, tolerance: 0.3}}
-  pflops: {{from: flops, metric: teacher/train_pmacs, decimals: 0, better: lower, tolerance: 0.5%}}
+  pflops: {{from: cost, metric: teacher/train_pmacs, decimals: 0, better: lower, tolerance: 0.5%}}
 seeds: [0, 1]
 base:
   recipe: light

@@ -44,14 +44,14 @@ def test_a_run_for_each_seed_and_one_for_what_needs_no_seed(good: Expansion) -> 
     runs = {run.identity: run for run in good.runs}
     assert [runs[key].title.seed for key in logit.runs["acc"]] == [0, 1]
     assert [runs[key].title.seed for key in logit.runs["pflops"]] == [None]
-    assert {run.kind for run in good.runs} == {"train", "flops"}
+    assert {run.kind for run in good.runs} == {"train", "cost"}
 
 
 def test_names_can_be_read(good: Expansion) -> None:
     names = {run.name: run for run in good.runs}
     assert all(name.endswith(f"-{run.identity[:8]}") for name, run in names.items())
     assert [re.sub("-[0-9a-f]{8}$", "", name) for name in names] == [
-        "none-s0", "none-s1", "logit-s0", "logit-s1", "logit-flops",
+        "none-s0", "none-s1", "logit-s0", "logit-s1", "logit-cost",
     ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_seeds_and_rows_can_be_chosen(experiments: Experiments) -> None:
     table = load_table(experiments.table("paper/good", GOOD))
     one = expand(table, "paper", rows="log*", seeds=[7])
     assert [row.row.id for row in one.rows] == ["logit"]
-    assert [(run.kind, run.title.seed) for run in one.runs] == [("train", 7), ("flops", None)]
+    assert [(run.kind, run.title.seed) for run in one.runs] == [("train", 7), ("cost", None)]
     assert len(expand(table, "paper", rows="logit, none").rows) == 2
     for seeds in ([], [-1], [0, 0]):
         with pytest.raises(HarnessError, match="seeds must be different whole numbers from 0 up"):
@@ -87,20 +87,22 @@ def test_seeds_and_rows_can_be_chosen(experiments: Experiments) -> None:
         expand(table, "papr")
 
 
-def test_kinds_can_be_chosen_and_bring_along_what_they_need(experiments: Experiments) -> None:
+def test_tasks_can_be_chosen_and_bring_along_what_they_need(experiments: Experiments) -> None:
     neighbours = "columns:\n  knn: {from: knn, metric: val/knn20_top1}\n"
     table = load_table(experiments.table("paper/good", changed("columns:\n", neighbours)))
-    costs = expand(table, "paper", kinds=["flops"])
-    assert [(run.kind, run.title.row) for run in costs.runs] == [("flops", "logit")]
+    costs = expand(table, "paper", tasks=["cost"])
+    assert [(run.kind, run.title.row) for run in costs.runs] == [("cost", "logit")]
     assert costs.rows[1].runs["acc"] == ()
-    judged = expand(table, "paper", rows="none", seeds=[0], kinds=["knn"])
+    judged = expand(table, "paper", rows="none", seeds=[0], tasks=["knn"])
     assert [run.kind for run in judged.runs] == ["train", "knn"]
     assert judged.runs[1].depends == (judged.runs[0].identity,)
     whole = {run.identity for run in expand(table, "paper").runs}
     assert {run.identity for run in (*costs.runs, *judged.runs)} < whole
-    assert expand(table, "paper", kinds=["operations"]).runs == ()
-    with pytest.raises(HarnessError, match=r"unknown task 'flop'; did you mean 'flops'\?"):
-        expand(table, "paper", kinds=["flop"])
+    assert expand(table, "paper", tasks=["throughput"]).runs == ()
+    with pytest.raises(HarnessError, match=r"unknown task 'costs'; did you mean 'cost'\?"):
+        expand(table, "paper", tasks=["costs"])
+    with pytest.raises(HarnessError, match="task 'operations' is now called 'cost'"):
+        expand(table, "paper", tasks=["operations"])
 
 
 def teacher_from(reference: str) -> str:

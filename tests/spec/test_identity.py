@@ -66,7 +66,7 @@ NOT_ALONE = {
 }
 
 VALUES: dict[Any, list[Any]] = {
-    int: [1, 2, 4, 8, 14, 64, 128, 3],
+    int: [1, 2, 4, 8, 14, 64, 128, 3, 56],
     float: [0.25, 0.5, 2.0, 10.0, 1e-4],
     str: ["other", "rand-m9-mstd0.5-inc1", "deit_tiny_patch16_224", "cifar10"],
     tuple: [(0.1, 0.5), (0.2, 0.6)],

@@ -68,8 +68,7 @@ LIMITS = {
         changed("metric: val/top1", "metric: val/knn200_top1")
         .replace("from: train", "from: knn")
         .replace("{name: fashion-mnist}", "{name: fashion-mnist, train_fraction: 0.002}")
-        .replace("knn,", "knn-own,")
-        .replace("knn200_top1", "knn200_own_top1"),
+        .replace("knn,", "{name: knn, bank: subset},"),
         "200 neighbours are asked for",
     ),
     "a teacher with a new head": (

@@ -96,7 +96,7 @@ def damage(directory: Path, rng: random.Random) -> str:
 @pytest.fixture
 def finished_table(counting_table: str) -> str:
     """The table with every run done, once."""
-    assert harness("run", counting_table, "--kinds", "counting").returncode == 0
+    assert harness("run", counting_table, "--tasks", "counting").returncode == 0
     return counting_table
 
 

@@ -163,7 +163,7 @@ def test_without_permission(tmp_path: Path, own: Own) -> None:
 
 
 def test_the_commands_leave_an_unreadable_run_alone(counting_table: str) -> None:
-    select = ("--rows", "a", "--seeds", "0", "--kinds", "counting")
+    select = ("--rows", "a", "--seeds", "0", "--tasks", "counting")
     assert harness("run", counting_table, *select).returncode == 0
     (record,) = Store().records()
     folder_there(record.directory / "result.json")

@@ -43,7 +43,7 @@ def reference(pixels: np.ndarray, seed: int) -> np.ndarray:
     """
     torch.manual_seed(stream(seed, "init"))
     seen = Normalisation(mean=(0.2860,), std=(0.3530,))
-    model = build_model(VIT, classes=10, channels=1, seen=seen, dependencies={})
+    model = build_model(VIT, classes=10, channels=1, input_norm=seen, dependencies={})
     vit = model.vit.double().eval()
     images = torch.tensor((pixels / 255 - 0.2860) / 0.3530)[:, None]
     with torch.no_grad():

@@ -71,7 +71,7 @@ def reference(run: KnnRun, split: str, count: int) -> tuple[torch.Tensor, list[i
     assert run.model is not None
     torch.manual_seed(stream(run.seed, "init"))
     seen = Normalisation(mean=MEAN, std=STD)
-    model = build_model(run.model, classes=3, channels=3, seen=seen, dependencies={})
+    model = build_model(run.model, classes=3, channels=3, input_norm=seen, dependencies={})
     timms = model.vit.double().eval()
     features, labels = [], []
     for label in range(3):

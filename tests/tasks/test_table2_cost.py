@@ -7,7 +7,7 @@ import pytest
 from harness.run import Resources
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.tasks.flops import FlopsRun
+from harness.tasks.cost import CostRun
 from harness.tasks.throughput import ThroughputRun
 
 TABLE = load_table("maskedkd/table2")
@@ -19,13 +19,14 @@ class Nothing:
     resources = Resources(device="cpu")
 
 
-def published() -> list[tuple[str, FlopsRun, float]]:
+def published() -> list[tuple[str, CostRun, float]]:
     found = []
     for resolved in expand(TABLE, "paper").rows:
         cell = resolved.row.published.get("pflops")
         if cell is None or "convvit_b" in resolved.row.id:
             continue
-        run = FlopsRun.of(resolved.config)
+        assert resolved.config is not None
+        run = CostRun.of(resolved.config)
         assert run is not None
         found.append((resolved.row.id, run, cell.value))
     return found
@@ -42,7 +43,7 @@ def test_there_are_as_many_as_the_paper_prints() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_within_half_a_percent_of_the_printed_number(
-    row: str, run: FlopsRun, printed: float
+    row: str, run: CostRun, printed: float
 ) -> None:
     assert run.execute(Nothing())["teacher/train_pmacs"] == pytest.approx(printed, rel=5e-3)  # type: ignore[arg-type]
 
@@ -55,7 +56,8 @@ def test_operations_are_those_of_table_10() -> None:
     }
     for row, (attention, projections, mlp) in expected.items():
         config = rows[row]
-        run = FlopsRun.of(config)
+        assert config is not None
+        run = CostRun.of(config)
         assert run is not None
         found = run.execute(Nothing())  # type: ignore[arg-type]
         assert found["teacher/attention_gmacs"] == pytest.approx(attention, abs=0.05)
@@ -69,7 +71,8 @@ def test_rows_without_a_teacher_cost_nothing() -> None:
         for resolved in expand(TABLE, "paper").rows
         if resolved.row.id == "deit_ti.none"
     )
-    assert FlopsRun.of(config) is None
+    assert config is not None
+    assert CostRun.of(config) is None
     assert ThroughputRun.of(config) is None
 
 

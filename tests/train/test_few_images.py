@@ -94,7 +94,7 @@ def test_features_of_no_image_are_as_wide_as_those_of_some(
     arch: str, shape: dict[str, int]
 ) -> None:
     config = ModelConfig(arch=arch, **shape)
-    model = build_model(config, classes=7, channels=3, seen=SEEN, dependencies={})
+    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
     side = config.shape.image_size
     some = extract(model, [(torch.zeros(2, 3, side, side), torch.zeros(2, dtype=torch.int64))])
     none = extract(model, [])

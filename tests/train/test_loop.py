@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from harness.data.config import DataConfig
-from harness.data.pipeline import Pipeline
+from harness.data.module import DataModule
 from harness.distributed import DistContext
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.methods import Method
@@ -257,9 +257,13 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     seen = Normalisation(mean=(0.0,), std=(1.0,))
     path = tmp_path / "weights.safetensors"
     torch.manual_seed(0)
-    save_model(build_model(vit(24), classes=10, channels=1, seen=seen, dependencies={}), path)
+    save_model(build_model(vit(24), classes=10, channels=1, input_norm=seen, dependencies={}), path)
     loaded = build_model(
-        vit(24, weights=Weights(file=str(path))), classes=10, channels=1, seen=seen, dependencies={}
+        vit(24, weights=Weights(file=str(path))),
+        classes=10,
+        channels=1,
+        input_norm=seen,
+        dependencies={},
     )
     assert torch.equal(loaded.vit.head.weight, load_file(path)["head.weight"])
     with pytest.raises(
@@ -269,19 +273,21 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
             vit(32, weights=Weights(file=str(path))),
             classes=10,
             channels=1,
-            seen=seen,
+            input_norm=seen,
             dependencies={},
         )
     wrong = Weights(file=str(path), sha256="0" * 64)
     with pytest.raises(WeightsError, match="SHA-256 is"):
-        build_model(vit(24, weights=wrong), classes=10, channels=1, seen=seen, dependencies={})
+        build_model(
+            vit(24, weights=wrong), classes=10, channels=1, input_norm=seen, dependencies={}
+        )
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(WeightsError, match="not a whole safetensors file"):
         build_model(
             vit(24, weights=Weights(file=str(path))),
             classes=10,
             channels=1,
-            seen=seen,
+            input_norm=seen,
             dependencies={},
         )
 
@@ -329,13 +335,13 @@ def test_a_stop_while_no_images_come_saves_where_the_run_stands(
     whole = Context(tmp_path / "whole")
     expected = outcome(whole, train(config(), whole))
 
-    def starved(pipeline: Pipeline, start: int = 0) -> Iterator[Any]:
-        yield from islice(batches(pipeline, start), 5)
+    def starved(module: DataModule, start: int = 0) -> Iterator[Any]:
+        yield from islice(batches(module, start), 5)
         raise Interrupted("while it waited for images")
 
-    batches = Pipeline.batches
+    batches = DataModule.train
     with monkeypatch.context() as patch:
-        patch.setattr(Pipeline, "batches", starved)
+        patch.setattr(DataModule, "train", starved)
         with pytest.raises(Interrupted, match="at step 5 of 24"):
             train(config(), Context(tmp_path / "broken"))
     resumed = Context(tmp_path / "broken")

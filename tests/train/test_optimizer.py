@@ -14,7 +14,11 @@ from harness.train.optimizer import parameter_groups
 def network() -> VisionTransformer:
     config = ModelConfig(arch="vit", image_size=16, patch_size=4, width=32, depth=3, heads=4)
     return build_model(
-        config, classes=5, channels=1, seen=Normalisation(mean=(0.0,), std=(1.0,)), dependencies={}
+        config,
+        classes=5,
+        channels=1,
+        input_norm=Normalisation(mean=(0.0,), std=(1.0,)),
+        dependencies={},
     )
 
 
@@ -40,7 +44,11 @@ def test_only_matrices_are_decayed() -> None:
 def test_swins_position_tables_are_not_decayed() -> None:
     swin = ModelConfig(arch="swin_tiny_patch4_window7_224")
     model = build_model(
-        swin, classes=5, channels=3, seen=Normalisation(mean=(0.0,), std=(1.0,)), dependencies={}
+        swin,
+        classes=5,
+        channels=3,
+        input_norm=Normalisation(mean=(0.0,), std=(1.0,)),
+        dependencies={},
     )
     groups = parameter_groups({"student": model}, Recipe(epochs=1, batch_size=2, lr=1.0))
     plain = {id(p) for group in groups if not group["weight_decay"] for p in group["params"]}

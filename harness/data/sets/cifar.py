@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import DATASETS
+from harness.data.cache import scratch
 from harness.data.content import files_version
 from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path
 from harness.data.fetch import with_torchvision
-from harness.data.layout import check_counts, decoded, read_layout
-from harness.data.leftovers import left_out
-from harness.data.once import scratch
-from harness.data.places import own_copy
+from harness.data.layout import check_counts, decoded, left_out, read_layout
+from harness.data.paths import own_copy
 from harness.data.tree import open_tree
 from harness.errors import DataError
 

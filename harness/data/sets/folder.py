@@ -11,8 +11,7 @@ from harness.data import DATASETS
 from harness.data.config import DataConfig
 from harness.data.content import files_version
 from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Source, Splits
-from harness.data.layout import Layout, read_layout
-from harness.data.leftovers import left_out, textual_order
+from harness.data.layout import Layout, left_out, read_layout, textual_order
 from harness.data.tree import open_tree
 from harness.errors import DataError
 from harness.paths import project_root

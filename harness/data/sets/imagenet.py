@@ -8,10 +8,9 @@ from pathlib import Path
 
 from harness.data import DATASETS
 from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Source, Splits
-from harness.data.layout import Layout, check_counts, read_layout
-from harness.data.leftovers import left_out
+from harness.data.layout import Layout, check_counts, left_out, read_layout
 from harness.data.naming import shown
-from harness.data.places import own_copy
+from harness.data.paths import own_copy
 from harness.data.tree import open_tree
 from harness.errors import DataError
 
@@ -104,12 +103,12 @@ class ImageNet(OwnImages):
             return super().missing()
         for split in (path / "train", path / "val"):
             try:
-                found = sum(entry.is_dir() for entry in split.iterdir()) if split.is_dir() else 0
+                folders = sum(entry.is_dir() for entry in split.iterdir()) if split.is_dir() else 0
             except OSError as error:
                 return f"data set {self.name}: {shown(split)} cannot be read: {error.strerror}"
-            if found != self.classes:
+            if folders != self.classes:
                 return (
-                    f"data set {self.name}: {split} holds {found:,} class folders, "
+                    f"data set {self.name}: {split} holds {folders:,} class folders, "
                     f"expected {self.classes:,}; copy the set again"
                 )
         return None

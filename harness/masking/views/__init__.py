@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from harness.batch_slice import BatchSlice
-from harness.bounds import Unit, check_bounds
-from harness.errors import FieldError
+from harness.bounds import Ends, Unit, check_bounds
 from harness.lazy import torch
 from harness.registry import Registry
 
@@ -69,8 +68,8 @@ class PatchMask:
     def flags(self) -> torch.Tensor:
         """(V, N) booleans on the device, true where hidden."""
         views = len(self.counts)
-        found = torch.zeros(views * self.patches, dtype=torch.bool, device=self.indices.device)
-        return found.index_fill_(0, self.indices, True).view(views, self.patches)
+        flags = torch.zeros(views * self.patches, dtype=torch.bool, device=self.indices.device)
+        return flags.index_fill_(0, self.indices, True).view(views, self.patches)
 
     def weights(self) -> torch.Tensor:
         """(M,): one over the number hidden in the same view, times V: a mean of means over views,
@@ -96,16 +95,12 @@ class MaskSampler(ABC):
 class RatioMask(MaskSampler):
     """A share of the patches, drawn from `ratio`, in the views that chance picks."""
 
-    ratio: tuple[float, float] = (0.1, 0.5)  # share of the patches, uniform between the two
+    # fraction of the patches that is hidden, uniform between the two
+    ratio: Annotated[tuple[float, float], Ends(least=0, below=1)] = (0.1, 0.5)
     probability: Unit = 0.5  # that a view is masked at all
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        low, high = self.ratio
-        if not 0 <= low <= high < 1:
-            raise FieldError(
-                "ratio", f"is [low, high], shares with 0 <= low <= high < 1; got {[low, high]}"
-            )
 
     def ratios(self, sight: MaskInput, per: Literal["view", "batch"]) -> torch.Tensor:
         """(V,) on the CPU, float64: the ratio of every view, 0 in those that are left alone.
@@ -113,8 +108,8 @@ class RatioMask(MaskSampler):
         As many draws are made whatever comes of them.
         """
         draws = sight.draws(2)
-        own = draws[0] if per == "view" else torch.full_like(draws[0], sight.step_draws[0])
-        return torch.where(draws[1] < self.probability, self.between(own), 0.0)
+        draw = draws[0] if per == "view" else torch.full_like(draws[0], sight.step_draws[0])
+        return torch.where(draws[1] < self.probability, self.between(draw), 0.0)
 
     def between(self, draw: torch.Tensor) -> torch.Tensor:
         """`draw` in [0, 1) as a ratio."""

@@ -22,7 +22,7 @@ class AttMaskHint(RatioMask):
     to none, none is shown (the released code stops with an error).
     """
 
-    show: Unit = 0.1  # s: share of all patches that hints are taken from
+    show: Unit = 0.1  # fraction of all patches that hints are taken from
 
     looks: ClassVar[bool] = True
 

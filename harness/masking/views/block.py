@@ -22,7 +22,7 @@ class BlockWise(RatioMask):
     squared; where fewer patches are left than that, areas between the two are drawn.
     """
 
-    aspect: Share = 0.3  # of the flattest block; uniform in the logarithm up to its inverse
+    aspect: Share = 0.3  # aspect of the flattest block; uniform in the logarithm up to its inverse
 
     def hide(self, sight: MaskInput) -> PatchMask:
         """Blocks of each masked view, a ratio each; all views draw their next block at once."""

@@ -25,6 +25,7 @@ class RandomMask(RatioMask):
     step, as AttMask's own masks do.
     """
 
+    # view: every view draws its ratio; batch: one draw a step
     ratio_per: Literal["view", "batch"] = "view"
 
     def hide(self, sight: MaskInput) -> PatchMask:

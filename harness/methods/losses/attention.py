@@ -29,8 +29,8 @@ class Attention(DistillationLoss):
     them, and each row of either is divided by its sum.
     """
 
-    weight: NotNegative = 1.0  # of the maps
-    logit: NotNegative = 1.0
+    weight: NotNegative = 1.0  # weight of the maps' term
+    logit: NotNegative = 1.0  # weight of the logits' term
 
     of_student: ClassVar[ForwardRequest] = ForwardRequest(maps=True)
     of_teacher: ClassVar[ForwardRequest] = ForwardRequest(maps=True)

@@ -33,8 +33,8 @@ class G2SD(DistillationLoss):
     embedding.
     """
 
-    temperature: Positive = 1.0
-    hard: bool = False
+    temperature: Positive = 1.0  # of both softmaxes, without `hard`
+    hard: bool = False  # cross-entropy with the teacher's most likely class instead
 
     of_student: ClassVar[ForwardRequest] = ForwardRequest(heads=True)
 

@@ -30,7 +30,7 @@ class Logit(DistillationLoss):
     classes (arXiv 2302.10494, section 3.1; T = 1).
     """
 
-    temperature: Positive = 1.0
+    temperature: Positive = 1.0  # of both softmaxes
     hard: bool = False  # cross-entropy with the teacher's most likely class instead
 
     def __post_init__(self) -> None:

@@ -40,12 +40,14 @@ class Manifold(DistillationLoss):
     teacher, as here, and the class token beside them (1 of 197) for a DeiT, which is left out here.
     """
 
-    intra: NotNegative = 4.0  # weights, from the original's commands
-    inter: NotNegative = 0.1
-    sampled: NotNegative = 0.2
-    samples: Annotated[int, at_least(1, most=1_000_000)] = 192  # patches drawn from the batch
-    layers: Annotated[int, at_least(1, most=1000)] = 4  # at either end
-    logit: NotNegative = 1.0
+    # weight of the relations within an image; all weights are those of the original's commands
+    intra: NotNegative = 4.0
+    inter: NotNegative = 0.1  # weight of the relations between images at one patch
+    sampled: NotNegative = 0.2  # weight of the relations among patches of the whole group
+    # patches that are drawn from the group for that
+    samples: Annotated[int, at_least(1, most=1_000_000)] = 192
+    layers: Annotated[int, at_least(1, most=1000)] = 4  # layers at either end of the networks
+    logit: NotNegative = 1.0  # weight of the logits' term
     group: Annotated[int, at_least(2, most=1_000_000)] = (
         128  # images that are compared with each other
     )
@@ -74,9 +76,10 @@ class Manifold(DistillationLoss):
         """Scalar, of one group. The draw comes from torch's generator, which the caller seeds."""
         pairs = layer_pairs(len(student.tokens), len(teacher.tokens), self.layers)
         total = self.logit * Logit()(student, teacher, kept)
-        for mine, its in pairs:
-            own = at_patches(student.tokens[mine], kept).float()
-            total = total + self._relations(own, teacher.tokens[its].float()) / len(pairs)
+        for student_layer, teacher_layer in pairs:
+            tokens = at_patches(student.tokens[student_layer], kept).float()
+            taught = teacher.tokens[teacher_layer].float()
+            total = total + self._relations(tokens, taught) / len(pairs)
         return total
 
     def _relations(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -101,5 +104,5 @@ def layer_pairs(student: int, teacher: int, ends: int) -> list[tuple[int, int]]:
 
 def _difference(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Mean square difference of the relation maps of unit vectors (..., n, D)."""
-    mine, its = (x @ x.transpose(-2, -1) for x in (student, teacher))
-    return torch.nn.functional.mse_loss(mine, its)
+    of_student, of_teacher = (x @ x.transpose(-2, -1) for x in (student, teacher))
+    return torch.nn.functional.mse_loss(of_student, of_teacher)

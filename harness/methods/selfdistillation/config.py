@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from harness.bounds import (
     NotNegative,
@@ -21,16 +21,20 @@ from harness.methods import Method, Networks, Objective
 from harness.models.architectures import Architecture
 from harness.models.cost import efficient_macs
 
+if TYPE_CHECKING:
+    from harness.train.config import Recipe
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
     """The projection head (arXiv 2104.14294, appendix C)."""
 
-    out_dim: Annotated[int, at_least(1, most=10_000_000)] = 65536
-    hidden: Annotated[int, at_least(1, most=1_000_000)] = 2048
+    out_dim: Annotated[int, at_least(1, most=10_000_000)] = 65536  # number of prototypes
+    hidden: Annotated[int, at_least(1, most=1_000_000)] = 2048  # width of the hidden layers
+    # width of what the prototypes are compared with
     bottleneck: Annotated[int, at_least(1, most=1_000_000)] = 256
     norm_last_layer: bool = True  # the prototypes' lengths stay 1
-    freeze_last_layer_epochs: NotNegative = 1.0  # the prototypes stay as they are for so long
+    freeze_last_layer_epochs: NotNegative = 1.0  # epochs in which the prototypes stay as they are
 
     RENAMED: ClassVar[Mapping[str, str]] = {"freeze_epochs": "freeze_last_layer_epochs"}
 
@@ -47,10 +51,10 @@ class Head:
 class Temperatures:
     """Sharpening: the student's is constant, the teacher's warms up by whole epochs."""
 
-    student: Positive = 0.1
-    teacher: Positive = 0.04
-    teacher_start: Positive = 0.04
-    warmup_epochs: NotNegativeInt = 0
+    student: Positive = 0.1  # the student's
+    teacher: Positive = 0.04  # the teacher's, after its warm-up
+    teacher_start: Positive = 0.04  # the teacher's before its warm-up
+    warmup_epochs: NotNegativeInt = 0  # epochs from `teacher_start` to `teacher`
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -70,13 +74,14 @@ class SelfDistillation(Method):
     `augment` is not used.
     """
 
-    crops: MultiCrop = MultiCrop()
-    head: Head = Head()
-    temperatures: Temperatures = Temperatures()
-    momentum: Unit = 0.996  # of the teacher, cosine to 1
-    center_momentum: Unit = 0.9
-    weight_decay_end: NotNegative = 0.4
-    clip: Positive | None = 3.0  # norm of each parameter tensor's gradient, not of all together
+    crops: MultiCrop = MultiCrop()  # the views of an image
+    head: Head = Head()  # the projection head of student and teacher
+    temperatures: Temperatures = Temperatures()  # of the softmax over prototypes
+    momentum: Unit = 0.996  # of the teacher, the moving average of the student; cosine to 1
+    center_momentum: Unit = 0.9  # of the mean output that is subtracted from the teacher's
+    weight_decay_end: NotNegative = 0.4  # the recipe's `weight_decay` goes there, by a cosine
+    # largest norm of each parameter tensor's gradient, not of all together; none: not clipped
+    clip: Positive | None = 3.0
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -100,29 +105,26 @@ class SelfDistillation(Method):
         heads += self.head.macs(student.width, 2, 2)
         return 3 * (2 * whole + self.crops.local_crops * local) + 2 * taught + heads
 
-    def wrong_shape(self, student: Architecture) -> tuple[str, str] | None:
-        """The option that does not fit this student, and why."""
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
+        """A plain ViT whose patches fit into the crops, and epochs for the warm-up of the teacher's
+        temperature.
+        """
+        warmup, student = self.temperatures.warmup_epochs, networks["student"]
+        if warmup > recipe.epochs:
+            what = f"warmup_epochs {warmup} is longer than the {recipe.epochs:g} epochs"
+            raise FieldError("temperatures", what)
         if student.prefix_tokens != 1 or not student.positioned_prefix:
-            return "name", "self-distillation needs a plain ViT: one CLS token, with a position"
+            what = "self-distillation needs a plain ViT: one CLS token, with a position"
+            raise FieldError("name", what)
         if student.pooling != "token":
-            return (
-                "name",
-                "self-distillation needs the CLS token to be pooled: vit_base_patch16_224",
-            )
+            what = "self-distillation needs the CLS token to be pooled: vit_base_patch16_224"
+            raise FieldError("name", what)
         if self.crops.local_crops and self.crops.local_size % student.patch_size:
-            return (
+            raise FieldError(
                 "crops",
                 f"local_size must be a multiple of the patch size {student.patch_size}, "
                 f"got {self.crops.local_size}",
             )
-        return None
-
-    def wrong_length(self, epochs: float) -> tuple[str, str] | None:
-        """A warm-up of the teacher's temperature that would not end."""
-        warmup = self.temperatures.warmup_epochs
-        if warmup > epochs:
-            return "temperatures", f"warmup_epochs {warmup} is longer than the {epochs:g} epochs"
-        return None
 
     @abstractmethod
     def build(self, networks: Networks) -> Objective:

@@ -24,8 +24,7 @@ from harness.methods.selfdistillation.parts import (
 from harness.methods.selfdistillation.schedules import cosine, warmed_up
 from harness.methods.selfdistillation.tensors import clip_grad_norm_per_tensor_, ema_update_
 from harness.models.build import freeze
-from harness.models.projection import ProjectionHead
-from harness.models.tokens import encode
+from harness.models.layers import ProjectionHead
 from harness.models.vit import VisionTransformer
 
 
@@ -72,7 +71,7 @@ class SelfDistillationObjective(Objective):
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
         with torch.no_grad():  # the two global crops in one pass, crop by crop
-            teacher = encode(self.teacher, torch.cat(batch.views[:2])).cls
+            teacher = self.teacher.forward_features(torch.cat(batch.views[:2])).cls
         return {"total": self._cls_loss(self._student_views(batch), teacher, step)}
 
     def _student_views(self, batch: Batch) -> list[Tensor]:
@@ -80,7 +79,7 @@ class SelfDistillationObjective(Objective):
         return [cls for images in _by_size(batch.views) for cls in self._together(images)]
 
     def _together(self, images: Sequence[Tensor]) -> Sequence[Tensor]:
-        return encode(self.student, torch.cat(list(images))).cls.chunk(len(images))
+        return self.student.forward_features(torch.cat(list(images))).cls.chunk(len(images))
 
     def _cls_loss(self, student: Sequence[Tensor], teacher: Tensor, step: Step) -> Tensor:
         """DINO's loss over CLS tokens: the student's (B, D) of every view, the teacher's (2B, D).
@@ -98,8 +97,10 @@ class SelfDistillationObjective(Objective):
 
     def teacher_temperature(self, step: Step) -> float:
         """This epoch's."""
-        given = self.method.temperatures
-        return warmed_up(given.teacher_start, given.teacher, step.epoch, given.warmup_epochs)
+        temperatures = self.method.temperatures
+        return warmed_up(
+            temperatures.teacher_start, temperatures.teacher, step.epoch, temperatures.warmup_epochs
+        )
 
     def before_update(self, step: Step, optimizer: torch.optim.Optimizer) -> None:
         """Clip each tensor, drop the frozen prototypes' gradients, set this step's weight decay."""

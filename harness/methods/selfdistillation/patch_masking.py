@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.masking.views import MaskInput, MaskSampler, PatchMask
 from harness.methods import Step
 from harness.methods.selfdistillation.parts import RunningSums
-from harness.models.tokens import EncodedTokens, encode
+from harness.models.interface import Features, ForwardRequest
 from harness.models.vit import VisionTransformer
 
 
@@ -69,10 +69,13 @@ def replaced(
     token: MaskToken,
     *,
     patches: bool = False,
-) -> EncodedTokens:
+) -> Features:
     """Features of `images` whose hidden patches' embeddings are the mask token (BEiT, iBOT)."""
-    return encode(
-        model, images, masked=hidden.flags(), mask_token=token.mask_token, patches=patches
+    return model.forward_features(
+        images,
+        mask=hidden.flags(),
+        mask_token=token.mask_token,
+        outputs=ForwardRequest(patches=patches),
     )
 
 
@@ -82,12 +85,12 @@ def dropped(model: VisionTransformer, images: Tensor, hidden: PatchMask) -> Tens
     Views that lose the same number go through together: one pass for every number there is.
     """
     order = hidden.flags().to(torch.uint8).argsort(dim=1, stable=True)  # what is seen comes first
-    numbers = sorted(set(hidden.counts.tolist()))
-    found, places = [], []
-    for number in numbers:
-        chosen = (hidden.counts == number).nonzero()[:, 0].to(images.device, non_blocking=True)
-        keep = order[chosen, : hidden.patches - number] if number else None
-        found.append(encode(model, images[chosen], keep=keep).cls)
-        places.append(chosen)
-    back = torch.cat(places).argsort()
-    return torch.cat(found)[back]
+    counts = sorted(set(hidden.counts.tolist()))
+    tokens, views = [], []
+    for count in counts:
+        chosen = (hidden.counts == count).nonzero()[:, 0].to(images.device, non_blocking=True)
+        keep = order[chosen, : hidden.patches - count] if count else None
+        tokens.append(model.forward_features(images[chosen], keep=keep).cls)
+        views.append(chosen)
+    in_order = torch.cat(views).argsort()
+    return torch.cat(tokens)[in_order]

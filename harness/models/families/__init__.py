@@ -39,7 +39,6 @@ class Macs:
 
     @property
     def total(self) -> int:
-        """All of it."""
         return self.embedding + self.blocks + self.head
 
 
@@ -50,7 +49,7 @@ class Family(ABC):
     version: ClassVar[int] = 1  # raised when a change of code changes numbers
     maskable: ClassVar[bool] = True  # can run on a part of its patches
     queries: ClassVar[frozenset[str]] = frozenset({"cls", "patches"})  # see `Saliency`
-    gives_tokens: ClassVar[bool] = True  # see `Want`
+    gives_tokens: ClassVar[bool] = True  # see `ForwardRequest`
     gives_maps: ClassVar[bool] = True
     gives_heads: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False  # `harness.models.merging` can run it
@@ -79,8 +78,8 @@ class Family(ABC):
         }
 
     @abstractmethod
-    def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
-        """Multiply-adds on `keep` patches: as the papers count, or as `forward` computes (lean)."""
+    def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
+        """Multiply-adds on `keep` patches, as the papers count or, `efficient`, as `forward`."""
 
     @abstractmethod
     def forward(
@@ -89,8 +88,8 @@ class Family(ABC):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
-        lean: bool,
+        outputs: ForwardRequest,
+        efficient: bool,
     ) -> ForwardOutput:
         """Run timm's `vit` on `images` (B, C, H, W), seeing only the patches `keep` (B, K)."""
 
@@ -107,10 +106,10 @@ def family_of(shape: Architecture) -> Family:
 @cache
 def known_architectures() -> dict[str, Architecture]:
     """Every architecture of every family, by the name that specs use."""
-    found: dict[str, Architecture] = {}
+    architectures: dict[str, Architecture] = {}
     for name in FAMILIES.names():
-        found |= FAMILIES.get(name).architectures
-    return found
+        architectures |= FAMILIES.get(name).architectures
+    return architectures
 
 
 def embedding_macs(shape: Architecture, patches: int) -> int:

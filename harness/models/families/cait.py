@@ -41,14 +41,14 @@ class CaiT(Family):
         """The class-attention layers: the class token is in no other."""
         return CLASS_LAYERS
 
-    def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
+    def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
         """Talking heads add 2 n^2 h^2 to a block's attention; a class-attention layer has one
         query, and its MLP runs on the class token alone.
         """
         n, d, h = keep, shape.width, shape.heads
         seen = keep + 1
         return Macs(
-            embedding=embedding_macs(shape, keep if lean else shape.patches),
+            embedding=embedding_macs(shape, keep if efficient else shape.patches),
             attention=shape.depth * 2 * n * n * (d + h * h) + CLASS_LAYERS * 2 * seen * d,
             projections=shape.depth * 4 * n * d * d + CLASS_LAYERS * 2 * (seen + 1) * d * d,
             mlp=shape.depth * mlp_macs(shape, n) + CLASS_LAYERS * mlp_macs(shape, 1),
@@ -61,21 +61,22 @@ class CaiT(Family):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
-        lean: bool,
+        outputs: ForwardRequest,
+        efficient: bool,
     ) -> ForwardOutput:
-        """See `Family.forward`."""
-        assert not any((want.maps, want.heads))
-        patches = vit.pos_drop(embed_patches(vit, images, keep, vit.pos_embed, lean=lean))
+        assert not any((outputs.maps, outputs.heads))
+        patches = vit.pos_drop(
+            embed_patches(vit, images, vit.pos_embed, keep=keep, embed_all=not efficient)
+        )
         tokens = []
         for block in vit.blocks:
             patches = block(patches)
-            if want.tokens:
+            if outputs.tokens:
                 tokens.append(patches)
         saliency = None
         cls = vit.cls_token.expand(len(images), -1, -1)
         for index, layer in enumerate(vit.blocks_token_only):
-            if want.saliency is not None and index == want.saliency.index(CLASS_LAYERS):
+            if outputs.saliency is not None and index == outputs.saliency.index(CLASS_LAYERS):
                 saliency = _scores(layer, patches, cls)
             cls = layer(patches, cls)
         # timm norms all tokens and reads the first
@@ -83,9 +84,8 @@ class CaiT(Family):
         return ForwardOutput(logits=logits, saliency=saliency, tokens=tuple(tokens))
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
-        """See `Family.saliency`."""
         assert saliency.queries == "cls"
-        patches = vit.pos_drop(embed_patches(vit, images, None, vit.pos_embed, lean=True))
+        patches = vit.pos_drop(embed_patches(vit, images, vit.pos_embed, keep=None))
         for block in vit.blocks:
             patches = block(patches)
         cls = vit.cls_token.expand(len(images), -1, -1)

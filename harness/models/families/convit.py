@@ -56,14 +56,14 @@ class ConViT(Family):
             "local_up_to_layer": shape.depth - CLASS_LAYERS,
         }
 
-    def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
+    def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
         """Scores by position cost 3 h for each pair of patches of the whole grid: they are made
         once for all images and then gathered, so a batch of one pays most. They count as attention.
         """
         d, seen = shape.width, keep + 1
         gated = shape.depth - CLASS_LAYERS
         return Macs(
-            embedding=embedding_macs(shape, keep if lean else shape.patches),
+            embedding=embedding_macs(shape, keep if efficient else shape.patches),
             attention=gated * (2 * keep * keep * d + 3 * shape.heads * shape.patches**2)
             + CLASS_LAYERS * 2 * seen * seen * d,
             projections=(gated * keep + CLASS_LAYERS * seen) * 4 * d * d,
@@ -77,33 +77,31 @@ class ConViT(Family):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
-        lean: bool,
+        outputs: ForwardRequest,
+        efficient: bool,
     ) -> ForwardOutput:
-        """See `Family.forward`."""
-        assert not any((want.maps, want.heads))
-        x = _embed(vit, images, keep, lean=lean)
+        assert not any((outputs.maps, outputs.heads))
+        x = _embed(vit, images, keep, efficient=efficient)
         tokens, saliency = [], None
         offsets = _offsets(vit)
         for block in vit.blocks[:-CLASS_LAYERS]:
             x = _gated_block(block, x, keep, offsets)
-            if want.tokens:
+            if outputs.tokens:
                 tokens.append(x)
         x = _with_class(vit, x)
         for index, block in enumerate(vit.blocks[-CLASS_LAYERS:]):
-            if want.saliency is not None and index == want.saliency.index(CLASS_LAYERS):
+            if outputs.saliency is not None and index == outputs.saliency.index(CLASS_LAYERS):
                 saliency = _scores(block, x)
             x = _plain_block(block, x)
-            if want.tokens:
+            if outputs.tokens:
                 tokens.append(x[:, 1:])
         return ForwardOutput(
             logits=vit.forward_head(vit.norm(x)), saliency=saliency, tokens=tuple(tokens)
         )
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
-        """See `Family.saliency`."""
         assert saliency.queries == "cls"
-        x = _embed(vit, images, None, lean=True)
+        x = _embed(vit, images, None, efficient=True)
         offsets = _offsets(vit)
         for block in vit.blocks[:-CLASS_LAYERS]:
             x = _gated_block(block, x, None, offsets)
@@ -116,9 +114,11 @@ class ConViT(Family):
 
 
 def _embed(
-    vit: Any, images: torch.Tensor, keep: torch.Tensor | None, *, lean: bool
+    vit: Any, images: torch.Tensor, keep: torch.Tensor | None, *, efficient: bool
 ) -> torch.Tensor:
-    patches: torch.Tensor = vit.pos_drop(embed_patches(vit, images, keep, vit.pos_embed, lean=lean))
+    patches: torch.Tensor = vit.pos_drop(
+        embed_patches(vit, images, vit.pos_embed, keep=keep, embed_all=not efficient)
+    )
     return patches
 
 

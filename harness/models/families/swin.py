@@ -55,7 +55,7 @@ class Swin(Family):
         """What timm's builder is told: the rest is fixed by the name."""
         return {"img_size": shape.image_size, "in_chans": shape.channels}
 
-    def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
+    def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
         """Stage by stage: n tokens in windows of 49, then merging 4 d -> 2 d."""
         n, d = shape.patches, shape.width
         embedding = n * shape.channels * shape.patch_size**2 * d
@@ -81,20 +81,18 @@ class Swin(Family):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
-        lean: bool,
+        outputs: ForwardRequest,
+        efficient: bool,
     ) -> ForwardOutput:
-        """See `Family.forward`."""
         assert keep is None
-        assert not any((want.tokens, want.maps, want.heads))
+        assert not any((outputs.tokens, outputs.maps, outputs.heads))
         tokens = _until_last_block(vit, images)
         last = vit.layers[-1].blocks[-1]
-        saliency = None if want.saliency is None else _scores(last, tokens)
+        saliency = None if outputs.saliency is None else _scores(last, tokens)
         logits = vit.forward_head(vit.norm(last(tokens)))
         return ForwardOutput(logits=logits, saliency=saliency)
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
-        """See `Family.saliency`."""
         return _scores(vit.layers[-1].blocks[-1], _until_last_block(vit, images))
 
 

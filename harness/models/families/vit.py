@@ -16,12 +16,24 @@ blocks runs the last block whole, and maps are written out.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from harness.lazy import torch
 from harness.models.architectures import PLAIN, Architecture
 from harness.models.families import FAMILIES, Family, Macs, embedding_macs, mlp_macs
-from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
+from harness.models.interface import (
+    LOGITS_ONLY,
+    Features,
+    ForwardOutput,
+    ForwardRequest,
+    Saliency,
+)
+
+QUERY, KEY = 0, 1  # places of their weights in timm's joint projection `qkv`
+OFFSET = 0.1
+"""DINO's released code adds it to the target grid before it interpolates position embeddings: the
+sampling points, and so the values, depend on it."""
 
 
 @FAMILIES.register("vit")
@@ -33,16 +45,16 @@ class PlainViT(Family):
     chooses_init: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
 
-    def macs(self, shape: Architecture, *, keep: int, classes: int, lean: bool) -> Macs:
+    def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
         """Per block 12 n d^2 + 2 n^2 d with n = keep + prefix tokens (arXiv 2302.10494, section
-        3.3); lean: only kept patches are embedded, only what is pooled leaves the last block.
+        3.3); efficient: only kept patches are embedded, only what is pooled leaves the last block.
         """
         n, d, p = keep + shape.prefix_tokens, shape.width, shape.prefix_tokens
         full = shape.depth - 1
-        last = p if lean and shape.pooling == "token" else n
+        last = p if efficient and shape.pooling == "token" else n
         heads = 2 if shape.prefix_tokens == 2 else 1  # the distillation token has its own
         return Macs(
-            embedding=embedding_macs(shape, keep if lean else shape.patches),
+            embedding=embedding_macs(shape, keep if efficient else shape.patches),
             attention=full * 2 * n * n * d + 2 * last * n * d,
             projections=full * 4 * n * d * d + 2 * n * d * d + 2 * last * d * d,
             mlp=full * mlp_macs(shape, n) + mlp_macs(shape, last),
@@ -55,71 +67,101 @@ class PlainViT(Family):
         images: torch.Tensor,
         *,
         keep: torch.Tensor | None,
-        want: ForwardRequest,
-        lean: bool,
+        outputs: ForwardRequest,
+        efficient: bool,
     ) -> ForwardOutput:
-        """See `Family.forward`."""
-        tokens = embed_tokens(vit, images, keep, lean=lean)
-        trace = _Trace(vit, want, lean=lean)
-        for index in range(len(vit.blocks)):
-            tokens = trace.run(index, tokens)
-        normed = vit.norm(tokens)
+        if not efficient or vit.global_pool != "token":  # the classifier reads the patches too
+            outputs = replace(outputs, patches=True)
+        features = forward_features(
+            vit, images, keep=keep, outputs=outputs, embed_all=not efficient
+        )
         distilled = None
-        if want.heads:
-            logits, distilled = vit.head(normed[:, 0]), vit.head_dist(normed[:, 1])
+        if outputs.heads:
+            logits = vit.head(features.normed[:, 0])
+            distilled = vit.head_dist(features.normed[:, 1])
         else:
-            logits = vit.forward_head(normed)
+            logits = vit.forward_head(features.normed)
         return ForwardOutput(
             logits=logits,
-            saliency=trace.saliency,
-            tokens=tuple(trace.tokens),
-            maps=tuple(trace.maps),
+            saliency=features.saliency,
+            tokens=features.tokens,
+            maps=features.maps,
             distilled=distilled,
         )
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
-        """See `Family.saliency`."""
-        tokens = embed_tokens(vit, images, None, lean=True)
         index = saliency.index(len(vit.blocks))
+        rows = 1 if saliency.queries == "cls" else None
+        attention = attention_in(vit, images, index, rows=rows)
+        return _scores(attention, vit.num_prefix_tokens, saliency)
+
+
+def forward_features(
+    vit: Any,
+    images: torch.Tensor,
+    *,
+    keep: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+    mask_token: torch.Tensor | None = None,
+    outputs: ForwardRequest = LOGITS_ONLY,
+    embed_all: bool = False,
+) -> Features:
+    """The one pass of a plain ViT: `images` (B, C, H, W) through embedding, blocks and last norm.
+
+    `keep` (B, K), raster indices, drops all other patches after positions are added. `mask` (B, N),
+    boolean, puts `mask_token` (1, D) in the place of patch embeddings before positions are added
+    (BEiT, iBOT). H and W are multiples of the patch size; positions follow them. `embed_all` also
+    embeds the patches that are dropped.
+    """
+    tokens = embed_tokens(
+        vit, images, keep=keep, mask=mask, mask_token=mask_token, embed_all=embed_all
+    )
+    prefix, depth = vit.num_prefix_tokens, len(vit.blocks)
+    request = outputs.saliency
+    scored = None if request is None else request.index(depth)
+    whole = outputs.patches or outputs.tokens or outputs.maps
+    saliency: torch.Tensor | None = None
+    cls: list[torch.Tensor] = []
+    patches: list[torch.Tensor] = []
+    maps: list[torch.Tensor] = []
+    for index, block in enumerate(vit.blocks):
+        short = index == depth - 1 and not whole  # nothing reads the patches that would leave it
+        by_product = short and request is not None and request.queries == "cls"
+        if request is not None and index == scored and not by_product:
+            saliency = _saliency(block, tokens, prefix, request)
+        if short:
+            tokens, attention = block_rows(block, tokens, prefix)
+            if index == scored and by_product:
+                saliency = attention[:, :, 0, prefix:].detach().float().mean(dim=1)
+        elif outputs.maps:
+            tokens, attention = block_rows(block, tokens, tokens.shape[1])
+            maps.append(_cls_and_patches(attention.mean(dim=1), prefix))
+        else:
+            tokens = block(tokens)  # fused attention
+        if outputs.tokens:
+            patches.append(tokens[:, prefix:])
+        if index >= depth - outputs.cls_blocks:
+            cls.append(vit.norm(tokens[:, 0]))
+    return Features(
+        normed=vit.norm(tokens),
+        prefix=prefix,
+        saliency=saliency,
+        cls_blocks=tuple(cls),
+        tokens=tuple(patches),
+        maps=tuple(maps),
+    )
+
+
+def attention_in(vit: Any, images: torch.Tensor, index: int, *, rows: int | None) -> torch.Tensor:
+    """Attention (B, heads, rows, P + N) in block `index` alone, of the first `rows` tokens or all.
+
+    No later block is run. No gradient.
+    """
+    with torch.no_grad():
+        tokens = embed_tokens(vit, images)
         for block in vit.blocks[:index]:
             tokens = block(tokens)
-        return _scores(vit.blocks[index], tokens, vit.num_prefix_tokens, saliency)
-
-
-class _Trace:
-    """Runs blocks one after the other and keeps what is wanted of them."""
-
-    def __init__(self, vit: Any, want: ForwardRequest, *, lean: bool) -> None:
-        self.vit, self.want = vit, want
-        self.prefix: int = vit.num_prefix_tokens
-        self.last = len(vit.blocks) - 1
-        pooled = vit.global_pool == "token"  # the prefix tokens alone reach the head
-        self.lean_last = lean and pooled and not want.tokens and not want.maps
-        self.scored = None if want.saliency is None else want.saliency.index(len(vit.blocks))
-        self.saliency: torch.Tensor | None = None
-        self.tokens: list[torch.Tensor] = []
-        self.maps: list[torch.Tensor] = []
-
-    def run(self, index: int, tokens: torch.Tensor) -> torch.Tensor:
-        """Block `index`; the tokens that leave it."""
-        block, want = self.vit.blocks[index], self.want
-        short = index == self.last and self.lean_last
-        by_product = short and want.saliency is not None and want.saliency.queries == "cls"
-        if index == self.scored and not by_product:
-            assert want.saliency is not None
-            self.saliency = _scores(block, tokens, self.prefix, want.saliency)
-        if short:
-            tokens, attention = block_rows(block, tokens, self.prefix)
-            if index == self.scored and by_product:
-                self.saliency = attention[:, :, 0, self.prefix :].detach().float().mean(dim=1)
-        elif want.maps:
-            tokens, attention = block_rows(block, tokens, tokens.shape[1])
-            self.maps.append(_cls_and_patches(attention.mean(dim=1), self.prefix))
-        else:
-            tokens = block(tokens)
-        if want.tokens:
-            self.tokens.append(tokens[:, self.prefix :])
-        return tokens
+        return attention_rows(vit.blocks[index], tokens, rows or tokens.shape[1])
 
 
 def _cls_and_patches(attention: torch.Tensor, prefix: int) -> torch.Tensor:
@@ -131,11 +173,25 @@ def _cls_and_patches(attention: torch.Tensor, prefix: int) -> torch.Tensor:
 
 
 def embed_tokens(
-    vit: Any, images: torch.Tensor, keep: torch.Tensor | None, *, lean: bool
+    vit: Any,
+    images: torch.Tensor,
+    *,
+    keep: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+    mask_token: torch.Tensor | None = None,
+    embed_all: bool = False,
 ) -> torch.Tensor:
-    """Prefix and patch tokens (B, P + K, D), positions added before any patch is dropped."""
+    """Prefix and patch tokens (B, P + K, D), as `forward_features` describes them."""
     positioned = 0 if vit.no_embed_class else vit.num_prefix_tokens
-    patches = embed_patches(vit, images, keep, vit.pos_embed[:, positioned:], lean=lean)
+    patches = embed_patches(
+        vit,
+        images,
+        vit.pos_embed[:, positioned:],
+        keep=keep,
+        mask=mask,
+        mask_token=mask_token,
+        embed_all=embed_all,
+    )
     prefix = _prefix_tokens(vit)
     if positioned:
         prefix = prefix + vit.pos_embed[:, :positioned]
@@ -147,23 +203,45 @@ def embed_tokens(
 def embed_patches(
     vit: Any,
     images: torch.Tensor,
-    keep: torch.Tensor | None,
     positions: torch.Tensor,
     *,
-    lean: bool,
+    keep: torch.Tensor | None,
+    mask: torch.Tensor | None = None,
+    mask_token: torch.Tensor | None = None,
+    embed_all: bool = False,
 ) -> torch.Tensor:
-    """Positioned patch tokens (B, K, D); `positions` is (1, N, D)."""
-    if keep is not None and lean:
-        pixels = gather_patches(images, keep, vit.patch_embed.patch_size)
-        projection = vit.patch_embed.proj
+    """Positioned patch tokens (B, K, D); `positions` (1, N, D) are of the network's own grid."""
+    patch_size, projection = vit.patch_embed.patch_size, vit.patch_embed.proj
+    rows, columns = images.shape[2] // patch_size[0], images.shape[3] // patch_size[1]
+    positions = resize_positions(positions, rows, columns)
+    if keep is not None and mask is None and not embed_all:
+        pixels = gather_patches(images, keep, patch_size)
         patches: torch.Tensor = vit.patch_embed.norm(
             torch.nn.functional.linear(pixels, projection.weight.flatten(1), projection.bias)
         )
         return patches + positions[0][keep]
-    patches = vit.patch_embed(images) + positions
+    patches = vit.patch_embed.norm(projection(images).flatten(2).transpose(1, 2))
+    if mask is not None:
+        assert mask_token is not None
+        patches = torch.where(mask.unsqueeze(2), mask_token.to(patches.dtype), patches)
+    patches = patches + positions
     if keep is not None:
         patches = patches.gather(1, keep.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
     return patches
+
+
+def resize_positions(embedding: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Position embeddings (1, N, D) of a square grid, bicubically resized to rows x columns."""
+    side = round(embedding.shape[1] ** 0.5)
+    if (rows, columns) == (side, side):
+        return embedding
+    grid = embedding.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    scale = [(rows + OFFSET) / side, (columns + OFFSET) / side]
+    resized = torch.nn.functional.interpolate(
+        grid.float(), scale_factor=scale, mode="bicubic", align_corners=False
+    )
+    assert resized.shape[2:] == (rows, columns)
+    return resized.to(embedding.dtype).flatten(2).transpose(1, 2)
 
 
 def _prefix_tokens(vit: Any) -> torch.Tensor:
@@ -198,8 +276,7 @@ def block_rows(block: Any, tokens: torch.Tensor, rows: int) -> tuple[torch.Tenso
     """
     attn = block.attn
     query, key, value = query_key_value(block, tokens, rows)
-    scores = (query * attn.scale) @ key.transpose(-2, -1)
-    attention = scores.float().softmax(dim=-1)
+    attention = _softmaxed(attn, query, key)
     mixed = (attn.attn_drop(attention).to(value.dtype) @ value).transpose(1, 2).flatten(2)
     out = tokens[:, :rows] + block.drop_path1(
         block.ls1(attn.proj_drop(attn.proj(attn.norm(mixed))))
@@ -207,32 +284,52 @@ def block_rows(block: Any, tokens: torch.Tensor, rows: int) -> tuple[torch.Tenso
     return out + block.drop_path2(block.ls2(block.mlp(block.norm2(out)))), attention
 
 
+def attention_rows(block: Any, tokens: torch.Tensor, rows: int) -> torch.Tensor:
+    """Attention (B, heads, rows, n) of a block's first `rows` tokens over all n, softmaxed."""
+    attn, normed = block.attn, block.norm1(tokens)
+    (query,) = _project(attn, normed[:, :rows], QUERY, 1)
+    (key,) = _project(attn, normed, KEY, 1)
+    return _softmaxed(attn, attn.q_norm(query), attn.k_norm(key))
+
+
 def query_key_value(
     block: Any, tokens: torch.Tensor, rows: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries of the first `rows` tokens (B, heads, rows, d); keys and values of all of them."""
-    attn, linear = block.attn, torch.nn.functional.linear
-    normed = block.norm1(tokens)
-    width = attn.num_heads * attn.head_dim
-    weight, bias = attn.qkv.weight, attn.qkv.bias
-    query = linear(normed[:, :rows], weight[:width], None if bias is None else bias[:width])
-    key_value = linear(normed, weight[width:], None if bias is None else bias[width:])
-    batch, heads, size = len(tokens), attn.num_heads, attn.head_dim
-    query = attn.q_norm(query.reshape(batch, rows, heads, size).transpose(1, 2))
-    key, value = key_value.reshape(batch, -1, 2, heads, size).permute(2, 0, 3, 1, 4)
-    return query, attn.k_norm(key), value
+    attn, normed = block.attn, block.norm1(tokens)
+    (query,) = _project(attn, normed[:, :rows], QUERY, 1)
+    key, value = _project(attn, normed, KEY, 2)
+    return attn.q_norm(query), attn.k_norm(key), value
 
 
-def _scores(block: Any, tokens: torch.Tensor, prefix: int, saliency: Saliency) -> torch.Tensor:
-    """Attention that patches get in `block`, (B, K): of CLS alone, or mean over patch queries.
+def _project(attn: Any, tokens: torch.Tensor, first: int, count: int) -> tuple[torch.Tensor, ...]:
+    """`count` of query, key and value from the `first` on, each (B, heads, n, d)."""
+    width, bias = attn.num_heads * attn.head_dim, attn.qkv.bias
+    part = slice(first * width, (first + count) * width)
+    projected = torch.nn.functional.linear(
+        tokens, attn.qkv.weight[part], None if bias is None else bias[part]
+    )
+    heads = projected.view(*projected.shape[:2], count, attn.num_heads, attn.head_dim)
+    return heads.permute(2, 0, 3, 1, 4).unbind(0)
 
-    Softmax is over all tokens; the mean is over heads too. No gradient.
-    """
+
+def _softmaxed(attn: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    scores = (query * attn.scale) @ key.transpose(-2, -1)
+    attention: torch.Tensor = scores.float().softmax(dim=-1)
+    return attention
+
+
+def _saliency(block: Any, tokens: torch.Tensor, prefix: int, saliency: Saliency) -> torch.Tensor:
     with torch.no_grad():
         rows = 1 if saliency.queries == "cls" else tokens.shape[1]
-        attn = block.attn
-        query, key, _ = query_key_value(block, tokens, rows)
-        attention = ((query * attn.scale) @ key.transpose(-2, -1)).float().softmax(dim=-1)
-        first = 0 if saliency.queries == "cls" else prefix
-        scores: torch.Tensor = attention[:, :, first:, prefix:].mean(dim=(1, 2))
-        return scores
+        return _scores(attention_rows(block, tokens, rows), prefix, saliency)
+
+
+def _scores(attention: torch.Tensor, prefix: int, saliency: Saliency) -> torch.Tensor:
+    """Attention that patches get, (B, K): from CLS alone, or the mean over patch queries.
+
+    Softmax is over all tokens; the mean is over heads too.
+    """
+    first = 0 if saliency.queries == "cls" else prefix
+    scores: torch.Tensor = attention[:, :, first:, prefix:].mean(dim=(1, 2))
+    return scores

@@ -30,7 +30,7 @@ FIGURES: Registry[type[Figure]] = Registry("figure", "harness.report.figures", b
 DPI = 200
 LONGEST = 60  # characters of a name in a figure
 LOOKED_UP = frozenset(
-    {"id", "row", "column", "metric", "kind", "baseline", "y", "table", "profile"}
+    {"id", "row", "column", "metric", "task", "baseline", "y", "table", "profile"}
 )
 """Fields of the model that are looked up, not read."""
 

@@ -88,7 +88,7 @@ class AccuracyCost(RecordedFigure):
         return column
 
     def _costs(self) -> dict[str, float]:
-        return metric_by_row(self.model, self.declared.source)
+        return metric_by_row(self.model, self.declared)
 
     def _is_said_better(self) -> bool:
         model = self.model

@@ -19,9 +19,9 @@ def cache_dir() -> Path:
     """What the harness fetched and may fetch again: $HARNESS_CACHE, or ~/.cache/harness/data;
     without a home, a folder of the user's among the temporary files.
     """
-    given = variables.folder("HARNESS_CACHE")
-    if given is not None:
-        return given
+    chosen = variables.folder("HARNESS_CACHE")
+    if chosen is not None:
+        return chosen
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):  # as its specification asks
         return Path(base) / "harness" / "data"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,10 +10,12 @@ from torch import Tensor
 from harness.masking import CriterionInput
 from harness.masking.keep import kept_counts, top_k
 from harness.methods import Batch, Networks, Step
-from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums
-from harness.models.tokens import encode
+from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
+
+if TYPE_CHECKING:
+    from harness.methods.dino_masked_teacher.config import DinoMaskedTeacher
 
 
 class MaskedTeacherObjective(SelfDistillationObjective):
@@ -28,13 +30,15 @@ class MaskedTeacherObjective(SelfDistillationObjective):
         """`total`."""
         images, count = torch.cat(batch.views[:2]), len(batch.views)
         looks = self.masked.criterion.attention_source() is not None
-        own = encode(self.student, images, attention=looks)
-        student = list(own.cls.chunk(2))
+        outputs = ForwardRequest(saliency=Saliency()) if looks else LOGITS_ONLY
+        encoded = self.student.forward_features(images, outputs=outputs)
+        student = list(encoded.cls.chunk(2))
         if count > 2:
-            student += encode(self.student, torch.cat(batch.views[2:])).cls.chunk(count - 2)
+            local = self.student.forward_features(torch.cat(batch.views[2:]))
+            student += local.cls.chunk(count - 2)
         with torch.no_grad():
-            kept = self._choose(own.attention, images, step)
-            teacher = encode(self.teacher, images, keep=kept).cls
+            kept = self._choose(encoded.saliency, images, step)
+            teacher = self.teacher.forward_features(images, keep=kept).cls
         return {"total": self._cls_loss(student, teacher, step)}
 
     def _choose(self, attention: Tensor | None, images: Tensor, step: Step) -> Tensor | None:
@@ -72,7 +76,7 @@ class MaskedTeacherObjective(SelfDistillationObjective):
 
     def summary(self) -> dict[str, Any]:
         """Also `kept`: share of global views in which each patch was kept, N in raster order."""
-        found, sums = super().summary(), self.kept.take()
+        values, sums = super().summary(), self.kept.take()
         if sums:
-            found["kept"] = (sums["counts"].double() / sums["views"]).tolist()
-        return found
+            values["kept"] = (sums["counts"].double() / sums["views"]).tolist()
+        return values

@@ -7,7 +7,7 @@ prototypes, so the mean vector is projected once in place of every patch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,12 +15,14 @@ from torch.nn import functional
 
 from harness.masking.views import PatchMask
 from harness.methods import Batch, Networks, Step
-from harness.methods.ibot import Ibot
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums, center_and_sharpen
 from harness.methods.selfdistillation.patch_masking import MaskToken, PatchMasking, replaced
 from harness.methods.selfdistillation.schedules import warmed_up
-from harness.models.tokens import EncodedTokens, encode
+from harness.models.interface import Features, ForwardRequest, Saliency
+
+if TYPE_CHECKING:
+    from harness.methods.ibot.config import Ibot
 
 
 class IbotObjective(SelfDistillationObjective):
@@ -37,13 +39,16 @@ class IbotObjective(SelfDistillationObjective):
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`, `cls` and `patch`."""
         images, count = torch.cat(batch.views[:2]), len(batch.views)
+        saliency = Saliency() if self.ibot.mask.looks else None
+        outputs = ForwardRequest(patches=True, saliency=saliency)
         with torch.no_grad():
-            taught = encode(self.teacher, images, patches=True, attention=self.ibot.mask.looks)
-        hidden = self._draw(step, images, taught.attention)
+            taught = self.teacher.forward_features(images, outputs=outputs)
+        hidden = self._draw(step, images, taught.saliency)
         seen = replaced(self.student, images, hidden, self.token, patches=True)
         student = list(seen.cls.chunk(2))
         if count > 2:
-            student += encode(self.student, torch.cat(batch.views[2:])).cls.chunk(count - 2)
+            local = self.student.forward_features(torch.cat(batch.views[2:]))
+            student += local.cls.chunk(count - 2)
         cls = self._cls_loss(student, taught.cls, step)
         patch = self._patch_loss(seen, taught, hidden, step)
         total = self.ibot.cls_weight * cls + self.ibot.patch_weight * patch
@@ -58,11 +63,9 @@ class IbotObjective(SelfDistillationObjective):
         return self.hiding.draw(step, views, grid, attention)
 
     def _patch_loss(
-        self, seen: EncodedTokens, taught: EncodedTokens, hidden: PatchMask, step: Step
+        self, seen: Features, taught: Features, hidden: PatchMask, step: Step
     ) -> Tensor:
         """Per view the mean over its hidden patches, 0 where there are none; then over views."""
-        assert seen.patches is not None
-        assert taught.patches is not None
         logits = self.head(seen.patches.flatten(0, 1)[hidden.indices])
         with torch.no_grad():
             units = self.teacher_head.embed(taught.patches.flatten(0, 1))
@@ -90,8 +93,8 @@ class IbotObjective(SelfDistillationObjective):
 
     def state(self) -> dict[str, Any]:
         """Also the patches' centre, and how much was hidden since the last summary."""
-        own = {"patch_center": self.patch_center.value, "hiding": self.hiding.state()}
-        return {**super().state(), **own}
+        of_patches = {"patch_center": self.patch_center.value, "hiding": self.hiding.state()}
+        return {**super().state(), **of_patches}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""

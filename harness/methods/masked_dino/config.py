@@ -1,6 +1,4 @@
-"""DINO whose student does not see all of its views: asymmetric masking (arXiv 2506.10582), and
-AttMask without a patch loss (arXiv 2203.12719, Table 3).
-"""
+"""Options of DINO with masks."""
 
 from __future__ import annotations
 
@@ -25,8 +23,10 @@ class MaskedDino(SelfDistillation):
     all views of a step lose the same number: `ratio_per: batch`.
     """
 
-    mask: MaskSampler = RandomMask()
+    mask: MaskSampler = RandomMask()  # which patches are hidden
+    # from which views
     where: Literal["student-global", "student-all", "student-and-teacher"] = "student-global"
+    # replace: a learned token takes the place of a hidden patch; drop: the patch is left out
     how: Literal["replace", "drop"] = "replace"
 
     def __post_init__(self) -> None:
@@ -40,6 +40,6 @@ class MaskedDino(SelfDistillation):
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""
-        from harness.methods.selfdistillation.masked import MaskedDinoObjective
+        from harness.methods.masked_dino.objective import MaskedDinoObjective
 
         return MaskedDinoObjective(self, networks)

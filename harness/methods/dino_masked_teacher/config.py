@@ -1,9 +1,10 @@
-"""MaskedKD in DINO: the teacher sees what its student attends to (arXiv 2302.10494, Table 4)."""
+"""Options of MaskedKD in DINO."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.bounds import Patches
 from harness.errors import FieldError
@@ -14,6 +15,9 @@ from harness.methods import METHODS, Networks, Objective
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.models.architectures import Architecture
 from harness.shown_patches import KEPT_PATCHES
+
+if TYPE_CHECKING:
+    from harness.train.config import Recipe
 
 
 @METHODS.register("dino-masked-teacher")
@@ -26,8 +30,8 @@ class DinoMaskedTeacher(SelfDistillation):
     """
 
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
-    keep: Patches
-    criterion: Criterion = StudentAttention()
+    keep: Patches  # patches of a global view that the teacher sees
+    criterion: Criterion = StudentAttention()  # which ones
 
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)
@@ -45,14 +49,15 @@ class DinoMaskedTeacher(SelfDistillation):
         """The keep count, or all patches."""
         return min(self.keep, patches)
 
-    def wrong_shape(self, student: Architecture) -> tuple[str, str] | None:
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """More patches than there are would be DINO under another name."""
-        if self.keep > student.patches:
-            return "keep", f"must be at most the student's {student.patches}, got {self.keep}"
-        return SelfDistillation.wrong_shape(self, student)
+        patches = networks["student"].patches
+        if self.keep > patches:
+            raise FieldError("keep", f"must be at most the student's {patches}, got {self.keep}")
+        SelfDistillation.check(self, networks, recipe)
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""
-        from harness.methods.selfdistillation.masked_teacher import MaskedTeacherObjective
+        from harness.methods.dino_masked_teacher.objective import MaskedTeacherObjective
 
         return MaskedTeacherObjective(self, networks)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from harness.masking.views import PatchMask
 from harness.methods import Batch, Networks, Step
-from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums
 from harness.methods.selfdistillation.patch_masking import (
@@ -19,8 +18,11 @@ from harness.methods.selfdistillation.patch_masking import (
     dropped,
     replaced,
 )
-from harness.models.tokens import encode
+from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
 from harness.models.vit import VisionTransformer
+
+if TYPE_CHECKING:
+    from harness.methods.masked_dino.config import MaskedDino
 
 
 class MaskedDinoObjective(SelfDistillationObjective):
@@ -48,9 +50,10 @@ class MaskedDinoObjective(SelfDistillationObjective):
             with torch.no_grad():
                 teacher = self._seen(self.teacher, images, hidden, self.teacher_token)
         else:
+            outputs = ForwardRequest(saliency=Saliency()) if self.masked.mask.looks else LOGITS_ONLY
             with torch.no_grad():
-                taught = encode(self.teacher, images, attention=self.masked.mask.looks)
-            teacher, hidden = taught.cls, self._draw(step, images, taught.attention)
+                taught = self.teacher.forward_features(images, outputs=outputs)
+            teacher, hidden = taught.cls, self._draw(step, images, taught.saliency)
         student = list(self._seen(self.student, images, hidden, self.token).chunk(2))
         if count > 2:
             student += self._local(torch.cat(batch.views[2:]), step).chunk(count - 2)
@@ -59,7 +62,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
     def _local(self, images: Tensor, step: Step) -> Tensor:
         """CLS tokens of the student's local views."""
         if self.masked.where != "student-all":
-            return encode(self.student, images).cls
+            return self.student.forward_features(images).cls
         return self._seen(self.student, images, self._draw(step, images, None), self.token)
 
     def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:

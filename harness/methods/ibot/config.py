@@ -1,10 +1,10 @@
-"""iBOT: DINO with a loss over masked patches (arXiv 2111.07832); with AttMask's masks, AttMask
-(arXiv 2203.12719).
-"""
+"""Options of iBOT and AttMask."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.bounds import NotNegative, NotNegativeInt, Positive, Unit
 from harness.errors import FieldError
@@ -13,6 +13,9 @@ from harness.masking.views.block import BlockWise
 from harness.methods import METHODS, Networks, Objective
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.models.architectures import Architecture
+
+if TYPE_CHECKING:
+    from harness.train.config import Recipe
 
 
 @METHODS.register("ibot")
@@ -24,21 +27,21 @@ class Ibot(SelfDistillation):
     `temperatures` serves both losses; a teacher's temperature of the patches alone can be set.
     """
 
-    mask: MaskSampler = BlockWise()
-    cls_weight: NotNegative = 1.0
-    patch_weight: NotNegative = 1.0
-    patch_teacher: Positive | None = None  # the teacher's patches, after warm-up; None: as its CLS
-    patch_teacher_start: Positive | None = None
-    start_epoch: NotNegativeInt = (
-        0  # nothing is hidden before it; the patches' warm-up starts there too
-    )
-    patch_center_momentum: Unit = 0.9
+    mask: MaskSampler = BlockWise()  # which patches the student does not see
+    cls_weight: NotNegative = 1.0  # weight of the loss of CLS tokens
+    patch_weight: NotNegative = 1.0  # weight of the loss of hidden patches
+    # temperature of the teacher's patches after warm-up; none: that of its CLS token
+    patch_teacher: Positive | None = None
+    patch_teacher_start: Positive | None = None  # the same before warm-up
+    # nothing is hidden before this epoch; the patches' warm-up starts there too
+    start_epoch: NotNegativeInt = 0
+    patch_center_momentum: Unit = 0.9  # as `center_momentum`, of the patches
 
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)
         start, end = self.patch_temperatures
-        given = self.patch_teacher_start is not None
-        if self.temperatures.warmup_epochs == 0 and given and start != end:
+        start_given = self.patch_teacher_start is not None
+        if self.temperatures.warmup_epochs == 0 and start_given and start != end:
             raise FieldError(
                 "patch_teacher_start",
                 f"has no effect without temperatures.warmup_epochs: leave it out; got {start:g}",
@@ -53,13 +56,13 @@ class Ibot(SelfDistillation):
             shared.teacher if end is None else end,
         )
 
-    def wrong_length(self, epochs: float) -> tuple[str, str] | None:
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """Also the patches' warm-up, which starts with the hiding."""
         first, warmup = self.start_epoch, self.temperatures.warmup_epochs
-        if first and first + warmup > epochs:
-            text = f"{first} and a warm-up of {warmup} are longer than the {epochs:g} epochs"
-            return "start_epoch", text
-        return SelfDistillation.wrong_length(self, epochs)
+        if first and first + warmup > recipe.epochs:
+            what = f"{first} and a warm-up of {warmup} are longer than the {recipe.epochs:g} epochs"
+            raise FieldError("start_epoch", what)
+        SelfDistillation.check(self, networks, recipe)
 
     def image_macs(self, student: Architecture) -> float:
         """Also whole last blocks, and patches through the heads: all of the teacher's, and hidden
@@ -73,7 +76,7 @@ class Ibot(SelfDistillation):
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""
-        from harness.methods.selfdistillation.ibot import IbotObjective
+        from harness.methods.ibot.objective import IbotObjective
 
         return IbotObjective(self, networks)
 

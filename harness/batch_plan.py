@@ -1,0 +1,77 @@
+"""How a batch is cut: into groups of images that a loss compares, processes and micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from harness.batch_slice import BatchSlice, num_groups
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchPlan:
+    """A batch, and by how many it is computed in what pieces.
+
+    Whoever computes a piece of it has whole groups: a group that is torn apart would be compared
+    with less than it should be.
+    """
+
+    batch: int  # images
+    group_size: int = 1  # images that the loss compares with each other; 1: it compares none
+    processes: int = 1
+    micro_batch: int | None = None  # images that a process computes at once; None: all it has
+
+    @property
+    def groups(self) -> int:
+        """Into how many groups of compared images the batch falls."""
+        return self.batch if self.group_size == 1 else num_groups(self.batch, self.group_size)
+
+    @property
+    def max_processes(self) -> int:
+        """How many can compute it together: each has a group, or mixup's two partners."""
+        return self.groups if self.group_size > 1 else max(1, self.batch // 2)
+
+    def why_not_divisible(self) -> str | None:
+        """Why so many processes cannot have whole groups, as many as the others; None if they can.
+
+        More processes than groups are not used, except where a group is the whole batch.
+        """
+        if self.group_size == 1 or self.processes == 1:
+            return None
+        if self.groups == 1:
+            return "its loss compares all images of a batch with each other"
+        if self.groups % min(self.processes, self.groups):
+            return (
+                f"its loss compares images with each other within {self.groups} groups of a batch"
+            )
+        return None
+
+    def why_not_computable(self) -> str | None:
+        """Why a training cannot begin like this; None if it can."""
+        if self.group_size == 1:
+            return None
+        if self.groups % self.processes:
+            return f"{self.processes} processes cannot share {self.groups} groups of images evenly"
+        compared = min(self.group_size, self.batch)
+        if self.micro_batch is not None and self.micro_batch < compared:
+            return (
+                f"micro_batch is {self.micro_batch}: this loss compares {compared} images of the "
+                f"batch of {self.batch} with each other; give at least as many, or leave "
+                "micro_batch out"
+            )
+        return None
+
+    def micro_batches(self, batch_slice: BatchSlice, images: int) -> Iterator[Sequence[int]]:
+        """What a process computes at once, as places among the `images` of its slice."""
+        size = min(images, self.micro_batch or images)
+        if self.group_size == 1 or size == images:
+            yield from (range(at, min(at + size, images)) for at in range(0, images, size))
+            return
+        groups = list(batch_slice.groups(images, self.group_size).values())
+        together = max(1, size // self.group_size)
+        for at in range(0, len(groups), together):
+            yield [place for group in groups[at : at + together] for place in group]
+
+    def by(self, processes: int) -> BatchPlan:
+        """The same by another number of processes."""
+        return replace(self, processes=processes)

@@ -1,0 +1,213 @@
+"""The images of a run in normalised batches on the device: to train on, and to evaluate with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data import open_dataset
+from harness.data.colour import color_jitter
+from harness.data.config import DataConfig
+from harness.data.dataset import Arrays, DataSet
+from harness.data.mixing import erase, mix, soft_targets
+from harness.data.multicrop import CropSpec, MultiCrop, crop_specs
+from harness.data.sampler import Sampler
+from harness.data.sources import (
+    ImageSource,
+    MemoryImages,
+    Setup,
+    Stopping,
+    WorkerImages,
+    never,
+)
+from harness.data.subset import split_training
+from harness.data.transforms import per_image
+from harness.distributed import DistContext
+from harness.errors import DataError
+from harness.seeding import generator, stream
+
+if TYPE_CHECKING:
+    from harness.train.config import Augment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataModule:
+    """Batches of one run. Every draw is a function of seed and step: start at any of them.
+
+    Of each batch a process gets its slice; of each evaluation, its share of the batches.
+    """
+
+    steps_per_epoch: int
+    classes: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train_images: int
+    eval_images: int
+    order: Sampler
+    setup: Setup
+    train_source: ImageSource
+    val_source: ImageSource
+    train_eval_source: ImageSource  # the training images as they are
+    # how classes count, where a classifier from elsewhere may count them in another order
+    class_order: str | None = None
+
+    @property
+    def batch(self) -> int:
+        """Images of a batch, over all processes."""
+        return min(self.order.batch_size, self.train_images)
+
+    def train(self, step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images (B, C, H, W) normalised, soft targets (B, classes)) from `step` on, endless.
+
+        `train(k)` yields exactly what `train(0)` yields from its k-th item on.
+        """
+        for at, (images, labels) in enumerate(self.train_labelled(step), step):
+            yield self._mixed(images, labels, at)
+
+    def train_labelled(self, step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `train`, without what mixes images and labels: labels are classes (B,)."""
+        for pixels, labels in self.train_source.train(self.order, step):
+            yield self.normalised(pixels), labels
+
+    def train_crops(
+        self, crops: MultiCrop, step: int = 0
+    ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """(crops, each (B, C, S, S) normalised, labels (B,)) from `step` on, without end."""
+        specs = crop_specs(crops, self.setup.image_size)
+        batches = self.train_source.crops(self.order, crops, step)
+        for at, (cropped, labels) in enumerate(batches, step):
+            pairs = zip(cropped, specs, strict=True)
+            yield (
+                tuple(
+                    self._recoloured(pixels, crops, spec, at, number)
+                    for number, (pixels, spec) in enumerate(pairs)
+                ),
+                labels,
+            )
+
+    def val(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images (B, C, H, W) normalised, labels (B,)) over every image that evaluates, once."""
+        for pixels, labels in self.val_source.in_order(batch_size):
+            yield self.normalised(pixels), labels
+
+    def train_eval(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `val`, over every training image as it is: what k-NN looks up."""
+        for pixels, labels in self.train_eval_source.in_order(batch_size):
+            yield self.normalised(pixels), labels
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """From pixels in 0..255 to zero mean and unit spread over the data set."""
+        scale = torch.tensor([1 / (255 * std) for std in self.std], device=pixels.device)
+        shift = torch.tensor(
+            [-mean / std for mean, std in zip(self.mean, self.std, strict=True)],
+            device=pixels.device,
+        )
+        return torch.addcmul(shift[:, None, None], pixels.float(), scale[:, None, None])
+
+    def _recoloured(
+        self, pixels: Tensor, crops: MultiCrop, spec: CropSpec, step: int, number: int
+    ) -> Tensor:
+        images = color_jitter(
+            pixels.float(),
+            crops,
+            blur=spec.blur,
+            solarize=spec.solarize,
+            generator=generator(self.setup.seed, "augment", step, "colour", number),
+            batch_slice=self.setup.dist.batch_slice(self.batch),
+        )
+        return self.normalised(images)
+
+    def _mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        augment, seed = self.setup.augment, self.setup.seed
+        if augment.erasing > 0:
+            images = erase(
+                images,
+                probability=augment.erasing,
+                generator=generator(seed, "augment", step, "erasing"),
+                batch_slice=self.setup.dist.batch_slice(self.batch),
+            )
+        targets = soft_targets(labels, classes=self.classes, smoothing=augment.label_smoothing)
+        if augment.mixup > 0 or augment.cutmix > 0:
+            draws = Random(stream(seed, "augment", step, "mix"))
+            images, targets = mix(images, targets, augment, draws=draws)
+        return images, targets
+
+
+def open_data(
+    data: DataConfig,
+    augment: Augment,
+    *,
+    image_size: int,
+    batch_size: int,
+    eval_crop: float,
+    seed: int,
+    device: torch.device,
+    workers: int,
+    dist: DistContext | None = None,
+    stopping: Stopping = never,
+) -> DataModule:
+    """The batches of a run; loads (and where needed fetches) the data set. Raises DataError.
+
+    While images do not come, `stopping` is asked whether the run should end.
+    """
+    dataset = open_dataset(data)
+    _check_version(dataset, data)
+    splits = dataset.load()
+    trained_on, held_out = split_training(splits.train.labels, data)
+    if data.evaluate_on == "val":
+        eval_split, evaluated = splits.val, np.arange(len(splits.val.labels))
+    else:
+        eval_split, evaluated = splits.train, held_out
+    setup = Setup(
+        augment=augment,
+        image_size=image_size,
+        mean=dataset.mean,
+        native=dataset.size,
+        eval_crop=eval_crop,
+        seed=seed,
+        device=device,
+        workers=workers,
+        dist=dist or DistContext(),
+        stopping=stopping,
+    )
+    order = Sampler(
+        images=len(trained_on), batch_size=batch_size, repeats=augment.repeats, seed=seed
+    )
+    train_eval, val = (
+        MemoryImages(split, chosen, setup)
+        if isinstance(split, Arrays)
+        else WorkerImages(split, chosen, setup)
+        for split, chosen in ((splits.train, trained_on), (eval_split, evaluated))
+    )
+    # parts of some recipes work on one image at a time only, even of images in memory
+    train = WorkerImages(splits.train, trained_on, setup) if per_image(augment) else train_eval
+    return DataModule(
+        steps_per_epoch=order.steps_per_epoch,
+        classes=dataset.classes,
+        channels=dataset.channels,
+        mean=dataset.mean,
+        std=dataset.std,
+        train_images=len(trained_on),
+        eval_images=len(evaluated),
+        order=order,
+        setup=setup,
+        train_source=train,
+        val_source=val,
+        train_eval_source=train_eval,
+        class_order=dataset.class_order(),
+    )
+
+
+def _check_version(dataset: DataSet, data: DataConfig) -> None:
+    if data.version and data.version != dataset.version:
+        raise DataError(
+            f"data set {data.name}: the run was planned with version {data.version}, "
+            f"the images here are version {dataset.version}; plan it again"
+        )

@@ -1,0 +1,329 @@
+"""Pixels of a split in batches on the device: from memory, or decoded and transformed by workers.
+
+Both give the same three things: batches to train on, batches of crops, and every image in order.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from harness.data.crops import draw_boxes, mirrored, padded_crops, resized, resized_crops
+from harness.data.dataset import Arrays, Split
+from harness.data.multicrop import CropSpec, MultiCrop, crop_specs
+from harness.data.processes import PATIENCE, POLL, delivered, shared
+from harness.data.sampler import Sampler
+from harness.data.transforms import (
+    MultiCropTransform,
+    Transform,
+    evaluation_transform,
+    training_transform,
+)
+from harness.distributed import DistContext
+from harness.errors import DataError, HarnessError
+from harness.seeding import generator, stream
+
+if TYPE_CHECKING:
+    from harness.train.config import Augment
+
+Key = tuple[int, int, int]  # epoch, position in the epoch, index into the chosen images
+Item = tuple[Tensor, int] | DataError
+Stopping = Callable[[], bool]  # whether the run should end soon
+
+
+def never() -> bool:
+    """For batches that nobody will want to stop."""
+    return False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """How a run wants its images, and where they go."""
+
+    augment: Augment
+    image_size: int  # pixels
+    mean: tuple[float, ...]  # of the data set, per channel, in 0..1
+    native: int | None = None  # pixels of the images as they are, where all have one size
+    eval_crop: float = 1.0
+    seed: int
+    device: torch.device
+    workers: int = 0
+    dist: DistContext = DistContext()
+    stopping: Stopping = never
+
+
+class ImageSource(ABC):
+    """Some images of a split. Pixels are in 0..255; every draw is a function of seed and step."""
+
+    @abstractmethod
+    def train(self, order: Sampler, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(cropped and mirrored pixels (B, C, S, S), labels (B,)) from `step` on, without end.
+
+        Of each batch, the slice of this process.
+        """
+
+    @abstractmethod
+    def crops(
+        self, order: Sampler, crops: MultiCrop, step: int
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """As `train`, with every crop of multi-crop, each (B, C, S, S) of its own size."""
+
+    @abstractmethod
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(pixels (B, C, S, S), labels (B,)) of every image once, each in one of the processes."""
+
+
+class MemoryImages(ImageSource):
+    """Images that live on the device as bytes, augmented a batch at a time."""
+
+    def __init__(self, split: Arrays, chosen: NDArray[np.int64], setup: Setup) -> None:
+        self.setup = setup
+        self.images = torch.from_numpy(split.images[chosen]).to(setup.device)  # (N, C, H, W)
+        self.labels = torch.from_numpy(split.labels[chosen]).to(setup.device)  # (N,)
+
+    def train(self, order: Sampler, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for at, indices in order.batches(step):
+            positions, count = self.setup.dist.shard_indices(len(indices)), len(indices)
+            chosen = indices[positions].to(self.images.device)
+            yield self._augmented(self.images[chosen], at, count, positions), self.labels[chosen]
+
+    def crops(
+        self, order: Sampler, crops: MultiCrop, step: int
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        specs = crop_specs(crops, self.setup.image_size)
+        for at, indices in order.batches(step):
+            positions, count = self.setup.dist.shard_indices(len(indices)), len(indices)
+            chosen = indices[positions].to(self.images.device)
+            images = self.images[chosen]
+            cropped = [
+                _random_crops(
+                    images,
+                    spec,
+                    crops,
+                    count=count,
+                    positions=positions,
+                    draws=generator(self.setup.seed, "augment", at, "view", number),
+                )
+                for number, spec in enumerate(specs)
+            ]
+            yield cropped, self.labels[chosen]
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Whole images, resized where the network wants another size.
+
+        Of those that are enlarged, the central `eval_crop` of each side is seen, as of images in
+        files.
+        """
+        dist, size = self.setup.dist, self.setup.image_size
+        enlarged = size > self.images.shape[-1]
+        scaled = int(size / self.setup.eval_crop) if enlarged else size
+        for first in range(dist.rank * batch_size, len(self.labels), dist.size * batch_size):
+            images = self.images[first : first + batch_size]
+            labels = self.labels[first : first + batch_size]
+            yield resized(images, size=size, interpolation="bicubic", scaled=scaled), labels
+
+    def _augmented(self, images: Tensor, step: int, count: int, positions: list[int]) -> Tensor:
+        """The images at `positions` of a batch of `count`: the draws are those of the batch."""
+        augment, seed = self.setup.augment, self.setup.seed
+        draws = generator(seed, "augment", step, "crop")
+        chances = torch.rand(count, generator=generator(seed, "augment", step, "flip"))
+        flip = chances[positions] < augment.flip
+        size, interpolation = self.setup.image_size, augment.interpolation
+        if augment.crop == "resized":
+            boxes = draw_boxes(
+                count,
+                size=images.shape[-1],
+                scale=augment.scale,
+                ratio=augment.ratio,
+                generator=draws,
+            ).select(positions)
+            return resized_crops(images, boxes, flip, size=size, interpolation=interpolation)
+        if augment.crop == "pad":
+            shifts = torch.randint(2 * augment.pad_pixels + 1, (2, count), generator=draws)
+            y, x = shifts[:, positions]
+            cropped = padded_crops(images, y, x, flip, padding=augment.pad_pixels)
+        else:
+            cropped = mirrored(images, flip)
+        return resized(cropped, size=size, interpolation=interpolation)
+
+
+def _random_crops(
+    images: Tensor,
+    spec: CropSpec,
+    crops: MultiCrop,
+    *,
+    count: int,
+    positions: list[int],
+    draws: torch.Generator,
+) -> Tensor:
+    """One crop of each image; they stand at `positions` of a batch of `count`, which is drawn."""
+    boxes = draw_boxes(
+        count, size=images.shape[-1], scale=spec.scale, ratio=crops.ratio, generator=draws
+    ).select(positions)
+    flip = torch.rand(count, generator=draws)[positions] < crops.flip
+    return resized_crops(images, boxes, flip, size=spec.size, interpolation="bicubic")
+
+
+class WorkerImages(ImageSource):
+    """Images that are decoded or transformed one by one, in worker processes; batches are bytes."""
+
+    def __init__(self, split: Split, chosen: NDArray[np.int64], setup: Setup) -> None:
+        self.split, self.chosen, self.setup = split, chosen, setup
+
+    def train(self, order: Sampler, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        transform = training_transform(
+            self.setup.augment,
+            image_size=self.setup.image_size,
+            native=self.setup.native,
+            mean=self.setup.mean,
+        )
+        return self.transformed(transform, BatchKeys(order, step, self.setup.dist))
+
+    def crops(
+        self, order: Sampler, crops: MultiCrop, step: int
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """See `ImageSource.crops`. Of one image, all crops come as one row of bytes."""
+        specs = crop_specs(crops, self.setup.image_size)
+        channels = len(self.setup.mean)
+        lengths = [channels * spec.size**2 for spec in specs]
+        transform = MultiCropTransform(crops, self.setup.image_size)
+        keys = BatchKeys(order, step, self.setup.dist)
+        for rows, labels in self.transformed(transform, keys):
+            parts = zip(torch.split(rows, lengths, dim=1), specs, strict=True)
+            yield [p.view(len(p), channels, spec.size, spec.size) for p, spec in parts], labels
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        transform = evaluation_transform(
+            image_size=self.setup.image_size, eval_crop=self.setup.eval_crop
+        )
+        count, dist = len(self.chosen), self.setup.dist
+        keys = [
+            [(0, index, index) for index in range(first, min(first + batch_size, count))]
+            for first in range(0, count, batch_size)
+        ]
+        return self.transformed(transform, keys[dist.rank :: dist.size])
+
+    def transformed(
+        self, transform: Transform, keys: Iterable[list[Key]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of `keys` on the device.
+
+        DataError for an image that cannot be read, RunFailed where loader processes cannot deliver,
+        and Interrupted when a stop is asked for while no batch comes.
+        """
+        workers, device = self.setup.workers, self.setup.device
+        loader = DataLoader(
+            _Images(self.split, self.chosen, transform, seed=self.setup.seed),
+            batch_sampler=keys,
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # its own: else the loader draws from the global one
+            timeout=POLL if workers else 0,
+        )
+        # of several processes none may leave the others in the middle of a step
+        patience = 0.0 if self.setup.dist.size == 1 else PATIENCE
+        batches: Iterable[Any] = loader
+        if workers:
+            batches = delivered(loader, stopping=self.setup.stopping, patience=patience)
+        for batch in batches:
+            if isinstance(batch, HarnessError):
+                raise batch
+            pixels, labels = batch
+            yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKeys:
+    """The keys of each batch from a step on, without end."""
+
+    order: Sampler
+    step: int
+    dist: DistContext
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        per_epoch, size = self.order.steps_per_epoch, self.order.batch_size
+        for step, batch in self.order.batches(self.step):
+            epoch, first = step // per_epoch, step % per_epoch * size
+            indices = batch.tolist()
+            positions = self.dist.shard_indices(len(indices))
+            yield [(epoch, first + position, indices[position]) for position in positions]
+
+
+class _Images(Dataset[Item]):
+    """Images of a split, transformed; each draws from a stream of its own in any process."""
+
+    def __init__(
+        self, split: Split, chosen: NDArray[np.int64], transform: Transform, *, seed: int
+    ) -> None:
+        self._split, self._chosen, self._transform, self._seed = split, chosen, transform, seed
+        self._last: tuple[int, Image.Image] | None = None
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, key: Key) -> Item:
+        epoch, position, index = key
+        number = int(self._chosen[index])
+        try:
+            image = self._image(number)
+        except DataError as error:
+            return error  # raised here, it would reach the user with a worker's traceback around it
+        with seeded(stream(self._seed, "image", epoch, position)):
+            return self._transform(image), int(self._split.labels[number])
+
+    def _image(self, number: int) -> Image.Image:
+        """Decoded once where an image stands several times in a row (`Augment.repeats`)."""
+        if self._last is None or self._last[0] != number:
+            self._last = number, _picture(self._split, number)
+        return self._last[1]
+
+
+def _picture(split: Split, index: int) -> Image.Image:
+    if not isinstance(split, Arrays):
+        return split.image(index)
+    pixels = split.images[index]
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds the global generators that transforms draw from; afterwards they are as before, but in
+    a loader process, where nothing else draws and saving them takes longer than seeding.
+    """
+    alone = get_worker_info() is not None
+    before = None if alone else (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        if before is not None:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+            torch.set_rng_state(before[2])
+
+
+def _collate(items: list[Item]) -> tuple[Tensor, Tensor] | HarnessError:
+    pictures, labels = [], []
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+        pictures.append(item[0])
+        labels.append(item[1])
+    batch, targets = shared(torch.stack(pictures)), shared(torch.tensor(labels))
+    if isinstance(batch, HarnessError):
+        return batch
+    return targets if isinstance(targets, HarnessError) else (batch, targets)

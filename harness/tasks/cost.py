@@ -1,0 +1,187 @@
+"""What student and teacher cost, counted from their shapes: no data, no weights, no training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar, Literal, Self
+
+from harness.data import open_dataset, train_images
+from harness.errors import RunFailed
+from harness.evidence import Baseline, Evidence, FigureOf
+from harness.models.config import ModelConfig
+from harness.models.cost import Macs, efficient_macs, published_macs
+from harness.models.merging import merged_macs
+from harness.run import TASKS, RunContext, Task
+from harness.shown_patches import TEACHER_COST, UNMASKED
+from harness.train.config import TrainConfig
+
+MEGA, GIGA, PETA = 1e6, 1e9, 1e15
+PARTS = ("attention", "projections", "mlp", "blocks", "embedding", "head")
+PER_PASS = frozenset(
+    {"teacher/gmacs", "teacher/lean_gmacs"} | {f"teacher/{p}_gmacs" for p in PARTS}
+)
+FROZEN = frozenset({"teacher/train_pmacs"})
+SELF_TAUGHT = frozenset({"teacher/one_view_pmacs", "teacher/views_pmacs"})
+ACTIVATIONS = frozenset({"student/activation_mb", "teacher/activation_mb", "activation_mb"})
+TAUGHT_VIEWS = 2  # the global ones
+
+
+@TASKS.register("cost")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CostRun(Task):
+    """Multiply-adds of a (masked) teacher, and activations of student and teacher.
+
+    Of one forward pass, in 1e9: `teacher/gmacs` as the papers count, `teacher/lean_gmacs` what this
+    package computes, and by operation, as arXiv 2302.10494, Table 10: `teacher/attention_gmacs`,
+    `.../projections_gmacs`, `.../mlp_gmacs`, their sum `.../blocks_gmacs`, and what that table
+    leaves out, `.../embedding_gmacs` and `.../head_gmacs`. Closed forms, held against torch's
+    counter.
+
+    Over a training, in 1e15. A frozen teacher sees every image once an epoch:
+    `teacher/train_pmacs`. A self-taught one sees both global views: `teacher/views_pmacs`; Table 4
+    of that paper counts one, `teacher/one_view_pmacs`. Its projection head is not counted.
+
+    Activations of a forward pass on a batch, in MB (1e6 bytes) at fp32: `student/activation_mb`,
+    `teacher/activation_mb` and their sum `activation_mb` are what a backward pass would need,
+    without the weights, attention written out as in the released code. The teacher keeps none of it
+    at once; its figure says how its work in memory falls with the patches. Of frozen teachers that
+    merge nothing. The peak itself is measured by the task `memory`, on a GPU.
+    """
+
+    student: ModelConfig
+    teacher: ModelConfig
+    keep: int  # patches
+    merge: int = 0  # tokens that every block of the teacher merges away
+    classes: int  # 0: a self-taught teacher has no classifier
+    train_images: int
+    epochs: float
+    batch_size: int = 128  # of the activations
+
+    batched: ClassVar[bool] = True
+    seeded: ClassVar[bool] = False
+    evidence: ClassVar[Evidence] = "exact"
+    baseline: ClassVar[Baseline | None] = UNMASKED
+    figures: ClassVar[tuple[FigureOf, ...]] = (TEACHER_COST,)
+
+    @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """All there are: which of them a run gives depends on its teacher."""
+        return PER_PASS | FROZEN | SELF_TAUGHT | ACTIVATIONS
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """None for rows without a teacher."""
+        self_taught = train.method.multicrop is not None
+        network = train.student if self_taught else train.teacher
+        if network is None:
+            return None
+        data = open_dataset(train.data)
+        channels = train.student.shape.channels if self_taught else data.channels
+        teacher = network.cost_config(channels)
+        return cls(
+            student=train.student.cost_config(channels),
+            teacher=teacher,
+            keep=train.method.teacher_keep(teacher.shape.patches),
+            merge=train.method.teacher_merge(),
+            classes=0 if self_taught else data.classes,
+            train_images=train_images(train.data),
+            epochs=train.recipe.epochs,
+        )
+
+    @property
+    def self_taught(self) -> bool:
+        """Whether the teacher is the student's moving average."""
+        return self.classes == 0
+
+    def lacks(self, metric: str) -> str | None:
+        """What is told of other teachers only."""
+        if metric in FROZEN and self.self_taught:
+            ways = " or ".join(f"'{name}'" for name in sorted(SELF_TAUGHT))
+            return f"a self-taught teacher sees views, not images: ask for {ways}"
+        if metric in SELF_TAUGHT and not self.self_taught:
+            return "the teacher is frozen and sees no views: ask for 'teacher/train_pmacs'"
+        if metric in ACTIVATIONS and (self.self_taught or self.merge):
+            which = "that merge tokens" if self.merge else "that are self-taught"
+            return f"activations of teachers {which} are not counted"
+        return None
+
+    def execute(self, context: RunContext) -> dict[str, float]:
+        """The counts; RunFailed when closed form and counter disagree, which would be a wrong
+        number.
+        """
+        shape = self.teacher.shape
+        if self.merge:  # no leaner way to count; a test holds it against torch's counter
+            paper = lean = merged_macs(shape, merge=self.merge, classes=self.classes)
+        else:
+            paper = published_macs(shape, keep=self.keep, classes=self.classes)
+            lean = efficient_macs(shape, keep=self.keep, classes=self.classes)
+            self._check(paper, lean)
+        over_training = paper.total * self.train_images * self.epochs / PETA
+        counts = {
+            "teacher/gmacs": paper.total / GIGA,
+            "teacher/lean_gmacs": lean.total / GIGA,
+            **{f"teacher/{part}_gmacs": getattr(paper, part) / GIGA for part in PARTS},
+        }
+        if self.self_taught:
+            counts["teacher/one_view_pmacs"] = over_training
+            counts["teacher/views_pmacs"] = TAUGHT_VIEWS * over_training
+            return counts
+        counts["teacher/train_pmacs"] = over_training
+        return counts if self.merge else counts | self._activations()
+
+    def _check(self, paper: Macs, lean: Macs) -> None:
+        for closed, is_lean in ((paper, False), (lean, True)):
+            counted = _counted_macs(self.teacher, self.classes, self.keep, lean=is_lean)
+            if counted != closed.total:
+                how = "this package's forward" if is_lean else "the papers' count"
+                raise RunFailed(
+                    f"{self.teacher.arch}, {self.keep} patches, {how}: "
+                    f"torch counts {counted} multiply-adds, the closed form {closed.total}"
+                )
+
+    def _activations(self) -> dict[str, float]:
+        all_patches = self.student.shape.patches
+        student = _saved_bytes(self.student, self.classes, all_patches, self.batch_size) / MEGA
+        teacher = _saved_bytes(self.teacher, self.classes, self.keep, self.batch_size) / MEGA
+        return {
+            "student/activation_mb": student,
+            "teacher/activation_mb": teacher,
+            "activation_mb": student + teacher,
+        }
+
+    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
+        """Nothing."""
+        return []
+
+    def macs(self) -> float:
+        """Shapes only."""
+        return 0.0
+
+
+@cache  # many rows of a table have one teacher, and share a process
+def _counted_macs(config: ModelConfig, classes: int, keep: int, *, lean: bool) -> int:
+    from harness.evaluate.flops import counted_macs
+    from harness.models.build import build_bare
+
+    return counted_macs(build_bare(config, classes=classes, device="meta"), keep=keep, lean=lean)
+
+
+@cache
+def _saved_bytes(config: ModelConfig, classes: int, keep: int, batch_size: int) -> int:
+    """What a forward pass keeps for a backward one, of tensors without storage: nothing is
+    computed.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from harness.evaluate.memory import saved_bytes
+    from harness.models.build import build_bare
+
+    shape = config.shape
+    model = build_bare(config, classes=classes, device="meta").train()
+    with torch.device("meta"):
+        images = torch.empty(batch_size, shape.channels, shape.image_size, shape.image_size)
+        kept = torch.arange(keep).expand(batch_size, -1) if keep < shape.patches else None
+    with sdpa_kernel(SDPBackend.MATH):
+        return saved_bytes(lambda: model(images, keep=kept, efficient=False).logits, model)
