@@ -30,8 +30,15 @@ LIBRARIES: Final = ("torch", "torchvision", "timm")
 LAZY: Final = "harness.lazy"  # through which torch is imported where it is needed
 ROOT: Final = Path(harness.__file__).resolve().parents[1]
 INERT: Final = (
-    *("harness", "harness.errors", "harness.lazy", "harness.paths", "harness.registry"),
-    *("harness.variables", "harness.process", "harness.api"),
+    *(
+        "harness",
+        "harness.errors",
+        "harness.evidence",
+        "harness.lazy",
+        "harness.paths",
+        "harness.registry",
+    ),
+    *("harness.variables", "harness.process", "harness.api", "harness.shown_patches"),
     *("harness.run", "harness.text", "harness.code", "harness.data.cache", "harness.data.fetch"),
     *("harness.data.paths", "harness.data.verify", "harness.cli", "harness.launch"),
     *("harness.report", "harness.spec", "harness.store", "harness.plan", "harness.estimate"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, S
 from harness.bounds import NotNegative, above, at_least, check_bounds
 from harness.distributed import DistContext
 from harness.errors import FieldError
+from harness.evidence import Baseline, Evidence, FigureOf
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -128,9 +129,23 @@ class Task(ABC):
     exclusive: ClassVar[bool] = False
     seeded: ClassVar[bool] = True  # False: the seed changes nothing, one run serves all seeds
 
+    # what a report must know of its values; where no seed changes them and no evidence is declared,
+    # they are exact, or timings where the run must be alone
+    evidence: ClassVar[Evidence] = "seeds"
+    baseline: ClassVar[Baseline | None] = None  # of columns with `compare: ratio`
+    # by metric: the one that holds its ratio to the baseline, both timed in turn in one process
+    in_turn: ClassVar[Mapping[str, str]] = {}
+    curves: ClassVar[frozenset[str]] = frozenset()  # metrics to follow beside the table's main one
+    figures: ClassVar[tuple[FigureOf, ...]] = ()
+
     # of a trained network: `of` gets the row with the run that trains it as the student's weights;
     # a row whose method trains nothing comes as it is
     is_evaluation: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.seeded and cls.evidence == "seeds":
+            cls.evidence = "timing" if cls.exclusive else "exact"
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

@@ -228,7 +228,7 @@ def test_temporary_files_lie_in_a_folder_of_the_users_own(
 def test_plots_are_the_same_whatever_is_configured_for_matplotlib(tmp_path: Path) -> None:
     code = """if True:
         import hashlib, io
-        from harness.report.plots import styled
+        from harness.report.drawing import styled
         from matplotlib.figure import Figure
         with styled():
             figure = Figure()

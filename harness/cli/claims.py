@@ -28,10 +28,10 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print it."""
+    from harness.report.claims_page import build_claims_page
     from harness.report.collect import collect_finished
     from harness.report.publish import Folders, write
     from harness.report.render.markdown import markdown
-    from harness.report.what_holds import what_holds
     from harness.store import Store
 
     profile = arguments.profile
@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     every = [table for name in list_tables() for table in _loaded(name, broken)]
     tables = [table for table in every if profile in table.profiles]
     if not tables and not broken:
-        known = sorted({name for table in every for name in table.profiles})
-        raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(known)})")
+        names = sorted({name for table in every for name in table.profiles})
+        raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(names)})")
     store = Store()
     models = []
     for table in tables:
@@ -50,14 +50,17 @@ def run(arguments: argparse.Namespace) -> int:
             broken[table.name] = in_short(error, table.name)
     if not models:
         raise HarnessError("; ".join(f"{name}: {why}" for name, why in broken.items()))
-    page = markdown(what_holds(models, profile), pictures="")
+    page = markdown(build_claims_page(models, profile), pictures="")
     path = Folders.beside(store.root).reports / f"claims.{profile}.md"
     write(path, page.encode())
     print(page)
     print(path)
     for name, why in broken.items():
         print(f"error: {name} is left out: {why}", file=sys.stderr)
-    return int(bool(broken))
+    damaged = list(dict.fromkeys(line for model in models for line in model.unreadable))
+    for line in damaged:
+        print(f"error: {line}; left out", file=sys.stderr)
+    return int(bool(broken or damaged))
 
 
 def _loaded(name: str, broken: dict[str, str]) -> list[TableSpec]:

@@ -12,7 +12,7 @@ from harness.errors import HarnessError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.report.drift import Difference
+    from harness.report.compare import Difference
 
 SAME, DRIFTED = 0, 2
 
@@ -39,7 +39,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every cell with its verdict."""
-    from harness.report.drift import compare_cells, compare_claims
+    from harness.report.compare import compare_cells, compare_claims
     from harness.report.publish import file_name
     from harness.spec.load import load_table
     from harness.store import Store
@@ -56,42 +56,48 @@ def run(arguments: argparse.Namespace) -> int:
     reference = _reference(arguments.reference, table.name, profile)
     cells = compare_cells(mine / f"{name}.csv", reference / f"{name}.csv", table.columns)
     claims = compare_claims(mine / f"{name}.claims.csv", reference / f"{name}.claims.csv")
-    if not any(found.status in ("same", "drifted") for found in cells):
+    if not any(one.status in ("same", "drifted") for one in cells):
         raise HarnessError(f"{mine / name}.csv and {reference / name}.csv share no value")
     print(f"{name}: {mine} against {reference}\n")
     print(_table([*cells, *claims]))
     print(f"\n{_conclusion([*cells, *claims])}")
-    return DRIFTED if any(found.status == "drifted" for found in [*cells, *claims]) else SAME
+    return DRIFTED if any(one.status == "drifted" for one in [*cells, *claims]) else SAME
 
 
-def _reference(given: Path | None, table: str, profile: str) -> Path:
+def _reference(folder: Path | None, table: str, profile: str) -> Path:
     from harness.report.publish import file_name
     from harness.report.reference import reference_folder, references
 
     name = file_name(table, profile)
-    if given is not None:
-        if not (given / f"{name}.csv").is_file():
-            raise HarnessError(f"--reference {given}: there is no {name}.csv in it")
-        return given
-    found = references(table, profile)
-    if not found:
+    if folder is not None:
+        if not (folder / f"{name}.csv").is_file():
+            raise HarnessError(f"--reference {folder}: there is no {name}.csv in it")
+        return folder
+    folders = references(table, profile)
+    if not folders:
         raise HarnessError(
             f"no reference for {name} under {reference_folder()}: "
             "give a results folder with --reference DIR"
         )
-    if len(found) > 1:
-        names = ", ".join(str(path) for path in found)
+    if len(folders) > 1:
+        names = ", ".join(str(path) for path in folders)
         raise HarnessError(f"several references: say --reference DIR with one of {names}")
-    return found[0]
+    return folders[0]
 
 
-def _table(found: Sequence[Difference]) -> str:
+def _table(differences: Sequence[Difference]) -> str:
     from harness.report.document import TableColumn
     from harness.report.terminal import columns_in, terminal_width
 
     rows = [
-        (*difference.what, difference.reference, difference.mine, difference.status, difference.why)
-        for difference in found
+        (
+            *difference.what,
+            difference.reference,
+            difference.result,
+            difference.status,
+            difference.why,
+        )
+        for difference in differences
     ]
     titles = ("row", "column", "reference", "mine", "status", "held against")
     columns = [
@@ -102,6 +108,6 @@ def _table(found: Sequence[Difference]) -> str:
     return columns_in(heads, rows, columns, terminal_width())
 
 
-def _conclusion(found: Sequence[Difference]) -> str:
-    counts = Counter(difference.status for difference in found)
+def _conclusion(differences: Sequence[Difference]) -> str:
+    counts = Counter(difference.status for difference in differences)
     return ", ".join(f"{number} {status}" for status, number in counts.items())

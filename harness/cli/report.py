@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _files(written: Written) -> list[str]:
-    note = "" if written.rendered else " (already up to date)"
+    note = "" if written.changed else " (already up to date)"
     main = [path for path in written.files if path.suffix != ".png"]
     return [f"{path}{note}" for path in main]
 
@@ -71,6 +71,6 @@ def _formats(text: str) -> tuple[Format, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
-        given = unknown[0] if unknown else text
-        raise argparse.ArgumentTypeError(f"'{given}' is none of {', '.join(FORMATS)}")
+        wrong = unknown[0] if unknown else text
+        raise argparse.ArgumentTypeError(f"'{wrong}' is none of {', '.join(FORMATS)}")
     return names  # type: ignore[return-value]

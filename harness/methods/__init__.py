@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.batch_slice import BatchSlice
+from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.registry import Registry
 
@@ -112,6 +113,7 @@ class Method(ABC):
     version: ClassVar[int] = 1
     uses_teacher: ClassVar[bool] = False
     trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
+    figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
     others: ClassVar[frozenset[str]] = frozenset()  # names that its objective's `others` may give
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:

@@ -10,6 +10,7 @@ from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.bounds import NotNegative, Patches, check_bounds
 from harness.distributed import DistContext
 from harness.errors import FieldError
+from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.masking import AttentionSource, Criterion, CriterionInput, check_criterion
 from harness.masking.grids import to_grid
@@ -23,6 +24,7 @@ from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
 from harness.seeding import stream
+from harness.shown_patches import KEPT_PATCHES
 
 if TYPE_CHECKING:
     from harness.train.config import Recipe
@@ -51,6 +53,7 @@ class Distillation(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
+    figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
     others: ClassVar[frozenset[str]] = frozenset({"teacher"})
     loss: DistillationLoss = Logit()  # what of the teacher the student imitates
     weight: NotNegative = 1.0  # weight of that loss, the paper's lambda

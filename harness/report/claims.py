@@ -5,10 +5,11 @@ margin.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.report.model import Column, Judgement, Verdict
+from harness.report.format import difference_unit, interval_text, seeds, signed, with_unit
+from harness.report.model import ClaimResult, Judgement, Verdict
 from harness.report.statistics import (
     MOST_SEEDS,
     Interval,
@@ -19,8 +20,8 @@ from harness.report.statistics import (
     seeds_needed,
     summarise,
 )
-from harness.report.wording import difference_unit, seeds, signed, span, with_unit
-from harness.spec.claims import Operator
+from harness.spec.claims import Comparison, Operator
+from harness.spec.table import Claim, Column
 from harness.text import number
 
 
@@ -30,35 +31,8 @@ class Side:
 
     label: str
     values: Mapping[int, float]
-    lacks: str = ""  # why it has no values
+    missing_reason: str = ""  # why it has no values
     failed: bool = False  # its runs ended in errors
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """left OPERATOR factor * right + offset; without `right`, left OPERATOR offset."""
-
-    column: Column
-    left: Side
-    operator: Operator
-    right: Side | None = None
-    factor: float = 1.0
-    offset: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """The quantity that decides, its interval, and the verdict."""
-
-    quantity: str
-    unit: str
-    decimals: int
-    margin: float
-    n: int
-    estimate: float | None
-    ci: Interval | None
-    judgement: Judgement
-    seeds_needed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,18 +52,20 @@ class _Measure:
         return math.exp(value) if self.ratio else value
 
 
-def judge_claim(comparison: Comparison) -> Finding:
+def judge_claim(claim: Claim, column: Column, left: Side, right: Side | None = None) -> ClaimResult:
     """The verdict: supported or contradicted where the whole 95 % interval lies on one side of the
     margin.
     """
-    measure = _measure(comparison)
+    sides = [left] if right is None else [left, right]
+    measure = _measure(claim.holds, column, left, right)
     summary = measure.summary
     shown = None if summary is None else (exponentiated(summary) if measure.ratio else summary)
-    judgement, needed = _judge(comparison, measure)
     ci = None if shown is None else shown.ci
-    if ci is None and shown is not None and comparison.column.evidence == "exact":
+    if ci is None and shown is not None and column.evidence == "exact":
         ci = Interval(low=shown.mean, high=shown.mean)
-    return Finding(
+    judgement, needed = _judge(claim.holds.operator, column, measure, sides)
+    return ClaimResult(
+        claim=claim,
         quantity=measure.quantity,
         unit=measure.unit,
         decimals=measure.decimals,
@@ -97,30 +73,25 @@ def judge_claim(comparison: Comparison) -> Finding:
         n=0 if shown is None else shown.n,
         estimate=None if shown is None else shown.mean,
         ci=ci,
-        judgement=judgement,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
         seeds_needed=needed,
     )
 
 
-def _measure(comparison: Comparison) -> _Measure:
-    column, left, right = comparison.column, comparison.left, comparison.right
+def _measure(comparison: Comparison, column: Column, left: Side, right: Side | None) -> _Measure:
     decimals = column.decimals + (column.evidence == "seeds")
     if right is None:
-        values = [left.values[seed] for seed in sorted(left.values)]
         return _Measure(
-            summary=summarise(values),
+            summary=summarise([left.values[seed] for seed in sorted(left.values)]),
             margin=comparison.offset,
             quantity=f"{column.label}, {left.label}",
             unit=column.unit,
             decimals=decimals,
         )
     logs = log_ratios(left.values, right.values)
-    if (
-        comparison.factor > 0
-        and comparison.factor != 1
-        and comparison.offset == 0
-        and logs is not None
-    ):
+    is_ratio = comparison.factor > 0 and comparison.factor != 1 and comparison.offset == 0
+    if is_ratio and logs is not None:
         return _Measure(
             summary=summarise(logs),
             margin=math.log(comparison.factor),
@@ -140,42 +111,39 @@ def _measure(comparison: Comparison) -> _Measure:
     )
 
 
-def _judge(comparison: Comparison, measure: _Measure) -> tuple[Judgement, str]:
+def _judge(
+    operator: Operator, column: Column, measure: _Measure, sides: Sequence[Side]
+) -> tuple[Judgement, str]:
+    """With the number of seeds that would settle it, where it is not."""
     summary = measure.summary
     if summary is None:
-        reason = f"not tested: {_why_untested(comparison)}"
-        failed = any(side.failed and not side.values for side in _both(comparison))
+        reason = f"not tested: {_why_untested(sides)}"
+        failed = any(side.failed and not side.values for side in sides)
         return Judgement(verdict=Verdict.FAILED if failed else Verdict.NOT_RUN, reason=reason), ""
-    evidence = comparison.column.evidence
-    if evidence == "seeds":
-        return _judge_scattered(comparison, measure, summary)
-    verdict = _side(comparison.operator, summary.mean, summary.mean, measure.margin)
+    if column.evidence == "seeds":
+        return _judge_scattered(operator, measure, summary, paired=len(sides) > 1)
+    verdict = _side(operator, summary.mean, summary.mean, measure.margin)
     how = (
         "computed exactly"
-        if evidence == "exact"
+        if column.evidence == "exact"
         else "median of timings on this machine, no interval"
     )
-    stands = f"{_stands(comparison.operator, verdict)} {_margin(measure)}"
+    stands = f"{_stands(operator, verdict)} {_margin(measure)}"
     reason = f"{_value(measure, summary.mean)}, {stands}; {how}"
     return Judgement(verdict=verdict, reason=reason), ""
 
 
-def _both(comparison: Comparison) -> list[Side]:
-    return [comparison.left] if comparison.right is None else [comparison.left, comparison.right]
-
-
-def _why_untested(comparison: Comparison) -> str:
-    sides = _both(comparison)
+def _why_untested(sides: Sequence[Side]) -> str:
     lacking = [side for side in sides if not side.values]
     if not lacking:
         return f"{sides[0].label} and {sides[1].label} have no finished seed in common"
     names = " and ".join(dict.fromkeys(side.label for side in lacking))
-    why = "; ".join(dict.fromkeys(side.lacks for side in lacking if side.lacks))
+    why = "; ".join(dict.fromkeys(side.missing_reason for side in lacking if side.missing_reason))
     return f"no result for {names} ({why})" if why else f"no result for {names}"
 
 
 def _judge_scattered(
-    comparison: Comparison, measure: _Measure, summary: Summary
+    operator: Operator, measure: _Measure, summary: Summary, *, paired: bool
 ) -> tuple[Judgement, str]:
     value, margin = _value(measure, summary.mean), _margin(measure)
     if summary.ci is None:
@@ -184,15 +152,15 @@ def _judge_scattered(
             "at least 2 seeds are needed, 3 or more are advisable"
         )
         return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason), "2 or more"
-    pairs = seeds(summary.n) if comparison.right is None else f"{summary.n} paired seeds"
+    pairs = f"{summary.n} paired seeds" if paired else seeds(summary.n)
     ends = Interval(low=measure.shown(summary.ci.low), high=measure.shown(summary.ci.high))
-    interval = span(ends, measure.decimals, sign=measure.difference)
+    interval = interval_text(ends, measure.decimals, sign=measure.difference)
     seen = f"{value} on average over {pairs} (95 % CI {interval})"
-    verdict = _side(comparison.operator, summary.ci.low, summary.ci.high, measure.margin)
+    verdict = _side(operator, summary.ci.low, summary.ci.high, measure.margin)
     if verdict is not Verdict.INCONCLUSIVE:
         return Judgement(
             verdict=verdict,
-            reason=f"{seen}, all of it {_stands(comparison.operator, verdict)} {margin}",
+            reason=f"{seen}, all of it {_stands(operator, verdict)} {margin}",
         ), ""
     needed = _needed(summary, measure.margin)
     spread = (

@@ -13,38 +13,30 @@ from harness.data import DATASETS
 from harness.data.config import DataConfig
 from harness.device import resolve_device
 from harness.errors import HarnessError
-from harness.report.attention import attention_maps
-from harness.report.claims import Comparison, Side, judge_claim
-from harness.report.lines import placed
+from harness.evidence import FigureOf
+from harness.report.claims import Side, judge_claim
+from harness.report.format import listed
+from harness.report.history import curves, finished_runs
 from harness.report.losses import losses
 from harness.report.model import (
     Cell,
-    Claim,
-    Column,
-    Cost,
-    Evidence,
+    ClaimResult,
     Ratio,
-    Row,
+    RowResult,
     TableModel,
     Untested,
     Verdict,
 )
-from harness.report.outcomes import Outcomes
 from harness.report.provenance import provenance
 from harness.report.reference import references
-from harness.report.series import curves, histories, kept_maps
+from harness.report.results import RunResults
 from harness.report.statistics import summarise
-from harness.report.verdicts import Facts, judge_cell
-from harness.report.wording import listed
+from harness.report.verdicts import CellEvidence, judge_cell
 from harness.run import TASKS
-from harness.spec import table as spec
 from harness.spec.claims import CellRef
 from harness.spec.expand import Expansion, ResolvedRow, expand
+from harness.spec.table import Claim, Column, Profile, Published, TableSpec
 from harness.store import DONE, Store
-
-SPEEDUP = "teacher/speedup"  # of one process that times the masked and the full teacher in turn
-TEACHER_ACCURACY = "val/teacher_top1"
-IMAGE_MACS, TRAINING_MACS = "teacher/gmacs", "teacher/train_pmacs"
 
 
 def collect(
@@ -53,13 +45,12 @@ def collect(
     """Everything that a report of this table at this profile says. Reads run directories, writes
     nothing.
     """
-    outcomes = Outcomes.read(expansion, store, device=device)
-    shown = expansion.table.columns_at(expansion.profile.name)
-    columns = tuple(column_of(column) for column in shown.values())
-    rows = _rows(expansion, columns, outcomes)
+    results = RunResults.read(expansion, store, device=device)
+    columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
+    rows = _rows(expansion, columns, results)
     paper, profile = expansion.table.paper, expansion.profile
-    recorded, damaged = histories(expansion, outcomes)
-    pictures, damaged_pictures = attention_maps(expansion, outcomes)
+    figures = _declared_figures(expansion, columns)
+    runs, damaged = finished_runs(expansion, results, figures, read_file)
     return TableModel(
         table=expansion.table.name,
         profile=profile.name,
@@ -68,24 +59,36 @@ def collect(
         number=paper.table or "",
         caption=paper.caption,
         note=expansion.table.note,
-        says="" if profile.name == "paper" else _differs(profile),
+        profile_difference=_profile_difference(profile),
         seeds=_seeds(expansion),
         columns=columns,
         rows=rows,
         claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
         untested=tuple(_untested(claim, rows) for claim in profile.untested),
-        curves=curves(recorded, _followed(columns)),
-        kept=kept_maps(recorded),
-        attention=pictures,
-        costs=tuple(_cost(row, outcomes) for row in expansion.rows),
-        plots=tuple(placed(plot, columns, rows) for plot in profile.plots),
-        provenance=provenance(outcomes),
-        effort=outcomes.effort(),
-        unreadable=(*damaged, *damaged_pictures),
+        curves=curves(runs, _followed(columns)),
+        runs=runs,
+        figures=figures,
+        plots=profile.plots,
+        provenance=provenance(results),
+        gpu_hours=results.gpu_hours(),
+        unreadable=(*results.unreadable(), *damaged),
         data=data_of(expansion),
         paper_data=_paper_data(expansion),
         reference=bool(references(expansion.table.name, profile.name)),
     )
+
+
+def _declared_figures(expansion: Expansion, columns: Sequence[Column]) -> tuple[FigureOf, ...]:
+    """Those of the tasks and methods of the table, each once."""
+    owners = [TASKS.get(column.task.name).figures for column in columns]
+    owners += [row.config.method.figures for row in expansion.rows]
+    return tuple(dict.fromkeys(figure for figures in owners for figure in figures))
+
+
+def read_file(figure: FigureOf, path: Path) -> object:
+    from harness.report.figures import FIGURES  # not above: it imports all that draws
+
+    return FIGURES.get(figure.figure).read(path)
 
 
 def data_of(expansion: Expansion) -> str:
@@ -96,8 +99,8 @@ def data_of(expansion: Expansion) -> str:
 
 
 def _data_name(config: DataConfig) -> str:
-    known = DATASETS.get(config.name)
-    return Path(config.path).stem if config.path else known.title
+    title = DATASETS.get(config.name).title
+    return Path(config.path).stem if config.path else title
 
 
 def _paper_data(expansion: Expansion) -> str:
@@ -114,34 +117,20 @@ def _paper_data(expansion: Expansion) -> str:
     return ""
 
 
-def column_of(column: spec.Column) -> Column:
-    return Column(
-        id=column.id,
-        label=column.label or column.id,
-        metric=column.metric,
-        unit=column.unit,
-        decimals=column.decimals,
-        better=column.better,
-        tolerance=column.tolerance,
-        ratio=column.compare == "ratio",
-        evidence=_evidence(column.kind),
-    )
-
-
-def _evidence(kind: str) -> Evidence:
-    known = TASKS.get(kind)
-    if known.seeded:
-        return "seeds"
-    return "timing" if known.exclusive else "exact"
-
-
 def _followed(columns: Sequence[Column]) -> list[str]:
-    """The metrics to show over training: the main one, and the teacher's own accuracy."""
-    trained = [column.metric for column in columns if column.evidence == "seeds"]
-    return [metric for metric in trained if metric in (trained[0], TEACHER_ACCURACY)]
+    """The metrics to show over training: the main one, and those that their task follows."""
+    trained = [column for column in columns if column.evidence == "seeds"]
+    return [
+        column.metric
+        for column in trained
+        if column.metric == trained[0].metric or column.metric in TASKS.get(column.task.name).curves
+    ]
 
 
-def _differs(profile: spec.Profile) -> str:
+def _profile_difference(profile: Profile) -> str:
+    """How it differs from the paper; empty for the paper's own recipe."""
+    if profile.name == "paper":
+        return ""
     return profile.description or f"the profile `{profile.name}` is not the paper's recipe"
 
 
@@ -151,63 +140,45 @@ def _seeds(expansion: Expansion) -> tuple[int, ...]:
     return tuple(sorted(seed for seed in seeds if seed is not None))
 
 
-def _rows(expansion: Expansion, columns: Sequence[Column], outcomes: Outcomes) -> tuple[Row, ...]:
+def _rows(
+    expansion: Expansion, columns: Sequence[Column], results: RunResults
+) -> tuple[RowResult, ...]:
     rows, minimised = [], losses(expansion.rows)
     bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
     for resolved in expansion.rows:
-        keep, patches = _keep(resolved)
         row = resolved.row
         addition = row.label.startswith("+") and row.group in bases
         if not addition:
             bases[row.group] = row.label
         rows.append(
-            Row(
-                id=row.id,
-                label=row.label,
+            RowResult(
+                spec=row,
                 name=f"{bases[row.group]} {row.label}" if addition else row.label,
-                group=row.group,
-                student=_student(resolved),
-                keep=keep,
-                patches=patches,
+                config=resolved.config,
                 loss=minimised[row.id],
-                note=row.note,
-                collapsed=outcomes.collapsed([i for runs in resolved.runs.values() for i in runs]),
-                cells=tuple(_cell(resolved, column, expansion, outcomes) for column in columns),
+                collapsed=results.collapsed([i for runs in resolved.runs.values() for i in runs]),
+                cells=tuple(_cell(resolved, column, expansion, results) for column in columns),
             )
         )
     return tuple(rows)
 
 
-def _student(resolved: ResolvedRow) -> str:
-    config = resolved.config
-    return f"{config.student.arch} {config.student.shape}"
-
-
-def _keep(resolved: ResolvedRow) -> tuple[int | None, int | None]:
-    """How many patches the row's teacher sees, of how many; nothing where it has none."""
-    config = resolved.config
-    if config.teacher is None:
-        return None, None
-    patches = config.teacher.shape.patches
-    return config.method.teacher_keep(patches), patches
-
-
-def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes: Outcomes) -> Cell:
+def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, results: RunResults) -> Cell:
     published = resolved.row.published.get(column.id)
     identities = resolved.runs.get(column.id, ())
-    if published is None and outcomes.silent(identities, column.metric):
+    if published is None and results.silent(identities, column.metric):
         return Cell(column=column.id)
-    values = outcomes.values(identities, column.metric, seeded=column.evidence == "seeds")
+    values = results.values(identities, column.metric, seeded=column.evidence == "seeds")
     summary = summarise(list(values.values()))
-    ratio = _ratio(resolved, column, expansion, outcomes) if column.ratio else None
-    facts = Facts(
+    ratio = _ratio(resolved, column, expansion, results) if column.is_ratio else None
+    evidence = CellEvidence(
         column=column,
         published=published,
         summary=summary,
-        wanted=len(identities),
-        failed=outcomes.errors(identities),
-        lacks=_lacks(identities, outcomes),
-        differs="" if expansion.profile.name == "paper" else _differs(expansion.profile),
+        expected_n=len(identities),
+        failed=results.errors(identities),
+        missing_reason=_missing_reason(identities, results),
+        profile_difference=_profile_difference(expansion.profile),
         ratio=ratio,
     )
     return Cell(
@@ -216,163 +187,125 @@ def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes:
         values=tuple(values.items()),
         summary=summary,
         ratio=ratio,
-        judgement=judge_cell(facts),
-        needs=outcomes.needs(identities) if summary is None else (),
+        judgement=judge_cell(evidence),
+        needs=results.needs(identities) if summary is None else (),
     )
 
 
-def _lacks(identities: Sequence[str], outcomes: Outcomes) -> str:
+def _missing_reason(identities: Sequence[str], results: RunResults) -> str:
     if identities:
-        return outcomes.lacks(identities)
+        return results.missing_reason(identities)
     return "this row has nothing that this column could measure"
 
 
 def _ratio(
-    resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes: Outcomes
+    resolved: ResolvedRow, column: Column, expansion: Expansion, results: RunResults
 ) -> Ratio | None:
-    own = resolved.row.published.get(column.id)
+    published = resolved.row.published.get(column.id)
     baseline = _baseline(resolved, column, expansion)
-    if baseline is None and own is not None and own.ratio is not None:
+    if baseline is None and published is not None and published.ratio is not None:
         baseline = _baseline(resolved, column, expansion, printed=False)
     if baseline is None:
         return None
     return Ratio(
         baseline="" if baseline.row.id == resolved.row.id else baseline.row.id,
-        measured=_measured_ratio(resolved, baseline, column, outcomes),
-        published=_printed_ratio(own, baseline.row.published.get(column.id)),
+        measured=_measured_ratio(resolved, baseline, column, results),
+        published=_printed_ratio(published, baseline.row.published.get(column.id)),
     )
 
 
-def _printed_ratio(own: spec.Published | None, base: spec.Published | None) -> float | None:
-    """Of two printed numbers; as the paper prints it where the unmasked one is missing."""
-    if own is not None and base is not None:
-        return own.intended.value / base.intended.value
-    return None if own is None or own.ratio is None else own.ratio.value
+def _printed_ratio(published: Published | None, base: Published | None) -> float | None:
+    """Of two printed numbers; as the paper prints it where the baseline's is missing."""
+    if published is not None and base is not None:
+        return published.intended.value / base.intended.value
+    return None if published is None or published.ratio is None else published.ratio.value
 
 
 def _baseline(
     resolved: ResolvedRow, column: Column, expansion: Expansion, *, printed: bool = True
 ) -> ResolvedRow | None:
-    """The row to compare with: all patches, a printed number; of the group, or the same teacher."""
-    unmasked = [
+    """The row to compare with, as the task says: with a printed number, best of the group."""
+    declared = TASKS.get(column.task.name).baseline
+    if declared is None:
+        return None
+    serving = [
         other
         for other in expansion.rows
         if (column.id in other.row.published or not printed)
-        and _shape(other) is not None
-        and _unmasked(other)
+        and declared.serves(resolved.config, other.config)
     ]
-    group = [other for other in unmasked if other.row.group == resolved.row.group]
-    alike = [other for other in unmasked if _shape(other) == _shape(resolved)]
-    return next(iter([*group, *alike]), None)
-
-
-def _unmasked(resolved: ResolvedRow) -> bool:
-    keep, patches = _keep(resolved)
-    return keep is not None and keep == patches
-
-
-def _shape(resolved: ResolvedRow) -> tuple[object, ...] | None:
-    config = resolved.config
-    if config.teacher is None:
-        return None
-    return config.teacher.arch, config.teacher.shape
+    of_group = [other for other in serving if other.row.group == resolved.row.group]
+    return next(iter([*of_group, *serving]), None)
 
 
 def _measured_ratio(
-    resolved: ResolvedRow, baseline: ResolvedRow, column: Column, outcomes: Outcomes
+    resolved: ResolvedRow, baseline: ResolvedRow, column: Column, results: RunResults
 ) -> float | None:
-    own = resolved.runs.get(column.id, ())
-    timed_in_turn = outcomes.values(own, SPEEDUP, seeded=False)
-    if column.metric == "teacher/throughput" and timed_in_turn:
-        return next(iter(timed_in_turn.values()))
+    identities = resolved.runs.get(column.id, ())
+    in_turn = TASKS.get(column.task.name).in_turn.get(column.metric)
+    if in_turn and (timed := results.values(identities, in_turn, seeded=False)):
+        return next(iter(timed.values()))
     seeded = column.evidence == "seeds"
-    mine = summarise(list(outcomes.values(own, column.metric, seeded=seeded).values()))
+    value = summarise(list(results.values(identities, column.metric, seeded=seeded).values()))
     base_runs = baseline.runs.get(column.id, ())
-    base = summarise(list(outcomes.values(base_runs, column.metric, seeded=seeded).values()))
-    if mine is None or base is None or base.mean == 0:
+    base = summarise(list(results.values(base_runs, column.metric, seeded=seeded).values()))
+    if value is None or base is None or base.mean == 0:
         return None
-    return mine.mean / base.mean
+    return value.mean / base.mean
 
 
-def _cost(resolved: ResolvedRow, outcomes: Outcomes) -> Cost:
-    config = resolved.config
-    if config.teacher is None:
-        return Cost(row=resolved.row.id, macs_per_image=0.0, training=0.0)
-    identities = tuple(identity for runs in resolved.runs.values() for identity in runs)
-    found = [
-        outcomes.values(identities, metric, seeded=False) for metric in (IMAGE_MACS, TRAINING_MACS)
-    ]
-    per_image, training = (next(iter(values.values()), None) for values in found)
-    return Cost(row=resolved.row.id, macs_per_image=per_image, training=training)
+def _claim(claim: Claim, columns: Sequence[Column], rows: Sequence[RowResult]) -> ClaimResult:
+    comparison = claim.holds
+    column = next(column for column in columns if column.id == comparison.left.column)
+    sides = _sides(comparison.cells, rows)
+    if column.evidence == "timing" and comparison.offset == 0 and comparison.factor != 1:
+        sides = _timed_in_turn(sides, comparison.cells, rows)
+    return judge_claim(claim, column, *sides)
 
 
-def _claim(claim: spec.Claim, columns: Sequence[Column], rows: Sequence[Row]) -> Claim:
-    check = claim.holds
-    column = next(column for column in columns if column.id == check.left.column)
-    sides = _sides(check.cells, rows)
-    if column.evidence == "timing" and check.offset == 0 and check.factor != 1:
-        sides = _timed_in_turn(sides, check.cells, rows)
-    finding = judge_claim(
-        Comparison(
-            column=column,
-            left=sides[0],
-            operator=check.operator,
-            right=sides[1] if len(sides) > 1 else None,
-            factor=check.factor,
-            offset=check.offset,
-        )
-    )
-    return Claim(
-        id=claim.id,
-        says=claim.text,
-        check=check.text,
-        operator=check.operator,
-        quantity=finding.quantity,
-        unit=finding.unit,
-        decimals=finding.decimals,
-        margin=finding.margin,
-        n=finding.n,
-        estimate=finding.estimate,
-        ci=finding.ci,
-        judgement=finding.judgement,
-        seeds_needed=finding.seeds_needed,
-        source="ours" if claim.added_by_us else "paper",
-    )
+def _untested(claim: Claim, rows: Sequence[RowResult]) -> Untested:
+    ids = {row.id for row in rows}
+    missing = tuple(cell.row for cell in claim.holds.cells if cell.row not in ids)
+    return Untested(claim=claim, missing_rows=missing)
 
 
-def _untested(claim: spec.Claim, rows: Sequence[Row]) -> Untested:
-    known = {row.id for row in rows}
-    lacks = tuple(cell.row for cell in claim.holds.cells if cell.row not in known)
-    return Untested(id=claim.id, says=claim.text, lacks=lacks)
-
-
-def _sides(cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
+def _sides(cells: Sequence[CellRef], rows: Sequence[RowResult]) -> list[Side]:
     """The cells of a claim with their values, named so that a reader knows which rows are meant."""
-    found = [next(row for row in rows if row.id == cell.row) for cell in cells]
+    compared = [next(row for row in rows if row.id == cell.row) for cell in cells]
     names = [row.name for row in rows]
-    ambiguous = any(names.count(row.name) > 1 for row in found)
-    shared = len({row.group for row in found}) == 1
+    ambiguous = any(names.count(row.name) > 1 for row in compared)
+    same_group = len({row.group for row in compared}) == 1
     sides = []
-    for row, ref in zip(found, cells, strict=True):
-        last = row is found[-1]
-        group = f" ({row.group})" if ambiguous and row.group and (last or not shared) else ""
+    for row, ref in zip(compared, cells, strict=True):
+        last = row is compared[-1]
+        group = f" ({row.group})" if ambiguous and row.group and (last or not same_group) else ""
         cell = row.cell(ref.column)
-        lacks = "" if cell.judgement is None or len(cell.needs) > 1 else cell.judgement.reason
+        reason = "" if cell.judgement is None or len(cell.needs) > 1 else cell.judgement.reason
         failed = cell.judgement is not None and cell.judgement.verdict is Verdict.FAILED
-        side = Side(label=row.name + group, values=dict(cell.values), lacks=lacks, failed=failed)
-        sides.append(side)
+        sides.append(
+            Side(
+                label=row.name + group,
+                values=dict(cell.values),
+                missing_reason=reason,
+                failed=failed,
+            )
+        )
     return sides
 
 
-def _timed_in_turn(sides: list[Side], cells: Sequence[CellRef], rows: Sequence[Row]) -> list[Side]:
+def _timed_in_turn(
+    sides: list[Side], cells: Sequence[CellRef], rows: Sequence[RowResult]
+) -> list[Side]:
     """How many times as fast: rows with the same baseline are compared through their ratios to it,
     each timed in turn with it in one process, so that what else the machine did between two runs
     cancels. The baseline is once as fast as itself: what was measured there is noise, and the claim
     would not say what the cell says.
     """
-    found = [next(row for row in rows if row.id == ref.row) for ref in cells]
-    ratios = [row.cell(ref.column).ratio for row, ref in zip(found, cells, strict=True)]
-    bases = {ratio and (ratio.baseline or row.id) for ratio, row in zip(ratios, found, strict=True)}
+    compared = [next(row for row in rows if row.id == ref.row) for ref in cells]
+    ratios = [row.cell(ref.column).ratio for row, ref in zip(compared, cells, strict=True)]
+    bases = {
+        ratio and (ratio.baseline or row.id) for ratio, row in zip(ratios, compared, strict=True)
+    }
     relative = [
         ratio.measured if ratio.baseline else 1.0
         for ratio in ratios
@@ -386,14 +319,14 @@ def _timed_in_turn(sides: list[Side], cells: Sequence[CellRef], rows: Sequence[R
     ]
 
 
-def collect_finished(table: spec.TableSpec, profile: str, store: Store) -> TableModel:
+def collect_finished(table: TableSpec, profile: str, store: Store) -> TableModel:
     """What a report says of the runs that are there, on the device that its profile asks for."""
     expansion = expand_finished(table, profile, store)
     device = resolve_device(expansion.profile.resources.device)
     return collect(expansion, store, device=device)
 
 
-def expand_finished(table: spec.TableSpec, profile: str, store: Store) -> Expansion:
+def expand_finished(table: TableSpec, profile: str, store: Store) -> Expansion:
     """The table at its profile's seeds, and at others that `harness run --seeds` has finished."""
     usual = table.profile(profile).seeds
     done = {
@@ -405,5 +338,27 @@ def expand_finished(table: spec.TableSpec, profile: str, store: Store) -> Expans
     if not extra:
         return expand(table, profile)
     wider = expand(table, profile, seeds=[*usual, *extra])
-    ours = {run.title.seed for run in wider.runs if run.identity in done}
-    return expand(table, profile, seeds=[*usual, *(seed for seed in extra if seed in ours)])
+    # a seed may have been finished at another profile alone
+    seeds = {*usual, *(run.title.seed for run in wider.runs if run.identity in done), None}
+    return _at_seeds(wider, seeds)
+
+
+def _at_seeds(expansion: Expansion, seeds: set[int | None]) -> Expansion:
+    """The part of an expansion that `seeds` ask for."""
+    seed_of = {run.identity: run.title.seed for run in expansion.runs}
+    rows = tuple(
+        replace(
+            row,
+            runs={
+                column: tuple(i for i in identities if seed_of[i] in seeds)
+                for column, identities in row.runs.items()
+            },
+        )
+        for row in expansion.rows
+    )
+    needed = {i for row in rows for identities in row.runs.values() for i in identities}
+    for run in reversed(expansion.runs):  # dependencies stand first
+        if run.identity in needed:
+            needed.update(run.depends)
+    runs = tuple(run for run in expansion.runs if run.identity in needed)
+    return replace(expansion, rows=rows, runs=runs)

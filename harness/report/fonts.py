@@ -61,10 +61,10 @@ def face(character: str, *, mono: bool = False) -> str | None:
 
 def family(character: str) -> str | None:
     """What matplotlib calls the font of `character`; None if there is none."""
-    found = face(character)
-    if found is None or found in FACES:
-        return None if found is None else "DejaVu Sans"
-    path = next(path for path, name in _others() if name == found)
+    face_name = face(character)
+    if face_name is None or face_name in FACES:
+        return None if face_name is None else "DejaVu Sans"
+    path = next(path for path, name in _others() if name == face_name)
     return FontProperties(fname=str(path)).get_name()
 
 
@@ -80,7 +80,7 @@ def _glyphs(path: Path) -> frozenset[int]:
 @cache
 def _others() -> tuple[tuple[Path, str], ...]:
     """Fonts of the machine that reportlab can embed, by path and by what it calls them."""
-    found = []
+    fonts = []
     for path in sorted({Path(entry.fname) for entry in fontManager.ttflist}):
         if path.is_relative_to(mpl.get_data_path()) or "dejavu" in path.name.lower():
             continue
@@ -91,8 +91,8 @@ def _others() -> tuple[tuple[Path, str], ...]:
         except (TTFError, OSError, RuntimeError, ValueError):
             continue  # outlines of another kind, only bitmaps, or no longer there
         _alone(name)
-        found.append((path, name))
-    return tuple(found)
+        fonts.append((path, name))
+    return tuple(fonts)
 
 
 def _alone(name: str) -> None:

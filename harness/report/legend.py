@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from harness.report.format import judged_by_ratio
 from harness.report.model import Verdict
+from harness.spec.table import Column
 
 LEGEND = {
     Verdict.REPRODUCED: (
         "within the column's tolerance of the printed number (never tighter than half of its last "
         "digit); with 3 seeds or "
         "more, shown to be equivalent by two one-sided tests (TOST) at 5 %. Computed quantities "
-        "need no test; speeds are "
-        "judged by their ratio to the unmasked teacher."
+        "need no test."
     ),
     Verdict.MISPRINT: (
         "the printed number is a misprint by the paper's own arithmetic; the value is within the "
@@ -48,3 +51,13 @@ LEGEND = {
     ),
     Verdict.NOT_RUN: "a claim whose runs have not happened yet; the report says what they need.",
 }
+
+
+def meaning(verdict: Verdict, columns: Sequence[Column]) -> str:
+    """What `verdict` means in a table of these columns."""
+    text = LEGEND[verdict]
+    compared = judged_by_ratio(columns)
+    if verdict is not Verdict.REPRODUCED or not compared:
+        return text
+    ratios = " and ".join(f"{what} are judged by their ratio to the {to}" for to, what in compared)
+    return f"{text.removesuffix('.')}; {ratios}."

@@ -14,11 +14,11 @@ SCALES = ("weight", "labels", "cls_weight", "patch_weight")
 
 def losses(rows: Sequence[ResolvedRow]) -> dict[str, str]:
     """By row, in words; the settings that tell two of a name apart are in it."""
-    found = {row.row.id: _parts(row) for row in rows}
+    parts = {row.row.id: _parts(row) for row in rows}
     alike: dict[str, list[dict[str, Any]]] = {}
-    for name, settings in found.values():
+    for name, settings in parts.values():
         alike.setdefault(name, []).append(settings)
-    return {row: _told(name, settings, alike[name]) for row, (name, settings) in found.items()}
+    return {row: _told(name, settings, alike[name]) for row, (name, settings) in parts.items()}
 
 
 def _parts(row: ResolvedRow) -> tuple[str, dict[str, Any]]:

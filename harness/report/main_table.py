@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from harness.report.document import GroupRow, Table, TableCell, TableColumn
-from harness.report.model import Cell, Column, Row, TableModel, Verdict
+from harness.report.format import baseline_name, decimals_shown, ratio_text
+from harness.report.model import Cell, RowResult, TableModel, Verdict
 from harness.report.summary import TONES, marked
-from harness.report.wording import fine, times
+from harness.spec.table import Column
 from harness.text import enough_decimals, number
 
 EMPTY = TableCell(text="–", tone="muted")
@@ -82,7 +83,7 @@ def _parts(model: TableModel, column: Column) -> tuple[str, ...]:
 def _columns(column: Column, parts: tuple[str, ...]) -> list[TableColumn]:
     told = column.unit in column.label  # `Teacher PFLOPs` says its unit
     span = column.label if told else f"{column.label} ({column.unit})"
-    weight = 1.5 if column.ratio else 1.0
+    weight = 1.5 if column.is_ratio else 1.0
     spread = 0.8 if column.evidence == "seeds" else 0.1
     made = {
         "printed": TableColumn(title="published", span=span, align="right", weight=weight),
@@ -92,7 +93,9 @@ def _columns(column: Column, parts: tuple[str, ...]) -> list[TableColumn]:
     return [made[part] for part in parts]
 
 
-def _row(row: Row, model: TableModel, parts: dict[str, tuple[str, ...]]) -> tuple[TableCell, ...]:
+def _row(
+    row: RowResult, model: TableModel, parts: dict[str, tuple[str, ...]]
+) -> tuple[TableCell, ...]:
     cells = [TableCell(text=row.label)]
     for column in model.columns:
         cell = row.cell(column.id)
@@ -112,10 +115,12 @@ def _printed(cell: Cell) -> TableCell:
     ratio = cell.ratio.published if cell.ratio is not None and cell.ratio.baseline else None
     doubt = "" if cell.published.confidence == "exact" else DOUBT
     doubt += "" if cell.published.corrected is None else MISPRINT
-    return TableCell(text=f"{value}{doubt}" + (f" ({times(ratio)})" if ratio is not None else ""))
+    return TableCell(
+        text=f"{value}{doubt}" + (f" ({ratio_text(ratio)})" if ratio is not None else "")
+    )
 
 
-def _measured(row: Row, column: Column, model: TableModel) -> TableCell:
+def _measured(row: RowResult, column: Column, model: TableModel) -> TableCell:
     cell = row.cell(column.id)
     summary = cell.summary
     if summary is None:
@@ -125,7 +130,7 @@ def _measured(row: Row, column: Column, model: TableModel) -> TableCell:
     if summary.ci is not None:
         text += f" ± {number(summary.ci.half_width, decimals)}"
     if cell.ratio is not None and cell.ratio.measured is not None and cell.ratio.baseline:
-        text += f" ({times(cell.ratio.measured)})"
+        text += f" ({ratio_text(cell.ratio.measured)})"
     if column.evidence == "seeds" and summary.n != len(model.seeds):
         text += f"\N{NO-BREAK SPACE}(n={summary.n})"
     if row.has_collapsed(column):
@@ -135,7 +140,7 @@ def _measured(row: Row, column: Column, model: TableModel) -> TableCell:
 
 def _decimals(value: float, column: Column, model: TableModel) -> int:
     """As in the paper; a scaled-down profile needs more where its numbers are much smaller."""
-    decimals = fine(column)
+    decimals = decimals_shown(column)
     return decimals if model.as_published else enough_decimals(value, decimals)
 
 
@@ -159,8 +164,8 @@ def _caption(model: TableModel, parts: dict[str, tuple[str, ...]]) -> str:
             f"Mean over {n} seeds ± half the width of its 95 % confidence interval, unless n is "
             "given."
         )
-    if any(cell.ratio is not None for cell in cells):
-        sentences.append("In parentheses: ratio to the unmasked teacher of the group.")
+    for name in dict.fromkeys(map(baseline_name, _with_ratios(model))):
+        sentences.append(f"In parentheses: ratio to the {name} of the group.")
     if model.as_published:
         sentences += _marks_of_print(model)
     if any(row.has_collapsed(column) for row in model.rows for column in model.columns):
@@ -168,12 +173,20 @@ def _caption(model: TableModel, parts: dict[str, tuple[str, ...]]) -> str:
     return " ".join(sentences)
 
 
+def _with_ratios(model: TableModel) -> list[Column]:
+    return [
+        column
+        for column in model.columns
+        if any(row.cell(column.id).ratio is not None for row in model.rows)
+    ]
+
+
 def _marks_of_print(model: TableModel) -> list[str]:
     """What the marks at printed numbers mean."""
-    found = [cell.published for row in model.rows for cell in row.cells if cell.published]
+    numbers = [cell.published for row in model.rows for cell in row.cells if cell.published]
     sentences = []
-    if any(published.confidence != "exact" for published in found):
+    if any(published.confidence != "exact" for published in numbers):
         sentences.append(f"{DOUBT} the reading of the printed number is in doubt, see the notes.")
-    if any(published.corrected is not None for published in found):
+    if any(published.corrected is not None for published in numbers):
         sentences.append(f"{MISPRINT} a misprint, see the notes.")
     return sentences

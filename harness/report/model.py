@@ -4,19 +4,19 @@ from it alone.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
+from harness.evidence import FigureOf
 from harness.report.inert import inert, with_texts
 from harness.report.statistics import Interval, Summary
-from harness.spec.claims import Operator
-from harness.spec.table import Published, Tolerance
+from harness.spec.table import Claim, Column, Plot, Published, Row
+from harness.train.config import TrainConfig
 
-PICTURES = frozenset({"png"})
-"""Fields that hold no words."""
+NOT_READ = frozenset({"node", "layers", "where", "config", "runs", "figures"})
+"""Fields that no reader sees: places in the spec, configurations, what runs recorded."""
 
 
 class Verdict(StrEnum):
@@ -39,25 +39,6 @@ class Verdict(StrEnum):
 Source = Literal["paper", "ours"]
 """Who says what a claim says: the paper, in words or by its printed numbers, or we alone."""
 
-Evidence = Literal["seeds", "exact", "timing"]
-"""What a value rests on: repeated training, a computation, or the median of timings on one machine.
-"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
-    """One measured quantity."""
-
-    id: str
-    label: str
-    metric: str
-    unit: str = ""
-    decimals: int = 1
-    better: Literal["higher", "lower"] | None = None
-    tolerance: Tolerance | None = None
-    ratio: bool = False  # judged by its ratio to the unmasked teacher, never by itself
-    evidence: Evidence = "seeds"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
@@ -69,7 +50,7 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ratio:
-    """A cell relative to the unmasked row of its group; `baseline` is empty in that row itself."""
+    """A cell relative to its baseline; `baseline` is empty in that row itself."""
 
     baseline: str  # its id
     measured: float | None = None
@@ -94,20 +75,30 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One row; `cells` in the order of the table's columns."""
+class RowResult:
+    """A row of the spec with what was measured; `cells` in the order of the table's columns."""
 
-    id: str
-    label: str
+    spec: Row
     name: str  # the label, understandable outside its table: `Logit +MaskedKD 50%`
-    group: str = ""
-    student: str = ""  # the same text for the same student network; empty: not known
-    keep: int | None = None  # patches that the teacher sees; None: all of them, or no teacher
-    patches: int | None = None  # of the teacher's grid; None: no teacher, or not known
+    config: TrainConfig | None = None
     loss: str = ""  # what its training minimises, the same text for the same quantity
-    note: str = ""
     collapsed: tuple[int, ...] = ()  # seeds whose network sees no difference between images
     cells: tuple[Cell, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Its id in the spec."""
+        return self.spec.id
+
+    @property
+    def label(self) -> str:
+        """What the table calls it."""
+        return self.spec.label
+
+    @property
+    def group(self) -> str:
+        """The heading it stands under."""
+        return self.spec.group
 
     @property
     def base(self) -> str:
@@ -132,13 +123,10 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
-    """A sentence of the paper, or a check of our own, and what the runs say of it."""
+class ClaimResult:
+    """A claim of the spec and what the runs say of it."""
 
-    id: str
-    says: str
-    check: str  # as written in the spec
-    operator: Operator
+    claim: Claim
     quantity: str  # what `estimate` is, in words
     unit: str
     decimals: int
@@ -146,18 +134,33 @@ class Claim:
     n: int
     estimate: float | None
     ci: Interval | None
-    judgement: Judgement
+    verdict: Verdict
+    reason: str
     seeds_needed: str = ""  # "7", "> 100", or empty
-    source: Source = "paper"
+
+    @property
+    def source(self) -> Source:
+        """Who says it."""
+        return "ours" if self.claim.added_by_us else "paper"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Untested:
     """A claim of the table that the profile asks in no form."""
 
-    id: str
-    says: str
-    lacks: tuple[str, ...] = ()  # rows that the profile does not have; none: it leaves it out
+    claim: Claim
+    missing_rows: tuple[str, ...] = ()  # that the profile lacks; none: it leaves the claim out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedRun:
+    """What one run of a row left behind."""
+
+    row: str
+    seed: int
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of its end
+    records: tuple[Mapping[str, Any], ...] = ()  # of `metrics.jsonl`
+    files: Mapping[str, Any] = field(default_factory=dict)  # by name, as a figure has read them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,56 +172,6 @@ class Curve:
     metric: str
     epochs: tuple[float, ...]
     values: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeptMap:
-    """How often each patch was kept in one epoch: shares in raster order, mean over seeds."""
-
-    row: str
-    epoch: float
-    shares: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttentionMap:
-    """One image and how much attention each head of a row's network gives its patches."""
-
-    row: str
-    png: str  # the image, base64
-    grid: tuple[int, int]  # patches: rows, columns
-    heads: tuple[tuple[float, ...], ...]  # in raster order
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlotPoint:
-    """Where a row stands in a plot; its heights are those of its cells."""
-
-    row: str
-    x: float | None  # None: not known yet
-    published: float | None = None  # x as printed, where it is a column's
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plot:
-    """A plot that the spec declares: a panel a column, a series a group."""
-
-    id: str
-    caption: str
-    x: str  # what its x axis shows
-    y: tuple[str, ...]  # column ids
-    log2: bool = False
-    ticks: tuple[str, ...] = ()  # labels of rows at x 0, 1, 2 ..., where x is no number
-    points: tuple[PlotPoint, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cost:
-    """What the teacher of a row computes."""
-
-    row: str
-    macs_per_image: float | None  # GMACs
-    training: float | None  # PMACs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,19 +206,18 @@ class TableModel:
     number: str = ""  # of the table in the paper
     caption: str = ""
     note: str = ""
-    says: str = ""  # how the profile differs from the paper
+    profile_difference: str = ""  # from the paper, in words
     seeds: tuple[int, ...] = ()
     columns: tuple[Column, ...] = ()
-    rows: tuple[Row, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    rows: tuple[RowResult, ...] = ()
+    claims: tuple[ClaimResult, ...] = ()
     untested: tuple[Untested, ...] = ()
     curves: tuple[Curve, ...] = ()
-    kept: tuple[KeptMap, ...] = ()
-    attention: tuple[AttentionMap, ...] = ()
-    costs: tuple[Cost, ...] = ()
-    plots: tuple[Plot, ...] = ()
+    runs: tuple[FinishedRun, ...] = ()  # of its rows, with what they recorded
+    figures: tuple[FigureOf, ...] = ()  # that its tasks and methods declare
+    plots: tuple[Plot, ...] = ()  # that the spec declares
     provenance: Provenance = Provenance()
-    effort: str = ""  # of all training that is missing
+    gpu_hours: str = ""  # of all training that is missing
     unreadable: tuple[str, ...] = ()  # files of runs that are damaged, and what is left out for it
     data: str = ""  # what is trained and judged on; empty: not known
     paper_data: str = ""  # the same at the paper's own recipe
@@ -273,9 +225,11 @@ class TableModel:
 
     def __post_init__(self) -> None:
         """Every text is `inert`, wherever it comes from."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            object.__setattr__(self, field.name, with_texts(value, inert, but=PICTURES))
+        for one in fields(self):
+            if one.name in NOT_READ:
+                continue
+            value = getattr(self, one.name)
+            object.__setattr__(self, one.name, with_texts(value, inert, but=NOT_READ))
 
     @property
     def as_published(self) -> bool:
@@ -284,28 +238,22 @@ class TableModel:
         """
         return self.profile == "paper"
 
-    def claims_by(self, source: Source) -> tuple[Claim, ...]:
+    def claims_by(self, source: Source) -> tuple[ClaimResult, ...]:
         """The claims of the paper, or our own checks."""
         return tuple(claim for claim in self.claims if claim.source == source)
 
-    def row(self, row: str) -> Row:
+    def row(self, row: str) -> RowResult:
         """The row called `row`."""
-        return next(known for known in self.rows if known.id == row)
+        return next(one for one in self.rows if one.id == row)
 
-    def groups(self) -> list[tuple[str, list[Row]]]:
+    def groups(self) -> list[tuple[str, list[RowResult]]]:
         """Rows under their headings, both in order of first appearance."""
-        groups: dict[str, list[Row]] = {}
+        groups: dict[str, list[RowResult]] = {}
         for row in self.rows:
             groups.setdefault(row.group, []).append(row)
         return list(groups.items())
 
     def full_name(self, row: str) -> str:
         """A row with its group, for lists across groups."""
-        found = self.row(row)
-        return f"{found.group}: {found.name}" if found.group else found.name
-
-    def fingerprint(self) -> str:
-        """SHA-256 of everything in the model: two models with the same one render to the same
-        files.
-        """
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        one = self.row(row)
+        return f"{one.group}: {one.name}" if one.group else one.name

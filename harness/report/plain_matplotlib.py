@@ -41,12 +41,12 @@ def _imported() -> ModuleType:
     for name in _OF_THE_USER:
         os.environ.pop(name, None)
     _give_cache()
-    found = importlib.util.find_spec("matplotlib")
-    assert found is not None, "a dependency"
-    assert found.origin is not None, "a package"
+    package = importlib.util.find_spec("matplotlib")
+    assert package is not None, "a dependency"
+    assert package.origin is not None, "a package"
     here = os.open(".", os.O_RDONLY)  # of a directory that may have been removed
     try:
-        os.chdir(Path(found.origin).parent / "mpl-data")
+        os.chdir(Path(package.origin).parent / "mpl-data")
         return importlib.import_module("matplotlib")
     finally:
         os.fchdir(here)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.report.format import listed
 from harness.report.model import Environment, Provenance
-from harness.report.outcomes import Outcomes
-from harness.report.wording import listed
-from harness.store import DONE, FAILED, UNREADABLE, RunRecord
+from harness.report.results import RunResults
+from harness.store import DONE, FAILED, RunRecord
 from harness.text import count
 
 UNKNOWN = "Environment"
@@ -19,9 +19,9 @@ MOST_PARTS = 4
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 
-def provenance(outcomes: Outcomes) -> Provenance:
+def provenance(results: RunResults) -> Provenance:
     """The environments of all finished runs, the same ones together, whatever their commits."""
-    records = [planned.record for planned in outcomes.runs.values()]
+    records = [planned.record for planned in results.runs.values()]
     done = [record for record in records if record is not None and record.state == DONE]
     failed = sum(record is not None and record.state == FAILED for record in records)
     groups: dict[tuple[tuple[str, str], ...], Counter[str]] = {}
@@ -36,13 +36,13 @@ def provenance(outcomes: Outcomes) -> Provenance:
         unfinished=len(records) - len(done) - failed,
         seconds=sum(record.seconds or 0.0 for record in done),
         latest=_when(done),
-        notes=tuple(_notes(outcomes)),
+        notes=tuple(_notes(results)),
     )
 
 
-def _notes(outcomes: Outcomes) -> Iterator[str]:
+def _notes(results: RunResults) -> Iterator[str]:
     """What is to be known of runs whose numbers are shown, or cannot be."""
-    runs = outcomes.runs.values()
+    runs = results.runs.values()
     changed = [planned for planned in runs if planned.other_code]
     parts = dict.fromkeys(name for planned in changed for name in planned.other_code or ())
     if changed:
@@ -51,17 +51,13 @@ def _notes(outcomes: Outcomes) -> Iterator[str]:
     unknown = sum(planned.other_code is None for planned in runs)
     if unknown:
         yield f"{count(unknown, 'run')} without a note of the code that computed them."
-    records = [planned.record for planned in runs if planned.record is not None]
-    for record in records:
-        if record.state == UNREADABLE:
-            yield f"{record.name}: {record.error}."
 
 
 def _environment(facts: tuple[tuple[str, str], ...], commits: Counter[str]) -> Environment:
     counted = [f"{commit} ({count(n, 'run')})" for commit, n in commits.most_common()]
     text = listed(counted) if len(counted) > 1 else next(iter(commits))
-    known = (("Commit", text),) if facts[0][0] != UNKNOWN else ()
-    return Environment(runs=commits.total(), facts=(*known, *facts))
+    commit_fact = (("Commit", text),) if facts[0][0] != UNKNOWN else ()
+    return Environment(runs=commits.total(), facts=(*commit_fact, *facts))
 
 
 def _facts(environment: Mapping[str, Any], record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -85,8 +81,8 @@ def _commit(environment: Mapping[str, Any]) -> str:
 
 def _hardware(environment: Mapping[str, Any], record: RunRecord) -> str:
     cpu = f"{environment.get('cpu', '?')}, {environment.get('cores', '?')} cores"
-    given = environment.get("gpus")
-    gpus = [str(name) for name in given] if isinstance(given, list) else []
+    names = environment.get("gpus")
+    gpus = [str(name) for name in names] if isinstance(names, list) else []
     if record.device == "cuda" and gpus:
         kinds = Counter(gpus)
         return f"{listed([f'{n} x {name}' for name, n in kinds.items()])}; {cpu}"

@@ -141,10 +141,10 @@ def welch_half_width(first: Summary, second: Summary) -> float | None:
     if first.std is None and second.std is None:
         return None
     if first.std is None or second.std is None:
-        known = second if first.std is None else first
-        assert known.std is not None
-        error = known.std * math.sqrt(1 / first.n + 1 / second.n)
-        return t_quantile((1 + CONFIDENCE) / 2, known.n - 1) * error
+        with_spread = second if first.std is None else first
+        assert with_spread.std is not None
+        error = with_spread.std * math.sqrt(1 / first.n + 1 / second.n)
+        return t_quantile((1 + CONFIDENCE) / 2, with_spread.n - 1) * error
     a, b = first.std**2 / first.n, second.std**2 / second.n
     if a + b == 0:
         return 0.0

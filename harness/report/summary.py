@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from harness.evaluate.collapse import COLLAPSED
 from harness.report.document import Item, Tone
-from harness.report.model import Claim, Column, Source, TableModel, Verdict
-from harness.report.wording import NOUNS, OPERATORS, listed, span, with_unit
+from harness.report.format import NOUNS, OPERATORS, interval_text, listed, with_unit
+from harness.report.model import ClaimResult, Source, TableModel, Verdict
+from harness.spec.table import Column
 from harness.text import count, number
 
 TONES: dict[Verdict, Tone] = {
@@ -65,7 +66,7 @@ def _claims_sentence(model: TableModel) -> str:
     return " ".join(filter(None, parts))
 
 
-def counted(claims: Sequence[Claim], source: Source) -> str:
+def counted(claims: Sequence[ClaimResult], source: Source) -> str:
     """How many of the papers' claims, or of our own checks, have come out which way."""
     one, several = NOUNS[source]
     if not claims:
@@ -87,14 +88,16 @@ def counted(claims: Sequence[Claim], source: Source) -> str:
     return f"Of {total} {several}, {listed(parts)}."
 
 
-def _split(claims: Sequence[Claim]) -> dict[Verdict, list[Claim]]:
+def _split(claims: Sequence[ClaimResult]) -> dict[Verdict, list[ClaimResult]]:
     kinds = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.INCONCLUSIVE)
-    return {kind: [claim for claim in claims if claim.judgement.verdict is kind] for kind in kinds}
+    return {kind: [claim for claim in claims if claim.verdict is kind] for kind in kinds}
 
 
 def _cells_sentence(model: TableModel) -> str:
     if not model.as_published:
-        return f"Absolute numbers are not held against the paper's: {_ended(model.says)}"
+        return (
+            f"Absolute numbers are not held against the paper's: {_ended(model.profile_difference)}"
+        )
     return " ".join(filter(None, (_column_sentence(model, column) for column in model.columns)))
 
 
@@ -139,7 +142,7 @@ def untested(model: TableModel) -> str:
     """Which claims of the table the profile cannot test; empty where it asks all of them."""
     if not model.untested:
         return ""
-    ids = listed([f"`{claim.id}`" for claim in model.untested], most=len(model.untested))
+    ids = listed([f"`{claim.claim.id}`" for claim in model.untested], most=len(model.untested))
     n = count(len(model.untested), "claim of the table", "claims of the table")
     return f"{n} cannot be tested at this profile: {ids}."
 
@@ -166,14 +169,14 @@ def findings(model: TableModel) -> tuple[Item, ...]:
 
 def _findings(model: TableModel, source: Source) -> list[Item]:
     split = _split(model.claims_by(source))
-    own = " (our own check)" if source == "ours" else ""
+    by_us = " (our own check)" if source == "ours" else ""
     leads: tuple[tuple[Verdict, str, Tone], ...] = (
         (Verdict.SUPPORTED, "Holds", "good"),
         (Verdict.CONTRADICTED, "Does not hold", "bad"),
         (Verdict.INCONCLUSIVE, "Not settled", "warn"),
     )
     items = [
-        Item(lead=f"{lead}{own}", tone=tone, text=_told(claim))
+        Item(lead=f"{lead}{by_us}", tone=tone, text=_told(claim))
         for verdict, lead, tone in leads
         for claim in split[verdict]
         if claim.n
@@ -185,18 +188,18 @@ def _findings(model: TableModel, source: Source) -> list[Item]:
     return items
 
 
-def _told(claim: Claim) -> str:
-    """The claim, and in parentheses what was found."""
+def _told(claim: ClaimResult) -> str:
+    """The claim, and in parentheses what was estimate."""
     assert claim.estimate is not None
-    found = with_unit(number(claim.estimate, claim.decimals), claim.unit)
+    estimate = with_unit(number(claim.estimate, claim.decimals), claim.unit)
     if claim.ci is not None and claim.n > 1:
-        found += f", 95 % CI {span(claim.ci, claim.decimals)}"
-    limit = f"{OPERATORS[claim.operator]} {number(claim.margin, claim.decimals)}"
-    says = " ".join(claim.says.split()).rstrip(".")
-    return f"{says} ({found}; claimed {limit}).{_outlook(claim)}"
+        estimate += f", 95 % CI {interval_text(claim.ci, claim.decimals)}"
+    limit = f"{OPERATORS[claim.claim.holds.operator]} {number(claim.margin, claim.decimals)}"
+    says = " ".join(claim.claim.text.split()).rstrip(".")
+    return f"{says} ({estimate}; claimed {limit}).{_outlook(claim)}"
 
 
-def _outlook(claim: Claim) -> str:
+def _outlook(claim: ClaimResult) -> str:
     if not claim.n or not claim.seeds_needed:
         return ""
     needed = claim.seeds_needed

@@ -9,10 +9,10 @@ import unicodedata
 from collections.abc import Sequence
 
 from harness.report.document import GroupRow, TableColumn
+from harness.report.format import HEADINGS, interval_text, signed, with_unit
 from harness.report.main_table import main_table
-from harness.report.model import Claim, TableModel
+from harness.report.model import ClaimResult, TableModel
 from harness.report.summary import collapse, headline, marked, untested
-from harness.report.wording import HEADINGS, signed, span, with_unit
 from harness.text import number
 
 GAP = "  "
@@ -24,9 +24,9 @@ def terminal_width() -> int | None:
     """Columns of the terminal (or $COLUMNS); None where a file or a pipe is written to, which has
     no edge.
     """
-    given = os.environ.get("COLUMNS", "")
-    if given.isascii() and given.isdigit() and int(given):
-        return max(NARROWEST, int(given))
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdigit() and int(columns):
+        return max(NARROWEST, int(columns))
     try:
         return max(NARROWEST, os.get_terminal_size(sys.stdout.fileno()).columns)
     except (OSError, ValueError, AttributeError):
@@ -57,16 +57,18 @@ def _wrapped(text: str, width: int | None, *, first: str = "", rest: str = "") -
     )
 
 
-def _claim(claim: Claim) -> str:
-    verdict = f"{marked(claim.judgement.verdict):<15}".replace(" ", "\N{NO-BREAK SPACE}")
+def _claim(claim: ClaimResult) -> str:
+    verdict = f"{marked(claim.verdict):<15}".replace(" ", "\N{NO-BREAK SPACE}")
     if claim.estimate is None:
-        return f"{verdict} {claim.says}"
+        return f"{verdict} {claim.claim.text}"
     write = signed if " − " in claim.quantity else number
-    found = with_unit(write(claim.estimate, claim.decimals), claim.unit)
+    estimate = with_unit(write(claim.estimate, claim.decimals), claim.unit)
     interval = (
-        "" if claim.ci is None or claim.n < 2 else f", 95 % CI {span(claim.ci, claim.decimals)}"
+        ""
+        if claim.ci is None or claim.n < 2
+        else f", 95 % CI {interval_text(claim.ci, claim.decimals)}"
     )
-    return f"{verdict} {claim.says}: {found}{interval}"
+    return f"{verdict} {claim.claim.text}: {estimate}{interval}"
 
 
 def _table(model: TableModel, width: int | None) -> str:

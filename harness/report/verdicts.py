@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.report.model import Column, Judgement, Ratio, Verdict
+from harness.report.format import (
+    baseline_name,
+    decimals_shown,
+    difference_unit,
+    interval_text,
+    ratio_text,
+    seeds,
+    signed,
+    with_unit,
+)
+from harness.report.model import Judgement, Ratio, Verdict
 from harness.report.statistics import (
     CONFIDENCE,
     Interval,
@@ -13,57 +23,47 @@ from harness.report.statistics import (
     half_width,
     within,
 )
-from harness.report.wording import (
-    difference_unit,
-    fine,
-    seeds,
-    signed,
-    span,
-    times,
-    with_unit,
-)
-from harness.spec.table import Published
+from harness.spec.table import Column, Published
 from harness.text import count, number
 
 EQUIVALENCE_SEEDS = 3  # fewer cannot show equivalence: the verdict is then `indicative` at best
 SIGNIFICANCE = 0.05
 LONGEST_ERROR = 300  # characters
-RATIO_DECIMALS = (
-    1  # the paper prints speed-ups as 2.1x: closer than half of that digit nothing can be checked
-)
+RATIO_DECIMALS = 1  # papers print 2.1x: closer than half of that digit nothing can be checked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class CellEvidence:
     """All that is known about one cell before it is judged."""
 
     column: Column
     published: Published | None
     summary: Summary | None
-    wanted: int = 1  # how many values the plan asks for
+    expected_n: int = 1  # how many values the plan asks for
     failed: tuple[str, ...] = ()  # the errors of runs that failed
-    lacks: str = ""  # what the runs that did not happen need
-    differs: str = ""  # how the profile differs from the paper; empty: it is the paper's own recipe
+    missing_reason: str = ""  # what the runs that did not happen need
+    # how the profile differs from the paper; empty: it is the paper's own recipe
+    profile_difference: str = ""
     ratio: Ratio | None = None
 
 
-def judge_cell(facts: Facts) -> Judgement:
+def judge_cell(evidence: CellEvidence) -> Judgement:
     """The verdict on one cell."""
-    if facts.summary is None:
-        return _without_values(facts)
-    judgement = _misprinted(_with_values(facts, facts.summary), facts.published)
-    short = facts.wanted - facts.summary.n
+    if evidence.summary is None:
+        return _without_values(evidence)
+    judgement = _misprinted(_with_values(evidence, evidence.summary), evidence.published)
+    short = evidence.expected_n - evidence.summary.n
     if short <= 0:
         return judgement
-    errors = f", {count(len(facts.failed), 'run')} failed" if facts.failed else ""
-    have = f"{facts.summary.n} of {seeds(facts.wanted)} finished{errors}"
+    errors = f", {count(len(evidence.failed), 'run')} failed" if evidence.failed else ""
+    have = f"{evidence.summary.n} of {seeds(evidence.expected_n)} finished{errors}"
     return Judgement(verdict=judgement.verdict, reason=f"{judgement.reason}; {have}")
 
 
-def _without_values(facts: Facts) -> Judgement:
-    if facts.failed:
-        return Judgement(verdict=Verdict.FAILED, reason=_first_line(facts.failed[0]))
-    return Judgement(verdict=Verdict.MISSING, reason=facts.lacks or "not run yet")
+def _without_values(evidence: CellEvidence) -> Judgement:
+    if evidence.failed:
+        return Judgement(verdict=Verdict.FAILED, reason=_first_line(evidence.failed[0]))
+    return Judgement(verdict=Verdict.MISSING, reason=evidence.missing_reason or "not run yet")
 
 
 def _first_line(error: str) -> str:
@@ -71,15 +71,15 @@ def _first_line(error: str) -> str:
     return lines[0] if len(lines[0]) <= LONGEST_ERROR else f"{lines[0][:LONGEST_ERROR]}..."
 
 
-def _with_values(facts: Facts, summary: Summary) -> Judgement:
-    if facts.differs:
-        return Judgement(verdict=Verdict.NOT_COMPARABLE, reason=facts.differs)
-    if facts.column.ratio:
-        return _judge_ratio(facts)
-    if facts.published is None:
+def _with_values(evidence: CellEvidence, summary: Summary) -> Judgement:
+    if evidence.profile_difference:
+        return Judgement(verdict=Verdict.NOT_COMPARABLE, reason=evidence.profile_difference)
+    if evidence.column.is_ratio:
+        return _judge_ratio(evidence)
+    if evidence.published is None:
         reason = "the paper prints no number here"
         return Judgement(verdict=Verdict.NOT_COMPARABLE, reason=reason)
-    return _judge_number(facts.column, facts.published, summary)
+    return _judge_number(evidence.column, evidence.published, summary)
 
 
 def _misprinted(judgement: Judgement, published: Published | None) -> Judgement:
@@ -120,7 +120,7 @@ def _judge_number(column: Column, published: Published, summary: Summary) -> Jud
 
 
 def _compared(column: Column, published: Published, summary: Summary, distance: float) -> str:
-    decimals = fine(column)
+    decimals = decimals_shown(column)
     what = "computed" if column.evidence == "exact" else f"mean of {seeds(summary.n)}"
     if column.evidence == "timing":
         what = "measured"
@@ -145,7 +145,7 @@ def _shows_percent(column: Column, published: Published) -> bool:
 
 
 def _tolerance_decimals(tolerance: float, column: Column) -> int:
-    decimals = fine(column)
+    decimals = decimals_shown(column)
     return decimals if within(round(tolerance, decimals) - tolerance, 0) else decimals + 1
 
 
@@ -160,7 +160,7 @@ def _outside(
     if summary.ci is None:
         reason = f"{seen}; one seed shows no spread: no proof that it is {verdict}"
         return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
-    seen += f"; 95 % CI {span(summary.ci, fine(column))}"
+    seen += f"; 95 % CI {interval_text(summary.ci, decimals_shown(column))}"
     nearest = summary.ci.low if distance > 0 else summary.ci.high
     apart = nearest - published.intended.value
     if within(apart, tolerance) or apart * distance < 0:
@@ -179,7 +179,7 @@ def _equivalence(
     if p <= SIGNIFICANCE:
         reason = f"{seen}; equivalent (TOST p = {p:.3f}, {seeds(summary.n)})"
         return Judgement(verdict=Verdict.REPRODUCED, reason=reason)
-    interval = span(_ninety(summary), fine(column))
+    interval = interval_text(_ninety(summary), decimals_shown(column))
     test = f"(TOST p = {p:.2f}, {seeds(summary.n)})"
     reason = f"{seen}, but the 90 % CI {interval} reaches beyond it {test}: equivalence not shown"
     return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
@@ -191,25 +191,24 @@ def _ninety(summary: Summary) -> Interval:
     return Interval(low=summary.mean - half, high=summary.mean + half)
 
 
-def _judge_ratio(facts: Facts) -> Judgement:
-    ratio = facts.ratio
+def _judge_ratio(evidence: CellEvidence) -> Judgement:
+    ratio, name = evidence.ratio, baseline_name(evidence.column)
     if ratio is None:
         return _incomparable(
-            "absolute speed depends on the hardware, and the paper prints no unmasked teacher to "
-            "compare with"
+            "absolute speed depends on the hardware, and the paper prints no "
+            f"{name} to compare with"
         )
     if ratio.measured is None:
         return Judgement(
-            verdict=Verdict.MISSING, reason=f"needs the unmasked teacher's value ({ratio.baseline})"
+            verdict=Verdict.MISSING, reason=f"needs the {name}'s value ({ratio.baseline})"
         )
     if ratio.baseline == "":
         return _incomparable(
-            "the unmasked teacher: others are compared with it; absolute speed depends on the "
-            "hardware"
+            f"the {name}: others are compared with it; absolute speed depends on the hardware"
         )
     if ratio.published is None:
         return _incomparable("the paper prints no number here")
-    return _ratios_apart(facts.column, ratio.measured, ratio.published, facts.published)
+    return _ratios_apart(evidence.column, ratio.measured, ratio.published, evidence.published)
 
 
 def _incomparable(reason: str) -> Judgement:
@@ -222,10 +221,12 @@ def _ratios_apart(
     asked = 0.0 if column.tolerance is None else column.tolerance.of(published)
     tolerance = max(asked, 0.5 * 10.0**-RATIO_DECIMALS)
     distance = measured - published
-    seen = f"{times(measured)} the unmasked teacher, {times(published)} in the paper"
+    seen = (
+        f"{ratio_text(measured)} the {baseline_name(column)}, {ratio_text(published)} in the paper"
+    )
     if cell is not None and cell.corrected is not None:
         seen += f" (printed {cell}{_corrected(cell)})"
-    reach = f"±{times(tolerance)}"
+    reach = f"±{ratio_text(tolerance)}"
     if within(distance, tolerance):
         return Judgement(verdict=Verdict.REPRODUCED, reason=f"{seen}, within {reach}")
     verdict = Verdict.ABOVE if distance > 0 else Verdict.BELOW

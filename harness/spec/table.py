@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from harness.errors import FieldError, HarnessError, Location, unknown
-from harness.run import Bank, Resources
+from harness.evidence import Evidence
+from harness.run import TASKS, Bank, Resources
 from harness.spec.claims import Comparison
 from harness.spec.fields import ITS_NODE, NOT_IN_FILE
 from harness.spec.nodes import MapNode, ScalarNode
@@ -93,6 +94,16 @@ class Column:
     def where(self) -> Location | None:
         """Where its metric stands."""
         return None if self.node is None else self.node.find("metric")
+
+    @property
+    def evidence(self) -> Evidence:
+        """What its values rest on, as their task says."""
+        return TASKS.get(self.task.name).evidence
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether a value is judged by its ratio to the baseline, never by itself."""
+        return self.compare == "ratio"
 
     def shown_at(self, profile: str) -> bool:
         """Whether a profile has this column, and the runs behind it."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
 from harness.data import open_dataset, ready
 from harness.data.config import DataConfig
+from harness.evidence import FigureOf
 from harness.methods.untrained import Pixels
 from harness.models.available import missing_weights
 from harness.models.config import ModelConfig
@@ -18,6 +19,15 @@ from harness.train.config import TrainConfig
 
 PICTURES = "attention.json"
 """The artifact: images with the attention of every head, which the report draws."""
+
+HEADS: Final = FigureOf(
+    figure="image-maps",
+    id="attention",
+    source=PICTURES,
+    caption="What the class token attends to in the last block, on images that judge; one seed.",
+    alt="Attention of the class token by head",
+    label="head",
+)
 
 
 @TASKS.register("attention")
@@ -38,6 +48,7 @@ class AttentionRun(Task):
     seed: int  # of random weights; 0 where there are none, so that one run serves all seeds
 
     is_evaluation: ClassVar[bool] = True
+    figures: ClassVar[tuple[FigureOf, ...]] = (HEADS,)
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

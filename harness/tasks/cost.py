@@ -8,10 +8,12 @@ from typing import ClassVar, Literal, Self
 
 from harness.data import open_dataset, train_images
 from harness.errors import RunFailed
+from harness.evidence import Baseline, Evidence, FigureOf
 from harness.models.config import ModelConfig
 from harness.models.cost import Macs, efficient_macs, published_macs
 from harness.models.merging import merged_macs
 from harness.run import TASKS, RunContext, Task
+from harness.shown_patches import TEACHER_COST, UNMASKED
 from harness.train.config import TrainConfig
 
 MEGA, GIGA, PETA = 1e6, 1e9, 1e15
@@ -58,6 +60,9 @@ class CostRun(Task):
 
     batched: ClassVar[bool] = True
     seeded: ClassVar[bool] = False
+    evidence: ClassVar[Evidence] = "exact"
+    baseline: ClassVar[Baseline | None] = UNMASKED
+    figures: ClassVar[tuple[FigureOf, ...]] = (TEACHER_COST,)
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

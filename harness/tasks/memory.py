@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from harness.data import open_dataset
 from harness.errors import RunFailed
+from harness.evidence import Baseline, Evidence
 from harness.models.config import ModelConfig
 from harness.run import TASKS, RunContext, Task
+from harness.shown_patches import UNMASKED
 from harness.tasks import teacher_of
 from harness.train.config import TrainConfig
 
@@ -40,6 +42,8 @@ class MemoryRun(Task):
 
     batched: ClassVar[bool] = True
     seeded: ClassVar[bool] = False
+    evidence: ClassVar[Evidence] = "exact"
+    baseline: ClassVar[Baseline | None] = UNMASKED
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

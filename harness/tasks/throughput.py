@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
+from harness.evidence import Baseline, Evidence
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext, Task
+from harness.shown_patches import UNMASKED
 from harness.tasks import teacher_of
 from harness.train.config import TrainConfig
 
@@ -32,6 +35,9 @@ class ThroughputRun(Task):
     batch_size: int = 128
 
     exclusive: ClassVar[bool] = True
+    evidence: ClassVar[Evidence] = "timing"
+    baseline: ClassVar[Baseline | None] = UNMASKED
+    in_turn: ClassVar[Mapping[str, str]] = {"teacher/throughput": "teacher/speedup"}
     seeded: ClassVar[bool] = False
 
     @classmethod

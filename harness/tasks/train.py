@@ -26,6 +26,7 @@ class TrainRun(Task):
     train: TrainConfig
 
     version: ClassVar[int] = 2  # from 2 on the rate is at most its peak in warm-up's last step
+    curves: ClassVar[frozenset[str]] = frozenset({"val/teacher_top1"})
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

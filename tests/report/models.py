@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from harness.errors import Location
 from harness.report.model import (
     Cell,
-    Claim,
-    Column,
-    Cost,
+    ClaimResult,
     Curve,
     Environment,
-    Judgement,
-    KeptMap,
+    FinishedRun,
     Provenance,
     Ratio,
-    Row,
+    RowResult,
     Source,
     TableModel,
     Verdict,
 )
 from harness.report.statistics import Interval, summarise
-from harness.report.verdicts import Facts, judge_cell
-from harness.spec.table import Printed, Published, Tolerance
+from harness.report.verdicts import CellEvidence, judge_cell
+from harness.shown_patches import KEPT_PATCHES, TEACHER_COST
+from harness.spec.claims import Comparison
+from harness.spec.nodes import MapNode
+from harness.spec.table import Claim, Column, Printed, Published, Row, TaskChoice, Tolerance
+from harness.tasks.attention import HEADS
+
+NOWHERE = MapNode(where=Location("spec.yaml", 1, 1), entries={}, keys={})
 
 ACC = Column(
     id="acc",
     label="Top-1",
+    task=TaskChoice(name="train"),
     metric="val/top1",
     unit="%",
     better="higher",
@@ -35,23 +40,23 @@ ACC = Column(
 PFLOPS = Column(
     id="pflops",
     label="Teacher PFLOPs",
+    task=TaskChoice(name="cost"),
     metric="teacher/train_pmacs",
     unit="PFLOPs",
     decimals=0,
     better="lower",
     tolerance=Tolerance(value=0.005, relative=True),
-    evidence="exact",
 )
 SPEED = Column(
     id="speed",
     label="Teacher img/s",
+    task=TaskChoice(name="throughput"),
     metric="teacher/throughput",
     unit="img/s",
     decimals=0,
     better="higher",
     tolerance=Tolerance(value=0.1, relative=True),
-    ratio=True,
-    evidence="timing",
+    compare="ratio",
 )
 HOSTILE = r'50% <b>&amp;|`x`| $_{1}^2$ \textbf{x} #[a](b) * ~ "q" λ ≥ ± "'
 
@@ -66,22 +71,22 @@ def cell(
     differs: str = "",
 ) -> Cell:
     """A judged cell with the values of seeds 0, 1, ..."""
-    facts = Facts(
+    evidence = CellEvidence(
         column=column,
         published=published,
         summary=summarise(values),
-        wanted=len(values) or 1,
-        lacks=lacks,
+        expected_n=len(values) or 1,
+        missing_reason=lacks,
         ratio=ratio,
-        differs=differs,
+        profile_difference=differs,
     )
     return Cell(
         column=column.id,
         published=published,
         values=tuple(enumerate(values)),
-        summary=facts.summary,
+        summary=evidence.summary,
         ratio=ratio,
-        judgement=judge_cell(facts),
+        judgement=judge_cell(evidence),
         needs=(lacks,) if lacks and not values else (),
     )
 
@@ -104,7 +109,7 @@ def small(*, profile: str = "paper", rows: int = 3) -> TableModel:
         number="1",
         caption="Students and teachers",
         note="A note.\n\nAnother note with `code`.",
-        says=differs,
+        profile_difference=differs,
         seeds=(0, 1, 2),
         columns=(ACC, PFLOPS, SPEED),
         rows=tuple(found),
@@ -121,14 +126,8 @@ def small(*, profile: str = "paper", rows: int = 3) -> TableModel:
             for seed in (0, 1)
             for metric in ("val/top1", "loss/total")
         ),
-        kept=tuple(
-            KeptMap(row=row.id, epoch=epoch, shares=tuple((i + 1) / 17 for i in range(16)))
-            for row in found[1:]
-            for epoch in (1.0, 2.0)
-        ),
-        costs=tuple(
-            Cost(row=row.id, macs_per_image=1.0 + i, training=1.0) for i, row in enumerate(found)
-        ),
+        runs=tuple(_run(row.id, index) for index, row in enumerate(found)),
+        figures=(TEACHER_COST, KEPT_PATCHES, HEADS),
         provenance=Provenance(
             environments=(
                 Environment(runs=9, facts=(("Commit", "abc"), ("Computed on", "a CPU"))),
@@ -140,18 +139,40 @@ def small(*, profile: str = "paper", rows: int = 3) -> TableModel:
     )
 
 
-def _row(index: int, differs: str) -> Row:
+def _run(row: str, index: int) -> FinishedRun:
+    """What it costs, and what it has kept after each epoch where it is masked."""
+    kept = [(i + 1) / 17 for i in range(16)]
+    records = tuple({"epoch": epoch, "kept": kept} for epoch in (1.0, 2.0)) if index else ()
+    return FinishedRun(row=row, seed=0, metrics={"teacher/gmacs": 1.0 + index}, records=records)
+
+
+def relabelled(row: RowResult, **texts: str) -> RowResult:
+    """The row with another id, label or group in its spec."""
+    return replace(row, spec=replace(row.spec, **texts))
+
+
+def retold(result: ClaimResult, text: str) -> ClaimResult:
+    """The claim in other words."""
+    return replace(result, claim=replace(result.claim, text=text))
+
+
+def without_figures(model: TableModel) -> TableModel:
+    """A model that has little to draw."""
+    return replace(model, curves=(), runs=())
+
+
+def _row(index: int, differs: str) -> RowResult:
     accuracies = ((75.0, 75.05, 74.95), (75.1, 75.2), ())[index % 3]
     masked = index % 3 != 0
     ratio = Ratio(baseline="row0" if masked else "", measured=2.0, published=2.07)
-    return Row(
-        id=f"row{index}",
-        label=f"+MaskedKD {index}" if masked else f"Logit {index}",
+    return RowResult(
+        spec=Row(
+            id=f"row{index}",
+            label=f"+MaskedKD {index}" if masked else f"Logit {index}",
+            group=f"Group {index // 3}",
+            node=NOWHERE,
+        ),
         name=f"Logit +MaskedKD {index}" if masked else f"Logit {index}",
-        group=f"Group {index // 3}",
-        student="tiny",
-        keep=8 if masked else 16,
-        patches=16,
         cells=(
             cell(ACC, printed(75.0), accuracies, lacks="needs ImageNet", differs=differs),
             cell(PFLOPS, printed(1770, 0), (1767.6,), differs=differs),
@@ -160,15 +181,18 @@ def _row(index: int, differs: str) -> Row:
     )
 
 
-def _claims() -> tuple[Claim, ...]:
+def _claims() -> tuple[ClaimResult, ...]:
     def claim(
         name: str, verdict: Verdict, n: int, needed: str = "", source: Source = "paper"
-    ) -> Claim:
-        return Claim(
-            id=name,
-            says=f"The claim {name} holds",
-            check="acc[row1] >= acc[row0] - 0.3",
-            operator=">=",
+    ) -> ClaimResult:
+        return ClaimResult(
+            claim=Claim(
+                id=name,
+                text=f"The claim {name} holds",
+                holds=Comparison.parse("acc[row1] >= acc[row0] - 0.3"),
+                added_by_us=source == "ours",
+                node=NOWHERE,
+            ),
             quantity="Top-1, a − b",
             unit="points",
             decimals=2,
@@ -176,9 +200,9 @@ def _claims() -> tuple[Claim, ...]:
             n=n,
             estimate=0.1 if n else None,
             ci=Interval(low=-0.1, high=0.3) if n else None,
-            judgement=Judgement(verdict=verdict, reason=f"because of {name}"),
+            verdict=verdict,
+            reason=f"because of {name}",
             seeds_needed=needed,
-            source=source,
         )
 
     return (
@@ -194,10 +218,12 @@ def hostile() -> TableModel:
     """Every free text is full of characters that mean something to some format."""
     model = small()
     rows = tuple(
-        replace(row, label=f"{HOSTILE}{row.id}", name=f"{HOSTILE}{row.id}", group=HOSTILE)
+        replace(
+            relabelled(row, label=f"{HOSTILE}{row.id}", group=HOSTILE), name=f"{HOSTILE}{row.id}"
+        )
         for row in model.rows
     )
-    claims = tuple(replace(claim, says=HOSTILE) for claim in model.claims)
+    claims = tuple(retold(claim, HOSTILE) for claim in model.claims)
     columns = tuple(replace(column, label=HOSTILE) for column in model.columns)
     return replace(
         model,

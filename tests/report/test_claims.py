@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.report.claims import Comparison, Finding, Side, judge_claim
-from harness.report.model import Column, Verdict
-from harness.spec.claims import Operator
-from tests.report.models import ACC, PFLOPS, SPEED
+from harness.report.claims import Side, judge_claim
+from harness.report.model import ClaimResult, Verdict
+from harness.spec.claims import CellRef, Comparison, Operator
+from harness.spec.table import Claim, Column
+from tests.report.models import ACC, NOWHERE, PFLOPS, SPEED
 
 
 def judged(
@@ -24,29 +25,29 @@ def judged(
     factor: float = 1.0,
     offset: float = 0.0,
     column: Column = ACC,
-) -> Finding:
+) -> ClaimResult:
     other = None if right is None else Side(label="B", values=dict(enumerate(right)))
-    return judge_claim(
-        Comparison(
-            column=column,
-            left=Side(label="A", values=dict(enumerate(left))),
-            operator=operator,
-            right=other,
-            factor=factor,
-            offset=offset,
-        )
+    comparison = Comparison(
+        left=CellRef(column.id, "A"),
+        operator=operator,
+        right=None if right is None else CellRef(column.id, "B"),
+        factor=factor,
+        offset=offset,
+        text="",
     )
+    claim = Claim(id="claim", text="A claim", holds=comparison, node=NOWHERE)
+    return judge_claim(claim, column, Side(label="A", values=dict(enumerate(left))), other)
 
 
 def test_supported_where_the_whole_interval_clears_the_margin() -> None:
     found = judged([75.1, 75.2, 75.0], [75.0, 75.0, 75.0], offset=-0.3)
-    assert found.judgement.verdict == Verdict.SUPPORTED
+    assert found.verdict == Verdict.SUPPORTED
     assert found.estimate == pytest.approx(0.1)
     assert (found.n, found.margin, found.unit) == (3, -0.3, "points")
     expected = stats.t.interval(0.95, 2, 0.1, 0.1 / math.sqrt(3))
     assert found.ci is not None
     assert (found.ci.low, found.ci.high) == pytest.approx(expected)
-    assert found.judgement.reason == (
+    assert found.reason == (
         "Top-1, A − B: +0.10 points on average over 3 paired seeds "
         "(95 % CI −0.15 to +0.35), all of it at or above the margin of −0.30 points"
     )
@@ -54,48 +55,44 @@ def test_supported_where_the_whole_interval_clears_the_margin() -> None:
 
 def test_contradicted_where_it_lies_beyond() -> None:
     found = judged([74.0, 74.1, 74.2], [75.0, 75.0, 75.0], offset=-0.3)
-    assert found.judgement.verdict == Verdict.CONTRADICTED
-    assert "all of it below the margin of −0.30 points" in found.judgement.reason
+    assert found.verdict == Verdict.CONTRADICTED
+    assert "all of it below the margin of −0.30 points" in found.reason
 
 
 def test_inconclusive_says_how_many_seeds_would_settle_it() -> None:
     found = judged([75.0, 75.4, 74.8], [75.0, 75.0, 75.0], offset=-0.3)
-    assert found.judgement.verdict == Verdict.INCONCLUSIVE
+    assert found.verdict == Verdict.INCONCLUSIVE
     # sd 0.3055, distance to the margin 0.3667: t(5) * sd / sqrt(6) is the first below it
     assert found.seeds_needed == "6"
-    assert "about 6 seeds would settle it" in found.judgement.reason
-    assert "sd 0.31 points" in found.judgement.reason
+    assert "about 6 seeds would settle it" in found.reason
+    assert "sd 0.31 points" in found.reason
 
 
 def test_on_the_margin_no_number_of_seeds_settles_it() -> None:
     found = judged([74.2, 74.7, 75.2], [75.0, 75.0, 75.0], offset=-0.3)
     assert found.seeds_needed == "> 100"
-    assert "more than 100 seeds" in found.judgement.reason
+    assert "more than 100 seeds" in found.reason
 
 
 def test_one_seed_settles_nothing() -> None:
     found = judged([80.0], [70.0])
-    assert found.judgement.verdict == Verdict.INCONCLUSIVE
+    assert found.verdict == Verdict.INCONCLUSIVE
     assert (found.estimate, found.ci, found.n) == (10.0, None, 1)
     assert found.seeds_needed == "2 or more"
-    assert "no interval" in found.judgement.reason
+    assert "no interval" in found.reason
 
 
 def test_without_results_it_says_whose_are_missing() -> None:
     found = judged([], [70.0, 71.0])
-    assert found.judgement.verdict == Verdict.NOT_RUN
+    assert found.verdict == Verdict.NOT_RUN
     assert (found.n, found.estimate) == (0, None)
-    assert found.judgement.reason == "not tested: no result for A"
+    assert found.reason == "not tested: no result for A"
 
 
 def test_seeds_must_be_common() -> None:
-    comparison = Comparison(
-        column=ACC,
-        left=Side(label="A", values={0: 75.0}),
-        operator=">",
-        right=Side(label="B", values={1: 74.0}),
-    )
-    reason = judge_claim(comparison).judgement.reason
+    claim = judged([75.0], [74.0], operator=">").claim
+    left, right = Side(label="A", values={0: 75.0}), Side(label="B", values={1: 74.0})
+    reason = judge_claim(claim, ACC, left, right).reason
     assert reason == "not tested: A and B have no finished seed in common"
 
 
@@ -117,7 +114,7 @@ def test_equality_belongs_to_the_closed_operators(
 ) -> None:
     same = [75.0, 75.1, 75.3]
     found = judged(same, same, operator=operator, offset=offset)
-    assert found.judgement.verdict == verdict
+    assert found.verdict == verdict
 
 
 @given(
@@ -128,8 +125,8 @@ def test_a_claim_and_its_opposite_are_never_both_supported(
     pairs: list[tuple[float, float]], offset: float
 ) -> None:
     left, right = [list(side) for side in zip(*pairs, strict=True)]
-    up = judged(left, right, operator=">", offset=offset).judgement.verdict
-    down = judged(left, right, operator="<=", offset=offset).judgement.verdict
+    up = judged(left, right, operator=">", offset=offset).verdict
+    down = judged(left, right, operator="<=", offset=offset).verdict
     opposite = {
         Verdict.SUPPORTED: Verdict.CONTRADICTED,
         Verdict.CONTRADICTED: Verdict.SUPPORTED,
@@ -141,26 +138,26 @@ def test_a_claim_and_its_opposite_are_never_both_supported(
 def test_decimal_fractions_do_not_spoil_a_bound() -> None:
     # 0.1 + 0.2 != 0.3 in binary
     found = judged([75.3], None, operator="<=", offset=75.1 + 0.2, column=PFLOPS)
-    assert found.judgement.verdict == Verdict.SUPPORTED
+    assert found.verdict == Verdict.SUPPORTED
 
 
 def test_computed_values_are_exact_with_one_value() -> None:
     found = judged([866.0], [1770.0], operator="<=", factor=0.52, column=PFLOPS)
-    assert found.judgement.verdict == Verdict.SUPPORTED
+    assert found.verdict == Verdict.SUPPORTED
     assert found.estimate == pytest.approx(866 / 1770)
     assert found.margin == pytest.approx(0.52)
     assert found.ci is not None
     assert found.ci.low == found.ci.high == found.estimate
-    assert "0.49×, at or below the margin of 0.52×; computed exactly" in found.judgement.reason
+    assert "0.49×, at or below the margin of 0.52×; computed exactly" in found.reason
 
 
 def test_timings_are_judged_by_their_median_and_say_so() -> None:
     found = judged([950.0], [500.0], factor=1.7, column=SPEED)
-    assert found.judgement.verdict == Verdict.SUPPORTED
+    assert found.verdict == Verdict.SUPPORTED
     assert found.ci is None
-    assert "median of timings on this machine, no interval" in found.judgement.reason
+    assert "median of timings on this machine, no interval" in found.reason
     slower = judged([800.0], [500.0], factor=1.7, column=SPEED)
-    assert slower.judgement.verdict == Verdict.CONTRADICTED
+    assert slower.verdict == Verdict.CONTRADICTED
 
 
 def test_ratios_over_seeds_use_logarithms() -> None:
@@ -172,23 +169,23 @@ def test_ratios_over_seeds_use_logarithms() -> None:
     assert found.ci is not None
     assert (found.ci.low, found.ci.high) == pytest.approx((math.exp(low), math.exp(high)))
     assert (found.unit, found.margin) == ("×", pytest.approx(1.5))
-    assert found.judgement.verdict == Verdict.SUPPORTED
+    assert found.verdict == Verdict.SUPPORTED
 
 
 def test_a_factor_with_an_offset_is_a_difference() -> None:
     found = judged([10.0, 10.2, 10.1], [4.0, 4.0, 4.0], factor=2.0, offset=1.0)
     assert found.estimate == pytest.approx(2.1)
     assert found.quantity == "Top-1, A − 2 × B"
-    assert found.judgement.verdict == Verdict.SUPPORTED
+    assert found.verdict == Verdict.SUPPORTED
 
 
 def test_a_bound_alone_takes_the_mean() -> None:
     found = judged([80.1, 80.2, 80.3], None, operator=">", offset=80.0)
     assert found.estimate == pytest.approx(80.2)
     assert (found.margin, found.unit) == (80.0, "%")
-    assert found.judgement.verdict == Verdict.INCONCLUSIVE  # 79.95 to 80.45
-    assert "3 seeds" in found.judgement.reason
-    assert "paired" not in found.judgement.reason
+    assert found.verdict == Verdict.INCONCLUSIVE  # 79.95 to 80.45
+    assert "3 seeds" in found.reason
+    assert "paired" not in found.reason
 
 
 def test_zero_is_no_ratio() -> None:
@@ -199,4 +196,4 @@ def test_zero_is_no_ratio() -> None:
 
 def test_a_column_without_unit() -> None:
     found = judged([1.0, 1.1], [0.5, 0.6], column=replace(ACC, unit=""))
-    assert "+0.50 on average" in found.judgement.reason
+    assert "+0.50 on average" in found.reason

@@ -315,3 +315,20 @@ def test_a_report_with_a_damaged_run_is_made_and_says_so(
     assert "75.05 ± 0.64" in out
     text = (tmp_path / "reports/paper/good.paper.md").read_text(encoding="utf-8")
     assert "Damaged files, left out" in text
+
+
+def test_a_report_with_a_damaged_run_directory_is_made_and_says_so(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_of(good, "train", "none", 0)
+    directory = tmp_path / "results" / "runs" / run.name
+    (directory / "run.json").write_bytes(b"{")
+    for words in (("report", "paper/good", "--profile", "paper"), ("claims", "--profile", "paper")):
+        code, out, err = call(capsys, *words)
+        assert code == 1
+        (line,) = err.splitlines()
+        assert line.startswith(f"error: {run.name}: run.json is damaged")
+        assert line.endswith("; left out")
+        assert "75.05" in out or words[0] == "claims"
+    text = (tmp_path / "reports/paper/good.paper.md").read_text(encoding="utf-8")
+    assert "Damaged files, left out" in text

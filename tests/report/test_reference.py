@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.report.collect import column_of
+from harness.report.claims_page import build_claims_page
 from harness.report.committed import read_claims
+from harness.report.format import decimals_shown
 from harness.report.render.markdown import markdown
 from harness.report.statistics import Interval
-from harness.report.what_holds import what_holds
-from harness.report.wording import fine
 from harness.spec.load import list_tables, load_table
 from harness.text import enough_decimals, number
 
@@ -35,7 +34,7 @@ def test_the_page_of_all_claims_is_made_of_the_committed_numbers() -> None:
         if "fashion-mnist" in table.profiles and path.is_file():
             models.append(read_claims(table, "fashion-mnist", path))
     assert len(models) > 10
-    page = markdown(what_holds(models, "fashion-mnist"), pictures="")
+    page = markdown(build_claims_page(models, "fashion-mnist"), pictures="")
     assert (REPORTS / "claims.fashion-mnist.md").read_text(encoding="utf-8") == page
 
 
@@ -49,8 +48,8 @@ def test_a_report_shows_the_committed_numbers(path: Path) -> None:
     with (RESULTS / path).open(encoding="utf-8") as file:
         cells = [line for line in csv.DictReader(file) if line["mean"]]
     for cell in cells:
-        column = column_of(table.columns[cell["column"]])
-        mean, decimals = float(cell["mean"]), fine(column)
+        column = table.columns[cell["column"]]
+        mean, decimals = float(cell["mean"]), decimals_shown(column)
         if profile != "paper":
             decimals = enough_decimals(mean, decimals)
         shown = number(mean, decimals)

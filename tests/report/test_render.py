@@ -11,18 +11,28 @@ from io import BytesIO, StringIO
 import pytest
 from pypdf import PdfReader
 
+from harness.report.builder import build_report
 from harness.report.document import Document, Paragraph, Table
+from harness.report.figures import draw
 from harness.report.model import TableModel, Untested, Verdict
-from harness.report.plots import draw
 from harness.report.render.csv import cells_csv, claims_csv
 from harness.report.render.html import html
 from harness.report.render.latex import escape, latex
 from harness.report.render.markdown import markdown
 from harness.report.render.pdf import pdf
-from harness.report.story import tell
 from harness.report.summary import findings, headline
 from harness.report.terminal import overview
-from tests.report.models import HOSTILE, PFLOPS, cell, hostile, printed, small
+from harness.spec.table import Claim
+from tests.report.models import (
+    HOSTILE,
+    PFLOPS,
+    cell,
+    hostile,
+    printed,
+    retold,
+    small,
+    without_figures,
+)
 
 
 def lines(text: str) -> list[dict[str, str]]:
@@ -94,7 +104,7 @@ class Words(HTMLParser):
 
 
 def page(model: TableModel) -> tuple[str, Words]:
-    text = html(tell(model), picture=lambda name: draw(name, model, format="svg"))
+    text = html(build_report(model), picture=lambda name: draw(name, model, format="svg"))
     words = Words()
     words.feed(text)
     words.close()
@@ -112,7 +122,7 @@ def test_html_is_one_file_and_escapes_hostile_text() -> None:
 
 
 def test_markdown_escapes_hostile_text() -> None:
-    text = markdown(tell(hostile()), pictures="pictures")
+    text = markdown(build_report(hostile()), pictures="pictures")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
     assert widths == {8, 11, 5, 3}  # claims, results, differences, missing and environment
@@ -122,7 +132,7 @@ def test_markdown_escapes_hostile_text() -> None:
 
 
 def test_markdown_names_its_pictures() -> None:
-    text = markdown(tell(small()), pictures="table1.paper")
+    text = markdown(build_report(small()), pictures="table1.paper")
     found = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert found == [
         f"table1.paper/{name}.png" for name in ("accuracy-cost", "curves", "kept", "deviation")
@@ -144,7 +154,7 @@ def test_latex_escapes(text: str, expected: str) -> None:
 
 
 def test_latex_has_the_published_and_the_measured_value_side_by_side() -> None:
-    text = latex(tell(small()))
+    text = latex(build_report(small()))
     assert r"\begin{longtable}{lrrlrrlrrl}" in text
     assert r"Logit 0 & 75.0 & 75.00 $\pm$ 0.12 & \checkmark{}" in text.replace("~", " ")
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\cmidrule(lr){2-4}"):
@@ -155,11 +165,11 @@ def test_latex_has_the_published_and_the_measured_value_side_by_side() -> None:
 
 
 def printed_pdf(model: TableModel) -> PdfReader:
-    made = pdf(tell(model), picture=lambda name: draw(name, model, format="png"))
+    made = pdf(build_report(model), picture=lambda name: draw(name, model, format="png"))
     return PdfReader(BytesIO(made))
 
 
-LONG = replace(small(rows=50), curves=(), kept=(), costs=())
+LONG = without_figures(small(rows=50))
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +185,8 @@ def test_pdf_has_every_row_claim_and_verdict(long: PdfReader) -> None:
     for row in model.rows:
         assert row.label in text
     for claim in model.claims:
-        assert claim.says in text
-        assert claim.judgement.reason in text
+        assert claim.claim.text in text
+        assert claim.reason in text
     for sign in ("≥", "±", "−", "×", "✓", "≈", "○"):
         assert sign in text
     assert f"2 / {len(reader.pages)}" in text
@@ -197,7 +207,7 @@ def test_pdf_turns_wide_tables_and_repeats_their_header(long: PdfReader) -> None
     [("7", "Table 7"), ("Fig. 6", "Fig. 6"), ("budget", "demo/table1"), ("", "demo/table1")],
 )
 def test_a_report_is_called_by_its_place_in_the_paper(number: str, name: str) -> None:
-    title = tell(replace(small(), number=number)).title
+    title = build_report(replace(small(), number=number)).title
     assert title == f"{name}, profile paper: Students and teachers"
 
 
@@ -209,17 +219,17 @@ def test_pdf_breaks_no_word_of_a_wide_table() -> None:
         replace(cell(PFLOPS, printed(1770, 0), (1767.6,)), column=one.id) for one in columns
     )
     rows = tuple(replace(row, cells=cells) for row in small().rows)
-    wide = replace(small(), columns=columns, rows=rows, curves=(), kept=(), costs=(), claims=())
+    wide = without_figures(replace(small(), columns=columns, rows=rows, claims=()))
     text = " ".join(page.extract_text() for page in printed_pdf(wide).pages)
     assert text.count("published") >= 4
     assert text.count("reproduced") >= 12
 
 
 def test_pdf_has_no_empty_page_however_far_the_table_before_a_turned_page_reaches() -> None:
-    model = replace(small(), curves=(), kept=(), costs=())
+    model = without_figures(small())
     for words in range(16):  # the last claim is a line longer each time
         says = " ".join(["claimed"] * 3 * words)
-        claims = (*model.claims * 3, replace(model.claims[0], says=says))
+        claims = (*model.claims * 3, retold(model.claims[0], says))
         for page in printed_pdf(replace(model, claims=claims)).pages:
             text = visible(page.extract_text())
             assert len(text.replace("demo/table1, profile paper", "")) > 40, (words, text)
@@ -234,7 +244,8 @@ def test_pdf_survives_hostile_text() -> None:
 def test_pdf_is_the_same_for_the_same_model() -> None:
     model = small()
     first, second = (
-        pdf(tell(model), picture=lambda name: draw(name, model, format="png")) for _ in range(2)
+        pdf(build_report(model), picture=lambda name: draw(name, model, format="png"))
+        for _ in range(2)
     )
     assert first == second
 
@@ -244,7 +255,7 @@ def tables(document: Document) -> dict[str, Table]:
 
 
 def test_a_scaled_down_profile_says_once_that_it_is_not_comparable() -> None:
-    document = tell(small(profile="cpu"))
+    document = build_report(small(profile="cpu"))
     titles = [column.title for column in tables(document)["results"].columns]
     assert "verdict" not in titles
     paragraphs = [block.text for block in document.blocks if isinstance(block, Paragraph)]
@@ -252,7 +263,7 @@ def test_a_scaled_down_profile_says_once_that_it_is_not_comparable() -> None:
 
 
 def test_every_missing_cell_is_explained() -> None:
-    document = tell(small(rows=6))
+    document = build_report(small(rows=6))
     missing = tables(document)["missing"]
     assert [[cell.text for cell in row] for row in missing.rows if isinstance(row, tuple)] == [
         ["needs ImageNet", "Top-1: Group 0 and Group 1"]
@@ -260,7 +271,7 @@ def test_every_missing_cell_is_explained() -> None:
 
 
 def test_the_legend_explains_exactly_the_verdicts_in_use() -> None:
-    text = markdown(tell(small()), pictures="x").partition("## How to read this")[2]
+    text = markdown(build_report(small()), pictures="x").partition("## How to read this")[2]
     legend = text.partition("## Notes")[0].replace("\N{NO-BREAK SPACE}", " ")
     used = {
         Verdict.REPRODUCED, Verdict.INDICATIVE, Verdict.NOT_COMPARABLE, Verdict.MISSING,
@@ -272,7 +283,7 @@ def test_the_legend_explains_exactly_the_verdicts_in_use() -> None:
 
 
 def test_the_papers_claims_and_our_own_checks_stand_apart() -> None:
-    document = tell(small())
+    document = build_report(small())
     found = {
         name: [row[0].text for row in table.rows if isinstance(row, tuple)]
         for name, table in tables(document).items()
@@ -307,21 +318,26 @@ def test_the_terminal_heads_them_apart() -> None:
     assert first + 4 < second
 
 
+def claim(name: str, text: str) -> Claim:
+    """One that is not judged."""
+    return replace(small().claims[0].claim, id=name, text=text)
+
+
 def test_what_a_profile_cannot_test_is_said_with_its_reason() -> None:
     model = replace(
         small(),
         untested=(
-            Untested(id="far", says="Far patches help", lacks=("row7",)),
-            Untested(id="near", says="Near ones do not"),
+            Untested(claim=claim("far", "Far patches help"), missing_rows=("row7",)),
+            Untested(claim=claim("near", "Near ones do not")),
         ),
     )
     line = "2 claims of the table cannot be tested at this profile: far and near."
     assert line in overview(model)
-    text = visible(markdown(tell(model), pictures="x"))
+    text = visible(markdown(build_report(model), pictures="x"))
     assert line in text
     assert "**far:** Far patches help (no row row7)." in text
     assert "**near:** Near ones do not (its rows are here" in text
-    assert "cannot test" not in markdown(tell(small()), pictures="x")
+    assert "cannot test" not in markdown(build_report(small()), pictures="x")
 
 
 def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
@@ -332,11 +348,13 @@ def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
         "to the network."
     )
     assert findings(model)[0].lead == "Holds"
-    text = markdown(tell(model), pictures="x")
+    text = markdown(build_report(model), pictures="x")
     first = next(line for line in text.splitlines() if line.startswith("- "))
     assert visible(first) == f"- **Collapsed:** {sentence}"
     rows = {
-        row[0].text: row for row in tables(tell(model))["results"].rows if isinstance(row, tuple)
+        row[0].text: row
+        for row in tables(build_report(model))["results"].rows
+        if isinstance(row, tuple)
     }
     assert [cell.text for cell in rows["Logit 0"] if "§" in cell.text] == ["75.00 ± 0.12§"]
     assert not any("§" in cell.text for cell in rows["+MaskedKD 1"])
@@ -345,13 +363,13 @@ def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
     reasons = {(line["row"], line["column"]): line["reason"] for line in lines(cells_csv(model))}
     assert reasons["row0", "acc"].endswith("; collapsed: 2 seeds")
     assert "collapsed" not in reasons["row0", "pflops"] + reasons["row1", "acc"]
-    assert r"\S{}" in latex(tell(model))
-    assert "ollapsed" not in markdown(tell(small()), pictures="x")
+    assert r"\S{}" in latex(build_report(model))
+    assert "ollapsed" not in markdown(build_report(small()), pictures="x")
 
 
 def test_published_numbers_stand_apart_from_measured_ones_of_another_recipe() -> None:
-    model = replace(small(profile="cpu"), data="Fashion-MNIST", paper_data="ImageNet-1k")
-    document = tell(model)
+    model = replace(small(profile="fashion-mnist"), data="Fashion-MNIST", paper_data="ImageNet-1k")
+    document = build_report(model)
     assert document.title == (
         "Table 1, profile fashion-mnist, on Fashion-MNIST (in the paper: Students and teachers)"
     )
@@ -363,11 +381,11 @@ def test_published_numbers_stand_apart_from_measured_ones_of_another_recipe() ->
     text = markdown(document, pictures="x")
     assert "## Results on Fashion-MNIST" in text
     assert "## The paper's numbers, on ImageNet-1k" in text
-    assert "printed" not in tables(tell(small()))
+    assert "printed" not in tables(build_report(small()))
 
 
 def test_one_seed_is_one_seed() -> None:
-    text = markdown(tell(replace(small(), seeds=(0,))), pictures="x")
+    text = markdown(build_report(replace(small(), seeds=(0,))), pictures="x")
     assert "profile `paper`, seed 0." in text
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
+from harness.report.builder import build_report
+from harness.report.figures import draw
 from harness.report.inert import inert
 from harness.report.model import TableModel
-from harness.report.plots import draw
 from harness.report.publish import Folders, file_name, publish
 from harness.report.render.csv import claims_csv
 from harness.report.render.html import html
@@ -24,9 +25,8 @@ from harness.report.render.latex import escape, latex
 from harness.report.render.markdown import markdown
 from harness.report.render.pdf import pdf
 from harness.report.render.tex_characters import in_tex
-from harness.report.story import tell
 from harness.report.terminal import overview, shown_width
-from tests.report.models import small
+from tests.report.models import relabelled, retold, small, without_figures
 
 ACTING = "\x1b[31mred\x07 \u202eright\u2066 ze\u200bro\ufeff \x00\x9b2J\ud800\ue000"
 
@@ -53,19 +53,19 @@ def with_text(text: str) -> TableModel:
     """The text in every place that a spec or a run fills."""
     model = small()
     rows = tuple(
-        replace(row, label=f"{text} {row.id}", name=f"{text} {row.id}", group=text, note=text)
+        replace(
+            relabelled(row, label=f"{text} {row.id}", group=text, note=text),
+            name=f"{text} {row.id}",
+        )
         for row in model.rows
     )
-    claims = tuple(
-        replace(claim, says=text, judgement=replace(claim.judgement, reason=text))
-        for claim in model.claims
-    )
+    claims = tuple(replace(retold(claim, text), reason=text) for claim in model.claims)
     return replace(model, rows=rows, claims=claims, caption=text, title=text, note=text)
 
 
 def test_no_format_lets_acting_characters_through() -> None:
     model = with_text(ACTING)
-    document = tell(model)
+    document = build_report(model)
     for text in (
         html(document, picture=lambda _: b""),
         markdown(document, pictures="x"),
@@ -85,7 +85,7 @@ def test_no_text_of_a_csv_file_is_a_formula(text: str) -> None:
 
 
 def test_words_from_right_to_left_stay_by_themselves_in_html() -> None:
-    text = html(tell(with_text("שלום − עולם")), picture=lambda _: b"")
+    text = html(build_report(with_text("שלום − עולם")), picture=lambda _: b"")
     assert "<bdi>שלום</bdi> − <bdi>עולם</bdi>" in text
 
 
@@ -104,15 +104,15 @@ def test_every_character_has_commands_of_ascii_or_a_number_in_latex() -> None:
     assert escape("中文 ok") == "[U+4E2D U+6587] ok"
     assert escape("a--b ''") == "a-{}-b '{}'"
     assert escape("é ő ï µ x² Ω") == r"\'{e} \H{o} \"{\i} $\mu$ x${}^{2}$ $\Omega$"
-    text = latex(tell(with_text("中文")))
+    text = latex(build_report(with_text("中文")))
     assert "no glyph for 2 different characters" in text
     assert text.isascii()
 
 
 def test_labels_of_latex_tables_are_their_own() -> None:
-    labels = re.findall(r"\\label{(.*?)}", latex(tell(small())))
+    labels = re.findall(r"\\label{(.*?)}", latex(build_report(small())))
     assert labels[0] == "tab:demo-table1-paper-claims"
-    other = re.findall(r"\\label{(.*?)}", latex(tell(small(profile="cpu"))))
+    other = re.findall(r"\\label{(.*?)}", latex(build_report(small(profile="cpu"))))
     assert not set(labels) & set(other)
     assert len(set(labels)) == len(labels) > 2
 
@@ -122,9 +122,9 @@ def test_pdflatex_sets_any_text(tmp_path: Path) -> None:
     known = [c for c in map(chr, range(0x21, 0x3000)) if in_tex(c) is not None]
     texts = [*NASTY, *("".join(known[at : at + 25]) for at in range(0, len(known), 25))]
     model = small()
-    claims = tuple(replace(model.claims[0], id=f"c{i}", says=t) for i, t in enumerate(texts))
-    rows = tuple(replace(model.rows[0], id=f"r{i}", label=t) for i, t in enumerate(texts))
-    body = latex(tell(replace(model, claims=claims, rows=rows, curves=(), kept=(), costs=())))
+    claims = tuple(retold(model.claims[0], t) for i, t in enumerate(texts))
+    rows = tuple(relabelled(model.rows[0], id=f"r{i}", label=t) for i, t in enumerate(texts))
+    body = latex(build_report(without_figures(replace(model, claims=claims, rows=rows))))
     packages = r"\usepackage{amssymb,array,booktabs,longtable}"
     whole = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
     (tmp_path / "t.tex").write_text(whole, encoding="ascii")
@@ -134,8 +134,8 @@ def test_pdflatex_sets_any_text(tmp_path: Path) -> None:
 
 
 def pages(model: TableModel) -> list[str]:
-    bare = replace(model, curves=(), kept=(), costs=())
-    made = pdf(tell(bare), picture=lambda name: draw(name, bare, format="png"))
+    bare = without_figures(model)
+    made = pdf(build_report(bare), picture=lambda name: draw(name, bare, format="png"))
     return [page.extract_text() for page in PdfReader(BytesIO(made)).pages]
 
 
@@ -144,7 +144,7 @@ def pages(model: TableModel) -> list[str]:
 )
 def test_a_pdf_holds_claims_of_any_length(text: str) -> None:
     model = small()
-    claims = (replace(model.claims[0], says=f"{text} the end"), *model.claims[1:])
+    claims = (retold(model.claims[0], f"{text} the end"), *model.claims[1:])
     found = "".join("".join(pages(replace(model, claims=claims))).split())
     letters = "".join(text.replace("`", "").split())
     assert found.count(letters[:5]) >= len(letters) // len(letters[:5]) // 3
@@ -153,7 +153,7 @@ def test_a_pdf_holds_claims_of_any_length(text: str) -> None:
 
 def test_a_pdf_says_what_it_cannot_set() -> None:
     model = small()
-    claims = (replace(model.claims[0], says="שלום ok \U0001fae8"), *model.claims[1:])
+    claims = (retold(model.claims[0], "שלום ok \U0001fae8"), *model.claims[1:])
     text = " ".join(" ".join(pages(replace(model, claims=claims))).split())
     assert "[U+05E9 U+05DC U+05D5 U+05DD] ok" in text
     assert "has no glyph for" in text
@@ -171,7 +171,7 @@ def test_plots_of_any_text_are_drawn_without_a_warning() -> None:
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_terminal_is_as_wide_as_it_is(width: int) -> None:
     model = small()
-    rows = tuple(replace(row, label=f"{row.label} 中文 {'long ' * 20}") for row in model.rows)
+    rows = tuple(relabelled(row, label=f"{row.label} 中文 {'long ' * 20}") for row in model.rows)
     text = overview(replace(model, rows=rows), width)
     assert max(map(shown_width, text.splitlines())) <= width
     for value in ("75.00 ± 0.12", "75.15 ± 0.64", "3702", "1768", "not\N{NO-BREAK SPACE}comp"):

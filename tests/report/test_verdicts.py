@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.report.model import Column, Ratio, Verdict
+from harness.report.model import Ratio, Verdict
 from harness.report.statistics import summarise
-from harness.report.verdicts import Facts, allowed, judge_cell
-from harness.spec.table import Printed, Published, Tolerance
+from harness.report.verdicts import CellEvidence, allowed, judge_cell
+from harness.spec.table import Column, Printed, Published, Tolerance
 from tests.report.models import ACC, PFLOPS, SPEED, printed
 
 CLOSE = (75.0, 75.05, 74.95)
@@ -19,11 +19,11 @@ WIDE = (74.5, 75.0, 75.5)
 def judged(
     column: Column, published: Published | None, values: tuple[float, ...], **facts: object
 ) -> tuple[Verdict, str]:
-    about = Facts(
+    about = CellEvidence(
         column=column,
         published=published,
         summary=summarise(values),
-        wanted=len(values) or 3,
+        expected_n=len(values) or 3,
     )
     judgement = judge_cell(replace(about, **facts))  # type: ignore[arg-type]
     return judgement.verdict, judgement.reason
@@ -76,7 +76,9 @@ def test_a_misprint_is_held_against_what_was_meant(value: float, verdict: Verdic
     assert found == verdict, reason
     assert "printed 5694, a misprint for 5964: " in reason
     assert judged(PFLOPS, wrong, ())[0] == Verdict.MISSING
-    assert judged(PFLOPS, wrong, (value,), differs="smaller")[0] == Verdict.NOT_COMPARABLE
+    assert (
+        judged(PFLOPS, wrong, (value,), profile_difference="smaller")[0] == Verdict.NOT_COMPARABLE
+    )
 
 
 def test_a_misprinted_speed_is_held_against_what_was_meant() -> None:
@@ -104,15 +106,17 @@ def test_tolerance_is_never_tighter_than_the_printed_digits(
 
 
 def test_another_profile_is_never_held_against_the_paper() -> None:
-    found = judged(ACC, printed(75.0), CLOSE, differs="Fashion-MNIST instead of ImageNet")
+    found = judged(
+        ACC, printed(75.0), CLOSE, profile_difference="Fashion-MNIST instead of ImageNet"
+    )
     assert found == (Verdict.NOT_COMPARABLE, "Fashion-MNIST instead of ImageNet")
-    assert judged(ACC, printed(75.0), (), differs="smaller")[0] == Verdict.MISSING
+    assert judged(ACC, printed(75.0), (), profile_difference="smaller")[0] == Verdict.MISSING
 
 
 def test_failed_runs_say_why_and_never_hide_those_that_finished() -> None:
     error = ("the loss is nan\nTraceback ...",)
     assert judged(ACC, printed(75.0), (), failed=error) == (Verdict.FAILED, "the loss is nan")
-    verdict, reason = judged(ACC, printed(75.0), (75.0, 75.1), wanted=3, failed=error)
+    verdict, reason = judged(ACC, printed(75.0), (75.0, 75.1), expected_n=3, failed=error)
     assert verdict == Verdict.INDICATIVE
     assert reason.endswith("; 2 of 3 seeds finished, 1 run failed")
 
@@ -122,7 +126,7 @@ def test_a_long_error_is_cut() -> None:
 
 
 def test_missing_says_what_it_needs() -> None:
-    assert judged(ACC, printed(75.0), (), lacks="needs ImageNet") == (
+    assert judged(ACC, printed(75.0), (), missing_reason="needs ImageNet") == (
         Verdict.MISSING,
         "needs ImageNet",
     )

@@ -19,9 +19,9 @@ from harness.data.dataset import Arrays
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation
+from harness.report.builder import build_report
 from harness.report.collect import collect
-from harness.report.plots import draw
-from harness.report.story import tell
+from harness.report.figures import draw
 from harness.seeding import stream
 from harness.spec.expand import expand
 from harness.spec.load import load_table
@@ -134,9 +134,12 @@ def test_the_report_shows_the_pictures(
     (directory,) = (store.record(run.identity) or pytest.fail("no run")).directory.parent.iterdir()
     (directory / "attention.json").write_bytes((looked[1] / "attention.json").read_bytes())
     model = collect(expansion, store)
-    assert {found.row for found in model.attention} == {"untrained"}
-    assert len(model.attention) == 8
-    figures = [block for block in tell(model).blocks if getattr(block, "name", "") == "attention"]
+    (looked_at,) = (run for run in model.runs if run.files)
+    assert looked_at.row == "untrained"
+    assert len(looked_at.files["attention.json"]) == 8
+    figures = [
+        block for block in build_report(model).blocks if getattr(block, "name", "") == "attention"
+    ]
     assert len(figures) == 1
     content = draw("attention", model, format="png")
     with Image.open(io.BytesIO(content)) as image:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.bounds import Patches
 from harness.errors import FieldError
+from harness.evidence import FigureOf
 from harness.masking import Criterion, check_criterion
 from harness.masking.student_attention import StudentAttention
 from harness.methods import METHODS, Networks, Objective
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.models.architectures import Architecture
+from harness.shown_patches import KEPT_PATCHES
 
 if TYPE_CHECKING:
     from harness.train.config import Recipe
@@ -27,6 +29,7 @@ class DinoMaskedTeacher(SelfDistillation):
     No code of this was released: the choice per view is our reading of section 4.
     """
 
+    figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
     keep: Patches  # patches of a global view that the teacher sees
     criterion: Criterion = StudentAttention()  # which ones
 

@@ -114,9 +114,9 @@ def _claim_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
     for claim in model.claims:
         ends = (None, None) if claim.ci is None else (claim.ci.low, claim.ci.high)
         numbers = (_exact(value) for value in (claim.estimate, *ends, claim.margin))
-        verdict, reason = claim.judgement.verdict, claim.judgement.reason
-        about = (model.table, model.profile, claim.id, claim.says)
-        yield *about, *numbers, str(claim.n), str(verdict), reason, claim.source
+        about = (model.table, model.profile, claim.claim.id, claim.claim.text)
+        judged = (str(claim.n), str(claim.verdict), claim.reason, claim.source)
+        yield *about, *numbers, *judged
 
 
 def _exact(value: float | None) -> str:

@@ -21,8 +21,7 @@ from harness.report.document import (
     TableCell,
     TableColumn,
 )
-from harness.report.render.latex import spanned
-from harness.report.render.text import marked_up
+from harness.report.format import header_spans, marked_up
 
 STYLE = """
 :root { --ink: #1f2328; --soft: #656d76; --line: #d8dee4; --page: #ffffff; --band: #f6f8fa;
@@ -179,7 +178,7 @@ def _header(table: Table) -> Iterator[str]:
     if any(column.span for column in table.columns):
         cells = (
             f'<th class="span" colspan="{width}">{_text(span)}</th>' if span else "<th></th>"
-            for span, width in spanned(table)
+            for span, width in header_spans(table)
         )
         yield f"<tr>{''.join(cells)}</tr>"
     cells = (f'<th class="{column.align}">{_text(column.title)}</th>' for column in table.columns)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from harness.report.document import Document, GroupRow, Table
+from harness.report.format import header_spans, in_pieces, marked_up, title_of
 from harness.report.render.tex_characters import in_tex
-from harness.report.render.text import in_pieces, marked_up, title_of
 from harness.report.render.unset import explained, numbered
 
 WIDE = 30  # characters: cells longer than this get a column that breaks lines
@@ -131,7 +131,7 @@ def _shares(table: Table) -> list[float | None]:
 def _header(table: Table) -> Iterator[str]:
     if any(column.span for column in table.columns):
         spans, rules, start = [], [], 1
-        for span, width in spanned(table):
+        for span, width in header_spans(table):
             spans.append(
                 rf"\multicolumn{{{width}}}{{c}}{{{escape(title_of(span))}}}" if span else ""
             )
@@ -142,17 +142,6 @@ def _header(table: Table) -> Iterator[str]:
         yield "".join(rules)
     titles = (_guarded(escape(title_of(column.title))) for column in table.columns)
     yield " & ".join(titles) + r" \\"
-
-
-def spanned(table: Table) -> list[tuple[str, int]]:
-    """Headings that stand over several columns: (text, number of columns)."""
-    spans: list[tuple[str, int]] = []
-    for column in table.columns:
-        if spans and column.span and spans[-1][0] == column.span:
-            spans[-1] = (column.span, spans[-1][1] + 1)
-        else:
-            spans.append((column.span, 1))
-    return spans
 
 
 def _rows(table: Table) -> Iterator[str]:

@@ -20,7 +20,7 @@ from harness.report.document import (
     Table,
     TableCell,
 )
-from harness.report.render.text import marked_up
+from harness.report.format import marked_up
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|$~&])")
 

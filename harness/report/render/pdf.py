@@ -47,11 +47,10 @@ from harness.report.document import (
     TableCell,
     Tone,
 )
+from harness.report.figures import DPI
 from harness.report.fonts import face, register
+from harness.report.format import header_spans, in_pieces, marked_up, title_of
 from harness.report.inert import with_texts
-from harness.report.plots import DPI
-from harness.report.render.latex import spanned
-from harness.report.render.text import in_pieces, marked_up, title_of
 from harness.report.render.unset import explained, numbered
 
 COLOURS: dict[Tone, str] = {
@@ -340,7 +339,7 @@ def _longest_word(table: Table, column: int) -> float:
 def _after_numbers(table: Table) -> list[int]:
     """Columns whose words begin where the numbers before them end."""
     pairs = enumerate(pairwise(table.columns), start=1)
-    return [at for at, (left, own) in pairs if (left.align, own.align) == ("right", "left")]
+    return [at for at, (left, right) in pairs if (left.align, right.align) == ("right", "left")]
 
 
 def _apart(table: Table) -> Iterator[tuple[object, ...]]:
@@ -358,7 +357,7 @@ def _head(table: Table) -> list[list[object]]:
     if not any(column.span for column in table.columns):
         return [titles]
     spans: list[object] = []
-    for span, columns in spanned(table):
+    for span, columns in header_spans(table):
         spans += [Text(f"<b>{_text(title_of(span))}</b>", _CENTRED), *[""] * (columns - 1)]
     return [spans, titles]
 
@@ -370,7 +369,7 @@ def _span_style(table: Table, head: int) -> Iterator[tuple[object, ...]]:
     if head == 1:
         return
     start = 0
-    for span, columns in spanned(table):
+    for span, columns in header_spans(table):
         if span:
             yield ("SPAN", (start, 0), (start + columns - 1, 0))
             yield ("LINEBELOW", (start, 0), (start + columns - 1, 0), 0.4, LINE)

@@ -179,10 +179,10 @@ def _greek(character: str) -> str | None:
     if character in "ςϵϑϕ":
         return {"ς": r"\varsigma", "ϵ": r"\epsilon", "ϑ": r"\vartheta", "ϕ": r"\phi"}[character]
     name = unicodedata.name(character, "")
-    for case, known in (("SMALL", _GREEK), ("CAPITAL", _GREEK_CAPITALS)):
+    for case, letters in (("SMALL", _GREEK), ("CAPITAL", _GREEK_CAPITALS)):
         word = name.removeprefix(f"GREEK {case} LETTER ").lower().replace("lamda", "lambda")
         word = word if case == "SMALL" else word.capitalize()
-        if name.startswith(f"GREEK {case} LETTER ") and known.fullmatch(word):
+        if name.startswith(f"GREEK {case} LETTER ") and letters.fullmatch(word):
             return f"\\{word}"
     return r"\mu" if character == "\N{MICRO SIGN}" else None
 

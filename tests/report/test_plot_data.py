@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.report.builder import build_report
 from harness.report.collect import collect
-from harness.report.figures import figures
-from harness.report.lines import lines
+from harness.report.document import Figure
+from harness.report.drawing import styled
+from harness.report.figures import draw, figures, find
 from harness.report.model import TableModel
-from harness.report.plots import draw, made
-from harness.report.plots.style import styled
-from harness.report.story import tell
+from harness.report.plot_data import lines, ticks
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.store import Store
 from tests.conftest import TINY_VIT, Experiments
+from tests.report.models import relabelled
 from tests.report.results import finish, run_of
 
 SPEC = f"""\
@@ -101,7 +102,7 @@ def test_only_the_paper_profile_is_held_against_the_paper(model: TableModel) -> 
 
 def axes_of(name: str, model: TableModel) -> list[Any]:
     with styled():
-        return list(made(name, model).axes)
+        return list(find(name, model).draw().axes)
 
 
 def test_labels_of_rows_are_places_where_x_is_no_number(experiments: Experiments) -> None:
@@ -113,12 +114,12 @@ def test_labels_of_rows_are_places_where_x_is_no_number(experiments: Experiments
         finish(store, run_of(expansion, "train", row, 0), {"val/top1": value})
     model = collect(expansion, store)
     plot = model.plots[1]
-    assert plot.ticks == ("keep8", "keep4", "keep2", "all")
+    assert ticks(model, plot) == ("keep8", "keep4", "keep2", "all")
     chosen, chance = lines(model, plot, "acc")
     assert [(dot.x, dot.mean) for dot in chosen.measured] == [(0, 70.0), (1, 65.0), (2, None)]
     assert [(dot.x, dot.mean) for dot in chance.measured] == [(1, 60.0)]
     (axes,) = axes_of("plot-cost", model)
-    assert [text.get_text() for text in axes.get_xticklabels()] == list(plot.ticks)
+    assert [text.get_text() for text in axes.get_xticklabels()] == list(ticks(model, plot))
     places = [line.get_xdata()[0] for line in axes.get_lines() if line.get_ydata()[0] in (65, 60)]
     assert len(set(places)) == 2  # both at keep4, side by side
     assert all(line.get_linestyle() in ("None", "") for line in axes.get_lines())
@@ -155,10 +156,9 @@ def test_every_seed_and_interval_is_drawn(model: TableModel) -> None:
 
 
 def test_lines_that_share_their_x_are_drawn_apart(model: TableModel) -> None:
-    trained = replace(model, rows=tuple(replace(row, group=row.id) for row in model.rows[:4]))
-    same = replace(trained.plots[0], points=tuple(
-        replace(point, x=4.0, published=None) for point in trained.plots[0].points[:4]
-    ))  # fmt: skip
+    rows = tuple(relabelled(row, group=row.id) for row in model.rows[:4])
+    trained = replace(model, profile="tiny", rows=rows)
+    same = replace(trained.plots[0], at=dict.fromkeys(trained.plots[0].at, 4.0))
     axes = axes_of("plot-patches", replace(trained, plots=(same,)))[0]
     bars = [float(bar.get_segments()[0][0][0]) for bar in axes.collections]
     assert len(set(bars)) == len(bars) == 2
@@ -168,16 +168,17 @@ def test_lines_that_share_their_x_are_drawn_apart(model: TableModel) -> None:
 def test_a_report_shows_declared_plots_in_place_of_the_general_one(model: TableModel) -> None:
     shown = figures(model)
     assert [figure.name for figure in shown] == ["plot-patches", "plot-cost", "deviation"]
-    assert shown[0].caption.startswith("Top-1 and Own over Patches. Filled")
-    assert shown[1].caption == (
+    assert shown[0].caption().startswith("Top-1 and Own over Patches. Filled")
+    assert shown[1].caption() == (
         "By cost. Filled: mean and 95 % confidence interval; faint: single seeds. "
         "Lines are broken where a row has not run. Hollow, dashed: as published."
     )
-    assert set(shown) <= set(tell(model).blocks)
+    blocks = [block.name for block in build_report(model).blocks if isinstance(block, Figure)]
+    assert blocks == [figure.name for figure in shown]
     for figure in shown:
         assert draw(figure.name, model, format="svg") == draw(figure.name, model, format="svg")
 
 
 def test_nothing_to_show_is_no_plot(model: TableModel) -> None:
-    bare = tuple(replace(plot, points=()) for plot in model.plots)
+    bare = tuple(replace(plot, groups=("none",)) for plot in model.plots)
     assert "plot-cost" not in [figure.name for figure in figures(replace(model, plots=bare))]

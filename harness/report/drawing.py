@@ -1,5 +1,5 @@
-"""What all plots share: fonts, colours that colour-blind readers can tell apart, labels that do not
-overlap.
+"""What all figures share: fonts, colours that colour-blind readers can tell apart, one for each row
+of a report, labels that do not overlap.
 """
 
 from __future__ import annotations
@@ -9,20 +9,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.report.plain_matplotlib import defaults  # before what reads matplotlib's settings
+
+# isort: split
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from harness.report.plain_matplotlib import defaults
+from harness.report.model import RowResult, TableModel
+from harness.report.plot_data import drawn_rows, told_by_group
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#555555")
 """Okabe and Ito's, without their yellow, which is too light for lines on white."""
 INK, SOFT = "#222222", "#8a8a8a"
 WIDTH = 7.2  # inches: the text of an A4 page
 UNDER_MARKERS = 3.5  # above lines, 2 or 3; marks are at 4 and above
-MOST_OF_A_PANEL = 0.6  # the share of its width that a name may take
+LIGHTEST = 0.55  # how far towards white the last row of a group goes
+MOST_OF_A_PANEL = 0.6  # of its width that a name may take
 
 _STYLE: Any = {
     "font.size": 8.5,
@@ -70,6 +76,41 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def shades(model: TableModel) -> dict[str, str]:
+    """By row. Where a declared plot tells groups apart by colour, the rows of a group are shades of
+    its colour; few rows have a colour each; of many, those of a group.
+    """
+    groups = model.groups()
+    if told_by_group(model):
+        return {
+            row.id: _lighter(colour(index), place, len(rows))
+            for index, (_, rows) in enumerate(groups)
+            for place, row in enumerate(rows)
+        }
+    shown = drawn_rows(model)
+    if len(shown) <= len(COLOURS):
+        first = {row: colour(index) for index, row in enumerate(shown)}
+        rest = {row.id: colour(len(shown) + i) for i, row in enumerate(_others(model, shown))}
+        return {**first, **rest}
+    return {row.id: colour(place) for _, rows in groups for place, row in enumerate(rows)}
+
+
+def group_shade(model: TableModel, group: str) -> str:
+    """The colour of a line through the rows of a group: that of its first one."""
+    rows = next(rows for name, rows in model.groups() if name == group)
+    return shades(model)[rows[0].id]
+
+
+def _others(model: TableModel, shown: Sequence[str]) -> list[RowResult]:
+    return [row for row in model.rows if row.id not in shown]
+
+
+def _lighter(base: str, place: int, of: int) -> str:
+    white = LIGHTEST * place / max(1, of - 1) if of > 1 else 0.0
+    red, green, blue = (part + (1 - part) * white for part in to_rgb(base))
+    return to_hex((red, green, blue))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Label:
     """A name beside a point, in data coordinates."""
@@ -114,9 +155,9 @@ def _make_room(axes: Axes, labels: Sequence[Label], scale: float, size: float) -
     width = axes.get_window_extent().width * scale
     needed = high
     for label in labels:
-        share = (8 + _width(label.text, size)) / width
-        # x + share * (needed - low) <= needed
-        needed = max(needed, (label.x - share * low) / (1 - share))
+        part = (8 + _width(label.text, size)) / width
+        # x + part * (needed - low) <= needed
+        needed = max(needed, (label.x - part * low) / (1 - part))
     ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
     axes.set_xticks(ticks)  # none in the room for names, where there is no data
     axes.set_xlim(low, needed)
@@ -128,7 +169,9 @@ def _annotate(axes: Axes, labels: Sequence[Label], scale: float, size: float) ->
     places = []
     for label in labels:
         x, y = (float(value) * scale for value in axes.transData.transform((label.x, label.y)))
-        places.append(_Place(label=label, left=x, right=x + 6 + _width(label.text, size), y=y))
+        places.append(
+            _PlacedLabel(label=label, left=x, right=x + 6 + _width(label.text, size), y=y)
+        )
     for cluster in _clusters(places):
         targets = spread([place.y for place in cluster], 1.25 * size, *bounds)
         for place, target in zip(cluster, targets, strict=True):
@@ -136,7 +179,7 @@ def _annotate(axes: Axes, labels: Sequence[Label], scale: float, size: float) ->
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
+class _PlacedLabel:
     """A label on paper, in points."""
 
     label: Label
@@ -145,9 +188,9 @@ class _Place:
     y: float
 
 
-def _clusters(places: Sequence[_Place]) -> list[list[_Place]]:
+def _clusters(places: Sequence[_PlacedLabel]) -> list[list[_PlacedLabel]]:
     """Labels that share some width, from bottom to top: only those can overlap."""
-    clusters: list[list[_Place]] = []
+    clusters: list[list[_PlacedLabel]] = []
     edge = float("-inf")
     for place in sorted(places, key=lambda place: place.left):
         if place.left > edge:
@@ -176,7 +219,7 @@ def spread(wanted: Sequence[float], distance: float, low: float, high: float) ->
     return [max(low, min(first, top)) + index * distance for index, first in enumerate(firsts)]
 
 
-def _write(axes: Axes, place: _Place, up: float, size: float) -> None:
+def _write(axes: Axes, place: _PlacedLabel, up: float, size: float) -> None:
     label = place.label
     line = {"arrowstyle": "-", "color": label.colour, "lw": 0.4, "relpos": (0, 0.5)}
     text = axes.annotate(

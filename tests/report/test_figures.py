@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
+import sys
 from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
 
 import matplotlib as mpl
 import numpy as np
@@ -13,18 +17,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
-from harness.report.figures import deviations, figures
-from harness.report.model import AttentionMap, TableModel
-from harness.report.plots import PLOTS, draw
-from harness.report.plots.shades import shades
-from harness.report.plots.style import spread, styled
-from tests.report.models import PFLOPS, cell, hostile, printed, small
+from harness.errors import HarnessError
+from harness.report.builder import build_report
+from harness.report.collect import read_file
+from harness.report.drawing import shades, spread, styled
+from harness.report.figures import FIGURES, draw, figures, find
+from harness.report.figures.image_maps import ImageMaps
+from harness.report.history import whole_file
+from harness.report.model import FinishedRun, TableModel
+from harness.report.render.markdown import markdown
+from harness.tasks.attention import HEADS
+from tests.report.models import PFLOPS, cell, hostile, printed, relabelled, small
+
+NAMES = ("accuracy-cost", "curves", "kept", "attention", "deviation")
 
 
-@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("model", [small(), small(rows=12), small(profile="cpu"), hostile()])
 def test_every_plot_is_drawn(name: str, model: TableModel) -> None:
     if name not in {figure.name for figure in figures(model)}:
@@ -34,7 +45,7 @@ def test_every_plot_is_drawn(name: str, model: TableModel) -> None:
 
 
 def test_a_plot_is_the_same_for_the_same_model() -> None:
-    for name in PLOTS:
+    for name in NAMES:
         assert draw(name, looking(), format="svg") == draw(name, looking(), format="svg")
 
 
@@ -45,8 +56,11 @@ def looking(*, rows: int = 3, heads: int = 2) -> TableModel:
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(stream, format="PNG")
     png = base64.b64encode(stream.getvalue()).decode()
     maps = tuple((0.1 * head, 0.2, 0.3, 0.4) for head in range(heads))
-    found = [AttentionMap(row=row.id, png=png, grid=(2, 2), heads=maps) for row in model.rows]
-    return replace(model, attention=tuple(one for one in found for _ in range(2)))
+    pictures = (ImageMaps(png=png, grid=(2, 2), heads=maps),) * 2
+    looked = [
+        FinishedRun(row=row.id, seed=0, files={"attention.json": pictures}) for row in model.rows
+    ]
+    return replace(model, runs=(*model.runs, *looked))
 
 
 def test_attention_pictures_fit_a_page() -> None:
@@ -54,21 +68,21 @@ def test_attention_pictures_fit_a_page() -> None:
     figure = made("attention", many)
     assert len(figure.axes) == 10 * 14  # five rows of two images; the mean and twelve heads beside
     assert figure.get_size_inches()[1] < 10
-    caption = next(block.caption for block in figures(many) if block.name == "attention")
+    caption = find("attention", many).caption()
     assert "The first 5 of 7 rows. The first 12 heads" in caption
 
 
 def test_no_data_no_plot() -> None:
-    empty = replace(small(), rows=(), curves=(), kept=(), costs=())
+    empty = replace(small(), rows=(), curves=(), runs=())
     assert figures(empty) == []
     assert [figure.name for figure in figures(small(profile="cpu"))] == [
         "accuracy-cost", "curves", "kept",
     ]  # fmt: skip
 
 
-def made(name: str, model: TableModel) -> Figure:
+def made(name: str, model: TableModel) -> Drawing:
     with styled():
-        return PLOTS[name](model)
+        return find(name, model).draw()
 
 
 def test_every_seed_is_a_dot_at_the_cost_of_its_row() -> None:
@@ -103,7 +117,9 @@ def test_curves_show_the_mean_over_seeds() -> None:
 
 def test_many_rows_get_a_panel_for_each_group_and_names_leave_room_for_the_lines() -> None:
     model = small(rows=9)  # three groups of three
-    named = tuple(replace(row, label=f"{row.group}, a rather long {row.id}") for row in model.rows)
+    named = tuple(
+        relabelled(row, label=f"{row.group}, a rather long {row.id}") for row in model.rows
+    )
     figure = made("curves", replace(model, rows=named))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Group 0", "Group 1", "Group 2"]
     for axes in figure.axes:
@@ -117,7 +133,7 @@ def test_many_rows_get_a_panel_for_each_group_and_names_leave_room_for_the_lines
 
 def test_a_name_that_would_take_the_panel_is_cut() -> None:
     model = small()
-    endless = tuple(replace(row, label=f"{row.id} and so on" * 20) for row in model.rows)
+    endless = tuple(relabelled(row, label=f"{row.id} and so on" * 20) for row in model.rows)
     for axes in made("curves", replace(model, rows=endless)).axes:
         assert all(text.get_text().endswith("…") for text in axes.texts)
         low, high = axes.get_xlim()
@@ -147,11 +163,11 @@ def test_maps_keep_the_raster_order_of_patches() -> None:
 
 
 def test_deviations_are_relative_and_ratios_for_speed() -> None:
-    found = deviations(small())
+    found = find("deviation", small()).select()
     assert dict(found["pflops"])["row0"] == pytest.approx(1767.6 / 1770 - 1)
     assert [row for row, _ in found["speed"]] == ["row1", "row2"]
     assert dict(found["speed"])["row1"] == pytest.approx(2.0 / 2.07 - 1)
-    assert deviations(small(profile="cpu")) == {}
+    assert "deviation" not in [figure.name for figure in figures(small(profile="cpu"))]
 
 
 def test_only_rows_that_differ_are_named_among_the_deviations() -> None:
@@ -212,3 +228,45 @@ def test_settings_of_the_user_change_no_plot() -> None:
     usual = draw("curves", small(), format="svg")
     with mpl.rc_context({"text.usetex": True, "font.size": 30, "axes.grid": False}):
         assert draw("curves", small(), format="svg") == usual
+
+
+def test_the_figure_of_the_docs_stands_behind_those_of_the_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = [figure.name for figure in figures(small())]
+    monkeypatch.setattr(FIGURES, "_items", dict(FIGURES._items))
+    page = (Path(__file__).parents[2] / "docs/reports.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert code is not None
+    module = ModuleType("figure_of_the_docs")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(code[1], "docs/reports.md", "exec"), module.__dict__)
+    assert [figure.name for figure in figures(small())] == [*before, "spread"]
+    spread_of = find("spread", small()).select()
+    assert spread_of == {
+        "Logit 0": pytest.approx(0.05),
+        "+MaskedKD 1": pytest.approx(0.5**0.5 / 10),
+    }
+    assert draw("spread", small(), format="png").startswith(b"\x89PNG")
+    text = markdown(build_report(small()), pictures="x")
+    assert "spread.png)\n\n*Standard deviation over seeds.*" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"{", "damaged (JSONDecodeError: "),
+        (b'{"grid": [2, 2]}', "damaged (KeyError: 'pictures')"),
+        (
+            b'{"grid": [2, 2], "pictures": [{"png": "", "heads": []}]}',
+            "damaged (ValueError: a picture is no PNG)",
+        ),
+    ],
+)
+def test_a_damaged_file_of_a_figure_is_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / HEADS.source
+    path.write_bytes(content)
+    with pytest.raises(HarnessError) as caught:
+        whole_file(HEADS, path, read_file)
+    assert str(caught.value).startswith(f"{path}: {says}")
+    assert "\n" not in str(caught.value)

@@ -11,13 +11,13 @@ from harness.evaluate.collapse import COLLAPSED
 from harness.plan import PlannedRun, gpu_hours, make_plan
 from harness.run import TASKS
 from harness.spec.expand import Expansion
-from harness.store import DONE, FAILED, RunRecord, Store
+from harness.store import DONE, FAILED, UNREADABLE, RunRecord, Store
 
 SPREAD = "features/std"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcomes:
+class RunResults:
     """The runs of an expansion and how they stand, by identity."""
 
     runs: Mapping[str, PlannedRun]
@@ -34,10 +34,10 @@ class Outcomes:
 
     def done(self, identities: Sequence[str]) -> dict[str, RunRecord]:
         """Those of `identities` that finished."""
-        found = {identity: self.record(identity) for identity in identities}
+        records = {identity: self.record(identity) for identity in identities}
         return {
             identity: record
-            for identity, record in found.items()
+            for identity, record in records.items()
             if record is not None and record.state == DONE
         }
 
@@ -65,25 +65,25 @@ class Outcomes:
 
     def collapsed(self, identities: Sequence[str]) -> tuple[int, ...]:
         """Seeds whose features no longer tell images apart, by these runs or by those that they
-        judge.
+        evaluate.
         """
         runs = {identity: self.runs[identity].run for identity in identities}
-        judged = {
+        trained = {
             i for run in runs.values() if TASKS.get(run.kind).is_evaluation for i in run.depends
         }
         spreads = {
             identity: (record.result or {}).get(SPREAD)
-            for identity, record in self.done([*runs, *(judged - runs.keys())]).items()
+            for identity, record in self.done([*runs, *(trained - runs.keys())]).items()
         }
-        found = {self.seed(i) for i, std in spreads.items() if std is not None and std < COLLAPSED}
-        return tuple(sorted(found))
+        seeds = {self.seed(i) for i, std in spreads.items() if std is not None and std < COLLAPSED}
+        return tuple(sorted(seeds))
 
     def errors(self, identities: Sequence[str]) -> tuple[str, ...]:
         """The messages of those that failed."""
         records = [self.record(identity) for identity in identities]
         return tuple(r.error or "" for r in records if r is not None and r.state == FAILED)
 
-    def lacks(self, identities: Sequence[str]) -> str:
+    def missing_reason(self, identities: Sequence[str]) -> str:
         """Why there is no value yet, and what would bring it."""
         planned = [self.runs[identity] for identity in identities]
         states = {one.status for one in planned}
@@ -101,6 +101,12 @@ class Outcomes:
         blocked = [one for one in map(self.runs.__getitem__, identities) if one.status == "blocked"]
         return tuple(dict.fromkeys(reason for one in blocked for reason in one.reasons))
 
-    def effort(self) -> str:
+    def gpu_hours(self) -> str:
         """How long all open training would take, where that is an obstacle of its own."""
         return gpu_hours(one for one in self.runs.values() if one.status != "cached")
+
+    def unreadable(self) -> tuple[str, ...]:
+        """One line for each run directory that is damaged, or cannot be read."""
+        records = [planned.record for planned in self.runs.values()]
+        broken = (r for r in records if r is not None and (r.broken or r.state == UNREADABLE))
+        return tuple(f"{record.name}: {record.error}" for record in broken)

@@ -15,7 +15,6 @@ from harness.errors import HarnessError
 from harness.report.inert import inert
 from harness.report.render.csv import CELLS, CLAIMS
 from harness.report.statistics import Interval, Summary, welch_half_width, within
-from harness.run import TASKS
 from harness.spec.table import Column
 from harness.text import number
 
@@ -41,67 +40,68 @@ class Difference:
 
     what: Key  # (row, column), or ("claim", its id)
     reference: str
-    mine: str
+    result: str
     status: Status
     why: str = ""
 
 
 def compare_cells(
-    mine: Path, reference: Path, columns: Mapping[str, Column]
+    result: Path, reference: Path, columns: Mapping[str, Column]
 ) -> tuple[Difference, ...]:
     """Every cell that either file has a value for, in the order of the reference."""
-    here, there = _cells(mine), _cells(reference)
-    found = []
+    here, there = _cells(result), _cells(reference)
+    differences = []
     for key in dict.fromkeys([*there, *here]):
-        one, other = here.get(key), there.get(key)
-        own = None if one is None else one.summary
-        known = None if other is None else other.summary
-        if own is not None or known is not None:
-            found.append(_compare(key, own, known, columns.get(key[1])))
-    return tuple(found)
+        measured = here[key].summary if key in here else None
+        expected = there[key].summary if key in there else None
+        if measured is not None or expected is not None:
+            differences.append(_compare(key, measured, expected, columns.get(key[1])))
+    return tuple(differences)
 
 
-def compare_claims(mine: Path, reference: Path) -> tuple[Difference, ...]:
+def compare_claims(result: Path, reference: Path) -> tuple[Difference, ...]:
     """Every claim of both: only a verdict that turned into its opposite has drifted."""
-    here, there = _verdicts(mine), _verdicts(reference)
-    found = []
+    here, there = _verdicts(result), _verdicts(reference)
+    differences = []
     for claim, verdict in there.items():
-        own = here.get(claim)
-        if own is None:
+        verdict_now = here.get(claim)
+        if verdict_now is None:
             continue
-        status: Status = "same" if own == verdict else "changed"
-        if OPPOSITE.get(verdict) == own:
+        status: Status = "same" if verdict_now == verdict else "changed"
+        if OPPOSITE.get(verdict) == verdict_now:
             status = "drifted"
-        found.append(Difference(what=("claim", claim), reference=verdict, mine=own, status=status))
-    return tuple(found)
+        differences.append(
+            Difference(what=("claim", claim), reference=verdict, result=verdict_now, status=status)
+        )
+    return tuple(differences)
 
 
 def _compare(
-    key: Key, mine: Summary | None, reference: Summary | None, column: Column | None
+    key: Key, result: Summary | None, reference: Summary | None, column: Column | None
 ) -> Difference:
     decimals = 2 if column is None else column.decimals + 1
-    texts = {"reference": _text(reference, decimals), "mine": _text(mine, decimals)}
-    if mine is None or reference is None:
+    texts = {"reference": _text(reference, decimals), "result": _text(result, decimals)}
+    if result is None or reference is None:
         status: Status = "new" if reference is None else "missing"
         return Difference(what=key, status=status, **texts)
-    kind = None if column is None else TASKS.get(column.kind)
-    if kind is not None and kind.exclusive:
+    evidence = "seeds" if column is None else column.evidence
+    if evidence == "timing":
         why = "a timing: it depends on the hardware"
         return Difference(what=key, status="not compared", why=why, **texts)
-    distance = mine.mean - reference.mean
-    allowed, why = _allowed(mine, reference, column, seeded=kind is None or kind.seeded)
+    distance = result.mean - reference.mean
+    allowed, why = _allowed(result, reference, column, seeded=evidence == "seeds")
     same = within(distance, allowed)
     return Difference(what=key, status="same" if same else "drifted", why=why, **texts)
 
 
 def _allowed(
-    mine: Summary, reference: Summary, column: Column | None, *, seeded: bool
+    result: Summary, reference: Summary, column: Column | None, *, seeded: bool
 ) -> tuple[float, str]:
     """How far apart the means may be: by the scatter of both, or the tolerance of the column."""
     exact = EXACT * abs(reference.mean)
     if not seeded:
         return exact, "computed: must be equal"
-    scatter = welch_half_width(mine, reference) or 0.0
+    scatter = welch_half_width(result, reference) or 0.0
     tolerance = column.tolerance if column is not None else None
     asked = 0.0 if tolerance is None else tolerance.of(reference.mean)
     widest = max(scatter, asked, exact)
@@ -119,13 +119,13 @@ def _text(summary: Summary | None, decimals: int) -> str:
 
 
 def _cells(path: Path) -> dict[Key, Measured]:
-    found: dict[Key, Measured] = {}
+    cells: dict[Key, Measured] = {}
     for line in read_lines(path, CELLS, NEEDED):
         key = line["row"], line["column"]
-        if key in found:
+        if key in cells:
             raise HarnessError(f"{line.place}: a second line for row {key[0]}, column {key[1]}")
-        found[key] = Measured(summary=_summary(line), verdict=line["verdict"])
-    return found
+        cells[key] = Measured(summary=_summary(line), verdict=line["verdict"])
+    return cells
 
 
 def _verdicts(path: Path) -> dict[str, str]:
@@ -142,8 +142,8 @@ def _summary(line: Line) -> Summary | None:
         raise HarnessError(f"{line.place}: n: '{line['n']}' is no number of values, 1 or more")
     ends = [line.number(name) for name in ("ci_low", "ci_high") if line[name]]
     if len(ends) == 1 or ends != sorted(ends):
-        given = f"'{line['ci_low']}' and '{line['ci_high']}'"
-        raise HarnessError(f"{line.place}: ci_low and ci_high: {given} are no interval")
+        both_ends = f"'{line['ci_low']}' and '{line['ci_high']}'"
+        raise HarnessError(f"{line.place}: ci_low and ci_high: {both_ends} are no interval")
     return Summary(
         n=int(n),
         mean=line.number("mean"),
@@ -178,13 +178,13 @@ def read_lines(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[
         header = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = header
         _check_header(path, text.splitlines()[0] if text else "", header, usual, needed)
-        found = []
+        lines = []
         for fields in reader:
             place = f"{path}:{reader.line_num}"
             if None in fields or None in fields.values():
                 raise HarnessError(f"{place}: not {len(header)} fields")
-            found.append(Line({key: inert(value) for key, value in fields.items()}, place))
-        return found
+            lines.append(Line({key: inert(value) for key, value in fields.items()}, place))
+        return lines
     except csv.Error as error:
         raise HarnessError(f"{path}:{reader.line_num}: no CSV: {error}") from None
 

@@ -1,97 +1,98 @@
-"""What happened during training, read from `metrics.jsonl`: curves, and how often each patch was
-kept.
-"""
+"""What finished runs left behind: metrics, what they recorded during training, files."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.report.model import Curve, KeptMap
-from harness.report.outcomes import Outcomes
+from harness.evidence import FigureOf
+from harness.report.model import Curve, FinishedRun
+from harness.report.results import RunResults
 from harness.spec.expand import Expansion, ResolvedRow
 
+METRICS = "metrics.jsonl"
 LOSS = "loss/total"
 MOST_POINTS = 60  # of a curve: more cannot be seen
-MOST_MAPS = 5  # points in training that the heat map shows
 
 
-def curves(found: Sequence[History], metrics: Sequence[str]) -> tuple[Curve, ...]:
-    """The training loss and `metrics` over epochs, for every finished run; single points are no
-    curve.
-    """
+def curves(runs: Sequence[FinishedRun], metrics: Sequence[str]) -> tuple[Curve, ...]:
+    """The training loss and `metrics` over epochs, for every run; single points are no curve."""
     drawn = []
-    for history in found:
+    for run in runs:
         for name in (*metrics, LOSS):
             points = [
                 (float(r["epoch"]), float(r[name]))
-                for r in history.records
-                if name in r and "epoch" in r
+                for r in run.records
+                if name in r and "epoch" in r and not isinstance(r[name], list)
             ]
             if name == LOSS:
                 points = _whole(points)
             if len(points) > 1:
                 epochs, values = zip(*_thinned(points), strict=True)
                 drawn.append(
-                    Curve(
-                        row=history.row,
-                        seed=history.seed,
-                        metric=name,
-                        epochs=epochs,
-                        values=values,
-                    )
+                    Curve(row=run.row, seed=run.seed, metric=name, epochs=epochs, values=values)
                 )
     return tuple(drawn)
 
 
-def kept_maps(found: Sequence[History]) -> tuple[KeptMap, ...]:
-    """Shares of images in which each patch was kept, mean over seeds, at a few epochs spread over
-    training.
+def finished_runs(
+    expansion: Expansion,
+    results: RunResults,
+    figures: Sequence[FigureOf],
+    read: Callable[[FigureOf, Path], object],
+) -> tuple[tuple[FinishedRun, ...], tuple[str, ...]]:
+    """Every finished run of the table's rows, and one line for each file that is damaged: what such
+    a file holds is left out whole. Of the files that `figures` draw, which `read` reads, a row has
+    that of its first run where it can be read.
     """
-    by_row: dict[str, dict[float, list[list[float]]]] = {}
-    for history in found:
-        for record in history.records:
-            if isinstance(record.get("kept"), list) and "epoch" in record:
-                by_epoch = by_row.setdefault(history.row, {})
-                by_epoch.setdefault(float(record["epoch"]), []).append(record["kept"])
-    return tuple(
-        KeptMap(row=row, epoch=epoch, shares=_mean(epochs[epoch]))
-        for row, epochs in by_row.items()
-        for epoch in _spread(sorted(epochs))
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class History:
-    """What one run recorded while it trained."""
-
-    row: str
-    seed: int
-    records: tuple[Mapping[str, Any], ...]
-
-
-def histories(expansion: Expansion, outcomes: Outcomes) -> tuple[list[History], tuple[str, ...]]:
-    """Of every finished run of the table's rows, and one line for each that is damaged: what such a
-    run recorded is left out whole.
-    """
-    found, unreadable = [], {}
+    runs: list[FinishedRun] = []
+    damaged: dict[Path, str] = {}
     for resolved in expansion.rows:
-        for identity, record in outcomes.done(_identities(resolved)).items():
-            path = record.directory / "metrics.jsonl"
+        open_files = {figure.source: figure for figure in figures}
+        for identity, record in results.done(_identities(resolved)).items():
+            records: tuple[Mapping[str, Any], ...] = ()
+            path = record.directory / METRICS
             try:
                 records = tuple(read_metrics(path))
             except HarnessError as error:
-                unreadable[path] = str(error)
-                continue
-            if records:
-                seed = outcomes.seed(identity)
-                found.append(History(row=resolved.row.id, seed=seed, records=records))
-    return found, tuple(unreadable.values())
+                damaged[path] = str(error)
+            files: dict[str, Any] = {}
+            for name in list(open_files):
+                path = record.directory / name
+                if path.is_file():
+                    try:
+                        files[name] = whole_file(open_files[name], path, read)
+                        del open_files[name]
+                    except HarnessError as error:
+                        damaged[path] = str(error)
+            runs.append(
+                FinishedRun(
+                    row=resolved.row.id,
+                    seed=results.seed(identity),
+                    metrics=_numbers(record.result or {}),
+                    records=records,
+                    files=files,
+                )
+            )
+    return tuple(runs), tuple(damaged.values())
+
+
+def whole_file(figure: FigureOf, path: Path, read: Callable[[FigureOf, Path], object]) -> object:
+    """The file as its figure reads it; HarnessError, one line, where it is damaged."""
+    try:
+        return read(figure, path)
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise HarnessError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if _is_number(value)}
 
 
 def _identities(resolved: ResolvedRow) -> tuple[str, ...]:
@@ -132,7 +133,7 @@ def _record(line: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError("no record of metrics")
     for name, value in record.items():
-        numbers = value if name == "kept" and isinstance(value, list) else [value]
+        numbers = value if isinstance(value, list) else [value]
         if not numbers or not all(map(_is_number, numbers)):
             raise ValueError(f"{name} is no finite number")
     return record
@@ -165,17 +166,3 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
         tuple(sum(values) / len(chunk) for values in zip(*chunk, strict=True)) for chunk in chunks
     ]
     return [*((epoch, value) for epoch, value in means), points[-1]]
-
-
-def _mean(maps: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Over seeds; those of another size than the first belong to other runs."""
-    alike = [found for found in maps if len(found) == len(maps[0])]
-    return tuple(sum(values) / len(values) for values in zip(*alike, strict=True))
-
-
-def _spread(epochs: Sequence[float]) -> list[float]:
-    """First, last and evenly spaced ones between."""
-    if len(epochs) <= MOST_MAPS:
-        return list(epochs)
-    last = len(epochs) - 1
-    return [epochs[round(step * last / (MOST_MAPS - 1))] for step in range(MOST_MAPS)]

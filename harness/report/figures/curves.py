@@ -4,33 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 
+from harness.report.drawing import WIDTH, Label, place_labels, shades, shortened
+from harness.report.figures import FIGURES, Figure
 from harness.report.model import Curve, TableModel
-from harness.report.plots.shades import shades
-from harness.report.plots.style import WIDTH, Label, place_labels, shortened
 
 MOST_TOGETHER = 8  # rows in one panel: more get a panel for each group, and no loss
 SHORT = 14  # characters of a label that leaves room for three panels side by side
 
 
-def training_curves(model: TableModel) -> Figure:
+@FIGURES.register("curves")
+class TrainingCurves(Figure):
     """Per row the mean over seeds, and a band from the lowest to the highest."""
-    panels = _panels(model)
-    across = min(_across(model), len(panels))
-    down = math.ceil(len(panels) / across)
-    figure = Figure(figsize=(WIDTH, 2.7 if down == 1 else 2.1 * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).flatten()
-    labels = {}
-    for panel, (title, curves) in zip(axes, panels.items(), strict=False):
-        labels[panel] = _panel(panel, title, curves, model)
-    for panel in axes[len(panels) :]:
-        panel.remove()
-    place_labels(figure, labels)
-    return figure
+
+    place: ClassVar[int] = 30
+
+    def select(self) -> dict[str, list[Curve]]:
+        """Curves by the title of their panel."""
+        return _panels(self.model) if self.model.curves else {}
+
+    def caption(self) -> str:
+        """What line and band mean."""
+        return "Training: mean over seeds; the band spans the lowest and highest seed."
+
+    def alt(self) -> str:
+        """The same for every table."""
+        return "Training curves"
+
+    def draw(self) -> Drawing:
+        """Two or three panels side by side."""
+        panels = self.select()
+        across = min(_across(self.model), len(panels))
+        down = math.ceil(len(panels) / across)
+        size = (WIDTH, 2.7 if down == 1 else 2.1 * down)
+        figure = Drawing(figsize=size, layout="constrained")
+        axes = figure.subplots(down, across, squeeze=False).flatten()
+        labels = {}
+        for panel, (title, curves) in zip(axes, panels.items(), strict=False):
+            labels[panel] = _panel(panel, title, curves, self.model)
+        for panel in axes[len(panels) :]:
+            panel.remove()
+        place_labels(figure, labels)
+        return figure
 
 
 def _across(model: TableModel) -> int:
@@ -45,11 +65,11 @@ def _panels(model: TableModel) -> dict[str, list[Curve]]:
     panels: dict[str, list[Curve]] = {}
     if _few(model):
         for metric in metrics:
-            found = [curve for curve in model.curves if curve.metric == metric]
+            those = [curve for curve in model.curves if curve.metric == metric]
             if metric.startswith("loss/"):
-                panels.update(_losses(found, model))
+                panels.update(_losses(those, model))
             else:
-                panels[_title(metric, model)] = found
+                panels[_title(metric, model)] = those
         return panels
     for curve in model.curves:
         if curve.metric == metrics[0]:
@@ -81,7 +101,7 @@ def _losses(curves: Sequence[Curve], model: TableModel) -> dict[str, list[Curve]
         by_loss.setdefault(model.row(curve.row).loss, []).append(curve)
     if len(by_loss) == 1:
         return {"Training loss": list(curves)}
-    return {f"Training loss: {name or 'not known'}": found for name, found in by_loss.items()}
+    return {f"Training loss: {name or 'not known'}": those for name, those in by_loss.items()}
 
 
 def _panel(axes: Axes, title: str, curves: Sequence[Curve], model: TableModel) -> list[Label]:

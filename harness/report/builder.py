@@ -19,18 +19,17 @@ from harness.report.document import (
     TableCell,
     TableColumn,
 )
-from harness.report.figures import figures
-from harness.report.legend import LEGEND
+from harness.report.format import HEADINGS, NOUNS, OPERATORS, interval_text, listed, with_unit
+from harness.report.legend import meaning
 from harness.report.main_table import DOUBT, main_table, printed_table
-from harness.report.model import Claim, Source, TableModel, Untested, Verdict
+from harness.report.model import ClaimResult, Source, TableModel, Untested, Verdict
 from harness.report.statistics import CONFIDENCE
 from harness.report.summary import TONES, collapse, findings, headline, marked, untested
-from harness.report.wording import HEADINGS, NOUNS, OPERATORS, listed, span, with_unit
 from harness.spec.table import Published
 from harness.text import count, duration, number
 
 
-def tell(model: TableModel) -> Document:
+def build_report(model: TableModel) -> Document:
     """The report of `model`."""
     name = f"{_place(model)}, profile {model.profile}"
     title = f"{name}: {model.caption}" if model.caption else name
@@ -91,19 +90,18 @@ def _untested(model: TableModel) -> list[Block]:
     if not model.untested:
         return []
     items = tuple(
-        Item(lead=claim.id, tone="muted", text=f"{claim.says} ({_absence(claim)}).")
-        for claim in model.untested
+        Item(lead=one.claim.id, tone="muted", text=f"{one.claim.text} ({_absence(one)}).")
+        for one in model.untested
     )
     heading = Heading(text="What this profile cannot test")
     return [heading, Paragraph(text=untested(model)), Bullets(items=items)]
 
 
-def _absence(claim: Untested) -> str:
-    if not claim.lacks:
+def _absence(untested_claim: Untested) -> str:
+    rows = [f"`{row}`" for row in untested_claim.missing_rows]
+    if not rows:
         return "its rows are here, the profile leaves it out"
-    return (
-        f"no {'row' if len(claim.lacks) == 1 else 'rows'} {listed([f'`{r}`' for r in claim.lacks])}"
-    )
+    return f"no {'row' if len(rows) == 1 else 'rows'} {listed(rows)}"
 
 
 CAPTIONS: dict[Source, str] = {
@@ -135,28 +133,28 @@ def claims_table(source: Source, rows: Sequence[GroupRow | tuple[TableCell, ...]
     )
 
 
-def claim_row(claim: Claim) -> tuple[TableCell, ...]:
+def claim_row(claim: ClaimResult) -> tuple[TableCell, ...]:
     """A line of `claims_table`."""
-    verdict, decimals = claim.judgement.verdict, claim.decimals
+    verdict, decimals = claim.verdict, claim.decimals
     estimate = (
         "–" if claim.estimate is None else with_unit(number(claim.estimate, decimals), claim.unit)
     )
-    margin = f"{OPERATORS[claim.operator]} {number(claim.margin, decimals)}"
+    margin = f"{OPERATORS[claim.claim.holds.operator]} {number(claim.margin, decimals)}"
     return (
-        TableCell(text=claim.says),
+        TableCell(text=claim.claim.text),
         TableCell(text=marked(verdict), tone=TONES[verdict]),
         TableCell(text=estimate),
         TableCell(text=_interval(claim)),
         TableCell(text=margin),
         TableCell(text=str(claim.n)),
-        TableCell(text=claim.judgement.reason),
+        TableCell(text=claim.reason),
     )
 
 
-def _interval(claim: Claim) -> str:
+def _interval(claim: ClaimResult) -> str:
     if claim.ci is None:
         return "–"
-    return "exact" if claim.n == 1 else span(claim.ci, claim.decimals)
+    return "exact" if claim.n == 1 else interval_text(claim.ci, claim.decimals)
 
 
 def _results(model: TableModel) -> list[Block]:
@@ -200,7 +198,9 @@ def _differences(model: TableModel) -> list[Block]:
 
 
 def _figures(model: TableModel) -> list[Block]:
-    drawn: list[Figure] = figures(model)
+    from harness.report.figures import figures  # not above: it imports all that draws
+
+    drawn = [Figure(name=f.name, caption=f.caption(), alt=f.alt()) for f in figures(model)]
     return [Heading(text="Plots"), *drawn] if drawn else []
 
 
@@ -217,8 +217,8 @@ def _missing(model: TableModel) -> list[Block]:
     if not by_need:
         return []
     rows = tuple(
-        (TableCell(text=need), TableCell(text=_places(found, model)))
-        for need, found in by_need.items()
+        (TableCell(text=need), TableCell(text=_places(places, model)))
+        for need, places in by_need.items()
     )
     table = Table(
         name="missing",
@@ -230,17 +230,17 @@ def _missing(model: TableModel) -> list[Block]:
         rows=rows,
     )
     blocks: list[Block] = [Heading(text="What is missing"), table]
-    if model.effort:
+    if model.gpu_hours:
         blocks.append(
-            Paragraph(text=f"Training everything that is missing would take {model.effort}.")
+            Paragraph(text=f"Training everything that is missing would take {model.gpu_hours}.")
         )
     return blocks
 
 
-def _places(found: dict[str, list[str]], model: TableModel) -> str:
+def _places(rows_by_column: dict[str, list[str]], model: TableModel) -> str:
     """Rows by column; columns that lack the same rows together."""
     together: dict[tuple[str, ...], list[str]] = {}
-    for column, rows in found.items():
+    for column, rows in rows_by_column.items():
         together.setdefault(tuple(rows), []).append(column)
     return "; ".join(_cells_of(columns, rows, model) for rows, columns in together.items())
 
@@ -252,10 +252,10 @@ def _cells_of(columns: list[str], rows: Sequence[str], model: TableModel) -> str
 
 
 def _reading(model: TableModel) -> list[Block]:
-    shown = {row.judgement.verdict for row in model.claims}
+    shown = {claim.verdict for claim in model.claims}
     shown |= {cell.judgement.verdict for row in model.rows for cell in row.cells if cell.judgement}
     items = tuple(
-        Item(lead=marked(verdict), tone=TONES[verdict], text=LEGEND[verdict])
+        Item(lead=marked(verdict), tone=TONES[verdict], text=meaning(verdict, model.columns))
         for verdict in Verdict
         if verdict in shown
     )
@@ -265,9 +265,9 @@ def _reading(model: TableModel) -> list[Block]:
 def _notes(model: TableModel) -> list[Block]:
     items = [Item(text=" ".join(part.split())) for part in model.note.split("\n\n") if part.strip()]
     items += [
-        Item(lead=model.full_name(row.id), text=" ".join(row.note.split()))
+        Item(lead=model.full_name(row.id), text=" ".join(row.spec.note.split()))
         for row in model.rows
-        if row.note
+        if row.spec.note
     ]
     items += _reading_notes(model)
     return [Heading(text="Notes"), Bullets(items=tuple(items))] if items else []
@@ -305,19 +305,19 @@ def _about(published: Published) -> str:
 
 
 def _provenance(model: TableModel) -> list[Block]:
-    found = model.provenance
-    if not found.environments:
+    origin = model.provenance
+    if not origin.environments:
         return [Heading(text="Provenance"), Paragraph(text="No run has finished yet.")]
     runs = [
-        f"{found.finished} finished",
-        *([f"{found.failed} failed"] if found.failed else []),
-        *([f"{found.unfinished} not finished"] if found.unfinished else []),
+        f"{origin.finished} finished",
+        *([f"{origin.failed} failed"] if origin.failed else []),
+        *([f"{origin.unfinished} not finished"] if origin.unfinished else []),
     ]
-    when = f" The last one ended {found.latest}." if found.latest else ""
-    text = f"Runs: {', '.join(runs)}; {duration(found.seconds)} of computing in all.{when}"
+    when = f" The last one ended {origin.latest}." if origin.latest else ""
+    text = f"Runs: {', '.join(runs)}; {duration(origin.seconds)} of computing in all.{when}"
     blocks: list[Block] = [Heading(text="Provenance"), Paragraph(text=text)]
-    blocks += [Paragraph(text=note) for note in found.notes]
-    for environment in found.environments:
+    blocks += [Paragraph(text=note) for note in origin.notes]
+    for environment in origin.environments:
         rows: list[GroupRow | tuple[TableCell, ...]] = [
             (TableCell(text=what), TableCell(text=value)) for what, value in environment.facts
         ]

@@ -1,0 +1,133 @@
+"""The figures of a report: one file here is one figure, found by itself.
+
+A figure says what of a table it shows (`select`), what stands under it (`caption`) and how it is
+drawn (`draw`). Another distribution adds its own through an entry point in the group
+`harness.figure`.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import harness.report.plain_matplotlib  # noqa: F401 (before all that draws)
+from harness.evidence import FigureOf
+from harness.registry import Registry
+from harness.report.drawing import shortened, styled
+from harness.report.fonts import face, family
+from harness.report.inert import with_texts
+from harness.report.model import NOT_READ, RowResult, TableModel
+from harness.report.render.unset import numbered
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+FIGURES: Registry[type[Figure]] = Registry("figure", "harness.report.figures", base=lambda: Figure)
+
+DPI = 200
+LONGEST = 60  # characters of a name in a figure
+LOOKED_UP = frozenset(
+    {"id", "row", "column", "metric", "task", "baseline", "y", "table", "profile"}
+)
+"""Fields of the model that are looked up, not read."""
+
+
+class Figure(ABC):
+    """A figure of one table, named `name`: what of it is shown, its words, its drawing."""
+
+    place: ClassVar[int] = 100  # in the report: lower ones come first
+
+    def __init__(self, model: TableModel, name: str) -> None:
+        self.model = model
+        self.name = name  # of its file
+
+    @classmethod
+    def all_of(cls, model: TableModel, name: str) -> list[Self]:
+        """The figures of this kind that a report may have; `name` is the registered one."""
+        return [cls(model, name)]
+
+    @classmethod
+    def read(cls, path: Path) -> object:
+        """The file that runs leave for this figure; ValueError or the like where it is damaged."""
+        return json.loads(path.read_bytes().decode())
+
+    @abstractmethod
+    def select(self) -> Any:
+        """What it shows; nothing (None, or what is empty) where the table has no data for it."""
+
+    @abstractmethod
+    def caption(self) -> str:
+        """What stands under it."""
+
+    @abstractmethod
+    def alt(self) -> str:
+        """What it is, for who does not see it."""
+
+    @abstractmethod
+    def draw(self) -> Drawing:
+        """The drawing, in the style of the report."""
+
+
+class RecordedFigure(Figure):
+    """A figure of what runs record, as a task or a method declares it in `declared`."""
+
+    def __init__(self, model: TableModel, declared: FigureOf) -> None:
+        super().__init__(model, declared.id)
+        self.declared = declared
+
+    @classmethod
+    def all_of(cls, model: TableModel, name: str) -> list[Self]:
+        """One for each declaration that asks for it."""
+        return [cls(model, declared) for declared in model.figures if declared.figure == name]
+
+    def alt(self) -> str:
+        """As declared."""
+        return self.declared.alt
+
+    def extent(self, row: RowResult) -> tuple[int, int] | None:
+        """How much the row sees, of how much, as declared; None where that is not known."""
+        declared = self.declared.extent
+        return None if declared is None or row.config is None else declared(row.config)
+
+
+def figures(model: TableModel) -> list[Figure]:
+    """Those that this table has data for, in the order of the report."""
+    kinds = [(FIGURES.get(name), name) for name in FIGURES.names()]
+    possible = [one for cls, name in kinds for one in cls.all_of(model, name)]
+    return sorted((one for one in possible if one.select()), key=lambda one: one.place)
+
+
+def find(name: str, model: TableModel) -> Figure:
+    """The figure of this name."""
+    return next(figure for figure in figures(model) if figure.name == name)
+
+
+def draw(name: str, model: TableModel, *, format: Literal["png", "svg"]) -> bytes:  # noqa: A002
+    """A figure as a file; the same table gives the same bytes."""
+    stream = BytesIO()
+    nameless = {"Software": None} if format == "png" else {"Date": None, "Creator": None}
+    model = with_texts(model, _drawable, but=NOT_READ | LOOKED_UP)
+    with styled(_families(model)):
+        drawing = find(name, model).draw()
+        drawing.savefig(stream, format=format, dpi=DPI, metadata=nameless)
+    return stream.getvalue()
+
+
+def _drawable(text: str) -> str:
+    return shortened(numbered(text, lambda character: face(character) is not None), LONGEST)
+
+
+def _families(model: TableModel) -> list[str]:
+    """The fonts that the texts of `model` need beside the usual one."""
+    families: dict[str, None] = {}
+
+    def note(text: str) -> str:
+        if not text.isascii():
+            families.update(dict.fromkeys(filter(None, map(family, text))))
+        return text
+
+    with_texts(model, note, but=NOT_READ | LOOKED_UP)
+    return list(families)
