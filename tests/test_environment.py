@@ -43,7 +43,8 @@ def shell(command: str, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in variables.VARIABLES if name != "HARNESS_PLUGINS"]
+    "name",
+    [name for name in variables.VARIABLES if name not in ("HARNESS_PLUGINS", "HARNESS_OFFLINE")],
 )
 @pytest.mark.parametrize(
     ("given", "said"),

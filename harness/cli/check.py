@@ -6,9 +6,10 @@ import argparse
 import sys
 
 from harness.errors import HarnessError, SpecError
+from harness.paths import experiments_root
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.spec.locate import experiments_root, list_tables, stray_specs
+from harness.spec.locate import list_tables, stray_specs
 from harness.spec.strict_yaml import display
 
 
