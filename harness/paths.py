@@ -11,7 +11,6 @@ from pathlib import Path
 from harness import variables
 from harness.errors import HarnessError, cause
 
-
 PACKAGE = Path(__file__).resolve().parent
 
 
