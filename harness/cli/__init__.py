@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 
 from harness import __version__, process, registry, variables
+from harness.api import OptionError
 from harness.errors import HarnessError, SpecError, cause
 
 DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
@@ -25,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # so that what cannot be written is noticed here
     except SpecError as error:
         print(error, file=sys.stderr)
+        return USER_ERROR
+    except OptionError as error:
+        print(f"error: --{error.option.replace('_', '-')} {error.what}", file=sys.stderr)
         return USER_ERROR
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)

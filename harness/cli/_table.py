@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
-import sys
+from typing import cast
 
-from harness.device import crowded, default_jobs, resolve_device
-from harness.errors import FieldError, HarnessError, SpecError
-from harness.plan import Plan, Recompute, make_plan
-from harness.run import Resources
-from harness.spec.expand import Expansion, expand
-from harness.spec.load import load_table
-from harness.store import Store
+from harness.api import ResourceOptions, Selection
+from harness.errors import HarnessError, SpecError
 from harness.text import count
 
 MOST_SEEDS, LARGEST_SEED = 1000, 2**31 - 1
@@ -21,9 +15,7 @@ MOST_SEEDS, LARGEST_SEED = 1000, 2**31 - 1
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Which part of a table."""
-    parser.add_argument(
-        "--profile", metavar="P", help="the scale (default: cpu where there is one)"
-    )
+    parser.add_argument("--profile", metavar="P", help="the scale (default: the table's own)")
     parser.add_argument(
         "--rows", metavar="GLOB", help="only rows whose id matches; several: comma-separated"
     )
@@ -31,10 +23,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--seeds", metavar="0,1,2|0-9", type=_seeds, help="these seeds instead of the profile's"
     )
     parser.add_argument(
-        "--kinds",
-        metavar="K",
+        "--tasks",
+        "--kinds",  # as it was called before
+        metavar="T",
         type=lambda text: tuple(text.split(",")),
-        help="only runs of these kinds (train, flops, ...), and what they need; comma-separated",
+        help="only runs of these tasks (train, flops, ...), and what they need; comma-separated",
     )
 
 
@@ -71,41 +64,22 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def expansion_of(arguments: argparse.Namespace) -> Expansion:
-    """The table, profile, rows and seeds of the command line, expanded."""
-    table = load_table(arguments.table)
-    profile = arguments.profile or table.default_profile
-    return expand(table, profile, rows=arguments.rows, seeds=arguments.seeds, kinds=arguments.kinds)
+def selection(arguments: argparse.Namespace) -> Selection:
+    """The part of a table that the command line names."""
+    return {
+        "profile": arguments.profile,
+        "rows": arguments.rows,
+        "seeds": arguments.seeds,
+        "tasks": arguments.tasks,
+    }
 
 
-def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resources:
-    """The profile's resources, changed by the command line."""
-    names = ("device", "threads", "workers", "processes", "nodes", "micro_batch")
-    given = {name: getattr(arguments, name) for name in names}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if "processes" in chosen:  # the profile's nodes are for the profile's number
-        chosen.setdefault("nodes", None)
-    try:
-        return dataclasses.replace(expansion.profile.resources, **chosen)
-    except FieldError as error:
-        raise HarnessError(f"--{error.field.replace('_', '-')} {error}") from None
-
-
-def plan_of(
-    arguments: argparse.Namespace,
-    expansion: Expansion,
-    store: Store,
-    resources: Resources,
-    *,
-    recompute: Recompute | None = None,
-) -> Plan:
-    """The plan for this machine; says so where it would be crowded."""
-    device = resolve_device(resources.device)
-    jobs = arguments.jobs or default_jobs(device, resources.threads, resources.processes)
-    note = crowded(device, resources.threads * resources.processes, jobs=jobs)
-    if note:
-        print(f"note: {note}", file=sys.stderr)
-    return make_plan(expansion, store, device=device, jobs=jobs, recompute=recompute)
+def resources(arguments: argparse.Namespace) -> ResourceOptions:
+    """What the command line says of them; the profile says the rest."""
+    given = {name: getattr(arguments, name) for name in ResourceOptions.__annotations__}
+    return cast(
+        ResourceOptions, {name: value for name, value in given.items() if value is not None}
+    )
 
 
 def in_short(error: HarnessError, table: str) -> str:

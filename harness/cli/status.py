@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness import api
 from harness.cli import USER_ERROR
-from harness.cli._table import add_selection, expansion_of
+from harness.cli._table import add_selection, selection
 from harness.cli.plan import other_code
 from harness.code import Sources
 from harness.errors import HarnessError
@@ -56,12 +57,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the state, once or again and again."""
-    chosen = (arguments.profile, arguments.rows, arguments.seeds, arguments.kinds)
-    if arguments.table is None and any(chosen):
+    part = selection(arguments)
+    if arguments.table is None and any(part.values()):
         raise HarnessError(
-            "--profile, --rows, --seeds and --kinds choose among a table's runs: name a TABLE"
+            "--profile, --rows, --seeds and --tasks choose among a table's runs: name a TABLE"
         )
-    wanted = None if arguments.table is None else expansion_of(arguments).runs
+    wanted = None if arguments.table is None else api.load(arguments.table).expand(**part).runs
     store, scheduler = Store(), Scheduler()
     while True:
         look = _look(store, wanted, scheduler)

@@ -83,13 +83,13 @@ class LocalExecutor:
     def __init__(
         self, plan: Plan, store: Store, *, resources: Resources, display: Display | None = None
     ) -> None:
-        self._plan = plan
+        self.plan = plan
         self._store = store
         wanted = plan.device if resources.device == "auto" else resources.device
         self._resources = dataclasses.replace(resources, device=wanted)
         self._display = display or Display()
         self._queue = Queue(plan.runs)
-        self._timing_lock = TimingLock()
+        self._timing_lock: TimingLock  # of `run`
         self._others_are_timing = (
             False  # other commands compute on this machine: nothing can be timed
         )
@@ -107,6 +107,7 @@ class LocalExecutor:
 
     def run(self) -> RunSummary:
         """Compute everything that can be. StoreError if the results folder cannot be written."""
+        self._timing_lock = TimingLock()
         with self._signals():
             try:
                 self._loop()
@@ -171,7 +172,7 @@ class LocalExecutor:
                 return []  # another command times something, which is soon over
             self._others_are_timing = self._queue.wants_alone and not alone
         chosen = self._queue.take(
-            jobs=self._plan.jobs, running=len(self._workers), neighbours=self._others_are_timing
+            jobs=self.plan.jobs, running=len(self._workers), neighbours=self._others_are_timing
         )
         if not chosen and not self._workers:
             self._timing_lock.release()
@@ -229,7 +230,7 @@ class LocalExecutor:
     def _environment(self, slot: int) -> dict[str, str]:
         environment = dict(os.environ)
         gpus = visible_gpus()
-        if self._plan.device == "cuda" and self._resources.device == "cuda" and gpus:
+        if self.plan.device == "cuda" and self._resources.device == "cuda" and gpus:
             size = self._resources.processes
             first = slot * size % max(size, len(gpus) // size * size)
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[first : first + size])
@@ -311,7 +312,7 @@ class LocalExecutor:
         taken, estimated = self._pace.get(planned.run.kind, (0.0, 0.0))
         pace = (taken + (record.seconds or 0.0), estimated + planned.seconds)
         self._pace[planned.run.kind] = pace
-        value = headline(self._plan.expansion, planned.run, record.result or {})
+        value = headline(self.plan.expansion, planned.run, record.result or {})
         count = f"{len(self._queue.finished)}/{len(self._queue.runs)}"
         time_taken = duration(record.seconds or 0.0)
         self._display.say(f"done    {record.name}  {value}  ({time_taken}, {count})")
@@ -393,7 +394,7 @@ class LocalExecutor:
             failed=len(self._queue.failed),
             blocked=len(self._queue.blocked),
             active=active,
-            left=makespan(loads, self._plan.jobs),
+            left=makespan(loads, self.plan.jobs),
         )
 
     def _left(

@@ -50,7 +50,7 @@ class SlurmExecutor:
     """Submits what is missing of a plan. What has a job already is not submitted again."""
 
     def __init__(self, plan: Plan, store: Store, *, cluster: Cluster, resources: Resources) -> None:
-        self._plan = plan
+        self.plan = plan
         self._store = store
         self._cluster = cluster
         self._resources = resources
@@ -67,7 +67,7 @@ class SlurmExecutor:
             runs = [f"# {planned.run.name}" for job in batch.jobs for planned in job]
             yield "\n".join([script.rstrip(), "", f"# {len(runs)} runs:", *runs, ""])
 
-    def submit(self) -> Submission:
+    def run(self) -> Submission:
         """Submit all arrays. HarnessError if SLURM does not take one: the next call goes on."""
         absent = [command for command in COMMANDS if shutil.which(command) is None]
         if absent:
@@ -91,10 +91,8 @@ class SlurmExecutor:
         return Submission(arrays=tuple(arrays), left_out=self._left_out)
 
     def _batches(self, largest: int | None = None) -> Iterator[JobArray]:
-        device = self._plan.device
-        return job_arrays(
-            self._plan, self._cluster, self._resources, device=device, largest=largest
-        )
+        device = self.plan.device
+        return job_arrays(self.plan, self._cluster, self._resources, device=device, largest=largest)
 
     def _submit_batch(self, batch: JobArray, code: Path) -> Submitted | None:
         submission = uuid.uuid4().hex
@@ -177,11 +175,11 @@ class SlurmExecutor:
         return batch_script(
             batch.cluster,
             batch.shape,
-            name=self._plan.expansion.table.name,
+            name=self.plan.expansion.table.name,
             comment=COMMENT + submission,
             folder=self._folder / "jobs" / (submission[:8] if count else submission),
             code=code,
             waits=waits,
             jobs=count or len(batch.jobs),
-            parallel=self._plan.jobs,
+            parallel=self.plan.jobs,
         )

@@ -14,6 +14,7 @@ import harness
 from harness.launch.commands import call
 from harness.launch.environment import SNAPSHOT, code_facts
 from harness.store.files import (
+    FileError,
     StoreError,
     beside,
     fresh,
@@ -112,7 +113,7 @@ def _mended(
                 temporary.write_bytes(contents[path])
         if lacking(target) or not (target / SNAPSHOT).is_file():
             _write_notes(target, manifest, root)
-    except (OSError, StoreError):
+    except (OSError, StoreError, FileError):
         return False
     for path in (*manifest, SNAPSHOT, MANIFEST):
         with suppress(OSError):
