@@ -18,8 +18,9 @@ FOLLOW = """
 import sys
 from pathlib import Path
 from harness.launch import slurm_task
-task.SILENCE = float(sys.argv[2])
-task.Follower(task.Task(rank=1, size=2, nodes=2, local=0, folder=Path(sys.argv[1]))).run()
+slurm_task.SILENCE = float(sys.argv[2])
+task = slurm_task.SlurmTask(rank=1, size=2, nodes=2, local=0, folder=Path(sys.argv[1]))
+slurm_task.FollowerProcess(task).run()
 """
 
 
