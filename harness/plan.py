@@ -74,15 +74,6 @@ class PlannedRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waiting:
-    """A row whose training waits for something that is not implemented."""
-
-    row: str
-    label: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """All runs of an expansion, dependencies first."""
 
@@ -91,7 +82,6 @@ class Plan:
     jobs: int
     rates: Rates
     runs: tuple[PlannedRun, ...]
-    waiting: tuple[Waiting, ...]
 
     @property
     def counts(self) -> dict[Status, int]:
@@ -144,18 +134,12 @@ def make_plan(
     records = store.records()
     rates = Rates.of(records, device=device)
     planner = _Planner(records, rates, recompute)
-    waiting = (
-        Waiting(row=row.row.id, label=row.row.label, reason=row.waits_for)
-        for row in expansion.rows
-        if row.waits_for is not None
-    )
     return Plan(
         expansion=expansion,
         device=device,
         jobs=jobs,
         rates=rates,
         runs=tuple(planner.plan(run, device) for run in expansion.runs),
-        waiting=tuple(waiting),
     )
 
 

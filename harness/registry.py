@@ -48,7 +48,6 @@ class Registry(Generic[T]):
         self._base = base
         self._items: dict[str, T] = {}
         self._modules: dict[str, str] = {}  # name -> of the module that registered it
-        self._planned: dict[str, str] = {}
         self._broken: dict[str, str] = {}  # name -> file, and what is wrong
         self._unnamed: dict[str, str] = {}  # what could not be loaded -> the same
         self._loaded = False
@@ -71,12 +70,6 @@ class Registry(Generic[T]):
 
         return add
 
-    def announce(self, name: str, what: str) -> None:
-        """Say that `name` is a real thing of the papers that is not implemented yet: specs may name
-        it, runs wait.
-        """
-        self._planned[name] = what
-
     def get(self, name: str) -> T:
         """The object called `name`; HarnessError names the nearest valid one, or what is wrong with
         it.
@@ -88,12 +81,6 @@ class Registry(Generic[T]):
             return self._items[name]
         lost = "".join(f"; not loaded: {why}" for why in dict.fromkeys(self._unnamed.values()))
         raise HarnessError(unknown(self.kind, name, self.names()) + lost)
-
-    def planned(self, name: str) -> str | None:
-        """What `name` will be, if it is announced and not implemented; None otherwise."""
-        self._load()
-        known = name in self._items or name in self._broken
-        return None if known else self._planned.get(name)
 
     def name_of(self, item: object) -> str:
         """The name under which `item` was registered."""

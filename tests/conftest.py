@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, settings
 
 from harness.data import DATASETS
 from harness.data.dataset import Splits
-from harness.methods.losses import LOSSES
 
 # tiny networks: more threads than one only get into each other's way
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -90,11 +89,3 @@ def experiments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiments:
     project = Experiments(tmp_path)
     project.recipe("light", LIGHT_RECIPE)
     return project
-
-
-@pytest.fixture
-def later_loss(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a loss that is announced and not implemented: rows that name it wait."""
-    LOSSES.names()  # the package's own first
-    monkeypatch.setitem(LOSSES._planned, "later", "a loss that comes later")
-    return "later"

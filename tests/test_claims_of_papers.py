@@ -22,7 +22,7 @@ def printed(profile: Profile, cell: CellRef) -> float | None:
 
 def by_print(profile: Profile, claim: Claim) -> bool | None:
     """Whether the printed numbers bear a claim out; None where one of them is not printed."""
-    check = claim.check
+    check = claim.holds
     values = [printed(profile, cell) for cell in check.cells]
     if None in values:
         return None
@@ -35,7 +35,7 @@ def by_print(profile: Profile, claim: Claim) -> bool | None:
 def test_printed_numbers_bear_out_every_claim_of_the_paper(name: str) -> None:
     profile = load_table(name).profile("paper")
     found = {claim.id: by_print(profile, claim) for claim in profile.claims}
-    ours = {claim.id for claim in profile.claims if claim.source == "ours"}
+    ours = {claim.id for claim in profile.claims if claim.added_by_us}
     in_words = {claim for table, claim in IN_WORDS if table == name}
     assert {claim for claim, held in found.items() if not held} <= ours | in_words
 
@@ -44,7 +44,7 @@ def test_checks_that_the_paper_has_no_bound_or_no_numbers_for_are_ours() -> None
     def ours(name: str) -> set[str]:
         table = load_table(name)
         claims = {claim for profile in table.profiles.values() for claim in profile.claims}
-        return {claim.id for claim in claims if claim.source == "ours"}
+        return {claim.id for claim in claims if claim.added_by_us}
 
     assert "half-the-patches-faster" in ours("maskedkd/table2")  # printed: 2.1 times
     assert {"equal-cost-1_17", "equal-cost-of16.low"} <= ours("maskedkd/fig6")
@@ -58,7 +58,7 @@ def test_checks_that_the_paper_has_no_bound_or_no_numbers_for_are_ours() -> None
 
 def test_a_claim_of_table_7_says_what_its_profile_runs() -> None:
     for profile in load_table("maskedkd/table7").profiles.values():
-        text = " ".join(claim.says for claim in profile.claims)
+        text = " ".join(claim.text for claim in profile.claims)
         assert ("384 px" in text) == (profile.name == "paper"), profile.name
 
 

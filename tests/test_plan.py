@@ -32,17 +32,14 @@ base:
 rows:
   - {{id: a, label: A}}
   - {{id: far, label: Far, set: {{recipe: {{weight_decay: 0.25}}}}}}
-  - id: later
-    label: Later
-    set: {{teacher: {{{TINY_VIT}}}, method: {{name: distillation, loss: later}}}}
 profiles:
   paper: {{}}
 """
 
 
 @pytest.fixture
-def expansion(experiments: Experiments, later_loss: str) -> Expansion:
-    """Row a with two seeds, row far that is blocked, row later that waits for its loss."""
+def expansion(experiments: Experiments) -> Expansion:
+    """Row a with two seeds, row far that is blocked."""
     return expand(load_table(experiments.table("tests/plan", TABLE)), "paper")
 
 
@@ -83,7 +80,6 @@ def test_an_empty_store_has_everything_to_do(expansion: Expansion) -> None:
     assert statuses(plan) == ["todo", "todo", "blocked", "blocked"]
     assert plan.counts["todo"] == 2
     assert plan.runs[2].reasons == ("unobtainium: dig deeper",)
-    assert [(row.row, "'later'" in row.reason) for row in plan.waiting] == [("later", True)]
     assert not Store().root.exists()
 
 
@@ -205,7 +201,7 @@ def test_the_command_prints_the_plan(
     put(replace(old, plain={**old.plain, "steps": 9}), DONE)
     assert main(["plan", "tests/plan", "--jobs", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("tests/plan, profile paper: 4 runs (1 failed, 1 todo, 2 blocked, ")
+    assert lines[0].startswith("tests/plan, profile paper: 4 runs (1 failed, 1 todo, 2 blocked); ")
     assert lines[0].endswith("with 2 jobs at once")
     for line in (
         "  2 runs: unobtainium: dig deeper",
@@ -213,7 +209,6 @@ def test_the_command_prints_the_plan(
         f"  {expansion.runs[0].name}: the loss is nan",
     ):
         assert line in lines
-    assert any(line.startswith("  later  waits for distillation loss 'later'") for line in lines)
 
 
 def test_the_plan_as_json(expansion: Expansion, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,12 +218,11 @@ def test_the_plan_as_json(expansion: Expansion, capsys: pytest.CaptureFixture[st
     assert (found["schema"], found["table"], found["profile"]) == (1, "tests/plan", "paper")
     assert (found["device"], found["jobs"]) == ("cpu", 3)
     counts = {"cached": 1, "running": 0, "interrupted": 0, "failed": 0, "todo": 1, "blocked": 2}
-    assert found["counts"] == {**counts, "waiting_rows": 1}
+    assert found["counts"] == counts
     first = found["runs"][0]
     assert (first["status"], first["directory"]) == ("cached", str(directory))
     assert (first["row"], first["seed"], first["kind"]) == ("a", 0, "counting")
     assert found["runs"][2]["reasons"] == ["unobtainium: dig deeper"]
-    assert found["waiting"][0]["row"] == "later"
 
 
 def test_the_status_of_a_table_and_of_everything(

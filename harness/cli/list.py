@@ -12,7 +12,7 @@ from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.spec.locate import list_tables
 
-HEADER = ("TABLE", "PROFILE", "ROWS", "WAITING", "RUNS", "DONE")
+HEADER = ("TABLE", "PROFILE", "ROWS", "RUNS", "DONE")
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,7 +20,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser = subparsers.add_parser(
         "list",
         help="tables, profiles, how much is done",
-        description="Tables and profiles; rows that wait for a method; runs and how many are done.",
+        description="Tables and profiles, their rows and runs, and how many runs are done.",
     )
     parser.set_defaults(run=run)
 
@@ -43,9 +43,8 @@ def _lines(name: str, done: Set[str]) -> Iterator[tuple[str, ...]]:
         table = load_table(name)
         for profile in table.profiles:
             expansion = expand(table, profile)
-            waiting = sum(row.waits_for is not None for row in expansion.rows)
             finished = sum(run.identity in done for run in expansion.runs)
-            counts = (len(expansion.rows), waiting, len(expansion.runs), finished)
+            counts = (len(expansion.rows), len(expansion.runs), finished)
             yield (name, profile, *(str(count) for count in counts))
     except HarnessError as error:
         yield (name, in_short(error, name))

@@ -48,13 +48,9 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "profile": plan.expansion.profile.name,
         "device": plan.device,
         "jobs": plan.jobs,
-        "counts": {**plan.counts, "waiting_rows": len(plan.waiting)},
+        "counts": plan.counts,
         "estimate": {"seconds": round(plan.seconds, 1), "work_seconds": round(plan.work, 1)},
         "runs": [_run_json(planned) for planned in plan.runs],
-        "waiting": [
-            {"row": waiting.row, "label": waiting.label, "reason": waiting.reason}
-            for waiting in plan.waiting
-        ],
     }
 
 
@@ -132,7 +128,6 @@ def headline(plan: Plan) -> str:
     """One line: how many runs stand how, and what is left to compute."""
     name = f"{plan.expansion.table.name}, profile {plan.expansion.profile.name}"
     counts = [f"{number} {status}" for status, number in plan.counts.items() if number]
-    counts += [f"{count(len(plan.waiting), 'row')} waiting"] * bool(plan.waiting)
     cost = ""
     if plan.to_run:
         jobs = count(plan.jobs, "job")
@@ -151,8 +146,6 @@ def _rows(plan: Plan) -> Iterator[str]:
     kinds = max((len(kind) for _, _, kind in groups), default=0)
     for (table, row, kind), runs in groups.items():
         yield f"  {table + row:<{width}}  {kind:<{kinds}}  {_states(runs)}"
-    for waiting in plan.waiting:
-        yield f"  {waiting.row:<{width}}  waits for {waiting.reason}"
 
 
 def _states(runs: Sequence[PlannedRun]) -> str:

@@ -89,8 +89,6 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
 
 def _announce(plan: Plan) -> None:
     print(headline(plan))
-    for waiting in plan.waiting:
-        print(f"  row {waiting.row} waits for {waiting.reason}")
     for line in (*not_current(plan), *obstacles(plan)):
         print(line)
 

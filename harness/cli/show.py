@@ -42,8 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise HarnessError(f"{table.name} at profile '{profile.name}': {what}")
     config = expand(table, profile, rows=row.id).rows[0].config
     print(f"# {table.name}, row {row.id}, profile {profile.name}")
-    if config is None:
-        raise HarnessError(f"row '{row.id}' names something that does not exist yet")
     lines = list(_lines(to_dict(config), merged(row), TrainConfig, ""))
     width = min(60, max(len(text) for text, _ in lines))
     for text, where in lines:

@@ -81,5 +81,3 @@ PLAIN: dict[str, Architecture] = {
     # CLIP's image tower (Radford et al. 2021): a norm before the blocks, its own mean and std
     "vit_base_patch16_clip_224": _vit("vit_base_patch16_clip_224", *_B),
 }
-
-PLANNED: dict[str, str] = {}

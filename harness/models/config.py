@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from harness.bounds import Bound, at_least, check_bounds
 from harness.errors import FieldError, unknown
-from harness.models.architectures import PLANNED, Architecture
+from harness.models.architectures import Architecture
 from harness.models.families import family_of, known_architectures
 
 MOST_PARAMETERS = 2e10  # ViT-22B; the papers' largest network, ViT-H, has 632 million
@@ -83,21 +83,20 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         known = known_architectures()
-        if self.arch not in known and self.arch not in PLANNED:
-            raise FieldError("arch", unknown("architecture", self.arch, [*known, *PLANNED]))
+        if self.arch not in known:
+            raise FieldError("arch", unknown("architecture", self.arch, list(known)))
         check_bounds(self)
-        if self.arch in known:
-            self._check_shape()
-            if self.init != "timm" and not family_of(self.shape).chooses_init:
-                raise FieldError(
-                    "init", f"must be timm: '{self.arch}' is no plain ViT; got {self.init}"
-                )
-            if self.init == "moco" and self.shape.width % 4:
-                raise FieldError(
-                    "init",
-                    "moco needs a width that 4 divides, for sines and cosines of rows and "
-                    f"columns; got {self.shape.width}",
-                )
+        self._check_shape()
+        if self.init != "timm" and not family_of(self.shape).chooses_init:
+            raise FieldError(
+                "init", f"must be timm: '{self.arch}' is no plain ViT; got {self.init}"
+            )
+        if self.init == "moco" and self.shape.width % 4:
+            raise FieldError(
+                "init",
+                "moco needs a width that 4 divides, for sines and cosines of rows and "
+                f"columns; got {self.shape.width}",
+            )
 
     def _check_shape(self) -> None:
         shape = self.shape
@@ -167,15 +166,8 @@ class ModelConfig:
         channels = self.channels or channels
         return replace(self.for_evaluation(), weights=Weights(), init="timm", channels=channels)
 
-    @property
-    def planned(self) -> str | None:
-        """What this architecture will be, if it is not implemented yet."""
-        return PLANNED.get(self.arch)
-
     def identity_more(self) -> dict[str, int]:
         """The version of the family's code, which no key of a spec names."""
-        if self.planned is not None:
-            return {}
         version = family_of(self.shape).version
         return {} if version == 1 else {"family_version": version}
 

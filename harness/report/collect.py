@@ -90,7 +90,7 @@ def collect(
 
 def data_of(expansion: Expansion) -> str:
     """What its rows are trained and judged on; empty where none can be resolved."""
-    configs = [row.config.data for row in expansion.rows if row.config is not None]
+    configs = [row.config.data for row in expansion.rows]
     names = [_data_name(config) for config in configs]
     return listed(list(dict.fromkeys(names))) if names else ""
 
@@ -180,17 +180,13 @@ def _rows(expansion: Expansion, columns: Sequence[Column], outcomes: Outcomes) -
 
 def _student(resolved: ResolvedRow) -> str:
     config = resolved.config
-    if config is None or config.student.planned is not None:
-        return ""
     return f"{config.student.arch} {config.student.shape}"
 
 
 def _keep(resolved: ResolvedRow) -> tuple[int | None, int | None]:
-    """How many patches the row's teacher sees, of how many; nothing where it has none or cannot be
-    built yet.
-    """
+    """How many patches the row's teacher sees, of how many; nothing where it has none."""
     config = resolved.config
-    if config is None or config.teacher is None or config.teacher.planned is not None:
+    if config.teacher is None:
         return None, None
     patches = config.teacher.shape.patches
     return config.method.teacher_keep(patches), patches
@@ -210,7 +206,7 @@ def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes:
         summary=summary,
         wanted=len(identities),
         failed=outcomes.errors(identities),
-        lacks=_lacks(resolved, identities, outcomes),
+        lacks=_lacks(identities, outcomes),
         differs="" if expansion.profile.name == "paper" else _differs(expansion.profile),
         ratio=ratio,
     )
@@ -221,21 +217,14 @@ def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, outcomes:
         summary=summary,
         ratio=ratio,
         judgement=judge_cell(facts),
-        needs=_needs(resolved, identities, outcomes) if summary is None else (),
+        needs=outcomes.needs(identities) if summary is None else (),
     )
 
 
-def _lacks(resolved: ResolvedRow, identities: Sequence[str], outcomes: Outcomes) -> str:
+def _lacks(identities: Sequence[str], outcomes: Outcomes) -> str:
     if identities:
         return outcomes.lacks(identities)
-    needs = _needs(resolved, identities, outcomes)
-    return needs[0] if needs else "this row has nothing that this column could measure"
-
-
-def _needs(resolved: ResolvedRow, identities: Sequence[str], outcomes: Outcomes) -> tuple[str, ...]:
-    if identities:
-        return outcomes.needs(identities)
-    return (f"waits for {resolved.waits_for}",) if resolved.waits_for is not None else ()
+    return "this row has nothing that this column could measure"
 
 
 def _ratio(
@@ -284,7 +273,7 @@ def _unmasked(resolved: ResolvedRow) -> bool:
 
 def _shape(resolved: ResolvedRow) -> tuple[object, ...] | None:
     config = resolved.config
-    if config is None or config.teacher is None or config.teacher.planned is not None:
+    if config.teacher is None:
         return None
     return config.teacher.arch, config.teacher.shape
 
@@ -307,7 +296,7 @@ def _measured_ratio(
 
 def _cost(resolved: ResolvedRow, outcomes: Outcomes) -> Cost:
     config = resolved.config
-    if config is not None and config.teacher is None:
+    if config.teacher is None:
         return Cost(row=resolved.row.id, macs_per_image=0.0, training=0.0)
     identities = tuple(identity for runs in resolved.runs.values() for identity in runs)
     found = [

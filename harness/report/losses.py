@@ -22,8 +22,6 @@ def losses(rows: Sequence[ResolvedRow]) -> dict[str, str]:
 
 
 def _parts(row: ResolvedRow) -> tuple[str, dict[str, Any]]:
-    if row.config is None:
-        return "", {}
     method = to_dict(row.config.method)
     assert isinstance(method, Mapping)
     loss = method.get("loss")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, get_args, get_origin
 
 from harness.bounds import Bound, bound_of
@@ -22,11 +21,10 @@ from harness.spec.nodes import BadNode, ListNode, MapNode, Node, ScalarNode
 
 
 class _Nothing:
-    """No value: what is wrong with it, or what it waits for, is noted elsewhere."""
+    """No value: what is wrong with it is noted elsewhere."""
 
 
 FAILED: Final = _Nothing()
-PLANNED: Final = _Nothing()  # names something announced but not implemented
 _DEFAULT: Final = _Nothing()  # null where there is a default to go back to
 
 LONGEST = 2_000
@@ -40,16 +38,8 @@ _LEAVES: Mapping[type, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Notes:
-    """What building one object brought up."""
-
-    problems: tuple[Diagnostic, ...]
-    waits: tuple[str, ...]
-
-
 class Builder:
-    """Builds objects and keeps `problems`, and `waits`: what is named but only announced so far.
+    """Builds objects and keeps the `problems` that it meets.
 
     Objects are remembered by the node they come from, so that what many rows share is built once.
     With `versioned`, mappings are in plain form: registered classes come with their version. With
@@ -59,12 +49,11 @@ class Builder:
 
     def __init__(self, *, versioned: bool = False, partial: bool = False) -> None:
         self.problems: list[Diagnostic] = []
-        self.waits: list[str] = []
         self._versioned, self._partial = versioned, partial
-        self._built: dict[tuple[Node, Any], tuple[Any, _Notes]] = {}
+        self._built: dict[tuple[Node, Any], tuple[Any, Sequence[Diagnostic]]] = {}
 
     def build(self, node: Node, hint: Any, label: str = "") -> Any:
-        """The value of type `hint` that `node` describes, FAILED or PLANNED."""
+        """The value of type `hint` that `node` describes, or FAILED."""
         if isinstance(node, BadNode):
             return FAILED
         hint, nullable = without_none(hint)
@@ -101,17 +90,13 @@ class Builder:
         return self.problem(node.where, f"{_prefix(label)}must be {wanted}, got {got}")
 
     def _remembered(self, node: Node, hint: Any, label: str) -> Any:
-        known = self._built.get((node, hint))
-        if known is None:
-            outer = self.problems, self.waits
-            self.problems, self.waits = [], []
-            value = self._described(node, hint, label)
-            known = (value, _Notes(tuple(self.problems), tuple(self.waits)))
-            self.problems, self.waits = outer
-            self._built[node, hint] = known
-        value, notes = known
-        self.problems += notes.problems
-        self.waits += notes.waits
+        if (node, hint) in self._built:
+            value, problems = self._built[node, hint]
+            self.problems += problems
+            return value
+        before = len(self.problems)
+        value = self._described(node, hint, label)
+        self._built[node, hint] = (value, self.problems[before:])
         return value
 
     def _described(self, node: Node, hint: Any, label: str) -> Any:
@@ -159,8 +144,7 @@ class Builder:
             self.build(item, hint, f"{label}[{index}]")
             for index, (item, hint) in enumerate(zip(node.items, hints, strict=True))
         ]
-        nothing = [value for value in values if isinstance(value, _Nothing)]
-        return tuple(values) if not nothing else nothing[0]
+        return FAILED if FAILED in values else tuple(values)
 
     def _mapping(self, node: Node, hint: Any, label: str) -> Any:
         if not isinstance(node, MapNode):
@@ -186,10 +170,6 @@ class Builder:
             )
         if not isinstance(name, ScalarNode) or not isinstance(name.value, str):
             return self._wrong(name, f"the name of a {registry.kind}", "name")
-        planned = registry.planned(name.value)
-        if planned is not None:
-            self.waits.append(f"{registry.kind} '{name.value}', {planned}")
-            return PLANNED
         try:
             cls = registry.get(name.value)
         except HarnessError as error:
@@ -209,7 +189,7 @@ class Builder:
     def _object(self, node: MapNode, cls: Any) -> Any:
         infos = fields_of(cls)
         values: dict[str, Any] = {}
-        missing = FAILED if self._partial else self._missing(node, infos)
+        incomplete = self._partial or self._lacks_value(node, infos)
         for key, where, child in node:
             if key not in infos:
                 new = getattr(cls, "RENAMED", {}).get(key)
@@ -222,20 +202,21 @@ class Builder:
             if not isinstance(value, _Nothing):
                 values[infos[key].name] = value
             elif not infos[key].default or (value is FAILED and not getattr(cls, "LENIENT", False)):
-                missing = FAILED if FAILED in (missing, value) else value
-        if missing is not None:
-            return missing  # an option that only waits is left out: the rest can go on without
+                incomplete = True
+        if incomplete:
+            return FAILED
         where_node = node_field(cls)
         if where_node is not None:
             values[where_node] = node
         return self._checked(node, cls, values)
 
-    def _missing(self, node: MapNode, infos: Mapping[str, FieldInfo]) -> _Nothing | None:
+    def _lacks_value(self, node: MapNode, infos: Mapping[str, FieldInfo]) -> bool:
+        """Whether a key without default is missing; every missing key is a problem."""
         missing = [key for key, info in infos.items() if info.required and key not in node.entries]
         if node.entries.keys() <= infos.keys():  # else a misspelt key is likely the missing one
             for key in missing:
                 self.problem(node.where, f"'{key}' is missing")
-        return FAILED if any(not infos[key].default for key in missing) else None
+        return any(not infos[key].default for key in missing)
 
     def _field(self, child: Node, info: FieldInfo, key: str) -> Any:
         if not (isinstance(child, ScalarNode) and child.value is None):

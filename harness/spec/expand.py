@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
-from harness.data import DATASETS
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import Weights
 from harness.run import TASKS, Task
@@ -52,14 +51,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedRow:
-    """A row of a profile with its configuration and the runs behind its cells."""
+    """A row of a profile with its configuration and the runs behind its cells.
+
+    `runs` has, for each column id, one identity per seed, one for tasks without seed, or none.
+    """
 
     row: Row
-    config: TrainConfig | None  # None: it names something that does not exist yet
-    waits_for: str | None  # what its training waits for; its costs may be measured all the same
-    runs: Mapping[
-        str, tuple[str, ...]
-    ]  # column id -> one identity per seed, one for kinds without seed, or none
+    config: TrainConfig
+    runs: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,10 +173,10 @@ class _Expander:
 
     def expand(self, profile: Profile, rows: Sequence[Row], seeds: Sequence[int]) -> Expansion:
         """The rows of a profile and all their runs."""
-        found = tuple(self._row(profile, row, seeds) for row in rows)
-        self._check_columns(profile, found)
+        resolved = tuple(filter(None, (self._row(profile, row, seeds) for row in rows)))
+        self._check_columns(profile, rows, resolved)
         return Expansion(
-            table=self._table, profile=profile, rows=found, runs=tuple(self._needed(found))
+            table=self._table, profile=profile, rows=resolved, runs=tuple(self._needed(resolved))
         )
 
     def _needed(self, rows: Sequence[ResolvedRow]) -> Iterator[Run]:
@@ -190,43 +189,43 @@ class _Expander:
                 needed.update(run.depends)
         return (run for run in self._runs.values() if run.identity in needed)
 
-    def _check_columns(self, profile: Profile, rows: Sequence[ResolvedRow]) -> None:
+    def _check_columns(
+        self, profile: Profile, rows: Sequence[Row], resolved: Sequence[ResolvedRow]
+    ) -> None:
         """A column that none of its runs can fill."""
         for column in self._table.columns_at(profile.name).values():
-            runs = [self._runs[key] for row in rows for key in row.runs[column.id]]
+            runs = [self._runs[key] for row in resolved for key in row.runs[column.id]]
             why = [run.config.lacks(column.metric) for run in runs]
             if why and None not in why:
                 where = self._table.columns[column.id].where
                 what = f"metric: no row can give '{column.metric}': {why[0]}"
                 self.problems += [
-                    (Diagnostic(where or row.row.node.where, what), row.row.id) for row in rows
+                    (Diagnostic(where or row.node.where, what), row.id) for row in rows
                 ]
 
-    def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow:
+    def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow | None:
+        """The row with its runs; None if its configuration is wrong."""
         resolved = self._resolve(self._table, profile, row)
         self.problems += [(problem, row.id) for problem in resolved.problems]
-        waits = "; ".join(resolved.waits_for) or None
+        if resolved.config is None:
+            return None
         runs: dict[str, tuple[str, ...]] = {}
         kinds: dict[str, tuple[str, ...]] = {}
         for column in self._table.columns_at(profile.name).values():
             if self._kinds is not None and column.kind not in self._kinds:
                 kinds[column.kind] = ()
             if column.kind not in kinds:
-                kinds[column.kind] = self._of_kind(column.kind, resolved, profile, row, seeds)
+                kinds[column.kind] = self._of_kind(
+                    column.kind, resolved.config, profile, row, seeds
+                )
             runs[column.id] = kinds[column.kind]
-        return ResolvedRow(row=row, config=resolved.config, waits_for=waits, runs=runs)
+        return ResolvedRow(row=row, config=resolved.config, runs=runs)
 
     def _of_kind(
-        self, kind: str, resolved: Resolved, profile: Profile, row: Row, seeds: Sequence[int]
+        self, kind: str, config: TrainConfig, profile: Profile, row: Row, seeds: Sequence[int]
     ) -> tuple[str, ...]:
-        config, cls = resolved.config, TASKS.get(kind)
-        if (
-            config is None
-            or resolved.problems
-            or (resolved.waits_for and not _measures(cls, config))
-        ):
-            return ()
-        found = []
+        cls = TASKS.get(kind)
+        identities = []
         for seed in seeds if cls.seeded else (None,):
             try:
                 asked = config if seed is None else replace(config, seed=seed)
@@ -238,8 +237,8 @@ class _Expander:
                 title = RunLabel(
                     table=self._table.name, profile=profile.name, row=row.id, seed=seed
                 )
-                found.append(self._run(kind, one, title))
-        return tuple(dict.fromkeys(found))  # what no seed changes is one run
+                identities.append(self._run(kind, one, title))
+        return tuple(dict.fromkeys(identities))  # what no seed changes is one run
 
     def _judged(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
         """The row with its trained student, whose training run becomes a dependency; as it is where
@@ -312,8 +311,8 @@ class _Expander:
         self._resolver = Resolver()  # the outer one is in the middle of a row
         resolved = self._resolve(table, profile, row)
         self._resolver = outer
-        if resolved.config is None or resolved.problems or resolved.waits_for:
-            return Dependency(waits_for=resolved.waits_for, problems=resolved.problems)
+        if resolved.config is None:
+            return Dependency(problems=resolved.problems)
         seed = profile.seeds[0]
         config = TASKS.get("train").of(replace(resolved.config, seed=seed))
         if config is None:
@@ -337,12 +336,6 @@ def _same_profile(table: TableSpec, profile: Profile) -> Profile:
     if profile.name not in table.profiles and len(table.profiles) == 1:
         return next(iter(table.profiles.values()))
     return table.profile(profile.name)
-
-
-def _measures(cls: type[Task], config: TrainConfig) -> bool:
-    """Whether a waiting row can have such a run: it trains nothing, its teacher and data exist."""
-    known = DATASETS.planned(config.data.name) is None
-    return not cls.seeded and known and (config.teacher is None or config.teacher.planned is None)
 
 
 def run_name(kind: str, title: RunLabel, key: str) -> str:

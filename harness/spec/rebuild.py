@@ -19,7 +19,7 @@ def from_dict(kind: str, plain: Mapping[str, Any]) -> Task:
     config = builder.build(_node(plain), TASKS.get(kind))
     if isinstance(config, Task) and not builder.problems:
         return config
-    what = "; ".join([*(problem.what for problem in builder.problems), *builder.waits])
+    what = "; ".join(problem.what for problem in builder.problems)
     raise HarnessError(
         f"this run was planned by another version of harness ({what}): plan it again"
     )

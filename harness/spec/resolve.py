@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.data import DATASETS, fingerprint, steps_per_epoch
+from harness.data import fingerprint, steps_per_epoch
 from harness.data.config import DataConfig
 from harness.errors import Diagnostic, HarnessError, Location
 from harness.methods.distillation import Distillation
@@ -23,10 +23,9 @@ from harness.train.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resolved:
-    """What came of a row: its configuration, or the problems with it, or what it waits for."""
+    """What came of a row: its configuration, or the problems with it."""
 
     config: TrainConfig | None
-    waits_for: tuple[str, ...] = ()
     problems: tuple[Diagnostic, ...] = ()
 
 
@@ -36,7 +35,6 @@ class Dependency:
 
     identity: str = ""
     config: TrainConfig | None = None  # what it trains, where that is known
-    waits_for: tuple[str, ...] = ()
     problems: tuple[Diagnostic, ...] = ()  # with its row
     wrong: str | None = None  # with the reference itself
 
@@ -57,7 +55,7 @@ class Resolver:
 
     def resolve(self, row: Row, follow: Follow) -> Resolved:
         """The complete configuration of `row`, with seed 0."""
-        self._builder.problems, self._builder.waits = [], []
+        self._builder.problems = []
         self._trained = {}
         node = merge_all(row.layers, TrainConfig, under=row.node)
         config = self._builder.build(node, TrainConfig)
@@ -65,11 +63,9 @@ class Resolver:
             config = self._completed(config, node, follow)
             self._check_keep(config, node)
             self._check_batch(config, node)
-        return Resolved(
-            config=config if isinstance(config, TrainConfig) else None,
-            waits_for=tuple(dict.fromkeys(self._builder.waits)),
-            problems=tuple(self._builder.problems),
-        )
+        problems = tuple(self._builder.problems)
+        complete = isinstance(config, TrainConfig) and not problems
+        return Resolved(config=config if complete else None, problems=problems)
 
     def _completed(self, config: TrainConfig, node: MapNode, follow: Follow) -> TrainConfig:
         student = self._model(config.student, "student", node, follow)
@@ -88,7 +84,7 @@ class Resolver:
         if not config.method.trains:
             return
         for key, model in config.networks().items():
-            if model.weights.random or model.planned is not None:
+            if model.weights.random:
                 continue
             asked = (key, model, self._trained.get(key), config.data)
             if asked not in self._misfits:
@@ -106,10 +102,6 @@ class Resolver:
         return self._data[data]
 
     def _versioned(self, data: DataConfig, node: MapNode) -> DataConfig:
-        planned = DATASETS.planned(data.name)
-        if planned is not None:
-            self._builder.waits.append(f"data set '{data.name}', {planned}")
-            return data
         try:
             version = fingerprint(data)
         except HarnessError as error:
@@ -124,8 +116,6 @@ class Resolver:
         return replace(data, version=version)
 
     def _model(self, model: ModelConfig, key: str, node: MapNode, follow: Follow) -> ModelConfig:
-        if model.planned is not None:
-            self._builder.waits.append(f"architecture '{model.arch}', {model.planned}")
         if model.weights.random or model.weights.hub is not None:
             return model
         return replace(model, weights=self._weights(model.weights, (key, "weights"), node, follow))
@@ -138,7 +128,6 @@ class Resolver:
             self._builder.problems += dependency.problems
             if dependency.wrong is not None:
                 self._builder.problem(node.find(*path, "run"), f"run: {dependency.wrong}")
-            self._builder.waits += dependency.waits_for
             if dependency.config is not None:
                 self._trained[path[0]] = dependency.config
             return replace(weights, run=dependency.identity)
@@ -166,7 +155,7 @@ class Resolver:
         method, teacher = config.method, config.teacher
         if not isinstance(method, Distillation) or method.mask is None or teacher is None:
             return
-        if teacher.planned is None and method.mask.keep > teacher.shape.patches:
+        if method.mask.keep > teacher.shape.patches:
             self._builder.problem(
                 node.find("method", "mask", "keep"),
                 f"keep: must be at most {teacher.shape.patches}, the patches of the teacher, "

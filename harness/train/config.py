@@ -194,7 +194,7 @@ class TrainConfig:
                 "`augment` has no effect here: the method's `crops` say what happens to images",
             )
         wrong = self.method.wrong_length(self.recipe.epochs)
-        if wrong is None and self.student.planned is None:
+        if wrong is None:
             wrong = self.method.wrong_shape(self.student.shape)
         if wrong is not None:
             raise FieldError("method", f"{wrong[0]}: {wrong[1]}")
@@ -202,8 +202,7 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
-        if not any(model.planned for model in networks.values()):
-            self.method.check({name: model.shape for name, model in networks.items()})
+        self.method.check({name: model.shape for name, model in networks.items()})
 
     def networks(self) -> dict[str, ModelConfig]:
         """The student, and the teacher and the saliency model where there are."""

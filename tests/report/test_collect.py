@@ -77,14 +77,6 @@ def test_a_failed_run_does_not_count(good: Expansion) -> None:
     assert collect(good, store).provenance.failed == 1
 
 
-def test_a_row_that_waits_says_for_what(experiments: Experiments, later_loss: str) -> None:
-    text = changed("{name: distillation, mask", f"{{name: distillation, loss: {later_loss}, mask")
-    later = expand(load_table(experiments.table("paper/later", text)), "paper")
-    cell = collect(later, Store()).row("logit").cell("acc")
-    assert cell.judgement is not None
-    assert cell.judgement.reason.startswith("waits for distillation loss 'later'")
-
-
 @pytest.fixture
 def own(experiments: Experiments) -> Expansion:
     """The good spec with a column for the teacher's own accuracy."""

@@ -30,7 +30,7 @@ CELLS = sorted(
 def test_the_page_of_all_claims_is_made_of_the_committed_numbers() -> None:
     models = []
     for name in list_tables():
-        path = RESULTS / f"{name}.cpu.claims.csv"
+        path = RESULTS / f"{name}.fashion-mnist.claims.csv"
         table = load_table(name)
         if "fashion-mnist" in table.profiles and path.is_file():
             models.append(read_claims(table, "fashion-mnist", path))

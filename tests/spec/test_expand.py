@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.methods.losses import LOSSES
-from harness.models.architectures import PLANNED
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.train.config import TrainConfig
@@ -61,7 +59,6 @@ def test_the_data_version_is_filled_in(good: Expansion) -> None:
     from harness.data import DATASETS
 
     config = good.rows[0].config
-    assert config is not None
     assert config.data.version == DATASETS.get("fashion-mnist").version
 
 
@@ -188,49 +185,6 @@ def test_a_file_of_weights_counts_by_its_content(experiments: Experiments) -> No
     (experiments.root / "a.safetensors").write_bytes(two)
     again = expand(load_table("paper/good"), "paper").rows[1]
     assert set(again.runs["acc"]).isdisjoint(runs["good"].runs["acc"])
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "words", "costs"),
-    [
-        (
-            "{name: distillation, mask",
-            "{name: distillation, loss: {name: later, k: 3}, mask",
-            "later",
-            1,
-        ),
-        (f"student: {{{TINY_VIT}}}", "student: later_vit", "later_vit", 1),
-        (WEIGHTS, "      teacher: later_vit\n", "later_vit", 0),
-    ],
-)
-def test_a_row_that_names_what_is_planned_waits_and_says_why(
-    old: str,
-    new: str,
-    words: str,
-    costs: int,
-    experiments: Experiments,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(LOSSES._planned, "later", "a loss that comes later")
-    monkeypatch.setitem(PLANNED, "later_vit", "a network that comes later")
-    found = expand(load_table(experiments.table("paper/good", changed(old, new))), "paper")
-    waiting = found.rows[1]
-    assert waiting.waits_for is not None
-    assert words in waiting.waits_for
-    assert (len(waiting.runs["acc"]), len(waiting.runs["pflops"])) == (0, costs)
-
-
-def test_students_of_a_teacher_that_waits_wait_too(
-    experiments: Experiments, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(PLANNED, "later_vit", "a network that comes later")
-    experiments.table("paper/teachers", TEACHERS.replace(f"{{{TINY_VIT}}}", "later_vit"))
-    table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
-    none, logit = expand(table, "paper").rows
-    assert none.waits_for is None
-    assert logit.waits_for is not None
-    assert "later_vit" in logit.waits_for
-    assert len(logit.runs["pflops"]) == 1
 
 
 def test_four_times_the_runs_are_four_times_the_work(experiments: Experiments) -> None:

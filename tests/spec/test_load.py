@@ -97,7 +97,7 @@ def test_layers_win_in_their_order(experiments: Experiments) -> None:
     table = load_table(experiments.table("paper/layers", text))
     rows = {row.row.id: row.config for row in expand(table, "p").rows}
     assert rows.keys() == {"a", "b", "c"}
-    recipes = {key: config.recipe for key, config in rows.items() if config is not None}
+    recipes = {key: config.recipe for key, config in rows.items()}
     a, b, c = recipes["a"], recipes["b"], recipes["c"]
     assert (a.lr, a.min_lr, a.warmup_lr, a.weight_decay, a.eps) == (9, 2, 3, 4, 5)
     assert (b.lr, b.min_lr, b.warmup_lr, b.weight_decay, b.eps) == (9, 1, 3, 3, 6)
@@ -164,7 +164,6 @@ def test_recipes_build_on_recipes(experiments: Experiments) -> None:
     experiments.recipe("longer", "from: light\nepochs: 7\naugment: {mixup: 0.5}\n")
     text = changed("  recipe: light\n", "  recipe: {from: longer, augment: {cutmix: 1.0}}\n")
     row = expand(load_table(experiments.table("paper/good", text)), "paper").rows[0]
-    assert row.config is not None
     recipe = row.config.recipe
     assert (recipe.epochs, recipe.batch_size, recipe.augment.mixup, recipe.augment.cutmix) == (
         7,

@@ -84,9 +84,7 @@ def table(project: Experiments) -> TableSpec:
 
 def config_of(table: TableSpec, profile: str, row: str) -> TrainConfig:
     """The complete configuration of a row."""
-    config = expand(table, profile, rows=row).rows[0].config
-    assert config is not None
-    return config
+    return expand(table, profile, rows=row).rows[0].config
 
 
 def said(project: Experiments, old: str, new: str) -> str:

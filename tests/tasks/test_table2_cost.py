@@ -25,7 +25,6 @@ def published() -> list[tuple[str, FlopsRun, float]]:
         cell = resolved.row.published.get("pflops")
         if cell is None or "convvit_b" in resolved.row.id:
             continue
-        assert resolved.config is not None
         run = FlopsRun.of(resolved.config)
         assert run is not None
         found.append((resolved.row.id, run, cell.value))
@@ -56,7 +55,6 @@ def test_operations_are_those_of_table_10() -> None:
     }
     for row, (attention, projections, mlp) in expected.items():
         config = rows[row]
-        assert config is not None
         run = FlopsRun.of(config)
         assert run is not None
         found = run.execute(Nothing())  # type: ignore[arg-type]
@@ -71,7 +69,6 @@ def test_rows_without_a_teacher_cost_nothing() -> None:
         for resolved in expand(TABLE, "paper").rows
         if resolved.row.id == "deit_ti.none"
     )
-    assert config is not None
     assert FlopsRun.of(config) is None
     assert ThroughputRun.of(config) is None
 
@@ -81,7 +78,6 @@ def test_students_of_the_paper_have_its_drop_path() -> None:
     for resolved in expand(TABLE, "paper").rows:
         if not resolved.row.published:
             continue
-        assert resolved.config is not None
         own = "manifold" in resolved.row.id or "g2sd" in resolved.row.id
         assert resolved.config.student.drop_path == (0.0 if own else 0.1), resolved.row.id
 
@@ -91,7 +87,6 @@ def test_throughput_and_memory_are_measured() -> None:
     found = {}
     for name in ("deit_ti.deit_s.logit", "deit_ti.deit_s.logit.keep50"):
         config = rows[name]
-        assert config is not None
         run = ThroughputRun.of(config)
         assert run is not None
         found[name] = run.execute(Nothing())  # type: ignore[arg-type]
