@@ -75,9 +75,9 @@ def test_the_package_is_imported_without_its_libraries() -> None:
 def test_a_notebook_gets_what_the_command_gets(
     table: harness.Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(HarnessError, match="^threads must be at least 1, got 0"):
+    with pytest.raises(HarnessError, match=r"^threads must be at least 1, got 0"):
         table.plan(threads=0)
-    with pytest.raises(HarnessError, match="^cluster needs --executor slurm"):
+    with pytest.raises(HarnessError, match=r"^cluster needs --executor slurm"):
         table.run(cluster="cluster.yaml")
     with pytest.raises(HarnessError, match="there is no cluster description"):
         table.run(executor="slurm", cluster="none.yaml", offline=True)

@@ -20,7 +20,7 @@ DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, return its exit code; a user's mistake is a message on stderr."""
     if argv is None:  # a process of its own
-        process.settle()
+        process.prepare_process()
     try:
         code = _run(argv)
         sys.stdout.flush()  # so that what cannot be written is noticed here

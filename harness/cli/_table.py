@@ -8,9 +8,8 @@ from typing import cast
 
 from harness.api import ResourceOptions, Selection
 from harness.errors import HarnessError, SpecError
+from harness.spec.load import LARGEST_SEED, MOST_SEEDS
 from harness.text import count
-
-MOST_SEEDS, LARGEST_SEED = 1000, 2**31 - 1
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +90,7 @@ def in_short(error: HarnessError, table: str) -> str:
 
 def _seeds(text: str) -> tuple[int, ...]:
     """Numbers and ranges, each seed once: `0,1,2`, `0-9`, `0-4,7`."""
-    found: dict[int, None] = {}
+    seeds: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*)?", part)
         if match is None:
@@ -102,10 +101,10 @@ def _seeds(text: str) -> tuple[int, ...]:
             raise argparse.ArgumentTypeError(f"a range goes up: {last}-{first}, not {part.strip()}")
         if last > LARGEST_SEED:
             raise argparse.ArgumentTypeError(f"a seed is at most {LARGEST_SEED}, got {last}")
-        if len(found) + last - first >= MOST_SEEDS:
+        if len(seeds) + last - first >= MOST_SEEDS:
             raise argparse.ArgumentTypeError(f"give at most {MOST_SEEDS} seeds, got '{text}'")
-        found.update(dict.fromkeys(range(first, last + 1)))
-    return tuple(found)
+        seeds.update(dict.fromkeys(range(first, last + 1)))
+    return tuple(seeds)
 
 
 def _at_least_one(text: str) -> int:

@@ -11,6 +11,7 @@ from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.spec.locate import list_tables, stray_specs
 from harness.spec.strict_yaml import display
+from harness.text import count
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,13 +50,9 @@ def _check(name: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     counts = (
-        _count(len(table.rows), "row"),
-        _count(len(table.profiles), "profile"),
-        _count(len(runs), "run"),
+        count(len(table.rows), "row"),
+        count(len(table.profiles), "profile"),
+        count(len(runs), "run"),
     )
     print(f"ok {table.name}: {', '.join(counts)}")
     return 0
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -269,7 +269,7 @@ def _wrong_names(root: MapNode) -> Iterator[Diagnostic]:
                 yield Diagnostic(where, f"{key}: '{_shown(name)}' {what}")
 
 
-def fitted(resources: Resources, cluster: Cluster, *, device: Device) -> Resources:
+def with_workers_that_fit(resources: Resources, cluster: Cluster, *, device: Device) -> Resources:
     """The resources with no more workers than let every GPU of a node be used."""
     node = cluster.node
     if device != "cuda" or not node.gpus or node.gpus > node.cpus:
@@ -281,7 +281,7 @@ def fitted(resources: Resources, cluster: Cluster, *, device: Device) -> Resourc
     return replace(resources, workers=spare)
 
 
-def shape_of(
+def job_resources(
     resources: Resources,
     cluster: Cluster,
     *,
@@ -294,7 +294,7 @@ def shape_of(
     HarnessError where the cluster's nodes cannot give it.
     """
     node = cluster.node
-    resources = fitted(resources, cluster, device=device)
+    resources = with_workers_that_fit(resources, cluster, device=device)
     if device == "cuda" and not node.gpus:
         raise HarnessError(
             "the profile asks for a GPU, and the cluster description has node.gpus: 0; give the "

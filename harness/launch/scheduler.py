@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 from harness.launch.commands import call
 from harness.text import count
 
-Standing: TypeAlias = Literal["alive", "ended", "failed"]
+Phase: TypeAlias = Literal["alive", "ended", "failed"]
 
 _ENDED = frozenset({"COMPLETED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REVOKED"})
 _FAILED = frozenset({"FAILED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"})
@@ -37,7 +37,7 @@ class JobInfo:
     comment: str = ""
 
     @property
-    def standing(self) -> Standing:
+    def phase(self) -> Phase:
         """Whether it may still work on its runs; a state that is not known here is alive."""
         return "ended" if self.state in _ENDED else "failed" if self.state in _FAILED else "alive"
 
@@ -84,7 +84,7 @@ def cancel_jobs(jobs: Sequence[str]) -> None:
     """End jobs; HarnessError if the controller does not take it. Those that ended are no error."""
     for start in range(0, len(jobs), _AT_ONCE):  # a command line has a length
         said = call("scancel", *jobs[start : start + _AT_ONCE])
-        if not said.good and not re.search("already complet|invalid job id", said.err, re.I):
+        if not said.ok and not re.search("already complet|invalid job id", said.err, re.I):
             raise HarnessError(
                 f"the scheduler did not cancel {count(len(jobs), 'job')}: {said.why}; try again on "
                 "a host where squeue works, or, where SLURM is gone for good, give --forget"
@@ -97,7 +97,7 @@ def _squeue() -> Answer:
     between, end = f"<{uuid.uuid4().hex}>", f"<{uuid.uuid4().hex}>\n"
     columns = between.join(("", "%i", "%T", "%r", "%N", "%k", end.strip()))
     said = call("squeue", "-a", "-r", "-t", "all", "--me", "-o", columns)
-    if not said.good:
+    if not said.ok:
         return Answer(why=said.why)
     found, whole = {}, False
     for text in said.out.split(end.strip())[:-1]:
@@ -132,13 +132,13 @@ def _sacct(jobs: Sequence[str]) -> dict[str, JobInfo]:
     for start in range(0, len(arrays), _AT_ONCE):
         some = ",".join(arrays[start : start + _AT_ONCE])
         said = call("sacct", "-n", "-P", "-X", "-j", some, "-o", "JobID,State,NodeList")
-        if not said.good:
+        if not said.ok:
             return {}
         for line in said.out.splitlines():
             fields = line.split("|")
             if len(fields) == 3 and _JOB.fullmatch(fields[0]):
                 info = JobInfo(job=fields[0], state=_state(fields[1]), node=fields[2])
-                if info.standing != "alive":
+                if info.phase != "alive":
                     found[info.job] = info
     return found
 

@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.launch.cluster import Cluster, JobResources, load_cluster, shape_of
+from harness.launch.cluster import Cluster, JobResources, job_resources, load_cluster
 from harness.launch.commands import call
-from harness.launch.job_arrays import Sort, sorts
+from harness.launch.job_arrays import WorkClass, work_classes
 from harness.launch.reconcile import MARK, last_words
-from harness.launch.sbatch import COMMANDS, largest_array, remedy, submit_script
+from harness.launch.sbatch import COMMANDS, batch_script, largest_array, remedy, submit_script
 from harness.launch.scheduler import Scheduler, cancel_jobs
-from harness.launch.script import batch_script
 from harness.launch.snapshot import package_root, take_snapshot
 from harness.run import Resources
 from harness.store.files import read_json_or_nothing
@@ -76,7 +75,7 @@ def examine_cluster(path: Path, results: Path) -> Iterator[Check]:
     yield Check(what="slurm", good=True, found="the controller answers")
     yield from _arrays(cluster)
     good = True
-    for name, sort in sorts(cluster, Resources()).items():
+    for name, sort in work_classes(cluster, Resources()).items():
         for check in (*_nodes(name, sort), _shape(name, sort, folder)):
             good = good and check.good is not False
             yield check
@@ -92,13 +91,13 @@ def _arrays(cluster: Cluster) -> Iterator[Check]:
         yield Check(what="arrays", good=True, found=found)
 
 
-def _nodes(name: str, sort: Sort) -> Iterator[Check]:
+def _nodes(name: str, sort: WorkClass) -> Iterator[Check]:
     """What the description says of a node that none of the partition has."""
     mark = f"<{uuid.uuid4().hex}>"
     where = ["-p", sort.cluster.partition] if sort.cluster.partition else []
     said = call("sinfo", "-a", "-h", "-N", *where, "-o", f"{mark}%c|%m|%G{mark}")
     rows = [text.split("|", 2) for text in said.out.split(mark)[1::2]]
-    if not (said.good and rows):
+    if not (said.ok and rows):
         return
     node = sort.cluster.node
     counts = {
@@ -131,11 +130,11 @@ def _gpus(text: str) -> int:
     return sum(int(number) for number in re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", text))
 
 
-def _shape(name: str, sort: Sort, folder: Path) -> Check:
+def _shape(name: str, sort: WorkClass, folder: Path) -> Check:
     """Whether SLURM would take a job of that sort: partition, account, QOS, GPUs, limits."""
     what = f"jobs: {name}"
     try:
-        shape = shape_of(
+        shape = job_resources(
             sort.resources, sort.cluster, device=sort.device, exclusive=name == "timing"
         )
     except HarnessError as error:
@@ -145,7 +144,7 @@ def _shape(name: str, sort: Sort, folder: Path) -> Check:
     )
     said = call("sbatch", "--test-only", stdin=script)
     asked = f"partition {sort.cluster.partition or '(default)'}, {_asked(shape)}"
-    if not said.good:
+    if not said.ok:
         return Check(what=what, good=False, found=f"{asked}: {said.why}", do=remedy(said.why))
     start = re.search(r"to start at (\S+)", said.err + said.out)
     soon = "" if start is None else f"; one would start at {start[1]}"
@@ -163,7 +162,7 @@ def _asked(shape: JobResources) -> str:
 def _node(cluster: Cluster, folder: Path, results: Path) -> Iterator[Check]:
     """What a job finds on a node: the shared folders, Python and its packages, GPUs."""
     device = cluster.device
-    shape = replace(shape_of(Resources(), cluster, device=device), minutes=5)
+    shape = replace(job_resources(Resources(), cluster, device=device), minutes=5)
     brief = replace(cluster, minutes=5, signal_seconds=30)
     place = folder / "jobs" / f"doctor-{uuid.uuid4().hex[:8]}"
     try:
@@ -186,7 +185,7 @@ def _node(cluster: Cluster, folder: Path, results: Path) -> Iterator[Check]:
     state = _wait(job, place)
     told = read_json_or_nothing(place / "probe.json")
     if told:
-        yield from _told(told, cluster, code, folder, results)
+        yield from _facts_of_node(told, cluster, code, folder, results)
     elif state is None:
         with_job = f"job {job} did not run within {PATIENCE:.0f} seconds and was cancelled"
         do = "try again when a node is free"
@@ -206,7 +205,7 @@ def _wait(job: str, place: Path) -> str | None:
             return "COMPLETED"
         answer = scheduler.ask([job])
         info = answer.jobs.get(job)
-        if answer.complete and (info is None or info.standing != "alive"):
+        if answer.complete and (info is None or info.phase != "alive"):
             time.sleep(2 * LOOK)  # a file server may show its files a moment later
             return "gone" if info is None else info.state
         time.sleep(LOOK)
@@ -227,7 +226,7 @@ def _failed(job: str, state: str, place: Path) -> Check:
     return Check(what="a node", good=False, found=f"job {job} is {state}: {said}", do=do)
 
 
-def _told(
+def _facts_of_node(
     told: dict[str, object], cluster: Cluster, code: Path, folder: Path, results: Path
 ) -> Iterator[Check]:
     host = told.get("host")

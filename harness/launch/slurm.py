@@ -15,9 +15,15 @@ from harness.launch.cluster import Cluster
 from harness.launch.job import Job
 from harness.launch.job_arrays import JobArray, job_arrays
 from harness.launch.reconcile import COMMENT, reconcile
-from harness.launch.sbatch import COMMANDS, Refused, largest_array, remedy, submit_array
+from harness.launch.sbatch import (
+    COMMANDS,
+    Refused,
+    batch_script,
+    largest_array,
+    remedy,
+    submit_array,
+)
 from harness.launch.scheduler import Scheduler
-from harness.launch.script import batch_script
 from harness.launch.snapshot import package_root, snapshot_name, take_snapshot
 from harness.plan import Plan
 from harness.run import Resources
@@ -136,15 +142,15 @@ class SlurmExecutor:
         """The directories of each job, of runs that no other call has taken meanwhile."""
         reserved: list[list[Path]] = []
         for job in batch.jobs:
-            mine = []
+            directories = []
             for planned in job:
                 if planned.again and planned.record is not None:
                     put_aside(planned.record)
                 directory = self._store.create(planned.run)
                 index = len(reserved)
                 if reserve_job(directory, submission=submission, index=index, folder=folder):
-                    mine.append(directory)
-            reserved += [mine] if mine else []
+                    directories.append(directory)
+            reserved += [directories] if directories else []
         return reserved
 
     def _waits(self, batch: JobArray) -> list[str] | None:

@@ -17,8 +17,8 @@ from harness.store.files import (
     FileError,
     StoreError,
     beside,
-    fresh,
     read_json_or_nothing,
+    replacing,
     write_json,
     writing,
 )
@@ -98,7 +98,7 @@ def _write(
 
 def _write_notes(folder: Path, manifest: Mapping[str, str], root: Path) -> None:
     for name, value in ((SNAPSHOT, code_facts(root)), (MANIFEST, {"files": dict(manifest)})):
-        with fresh(folder / name) as temporary:
+        with replacing(folder / name) as temporary:
             write_json(temporary, value)
 
 
@@ -109,7 +109,7 @@ def _mended(
     try:
         for path in _differing(target, manifest):
             (target / path).parent.mkdir(parents=True, exist_ok=True)
-            with fresh(target / path) as temporary:
+            with replacing(target / path) as temporary:
                 temporary.write_bytes(contents[path])
         if lacking(target) or not (target / SNAPSHOT).is_file():
             _write_notes(target, manifest, root)
@@ -155,4 +155,4 @@ def _code(path: str) -> bool:
 
 def _git(root: Path, *options: str) -> list[str] | None:
     listing = call("git", "-C", str(root), "ls-files", "-z", *options)
-    return [path for path in listing.out.split("\0") if path] if listing.good else None
+    return [path for path in listing.out.split("\0") if path] if listing.ok else None

@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.report.document import Figure
 from harness.report.figures import figures
 from harness.report.model import TableModel
-from harness.store.files import fresh, read_json_or_nothing, replace_json, writing
+from harness.store.files import read_json_or_nothing, replace_json, replacing, writing
 
 Format: TypeAlias = Literal["md", "csv", "html", "tex", "pdf"]
 
@@ -162,7 +162,7 @@ def _picture(name: str, model: TableModel, kind: Literal["png", "svg"]) -> bytes
 def write(path: Path, content: bytes) -> None:
     """Replace a file whole; StoreError or HarnessError if that cannot be."""
     _make_folder(path.parent)
-    with fresh(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 

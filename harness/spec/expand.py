@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
@@ -13,7 +11,7 @@ from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import Weights
 from harness.run import TASKS, Task
 from harness.spec.identity import Memo, identity, to_dict
-from harness.spec.load import read_table
+from harness.spec.load import read_table, wrong_seeds
 from harness.spec.resolve import Dependency, Resolved, Resolver
 from harness.spec.table import Profile, Row, TableSpec
 from harness.train.config import TrainConfig
@@ -86,8 +84,8 @@ def expand(
     kind.
     """
     chosen = profile if isinstance(profile, Profile) else table.profile(profile)
-    if seeds is not None and (not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds)):
-        raise HarnessError(f"seeds must be different whole numbers from 0 up, got {list(seeds)}")
+    if seeds is not None and (what := wrong_seeds(seeds)) is not None:
+        raise HarnessError(f"seeds {what}, got {str(list(seeds))[:100]}")
     for kind in kinds or ():
         TASKS.get(kind)
     asked = len(chosen.rows) * len(seeds or chosen.seeds) * len(table.columns_at(chosen.name))
@@ -97,24 +95,11 @@ def expand(
             f"columns), {MOST_RUNS:,} at most: split the table, or give fewer seeds"
         )
     expander = _Expander(table, kinds=kinds)
-    with _collector_resting():
-        expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
+    expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
     if expander.problems:
         here = [problem for problem, _ in expander.problems]
         raise SpecError(configuration_problems(table) or here)
     return expansion
-
-
-@contextmanager
-def _collector_resting() -> Iterator[None]:
-    """Everything made here is kept, so the collector would only cost a third of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def configuration_problems(table: TableSpec) -> list[Diagnostic]:

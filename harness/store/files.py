@@ -58,7 +58,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def fresh(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; what stands there at the end of the block takes the place of `path`."""
     temporary = beside(path)
     try:
@@ -77,7 +77,7 @@ def beside(path: Path) -> Path:
 
 def replace_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> None:
     """Put `value` at `path`, whatever stands there."""
-    with fresh(path) as temporary:
+    with replacing(path) as temporary:
         write_json(temporary, value, durable=durable)
 
 

@@ -77,7 +77,7 @@ class State:
     error: str | None = None  # one line
     seconds: float = 0.0  # worked so far, over all attempts
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
         return asdict(self)
 
@@ -241,7 +241,7 @@ def _title(value: Mapping[str, Any]) -> RunLabel:
 
 def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -> RunRecord:
     written = State.read(directory)
-    state, attempt, error = _standing(directory, written)
+    state, attempt, error = _state_of_attempts(directory, written)
     note = read_job(directory)
     before = note is not None and state == FAILED and attempt <= note.attempt
     if note is not None and (state in (PLANNED, INTERRUPTED) or before):
@@ -266,7 +266,7 @@ def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -
     )
 
 
-def _standing(directory: Path, written: State | None) -> tuple[str, int, str | None]:
+def _state_of_attempts(directory: Path, written: State | None) -> tuple[str, int, str | None]:
     """State, attempt and error; that a process is dead, only its missing heartbeat says."""
     if written is not None and written.state not in (RUNNING, DONE):
         return written.state, written.attempt, written.error

@@ -38,7 +38,7 @@ class Artifact:
             raise FileError(f"cannot read {path}: {error.strerror}") from error
 
     @classmethod
-    def read(cls, value: Any) -> Self:
+    def from_dict(cls, value: Any) -> Self:
         """From its JSON form; ValueError where that is damaged."""
         if not isinstance(value, Mapping):
             raise ValueError("an artifact must be an object")
@@ -47,7 +47,7 @@ class Artifact:
             raise ValueError("an artifact must have a SHA-256 and a number of bytes")
         return cls(sha256, size)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
         return asdict(self)
 
@@ -127,7 +127,7 @@ def _artifacts(value: object) -> dict[str, Artifact]:
         raise ValueError("artifacts must be an object")
     if any("/" in name or name in ("", ".", "..") or name != line_in(name) for name in value):
         raise ValueError("artifacts lie in the run directory itself")
-    return {name: Artifact.read(part) for name, part in value.items()}
+    return {name: Artifact.from_dict(part) for name, part in value.items()}
 
 
 def _used(value: object) -> dict[str, dict[str, Artifact]]:

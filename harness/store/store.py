@@ -46,8 +46,8 @@ class Store:
     def record(self, identity: str) -> RunRecord | None:
         """The run of that identity; None if it was never planned here."""
         self._list()
-        found = [read_record(self.runs / name) for name in self._names.get(identity[:8], ())]
-        records = [record for record in found if record is not None]
+        read = [read_record(self.runs / name) for name in self._names.get(identity[:8], ())]
+        records = [record for record in read if record is not None]
         exact = [record for record in records if record.identity == identity]
         broken = (record for record in records if not record.identity)
         return min(exact, key=_rank, default=None) or next(broken, None)
@@ -74,11 +74,11 @@ class Store:
 
     def create(self, run: Run) -> Path:
         """The directory of `run`, made if need be: it is never seen half-made."""
-        known = self.record(run.identity)
-        if known is not None and known.broken:
-            raise FileError(known.error or "")
-        if known is not None:
-            return known.directory
+        record = self.record(run.identity)
+        if record is not None and record.broken:
+            raise FileError(record.error or "")
+        if record is not None:
+            return record.directory
         directory = self.runs / run.name
         content = {
             "schema": SCHEMA,
@@ -143,5 +143,5 @@ def _in_place(record: RunRecord) -> bool:
 
 def _rank(record: RunRecord) -> tuple[bool, bool, bool, str]:
     """Of several directories of one run, the first counts: under its own name, finished."""
-    own = record.name == run_name(record.kind, record.title, record.identity)
-    return not _in_place(record), not own, record.state != DONE, record.name
+    named = record.name == run_name(record.kind, record.title, record.identity)
+    return not _in_place(record), not named, record.state != DONE, record.name
