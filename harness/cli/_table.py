@@ -75,9 +75,9 @@ def selection(arguments: argparse.Namespace) -> Selection:
 
 def resources(arguments: argparse.Namespace) -> ResourceOptions:
     """What the command line says of them; the profile says the rest."""
-    given = {name: getattr(arguments, name) for name in ResourceOptions.__annotations__}
+    options = {name: getattr(arguments, name) for name in ResourceOptions.__annotations__}
     return cast(
-        ResourceOptions, {name: value for name, value in given.items() if value is not None}
+        ResourceOptions, {name: value for name, value in options.items() if value is not None}
     )
 
 

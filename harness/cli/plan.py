@@ -149,8 +149,8 @@ def _rows(plan: Plan) -> Iterator[str]:
 
 
 def _states(runs: Sequence[PlannedRun]) -> str:
-    found = Counter(planned.status for planned in runs)
-    parts = [f"{found[status]} {status}" for status in STATUSES if found[status]]
+    counts = Counter(planned.status for planned in runs)
+    parts = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
     text = runs[0].status if len(runs) == 1 else ", ".join(parts)
     left = sum(planned.seconds for planned in runs if planned.status not in ("cached", "blocked"))
     return text + (f", {duration(left)}" if left else "")

@@ -77,11 +77,11 @@ def call(*words: str, seconds: float | None = None, stdin: str = "") -> CommandR
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             return CommandResult(why=f"{words[0]} did not answer within {limit:g} seconds")
-        said = CommandResult(out=_text(out), err=_text(err), code=code)
+        result = CommandResult(out=_text(out), err=_text(err), code=code)
     return (
-        said
+        result
         if code == 0
-        else CommandResult(out=said.out, err=said.err, code=code, why=_why(words, said))
+        else CommandResult(out=result.out, err=result.err, code=code, why=_why(words, result))
     )
 
 
@@ -100,14 +100,14 @@ def _cannot_start(program: str, error: Exception) -> str:
     return f"{program} cannot be started: {getattr(error, 'strerror', None) or error}"
 
 
-def _why(words: Sequence[str], said: CommandResult) -> str:
+def _why(words: Sequence[str], result: CommandResult) -> str:
     """The lines that tell most of a program that failed, as one."""
-    lines = [line.strip() for line in said.err.splitlines() if line.strip()]
+    lines = [line.strip() for line in result.err.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)]
-    told = [re.sub(r"^(\S+: )?(error|fatal): ", "", line) for line in errors or lines[-1:]]
-    if not told:
-        return f"{words[0]} ended with exit code {said.code} and said nothing"
-    text = "; ".join(dict.fromkeys(told[:3]))
+    texts = [re.sub(r"^(\S+: )?(error|fatal): ", "", line) for line in errors or lines[-1:]]
+    if not texts:
+        return f"{words[0]} ended with exit code {result.code} and said nothing"
+    text = "; ".join(dict.fromkeys(texts[:3]))
     return f"{words[0]}: {''.join(c if c.isprintable() else '?' for c in text)[:500]}"
 
 

@@ -43,8 +43,8 @@ def environment(resources: Resources) -> dict[str, Any]:
 
 @cache
 def _packages() -> dict[str, str]:
-    found = {item.metadata["Name"]: item.version for item in distributions()}
-    return dict(sorted(found.items(), key=lambda pair: pair[0].lower()))
+    versions = {item.metadata["Name"]: item.version for item in distributions()}
+    return dict(sorted(versions.items(), key=lambda pair: pair[0].lower()))
 
 
 @cache

@@ -211,8 +211,8 @@ class _Execution:
         task = self._task
         if task.size == 1:
             return ["--resources", self._job.resources]
-        given = {**json.loads(self._job.resources), "processes": task.size, "nodes": task.nodes}
-        return ["--resources", json.dumps(given), "--rendezvous", str(task.folder)]
+        resources = {**json.loads(self._job.resources), "processes": task.size, "nodes": task.nodes}
+        return ["--resources", json.dumps(resources), "--rendezvous", str(task.folder)]
 
     def _environment(self) -> dict[str, str]:
         gpu = self._task.gpu() if self._task.size > 1 else None
@@ -260,17 +260,17 @@ def _requeue() -> str:
             sys.exit(EXIT_INTERRUPTED)
         if re.search(r"\bRequeue=0\b", shown.out):
             return f"its job {job} cannot be requeued (it was submitted without): run again"
-        said = call("scontrol", "requeue", job)
-        if said.ok:
+        answer = call("scontrol", "requeue", job)
+        if answer.ok:
             log(f"requeued job {job}")
             sys.exit(EXIT_INTERRUPTED)
-        log(f"job {job} could not be requeued: {said.why}")
-        if not _passing(said) or time.monotonic() + pause > end:
-            return f"its job {job} cannot be requeued ({said.why}): run again"
+        log(f"job {job} could not be requeued: {answer.why}")
+        if not _passing(answer) or time.monotonic() + pause > end:
+            return f"its job {job} cannot be requeued ({answer.why}): run again"
         time.sleep(pause)  # the controller may be away for a moment, or be replaced
         pause = min(2 * pause, REQUEUE_PAUSE)
 
 
-def _passing(said: CommandResult) -> bool:
+def _passing(answer: CommandResult) -> bool:
     """Whether the same question may be answered later: the controller was not reached."""
-    return "did not answer" in said.why if said.code is None else bool(_AWAY.search(said.err))
+    return "did not answer" in answer.why if answer.code is None else bool(_AWAY.search(answer.err))

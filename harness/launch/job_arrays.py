@@ -106,26 +106,26 @@ def _work_class(
 ) -> WorkClass:
     there = cluster.at(part)
     # a node may have GPUs that the job did not ask for
-    given = replace(resources, device="cpu") if device == "cpu" else resources
+    granted = replace(resources, device="cpu") if device == "cpu" else resources
     return WorkClass(
         part=name,
         shared=shared,
         device=device,
         cluster=there,
-        resources=with_workers_that_fit(given, there, device=device),
+        resources=with_workers_that_fit(granted, there, device=device),
     )
 
 
 def work_classes(cluster: Cluster, resources: Resources) -> dict[str, WorkClass]:
     """Examples of the sorts of work that a cluster's description has parts for, by name."""
-    found = {"training": _work_class("", False, cluster, resources, cluster.device, None)}
+    classes = {"training": _work_class("", False, cluster, resources, cluster.device, None)}
     if cluster.device == "cuda" or cluster.cpu is not None:
-        found["cpu"] = _work_class("cpu", True, cluster, resources, "cpu", cluster.cpu)
+        classes["cpu"] = _work_class("cpu", True, cluster, resources, "cpu", cluster.cpu)
     if cluster.timing is not None:
-        found["timing"] = _work_class(
+        classes["timing"] = _work_class(
             "timing", True, cluster, resources, cluster.device, cluster.timing
         )
-    return found
+    return classes
 
 
 def _shared(runs: Sequence[PlannedRun], minutes: int) -> list[tuple[PlannedRun, ...]]:

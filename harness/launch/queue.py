@@ -60,8 +60,8 @@ class Queue:
         if running >= jobs or self._busy_alone():
             return []
         if self._ready["batched"]:
-            share = math.ceil(len(self._ready["batched"]) / (jobs - running))
-            return self._pop("batched", min(max(share, SMALLEST_BATCH), LARGEST_BATCH))
+            batch = math.ceil(len(self._ready["batched"]) / (jobs - running))
+            return self._pop("batched", min(max(batch, SMALLEST_BATCH), LARGEST_BATCH))
         return self._pop("single", 1)
 
     def finish(self, identity: str) -> None:

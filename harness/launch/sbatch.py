@@ -79,8 +79,8 @@ class Refused(HarnessError):
 
 def remedy(why: str) -> str:
     """What to do about what SLURM said when it refused."""
-    found = (text for pattern, text in _REMEDIES if re.search(pattern, why, re.IGNORECASE))
-    return next(found, AGAIN)
+    advice = (text for pattern, text in _REMEDIES if re.search(pattern, why, re.IGNORECASE))
+    return next(advice, AGAIN)
 
 
 def submit_array(
@@ -119,30 +119,30 @@ def submit_script(script: str, folder: Path, *, comment: str) -> str:
     return number
 
 
-def _number(said: CommandResult, comment: str) -> str:
+def _number(answer_of_sbatch: CommandResult, comment: str) -> str:
     """Of the job, whatever else sbatch's wrapper prints; the queue knows it where that is unclear.
 
     Where sbatch failed, what it printed is no submission.
     """
-    if not said.ok:
-        raise Refused(said.why)
-    plain = re.findall(r"^[ \t]*(\d+)(?:;[^\s;]*)?[ \t\r]*$", said.out, re.MULTILINE)
-    found = set(plain) or set(re.findall(r"Submitted batch job (\d+)", said.out))
-    if len(found) == 1:
-        return str(found.pop())
+    if not answer_of_sbatch.ok:
+        raise Refused(answer_of_sbatch.why)
+    plain = re.findall(r"^[ \t]*(\d+)(?:;[^\s;]*)?[ \t\r]*$", answer_of_sbatch.out, re.MULTILINE)
+    numbers = set(plain) or set(re.findall(r"Submitted batch job (\d+)", answer_of_sbatch.out))
+    if len(numbers) == 1:
+        return str(numbers.pop())
     answer = Scheduler().ask()
-    known = {job.partition("_")[0] for job in answer.submitted(comment)}
-    if len(known) == 1:
-        return known.pop()
-    shown = " ".join(said.out.split())[:200]
+    of_submission = {job.partition("_")[0] for job in answer.submitted(comment)}
+    if len(of_submission) == 1:
+        return of_submission.pop()
+    shown = " ".join(answer_of_sbatch.out.split())[:200]
     raise Refused(f"sbatch told no number of a job: '{shown}'")
 
 
 def largest_array() -> int | None:
     """How many jobs an array of this cluster may have; None where SLURM does not say."""
-    said = call("scontrol", "show", "config")
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said.out, re.MULTILINE)
-    return max(1, int(found[1])) if said.ok and found is not None else None
+    config = call("scontrol", "show", "config")
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config.out, re.MULTILINE)
+    return max(1, int(size[1])) if config.ok and size is not None else None
 
 
 def _call(job: Job) -> None:
@@ -219,30 +219,30 @@ def _asked(cluster: Cluster, shape: JobResources, waits: Sequence[str]) -> dict[
 
 def _exports(cluster: Cluster, shape: JobResources, code: Path) -> Iterator[str]:
     """Where the code, the project and the data are: also where a site passes no environment on."""
-    given = {**_submitters(), **{k: shell_value(v) for k, v in cluster.environment.items()}}
+    exports = {**_submitters(), **{k: shell_value(v) for k, v in cluster.environment.items()}}
     paths = [str(code), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     search = shlex.quote(os.pathsep.join(paths))
-    if "PYTHONPATH" in given:
-        search = f"{shlex.quote(str(code) + os.pathsep)}{given.pop('PYTHONPATH')}"
-    given |= {
+    if "PYTHONPATH" in exports:
+        search = f"{shlex.quote(str(code) + os.pathsep)}{exports.pop('PYTHONPATH')}"
+    exports |= {
         "HARNESS_HOME": shlex.quote(str(project_root())),
         "PYTHONPATH": search,
         "PYTHONSAFEPATH": "1",  # or the checkout, where the job starts, comes first
         "SLURM_EXPORT_ENV": "ALL",  # srun takes over what is set here
         "SRUN_CPUS_PER_TASK": str(shape.cpus),  # srun does not take it from the script
     }
-    for name, value in given.items():
+    for name, value in exports.items():
         yield f"export {name}={value}"
 
 
 def _submitters() -> dict[str, str]:
     """The variables of this command that its runs must see, as words for a shell."""
-    found = {}
+    words = {}
     for name, value in sorted(os.environ.items()):
         if re.fullmatch(r"HARNESS_[A-Z0-9_]+", name) and name not in _NOT_IN_JOBS:
             place = name in _PLACES and value and not value.startswith(("~", "/"))
-            found[name] = shlex.quote(str(Path(value).absolute()) if place else value)
-    return found
+            words[name] = shlex.quote(str(Path(value).absolute()) if place else value)
+    return words
 
 
 def _setup(cluster: Cluster) -> Iterator[str]:
@@ -250,5 +250,5 @@ def _setup(cluster: Cluster) -> Iterator[str]:
     for line in whole_commands(cluster.setup):
         yield line
         shown = re.sub(r"\s+", " ", line)[:200]
-        said = shlex.quote(f"{MARK}this line of `setup` failed: {shown}")
-        yield f"[ $? -eq 0 ] || {{ echo {said} >&2; exit {SETUP_FAILED}; }}"
+        complaint = shlex.quote(f"{MARK}this line of `setup` failed: {shown}")
+        yield f"[ $? -eq 0 ] || {{ echo {complaint} >&2; exit {SETUP_FAILED}; }}"

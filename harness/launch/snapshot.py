@@ -122,14 +122,14 @@ def _mended(
 
 
 def _differing(folder: Path, manifest: Mapping[str, str]) -> list[str]:
-    found = []
+    differing = []
     for path, content in manifest.items():
         try:
             same = _hash((folder / path).read_bytes()) == content
         except OSError:
             same = False
-        found += [] if same else [path]
-    return found
+        differing += [] if same else [path]
+    return differing
 
 
 def _hash(content: bytes) -> str:
@@ -142,11 +142,11 @@ def code_files(root: Path) -> list[str]:
     new = None if tracked is None else _git(root, "--others", "--exclude-standard")
     if tracked is None or new is None:  # no repository, no git, or one that it refuses to read
         package = (root / "harness").rglob("*")
-        found = {str(path.relative_to(root)) for path in package if path.suffix != ".pyc"}
+        paths = {str(path.relative_to(root)) for path in package if path.suffix != ".pyc"}
     else:
         kept = (path for path in tracked if path.startswith("harness/") or _code(path))
-        found = {*kept, *(path for path in new if _code(path))}
-    return sorted(path for path in found if (root / path).is_file())
+        paths = {*kept, *(path for path in new if _code(path))}
+    return sorted(path for path in paths if (root / path).is_file())
 
 
 def _code(path: str) -> bool:

@@ -70,25 +70,25 @@ def read_result(path: Path, kind: str) -> Result:
     """FileNotFoundError where there is none, FileError where it cannot be read, and ValueError,
     with what is wrong, where it is damaged.
     """
-    found = read_json(path, finite=False)
-    missing = [key for key in ("metrics", "seconds", "attempt", "finished") if key not in found]
+    content = read_json(path, finite=False)
+    missing = [key for key in ("metrics", "seconds", "attempt", "finished") if key not in content]
     if missing:
         raise ValueError(f"has no {', '.join(missing)}")
-    seconds, attempt = number_in(found["seconds"]), whole_in(found["attempt"])
+    seconds, attempt = number_in(content["seconds"]), whole_in(content["attempt"])
     if seconds is None or seconds < 0 or attempt is None:
         raise ValueError("seconds and attempt must be numbers from 0 up")
-    finished, device = line_in(found["finished"]), found.get("device")
+    finished, device = line_in(content["finished"]), content.get("device")
     if finished is None or not (device is None or line_in(device) is not None):
         raise ValueError("finished and device must be texts")
     return Result(
-        metrics=_metrics(found["metrics"], kind),
+        metrics=_metrics(content["metrics"], kind),
         seconds=seconds,
         attempt=attempt,
         finished=finished,
         device=line_in(device),
-        artifacts=_artifacts(found["artifacts"]) if "artifacts" in found else None,
-        used=_used(found["used"]) if "used" in found else None,
-        code=Code.read(found.get("code")),
+        artifacts=_artifacts(content["artifacts"]) if "artifacts" in content else None,
+        used=_used(content["used"]) if "used" in content else None,
+        code=Code.read(content.get("code")),
     )
 
 

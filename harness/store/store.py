@@ -17,8 +17,8 @@ from harness.store.record import DONE, RUN, SCHEMA, RunRecord, read_record
 
 def default_root() -> Path:
     """$HARNESS_RESULTS, or `results` beside the specs."""
-    given = variables.folder("HARNESS_RESULTS")
-    return project_root() / "results" if given is None else given.resolve()
+    named = variables.folder("HARNESS_RESULTS")
+    return project_root() / "results" if named is None else named.resolve()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +59,13 @@ class Store:
     def survey(self) -> Survey:
         """All runs, and the folders that are copies of others."""
         self._list()
-        found: dict[str, list[RunRecord]] = {}
+        by_identity: dict[str, list[RunRecord]] = {}
         for name in sorted(name for group in self._names.values() for name in group):
             record = read_record(self.runs / name)
             if record is not None:
-                found.setdefault(record.identity or name, []).append(record)
+                by_identity.setdefault(record.identity or name, []).append(record)
         runs, copies = [], []
-        for records in found.values():
+        for records in by_identity.values():
             first = min(records, key=_rank)
             runs += [first] if _in_place(first) else []
             copies += [one.name for one in records if one is not first or not _in_place(one)]
@@ -112,7 +112,7 @@ class Store:
             changed = self.runs.stat().st_mtime_ns
             if changed == self._listed:
                 return
-            found = os.listdir(self.runs)
+            names_now = os.listdir(self.runs)
         except FileNotFoundError:
             if self.runs.is_symlink() or self.root.is_symlink():
                 raise FileError(f"cannot read {self.runs}: it links to what is not there") from None
@@ -121,7 +121,7 @@ class Store:
         except OSError as error:  # not an empty store: its runs would all be computed again
             raise FileError(f"cannot read {self.runs}: {error.strerror}") from error
         names: dict[str, list[str]] = {}
-        for name in found:
+        for name in names_now:
             if not name.startswith("."):
                 names.setdefault(name.rpartition("-")[2], []).append(name)
         self._names, self._listed = names, changed

@@ -287,12 +287,12 @@ def _length_at(path: Path) -> int | None:
             if tail is not None:
                 whole = _checksum(file, size - _TAIL_BYTES) == tail[2].decode()
                 return int(tail[1]) if whole else None
-            found = _checksum(file, size)
+            checksum = _checksum(file, size)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from error
-    noted = read_json_or_nothing(path.with_name(CHECKPOINT_NOTES)).get(found)
+    noted = read_json_or_nothing(path.with_name(CHECKPOINT_NOTES)).get(checksum)
     length = noted.get("metrics_bytes") if isinstance(noted, dict) else None  # older versions
     return length if isinstance(length, int) and length >= 0 else None
 
@@ -300,11 +300,11 @@ def _length_at(path: Path) -> int | None:
 def _checksum(file: IO[bytes], size: int) -> str:
     """SHA-256 of the first `size` bytes."""
     file.seek(0)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     while size > 0:
         part = file.read(min(size, 1 << 20))
         if not part:
             break
-        found.update(part)
+        digest.update(part)
         size -= len(part)
-    return found.hexdigest()
+    return digest.hexdigest()
