@@ -154,12 +154,12 @@ def test_arrays_are_no_larger_than_the_cluster_takes(
     cluster: SlurmCluster, submit: Submit, experiments: Experiments, description: Path
 ) -> None:
     description.write_text("node: {cpus: 4}\nmax_array_size: 100000\n")
-    submit(counting_runs(experiments, rows=["a"], seeds=list(range(1003)), pause=60))
+    submit(counting_runs(experiments, rows=["a", "b"], seeds=list(range(502)), pause=60))
     sizes = [
         line.count("submitted.pkl")
         for line in map(str, [list(one.iterdir()) for one in Path("results/slurm/jobs").iterdir()])
     ]
-    assert sorted(sizes) == [2, 1001]
+    assert sorted(sizes) == [3, 1001]
 
 
 @pytest.mark.parametrize("name", ["a b%x 'c' \"d\" #é $HOME", "%%A"])
