@@ -1,22 +1,25 @@
-"""What a notebook calls: a table, its plan, its runs, its results as pandas frames.
+"""What a notebook calls, and the command too: a table, its plan, its runs, its results.
 
     import harness
 
     table = harness.load("maskedkd/table2")
     table.plan()                      # what would run, what is there, what it costs
-    table.run(rows="*keep50")         # computes what is missing, with live progress
+    table.run(rows="*keep50")         # gets the data, computes what is missing, with live progress
     table.results().claims            # a DataFrame: one line per claim, with its verdict
 
-The command `harness` does the same with the same words.
+The command `harness` is a thin layer over this module, with the same words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
+from harness.errors import FieldError, HarnessError
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.spec.table import TableSpec
@@ -24,13 +27,46 @@ from harness.spec.table import TableSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.launch.local import RunSummary
-    from harness.plan import Plan
+    from harness.launch.local import LocalExecutor, RunSummary
+    from harness.launch.slurm import SlurmExecutor, Submission
+    from harness.plan import Plan, Recompute
     from harness.report.model import TableModel
     from harness.report.publish import Format
+    from harness.run import Resources
 
 FORMATS: tuple[Format, ...] = ("md", "csv", "html", "pdf")
 """What a report is written in unless asked for otherwise."""
+ExecutorName: TypeAlias = Literal["local", "slurm"]
+
+
+class Selection(TypedDict, total=False):
+    """Which part of a table: `rows` are globs of row ids, comma-separated; `tasks` limits to runs
+    of these (`train`, `flops`) and what they need.
+    """
+
+    profile: str | None
+    rows: str | None
+    seeds: Sequence[int] | None
+    tasks: Sequence[str] | None
+
+
+class ResourceOptions(TypedDict, total=False):
+    """What to compute with, instead of what the profile says: see `harness.run.Resources`."""
+
+    device: str
+    threads: int
+    workers: int
+    processes: int
+    nodes: int | None
+    micro_batch: int | None
+
+
+class OptionError(HarnessError):
+    """A resource that was asked for and cannot be; the command writes the name as an option."""
+
+    def __init__(self, option: str, what: str) -> None:
+        self.option, self.what = option, what
+        super().__init__(f"{option} {what}")
 
 
 def load(name_or_path: str | Path) -> Table:
@@ -67,9 +103,8 @@ class Table:
         seeds: Sequence[int] | None = None,
         tasks: Sequence[str] | None = None,
     ) -> Expansion:
-        """All runs, each with its complete configuration.
-
-        `rows` are globs of row ids, comma-separated; `tasks` limits to these (`train`, `cost`).
+        """All runs, each with its complete configuration: of the whole table, or of a part of it,
+        as in `Selection`.
         """
         chosen = profile or self.spec.default_profile
         return expand(self.spec, chosen, rows=rows, seeds=seeds, tasks=tasks)
@@ -81,19 +116,19 @@ class Table:
         rows: str | None = None,
         seeds: Sequence[int] | None = None,
         tasks: Sequence[str] | None = None,
-        device: str = "auto",
+        recompute: Recompute | None = None,
         jobs: int | None = None,
+        **resources: Unpack[ResourceOptions],
     ) -> Plan:
-        """What would run, what is there already, what stands in the way. Runs nothing."""
-        from harness.device import default_jobs, resolve_device
-        from harness.plan import make_plan
-        from harness.store import Store
+        """What would run, what is there already, what stands in the way. Runs nothing.
+
+        `jobs` are runs at once; by default as many as this machine has room for.
+        """
+        from harness.launch.preflight import plan_here
 
         expansion = self.expand(profile, rows=rows, seeds=seeds, tasks=tasks)
-        resources = expansion.profile.resources
-        where = resolve_device(resources.device if device == "auto" else device)
-        at_once = jobs or default_jobs(where, resources.threads, resources.processes)
-        return make_plan(expansion, Store(), device=where, jobs=at_once)
+        chosen = _resources(expansion, resources)
+        return plan_here(expansion, chosen, jobs=jobs, recompute=recompute)
 
     def run(
         self,
@@ -102,16 +137,63 @@ class Table:
         rows: str | None = None,
         seeds: Sequence[int] | None = None,
         tasks: Sequence[str] | None = None,
-        device: str = "auto",
+        executor: ExecutorName = "local",
+        cluster: str | Path | None = None,
+        offline: bool = False,
+        recompute: Recompute | None = None,
         jobs: int | None = None,
-    ) -> RunSummary:
-        """Compute what is missing on this machine, with live progress; says what became of it."""
-        from harness.launch.local import LocalExecutor
-        from harness.store import Store
+        **resources: Unpack[ResourceOptions],
+    ) -> RunSummary | Submission:
+        """Compute what is missing, with live progress; or, with `executor="slurm"`, submit it to
+        the cluster that the file `cluster` describes, and return. Says what became of it.
 
-        plan = self.plan(profile, rows=rows, seeds=seeds, tasks=tasks, device=device, jobs=jobs)
-        resources = replace(plan.expansion.profile.resources, device=plan.device)
-        return LocalExecutor(plan, Store(), resources=resources).run()
+        Data that can be downloaded are, unless `offline`. `recompute` computes finished runs again:
+        those by other code than today's ("changed"), or with damaged files ("damaged").
+        """
+        with _offline(offline):
+            return self.prepare(
+                profile,
+                rows=rows,
+                seeds=seeds,
+                tasks=tasks,
+                executor=executor,
+                cluster=cluster,
+                recompute=recompute,
+                jobs=jobs,
+                **resources,
+            ).run()
+
+    def prepare(
+        self,
+        profile: str | None = None,
+        *,
+        rows: str | None = None,
+        seeds: Sequence[int] | None = None,
+        tasks: Sequence[str] | None = None,
+        executor: ExecutorName = "local",
+        cluster: str | Path | None = None,
+        dry_run: bool = False,
+        recompute: Recompute | None = None,
+        jobs: int | None = None,
+        **resources: Unpack[ResourceOptions],
+    ) -> LocalExecutor | SlurmExecutor:
+        """All of `run` up to the first computation: an executor, whose `plan` says what it will do.
+
+        Data are downloaded, and runs whose jobs have ended are freed; not for a `dry_run`, which is
+        for the job scripts alone. HarnessError where the runs cannot be computed as asked.
+        """
+        from harness.launch.preflight import prepare_local, prepare_slurm
+
+        expansion = self.expand(profile, rows=rows, seeds=seeds, tasks=tasks)
+        chosen = _resources(expansion, resources)
+        if executor == "slurm":
+            return prepare_slurm(
+                expansion, chosen, cluster=cluster, jobs=jobs, recompute=recompute, dry_run=dry_run
+            )
+        for name, value in (("cluster", cluster), ("dry_run", dry_run)):
+            if value:
+                raise OptionError(name, "needs --executor slurm")
+        return prepare_local(expansion, chosen, jobs=jobs, recompute=recompute)
 
     def results(self, profile: str | None = None) -> Results:
         """What the finished runs say. Reads only."""
@@ -181,3 +263,29 @@ class Results:
         import pandas as pd
 
         return pd.DataFrame(list(lines), columns=list(columns))
+
+
+def _resources(expansion: Expansion, options: ResourceOptions) -> Resources:
+    """The profile's, but for what was asked for."""
+    changes: dict[str, Any] = dict(options)
+    if "processes" in changes:  # the profile's nodes are for the profile's number
+        changes.setdefault("nodes", None)
+    try:
+        return replace(expansion.profile.resources, **changes)
+    except FieldError as error:
+        raise OptionError(error.field, str(error)) from None
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """Forbid downloads, in workers and jobs too; what the environment says stays otherwise."""
+    before = os.environ.get("HARNESS_OFFLINE")
+    if wanted:
+        os.environ["HARNESS_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if wanted and before is None:
+            del os.environ["HARNESS_OFFLINE"]
+        elif wanted and before is not None:
+            os.environ["HARNESS_OFFLINE"] = before

@@ -58,10 +58,10 @@ def gpu_names() -> list[str]:
 def cores() -> int:
     """How many cores this process may use: of those it may run on, what its container is given."""
     if hasattr(os, "sched_getaffinity"):
-        found = len(os.sched_getaffinity(0))
+        usable = len(os.sched_getaffinity(0))
     else:
-        found = os.cpu_count() or 1
-    return max(1, math.floor(min([float(found), *_quotas()])))
+        usable = os.cpu_count() or 1
+    return max(1, math.floor(min([float(usable), *_quotas()])))
 
 
 def default_jobs(device: Device, threads: int, processes: int = 1) -> int:
@@ -77,17 +77,17 @@ def crowded(device: Device, threads: int, *, jobs: int) -> str:
     """What to say where `jobs` runs of `threads` threads each have fewer cores than threads; empty
     where they have enough.
     """
-    found = cores()
-    if device == "cuda" or jobs * threads <= found:
+    available = cores()
+    if device == "cuda" or jobs * threads <= available:
         return ""
-    best = max(1, found // threads)
+    best = max(1, available // threads)
     advice = f"--jobs {best}" if best < jobs else ""
-    if threads > found:
-        advice += f"{' --threads ' if advice else '--threads '}{found}"
+    if threads > available:
+        advice += f"{' --threads ' if advice else '--threads '}{available}"
     return (
         f"{count(jobs, 'run')} at once with {count(threads, 'thread')} each want {jobs * threads} "
-        f"cores, and there {'is' if found == 1 else 'are'} {found}: they slow each other down; "
-        f"{advice} is faster"
+        f"cores, and there {'is' if available == 1 else 'are'} {available}: they slow each other "
+        f"down; {advice} is faster"
     )
 
 
@@ -102,8 +102,8 @@ def _quotas() -> Iterator[float]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         root = CGROUPS / controllers if controllers else CGROUPS
-        own = root / path.strip("/")
-        for folder in (own, *own.parents):
+        lowest = root / path.strip("/")
+        for folder in (lowest, *lowest.parents):
             with suppress(OSError, ValueError, ZeroDivisionError, IndexError):
                 yield _quota(folder)
             if folder == root:

@@ -101,21 +101,19 @@ def open_tcp_store(host: str, port: int, *, first: bool) -> TCPStore:
 
 
 @contextmanager
-def process_group(
-    ranks: DistContext, meeting: Store | None, device: torch.device
-) -> Iterator[None]:
-    """Form a group with the other processes, which know the same `meeting`; alone, do nothing.
+def process_group(dist: DistContext, store: Store | None, device: torch.device) -> Iterator[None]:
+    """Form a group with the other processes, which know the same `store`; alone, do nothing.
 
     Tensors on GPUs are exchanged by nccl, those on the CPU by gloo.
     """
-    if ranks.size == 1:
+    if dist.size == 1:
         yield
         return
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=meeting,
-        rank=ranks.rank,
-        world_size=ranks.size,
+        store=store,
+        rank=dist.rank,
+        world_size=dist.size,
         timeout=timedelta(minutes=COLLECTIVE_TIMEOUT_MINUTES),
     )
     try:

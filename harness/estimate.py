@@ -35,8 +35,8 @@ class Rates:
     """What finished runs on one kind of device took: by kind, and of those that are alike."""
 
     device: Device
-    measured: Measured
-    alike: Measured = field(default_factory=dict)
+    by_task: Measured
+    by_workload: Measured = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Iterable[RunRecord], *, device: Device) -> Self:
@@ -47,24 +47,24 @@ class Rates:
             if record.state == DONE and record.device == device and record.seconds
         ]
         here = socket.gethostname()
-        own = [record for record in done if record.environment.get("host") == here]
-        measured: dict[str, list[tuple[float, float]]] = {}
-        alike: dict[str, list[tuple[float, float]]] = {}
-        for record in own or done:
+        done_here = [record for record in done if record.environment.get("host") == here]
+        by_task: dict[str, list[tuple[float, float]]] = {}
+        by_workload: dict[str, list[tuple[float, float]]] = {}
+        for record in done_here or done:
             pair = (record.macs, record.seconds or 0.0)
-            measured.setdefault(record.kind, []).append(pair)
-            alike.setdefault(likeness(record.kind, record.plain), []).append(pair)
-        return cls(device, _sorted(measured), _sorted(alike))
+            by_task.setdefault(record.kind, []).append(pair)
+            by_workload.setdefault(workload(record.kind, record.plain), []).append(pair)
+        return cls(device, _sorted(by_task), _sorted(by_workload))
 
     def seconds(self, kind: str, macs: float, plain: Mapping[str, Any] | None = None) -> float:
         """The estimate for one run: the median of the nearest finished ones, in proportion; of
         those with the same method and student, if there are any.
         """
-        like = self.alike.get(likeness(kind, plain), []) if plain is not None else []
-        of_kind = self.measured.get(kind, [])
+        like = self.by_workload.get(workload(kind, plain), []) if plain is not None else []
+        of_task = self.by_task.get(kind, [])
         if macs <= 0:
-            return statistics.median([took for _, took in like or of_kind] or [UNKNOWN_SECONDS])
-        for pairs in (like, of_kind):
+            return statistics.median([took for _, took in like or of_task] or [UNKNOWN_SECONDS])
+        for pairs in (like, of_task):
             near = bisect.bisect(pairs, (macs, 0.0))
             first = max(0, min(near - NEAREST // 2, len(pairs) - NEAREST))
             rates = [
@@ -74,35 +74,35 @@ class Rates:
             ]
             if rates:
                 return macs * statistics.median(rates)
-        return UNKNOWN_START + macs * UNKNOWN_RATE[self.device] * self._pace()
+        return UNKNOWN_START + macs * UNKNOWN_RATE[self.device] * self._slowdown()
 
-    def _pace(self) -> float:
+    def _slowdown(self) -> float:
         """How much slower than supposed this machine is, by its runs of other kinds."""
         unknown = UNKNOWN_RATE[self.device]
-        found = [
+        ratios = [
             (seconds - UNKNOWN_START) / (macs * unknown)
-            for pairs in self.measured.values()
+            for pairs in self.by_task.values()
             for macs, seconds in pairs
             # a run that is small, or was short, mostly started
             if macs * unknown > UNKNOWN_START and seconds > 2 * UNKNOWN_START
         ]
-        return statistics.median(found) if found else 1.0
+        return statistics.median(ratios) if ratios else 1.0
 
 
-def likeness(kind: str, plain: Mapping[str, Any]) -> str:
+def workload(kind: str, plain: Mapping[str, Any]) -> str:
     """What runs have in common that take the same time for a multiply-add: method, networks,
     images and precision.
     """
     row = plain.get("train", plain)
     row = row if isinstance(row, Mapping) else {}
-    found = {
+    parts = {
         "method": _part(row.get("method"), "name"),
         "student": _shape(row.get("student")),
         "teacher": _shape(row.get("teacher")),
         "data": _part(row.get("data"), "name"),
         "precision": _part(row.get("recipe"), "precision"),
     }
-    return json.dumps([kind, found], sort_keys=True)
+    return json.dumps([kind, parts], sort_keys=True)
 
 
 def _part(value: object, key: str) -> object:

@@ -11,19 +11,37 @@ from pathlib import Path
 from harness import variables
 from harness.errors import HarnessError, cause
 
+PACKAGE = Path(__file__).resolve().parent
+
 
 def project_root() -> Path:
-    """The folder that holds `experiments/`: $HARNESS_HOME, or the nearest one upward, or the
-    checkout of this package.
+    """The folder that the user works in: $HARNESS_HOME, or the nearest one upward that holds
+    `experiments/`, or the checkout of this package, or, where it is installed, the current one.
     """
     home = variables.folder("HARNESS_HOME")
     if home is not None:
         return home.resolve()
     here = variables.current_folder().resolve()
-    for folder in (here, *here.parents):
+    for folder in (here, *here.parents, PACKAGE.parent):
         if (folder / "experiments").is_dir():
             return folder
-    return Path(__file__).resolve().parents[1]
+    return here
+
+
+def experiments_root() -> Path:
+    """The folder of the specs: the project's, or those that an installed package brings along."""
+    own = project_root() / "experiments"
+    shipped = PACKAGE / "experiments"
+    return shipped if shipped.is_dir() and not own.is_dir() else own
+
+
+def project_file(name: str | Path) -> Path:
+    """The file that a spec names: below `experiments/` one of the specs in use, else one of the
+    project; or an absolute path.
+    """
+    if Path(name).parts[:1] == ("experiments",):
+        return experiments_root().parent / name
+    return project_root() / name
 
 
 def own_temporary() -> Path:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from harness.code import Sources
 from harness.device import Device
 from harness.errors import HarnessError
-from harness.estimate import UNKNOWN_RATE, Load, Rates, likeness, makespan
+from harness.estimate import UNKNOWN_RATE, Load, Rates, makespan, workload
 from harness.run import TASKS
 from harness.spec.expand import Expansion, Run, RunLabel
 from harness.store import (
@@ -86,8 +86,8 @@ class Plan:
     @property
     def counts(self) -> dict[Status, int]:
         """How many runs stand how."""
-        found = Counter(planned.status for planned in self.runs)
-        return {status: found[status] for status in STATUSES}
+        counts = Counter(planned.status for planned in self.runs)
+        return {status: counts[status] for status in STATUSES}
 
     @property
     def to_run(self) -> tuple[PlannedRun, ...]:
@@ -109,7 +109,7 @@ def gpu_hours(runs: Iterable[PlannedRun]) -> str:
     """How long the training of `runs` takes on a GPU that nothing was measured on; empty where that
     is no obstacle.
     """
-    rates = Rates(device="cuda", measured={})
+    rates = Rates(device="cuda", by_task={})
     seconds = sum(
         rates.seconds(planned.run.kind, planned.run.config.macs())
         for planned in runs
@@ -184,8 +184,8 @@ class _Planner:
         other_code: tuple[str, ...] | None = ()
         wrong = None
         if record is not None and record.state == DONE:
-            other_code, wrong = self._standing(record)
-        again = self._wanted_again(run, record, other_code, wrong, device)
+            other_code, wrong = self._code_and_damage(record)
+        again = self._is_recomputed(run, record, other_code, wrong, device)
         status, reasons = self._status(run, record, device, again=again)
         if status == "blocked":
             self._blocked[run.identity] = run.name
@@ -209,7 +209,7 @@ class _Planner:
             again=again,
         )
 
-    def _standing(self, record: RunRecord) -> tuple[tuple[str, ...] | None, str | None]:
+    def _code_and_damage(self, record: RunRecord) -> tuple[tuple[str, ...] | None, str | None]:
         """What of a finished run's code has changed, and what is wrong with its files."""
         changed = None if record.code is None else record.code.changed(self._sources)
         for identity, artifacts in (record.used or {}).items():
@@ -226,7 +226,7 @@ class _Planner:
         self._damaged[record.identity] = f"needs run {record.name}, whose {wrong}; {cure(record)}"
         return changed, f"{wrong}; {cure(record)}"
 
-    def _wanted_again(
+    def _is_recomputed(
         self,
         run: Run,
         record: RunRecord | None,
@@ -235,7 +235,7 @@ class _Planner:
         device: Device,
     ) -> bool:
         """Whether the user asked to compute a finished run again, and it can be."""
-        if record is None or record.state != DONE or self._lacking(run, device):
+        if record is None or record.state != DONE or self._what_is_missing(run, device):
             return False
         if self._recompute == "changed":
             again = bool(other_code) or not self._again.isdisjoint(run.depends)
@@ -256,7 +256,7 @@ class _Planner:
             return ("todo" if again else "cached"), ()
         if state in (RUNNING, QUEUED):
             return "running", ()
-        lacking = self._lacking(run, device)
+        lacking = self._what_is_missing(run, device)
         lacking += tuple(
             f"needs run {self._blocked[identity]}, which is blocked"
             for identity in run.depends
@@ -273,7 +273,7 @@ class _Planner:
             return "failed", (record.error or "",)
         return "todo", ()
 
-    def _lacking(self, run: Run, device: Device) -> tuple[str, ...]:
+    def _what_is_missing(self, run: Run, device: Device) -> tuple[str, ...]:
         key = json.dumps([run.kind, _relevant(run.plain)])
         if key not in self._needs:
             try:
@@ -284,15 +284,15 @@ class _Planner:
 
     def _estimate(self, run: Run) -> float:
         macs = run.config.macs()
-        key = (likeness(run.kind, run.plain), macs)
+        key = (workload(run.kind, run.plain), macs)
         if key not in self._seconds:
             self._seconds[key] = self._rates.seconds(run.kind, macs, run.plain)
         return self._seconds[key]
 
     def _remember(self, record: RunRecord) -> None:
         key = (record.kind, record.title)
-        known = self._finished.get(key)
-        if known is None or (known.updated or 0) < (record.updated or 0):
+        latest = self._finished.get(key)
+        if latest is None or (latest.updated or 0) < (record.updated or 0):
             self._finished[key] = record
 
     def _stale(self, run: Run) -> Stale | None:

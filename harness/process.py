@@ -55,7 +55,7 @@ SPELL = "harness.spell"
 """The name of the error handler that never fails to encode."""
 
 
-def settle(*, utf8: bool = False) -> None:
+def prepare_process(*, utf8: bool = False) -> None:
     """Open what is closed, make output safe, clean the environment. `utf8`: the output is a log
     file, not the user's terminal.
     """
@@ -73,14 +73,14 @@ def settle(*, utf8: bool = False) -> None:
     sys.stderr = _safe(sys.stderr, 2, utf8)
 
 
-def heed(
+def install_handler(
     numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], Any]
 ) -> dict[signal.Signals, Any]:
     """Install `handler`, except for signals that this process was started to ignore (`nohup`, a
     script's background job); the former handlers of the others.
     """
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heard}
+    wanted = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in wanted}
 
 
 def output_problem() -> OSError | None:
@@ -165,9 +165,9 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 
 def _spelled(character: str) -> str:
-    known = _SPELLED.get(character)
-    if known is not None:
-        return known
+    spelling = _SPELLED.get(character)
+    if spelling is not None:
+        return spelling
     plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     return plain or character.encode("ascii", "backslashreplace").decode()
 

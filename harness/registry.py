@@ -69,7 +69,7 @@ class Registry(Generic[T]):
             if name in self._items:
                 self._broken[name] = f"{line}: '{name}' is registered in {first} already"
                 return item
-            lack = self._lack(item)
+            lack = self._what_is_missing(item)
             if lack:
                 self._broken[name] = f"{line}: {lack}"
             else:
@@ -95,7 +95,7 @@ class Registry(Generic[T]):
     def name_of(self, item: object) -> str:
         """The name under which `item` was registered."""
         self._load()
-        return next(name for name, known in self._items.items() if known is item)
+        return next(name for name, other in self._items.items() if other is item)
 
     def names(self) -> list[str]:
         """All names that can be used, sorted."""
@@ -110,7 +110,7 @@ class Registry(Generic[T]):
         ]
         return named + [f"not loaded: {why}" for why in self._unnamed.values()]
 
-    def _lack(self, item: T) -> str:
+    def _what_is_missing(self, item: T) -> str:
         """What keeps `item` from being a component; empty where nothing does."""
         base = self._base()
         cls: type = item if isinstance(item, type) else type(item)
@@ -129,7 +129,7 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             self._import(f"{self._package}.{module.name}")
         for entry in entry_points(group=f"harness.{self.kind.replace(' ', '_')}"):
-            self._import(entry.name, entry.load, known=True)
+            self._import(entry.name, entry.load, named=True)
         for name in (variables.value("HARNESS_PLUGINS") or "").split(","):
             if name.strip():
                 self._import(name.strip(), plugin=True)
@@ -140,7 +140,7 @@ class Registry(Generic[T]):
         load: Callable[[], object] | None = None,
         *,
         plugin: bool = False,
-        known: bool = False,  # as that of a component
+        named: bool = False,  # the module is called as its component is
     ) -> None:
         """Import a module, or note why it cannot be, under the names that it would have given."""
         try:
@@ -154,15 +154,15 @@ class Registry(Generic[T]):
             why = f"{line}: {said}" if line else f"{name}: {said}"
             if plugin and isinstance(error, ModuleNotFoundError) and error.name == name:
                 why = f"HARNESS_PLUGINS names '{name}', which cannot be imported: {error}"
-            lost = [one for one in _names_in(file) if self._half_made(one, file)]
-            lost += [name] if known and not lost and name not in self._items else []
+            lost = [one for one in _names_in(file) if self._would_register(one, file)]
+            lost += [name] if named and not lost and name not in self._items else []
             for one in lost:
                 self._items.pop(one, None)
                 self._broken[one] = why
             if not lost:
                 self._unnamed[name] = why
 
-    def _half_made(self, name: str, file: str) -> bool:
+    def _would_register(self, name: str, file: str) -> bool:
         """Whether the module of `file`, and no other, is the one to register `name`."""
         module = self._modules.get(name)
         if module is None:

@@ -14,13 +14,15 @@ from pathlib import Path
 from harness.errors import HarnessError, cause
 
 VARIABLES = {
-    "HARNESS_HOME": "folder that holds `experiments/`; else the nearest one upward",
-    "HARNESS_RESULTS": "folder of the results; else `results` beside `experiments/`",
+    "HARNESS_HOME": "folder that holds `experiments/`; else the nearest one upward, else the "
+    "current one with the specs that come with the package",
+    "HARNESS_RESULTS": "folder of the results; else `results` in that folder",
     "HARNESS_DATA": "folder of your own data sets, only read",
     "HARNESS_CACHE": "folder of fetched data; else `~/.cache/harness/data`",
     "HARNESS_CLUSTER": "file that describes the cluster; else `~/.config/harness/cluster.yaml`",
     "HARNESS_LOCKS": "folder of the lock that timings need; else one of yours in `/tmp`",
     "HARNESS_PLUGINS": "modules with components of your own, comma-separated",
+    "HARNESS_OFFLINE": "1: download nothing",
 }
 """What each is for; docs/environment.md has the same table."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import harness
+from harness.errors import HarnessError
+from harness.launch.slurm import SlurmExecutor
 from tests.conftest import TINY_VIT, Experiments
 
 SPEC = f"""
@@ -66,3 +70,36 @@ def test_the_package_is_imported_without_its_libraries() -> None:
     code = "import sys, harness.cli; print({'torch', 'pandas', 'matplotlib'} & sys.modules.keys())"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
+
+
+def test_a_notebook_gets_what_the_command_gets(
+    table: harness.Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(HarnessError, match=r"^threads must be at least 1, got 0"):
+        table.plan(threads=0)
+    with pytest.raises(HarnessError, match=r"^cluster needs --executor slurm"):
+        table.run(cluster="cluster.yaml")
+    with pytest.raises(HarnessError, match="there is no cluster description"):
+        table.run(executor="slurm", cluster="none.yaml", offline=True)
+    assert "HARNESS_OFFLINE" not in os.environ
+    with pytest.raises(HarnessError, match="unknown task 'flop'"):
+        table.run(tasks=["flop"])
+
+    table.run()
+    (first, second) = table.plan(recompute="changed").runs
+    assert (first.status, second.status) == ("cached", "cached")
+    assert len(table.run().computed) == 0
+    assert "2 runs at once" not in capsys.readouterr().err
+    table.plan(threads=10**4)
+    assert "slow each other down" in capsys.readouterr().err
+
+
+def test_job_scripts_are_made_without_a_cluster(table: harness.Table, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text("node: {cpus: 8}\npartition: short\n")
+    executor = table.prepare(
+        executor="slurm", cluster="cluster.yaml", dry_run=True, device="cpu", jobs=3
+    )
+    assert executor.plan.jobs == 3
+    assert isinstance(executor, SlurmExecutor)
+    (script,) = executor.scripts()
+    assert "--partition=short" in script

@@ -43,7 +43,8 @@ def shell(command: str, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in variables.VARIABLES if name != "HARNESS_PLUGINS"]
+    "name",
+    [name for name in variables.VARIABLES if name not in ("HARNESS_PLUGINS", "HARNESS_OFFLINE")],
 )
 @pytest.mark.parametrize(
     ("given", "said"),
@@ -148,7 +149,7 @@ def test_a_line_is_seen_behind_a_pipe_while_the_work_goes_on() -> None:
 
 def test_characters_that_a_terminal_lacks_are_spelled() -> None:
     text = "✓ −1.5 ± 2 × é 漢 \udce9"
-    line = f"from harness.process import settle; settle(); print({text!r})"
+    line = f"from harness.process import prepare_process; prepare_process(); print({text!r})"
     done = subprocess.run(
         [sys.executable, "-c", line],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
@@ -158,7 +159,7 @@ def test_characters_that_a_terminal_lacks_are_spelled() -> None:
 
 
 def test_a_log_is_utf_8_wherever_it_is_written() -> None:
-    line = "from harness.process import settle; settle(utf8=True); print('✓')"
+    line = "from harness.process import prepare_process; prepare_process(utf8=True); print('✓')"
     done = subprocess.run(
         [sys.executable, "-c", line],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
@@ -169,7 +170,7 @@ def test_a_log_is_utf_8_wherever_it_is_written() -> None:
 
 def test_nothing_is_opened_in_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     code = (
-        "import os; from harness.process import settle; settle(); "
+        "import os; from harness.process import prepare_process; prepare_process(); "
         f"print('x'); print(os.open({str(tmp_path / 'file')!r}, os.O_CREAT | os.O_WRONLY) > 2)"
     )
     done = shell(f"""'{sys.executable}' -c "{code}; os._exit(0)" >&- 2>&- <&-""")
@@ -179,7 +180,7 @@ def test_nothing_is_opened_in_the_place_of_a_closed_stream(tmp_path: Path) -> No
 
 def test_variables_that_would_change_numbers_are_dropped() -> None:
     code = (
-        "import os; from harness.process import settle; settle(); "
+        "import os; from harness.process import prepare_process; prepare_process(); "
         "print([name for name in os.environ if 'FPMATH' in name or 'TF32' in name])"
     )
     more = {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16", "NVIDIA_TF32_OVERRIDE": "1"}
@@ -187,7 +188,8 @@ def test_variables_that_would_change_numbers_are_dropped() -> None:
 
 
 def test_a_umask_against_the_owner_does_not_count(tmp_path: Path) -> None:
-    code = f"from harness.process import settle; settle(); open({str(tmp_path / 'x')!r}, 'w')"
+    code = "from harness.process import prepare_process; prepare_process(); "
+    code += f"open({str(tmp_path / 'x')!r}, 'w')"
     shell(f"""umask 0777; '{sys.executable}' -c "{code}" """)
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
 

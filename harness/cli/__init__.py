@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 
 from harness import __version__, process, registry, variables
+from harness.api import OptionError
 from harness.errors import HarnessError, SpecError, cause
 
 DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
@@ -19,12 +20,15 @@ DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, return its exit code; a user's mistake is a message on stderr."""
     if argv is None:  # a process of its own
-        process.settle()
+        process.prepare_process()
     try:
         code = _run(argv)
         sys.stdout.flush()  # so that what cannot be written is noticed here
     except SpecError as error:
         print(error, file=sys.stderr)
+        return USER_ERROR
+    except OptionError as error:
+        print(f"error: --{error.option.replace('_', '-')} {error.what}", file=sys.stderr)
         return USER_ERROR
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)

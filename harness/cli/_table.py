@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
-import sys
 from collections.abc import Callable
+from typing import cast
 
-from harness.device import crowded, default_jobs, resolve_device
-from harness.errors import FieldError, HarnessError, SpecError
-from harness.plan import Plan, Recompute, make_plan
-from harness.run import Resources
-from harness.spec.expand import Expansion, expand
-from harness.spec.load import load_table
-from harness.store import Store
+from harness.api import ResourceOptions, Selection
+from harness.errors import HarnessError, SpecError
+from harness.spec.load import LARGEST_SEED, MOST_SEEDS
 from harness.text import count
-
-MOST_SEEDS, LARGEST_SEED = 1000, 2**31 - 1
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Which part of a table."""
-    parser.add_argument(
-        "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
-    )
+    parser.add_argument("--profile", metavar="P", help="the scale (default: the table's own)")
     parser.add_argument(
         "--rows", metavar="GLOB", help="only rows whose id matches; several: comma-separated"
     )
@@ -73,41 +64,22 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def expansion_of(arguments: argparse.Namespace) -> Expansion:
-    """The table, profile, rows and seeds of the command line, expanded."""
-    table = load_table(arguments.table)
-    profile = arguments.profile or table.default_profile
-    return expand(table, profile, rows=arguments.rows, seeds=arguments.seeds, tasks=arguments.tasks)
+def selection(arguments: argparse.Namespace) -> Selection:
+    """The part of a table that the command line names."""
+    return {
+        "profile": arguments.profile,
+        "rows": arguments.rows,
+        "seeds": arguments.seeds,
+        "tasks": arguments.tasks,
+    }
 
 
-def resources_of(arguments: argparse.Namespace, expansion: Expansion) -> Resources:
-    """The profile's resources, changed by the command line."""
-    names = ("device", "threads", "workers", "processes", "nodes", "micro_batch")
-    given = {name: getattr(arguments, name) for name in names}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if "processes" in chosen:  # the profile's nodes are for the profile's number
-        chosen.setdefault("nodes", None)
-    try:
-        return dataclasses.replace(expansion.profile.resources, **chosen)
-    except FieldError as error:
-        raise HarnessError(f"--{error.field.replace('_', '-')} {error}") from None
-
-
-def plan_of(
-    arguments: argparse.Namespace,
-    expansion: Expansion,
-    store: Store,
-    resources: Resources,
-    *,
-    recompute: Recompute | None = None,
-) -> Plan:
-    """The plan for this machine; says so where it would be crowded."""
-    device = resolve_device(resources.device)
-    jobs = arguments.jobs or default_jobs(device, resources.threads, resources.processes)
-    note = crowded(device, resources.threads * resources.processes, jobs=jobs)
-    if note:
-        print(f"note: {note}", file=sys.stderr)
-    return make_plan(expansion, store, device=device, jobs=jobs, recompute=recompute)
+def resources(arguments: argparse.Namespace) -> ResourceOptions:
+    """What the command line says of them; the profile says the rest."""
+    options = {name: getattr(arguments, name) for name in ResourceOptions.__annotations__}
+    return cast(
+        ResourceOptions, {name: value for name, value in options.items() if value is not None}
+    )
 
 
 def in_short(error: HarnessError, table: str) -> str:
@@ -126,7 +98,7 @@ def _renamed(new: str) -> Callable[[str], str]:
 
 def _seeds(text: str) -> tuple[int, ...]:
     """Numbers and ranges, each seed once: `0,1,2`, `0-9`, `0-4,7`."""
-    found: dict[int, None] = {}
+    seeds: dict[int, None] = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*)?", part)
         if match is None:
@@ -137,10 +109,10 @@ def _seeds(text: str) -> tuple[int, ...]:
             raise argparse.ArgumentTypeError(f"a range goes up: {last}-{first}, not {part.strip()}")
         if last > LARGEST_SEED:
             raise argparse.ArgumentTypeError(f"a seed is at most {LARGEST_SEED}, got {last}")
-        if len(found) + last - first >= MOST_SEEDS:
+        if len(seeds) + last - first >= MOST_SEEDS:
             raise argparse.ArgumentTypeError(f"give at most {MOST_SEEDS} seeds, got '{text}'")
-        found.update(dict.fromkeys(range(first, last + 1)))
-    return tuple(found)
+        seeds.update(dict.fromkeys(range(first, last + 1)))
+    return tuple(seeds)
 
 
 def _at_least_one(text: str) -> int:

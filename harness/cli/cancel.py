@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from harness.cli._table import add_selection, expansion_of
+from harness import api
+from harness.cli._table import add_selection, selection
 from harness.cli.logs import find_run
 from harness.errors import HarnessError
 from harness.launch.reconcile import broken_off, jobs_of
@@ -61,5 +62,6 @@ def _chosen(arguments: argparse.Namespace, store: Store) -> list[RunRecord]:
     name = arguments.table
     if find_table(name) is None and not name.endswith((".yaml", ".yml")):
         return [find_run(store, name)]
-    found = (store.record(run.identity) for run in expansion_of(arguments).runs)
-    return [record for record in found if record is not None]
+    runs = api.load(name).expand(**selection(arguments)).runs
+    records = (store.record(run.identity) for run in runs)
+    return [record for record in records if record is not None]

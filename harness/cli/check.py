@@ -6,10 +6,12 @@ import argparse
 import sys
 
 from harness.errors import HarnessError, SpecError
+from harness.paths import experiments_root
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.spec.paths import experiments_root, list_tables, stray_specs
+from harness.spec.paths import list_tables, stray_specs
 from harness.spec.strict_yaml import display
+from harness.text import count
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -48,13 +50,9 @@ def _check(name: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     counts = (
-        _count(len(table.rows), "row"),
-        _count(len(table.profiles), "profile"),
-        _count(len(runs), "run"),
+        count(len(table.rows), "row"),
+        count(len(table.profiles), "profile"),
+        count(len(runs), "run"),
     )
     print(f"ok {table.name}: {', '.join(counts)}")
     return 0
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -47,26 +47,26 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 def run_get(arguments: argparse.Namespace) -> int:
     """Fetch a set; what is tried goes to stderr."""
-    known = DATASETS.get(arguments.name)
-    splits = known.load(Telling(sys.stderr))
+    dataset = DATASETS.get(arguments.name)
+    splits = dataset.load(Telling(sys.stderr))
     found = {
-        "name": known.name,
-        "version": known.version,
+        "name": dataset.name,
+        "version": dataset.version,
         "train_images": len(splits.train.labels),
         "val_images": len(splits.val.labels),
-        "cache": str(known.cache_file) if known.cache_file else None,
+        "cache": str(dataset.cache_file) if dataset.cache_file else None,
     }
-    kept = f", kept in {known.cache_file}" if known.cache_file else ""
+    kept = f", kept in {dataset.cache_file}" if dataset.cache_file else ""
     _print(arguments, found, f"{_counts(found)}{kept}")
     return 0
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Check a copy; DataError says what is wrong with it."""
-    known = DATASETS.get(arguments.name)
+    dataset = DATASETS.get(arguments.name)
     if arguments.name == "folder" and arguments.path is None:
         raise DataError("`harness data verify folder` needs --path: a directory or a zip of images")
-    found = asdict(verify(known, path=arguments.path, everything=arguments.all, say=_say))
+    found = asdict(verify(dataset, path=arguments.path, everything=arguments.all, say=_say))
     verdict = "all right" if not found["remarks"] else "right, but for what is said above"
     _print(arguments, found, f"{_counts(found)}, {found['decoded']:,} images read: {verdict}")
     return 0
@@ -85,31 +85,31 @@ def _counts(found: dict[str, Any]) -> str:
     return f"{found['name']} (version {found['version']}): {sizes}"
 
 
-def _here(known: DataSet) -> tuple[str | None, str | None]:
+def _here(dataset: DataSet) -> tuple[str | None, str | None]:
     """Version, and what is missing; a copy that cannot be read hides no other set."""
     try:
-        return known.version, None if known.name == "folder" else known.missing()
+        return dataset.version, None if dataset.name == "folder" else dataset.missing()
     except DataError as error:
         return None, str(error)
 
 
-def _facts(known: DataSet) -> dict[str, Any]:
-    own = known.name == "folder"  # its facts depend on data.path
-    version, missing = _here(known)
+def _facts(dataset: DataSet) -> dict[str, Any]:
+    depends_on_path = dataset.name == "folder"  # its facts depend on data.path
+    version, missing = _here(dataset)
     return {
-        "name": known.name,
-        "title": known.title,
+        "name": dataset.name,
+        "title": dataset.title,
         "version": version,
-        "classes": None if own else known.classes,
-        "train_images": None if own else known.train_images,
-        "val_images": None if own else known.val_images,
-        "channels": known.channels,
-        "size": known.size,
-        "in_memory": known.in_memory,
-        "licence": known.licence,
-        "origins": [origin.label for origin in known.origins],
+        "classes": None if depends_on_path else dataset.classes,
+        "train_images": None if depends_on_path else dataset.train_images,
+        "val_images": None if depends_on_path else dataset.val_images,
+        "channels": dataset.channels,
+        "size": dataset.size,
+        "in_memory": dataset.in_memory,
+        "licence": dataset.licence,
+        "origins": [origin.label for origin in dataset.origins],
         "missing": missing,
-        "next_step": known.next_step,
+        "next_step": dataset.next_step,
     }
 
 
@@ -130,7 +130,7 @@ def _described(fact: dict[str, Any]) -> str:
         )
         lines.append(f"  here: {_whether(fact)}")
     lines.append(f"  licence: {fact['licence']}")
-    lines += [f"  origin {rank}: {says}" for rank, says in enumerate(fact["origins"], 1)]
+    lines += [f"  origin {rank}: {label}" for rank, label in enumerate(fact["origins"], 1)]
     if fact["missing"] is not None:
         lines += textwrap.wrap(fact["next_step"], 98, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)

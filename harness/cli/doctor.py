@@ -179,13 +179,13 @@ def _data() -> Iterator[Finding]:
 
 
 def _set(name: str, told: dict[str, str]) -> Finding:
-    known = DATASETS.get(name)
+    dataset = DATASETS.get(name)
     try:
-        if known.missing() is None:
-            return Finding(what=f"data {name}", state="ok", found=f"version {known.version}")
+        if dataset.missing() is None:
+            return Finding(what=f"data {name}", state="ok", found=f"version {dataset.version}")
     except HarnessError as error:  # this set only
         return Finding(what=f"data {name}", state="missing", found="broken", do=str(error))
-    advice = known.remedy
+    advice = dataset.remedy
     first = told.setdefault(advice.replace(f"`harness data verify {name}`", ""), name)
     return Finding(
         what=f"data {name}",

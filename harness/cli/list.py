@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence, Set
 
 from harness.cli._table import in_short
 from harness.errors import HarnessError
+from harness.paths import experiments_root
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.spec.paths import experiments_root, list_tables
+from harness.spec.paths import list_tables
 
 HEADER = ("TABLE", "PROFILE", "ROWS", "RUNS", "DONE")
 

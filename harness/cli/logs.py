@@ -50,13 +50,13 @@ def _nothing(record: RunRecord, source: Path) -> str:
 def find_run(store: Store, name: str) -> RunRecord:
     """The run of that name or beginning; HarnessError names the nearest."""
     records = store.records()
-    found = [record for record in records if record.name == name]
-    found = found or [record for record in records if record.name.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        shown = ", ".join(record.name for record in found[:5])
-        raise HarnessError(f"'{name}' is the beginning of {len(found)} runs: {shown}; give more")
+    matches = [record for record in records if record.name == name]
+    matches = matches or [record for record in records if record.name.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        shown = ", ".join(record.name for record in matches[:5])
+        raise HarnessError(f"'{name}' is the beginning of {len(matches)} runs: {shown}; give more")
     raise HarnessError(unknown("run", name, [record.name for record in records]))
 
 

@@ -8,16 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harness import api
 from harness.cli import USER_ERROR
-from harness.cli._table import (
-    add_resources,
-    add_selection,
-    expansion_of,
-    plan_of,
-    resources_of,
-)
+from harness.cli._table import add_resources, add_selection, resources, selection
 from harness.plan import STATUSES, Plan, PlannedRun, Stale, gpu_hours
-from harness.store import Store
 from harness.text import count, duration
 
 MOST_CHANGES = 4
@@ -40,9 +34,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
-    expansion = expansion_of(arguments)
-    store = Store()
-    plan = plan_of(arguments, expansion, store, resources_of(arguments, expansion))
+    table = api.load(arguments.table)
+    plan = table.plan(**selection(arguments), jobs=arguments.jobs, **resources(arguments))
     print(json.dumps(as_json(plan), indent=2) if arguments.json else "\n".join(_text(plan)))
     return USER_ERROR if any(one.record and one.record.broken for one in plan.runs) else 0
 
@@ -156,8 +149,8 @@ def _rows(plan: Plan) -> Iterator[str]:
 
 
 def _states(runs: Sequence[PlannedRun]) -> str:
-    found = Counter(planned.status for planned in runs)
-    parts = [f"{found[status]} {status}" for status in STATUSES if found[status]]
+    counts = Counter(planned.status for planned in runs)
+    parts = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
     text = runs[0].status if len(runs) == 1 else ", ".join(parts)
     left = sum(planned.seconds for planned in runs if planned.status not in ("cached", "blocked"))
     return text + (f", {duration(left)}" if left else "")

@@ -7,26 +7,14 @@ import os
 import shlex
 import sys
 
+from harness import api
 from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
-from harness.cli._fetch import could_not, with_data
-from harness.cli._table import (
-    add_resources,
-    add_selection,
-    expansion_of,
-    plan_of,
-    resources_of,
-)
+from harness.cli._table import add_resources, add_selection, resources, selection
 from harness.cli.plan import headline, not_current, obstacles
-from harness.device import resolve_device
-from harness.errors import HarnessError
-from harness.launch.cluster import as_in_jobs, find_cluster, load_cluster
-from harness.launch.local import LocalExecutor, RunSummary
-from harness.launch.preflight import check_divisible, check_gpus
-from harness.launch.reconcile import reconcile, without_unknown
-from harness.launch.scheduler import Scheduler
+from harness.launch.local import RunSummary
+from harness.launch.preflight import could_not
 from harness.launch.slurm import SlurmExecutor
-from harness.plan import Plan, make_plan
-from harness.store import Store, tidy
+from harness.plan import Plan
 from harness.text import count, duration
 
 EXECUTORS = ("local", "slurm")
@@ -79,33 +67,28 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
     """Compute what is missing; the exit code, and the sentence that explains it."""
     if arguments.offline:
         os.environ["HARNESS_OFFLINE"] = "1"  # for workers and jobs too
-    if arguments.executor == "slurm":
-        return _submit(arguments)
-    for option in ("cluster", "dry_run"):
-        if getattr(arguments, option):
-            raise HarnessError(f"--{option.replace('_', '-')} needs --executor slurm")
-    expansion = expansion_of(arguments)
-    resources = resources_of(arguments, expansion)
-    store = Store()
-    answer = reconcile(store, Scheduler())
-    check_gpus(resources)
-
-    def make() -> Plan:
-        again = arguments.recompute
-        plan = plan_of(arguments, expansion, store, resources, recompute=again)
-        return without_unknown(plan, answer)
-
-    def check(plan: Plan) -> None:
-        check_divisible(plan, resources)
-
-    plan = with_data(make, check)
+    executor = api.load(arguments.table).prepare(
+        **selection(arguments),
+        executor=arguments.executor,
+        cluster=arguments.cluster,
+        dry_run=arguments.dry_run,
+        recompute=arguments.recompute,
+        jobs=arguments.jobs,
+        **resources(arguments),
+    )
+    plan = executor.plan
+    if isinstance(executor, SlurmExecutor):
+        if arguments.dry_run:
+            print("\n".join(executor.scripts()), end="")
+            print("\n".join([headline(plan), *obstacles(plan)]), file=sys.stderr)
+            return DONE, ""
+        _announce(plan)
+        return _submit(arguments, executor)
     _announce(plan)
-    _tidy(plan)
     if not plan.to_run and not plan.counts["running"]:
         code, verdict = _nothing(plan)
         return _or_broken(plan, code), verdict
-    summary = LocalExecutor(plan, store, resources=resources).run()
-    return _conclude(arguments, plan, summary)
+    return _conclude(arguments, plan, executor.run())
 
 
 def _announce(plan: Plan) -> None:
@@ -114,47 +97,13 @@ def _announce(plan: Plan) -> None:
         print(line)
 
 
-def _tidy(plan: Plan) -> None:
-    """Remove what killed processes left in the directories of finished runs."""
-    for planned in plan.runs:
-        if planned.status == "cached" and planned.record is not None:
-            tidy(planned.record.directory)
-
-
-def _submit(arguments: argparse.Namespace) -> tuple[int, str]:
+def _submit(arguments: argparse.Namespace, executor: SlurmExecutor) -> tuple[int, str]:
     """Submit what is missing and has no job, and return."""
-    expansion = expansion_of(arguments)
-    resources = resources_of(arguments, expansion)
-    cluster = load_cluster(find_cluster(arguments.cluster))
-    store = Store()
-    if not arguments.dry_run:
-        reconcile(store, Scheduler())
-    device = cluster.device if resources.device == "auto" else resolve_device(resources.device)
-    jobs = arguments.jobs or cluster.max_parallel
-
-    def make() -> Plan:
-        again = arguments.recompute
-        return make_plan(expansion, store, device=device, jobs=jobs, recompute=again)
-
-    def check(plan: Plan) -> None:
-        check_divisible(plan, resources)
-
-    with as_in_jobs(cluster):
-        if arguments.dry_run:
-            plan = make()
-            check(plan)
-        else:
-            plan = with_data(make, check)
-    executor = SlurmExecutor(plan, store, cluster=cluster, resources=resources)
-    if arguments.dry_run:
-        print("\n".join(executor.scripts()), end="")
-        print("\n".join([headline(plan), *obstacles(plan)]), file=sys.stderr)
-        return DONE, ""
-    _announce(plan)
+    plan = executor.plan
     if not plan.to_run:
         queued = plan.counts["running"]
         return (DONE, f"{count(queued, 'run')} submitted before.") if queued else _nothing(plan)
-    submission = executor.submit()
+    submission = executor.run()
     for array in submission.arrays:
         print(f"  job {array.job}: {count(array.jobs, 'task')}, {count(array.runs, 'run')}")
     for name, why in submission.left_out.items():

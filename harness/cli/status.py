@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness import api
 from harness.cli import USER_ERROR
-from harness.cli._table import add_selection, expansion_of
+from harness.cli._table import add_selection, selection
 from harness.cli.plan import other_code
 from harness.code import Sources
 from harness.errors import HarnessError
@@ -56,12 +57,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the state, once or again and again."""
-    chosen = (arguments.profile, arguments.rows, arguments.seeds, arguments.tasks)
-    if arguments.table is None and any(chosen):
+    part = selection(arguments)
+    if arguments.table is None and any(part.values()):
         raise HarnessError(
             "--profile, --rows, --seeds and --tasks choose among a table's runs: name a TABLE"
         )
-    wanted = None if arguments.table is None else expansion_of(arguments).runs
+    wanted = None if arguments.table is None else api.load(arguments.table).expand(**part).runs
     store, scheduler = Store(), Scheduler()
     while True:
         look = _look(store, wanted, scheduler)
@@ -121,8 +122,8 @@ def _look(store: Store, wanted: Sequence[Run] | None, scheduler: Scheduler) -> L
 
 
 def _counts(entries: Sequence[RunRecord | Run]) -> Counter[str]:
-    found = Counter(_state(entry) for entry in entries)
-    return Counter({state: found[state] for state in STATES})
+    counts = Counter(_state(entry) for entry in entries)
+    return Counter({state: counts[state] for state in STATES})
 
 
 def _state(entry: RunRecord | Run) -> str:
@@ -165,15 +166,15 @@ def _text(store: Store, look: Look) -> Iterator[str]:
     yield f"{store.runs}: {count(len(entries), 'run')}" + (f" ({shown})" if shown else "")
     yield from _tables(entries)
     for state in _LISTED:
-        found = [
+        listed = [
             entry for entry in entries if isinstance(entry, RunRecord) and entry.state == state
         ]
         if state == PLANNED:  # those that have something to say
-            found = [record for record in found if record.error]
-        for record in found[:MOST_LINES]:
+            listed = [record for record in listed if record.error]
+        for record in listed[:MOST_LINES]:
             yield f"  {state:<11}  {record.name}{_detail(record, jobs.get(record.identity))}"
-        if len(found) > MOST_LINES:
-            yield f"  {state:<11}  and {len(found) - MOST_LINES} more"
+        if len(listed) > MOST_LINES:
+            yield f"  {state:<11}  and {len(listed) - MOST_LINES} more"
     yield from _not_current(look)
     if look.copies:
         yield f"copies of run directories, not counted: {', '.join(look.copies)}"
@@ -216,9 +217,9 @@ def _detail(record: RunRecord, job: JobInfo | None) -> str:
     if record.state == RUNNING and record.host:
         parts.append(f"on {record.host}, process {record.pid}")
     if record.job is not None and record.state in (RUNNING, QUEUED):
-        said = f" {job.state.lower()}" if job is not None else ""
+        state = f" {job.state.lower()}" if job is not None else ""
         why = f" ({job.reason})" if job is not None and job.reason else ""
-        parts.append(f"job {record.job}{said}{why}")
+        parts.append(f"job {record.job}{state}{why}")
     if record.attempt > 1:
         parts.append(f"attempt {record.attempt}")
     if record.error:

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from harness import variables
 from harness.data.cache import size_of
 from harness.errors import DataError
 
@@ -22,7 +23,7 @@ APT_SILENCE = 60.0  # seconds in which apt-get may get nothing at all
 
 def offline() -> bool:
     """Whether $HARNESS_OFFLINE forbids every download."""
-    return os.environ.get("HARNESS_OFFLINE", "").lower() not in ("", "0", "no", "false")
+    return (variables.value("HARNESS_OFFLINE") or "no").lower() not in ("0", "no", "false")
 
 
 def download(url: str, into: Path) -> None:

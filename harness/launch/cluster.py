@@ -131,9 +131,11 @@ class Cluster:
         if part is None:
             return self
         names = ("node", "partition", "account", "qos", "constraint", "gpu_type", "minutes")
-        own = () if part.partition is None else ("qos", "constraint", "gpu_type")
-        given = {name: getattr(part, name) for name in names}
-        changes = {name: value for name, value in given.items() if value is not None or name in own}
+        reset = () if part.partition is None else ("qos", "constraint", "gpu_type")
+        fields = {name: getattr(part, name) for name in names}
+        changes = {
+            name: value for name, value in fields.items() if value is not None or name in reset
+        }
         return replace(self, **changes, cpu=None, timing=None)
 
     def folder(self, results: Path) -> Path:
@@ -151,9 +153,9 @@ class Cluster:
                     "known here; write the folder out, or set the variable"
                 )
             folder = Path(text).absolute()
-        found = re.search("|".join(_NO_PATH), str(folder)) or (not str(folder).isprintable())
-        if found:
-            what = f"'{found[0]}'" if isinstance(found, re.Match) else "such characters"
+        forbidden = re.search("|".join(_NO_PATH), str(folder)) or (not str(folder).isprintable())
+        if forbidden:
+            what = f"'{forbidden[0]}'" if isinstance(forbidden, re.Match) else "such characters"
             raise HarnessError(
                 f"jobs cannot work in {_shown(str(folder))}: the path must not hold {what}; give "
                 "`scratch:` in the cluster description another folder, which all nodes see"
@@ -231,10 +233,10 @@ class JobResources:
 def find_cluster(given: str | None) -> Path:
     """The file of the command line, of the environment, or of the user; HarnessError without."""
     named = given or variables.value(VARIABLE)
-    own = variables.home()
+    home = variables.home()
     path = user_path(given, "--cluster") if given else variables.file(VARIABLE)
-    if path is None and own is not None:
-        path = own / USER_FILE.removeprefix("~/")
+    if path is None and home is not None:
+        path = home / USER_FILE.removeprefix("~/")
     if path is not None and path.is_file():
         return path
     if named:
@@ -279,19 +281,19 @@ def _wrong_names(root: MapNode) -> Iterator[Diagnostic]:
                 yield Diagnostic(where, f"{key}: '{_shown(name)}' {what}")
 
 
-def fitted(resources: Resources, cluster: Cluster, *, device: Device) -> Resources:
+def with_workers_that_fit(resources: Resources, cluster: Cluster, *, device: Device) -> Resources:
     """The resources with no more workers than let every GPU of a node be used."""
     node = cluster.node
     if device != "cuda" or not node.gpus or node.gpus > node.cpus:
         return resources
-    share = node.cpus // node.gpus
-    spare = share - resources.threads
+    cpus_per_gpu = node.cpus // node.gpus
+    spare = cpus_per_gpu - resources.threads
     if spare < 1 or resources.workers <= spare:
         return resources
     return replace(resources, workers=spare)
 
 
-def shape_of(
+def job_resources(
     resources: Resources,
     cluster: Cluster,
     *,
@@ -304,7 +306,7 @@ def shape_of(
     HarnessError where the cluster's nodes cannot give it.
     """
     node = cluster.node
-    resources = fitted(resources, cluster, device=device)
+    resources = with_workers_that_fit(resources, cluster, device=device)
     if device == "cuda" and not node.gpus:
         raise HarnessError(
             "the profile asks for a GPU, and the cluster description has node.gpus: 0; give the "
@@ -322,13 +324,13 @@ def shape_of(
     cpus = max(least, node.cpus // node.gpus) if device == "cuda" else least
     cpus = min(cpus, node.cpus // tasks)
     gpus = tasks if device == "cuda" else 0
-    share = max(gpus / node.gpus if gpus else 0.0, tasks * cpus / node.cpus)
+    fraction = max(gpus / node.gpus if gpus else 0.0, tasks * cpus / node.cpus)
     return JobResources(
         nodes=nodes,
         tasks=tasks,
         cpus=cpus,
         gpus=gpus,
-        memory_mb=_memory_mb(resources, node, share),
+        memory_mb=_memory_mb(resources, node, fraction),
         minutes=_minutes(resources, cluster),
         exclusive=exclusive,
     )
@@ -362,7 +364,7 @@ def _spread(
     return nodes, tasks
 
 
-def _memory_mb(resources: Resources, node: Node, share: float) -> int | None:
+def _memory_mb(resources: Resources, node: Node, fraction: float) -> int | None:
     wanted = resources.memory_gb
     if node.memory_gb is None:
         return None if wanted is None else round(wanted * 1024)
@@ -371,7 +373,7 @@ def _memory_mb(resources: Resources, node: Node, share: float) -> int | None:
             f"the profile asks for {wanted:g} GB of memory, a node of the cluster has "
             f"{node.memory_gb:g}; lower resources.memory_gb, or correct node.memory_gb"
         )
-    return int((node.memory_gb * share if wanted is None else wanted) * 1024)
+    return int((node.memory_gb * fraction if wanted is None else wanted) * 1024)
 
 
 def _minutes(resources: Resources, cluster: Cluster) -> int:

@@ -32,7 +32,7 @@ _OF_GIT = re.compile(r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|NAMESPACE|
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
+class CommandResult:
     """What a program answered. Without `code` it did not: `why` says so in one sentence."""
 
     out: str = ""
@@ -41,12 +41,12 @@ class Said:
     why: str = ""
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether it did what it was asked to."""
         return self.code == 0
 
 
-def call(*words: str, seconds: float | None = None, stdin: str = "") -> Said:
+def call(*words: str, seconds: float | None = None, stdin: str = "") -> CommandResult:
     """Run a program to its end, or end it and all that it started after so many seconds."""
     limit = SECONDS if seconds is None else seconds
     # files, not pipes: a child that a wrapper leaves behind would hold a pipe open for ever
@@ -67,7 +67,7 @@ def call(*words: str, seconds: float | None = None, stdin: str = "") -> Said:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:  # ValueError: a word that holds a zero byte
-            return Said(why=_cannot_start(words[0], error))
+            return CommandResult(why=_cannot_start(words[0], error))
         try:
             code = process.wait(limit)
         except BaseException as error:
@@ -76,9 +76,13 @@ def call(*words: str, seconds: float | None = None, stdin: str = "") -> Said:
             process.wait()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
-            return Said(why=f"{words[0]} did not answer within {limit:g} seconds")
-        said = Said(out=_text(out), err=_text(err), code=code)
-    return said if code == 0 else Said(out=said.out, err=said.err, code=code, why=_why(words, said))
+            return CommandResult(why=f"{words[0]} did not answer within {limit:g} seconds")
+        result = CommandResult(out=_text(out), err=_text(err), code=code)
+    return (
+        result
+        if code == 0
+        else CommandResult(out=result.out, err=result.err, code=code, why=_why(words, result))
+    )
 
 
 def clean_environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -96,14 +100,14 @@ def _cannot_start(program: str, error: Exception) -> str:
     return f"{program} cannot be started: {getattr(error, 'strerror', None) or error}"
 
 
-def _why(words: Sequence[str], said: Said) -> str:
+def _why(words: Sequence[str], result: CommandResult) -> str:
     """The lines that tell most of a program that failed, as one."""
-    lines = [line.strip() for line in said.err.splitlines() if line.strip()]
+    lines = [line.strip() for line in result.err.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)]
-    told = [re.sub(r"^(\S+: )?(error|fatal): ", "", line) for line in errors or lines[-1:]]
-    if not told:
-        return f"{words[0]} ended with exit code {said.code} and said nothing"
-    text = "; ".join(dict.fromkeys(told[:3]))
+    texts = [re.sub(r"^(\S+: )?(error|fatal): ", "", line) for line in errors or lines[-1:]]
+    if not texts:
+        return f"{words[0]} ended with exit code {result.code} and said nothing"
+    text = "; ".join(dict.fromkeys(texts[:3]))
     return f"{words[0]}: {''.join(c if c.isprintable() else '?' for c in text)[:500]}"
 
 

@@ -33,14 +33,14 @@ class WorkerContext:
         resources: Resources,
         dependencies: Mapping[str, Path],
         stopping: Callable[[], bool],
-        ranks: DistContext | None = None,
-        meeting: Store | None = None,
+        dist: DistContext | None = None,
+        rendezvous_store: Store | None = None,
     ) -> None:
         self.directory = writer.directory
         self.resources = resources
         self.dependencies = dependencies
-        self.dist = ranks or DistContext()
-        self.rendezvous_store = meeting
+        self.dist = dist or DistContext()
+        self.rendezvous_store = rendezvous_store
         self._writer = writer
         self._stopping = stopping
         self._first: tuple[float, int] | None = None  # time and step of the first progress
@@ -82,7 +82,7 @@ class WorkerContext:
     def should_stop(self) -> bool:
         """Whether the run should save its checkpoint and raise `Interrupted`."""
         if self._writer.lease.lost:
-            self._writer.lease.check()
+            self._writer.lease.ensure_held()
         return self._stopping()
 
     def _eta(self, done: int, total: int, now: float) -> float | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import harness
 from harness.device import cores, gpu_names
-from harness.launch.commands import Said, call
+from harness.launch.commands import CommandResult, call
 from harness.run import Resources
 from harness.store.files import read_json_or_nothing
 
@@ -43,8 +43,8 @@ def environment(resources: Resources) -> dict[str, Any]:
 
 @cache
 def _packages() -> dict[str, str]:
-    found = {item.metadata["Name"]: item.version for item in distributions()}
-    return dict(sorted(found.items(), key=lambda pair: pair[0].lower()))
+    versions = {item.metadata["Name"]: item.version for item in distributions()}
+    return dict(sorted(versions.items(), key=lambda pair: pair[0].lower()))
 
 
 @cache
@@ -63,20 +63,20 @@ def code_facts(root: Path) -> dict[str, Any]:
     if not (root / ".git").exists():
         return {"commit": None, "dirty": None, "code": "not a git checkout"}
     head = _git(root, "rev-parse", "HEAD")
-    if not head.good:
+    if not head.ok:
         return {"commit": None, "dirty": None, "code": head.why}
     status = _git(root, "status", "--porcelain", "--", "harness", "experiments")
     changes = _git(root, "diff", "HEAD", "--", "harness", "experiments")
     commit = head.out.strip()
-    if not (status.good and changes.good):
-        why = changes.why if status.good else status.why
+    if not (status.ok and changes.ok):
+        why = changes.why if status.ok else status.why
         return {"commit": commit, "dirty": "unknown", "code": why}
     difference = status.out.strip() + changes.out.strip()
     dirty = hashlib.sha256(difference.encode()).hexdigest() if difference else None
     return {"commit": commit, "dirty": dirty}
 
 
-def _git(root: Path, *arguments: str) -> Said:
+def _git(root: Path, *arguments: str) -> CommandResult:
     return call("git", "-C", str(root), *arguments, seconds=20)
 
 

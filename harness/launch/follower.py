@@ -1,6 +1,6 @@
 """One of the other processes of a run: `python -m harness.launch.follower FOLDER RANK`.
 
-It waits in the folder for the order of the first process, does what that one does on its share of
+It waits in the folder until the first process says which run is computed, computes its slice of
 each batch, and writes nothing. It ends when the first process has ended, or who started it.
 """
 
@@ -28,17 +28,17 @@ from harness.launch.rendezvous import (
     is_done,
     use_loopback,
 )
-from harness.process import heed, settle
+from harness.process import install_handler, prepare_process
 from harness.run import Resources
 from harness.spec.rebuild import from_dict
 from harness.store import Store, read_record
 from harness.store.record import CHECKPOINT
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import Store as Meeting
+    from torch._C._distributed_c10d import Store as TcpStore
 
 LOOK = 0.2
-"""Seconds between looks for an order."""
+"""Seconds between looks for a rendezvous."""
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 
@@ -51,15 +51,15 @@ class FollowerContext:
         *,
         resources: Resources,
         dependencies: Mapping[str, Path],
-        ranks: DistContext,
-        meeting: Meeting,
+        dist: DistContext,
+        rendezvous_store: TcpStore,
         stopping: Callable[[], bool],
     ) -> None:
         self.directory = directory
         self.resources = resources
         self.dependencies = dependencies
-        self.dist = ranks
-        self.rendezvous_store: Meeting | None = meeting
+        self.dist = dist
+        self.rendezvous_store: TcpStore | None = rendezvous_store
         self._stopping = stopping
 
     def log(self, message: str) -> None:
@@ -91,76 +91,76 @@ class FollowerRank:
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._folder, self._rank = folder, rank
-        self._asked = False
+        self._stop_requested = False
 
     def run(self) -> int:
         """The exit code: 0 unless it could not even begin."""
-        heed(_STOP_SIGNALS, self._ask)
-        signal.signal(signal.SIGTERM, self._ask)  # by which executors ask, whatever it was
+        install_handler(_STOP_SIGNALS, self._request_stop)
+        signal.signal(signal.SIGTERM, self._request_stop)  # by which executors ask, whatever it was
         end_with_parent()
         while not is_done(self._folder):
-            order = RendezvousInfo.read(self._folder)
-            line = None if order is None else connect(order, self._rank)
-            if order is not None and line is not None:
-                self._compute(order, line)
+            info = RendezvousInfo.read(self._folder)
+            connection = None if info is None else connect(info, self._rank)
+            if info is not None and connection is not None:
+                self._compute(info, connection)
                 return 0
             time.sleep(LOOK)
         return 0
 
-    def _ask(self, *_: object) -> None:
+    def _request_stop(self, *_: object) -> None:
         """The first process learns it after the step, or after its first."""
-        self._asked = True
+        self._stop_requested = True
 
-    def _compute(self, order: RendezvousInfo, line: Connection) -> None:
-        threading.Thread(target=_end_when_silent, args=(line,), daemon=True).start()
+    def _compute(self, info: RendezvousInfo, connection: Connection) -> None:
+        threading.Thread(target=_end_when_silent, args=(connection,), daemon=True).start()
         try:
             with suppress(Interrupted):
-                self._execute(order)
-            line.send(done=True)
+                self._execute(info)
+            connection.send(done=True)
         except HarnessError as error:
-            _complain(line, str(error), final=True)
+            _report_error(connection, str(error), final=True)
             os._exit(0)
         except Exception as error:
             traceback.print_exception(error)
             last = traceback.format_exception_only(error)[-1].strip()
-            _complain(line, last, final=False)
+            _report_error(connection, last, final=False)
             os._exit(0)  # leaving a broken group would wait for the others
 
-    def _execute(self, order: RendezvousInfo) -> None:
-        resources = Resources(**order.resources)
+    def _execute(self, info: RendezvousInfo) -> None:
+        resources = Resources(**info.resources)
         limit_threads(resources.threads)
-        if order.host == LOCAL:
+        if info.host == LOCAL:
             use_loopback()
-        directory = Path(order.directory)
+        directory = Path(info.directory)
         record = read_record(directory)
         if record is None or record.broken:
             raise HarnessError(f"{directory} cannot be read on this node; do all see the folder?")
         store = Store.holding(directory)
         needed = {identity: store.record(identity) for identity in record.depends}
-        meeting = open_tcp_store(order.host, order.store, first=False)
+        rendezvous_store = open_tcp_store(info.host, info.store, first=False)
         context = FollowerContext(
             directory,
             resources=resources,
             dependencies={name: one.directory for name, one in needed.items() if one is not None},
-            ranks=DistContext(self._rank, order.size),
-            meeting=meeting,
-            stopping=lambda: self._asked,
+            dist=DistContext(self._rank, info.size),
+            rendezvous_store=rendezvous_store,
+            stopping=lambda: self._stop_requested,
         )
         from_dict(record.kind, record.plain).execute(context)
 
 
-def _complain(line: Connection, error: str, *, final: bool) -> None:
+def _report_error(connection: Connection, error: str, *, final: bool) -> None:
     log(error)
     with suppress(OSError):
-        line.send(error=error, final=final)
+        connection.send(error=error, final=final)
 
 
-def _end_when_silent(line: Connection) -> None:
+def _end_when_silent(connection: Connection) -> None:
     """End when the first process is gone: this one may be in the middle of a sum with it."""
-    line.recv()
+    connection.recv()
     os._exit(0)
 
 
 if __name__ == "__main__":
-    settle(utf8=True)
+    prepare_process(utf8=True)
     sys.exit(FollowerRank(Path(sys.argv[1]), int(sys.argv[2])).run())

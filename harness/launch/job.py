@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from harness.launch.commands import Said, call
+from harness.launch.commands import CommandResult, call
 from harness.launch.context import log
 from harness.launch.slurm_task import RESTARTS, FollowerProcess, SlurmTask, leading_task
 from harness.launch.snapshot import lacking, package_root
@@ -42,8 +42,7 @@ from harness.store import (
     read_record,
 )
 from harness.store.job import change_job
-from harness.store.lease import latest_number
-from harness.store.owner import this_job
+from harness.store.lease import latest_number, this_job
 from harness.store.record import State
 
 REQUEUE_PATIENCE, REQUEUE_PAUSE = 1800.0, 15.0
@@ -98,11 +97,8 @@ class Job:
 
     def left(self) -> list[Path]:
         """The runs that are neither done nor failed in this submission, after counting attempts."""
-        found = []
-        for directory in map(Path, self.directories):
-            if not self.ended(directory) and not self._exhausted(directory):
-                found.append(directory)
-        return found
+        directories = map(Path, self.directories)
+        return [one for one in directories if not self.ended(one) and not self._exhausted(one)]
 
     def ended(self, directory: Path) -> bool:
         """Whether a run is done, or failed since it was submitted."""
@@ -129,14 +125,13 @@ class Job:
         reached = state.progress.done if state is not None and state.progress is not None else 0
         if latest > note.attempts_counted:
             further = reached > note.best_step
-            barren = (
-                0 if further else note.attempts_without_progress + latest - note.attempts_counted
-            )
+            more = latest - note.attempts_counted
+            without_progress = 0 if further else note.attempts_without_progress + more
             note = dataclasses.replace(
                 note,
                 attempts_counted=latest,
                 best_step=max(reached, note.best_step),
-                attempts_without_progress=barren,
+                attempts_without_progress=without_progress,
             )
             change_job(directory, note)
         if note.attempts_without_progress < self.attempts:
@@ -216,8 +211,8 @@ class _Execution:
         task = self._task
         if task.size == 1:
             return ["--resources", self._job.resources]
-        given = {**json.loads(self._job.resources), "processes": task.size, "nodes": task.nodes}
-        return ["--resources", json.dumps(given), "--meeting", str(task.folder)]
+        resources = {**json.loads(self._job.resources), "processes": task.size, "nodes": task.nodes}
+        return ["--resources", json.dumps(resources), "--rendezvous", str(task.folder)]
 
     def _environment(self) -> dict[str, str]:
         gpu = self._task.gpu() if self._task.size > 1 else None
@@ -265,17 +260,17 @@ def _requeue() -> str:
             sys.exit(EXIT_INTERRUPTED)
         if re.search(r"\bRequeue=0\b", shown.out):
             return f"its job {job} cannot be requeued (it was submitted without): run again"
-        said = call("scontrol", "requeue", job)
-        if said.good:
+        answer = call("scontrol", "requeue", job)
+        if answer.ok:
             log(f"requeued job {job}")
             sys.exit(EXIT_INTERRUPTED)
-        log(f"job {job} could not be requeued: {said.why}")
-        if not _passing(said) or time.monotonic() + pause > end:
-            return f"its job {job} cannot be requeued ({said.why}): run again"
+        log(f"job {job} could not be requeued: {answer.why}")
+        if not _passing(answer) or time.monotonic() + pause > end:
+            return f"its job {job} cannot be requeued ({answer.why}): run again"
         time.sleep(pause)  # the controller may be away for a moment, or be replaced
         pause = min(2 * pause, REQUEUE_PAUSE)
 
 
-def _passing(said: Said) -> bool:
+def _passing(answer: CommandResult) -> bool:
     """Whether the same question may be answered later: the controller was not reached."""
-    return "did not answer" in said.why if said.code is None else bool(_AWAY.search(said.err))
+    return "did not answer" in answer.why if answer.code is None else bool(_AWAY.search(answer.err))

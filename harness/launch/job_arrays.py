@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.device import Device
-from harness.launch.cluster import Cluster, JobResources, Part, fitted, shape_of
+from harness.launch.cluster import Cluster, JobResources, Part, job_resources, with_workers_that_fit
 from harness.launch.queue import LARGEST_BATCH
 from harness.plan import TO_RUN, Plan, PlannedRun
 from harness.run import TASKS, Resources, Task
@@ -43,7 +43,7 @@ def job_arrays(
     """The arrays of a plan, those that others wait for first, of at most `largest` jobs each."""
     unfinished = {p.run.identity for p in plan.runs if p.status != "cached"}
     levels: dict[str, int] = {}
-    groups: dict[tuple[int, Sort, JobResources, frozenset[str]], list[PlannedRun]] = {}
+    groups: dict[tuple[int, WorkClass, JobResources, frozenset[str]], list[PlannedRun]] = {}
     for planned in plan.runs:
         needs = frozenset(planned.run.depends) & unfinished
         level = max((levels[other] + 1 for other in needs if other in levels), default=0)
@@ -51,8 +51,8 @@ def job_arrays(
         if planned.status not in TO_RUN:
             continue
         kind = TASKS.get(planned.run.kind)
-        sort = sort_of(kind, cluster, resources, device)
-        shape = shape_of(
+        sort = work_class(kind, cluster, resources, device)
+        shape = job_resources(
             sort.resources,
             sort.cluster,
             device=sort.device,
@@ -70,7 +70,7 @@ def job_arrays(
 
 
 @dataclass(frozen=True, slots=True)
-class Sort:
+class WorkClass:
     """Where work of one sort goes, and what each job of it gets."""
 
     part: str
@@ -80,7 +80,9 @@ class Sort:
     resources: Resources = field(compare=False)
 
 
-def sort_of(kind: type[Task], cluster: Cluster, resources: Resources, device: Device) -> Sort:
+def work_class(
+    kind: type[Task], cluster: Cluster, resources: Resources, device: Device
+) -> WorkClass:
     """Arithmetic needs no GPU, whatever the rest of its table is computed on."""
     if kind.batched:
         device = "cpu"
@@ -91,37 +93,39 @@ def sort_of(kind: type[Task], cluster: Cluster, resources: Resources, device: De
         name, part = "cpu", cluster.cpu
     else:
         name, part = "", None
-    return _sort(name, kind.batched or kind.exclusive, cluster, resources, device, part)
+    return _work_class(name, kind.batched or kind.exclusive, cluster, resources, device, part)
 
 
-def _sort(
+def _work_class(
     name: str,
     shared: bool,
     cluster: Cluster,
     resources: Resources,
     device: Device,
     part: Part | None,
-) -> Sort:
+) -> WorkClass:
     there = cluster.at(part)
     # a node may have GPUs that the job did not ask for
-    given = replace(resources, device="cpu") if device == "cpu" else resources
-    return Sort(
+    granted = replace(resources, device="cpu") if device == "cpu" else resources
+    return WorkClass(
         part=name,
         shared=shared,
         device=device,
         cluster=there,
-        resources=fitted(given, there, device=device),
+        resources=with_workers_that_fit(granted, there, device=device),
     )
 
 
-def sorts(cluster: Cluster, resources: Resources) -> dict[str, Sort]:
+def work_classes(cluster: Cluster, resources: Resources) -> dict[str, WorkClass]:
     """Examples of the sorts of work that a cluster's description has parts for, by name."""
-    found = {"training": _sort("", False, cluster, resources, cluster.device, None)}
+    classes = {"training": _work_class("", False, cluster, resources, cluster.device, None)}
     if cluster.device == "cuda" or cluster.cpu is not None:
-        found["cpu"] = _sort("cpu", True, cluster, resources, "cpu", cluster.cpu)
+        classes["cpu"] = _work_class("cpu", True, cluster, resources, "cpu", cluster.cpu)
     if cluster.timing is not None:
-        found["timing"] = _sort("timing", True, cluster, resources, cluster.device, cluster.timing)
-    return found
+        classes["timing"] = _work_class(
+            "timing", True, cluster, resources, cluster.device, cluster.timing
+        )
+    return classes
 
 
 def _shared(runs: Sequence[PlannedRun], minutes: int) -> list[tuple[PlannedRun, ...]]:

@@ -26,7 +26,7 @@ from harness.launch.scheduler import Scheduler
 from harness.launch.timing_lock import TimingLock
 from harness.launch.worker import EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_LOST
 from harness.plan import Plan, PlannedRun, load_of
-from harness.process import heed
+from harness.process import install_handler
 from harness.run import Resources
 from harness.store import (
     DONE,
@@ -48,8 +48,6 @@ POLL = 0.1
 """Seconds between looks at the workers."""
 LOOK = 1.0
 """Seconds between looks at the progress of runs, here and elsewhere."""
-
-
 ASK = 15.0
 """Seconds between questions to SLURM, while a run is waited for that has a job."""
 
@@ -83,30 +81,33 @@ class LocalExecutor:
     def __init__(
         self, plan: Plan, store: Store, *, resources: Resources, display: Display | None = None
     ) -> None:
-        self._plan = plan
+        self.plan = plan
         self._store = store
         wanted = plan.device if resources.device == "auto" else resources.device
         self._resources = dataclasses.replace(resources, device=wanted)
         self._display = display or Display()
         self._queue = Queue(plan.runs)
-        self._timing_lock = TimingLock()
-        self._others_are_timing = (
-            False  # other commands compute on this machine: nothing can be timed
-        )
+        self._timing_lock: TimingLock  # while `run` goes on
+        # other commands compute on this machine too: nothing can be timed now
+        self._machine_is_shared = False
         self._workers: list[_Worker] = []
         self._computed: list[str] = []
         self._interrupted: list[str] = []
-        self._seen: dict[str, RunRecord] = {}  # runs elsewhere
-        self._pace: dict[str, tuple[float, float]] = {}  # kind -> seconds taken, seconds estimated
-        self._barren: dict[str, tuple[int, int]] = {}  # step reached, attempts since
+        self._records_elsewhere: dict[str, RunRecord] = {}  # of runs that others compute
+        # by task: seconds taken, and the estimate of them
+        self._seconds_by_task: dict[str, tuple[float, float]] = {}
+        # by identity: the best step of all attempts, and how many got no further since
+        self._attempts_without_progress: dict[str, tuple[int, int]] = {}
         self._stops = 0
         self._cannot_write: str | None = None
-        self._started = time.monotonic()
-        self._looked = 0.0
-        self._scheduler, self._asked = Scheduler(), time.monotonic()
+        self._started = 0.0
+        self._last_poll = 0.0
+        self._scheduler, self._slurm_asked = Scheduler(), time.monotonic()
 
     def run(self) -> RunSummary:
         """Compute everything that can be. StoreError if the results folder cannot be written."""
+        self._started = time.monotonic()
+        self._timing_lock = TimingLock()
         with self._signals():
             try:
                 self._loop()
@@ -138,13 +139,13 @@ class LocalExecutor:
         return self._stops > 0 or self._cannot_write is not None
 
     def _loop(self) -> None:
-        said = False
+        stop_announced = False
         while self._workers or not (self._ending or self._queue.over):
             self._reap()
-            if time.monotonic() - self._looked >= LOOK:
-                self._look()
-            if self._stops and not said:
-                said = True
+            if time.monotonic() - self._last_poll >= LOOK:
+                self._poll()
+            if self._stops and not stop_announced:
+                stop_announced = True
                 self._display.say("stopping: runs save their checkpoints (again: kill them)")
             if not self._ending:
                 self._start()
@@ -165,13 +166,15 @@ class LocalExecutor:
     def _take(self) -> list[PlannedRun]:
         if not self._workers:
             self._timing_lock.release()  # so that two commands do not wait for each other
-            wanted = self._queue.wants_alone and not self._neighbours()
+            wanted = self._queue.wants_alone and not self._other_commands_running()
             alone = wanted and self._timing_lock.acquire_exclusive()
             if not alone and not self._timing_lock.acquire_shared():
                 return []  # another command times something, which is soon over
-            self._others_are_timing = self._queue.wants_alone and not alone
+            self._machine_is_shared = self._queue.wants_alone and not alone
         chosen = self._queue.take(
-            jobs=self._plan.jobs, running=len(self._workers), neighbours=self._others_are_timing
+            jobs=self.plan.jobs,
+            running=len(self._workers),
+            machine_is_shared=self._machine_is_shared,
         )
         if not chosen and not self._workers:
             self._timing_lock.release()
@@ -229,7 +232,7 @@ class LocalExecutor:
     def _environment(self, slot: int) -> dict[str, str]:
         environment = dict(os.environ)
         gpus = visible_gpus()
-        if self._plan.device == "cuda" and self._resources.device == "cuda" and gpus:
+        if self.plan.device == "cuda" and self._resources.device == "cuda" and gpus:
             size = self._resources.processes
             first = slot * size % max(size, len(gpus) // size * size)
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[first : first + size])
@@ -241,17 +244,17 @@ class LocalExecutor:
             self._close(worker)
 
     def _close(self, worker: _Worker) -> None:
-        said = _tail(worker.stderr)
+        output = _tail(worker.stderr)
         code = worker.process.returncode
         if code == EXIT_CANNOT_WRITE:
-            self._give_up(said.rpartition("error: ")[2] or "the results folder cannot be written")
+            self._give_up(output.rpartition("error: ")[2] or "the results folder cannot be written")
         left = [planned for planned in worker.runs if not self._ended(planned, worker)]
-        reached = [self._store.record(planned.run.identity) for planned in left]
+        records = [self._store.record(planned.run.identity) for planned in left]
         begun = [
             record is not None and record.attempt > worker.attempts[planned.run.identity]
-            for planned, record in zip(left, reached, strict=True)
+            for planned, record in zip(left, records, strict=True)
         ]
-        for planned, record, started in zip(left, reached, begun, strict=True):
+        for planned, record, started in zip(left, records, begun, strict=True):
             if record is not None and record.state in (RUNNING, QUEUED):
                 self._queue.wait_for(planned.run.identity)  # taken over by another process
             elif record is not None and record.state == UNREADABLE:
@@ -259,23 +262,23 @@ class LocalExecutor:
             elif self._ending:
                 self._queue.abandon(planned.run.identity)
                 self._interrupted += [planned.run.name] * started
-            elif code in (EXIT_INTERRUPTED, EXIT_LOST) and self._patient(planned, record):
+            elif code in (EXIT_INTERRUPTED, EXIT_LOST) and self._may_try_again(planned, record):
                 self._queue.again(planned.run.identity)
             elif started or not (any(begun) or len(left) < len(worker.attempts)):
-                self._fail(planned, _why(code, said, record if started else None))
+                self._fail(planned, _why(code, output, record if started else None))
             else:  # the worker ended before it came to this run
                 self._queue.again(planned.run.identity)
 
-    def _patient(self, planned: PlannedRun, record: RunRecord | None) -> bool:
+    def _may_try_again(self, planned: PlannedRun, record: RunRecord | None) -> bool:
         """Whether a run whose process asks for another attempt gets one: not for ever where none
         gets further.
         """
         identity = planned.run.identity
         done = 0 if record is None or record.progress is None else record.progress.done
-        reached, barren = self._barren.get(identity, (0, 0))
-        barren = 0 if done > reached else barren + 1
-        self._barren[identity] = (max(done, reached), barren)
-        if barren >= ATTEMPTS:
+        best_step, fruitless = self._attempts_without_progress.get(identity, (0, 0))
+        fruitless = 0 if done > best_step else fruitless + 1
+        self._attempts_without_progress[identity] = (max(done, best_step), fruitless)
+        if fruitless >= ATTEMPTS:
             return False
         why = record.error if record is not None and record.error else "its process was stopped"
         self._display.say(f"again   {planned.run.name}: {why}")
@@ -308,10 +311,12 @@ class LocalExecutor:
 
     def _done(self, planned: PlannedRun, record: RunRecord) -> None:
         self._computed.append(record.name)
-        taken, estimated = self._pace.get(planned.run.kind, (0.0, 0.0))
-        pace = (taken + (record.seconds or 0.0), estimated + planned.seconds)
-        self._pace[planned.run.kind] = pace
-        value = headline(self._plan.expansion, planned.run, record.result or {})
+        taken, estimated = self._seconds_by_task.get(planned.run.kind, (0.0, 0.0))
+        self._seconds_by_task[planned.run.kind] = (
+            taken + (record.seconds or 0.0),
+            estimated + planned.seconds,
+        )
+        value = headline(self.plan.expansion, planned.run, record.result or {})
         count = f"{len(self._queue.finished)}/{len(self._queue.runs)}"
         time_taken = duration(record.seconds or 0.0)
         self._display.say(f"done    {record.name}  {value}  ({time_taken}, {count})")
@@ -333,9 +338,9 @@ class LocalExecutor:
                 with suppress(ProcessLookupError):
                     worker.process.send_signal(signal.SIGTERM)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """See how far runs are, here and elsewhere."""
-        self._looked = time.monotonic()
+        self._last_poll = time.monotonic()
         self._ask_slurm()
         for worker in self._workers:
             while worker.runs and len(worker.attempts) > 1 and self._ended(worker.runs[0], worker):
@@ -347,23 +352,23 @@ class LocalExecutor:
             if record is None:
                 self._queue.again(identity)
                 continue
-            self._seen[identity] = record
+            self._records_elsewhere[identity] = record
             if record.state not in (RUNNING, QUEUED):
                 self._settle(self._queue.runs[identity], record)
 
     def _ask_slurm(self) -> None:
         """Whether the jobs that runs are waited for still exist, now and then."""
-        seen = [self._seen.get(identity) for identity in self._queue.elsewhere]
-        queued = any(record is not None and record.state == QUEUED for record in seen)
-        if queued and time.monotonic() - self._asked >= ASK:
+        records = [self._records_elsewhere.get(identity) for identity in self._queue.elsewhere]
+        queued = any(record is not None and record.state == QUEUED for record in records)
+        if queued and time.monotonic() - self._slurm_asked >= ASK:
             reconcile(self._store, self._scheduler)
-            self._asked = time.monotonic()
+            self._slurm_asked = time.monotonic()
 
-    def _neighbours(self) -> bool:
+    def _other_commands_running(self) -> bool:
         """Whether another command computes on this machine."""
         here = socket.gethostname()
-        seen = [self._seen.get(identity) for identity in self._queue.elsewhere]
-        return any(record is None or record.host in ("", here) for record in seen)
+        records = [self._records_elsewhere.get(identity) for identity in self._queue.elsewhere]
+        return any(record is None or record.host in ("", here) for record in records)
 
     def _snapshot(self) -> Snapshot:
         running = {
@@ -372,7 +377,10 @@ class LocalExecutor:
             if worker.runs
         }
         running.update(
-            {identity: (self._seen.get(identity), True) for identity in self._queue.elsewhere}
+            {
+                identity: (self._records_elsewhere.get(identity), True)
+                for identity in self._queue.elsewhere
+            }
         )
         active = [
             Active(
@@ -393,7 +401,7 @@ class LocalExecutor:
             failed=len(self._queue.failed),
             blocked=len(self._queue.blocked),
             active=active,
-            left=makespan(loads, self._plan.jobs),
+            left=makespan(loads, self.plan.jobs),
         )
 
     def _left(
@@ -402,12 +410,12 @@ class LocalExecutor:
         record, _ = running.get(planned.run.identity, (None, False))
         if record is not None and record.eta is not None:
             return record.eta
-        taken, estimated = self._pace.get(planned.run.kind, (1.0, 1.0))
+        taken, estimated = self._seconds_by_task.get(planned.run.kind, (1.0, 1.0))
         return planned.seconds * (taken / estimated if estimated > 0 and taken > 0 else 1.0)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        before = heed((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self.stop)
+        before = install_handler((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self.stop)
         try:
             yield
         finally:
@@ -422,7 +430,7 @@ def _tail(file: IO[bytes]) -> str:
         return file.read().decode(errors="replace").strip()
 
 
-def _why(code: int, said: str, record: RunRecord | None) -> str:
+def _why(code: int, output: str, record: RunRecord | None) -> str:
     """Why a worker ended without a result, and what to do."""
     log = "" if record is None else f"; see {record.directory / 'log.txt'}"
     if code == -signal.SIGKILL:
@@ -432,6 +440,6 @@ def _why(code: int, said: str, record: RunRecord | None) -> str:
     elif record is not None and record.error and code != 0:
         how = record.error
     else:
-        last = said.splitlines()[-1] if said else "no message"
+        last = output.splitlines()[-1] if output else "no message"
         how = f"its process ended with exit code {code}: {last}"
     return f"{how}{log}; run again to go on from the last checkpoint"

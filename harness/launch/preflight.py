@@ -1,12 +1,106 @@
-"""Whether the runs of a plan can be computed by as many processes as were asked for."""
+"""What is done before anything is computed: ended jobs are noted, data downloaded, GPUs counted.
+
+The command and `harness.api` come through here, so that a notebook gets what the command gets.
+"""
 
 from __future__ import annotations
 
-from harness.device import resolve_device, visible_gpus
-from harness.errors import HarnessError
-from harness.plan import TO_RUN, Plan
-from harness.run import Resources
+import functools
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.data import DATASETS, open_dataset, ready
+from harness.data.config import DataConfig
+from harness.data.dataset import DataSet
+from harness.data.fetch import offline
+from harness.data.telling import Telling
+from harness.device import crowded, default_jobs, resolve_device, visible_gpus
+from harness.errors import DataError, HarnessError
+from harness.launch.cluster import as_in_jobs, find_cluster, load_cluster
+from harness.launch.local import LocalExecutor
+from harness.launch.reconcile import reconcile, without_unknown
+from harness.launch.scheduler import Scheduler
+from harness.launch.slurm import SlurmExecutor
+from harness.plan import TO_RUN, Plan, PlannedRun, Recompute, make_plan
+from harness.run import TASKS, Resources
+from harness.spec.expand import Expansion
+from harness.store import Store, tidy
 from harness.text import count
+
+
+def plan_here(
+    expansion: Expansion, resources: Resources, *, jobs: int | None, recompute: Recompute | None
+) -> Plan:
+    """The plan for this machine. Reads only; says so where the machine would be crowded."""
+    return _planner_here(expansion, Store(), resources, jobs=jobs, recompute=recompute)()
+
+
+def prepare_local(
+    expansion: Expansion, resources: Resources, *, jobs: int | None, recompute: Recompute | None
+) -> LocalExecutor:
+    """An executor on this machine, with the data that it needs."""
+    store = Store()
+    answer = reconcile(store, Scheduler())
+    check_gpus(resources)
+    make = _planner_here(expansion, store, resources, jobs=jobs, recompute=recompute)
+    plan = with_data(
+        lambda: without_unknown(make(), answer), lambda plan: check_divisible(plan, resources)
+    )
+    for planned in plan.runs:
+        if planned.status == "cached" and planned.record is not None:
+            tidy(planned.record.directory)
+    return LocalExecutor(plan, store, resources=resources)
+
+
+def prepare_slurm(
+    expansion: Expansion,
+    resources: Resources,
+    *,
+    cluster: str | Path | None,
+    jobs: int | None,
+    recompute: Recompute | None,
+    dry_run: bool,
+) -> SlurmExecutor:
+    """An executor on a cluster; a dry run asks SLURM nothing and downloads nothing."""
+    site = load_cluster(find_cluster(None if cluster is None else str(cluster)))
+    store = Store()
+    if not dry_run:
+        reconcile(store, Scheduler())
+    device = site.device if resources.device == "auto" else resolve_device(resources.device)
+
+    def make() -> Plan:
+        at_once = jobs or site.max_parallel
+        return make_plan(expansion, store, device=device, jobs=at_once, recompute=recompute)
+
+    with as_in_jobs(site):
+        if dry_run:
+            plan = make()
+            check_divisible(plan, resources)
+        else:
+            plan = with_data(make, lambda plan: check_divisible(plan, resources))
+    return SlurmExecutor(plan, store, cluster=site, resources=resources)
+
+
+def _planner_here(
+    expansion: Expansion,
+    store: Store,
+    resources: Resources,
+    *,
+    jobs: int | None,
+    recompute: Recompute | None,
+) -> Callable[[], Plan]:
+    """Makes the plan for this machine, again after a download; warns of a crowd once."""
+    device = resolve_device(resources.device)
+    at_once = jobs or default_jobs(device, resources.threads, resources.processes)
+    note = crowded(device, resources.threads * resources.processes, jobs=at_once)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+    return functools.partial(
+        make_plan, expansion, store, device=device, jobs=at_once, recompute=recompute
+    )
 
 
 def check_divisible(plan: Plan, resources: Resources) -> None:
@@ -30,10 +124,122 @@ def check_divisible(plan: Plan, resources: Resources) -> None:
 
 def check_gpus(resources: Resources) -> None:
     """HarnessError where this machine has fewer GPUs than the processes of a run."""
-    wanted, found = resources.processes, len(visible_gpus())
-    if wanted > 1 and resolve_device(resources.device) == "cuda" and found < wanted:
+    wanted, gpus = resources.processes, len(visible_gpus())
+    if wanted > 1 and resolve_device(resources.device) == "cuda" and gpus < wanted:
         raise HarnessError(
-            f"`processes` is {wanted}, each with a GPU of its own, and this machine shows {found}: "
-            f"give --processes {max(found, 1)}, make more visible (CUDA_VISIBLE_DEVICES), or run "
+            f"`processes` is {wanted}, each with a GPU of its own, and this machine shows {gpus}: "
+            f"give --processes {max(gpus, 1)}, make more visible (CUDA_VISIBLE_DEVICES), or run "
             "with --device cpu"
         )
+
+
+def with_data(make: Callable[[], Plan], check: Callable[[Plan], None]) -> Plan:
+    """The plan that `make` makes, once the data that can be downloaded for it is here.
+
+    `check` refuses a plan; it is asked before anything is downloaded.
+    """
+    plan = make()
+    wanted = _Wanted(plan)
+    if offline() or not wanted.sets:
+        check(plan)
+        return plan
+    check(wanted.plan)
+    failures = {lack: why for lack, need in wanted.sets.items() if (why := _get(need)) is not None}
+    return _explained(make() if len(failures) < len(wanted.sets) else plan, failures)
+
+
+def could_not(plan: Plan) -> str | None:
+    """Why nothing of the plan is trained: a sentence, where all that trains is blocked.
+
+    A teacher that is there already, which no cell of the table shows, does not count.
+    """
+    shown = {
+        identity
+        for row in plan.expansion.rows
+        for identities in row.runs.values()
+        for identity in identities
+    }
+    trained = [
+        planned
+        for planned in plan.runs
+        if TASKS.get(planned.run.kind).seeded
+        and (planned.status != "cached" or planned.run.identity in shown)
+    ]
+    blocked = [planned for planned in trained if planned.status == "blocked"]
+    if not trained or len(blocked) < len(trained):
+        return None
+    reasons = (why for planned in blocked for why in planned.reasons if not _of_another(why))
+    first, *more = dict.fromkeys(reasons) or {"see above": None}
+    also = f" (and {count(len(more), 'other cause')}, above)" if more else ""
+    return f"Nothing of {plan.expansion.table.name} can be trained here: {first}{also}"
+
+
+@dataclass(slots=True)
+class _Need:
+    """A set that can be downloaded, and how many runs lack it and nothing else."""
+
+    dataset: DataSet
+    runs: int = 0
+
+
+def _get(need: _Need) -> str | None:
+    """Download a set; what to do if that fails."""
+    tell, dataset = Telling(sys.stdout), need.dataset
+    size = f"{(dataset.download or 0) / 1e6:.0f} MB"
+    tell.say(f"getting data set {dataset.name} ({size}) for {count(need.runs, 'run')}")
+    try:
+        dataset.load(tell)
+    except DataError:  # what was tried has been told
+        return f"data set {dataset.name} could not be downloaded. {dataset.next_step}"
+    return None
+
+
+def _explained(plan: Plan, failures: Mapping[str, str]) -> Plan:
+    """The plan with what became of the downloads as reasons."""
+    runs = [
+        replace(planned, reasons=tuple(failures.get(why, why) for why in planned.reasons))
+        for planned in plan.runs
+    ]
+    return replace(plan, runs=tuple(runs))
+
+
+class _Wanted:
+    """What is to be downloaded, for runs that lack nothing else, and the plan after that."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.sets: dict[str, _Need] = {}  # by what the plan says of them
+        self._downloads = functools.cache(_download)
+        self._stuck: set[str] = set()  # runs that lack something else too, or whose dependencies do
+        self.plan = replace(plan, runs=tuple(map(self._after, plan.runs)))
+
+    def _after(self, planned: PlannedRun) -> PlannedRun:
+        if planned.status != "blocked":
+            return planned
+        lacks = dict(filter(None, map(self._downloads, _sets(planned.run.config))))
+        others = [why for why in planned.reasons if why not in lacks and not _of_another(why)]
+        if others or self._stuck.intersection(planned.run.depends):
+            self._stuck.add(planned.run.identity)
+            return planned
+        for lack in lacks.keys() & set(planned.reasons):
+            self.sets.setdefault(lack, _Need(lacks[lack])).runs += 1
+        return replace(planned, status="todo", reasons=())
+
+
+def _of_another(why: str) -> bool:
+    return why.startswith("needs run ")
+
+
+def _download(data: DataConfig) -> tuple[str, DataSet] | None:
+    """What a plan says of a set that can be downloaded and is not here."""
+    lack = ready(data)
+    if lack is None or DATASETS.get(data.name).download is None:
+        return None
+    return lack, open_dataset(data)
+
+
+def _sets(config: Any) -> Iterator[DataConfig]:
+    if isinstance(config, DataConfig):
+        yield config
+    elif is_dataclass(config):
+        for field in fields(config):
+            yield from _sets(getattr(config, field.name))

@@ -113,11 +113,11 @@ def _detail(active: Active) -> str:
     where = "  (another harness run)" if active.elsewhere else ""
     if active.progress is None:
         return f"  {active.name}  ...{where}"
-    share = active.progress.done / max(1, active.progress.total)
+    fraction = active.progress.done / max(1, active.progress.total)
     eta = "" if active.eta is None else f"  {duration(active.eta)} left"
-    bar = "#" * round(20 * share)
+    bar = "#" * round(20 * fraction)
     unit = f"{active.progress.unit} {active.progress.done}/{active.progress.total}"
-    return f"  [{bar:<20}] {share:4.0%} {active.name}  {unit}{eta}{where}"
+    return f"  [{bar:<20}] {fraction:4.0%} {active.name}  {unit}{eta}{where}"
 
 
 def _brief(active: Active) -> str:

@@ -49,19 +49,19 @@ class Queue:
         closed = self.finished | self.failed.keys() | self.blocked.keys()
         return [planned for identity, planned in self.runs.items() if identity not in closed]
 
-    def take(self, *, jobs: int, running: int, neighbours: bool) -> list[PlannedRun]:
+    def take(self, *, jobs: int, running: int, machine_is_shared: bool) -> list[PlannedRun]:
         """The runs of the next process, or none while it is better to wait.
 
         `running` processes were started, of at most `jobs`; `neighbours` says that other commands
         compute on this machine, so that nothing can be timed now.
         """
-        if self._ready["exclusive"] and not neighbours:
+        if self._ready["exclusive"] and not machine_is_shared:
             return self._pop("exclusive", 1) if running == 0 else []
         if running >= jobs or self._busy_alone():
             return []
         if self._ready["batched"]:
-            share = math.ceil(len(self._ready["batched"]) / (jobs - running))
-            return self._pop("batched", min(max(share, SMALLEST_BATCH), LARGEST_BATCH))
+            batch = math.ceil(len(self._ready["batched"]) / (jobs - running))
+            return self._pop("batched", min(max(batch, SMALLEST_BATCH), LARGEST_BATCH))
         return self._pop("single", 1)
 
     def finish(self, identity: str) -> None:

@@ -105,8 +105,8 @@ def with_scheduler_state(
     records: Sequence[RunRecord], answer: Answer
 ) -> tuple[list[RunRecord], Mapping[str, JobInfo]]:
     """Records as they stand by SLURM's word, without writing, and the jobs by run identity."""
-    names = {record.identity: record for record in records}
-    found, jobs = [], {}
+    by_identity = {record.identity: record for record in records}
+    reconciled, jobs = [], {}
     for record in records:
         note = record.note
         if note is not None and note.job is not None:
@@ -116,16 +116,16 @@ def with_scheduler_state(
             why = ended(note, answer)
             if why is not None and record.state == QUEUED:
                 state = INTERRUPTED if record.attempt > note.attempt else PLANNED
-                if info is not None and info.standing == "failed":
+                if info is not None and info.phase == "failed":
                     why = _with_last_words(note, why)
                 record = dataclasses.replace(record, state=state, error=why)
         if note is not None and record.state == QUEUED and answer.why:
             record = dataclasses.replace(record, error=_unknown(record, answer))
-        blocked = _blocked(record, names)
+        blocked = _blocked(record, by_identity)
         if blocked is not None:
             record = dataclasses.replace(record, error=blocked)
-        found.append(record)
-    return found, jobs
+        reconciled.append(record)
+    return reconciled, jobs
 
 
 def ended(note: JobNote, answer: Answer) -> str | None:
@@ -134,21 +134,21 @@ def ended(note: JobNote, answer: Answer) -> str | None:
         return None
     info = answer.jobs.get(note.job)
     if info is None:
-        if time.time() - note.age_since < FORGOTTEN:
+        if time.time() - note.submitted_at < FORGOTTEN:
             return None
         return f"SLURM does not know its job {note.job} any more; run again to submit it"
     if info.comment.startswith(COMMENT) and info.comment != COMMENT + note.submission:
         return f"SLURM has given the number {note.job} of its job to another; run again"
-    if info.standing == "alive":
+    if info.phase == "alive":
         return None
     return f"its job {note.job} is {info.state}; run again to submit it"
 
 
-def _blocked(record: RunRecord, names: Mapping[str, RunRecord]) -> str | None:
+def _blocked(record: RunRecord, by_identity: Mapping[str, RunRecord]) -> str | None:
     if record.state not in (PLANNED, QUEUED):
         return None
     for identity in record.depends:
-        other = names.get(identity)
+        other = by_identity.get(identity)
         if other is not None and other.state == FAILED:
             return f"blocked: needs run {other.name}, which failed"
     return None
@@ -167,28 +167,28 @@ def _adopt_orphan_submission(record: RunRecord, note: JobNote, answer: Answer) -
             return set()
     drop_job(record.directory, note.submission)
     jobs = answer.submitted(COMMENT + note.submission)
-    mine = (job for job in jobs if "_" not in job or job.endswith(f"_{note.index}"))
-    return {job for job in mine if jobs[job].standing == "alive"}
+    of_run = (job for job in jobs if "_" not in job or job.endswith(f"_{note.index}"))
+    return {job for job in of_run if jobs[job].phase == "alive"}
 
 
 def broken_off(note: JobNote) -> bool:
     """Whether nobody is any more about to note the job's number."""
-    if note.submitter is not None and note.submitter.local():
-        return note.submitter.gone()
-    return time.time() - note.age_since > SUBMITTING
+    if note.submitter is not None and note.submitter.on_this_machine():
+        return note.submitter.has_ended()
+    return time.time() - note.submitted_at > SUBMITTING
 
 
 def _free(record: RunRecord, note: JobNote, info: JobInfo | None, why: str) -> None:
-    died = info is not None and info.standing == "failed"
+    died = info is not None and info.phase == "failed"
     if died and record.state == QUEUED:
         fail_run(record.directory, _with_last_words(note, why))
     drop_job(record.directory, note.submission)
 
 
 def _with_last_words(note: JobNote, why: str) -> str:
-    said = last_words(Path(note.folder), note.job or "")
-    told = f" ({said})" if said else ""
-    return f"{why.partition(';')[0]}{told}; see {note.folder}"
+    words = last_words(Path(note.folder), note.job or "")
+    cause = f" ({words})" if words else ""
+    return f"{why.partition(';')[0]}{cause}; see {note.folder}"
 
 
 def last_words(folder: Path, job: str) -> str | None:
@@ -203,5 +203,5 @@ def last_words(folder: Path, job: str) -> str | None:
     raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     # the first of others: what follows are its consequences
     errors = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
-    found = (*ours[-1:], *raised[-1:], *errors[:1])
-    return found[0].strip()[:400] if found else None
+    telling = (*ours[-1:], *raised[-1:], *errors[:1])
+    return telling[0].strip()[:400] if telling else None

@@ -21,14 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
-from harness.store.files import fresh, read_json_or_nothing, replace_json
+from harness.store.files import read_json_or_nothing, replace_json, replacing
 
-INFO_FILE, DONE_FILE, HEARTBEAT_FILE, FAILED_START_FILES = (
-    "order.json",
-    "over",
-    "alive",
-    "stillborn-*.txt",
-)
+INFO_FILE, DONE_FILE, HEARTBEAT_FILE = "rendezvous.json", "done", "heartbeat"
+FAILED_START_FILES = "failed-to-start-*.txt"  # one for each process
 LOCAL = "127.0.0.1"
 CONNECTING = 10.0
 """Seconds that the first process has to answer."""
@@ -66,29 +62,29 @@ def use_loopback() -> None:
 
 
 def new_token() -> str:
-    """For an order."""
+    """For a rendezvous: only who can read its file knows it."""
     return secrets.token_hex(16)
 
 
 def mark_done(folder: Path) -> None:
-    """Tell everybody who waits for an order that there will be none."""
+    """Tell the processes that wait here that no other run will come."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DONE_FILE).touch()
 
 
 def is_done(folder: Path) -> bool:
-    """Whether that has been told."""
+    """Whether no other run will come."""
     return (folder / DONE_FILE).exists()
 
 
 def write_heartbeat(folder: Path) -> None:
-    """Tell those who wait that there may still be an order."""
+    """Tell the processes that wait here that the first task lives, and runs may still come."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HEARTBEAT_FILE).touch()
 
 
 def last_heartbeat(folder: Path) -> float:
-    """When that was told last: compare it with what it was before, clocks differ."""
+    """When the last one was written: compare it with the one before, for clocks differ."""
     try:
         return (folder / HEARTBEAT_FILE).stat().st_mtime
     except OSError:
@@ -96,15 +92,15 @@ def last_heartbeat(folder: Path) -> float:
 
 
 def report_failed_start(folder: Path, rank: int, why: str) -> None:
-    """Tell the first process that another one will not come."""
+    """Tell the first process that another one could not start."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FAILED_START_FILES.replace("*", str(rank))
-    with fresh(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(why, encoding="utf-8")
 
 
 def failed_start(folder: Path) -> str | None:
-    """What has been told of one that will not come."""
+    """Why a process could not start; None where none has said so."""
     for path in sorted(folder.glob(FAILED_START_FILES)):
         return path.read_text(encoding="utf-8")
     return None
@@ -139,19 +135,19 @@ class Connection:
         self._socket.close()
 
 
-def connect(order: RendezvousInfo, rank: int) -> Connection | None:
+def connect(info: RendezvousInfo, rank: int) -> Connection | None:
     """The connection to the first process; None if it is gone, or expects somebody else."""
     try:
-        connection = socket.create_connection((order.host, order.port), timeout=CONNECTING)
+        raw = socket.create_connection((info.host, info.port), timeout=CONNECTING)
     except OSError:
         return None
-    line = Connection(connection)
+    connection = Connection(raw)
     me = {"rank": rank, "host": socket.gethostname(), "pid": os.getpid()}
     try:
-        line.send(token=order.token, **me)
+        connection.send(token=info.token, **me)
     except OSError:
         return None
-    if line.recv(CONNECTING) is None:
-        line.close()
+    if connection.recv(CONNECTING) is None:
+        connection.close()
         return None
-    return line
+    return connection

@@ -1,16 +1,28 @@
-"""Hands a script and the content of its jobs to SLURM, and says what to do where it is refused."""
+"""The batch script of an array, and handing it to SLURM with the content of its jobs.
+
+The script says what is asked for, the site's setup, and what is started. Where SLURM refuses it,
+the error says what to do.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError
-from harness.launch.commands import Said, call
+from harness.launch.cluster import Cluster, JobResources
+from harness.launch.commands import CommandResult, call
 from harness.launch.job import Job
+from harness.launch.reconcile import MARK
 from harness.launch.scheduler import Scheduler
+from harness.launch.shell import shell_value, whole_commands
+from harness.paths import project_root
 from harness.store.files import writing
 
 COMMANDS = ("sbatch", "srun", "squeue", "scontrol")
@@ -53,14 +65,22 @@ _REMEDIES = (
 )
 
 
+_PERCENT = "\ue000"  # stands for a % that is none of sbatch's patterns, until all of those are in
+_NOT_IN_JOBS = ("HARNESS_CLUSTER", "HARNESS_HOME", "HARNESS_LOCKS")
+"""Of this machine, or set by the script itself."""
+_PLACES = ("HARNESS_CACHE", "HARNESS_DATA", "HARNESS_RESULTS")
+"""Variables that may hold a path from the folder where the command was given."""
+SETUP_FAILED = 78  # EX_CONFIG
+
+
 class Refused(HarnessError):
     """SLURM did not take an array, or did not say so."""
 
 
 def remedy(why: str) -> str:
     """What to do about what SLURM said when it refused."""
-    found = (text for pattern, text in _REMEDIES if re.search(pattern, why, re.IGNORECASE))
-    return next(found, AGAIN)
+    advice = (text for pattern, text in _REMEDIES if re.search(pattern, why, re.IGNORECASE))
+    return next(advice, AGAIN)
 
 
 def submit_array(
@@ -99,31 +119,136 @@ def submit_script(script: str, folder: Path, *, comment: str) -> str:
     return number
 
 
-def _number(said: Said, comment: str) -> str:
+def _number(answer_of_sbatch: CommandResult, comment: str) -> str:
     """Of the job, whatever else sbatch's wrapper prints; the queue knows it where that is unclear.
 
     Where sbatch failed, what it printed is no submission.
     """
-    if not said.good:
-        raise Refused(said.why)
-    plain = re.findall(r"^[ \t]*(\d+)(?:;[^\s;]*)?[ \t\r]*$", said.out, re.MULTILINE)
-    found = set(plain) or set(re.findall(r"Submitted batch job (\d+)", said.out))
-    if len(found) == 1:
-        return str(found.pop())
+    if not answer_of_sbatch.ok:
+        raise Refused(answer_of_sbatch.why)
+    plain = re.findall(r"^[ \t]*(\d+)(?:;[^\s;]*)?[ \t\r]*$", answer_of_sbatch.out, re.MULTILINE)
+    numbers = set(plain) or set(re.findall(r"Submitted batch job (\d+)", answer_of_sbatch.out))
+    if len(numbers) == 1:
+        return str(numbers.pop())
     answer = Scheduler().ask()
-    known = {job.partition("_")[0] for job in answer.submitted(comment)}
-    if len(known) == 1:
-        return known.pop()
-    shown = " ".join(said.out.split())[:200]
+    of_submission = {job.partition("_")[0] for job in answer.submitted(comment)}
+    if len(of_submission) == 1:
+        return of_submission.pop()
+    shown = " ".join(answer_of_sbatch.out.split())[:200]
     raise Refused(f"sbatch told no number of a job: '{shown}'")
 
 
 def largest_array() -> int | None:
     """How many jobs an array of this cluster may have; None where SLURM does not say."""
-    said = call("scontrol", "show", "config")
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said.out, re.MULTILINE)
-    return max(1, int(found[1])) if said.good and found is not None else None
+    config = call("scontrol", "show", "config")
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config.out, re.MULTILINE)
+    return max(1, int(size[1])) if config.ok and size is not None else None
 
 
 def _call(job: Job) -> None:
     job()
+
+
+def batch_script(
+    cluster: Cluster,
+    shape: JobResources,
+    *,
+    name: str,
+    comment: str,
+    folder: Path,
+    code: Path,
+    waits: Sequence[str] = (),
+    jobs: int = 1,
+    parallel: int = 1,
+    command: str | None = None,
+) -> str:
+    """What sbatch gets. `command` is what each task runs, as a shell has it; by default the
+    content that the submission puts into `folder`.
+    """
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    if command is None:
+        command = f"-u -m submitit.core._submit {shlex.quote(str(folder))}"
+    text: str = _make_sbatch_string(
+        command=f"{_python(cluster)} {command}",
+        folder=str(folder).replace("%", _PERCENT),
+        map_count=jobs if jobs > 1 else None,
+        array_parallelism=parallel,
+        job_name=re.sub(r"[^\w.-]", "-", name, flags=re.ASCII),
+        comment=comment,
+        setup=[*_setup(cluster), *_exports(cluster, shape, code)],
+        **_asked(cluster, shape, waits),
+    )
+    return text.replace(_PERCENT, "%%")
+
+
+def _python(cluster: Cluster) -> str:
+    return cluster.python or shlex.quote(sys.executable)
+
+
+def _asked(cluster: Cluster, shape: JobResources, waits: Sequence[str]) -> dict[str, Any]:
+    additional: dict[str, Any] = {"chdir": str(project_root())}
+    additional |= {name: value or True for name, value in cluster.options.items()}
+    additional["requeue" if cluster.requeue else "no-requeue"] = True
+    if shape.memory_mb is not None:
+        additional["mem"] = f"{shape.memory_mb}M"
+    if waits:
+        additional["dependency"] = "afterok:" + ":".join(dict.fromkeys(waits))
+        additional["kill-on-invalid-dep"] = "yes"
+    gpus = f"{cluster.gpu_type}:{shape.gpus}" if cluster.gpu_type else shape.gpus
+    optional = {
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "qos": cluster.qos,
+        "constraint": cluster.constraint,
+        "gpus_per_node": gpus if shape.gpus else None,
+        "exclusive": shape.exclusive or None,
+    }
+    return {
+        "time": shape.minutes,
+        "nodes": shape.nodes,
+        "ntasks_per_node": shape.tasks,
+        "cpus_per_task": shape.cpus,
+        "signal_delay_s": cluster.signal_seconds,
+        "stderr_to_stdout": True,
+        "wckey": None,  # submitit's own, which clusters that check such keys refuse
+        "additional_parameters": additional,
+        **{key: value for key, value in optional.items() if value is not None},
+    }
+
+
+def _exports(cluster: Cluster, shape: JobResources, code: Path) -> Iterator[str]:
+    """Where the code, the project and the data are: also where a site passes no environment on."""
+    exports = {**_submitters(), **{k: shell_value(v) for k, v in cluster.environment.items()}}
+    paths = [str(code), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    search = shlex.quote(os.pathsep.join(paths))
+    if "PYTHONPATH" in exports:
+        search = f"{shlex.quote(str(code) + os.pathsep)}{exports.pop('PYTHONPATH')}"
+    exports |= {
+        "HARNESS_HOME": shlex.quote(str(project_root())),
+        "PYTHONPATH": search,
+        "PYTHONSAFEPATH": "1",  # or the checkout, where the job starts, comes first
+        "SLURM_EXPORT_ENV": "ALL",  # srun takes over what is set here
+        "SRUN_CPUS_PER_TASK": str(shape.cpus),  # srun does not take it from the script
+    }
+    for name, value in exports.items():
+        yield f"export {name}={value}"
+
+
+def _submitters() -> dict[str, str]:
+    """The variables of this command that its runs must see, as words for a shell."""
+    words = {}
+    for name, value in sorted(os.environ.items()):
+        if re.fullmatch(r"HARNESS_[A-Z0-9_]+", name) and name not in _NOT_IN_JOBS:
+            place = name in _PLACES and value and not value.startswith(("~", "/"))
+            words[name] = shlex.quote(str(Path(value).absolute()) if place else value)
+    return words
+
+
+def _setup(cluster: Cluster) -> Iterator[str]:
+    """The site's lines; the job ends where one fails."""
+    for line in whole_commands(cluster.setup):
+        yield line
+        shown = re.sub(r"\s+", " ", line)[:200]
+        complaint = shlex.quote(f"{MARK}this line of `setup` failed: {shown}")
+        yield f"[ $? -eq 0 ] || {{ echo {complaint} >&2; exit {SETUP_FAILED}; }}"

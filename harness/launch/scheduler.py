@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 from harness.launch.commands import call
 from harness.text import count
 
-Standing: TypeAlias = Literal["alive", "ended", "failed"]
+Phase: TypeAlias = Literal["alive", "ended", "failed"]
 
 _ENDED = frozenset({"COMPLETED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "REVOKED"})
 _FAILED = frozenset({"FAILED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"})
@@ -37,7 +37,7 @@ class JobInfo:
     comment: str = ""
 
     @property
-    def standing(self) -> Standing:
+    def phase(self) -> Phase:
         """Whether it may still work on its runs; a state that is not known here is alive."""
         return "ended" if self.state in _ENDED else "failed" if self.state in _FAILED else "alive"
 
@@ -83,11 +83,11 @@ class Scheduler:
 def cancel_jobs(jobs: Sequence[str]) -> None:
     """End jobs; HarnessError if the controller does not take it. Those that ended are no error."""
     for start in range(0, len(jobs), _AT_ONCE):  # a command line has a length
-        said = call("scancel", *jobs[start : start + _AT_ONCE])
-        if not said.good and not re.search("already complet|invalid job id", said.err, re.I):
+        answer = call("scancel", *jobs[start : start + _AT_ONCE])
+        if not answer.ok and not re.search("already complet|invalid job id", answer.err, re.I):
             raise HarnessError(
-                f"the scheduler did not cancel {count(len(jobs), 'job')}: {said.why}; try again on "
-                "a host where squeue works, or, where SLURM is gone for good, give --forget"
+                f"the scheduler did not cancel {count(len(jobs), 'job')}: {answer.why}; try again "
+                "on a host where squeue works, or, where SLURM is gone for good, give --forget"
             )
 
 
@@ -96,19 +96,19 @@ def _squeue() -> Answer:
     # else is printed, and whatever line breaks texts have. The header shows that squeue answered.
     between, end = f"<{uuid.uuid4().hex}>", f"<{uuid.uuid4().hex}>\n"
     columns = between.join(("", "%i", "%T", "%r", "%N", "%k", end.strip()))
-    said = call("squeue", "-a", "-r", "-t", "all", "--me", "-o", columns)
-    if not said.good:
-        return Answer(why=said.why)
-    found, whole = {}, False
-    for text in said.out.split(end.strip())[:-1]:
+    listing = call("squeue", "-a", "-r", "-t", "all", "--me", "-o", columns)
+    if not listing.ok:
+        return Answer(why=listing.why)
+    jobs, has_header = {}, False
+    for text in listing.out.split(end.strip())[:-1]:
         fields = text.split(between)[1:-1]
         if len(fields) != 5:
             return Answer(why="squeue printed what cannot be understood")
         job, state, reason, node, comment = (field.strip() for field in fields)
         if job == "JOBID":
-            whole = True
+            has_header = True
         elif _JOB.fullmatch(job):
-            found[job] = JobInfo(
+            jobs[job] = JobInfo(
                 job=job,
                 state=_state(state),
                 reason="" if reason == "None" else reason,
@@ -117,9 +117,9 @@ def _squeue() -> Answer:
             )
         else:  # jobs in a form of which not all can be told
             return Answer(why=f"squeue printed '{job[:80]}' as the number of a job")
-    if not whole:
+    if not has_header:
         return Answer(why="squeue printed no list of jobs")
-    return Answer(jobs=found, complete=True)
+    return Answer(jobs=jobs, complete=True)
 
 
 def _sacct(jobs: Sequence[str]) -> dict[str, JobInfo]:
@@ -128,19 +128,19 @@ def _sacct(jobs: Sequence[str]) -> dict[str, JobInfo]:
     One that it has as running is only missing there: its end was not noted.
     """
     arrays = sorted({job.partition("_")[0] for job in jobs})
-    found = {}
+    ended = {}
     for start in range(0, len(arrays), _AT_ONCE):
         some = ",".join(arrays[start : start + _AT_ONCE])
-        said = call("sacct", "-n", "-P", "-X", "-j", some, "-o", "JobID,State,NodeList")
-        if not said.good:
+        listing = call("sacct", "-n", "-P", "-X", "-j", some, "-o", "JobID,State,NodeList")
+        if not listing.ok:
             return {}
-        for line in said.out.splitlines():
+        for line in listing.out.splitlines():
             fields = line.split("|")
             if len(fields) == 3 and _JOB.fullmatch(fields[0]):
                 info = JobInfo(job=fields[0], state=_state(fields[1]), node=fields[2])
-                if info.standing != "alive":
-                    found[info.job] = info
-    return found
+                if info.phase != "alive":
+                    ended[info.job] = info
+    return ended
 
 
 def _state(text: str) -> str:

@@ -34,17 +34,17 @@ def shell_value(value: str) -> str:
 
 def whole_commands(lines: Sequence[str]) -> list[str]:
     """Lines, those of one command together; ValueError where the last one is not whole."""
-    found: list[str] = []
+    commands: list[str] = []
     begun = wrong = ""
     for line in lines:
         begun = f"{begun}\n{line}" if begun else line
         wrong = _incomplete(begun)
         if not wrong:
-            found.append(begun)
+            commands.append(begun)
             begun = ""
     if begun:
         raise ValueError(f"is no shell code: {wrong}")
-    return found
+    return commands
 
 
 def _incomplete(text: str) -> str:
@@ -54,7 +54,7 @@ def _incomplete(text: str) -> str:
     if re.search(r"(?<!\\)(\\\\)*\\$", text):
         return "it ends with a backslash"
     try:
-        said = subprocess.run(
+        checked = subprocess.run(
             ["bash", "-n"],
             input=text.encode(errors="surrogateescape"),
             capture_output=True,
@@ -63,7 +63,7 @@ def _incomplete(text: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""  # no bash here: the node will tell
-    lines = said.stderr.decode(errors="replace").strip().splitlines()
+    lines = checked.stderr.decode(errors="replace").strip().splitlines()
     return lines[0] if lines else ""
 
 

@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.launch.cluster import Cluster, JobResources, load_cluster, shape_of
+from harness.launch.cluster import Cluster, JobResources, job_resources, load_cluster
 from harness.launch.commands import call
-from harness.launch.job_arrays import Sort, sorts
+from harness.launch.job_arrays import WorkClass, work_classes
 from harness.launch.reconcile import MARK, last_words
-from harness.launch.sbatch import COMMANDS, largest_array, remedy, submit_script
+from harness.launch.sbatch import COMMANDS, batch_script, largest_array, remedy, submit_script
 from harness.launch.scheduler import Scheduler, cancel_jobs
-from harness.launch.script import batch_script
 from harness.launch.snapshot import package_root, take_snapshot
 from harness.run import Resources
 from harness.store.files import read_json_or_nothing
@@ -76,7 +75,7 @@ def examine_cluster(path: Path, results: Path) -> Iterator[Check]:
     yield Check(what="slurm", good=True, found="the controller answers")
     yield from _arrays(cluster)
     good = True
-    for name, sort in sorts(cluster, Resources()).items():
+    for name, sort in work_classes(cluster, Resources()).items():
         for check in (*_nodes(name, sort), _shape(name, sort, folder)):
             good = good and check.good is not False
             yield check
@@ -87,18 +86,18 @@ def examine_cluster(path: Path, results: Path) -> Iterator[Check]:
 def _arrays(cluster: Cluster) -> Iterator[Check]:
     most = largest_array()
     if most is not None and most < cluster.max_array_size:
-        found = f"the cluster takes {most} jobs in an array, max_array_size is "
-        found += f"{cluster.max_array_size}: arrays are cut to {most}"
-        yield Check(what="arrays", good=True, found=found)
+        text = f"the cluster takes {most} jobs in an array, max_array_size is "
+        text += f"{cluster.max_array_size}: arrays are cut to {most}"
+        yield Check(what="arrays", good=True, found=text)
 
 
-def _nodes(name: str, sort: Sort) -> Iterator[Check]:
+def _nodes(name: str, sort: WorkClass) -> Iterator[Check]:
     """What the description says of a node that none of the partition has."""
     mark = f"<{uuid.uuid4().hex}>"
     where = ["-p", sort.cluster.partition] if sort.cluster.partition else []
-    said = call("sinfo", "-a", "-h", "-N", *where, "-o", f"{mark}%c|%m|%G{mark}")
-    rows = [text.split("|", 2) for text in said.out.split(mark)[1::2]]
-    if not (said.good and rows):
+    listing = call("sinfo", "-a", "-h", "-N", *where, "-o", f"{mark}%c|%m|%G{mark}")
+    rows = [text.split("|", 2) for text in listing.out.split(mark)[1::2]]
+    if not (listing.ok and rows):
         return
     node = sort.cluster.node
     counts = {
@@ -122,8 +121,8 @@ def _nodes(name: str, sort: Sort) -> Iterator[Check]:
 
 def _first(text: str) -> int:
     """A number of sinfo, "64" or "64+"."""
-    found = re.match(r"\d+", text.strip())
-    return int(found[0]) if found else 0
+    match = re.match(r"\d+", text.strip())
+    return int(match[0]) if match else 0
 
 
 def _gpus(text: str) -> int:
@@ -131,11 +130,11 @@ def _gpus(text: str) -> int:
     return sum(int(number) for number in re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", text))
 
 
-def _shape(name: str, sort: Sort, folder: Path) -> Check:
+def _shape(name: str, sort: WorkClass, folder: Path) -> Check:
     """Whether SLURM would take a job of that sort: partition, account, QOS, GPUs, limits."""
     what = f"jobs: {name}"
     try:
-        shape = shape_of(
+        shape = job_resources(
             sort.resources, sort.cluster, device=sort.device, exclusive=name == "timing"
         )
     except HarnessError as error:
@@ -143,11 +142,11 @@ def _shape(name: str, sort: Sort, folder: Path) -> Check:
     script = batch_script(
         sort.cluster, shape, name="doctor", comment="harness doctor", folder=folder, code=folder
     )
-    said = call("sbatch", "--test-only", stdin=script)
+    answer = call("sbatch", "--test-only", stdin=script)
     asked = f"partition {sort.cluster.partition or '(default)'}, {_asked(shape)}"
-    if not said.good:
-        return Check(what=what, good=False, found=f"{asked}: {said.why}", do=remedy(said.why))
-    start = re.search(r"to start at (\S+)", said.err + said.out)
+    if not answer.ok:
+        return Check(what=what, good=False, found=f"{asked}: {answer.why}", do=remedy(answer.why))
+    start = re.search(r"to start at (\S+)", answer.err + answer.out)
     soon = "" if start is None else f"; one would start at {start[1]}"
     return Check(what=what, good=True, found=f"{asked}{soon}")
 
@@ -163,7 +162,7 @@ def _asked(shape: JobResources) -> str:
 def _node(cluster: Cluster, folder: Path, results: Path) -> Iterator[Check]:
     """What a job finds on a node: the shared folders, Python and its packages, GPUs."""
     device = cluster.device
-    shape = replace(shape_of(Resources(), cluster, device=device), minutes=5)
+    shape = replace(job_resources(Resources(), cluster, device=device), minutes=5)
     brief = replace(cluster, minutes=5, signal_seconds=30)
     place = folder / "jobs" / f"doctor-{uuid.uuid4().hex[:8]}"
     try:
@@ -184,16 +183,16 @@ def _node(cluster: Cluster, folder: Path, results: Path) -> Iterator[Check]:
         yield Check(what="a node", good=False, found=str(error), do="correct it and try again")
         return
     state = _wait(job, place)
-    told = read_json_or_nothing(place / "probe.json")
-    if told:
-        yield from _told(told, cluster, code, folder, results)
+    facts = read_json_or_nothing(place / "probe.json")
+    if facts:
+        yield from _facts_of_node(facts, cluster, code, folder, results)
     elif state is None:
         with_job = f"job {job} did not run within {PATIENCE:.0f} seconds and was cancelled"
         do = "try again when a node is free"
         yield Check(what="a node", good=None, found=with_job, do=do)
     else:
         yield _failed(job, state, place)
-    if told:
+    if facts:
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -206,7 +205,7 @@ def _wait(job: str, place: Path) -> str | None:
             return "COMPLETED"
         answer = scheduler.ask([job])
         info = answer.jobs.get(job)
-        if answer.complete and (info is None or info.standing != "alive"):
+        if answer.complete and (info is None or info.phase != "alive"):
             time.sleep(2 * LOOK)  # a file server may show its files a moment later
             return "gone" if info is None else info.state
         time.sleep(LOOK)
@@ -219,30 +218,30 @@ def _wait(job: str, place: Path) -> str | None:
 
 def _failed(job: str, state: str, place: Path) -> Check:
     if not (place / f"{job}_0_log.out").exists():
-        found = f"job {job} is {state}, and none of its files is in {place}"
+        text = f"job {job} is {state}, and none of its files is in {place}"
         do = "give `scratch:` a folder that all nodes see"
-        return Check(what="a node", good=False, found=found, do=do)
-    said = last_words(place, job) or "it printed nothing that says why"
+        return Check(what="a node", good=False, found=text, do=do)
+    words = last_words(place, job) or "it printed nothing that says why"
     do = f"correct `python`, `setup` or `environment`; all that it printed is in {place}"
-    return Check(what="a node", good=False, found=f"job {job} is {state}: {said}", do=do)
+    return Check(what="a node", good=False, found=f"job {job} is {state}: {words}", do=do)
 
 
-def _told(
-    told: dict[str, object], cluster: Cluster, code: Path, folder: Path, results: Path
+def _facts_of_node(
+    facts: dict[str, object], cluster: Cluster, code: Path, folder: Path, results: Path
 ) -> Iterator[Check]:
-    host = told.get("host")
-    found = f"{host}: Python {told.get('python')}, torch {told.get('torch')}"
-    yield Check(what="python on a node", good=True, found=found)
-    right = told.get("code") == str(code.resolve())
-    found = f"{folder} is seen by {host}"
-    found += "" if right else f", but it imported harness from {told.get('code')}"
+    host = facts.get("host")
+    text = f"{host}: Python {facts.get('python')}, torch {facts.get('torch')}"
+    yield Check(what="python on a node", good=True, found=text)
+    right = facts.get("code") == str(code.resolve())
+    text = f"{folder} is seen by {host}"
+    text += "" if right else f", but it imported harness from {facts.get('code')}"
     do = None if right else "take PYTHONPATH out of `setup` and of the shell's start-up files"
-    yield Check(what="shared code", good=right, found=found, do=do)
-    sees = bool(told.get("results"))
-    found = f"{results} can {'' if sees else 'not '}be written on {host}"
+    yield Check(what="shared code", good=right, found=text, do=do)
+    sees = bool(facts.get("results"))
+    text = f"{results} can {'' if sees else 'not '}be written on {host}"
     do = None if sees else "put HARNESS_RESULTS on a file system that all nodes see"
-    yield Check(what="shared results", good=sees, found=found, do=do)
+    yield Check(what="shared results", good=sees, found=text, do=do)
     if cluster.device == "cuda":
-        gpus = told.get("gpus")
+        gpus = facts.get("gpus")
         do = None if gpus else "a torch with CUDA in `python`'s environment, or correct `node.gpus`"
         yield Check(what="gpu on a node", good=bool(gpus), found=f"torch sees {gpus}", do=do)

@@ -15,9 +15,15 @@ from harness.launch.cluster import Cluster
 from harness.launch.job import Job
 from harness.launch.job_arrays import JobArray, job_arrays
 from harness.launch.reconcile import COMMENT, reconcile
-from harness.launch.sbatch import COMMANDS, Refused, largest_array, remedy, submit_array
+from harness.launch.sbatch import (
+    COMMANDS,
+    Refused,
+    batch_script,
+    largest_array,
+    remedy,
+    submit_array,
+)
 from harness.launch.scheduler import Scheduler
-from harness.launch.script import batch_script
 from harness.launch.snapshot import package_root, snapshot_name, take_snapshot
 from harness.plan import Plan
 from harness.run import Resources
@@ -50,7 +56,7 @@ class SlurmExecutor:
     """Submits what is missing of a plan. What has a job already is not submitted again."""
 
     def __init__(self, plan: Plan, store: Store, *, cluster: Cluster, resources: Resources) -> None:
-        self._plan = plan
+        self.plan = plan
         self._store = store
         self._cluster = cluster
         self._resources = resources
@@ -67,7 +73,7 @@ class SlurmExecutor:
             runs = [f"# {planned.run.name}" for job in batch.jobs for planned in job]
             yield "\n".join([script.rstrip(), "", f"# {len(runs)} runs:", *runs, ""])
 
-    def submit(self) -> Submission:
+    def run(self) -> Submission:
         """Submit all arrays. HarnessError if SLURM does not take one: the next call goes on."""
         absent = [command for command in COMMANDS if shutil.which(command) is None]
         if absent:
@@ -91,10 +97,8 @@ class SlurmExecutor:
         return Submission(arrays=tuple(arrays), left_out=self._left_out)
 
     def _batches(self, largest: int | None = None) -> Iterator[JobArray]:
-        device = self._plan.device
-        return job_arrays(
-            self._plan, self._cluster, self._resources, device=device, largest=largest
-        )
+        device = self.plan.device
+        return job_arrays(self.plan, self._cluster, self._resources, device=device, largest=largest)
 
     def _submit_batch(self, batch: JobArray, code: Path) -> Submitted | None:
         submission = uuid.uuid4().hex
@@ -138,15 +142,15 @@ class SlurmExecutor:
         """The directories of each job, of runs that no other call has taken meanwhile."""
         reserved: list[list[Path]] = []
         for job in batch.jobs:
-            mine = []
+            directories = []
             for planned in job:
                 if planned.again and planned.record is not None:
                     put_aside(planned.record)
                 directory = self._store.create(planned.run)
                 index = len(reserved)
                 if reserve_job(directory, submission=submission, index=index, folder=folder):
-                    mine.append(directory)
-            reserved += [mine] if mine else []
+                    directories.append(directory)
+            reserved += [directories] if directories else []
         return reserved
 
     def _waits(self, batch: JobArray) -> list[str] | None:
@@ -177,11 +181,11 @@ class SlurmExecutor:
         return batch_script(
             batch.cluster,
             batch.shape,
-            name=self._plan.expansion.table.name,
+            name=self.plan.expansion.table.name,
             comment=COMMENT + submission,
             folder=self._folder / "jobs" / (submission[:8] if count else submission),
             code=code,
             waits=waits,
             jobs=count or len(batch.jobs),
-            parallel=self._plan.jobs,
+            parallel=self.plan.jobs,
         )

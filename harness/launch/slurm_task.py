@@ -40,7 +40,7 @@ file server shows may be a minute old."""
 
 @dataclass(frozen=True, slots=True)
 class SlurmTask:
-    """Which one, of how many, and where they meet."""
+    """Which one, of how many, and the folder of their rendezvous."""
 
     rank: int
     size: int
@@ -55,7 +55,7 @@ class SlurmTask:
 
         job = JobEnvironment()
         # a requeued job may run while its former copy still does
-        name = f"meeting-{job.job_id}-{os.environ.get(RESTARTS, '0')}"
+        name = f"rendezvous-{job.job_id}-{os.environ.get(RESTARTS, '0')}"
         return cls(
             rank=job.global_rank,
             size=job.num_tasks,
@@ -81,17 +81,17 @@ class FollowerProcess:
     def __init__(self, task: SlurmTask) -> None:
         self._task = task
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked = False
-        self._pulse = _Heartbeat(task.folder)
+        self._stop_requested = False
+        self._heartbeat = _Heartbeat(task.folder)
 
     def run(self) -> None:
         """Until it is over. SystemExit where the first task is gone, or no process can begin."""
         for number in (signal.SIGUSR2, signal.SIGTERM):
-            signal.signal(number, self._pass_on)
+            signal.signal(number, self._pass_on_signal)
         task = self._task
         while not is_done(task.folder):
             self._process = start_follower(task.folder, task.rank, gpu=task.gpu())
-            if self._asked:  # before there was a process
+            if self._stop_requested:  # before there was a process
                 self._process.send_signal(signal.SIGTERM)
             code = self._outcome(self._process)
             if code > 0:
@@ -106,14 +106,14 @@ class FollowerProcess:
         while True:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(LOOK)
-            if self._pulse.lost():
+            if self._heartbeat.lost():
                 log("the first task of the job is gone: this one ends")
                 process.kill()
                 sys.exit(1)
 
-    def _pass_on(self, *_: object) -> None:
+    def _pass_on_signal(self, *_: object) -> None:
         """The time limit comes near, or the job is preempted or cancelled."""
-        self._asked = True
+        self._stop_requested = True
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
@@ -127,9 +127,9 @@ class _Heartbeat:
 
     def lost(self) -> bool:
         """Whether there has been none for too long."""
-        now, told = time.monotonic(), last_heartbeat(self._folder)
-        if told != self._last:
-            self._last, self._since = told, now
+        now, latest = time.monotonic(), last_heartbeat(self._folder)
+        if latest != self._last:
+            self._last, self._since = latest, now
         return now - self._since > SILENCE
 
 

@@ -16,8 +16,8 @@ from harness.launch.commands import call
 from harness.launch.environment import SNAPSHOT, code_facts
 from harness.store.files import (
     beside,
-    fresh,
     read_json_or_nothing,
+    replacing,
     write_json,
     writing,
 )
@@ -97,7 +97,7 @@ def _write(
 
 def _write_notes(folder: Path, manifest: Mapping[str, str], root: Path) -> None:
     for name, value in ((SNAPSHOT, code_facts(root)), (MANIFEST, {"files": dict(manifest)})):
-        with fresh(folder / name) as temporary:
+        with replacing(folder / name) as temporary:
             write_json(temporary, value)
 
 
@@ -108,7 +108,7 @@ def _mended(
     try:
         for path in _differing(target, manifest):
             (target / path).parent.mkdir(parents=True, exist_ok=True)
-            with fresh(target / path) as temporary:
+            with replacing(target / path) as temporary:
                 temporary.write_bytes(contents[path])
         if lacking(target) or not (target / SNAPSHOT).is_file():
             _write_notes(target, manifest, root)
@@ -121,14 +121,14 @@ def _mended(
 
 
 def _differing(folder: Path, manifest: Mapping[str, str]) -> list[str]:
-    found = []
+    differing = []
     for path, content in manifest.items():
         try:
             same = _hash((folder / path).read_bytes()) == content
         except OSError:
             same = False
-        found += [] if same else [path]
-    return found
+        differing += [] if same else [path]
+    return differing
 
 
 def _hash(content: bytes) -> str:
@@ -141,11 +141,11 @@ def code_files(root: Path) -> list[str]:
     new = None if tracked is None else _git(root, "--others", "--exclude-standard")
     if tracked is None or new is None:  # no repository, no git, or one that it refuses to read
         package = (root / "harness").rglob("*")
-        found = {str(path.relative_to(root)) for path in package if path.suffix != ".pyc"}
+        paths = {str(path.relative_to(root)) for path in package if path.suffix != ".pyc"}
     else:
         kept = (path for path in tracked if path.startswith("harness/") or _code(path))
-        found = {*kept, *(path for path in new if _code(path))}
-    return sorted(path for path in found if (root / path).is_file())
+        paths = {*kept, *(path for path in new if _code(path))}
+    return sorted(path for path in paths if (root / path).is_file())
 
 
 def _code(path: str) -> bool:
@@ -154,4 +154,4 @@ def _code(path: str) -> bool:
 
 def _git(root: Path, *options: str) -> list[str] | None:
     listing = call("git", "-C", str(root), "ls-files", "-z", *options)
-    return [path for path in listing.out.split("\0") if path] if listing.good else None
+    return [path for path in listing.out.split("\0") if path] if listing.ok else None

@@ -71,9 +71,9 @@ def _opened(path: Path) -> int:
     except OSError as error:
         what = "it is a link" if path.is_symlink() else cause(error)
         raise HarnessError(f"the lock {path} cannot be opened: {what}; {advice}") from None
-    found = os.fstat(file)
-    if found.st_uid != os.getuid() or not stat.S_ISREG(found.st_mode):
+    about = os.fstat(file)
+    if about.st_uid != os.getuid() or not stat.S_ISREG(about.st_mode):
         os.close(file)
-        what = "not a file" if found.st_uid == os.getuid() else "another user's"
+        what = "not a file" if about.st_uid == os.getuid() else "another user's"
         raise HarnessError(f"the lock {path} is {what}: {advice}")
     return file

@@ -28,7 +28,7 @@ from harness.errors import HarnessError, Interrupted
 from harness.launch.context import WorkerContext, end_with_parent, limit_threads, log
 from harness.launch.environment import environment
 from harness.launch.worker_group import RankLost, Rendezvous, clamp_processes, worker_group
-from harness.process import heed, settle
+from harness.process import install_handler, prepare_process
 from harness.run import Resources
 from harness.spec.rebuild import from_dict
 from harness.store import (
@@ -72,22 +72,22 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def main(argv: Sequence[str] | None = None) -> int:
     """Execute the runs of the command line; the exit code says how it went."""
     if argv is None:  # a process of its own
-        settle(utf8=True)
+        prepare_process(utf8=True)
     parser = argparse.ArgumentParser(prog="python -m harness.launch.worker")
     parser.add_argument("--resources", default="{}", help="JSON of harness.run.Resources")
     parser.add_argument(
-        "--meeting", type=Path, metavar="FOLDER", help="where the other processes of a run wait"
+        "--rendezvous", type=Path, metavar="FOLDER", help="where the other processes of a run wait"
     )
     parser.add_argument("directories", nargs="+", type=Path, metavar="RUN_DIR")
     arguments = parser.parse_args(argv)
     resources = Resources(**json.loads(arguments.resources))
     limit_threads(resources.threads)
-    place = None
-    if arguments.meeting is not None:
+    rendezvous = None
+    if arguments.rendezvous is not None:
         end_with_parent()  # the other tasks would not know of this one's end
-        place = Rendezvous(arguments.meeting, resources.nodes or 1)
-    worker = Worker(resources, place)
-    heed(_STOP_SIGNALS, worker.ask_to_stop)
+        rendezvous = Rendezvous(arguments.rendezvous, resources.nodes or 1)
+    worker = Worker(resources, rendezvous)
+    install_handler(_STOP_SIGNALS, worker.ask_to_stop)
     signal.signal(signal.SIGTERM, worker.ask_to_stop)  # by which executors ask, whatever it was
     return worker.run([directory.resolve() for directory in arguments.directories])
 
@@ -95,12 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Worker:
     """One process that executes runs one after the other."""
 
-    def __init__(self, resources: Resources, place: Rendezvous | None = None) -> None:
+    def __init__(self, resources: Resources, rendezvous: Rendezvous | None = None) -> None:
         device = (
             resolve_device(resources.device) if resources.device == "auto" else resources.device
         )
         self._resources = dataclasses.replace(resources, device=device)
-        self._place = place
+        self._rendezvous = rendezvous
         self._stopping = False
 
     def ask_to_stop(self, *_: object) -> None:
@@ -146,7 +146,7 @@ class Worker:
         if record.state == DONE:
             tidy(directory)
             return EXIT_DONE
-        lease = claim(directory, resources=_plain(self._resources))
+        lease = claim(directory, resources=dataclasses.asdict(self._resources))
         if lease is None:
             return _BUSY
         try:
@@ -193,15 +193,15 @@ class Worker:
         log(f"attempt {number} on {os.uname().nodename}, process {os.getpid()}")
         writer.state(RUNNING)
         limit_threads(self._resources.threads)
-        kind = from_dict(record.kind, record.plain)
+        task = from_dict(record.kind, record.plain)
         needed = _needed(record)
-        code = Code.of(kind)
-        resources = clamp_processes(self._resources, kind.max_processes())
+        code = Code.of(task)
+        resources = clamp_processes(self._resources, task.max_processes())
         writer.environment(environment(resources))
         with worker_group(
             record.directory,
             resources,
-            self._place,
+            self._rendezvous,
             stopping=lambda: self._stopping,
             give_up=lambda error: _give_up(writer, error),
         ) as group:
@@ -212,22 +212,22 @@ class Worker:
                 resources=resources,
                 dependencies={identity: one.directory for identity, one in needed.items()},
                 stopping=lambda: self._stopping,
-                ranks=None if group is None else group.ranks,
-                meeting=None if group is None else group.store,
+                dist=None if group is None else group.dist,
+                rendezvous_store=None if group is None else group.store,
             )
-            metrics = kind.execute(context)
+            metrics = task.execute(context)
         writer.environment(environment(resources))  # torch is loaded by now
         writer.finish(
             metrics,
             device=resolve_device(self._resources.device),
-            code=code.joined(Code.of(kind)),
+            code=code.joined(Code.of(task)),
             used=_used(needed),
         )
         log("done: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
 
     def _crashed(self, writer: RunWriter, error: BaseException) -> int:
         try:
-            writer.lease.check()
+            writer.lease.ensure_held()
         except (LeaseLost, FileError) as lost:  # then files vanish under one's hands
             log(str(lost))
             return EXIT_LOST
@@ -259,7 +259,7 @@ def _give_up(writer: RunWriter, error: HarnessError) -> None:
 def _needed(record: RunRecord) -> dict[str, RunRecord]:
     """The runs that this one takes files from, which are what they were when they were written."""
     store = Store.holding(record.directory)
-    found = {}
+    needed = {}
     for identity in record.depends:
         other = store.record(identity)
         if other is None or other.state != DONE:
@@ -270,16 +270,12 @@ def _needed(record: RunRecord) -> dict[str, RunRecord]:
         wrong = damage(other, thorough=True)
         if wrong is not None:
             raise HarnessError(f"needs run {other.name}, whose {wrong}; {cure(other)}")
-        found[identity] = other
-    return found
+        needed[identity] = other
+    return needed
 
 
 def _used(needed: Mapping[str, RunRecord]) -> dict[str, Mapping[str, Artifact]]:
     return {identity: other.artifacts or {} for identity, other in needed.items()}
-
-
-def _plain(resources: Resources) -> dict[str, object]:
-    return dataclasses.asdict(resources)
 
 
 @contextmanager

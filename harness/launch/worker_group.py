@@ -1,8 +1,8 @@
 """The processes that compute one run, as the first of them sees it: the worker, which owns the run.
 
 On one machine it starts the others itself. In a SLURM job of several tasks each task starts its own
-and the worker finds them waiting. Either way they meet in a folder (`meeting.py`), and if one ends
-before its time, all do.
+and the worker finds them waiting. Either way they find each other through a folder
+(`rendezvous.py`), and if one ends before its time, all do.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from harness.launch.rendezvous import (
 )
 from harness.run import Resources
 
-ASSEMBLY = 300.0
+START_SECONDS = 300.0
 """Seconds that all processes have to come: many start Python from one file server at once."""
 SETTLE = 1.0
 """Seconds in which the processes that a death takes with it are heard, after the first."""
 PATIENCE = 10.0
 """Seconds that this process has, after another has died, to come out of a sum over all of them."""
-CONNECTED = 10.0
+HELLO_SECONDS = 10.0
 """Seconds that somebody who has connected has to say who it is."""
 
 
@@ -70,10 +70,10 @@ class WorkerGroup:
     def __init__(
         self, directory: Path, resources: Resources, folder: Path, size: int, *, here: bool
     ) -> None:
-        self.ranks = DistContext(0, size)
+        self.dist = DistContext(0, size)
         self._server = socket.create_server((LOCAL if here else "", 0))
         self.store = open_tcp_store(LOCAL, 0, first=True)
-        self._order = RendezvousInfo(
+        self._info = RendezvousInfo(
             directory=str(directory),
             resources=asdict(resources),
             size=size,
@@ -83,49 +83,52 @@ class WorkerGroup:
             token=new_token(),
         )
         self._folder = folder
-        self._lines: dict[int, tuple[Connection, str]] = {}
-        self._losses: list[_RankFailure] = []
+        self._connections: dict[int, tuple[Connection, str]] = {}
+        self._failures: list[_RankFailure] = []
         self._lost, self._closed = threading.Event(), threading.Event()
 
     def start(self, check: Callable[[], None]) -> None:
         """Wait until all are there; `check` raises where that has no prospect any more."""
-        self._order.write(self._folder)
-        end = time.monotonic() + ASSEMBLY
+        self._info.write(self._folder)
+        end = time.monotonic() + START_SECONDS
         self._server.settimeout(0.2)
-        while len(self._lines) < self.ranks.size - 1:
+        while len(self._connections) < self.dist.size - 1:
             check()
             if time.monotonic() > end:
-                here = ", ".join(where for _, where in self._lines.values()) or "none"
+                here = ", ".join(where for _, where in self._connections.values()) or "none"
                 raise RankLost(
-                    f"of {self.ranks.size - 1} other processes only {len(self._lines)} came within "
-                    f"{ASSEMBLY:.0f} s ({here}): can the nodes reach {self._order.host}, port "
-                    f"{self._order.port}, and see {self._folder}?"
+                    f"of {self.dist.size - 1} other processes only {len(self._connections)} came "
+                    f"within {START_SECONDS:.0f} s ({here}): can the nodes reach "
+                    f"{self._info.host}, port {self._info.port}, and see {self._folder}?"
                 )
             with suppress(TimeoutError):
-                self._welcome(Connection(self._server.accept()[0]))
+                self._admit(Connection(self._server.accept()[0]))
         self._server.close()
 
     def members(self) -> list[str]:
         """Who the others are."""
-        size = self.ranks.size
+        size = self.dist.size
         return [
-            f"process {rank} of {size}: {where}" for rank, (_, where) in sorted(self._lines.items())
+            f"process {rank} of {size}: {where}"
+            for rank, (_, where) in sorted(self._connections.items())
         ]
 
     def monitor(self, give_up: Callable[[HarnessError], None]) -> None:
         """Notice when one ends; `give_up` if this process is still stuck a while after."""
-        for rank, (line, where) in self._lines.items():
-            listener = threading.Thread(target=self._listen, args=(rank, line, where), daemon=True)
+        for rank, (connection, where) in self._connections.items():
+            listener = threading.Thread(
+                target=self._listen, args=(rank, connection, where), daemon=True
+            )
             listener.start()
-        threading.Thread(target=self._stand_by, args=(give_up,), daemon=True).start()
+        threading.Thread(target=self._give_up_when_stuck, args=(give_up,), daemon=True).start()
 
     def failure(self) -> HarnessError | None:
         """What to say of the processes that have ended; None if, shortly after, none has."""
         if not self._lost.wait(SETTLE):
             return None
         time.sleep(SETTLE)
-        losses = sorted(self._losses, key=lambda one: (not one.final, one.error is not None))
-        first, size = losses[0], self.ranks.size
+        failures = sorted(self._failures, key=lambda one: (not one.final, one.error is not None))
+        first, size = failures[0], self.dist.size
         who = f"process {first.rank} of {size} ({first.where})"
         if first.error is None:
             return RankLost(f"{who} ended without a word: killed, or its node is out of memory")
@@ -138,69 +141,74 @@ class WorkerGroup:
         self._closed.set()
         self._lost.set()  # so that nobody stands by any more
         self._server.close()
-        for line, _ in self._lines.values():
-            line.close()
+        for connection, _ in self._connections.values():
+            connection.close()
 
-    def _welcome(self, line: Connection) -> None:
-        hello = line.recv(CONNECTED) or {}
+    def _admit(self, connection: Connection) -> None:
+        hello = connection.recv(HELLO_SECONDS) or {}
         rank = hello.get("rank")
-        if hello.get("token") != self._order.token or rank in self._lines:
-            line.close()
+        if hello.get("token") != self._info.token or rank in self._connections:
+            connection.close()
             return
         with suppress(OSError):
-            line.send(welcome=True)
-            self._lines[int(str(rank))] = (line, f"{hello.get('host')}, pid {hello.get('pid')}")
+            connection.send(welcome=True)
+            self._connections[int(str(rank))] = (
+                connection,
+                f"{hello.get('host')}, pid {hello.get('pid')}",
+            )
 
-    def _listen(self, rank: int, line: Connection, where: str) -> None:
-        said = line.recv()
-        if self._closed.is_set() or (said is not None and said.get("done")):
+    def _listen(self, rank: int, connection: Connection, where: str) -> None:
+        message = connection.recv()
+        if self._closed.is_set() or (message is not None and message.get("done")):
             return
-        error = None if said is None else str(said.get("error"))
-        self._losses.append(_RankFailure(rank, where, error, bool(said and said.get("final"))))
+        error = None if message is None else str(message.get("error"))
+        self._failures.append(
+            _RankFailure(rank, where, error, bool(message and message.get("final")))
+        )
         self._lost.set()
 
-    def _stand_by(self, give_up: Callable[[HarnessError], None]) -> None:
+    def _give_up_when_stuck(self, give_up: Callable[[HarnessError], None]) -> None:
         self._lost.wait()
         if not self._closed.wait(PATIENCE):
-            loss = self.failure()
-            assert loss is not None, "one was lost"
-            give_up(loss)
+            failure = self.failure()
+            assert failure is not None, "one was lost"
+            give_up(failure)
 
 
 @contextmanager
 def worker_group(
     directory: Path,
     resources: Resources,
-    place: Rendezvous | None,
+    rendezvous: Rendezvous | None,
     *,
     stopping: Callable[[], bool],
     give_up: Callable[[HarnessError], None],
 ) -> Iterator[WorkerGroup | None]:
     """The group of a run, to its end; None where one process computes it.
 
-    Broken or RunFailed instead of whatever error the end of another process has led to here.
+    RankLost or RunFailed instead of whatever error the end of another process has led to here.
     """
     if resources.processes == 1:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="harness-") as temporary:
-        folder = Path(temporary) if place is None else place.folder
-        here = place is None or place.nodes == 1
+        folder = Path(temporary) if rendezvous is None else rendezvous.folder
+        here = rendezvous is None or rendezvous.nodes == 1
         if here:
             use_loopback()
-        started = _start_all(resources, folder) if place is None else []
+        started = _start_all(resources, folder) if rendezvous is None else []
         group = WorkerGroup(directory, resources, folder, resources.processes, here=here)
         try:
-            group.start(lambda: _check(folder, started, stopping))
+            group.start(lambda: _check_prospects(folder, started, stopping))
             group.monitor(give_up)
             yield group
         except (HarnessError, Interrupted):
             raise
         except Exception as error:
-            loss = group.failure()
-            if loss is None:
+            failure = group.failure()
+            if failure is None:
                 raise
-            raise loss from error
+            raise failure from error
         finally:
             group.stop()
             for process in started:
@@ -208,7 +216,7 @@ def worker_group(
                 process.wait()
 
 
-def _check(
+def _check_prospects(
     folder: Path, started: Sequence[subprocess.Popen[bytes]], stopping: Callable[[], bool]
 ) -> None:
     if stopping():
@@ -237,7 +245,7 @@ def _start_all(resources: Resources, folder: Path) -> list[subprocess.Popen[byte
 
 
 def start_follower(folder: Path, rank: int, *, gpu: str | None) -> subprocess.Popen[bytes]:
-    """One of the other processes, which waits in `folder` for its order."""
+    """One of the other processes, which waits in `folder` for a rendezvous."""
     environment = dict(os.environ)
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu

@@ -16,7 +16,7 @@ from typing import Any
 from harness import variables
 from harness.models.config import Weights
 from harness.models.files import peek
-from harness.paths import project_root
+from harness.paths import project_file
 from harness.variables import user_path
 
 
@@ -24,8 +24,8 @@ def missing_weights(weights: Weights) -> str | None:
     """What is missing and what to do about it; None when the weights are at hand, random, or
     trained by a dependency.
     """
-    if weights.file is not None and not (project_root() / weights.file).is_file():
-        return f"weights {weights.file}: there is no file {project_root() / weights.file}"
+    if weights.file is not None and not project_file(weights.file).is_file():
+        return f"weights {weights.file}: there is no file {project_file(weights.file)}"
     if weights.hub is not None and not _cached(weights.hub):
         return (
             f"weights {weights.hub}: fetch them where the model hub is reachable: "

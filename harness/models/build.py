@@ -24,7 +24,7 @@ from harness.models.families import family_of
 from harness.models.files import read_content
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.models.weights import differences, read_weights
-from harness.paths import project_root
+from harness.paths import project_file
 
 ARTIFACT = "model.safetensors"  # what a training run leaves for the runs that depend on it
 
@@ -164,7 +164,7 @@ def _weights_file(weights: Weights, dependencies: Mapping[str, Path]) -> Path:
     if weights.run is not None:
         return dependencies[weights.run] / ARTIFACT
     assert weights.file is not None
-    return project_root() / weights.file
+    return project_file(weights.file)
 
 
 def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisation | None:

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from harness.errors import HarnessError
 from harness.report.document import Figure
 from harness.report.model import TableModel
-from harness.store.files import fresh, writing
+from harness.store.files import replacing, writing
 
 Format: TypeAlias = Literal["md", "csv", "html", "tex", "pdf"]
 
@@ -151,7 +151,7 @@ def write(path: Path, content: bytes) -> bool:
     except OSError:
         pass  # not there, or not to be read: then it is written anew, or that says what is wrong
     _make_folder(path.parent)
-    with fresh(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
     return True
 

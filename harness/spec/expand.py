@@ -11,7 +11,7 @@ from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import Weights
 from harness.run import TASKS, BankTask, Task
 from harness.spec.identity import identity, to_dict
-from harness.spec.load import read_table
+from harness.spec.load import read_table, wrong_seeds
 from harness.spec.resolve import Dependency, Resolved, Resolver
 from harness.spec.table import Profile, Row, TableSpec, TaskChoice
 from harness.train.config import TrainConfig
@@ -82,8 +82,8 @@ def expand(
     task.
     """
     chosen = profile if isinstance(profile, Profile) else table.profile(profile)
-    if seeds is not None and (not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds)):
-        raise HarnessError(f"seeds must be different whole numbers from 0 up, got {list(seeds)}")
+    if seeds is not None and (what := wrong_seeds(seeds)) is not None:
+        raise HarnessError(f"seeds {what}, got {str(list(seeds))[:100]}")
     for task in tasks or ():
         TASKS.get(task)
     asked = len(chosen.rows) * len(seeds or chosen.seeds) * len(table.columns_at(chosen.name))

@@ -9,7 +9,7 @@ from harness.data import open_dataset
 from harness.errors import HarnessError
 from harness.models.available import class_counts
 from harness.models.config import ModelConfig
-from harness.paths import project_root
+from harness.paths import project_file
 from harness.train.config import TrainConfig
 
 _HUB_CLASSES = {"1": 1000, "12": 11821, "21": 21843, "22": 21841}
@@ -40,7 +40,7 @@ def misfits(
 
 
 def _of_file(key: str, model: ModelConfig, config: TrainConfig) -> Iterator[tuple[str, str]]:
-    path = project_root() / str(model.weights.file)
+    path = project_file(str(model.weights.file))
     if not path.is_file():
         return  # said already
     try:

@@ -33,7 +33,7 @@ from harness.spec.table import (
 
 __all__ = ["list_tables", "load_table", "read_table"]
 
-MOST_SEEDS, LARGEST_SEED = 1_000, 2**32 - 1
+MOST_SEEDS, LARGEST_SEED = 1_000, 2**31 - 1
 MOST_PROFILES, MOST_PROFILE_ROWS = 50, 20_000
 
 _WORD = re.compile(r"[A-Za-z0-9_]+")
@@ -305,15 +305,20 @@ class _Loader:
         )
 
     def _checked(self, seeds: tuple[int, ...], node: MapNode) -> tuple[int, ...]:
-        if len(seeds) > MOST_SEEDS or any(seed > LARGEST_SEED for seed in seeds):
-            what = f"seeds: {MOST_SEEDS:,} at most, each at most {LARGEST_SEED:,}"
-            self._builder.problem(node.find("seeds"), what)
-            return (0,)
-        if seeds and min(seeds) >= 0 and len(set(seeds)) == len(seeds):
+        what = wrong_seeds(seeds)
+        if what is None:
             return seeds
-        what = "seeds: must be different whole numbers from 0 up, at least one"
-        self._builder.problem(node.find("seeds"), what)
+        self._builder.problem(node.find("seeds"), f"seeds: {what}")
         return (0,)  # to go on with
+
+
+def wrong_seeds(seeds: Sequence[int]) -> str | None:
+    """What is wrong with these seeds, of a spec or of who asks for runs; None if nothing is."""
+    if len(seeds) > MOST_SEEDS or any(seed > LARGEST_SEED for seed in seeds):
+        return f"{MOST_SEEDS:,} at most, each at most {LARGEST_SEED:,}"
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        return "must be different whole numbers from 0 up, at least one"
+    return None
 
 
 def root_keys(node: MapNode, key: str) -> list[str]:

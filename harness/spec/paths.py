@@ -6,15 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.errors import HarnessError, unknown
-from harness.paths import project_root
+from harness.paths import experiments_root
 
 FOLDERS: Mapping[str, str] = {"recipe": "recipes", "profile": "profiles"}
 """Where pieces lie that specs share, by what they are."""
-
-
-def experiments_root() -> Path:
-    """The folder of the specs."""
-    return project_root() / "experiments"
 
 
 def list_tables() -> list[str]:

@@ -11,7 +11,7 @@ from harness.data import fingerprint, steps_per_epoch
 from harness.data.config import DataConfig
 from harness.errors import Diagnostic, HarnessError, Location
 from harness.models.config import ModelConfig, Weights
-from harness.paths import project_root
+from harness.paths import project_file, project_root
 from harness.spec.build import Builder
 from harness.spec.fitting import misfits
 from harness.spec.merge import merge_all
@@ -134,7 +134,7 @@ class Resolver:
 
     def _sha256(self, weights: Weights, where: Location) -> str | None:
         assert weights.file is not None
-        path = project_root() / weights.file
+        path = project_file(weights.file)
         if not path.is_file():
             is_there = "is no file: a folder or device" if path.exists() else "does not exist"
             relative = (

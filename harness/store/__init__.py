@@ -1,9 +1,9 @@
 """Run directories: claimed by one process at a time, written atomically, read back by everybody."""
 
-from harness.store.again import cure, damage, put_aside
 from harness.store.files import FileError, StoreError
 from harness.store.job import JobNote, drop_job, name_job, read_job, reserve_job
 from harness.store.lease import Lease, LeaseLost, claim
+from harness.store.recompute import cure, damage, put_aside
 from harness.store.record import (
     DONE,
     FAILED,

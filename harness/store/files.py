@@ -58,7 +58,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def fresh(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; what stands there at the end of the block takes the place of `path`."""
     temporary = beside(path)
     try:
@@ -77,7 +77,7 @@ def beside(path: Path) -> Path:
 
 def replace_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> None:
     """Put `value` at `path`, whatever stands there."""
-    with fresh(path) as temporary:
+    with replacing(path) as temporary:
         write_json(temporary, value, durable=durable)
 
 
@@ -194,16 +194,16 @@ def number_in(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        found = float(value)
+        number = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None
 
 
 def whole_in(value: object) -> int | None:
     """A whole number from 0 up that JSON gave; None for anything else."""
-    found = number_in(value)
-    return None if found is None or found < 0 or not found.is_integer() else int(found)
+    number = number_in(value)
+    return None if number is None or number < 0 or not number.is_integer() else int(number)
 
 
 def line_in(value: object) -> str | None:
@@ -216,13 +216,13 @@ def line_in(value: object) -> str | None:
 
 def leftovers(folder: Path) -> dict[str, list[Path]]:
     """Files in a folder that a killed process did not get to put in their place, by that place."""
-    found: dict[str, list[Path]] = {}
+    by_place: dict[str, list[Path]] = {}
     with suppress(OSError):
         for name in os.listdir(folder):
             match = _TEMPORARY.fullmatch(name)
             if match is not None:
-                found.setdefault(match["of"], []).append(folder / name)
-    return found
+                by_place.setdefault(match["of"], []).append(folder / name)
+    return by_place
 
 
 def clock_of(folder: Path) -> float:

@@ -23,10 +23,15 @@ from harness.store.files import (
     whole_in,
     writing,
 )
-from harness.store.lease import latest_number
-from harness.store.owner import Owner
+from harness.store.lease import Owner, latest_number
 
 JOB = "job.json"
+_FORMER_NAMES = {
+    "counted": "attempts_counted",
+    "reached": "best_step",
+    "barren": "attempts_without_progress",
+}
+"""Keys as older versions wrote them: their jobs may still be in the queue."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,23 +45,24 @@ class JobNote:
     submitted: str  # when
     submitter: Owner | None
     attempt: int  # the last one before the submission
-    attempts_counted: int  # the last attempt that `reached` and `barren` know of
+    attempts_counted: int  # the last attempt that the two below know of
     best_step: int = 0  # the furthest progress of any attempt
     attempts_without_progress: int = 0  # attempts in a row that got no further
 
     @property
-    def age_since(self) -> float:
+    def submitted_at(self) -> float:
         """When it was submitted, in seconds since 1970."""
         return seconds_of(self.submitted) or 0.0
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
         return asdict(self)
 
     @classmethod
-    def read(cls, value: Mapping[str, Any]) -> Self | None:
+    def from_dict(cls, value: Mapping[str, Any]) -> Self | None:
         """From its JSON form; None where there is none or it is damaged."""
-        counts = [value.get(key, 0) for key in ("index", "attempt", "counted", "reached", "barren")]
+        value = {_FORMER_NAMES.get(key, key): part for key, part in value.items()}
+        counts = [value.get(key, 0) for key in ("index", "attempt", *_FORMER_NAMES.values())]
         texts = [value.get(key) for key in ("submission", "folder", "submitted")]
         texts += [value["job"]] if value.get("job") is not None else []
         if None in map(whole_in, counts) or any(
@@ -64,14 +70,14 @@ class JobNote:
         ):
             return None
         try:
-            return cls(**{**value, "submitter": Owner.read(value["submitter"])})
+            return cls(**{**value, "submitter": Owner.from_dict(value["submitter"])})
         except (KeyError, TypeError):
             return None
 
 
 def read_job(directory: Path) -> JobNote | None:
     """The job that is responsible for a run; None if none is."""
-    return JobNote.read(read_json_or_nothing(directory / JOB))
+    return JobNote.from_dict(read_json_or_nothing(directory / JOB))
 
 
 def reserve_job(directory: Path, *, submission: str, index: int, folder: Path) -> bool:
@@ -87,20 +93,20 @@ def reserve_job(directory: Path, *, submission: str, index: int, folder: Path) -
         attempt=attempt,
         attempts_counted=attempt,
     )
-    return create_json(directory / JOB, note.plain())
+    return create_json(directory / JOB, note.to_dict())
 
 
 def name_job(directory: Path, submission: str, job: str) -> None:
     """Note the number of the submitted job, unless it has ended already."""
     note = read_job(directory)
     if note is not None and note.submission == submission:
-        replace_json(directory / JOB, replace(note, job=job).plain())
+        replace_json(directory / JOB, replace(note, job=job).to_dict())
 
 
 def change_job(directory: Path, note: JobNote) -> None:
     """Replace the note, unless somebody has taken it away."""
     if (directory / JOB).exists():
-        replace_json(directory / JOB, note.plain())
+        replace_json(directory / JOB, note.to_dict())
 
 
 def drop_job(directory: Path, submission: str) -> None:

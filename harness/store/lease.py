@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from harness.errors import HarnessError
 from harness.store.files import (
@@ -29,7 +31,6 @@ from harness.store.files import (
     write_json,
     writing,
 )
-from harness.store.owner import Owner
 
 ATTEMPTS = "attempts"
 TTL = 60.0
@@ -41,6 +42,58 @@ _NAME = re.compile(r"[0-9]{4,9}\.json")
 
 class LeaseLost(HarnessError):
     """Another process has taken the run over; this one must not write any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """A process; `machine` is a boot of a kernel and a process namespace, where `pid` counts."""
+
+    host: str
+    machine: str
+    pid: int
+    pid_start: str  # tells a process from a later one that got the same number
+    job: str | None = None  # of SLURM
+
+    @classmethod
+    def here(cls) -> Self:
+        """This process."""
+        pid = os.getpid()
+        return cls(
+            host=socket.gethostname(),
+            machine=this_machine(),
+            pid=pid,
+            pid_start=_start_of(pid) or "",
+            job=this_job(),
+        )
+
+    @classmethod
+    def from_dict(cls, value: object) -> Self | None:
+        """From its JSON form; None where that is damaged."""
+        if not isinstance(value, Mapping):
+            return None
+        try:
+            job = value.get("job")
+            return cls(
+                host=str(value["host"]).encode("ascii", "replace").decode(),
+                machine=str(value["machine"]),
+                pid=int(value["pid"]),
+                pid_start=str(value["pid_start"]),
+                job=None if job is None else str(job),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON form."""
+        return asdict(self)
+
+    def on_this_machine(self) -> bool:
+        """Whether it ran (or runs) on this machine since its last boot."""
+        return self.machine != "" and self.machine == this_machine()
+
+    def has_ended(self) -> bool:
+        """Whether it certainly has ended; False where that cannot be seen from here."""
+        return self.on_this_machine() and _start_of(self.pid) != self.pid_start
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +113,7 @@ class Attempt:
         `now` is by the clock of the file system too, which is asked if need be: the reader's own
         may be wrong. A heartbeat from the future is none: a living owner's is set right in seconds.
         """
-        if self.ended or (self.owner is not None and self.owner.gone()):
+        if self.ended or (self.owner is not None and self.owner.has_ended()):
             return False
         return abs((clock_of(self.path.parent) if now is None else now) - self.beat) < TTL
 
@@ -81,7 +134,7 @@ def latest_attempt(directory: Path) -> Attempt | None:
     return Attempt(
         number=number,
         path=path,
-        owner=Owner.read(content.get("owner")),
+        owner=Owner.from_dict(content.get("owner")),
         ended="ended" in content,
         outcome=str(content.get("outcome") or ""),
         beat=beat,
@@ -111,7 +164,7 @@ def claim(directory: Path, *, resources: Mapping[str, Any] | None = None) -> Lea
         number = 1 if before is None else before.number + 1
         content = {
             "attempt": number,
-            "owner": Owner.here().plain(),
+            "owner": Owner.here().to_dict(),
             "started": now_text(),
             "resources": dict(resources or {}),
         }
@@ -149,7 +202,7 @@ class Lease:
         self._end.set()
         self._heart.join()
 
-    def check(self) -> None:
+    def ensure_held(self) -> None:
         """LeaseLost if a later attempt exists: called before every write."""
         latest = latest_number(self.directory)
         if latest == self.number:
@@ -179,3 +232,31 @@ class Lease:
 
 def _path(directory: Path, number: int) -> Path:
     return directory / ATTEMPTS / f"{number:04d}.json"
+
+
+def this_job() -> str | None:
+    """The SLURM job that this process is part of; of an array, ARRAY_INDEX."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if array:
+        return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '0')}"
+    return os.environ.get("SLURM_JOB_ID")
+
+
+@cache
+def this_machine() -> str:
+    """The running kernel and process namespace; empty where the system does not tell."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process started, in clock ticks since boot; None if there is none, or its zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    return None if fields[0] in "ZX" else fields[19]

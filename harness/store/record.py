@@ -77,28 +77,28 @@ class State:
     error: str | None = None  # one line
     seconds: float = 0.0  # worked so far, over all attempts
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
         return asdict(self)
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:
         """What the file says; None where there is none or it is damaged."""
-        found = read_json_or_nothing(directory / STATE)
-        state = found.get("state")
+        content = read_json_or_nothing(directory / STATE)
+        state = content.get("state")
         if not isinstance(state, str) or state not in STATES or state == UNREADABLE:
             return None
         return cls(
             state=state,
-            attempt=whole_in(found.get("attempt")) or 0,
-            updated=line_in(found.get("updated")) or "",
-            host=line_in(found.get("host")) or "",
-            pid=whole_in(found.get("pid")),
-            job=line_in(found.get("job")),
-            progress=Progress.read(found.get("progress")),
-            eta=number_in(found.get("eta")),
-            error=line_in(found.get("error")),
-            seconds=max(0.0, number_in(found.get("seconds")) or 0.0),
+            attempt=whole_in(content.get("attempt")) or 0,
+            updated=line_in(content.get("updated")) or "",
+            host=line_in(content.get("host")) or "",
+            pid=whole_in(content.get("pid")),
+            job=line_in(content.get("job")),
+            progress=Progress.read(content.get("progress")),
+            eta=number_in(content.get("eta")),
+            error=line_in(content.get("error")),
+            seconds=max(0.0, number_in(content.get("seconds")) or 0.0),
         )
 
 
@@ -201,8 +201,8 @@ def _finished(directory: Path, about: Mapping[str, Any], result: Result) -> RunR
 
 
 def _record(directory: Path, about: Mapping[str, Any], **more: Any) -> RunRecord:
-    standing = {"attempt": 0, "updated": None, **more}
-    return RunRecord(**about, directory=directory, name=directory.name, **standing)
+    fields = {"attempt": 0, "updated": None, **more}
+    return RunRecord(**about, directory=directory, name=directory.name, **fields)
 
 
 def _about(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def _title(value: Mapping[str, Any]) -> RunLabel:
 
 def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -> RunRecord:
     written = State.read(directory)
-    state, attempt, error = _standing(directory, written)
+    state, attempt, error = _state_of_attempts(directory, written)
     note = read_job(directory)
     before = note is not None and state == FAILED and attempt <= note.attempt
     if note is not None and (state in (PLANNED, INTERRUPTED) or before):
@@ -266,7 +266,7 @@ def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -
     )
 
 
-def _standing(directory: Path, written: State | None) -> tuple[str, int, str | None]:
+def _state_of_attempts(directory: Path, written: State | None) -> tuple[str, int, str | None]:
     """State, attempt and error; that a process is dead, only its missing heartbeat says."""
     if written is not None and written.state not in (RUNNING, DONE):
         return written.state, written.attempt, written.error
@@ -313,18 +313,18 @@ def _reason(error: Exception) -> str:
     return line_in(text) or type(error).__name__
 
 
-def _facts(found: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(content: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `environment.json` that have the types they should have."""
     facts: dict[str, Any] = {
-        key: value for key, value in found.items() if isinstance(value, str | int | None)
+        key: value for key, value in content.items() if isinstance(value, str | int | None)
     }
-    facts |= {key: None for key in ("commit", "dirty") if not isinstance(found.get(key), str)}
-    packages, gpus = found.get("packages"), found.get("gpus")
+    facts |= {key: None for key in ("commit", "dirty") if not isinstance(content.get(key), str)}
+    packages, gpus = content.get("packages"), content.get("gpus")
     if isinstance(packages, dict):
         facts["packages"] = {name: text for name, text in packages.items() if line_in(text)}
     else:
         facts.pop("packages", None)
     facts["gpus"] = [name for name in gpus if line_in(name)] if isinstance(gpus, list) else []
-    if isinstance(found.get("torch"), dict):
-        facts["torch"] = found["torch"]
-    return facts if found else {}
+    if isinstance(content.get("torch"), dict):
+        facts["torch"] = content["torch"]
+    return facts if content else {}

@@ -38,7 +38,7 @@ class Artifact:
             raise FileError(f"cannot read {path}: {error.strerror}") from error
 
     @classmethod
-    def read(cls, value: Any) -> Self:
+    def from_dict(cls, value: Any) -> Self:
         """From its JSON form; ValueError where that is damaged."""
         if not isinstance(value, Mapping):
             raise ValueError("an artifact must be an object")
@@ -47,7 +47,7 @@ class Artifact:
             raise ValueError("an artifact must have a SHA-256 and a number of bytes")
         return cls(sha256, size)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
         return asdict(self)
 
@@ -70,25 +70,25 @@ def read_result(path: Path, kind: str) -> Result:
     """FileNotFoundError where there is none, FileError where it cannot be read, and ValueError,
     with what is wrong, where it is damaged.
     """
-    found = read_json(path, finite=False)
-    missing = [key for key in ("metrics", "seconds", "attempt", "finished") if key not in found]
+    content = read_json(path, finite=False)
+    missing = [key for key in ("metrics", "seconds", "attempt", "finished") if key not in content]
     if missing:
         raise ValueError(f"has no {', '.join(missing)}")
-    seconds, attempt = number_in(found["seconds"]), whole_in(found["attempt"])
+    seconds, attempt = number_in(content["seconds"]), whole_in(content["attempt"])
     if seconds is None or seconds < 0 or attempt is None:
         raise ValueError("seconds and attempt must be numbers from 0 up")
-    finished, device = line_in(found["finished"]), found.get("device")
+    finished, device = line_in(content["finished"]), content.get("device")
     if finished is None or not (device is None or line_in(device) is not None):
         raise ValueError("finished and device must be texts")
     return Result(
-        metrics=_metrics(found["metrics"], kind),
+        metrics=_metrics(content["metrics"], kind),
         seconds=seconds,
         attempt=attempt,
         finished=finished,
         device=line_in(device),
-        artifacts=_artifacts(found["artifacts"]) if "artifacts" in found else None,
-        used=_used(found["used"]) if "used" in found else None,
-        code=Code.read(found.get("code")),
+        artifacts=_artifacts(content["artifacts"]) if "artifacts" in content else None,
+        used=_used(content["used"]) if "used" in content else None,
+        code=Code.read(content.get("code")),
     )
 
 
@@ -127,7 +127,7 @@ def _artifacts(value: object) -> dict[str, Artifact]:
         raise ValueError("artifacts must be an object")
     if any("/" in name or name in ("", ".", "..") or name != line_in(name) for name in value):
         raise ValueError("artifacts lie in the run directory itself")
-    return {name: Artifact.read(part) for name, part in value.items()}
+    return {name: Artifact.from_dict(part) for name, part in value.items()}
 
 
 def _used(value: object) -> dict[str, dict[str, Artifact]]:

@@ -17,8 +17,8 @@ from harness.store.record import DONE, RUN, SCHEMA, RunRecord, read_record
 
 def default_root() -> Path:
     """$HARNESS_RESULTS, or `results` beside the specs."""
-    given = variables.folder("HARNESS_RESULTS")
-    return project_root() / "results" if given is None else given.resolve()
+    named = variables.folder("HARNESS_RESULTS")
+    return project_root() / "results" if named is None else named.resolve()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class Store:
     def record(self, identity: str) -> RunRecord | None:
         """The run of that identity; None if it was never planned here."""
         self._list()
-        found = [read_record(self.runs / name) for name in self._names.get(identity[:8], ())]
-        records = [record for record in found if record is not None]
+        read = [read_record(self.runs / name) for name in self._names.get(identity[:8], ())]
+        records = [record for record in read if record is not None]
         exact = [record for record in records if record.identity == identity]
         broken = (record for record in records if not record.identity)
         return min(exact, key=_rank, default=None) or next(broken, None)
@@ -59,13 +59,13 @@ class Store:
     def survey(self) -> Survey:
         """All runs, and the folders that are copies of others."""
         self._list()
-        found: dict[str, list[RunRecord]] = {}
+        by_identity: dict[str, list[RunRecord]] = {}
         for name in sorted(name for group in self._names.values() for name in group):
             record = read_record(self.runs / name)
             if record is not None:
-                found.setdefault(record.identity or name, []).append(record)
+                by_identity.setdefault(record.identity or name, []).append(record)
         runs, copies = [], []
-        for records in found.values():
+        for records in by_identity.values():
             first = min(records, key=_rank)
             runs += [first] if _in_place(first) else []
             copies += [one.name for one in records if one is not first or not _in_place(one)]
@@ -74,11 +74,11 @@ class Store:
 
     def create(self, run: Run) -> Path:
         """The directory of `run`, made if need be: it is never seen half-made."""
-        known = self.record(run.identity)
-        if known is not None and known.broken:
-            raise FileError(known.error or "")
-        if known is not None:
-            return known.directory
+        record = self.record(run.identity)
+        if record is not None and record.broken:
+            raise FileError(record.error or "")
+        if record is not None:
+            return record.directory
         directory = self.runs / run.name
         content = {
             "schema": SCHEMA,
@@ -112,7 +112,7 @@ class Store:
             changed = self.runs.stat().st_mtime_ns
             if changed == self._listed:
                 return
-            found = os.listdir(self.runs)
+            names_now = os.listdir(self.runs)
         except FileNotFoundError:
             if self.runs.is_symlink() or self.root.is_symlink():
                 raise FileError(f"cannot read {self.runs}: it links to what is not there") from None
@@ -121,7 +121,7 @@ class Store:
         except OSError as error:  # not an empty store: its runs would all be computed again
             raise FileError(f"cannot read {self.runs}: {error.strerror}") from error
         names: dict[str, list[str]] = {}
-        for name in found:
+        for name in names_now:
             if not name.startswith("."):
                 names.setdefault(name.rpartition("-")[2], []).append(name)
         self._names, self._listed = names, changed
@@ -143,5 +143,5 @@ def _in_place(record: RunRecord) -> bool:
 
 def _rank(record: RunRecord) -> tuple[bool, bool, bool, str]:
     """Of several directories of one run, the first counts: under its own name, finished."""
-    own = record.name == run_name(record.kind, record.title, record.identity)
-    return not _in_place(record), not own, record.state != DONE, record.name
+    named = record.name == run_name(record.kind, record.title, record.identity)
+    return not _in_place(record), not named, record.state != DONE, record.name

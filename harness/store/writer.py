@@ -19,17 +19,16 @@ from harness.errors import RunFailed
 from harness.store.files import (
     FileError,
     create_json,
-    fresh,
     leftovers,
     now_text,
     read_bytes,
     read_json_or_nothing,
     replace_json,
+    replacing,
     writing,
 )
 from harness.store.job import JOB
-from harness.store.lease import ATTEMPTS, Lease, latest_attempt
-from harness.store.owner import Owner
+from harness.store.lease import ATTEMPTS, Lease, Owner, latest_attempt
 from harness.store.record import (
     CHECKPOINT,
     CHECKPOINT_NOTES,
@@ -84,7 +83,7 @@ class RunWriter:
         error: str | None = None,
     ) -> None:
         """Replace `state.json`."""
-        self.lease.check()
+        self.lease.ensure_held()
         value = State(
             state=state,
             attempt=self.lease.number,
@@ -97,17 +96,17 @@ class RunWriter:
             error=error,
             seconds=round(self.seconds, 3),
         )
-        replace_json(self.directory / STATE, value.plain())
+        replace_json(self.directory / STATE, value.to_dict())
 
     def environment(self, facts: Mapping[str, Any]) -> None:
         """Replace `environment.json`."""
-        self.lease.check()
+        self.lease.ensure_held()
         replace_json(self.directory / ENVIRONMENT, facts)
 
     def metric(self, record: Mapping[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
         file = self._open_metrics()
-        self.lease.check()
+        self.lease.ensure_held()
         line = json.dumps(record, ensure_ascii=False, default=float) + "\n"
         with writing(self.directory / METRICS):
             file.write(line.encode())
@@ -117,13 +116,13 @@ class RunWriter:
         files cannot be replaced at once.
         """
         metrics = self._open_metrics()
-        self.lease.check()
+        self.lease.ensure_held()
         with writing(self.directory / METRICS):
             os.fsync(metrics.fileno())
             length = metrics.seek(0, os.SEEK_END)
-        with fresh(self.directory / CHECKPOINT) as temporary:
+        with replacing(self.directory / CHECKPOINT) as temporary:
             self._write_by(write, temporary, tail=length)
-            self.lease.check()
+            self.lease.ensure_held()
         self._remove(CHECKPOINT_NOTES)  # of an older version: they spoke of the former one
 
     def restore_checkpoint(self) -> tuple[Path | None, str]:
@@ -136,11 +135,11 @@ class RunWriter:
     def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
         """Put a final file into the run directory; the result will say what it was."""
         assert "/" not in name, "artifacts lie in the run directory itself"
-        self.lease.check()
-        with fresh(self.directory / name) as temporary:
+        self.lease.ensure_held()
+        with replacing(self.directory / name) as temporary:
             self._write_by(write, temporary)
             artifact = Artifact.of(temporary)
-            self.lease.check()
+            self.lease.ensure_held()
         self._artifacts[name] = artifact
 
     def finish(
@@ -155,7 +154,7 @@ class RunWriter:
 
         `code` computed it, from the artifacts `used` of other runs.
         """
-        self.lease.check()
+        self.lease.ensure_held()
         impossible = [what for name, value in metrics.items() if (what := wrong(name, value))]
         if impossible:
             raise RunFailed("; ".join(impossible))
@@ -167,16 +166,16 @@ class RunWriter:
             "attempt": self.lease.number,
             "finished": now_text(),
             "device": device,
-            "artifacts": {name: found.plain() for name, found in self._artifacts.items()},
+            "artifacts": {name: found.to_dict() for name, found in self._artifacts.items()},
             "used": {
-                identity: {name: found.plain() for name, found in artifacts.items()}
+                identity: {name: found.to_dict() for name, found in artifacts.items()}
                 for identity, artifacts in (used or {}).items()
             },
         }
         if code is not None:
             result["code"] = code.plain()
         path = self.directory / RESULT
-        self.lease.check()
+        self.lease.ensure_held()
         if not create_json(path, result, durable=True) and not has_result(self.directory):
             keep = path.with_name(f"result.damaged.{self.lease.number}.json")
             with writing(keep):
@@ -221,14 +220,14 @@ class RunWriter:
         """
         self.close()
         path = self.directory / METRICS
-        self.lease.check()
+        self.lease.ensure_held()
         if length is None:
             self._remove(CHECKPOINT)
             self._remove(CHECKPOINT_NOTES)
         kept = read_bytes(path)[:length] if length else b""
-        with fresh(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_bytes(kept)
-            self.lease.check()
+            self.lease.ensure_held()
         with writing(path):
             self._metrics = path.open("ab", buffering=0)
 
@@ -250,7 +249,7 @@ class RunWriter:
                 os.fsync(file.fileno())
             temporary.chmod(self.directory.stat().st_mode & 0o666)  # some libraries write 0600
         except FileNotFoundError:  # a new owner has tidied up
-            self.lease.check()
+            self.lease.ensure_held()
             raise
         except RuntimeError as error:  # how torch reports a write that failed
             if shutil.disk_usage(self.directory).free < NO_SPACE:
@@ -288,12 +287,12 @@ def _length_at(path: Path) -> int | None:
             if tail is not None:
                 whole = _checksum(file, size - _TAIL_BYTES) == tail[2].decode()
                 return int(tail[1]) if whole else None
-            found = _checksum(file, size)
+            checksum = _checksum(file, size)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from error
-    noted = read_json_or_nothing(path.with_name(CHECKPOINT_NOTES)).get(found)
+    noted = read_json_or_nothing(path.with_name(CHECKPOINT_NOTES)).get(checksum)
     length = noted.get("metrics_bytes") if isinstance(noted, dict) else None  # older versions
     return length if isinstance(length, int) and length >= 0 else None
 
@@ -301,11 +300,11 @@ def _length_at(path: Path) -> int | None:
 def _checksum(file: IO[bytes], size: int) -> str:
     """SHA-256 of the first `size` bytes."""
     file.seek(0)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     while size > 0:
         part = file.read(min(size, 1 << 20))
         if not part:
             break
-        found.update(part)
+        digest.update(part)
         size -= len(part)
-    return found.hexdigest()
+    return digest.hexdigest()

@@ -19,9 +19,9 @@ from harness.launch.cluster import (
     Part,
     as_in_jobs,
     find_cluster,
-    fitted,
+    job_resources,
     load_cluster,
-    shape_of,
+    with_workers_that_fit,
 )
 from harness.launch.scheduler import JobInfo
 from harness.launch.shell import shell_value, whole_commands
@@ -112,12 +112,12 @@ def test_the_file_is_the_one_of_the_command_line_the_environment_or_the_user(
 
 
 def test_a_run_gets_its_share_of_a_node() -> None:
-    shape = shape_of(Resources(threads=2, workers=4), GPUS, device="cuda")
+    shape = job_resources(Resources(threads=2, workers=4), GPUS, device="cuda")
     one = JobResources(
         nodes=1, tasks=1, cpus=8, gpus=1, memory_mb=64000, minutes=240, exclusive=False
     )
     assert shape == one
-    shape = shape_of(Resources(threads=8, hours=1), GPUS, device="cpu")
+    shape = job_resources(Resources(threads=8, hours=1), GPUS, device="cpu")
     assert shape == replace(one, gpus=0, minutes=60)
 
 
@@ -134,7 +134,7 @@ def test_a_run_gets_its_share_of_a_node() -> None:
 )
 def test_what_no_node_gives_is_an_error(resources: Resources, cluster: Cluster, said: str) -> None:
     with pytest.raises(HarnessError, match=said):
-        shape_of(resources, cluster, device="cuda", most=99)
+        job_resources(resources, cluster, device="cuda", most=99)
 
 
 @pytest.mark.parametrize(
@@ -153,20 +153,20 @@ def test_what_no_node_gives_is_an_error(resources: Resources, cluster: Cluster, 
 def test_processes_are_spread_over_nodes(
     resources: Resources, device: Device, most: int, nodes: int, tasks: int, cpus: int, gpus: int
 ) -> None:
-    shape = shape_of(resources, GPUS, device=device, most=most)
+    shape = job_resources(resources, GPUS, device=device, most=most)
     assert (shape.nodes, shape.tasks, shape.cpus, shape.gpus) == (nodes, tasks, cpus, gpus)
     share = max(gpus / 8, tasks * cpus / 64)
     assert shape.memory_mb == int(500 * share * 1024)
 
 
 def test_workers_leave_every_gpu_of_a_node_its_share_of_the_cores() -> None:
-    shape = shape_of(Resources(threads=1, workers=8), GPUS, device="cuda")
+    shape = job_resources(Resources(threads=1, workers=8), GPUS, device="cuda")
     assert (shape.cpus, shape.gpus) == (8, 1)
-    assert fitted(Resources(threads=1, workers=8), GPUS, device="cuda").workers == 7
-    assert fitted(Resources(threads=1, workers=8), GPUS, device="cpu").workers == 8
-    assert shape_of(Resources(threads=9, workers=4), GPUS, device="cuda").cpus == 13
+    assert with_workers_that_fit(Resources(threads=1, workers=8), GPUS, device="cuda").workers == 7
+    assert with_workers_that_fit(Resources(threads=1, workers=8), GPUS, device="cpu").workers == 8
+    assert job_resources(Resources(threads=9, workers=4), GPUS, device="cuda").cpus == 13
     odd = Cluster(node=Node(cpus=60, gpus=8))
-    assert shape_of(Resources(threads=2, workers=6), odd, device="cuda").cpus == 7
+    assert job_resources(Resources(threads=2, workers=6), odd, device="cuda").cpus == 7
 
 
 def test_a_part_has_what_it_leaves_open_from_the_rest() -> None:
@@ -246,4 +246,4 @@ def test_a_folder_where_jobs_cannot_work_is_an_error(scratch: str, said: str) ->
     ],
 )
 def test_a_job_in_a_state_that_nobody_knows_is_alive(state: str, standing: str) -> None:
-    assert JobInfo(job="1", state=state).standing == standing
+    assert JobInfo(job="1", state=state).phase == standing

@@ -142,15 +142,15 @@ def test_accounting_tells_ends_only(program: Program) -> None:
     ],
 )
 def test_the_number_of_a_submission(out: str, number: str) -> None:
-    assert _number(commands.Said(out=out, code=0), "harness:x") == number
+    assert _number(commands.CommandResult(out=out, code=0), "harness:x") == number
 
 
 @pytest.mark.parametrize("out", ["", "ok\n", "5\n123\n"])
 def test_where_no_number_is_told_the_queue_is_asked(program: Program, out: str) -> None:
     program("squeue", SQUEUE + HEADER + "line 123_0 PENDING '' '' harness:x\nline 9 RUNNING a b c")
-    assert _number(commands.Said(out=out, code=0), "harness:x") == "123"
+    assert _number(commands.CommandResult(out=out, code=0), "harness:x") == "123"
     with pytest.raises(HarnessError, match="told no number"):
-        _number(commands.Said(out=out, code=0), "harness:y")
+        _number(commands.CommandResult(out=out, code=0), "harness:y")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def planned(
 
 def take(queue: Queue, *, jobs: int = 2, running: int = 0, near: bool = False) -> list[int]:
     """The seeds of the runs that the next process would compute."""
-    chosen = queue.take(jobs=jobs, running=running, neighbours=near)
+    chosen = queue.take(jobs=jobs, running=running, machine_is_shared=near)
     return [one.run.title.seed or 0 for one in chosen]
 
 
@@ -118,7 +118,7 @@ def test_every_run_is_taken_once_after_what_it_needs(
         runs.append(planned(seed, kind=data.draw(KINDS), needs=tuple(chosen)))
     queue, active, done = Queue(runs), [], set()
     while not queue.over:
-        while chosen := queue.take(jobs=jobs, running=len(active), neighbours=False):
+        while chosen := queue.take(jobs=jobs, running=len(active), machine_is_shared=False):
             assert all(set(one.run.depends) <= done for one in chosen)
             active.append(chosen)
         assert 0 < len(active) <= jobs

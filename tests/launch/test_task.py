@@ -43,7 +43,7 @@ def test_signs_of_life_keep_a_task_waiting(tmp_path: Path, monkeypatch: pytest.M
     for sign in range(5):
         now += task_module.SILENCE - 1
         write_heartbeat(tmp_path)
-        os.utime(tmp_path / "alive", (sign, sign))  # as a file server shows it: another time
+        os.utime(tmp_path / "heartbeat", (sign, sign))  # as a file server shows it: another time
         assert not pulse.lost()
     now += task_module.SILENCE - 1
     assert not pulse.lost()

@@ -47,7 +47,7 @@ def test_accounting_tells_how_jobs_ended(accounts: SlurmCluster) -> None:
     }
 
     def told() -> bool:  # accounts are a few seconds behind
-        return {job: (one.state, one.standing) for job, one in _sacct(jobs).items()} == expected
+        return {job: (one.state, one.phase) for job, one in _sacct(jobs).items()} == expected
 
     accounts.wait(told)
     assert {one.node for one in _sacct(jobs).values()} == {"n1"}

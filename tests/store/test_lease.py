@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.store import LeaseLost, RunWriter, claim, lease
-from harness.store.lease import BEAT, TTL, latest_attempt
-from harness.store.owner import Owner
+from harness.store.lease import BEAT, TTL, Owner, latest_attempt
 from tests.launch.processes import LAST_RESORT, REPOSITORY, wait_for
 from tests.store.conftest import Open
 
@@ -50,7 +49,7 @@ def leave_attempt(directory: Path, owner: Owner, *, age: float = 0.0) -> None:
     folder = directory / "attempts"
     folder.mkdir()
     path = folder / "0001.json"
-    path.write_text(json.dumps({"attempt": 1, "owner": owner.plain()}), encoding="utf-8")
+    path.write_text(json.dumps({"attempt": 1, "owner": owner.to_dict()}), encoding="utf-8")
     os.utime(path, (time.time() - age,) * 2)
 
 
@@ -178,7 +177,7 @@ def test_a_write_that_was_under_way_at_the_takeover_changes_nothing(
     old, new = taken_over(tmp_path, opened)
     new.restore_checkpoint()
     new.metric({"step": 2, "by": "new"})
-    old.lease.check = lambda: None  # type: ignore[method-assign]  # it had looked just before
+    old.lease.ensure_held = lambda: None  # type: ignore[method-assign]  # it had looked just before
     old.metric({"step": 3, "by": "old"})
     lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [{"step": 1}, {"step": 2, "by": "new"}]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.store import RunWriter, has_result
-from harness.store.files import create_json, fresh
+from harness.store import RunWriter, has_result, read_job, reserve_job
+from harness.store.files import create_json, replacing
 from tests.store.conftest import Own
 
 
@@ -190,7 +190,7 @@ def test_a_replaced_file_is_old_or_new(tmp_path: Path) -> None:
     path.write_text("old", encoding="utf-8")
 
     def dies_half_way() -> None:
-        with fresh(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text("ne", encoding="utf-8")
             raise ZeroDivisionError
 
@@ -233,3 +233,20 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_owner(tmp_path: Path, 
     own(tmp_path)
     names = [path.name for path in tmp_path.rglob("*")]
     assert [name for name in names if name.startswith(".")] == []
+
+
+def test_a_job_noted_by_an_older_version_is_still_responsible(tmp_path: Path) -> None:
+    assert reserve_job(tmp_path, submission="s", index=0, folder=tmp_path)
+    note = json.loads((tmp_path / "job.json").read_text())
+    for former, name in (
+        ("counted", "attempts_counted"),
+        ("reached", "best_step"),
+        ("barren", "attempts_without_progress"),
+    ):
+        note[former] = note.pop(name) + 3
+    (tmp_path / "job.json").write_text(json.dumps(note))
+    read = read_job(tmp_path)
+    assert read is not None
+    assert (read.attempts_counted, read.best_step, read.attempts_without_progress) == (3, 3, 3)
+    (tmp_path / "job.json").write_text(json.dumps({**note, "barren": "many"}))
+    assert read_job(tmp_path) is None
