@@ -349,6 +349,7 @@ def test_the_entry_point_groups_of_the_docs_exist() -> None:
     import harness.masking.views
     import harness.methods.losses
     import harness.models.families
+    import harness.report.figures
     import harness.tasks
     from harness import masking, methods, run
 
@@ -361,6 +362,7 @@ def test_the_entry_point_groups_of_the_docs_exist() -> None:
             methods,
             harness.methods.losses,
             harness.models.families,
+            harness.report.figures,
             run,
         )
         for registry in vars(module).values()
