@@ -9,7 +9,7 @@ from typing import cast
 
 from harness.api import ResourceOptions, Selection
 from harness.errors import HarnessError, SpecError
-from harness.spec.load import LARGEST_SEED, MOST_SEEDS
+from harness.spec.read import LARGEST_SEED, MOST_SEEDS
 from harness.text import count
 
 

@@ -11,7 +11,7 @@ from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import Weights
 from harness.run import TASKS, BankTask, Task
 from harness.spec.identity import identity, to_dict
-from harness.spec.load import read_table, wrong_seeds
+from harness.spec.read import read_table, wrong_seeds
 from harness.spec.resolve import Dependency, Resolved, Resolver
 from harness.spec.table import Profile, Row, TableSpec, TaskChoice
 from harness.train.config import TrainConfig

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli import _parser
-from harness.cli._fetch import could_not
 from harness.cli.run import _again
+from harness.launch.preflight import could_not
 from harness.plan import make_plan
 from harness.spec.expand import expand
 from harness.spec.load import load_table
