@@ -90,7 +90,7 @@ def test_a_notebook_gets_what_the_command_gets(
     assert (first.status, second.status) == ("cached", "cached")
     assert len(table.run().computed) == 0
     assert "2 runs at once" not in capsys.readouterr().err
-    table.plan(threads=10**4)
+    table.plan(threads=4096)
     assert "slow each other down" in capsys.readouterr().err
 
 

@@ -137,7 +137,7 @@ def test_output_that_cannot_be_written_is_an_error(project: Experiments) -> None
 
 
 def test_a_line_is_seen_behind_a_pipe_while_the_work_goes_on() -> None:
-    line = "from harness.process import settle; settle(); print('begun'); input()"
+    line = "from harness.process import prepare_process; prepare_process(); print('begun'); input()"
     with subprocess.Popen(
         [sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as front:

@@ -94,7 +94,7 @@ def _zip(whole: list[tuple[str, bytes]], draws: random.Random) -> bytes:
 
 def _look(path: Path) -> None:
     tree = open_tree(path)
-    layout = read_layout(tree)
+    layout = read_layout(tree, val="wanted")
     for name in (name for group in (*layout.train, *layout.val) for name in group):
-        tree.size(name)
+        tree.stamp(name)
         tree.image(name, channels=3)
