@@ -45,10 +45,10 @@ class LateRandom(Criterion):
         """What `attention` looks at."""
         return self.attention.attention_source()
 
-    def scores(self, view: CriterionInput) -> torch.Tensor:
+    def scores(self, inputs: CriterionInput) -> torch.Tensor:
         """(B, N): noise below 1 for the rest, 2 for the best K - `random`."""
-        scores = self.attention.scores(view)
-        if view.progress < self.start:
+        scores = self.attention.scores(inputs)
+        if inputs.progress < self.start:
             return scores
-        best = scores.topk(view.keep - self.random, dim=1).indices
-        return view.noise().scatter(1, best, 2.0)
+        best = scores.topk(inputs.keep - self.random, dim=1).indices
+        return inputs.noise().scatter(1, best, 2.0)

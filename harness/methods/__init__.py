@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.batch_slice import BatchSlice
+from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.registry import Registry
@@ -40,9 +40,8 @@ class Step:
     total: int
     generator: torch.Generator  # for the method's own draws, seeded from run seed and step
     per_epoch: int = 1  # optimiser steps in an epoch
-    batch_slice: BatchSlice = (
-        BatchSlice()
-    )  # the images of this (micro-)batch, for what is drawn per image
+    # the images of this (micro-)batch, for what is drawn per image
+    batch_slice: BatchSlice = FULL_BATCH
 
     @property
     def epoch(self) -> int:
@@ -62,9 +61,8 @@ class Networks:
 class Objective(ABC):
     """What is minimised: built by a Method, holds whatever state the method has between steps."""
 
-    modules: dict[
-        str, torch.nn.Module
-    ]  # everything trained or carried along, by name: what a checkpoint saves
+    # everything trained or carried along, by name: what a checkpoint saves
+    modules: dict[str, torch.nn.Module]
     decays_tokens: bool = False  # whether CLS and mask tokens and positions have weight decay
 
     @abstractmethod
@@ -81,7 +79,7 @@ class Objective(ABC):
 
     def after_step(self, step: Step) -> None:
         """Called after every optimiser step (EMA teachers), in all processes of a run: what they
-        counted in their shares is added up here.
+        counted in their slices of the batch is added up here.
         """
 
     def state(self) -> dict[str, Any]:
@@ -134,8 +132,8 @@ class Method(ABC):
     def group_size(self) -> int:
         """How many images its loss compares with each other; 1: it is the mean of its images'.
 
-        The batch is cut into groups of so many (`Share.groups`); what is computed at once has whole
-        groups.
+        The batch is cut into groups of so many (`BatchSlice.groups`); what is computed at once
+        has whole groups.
         """
         return 1
 

@@ -306,7 +306,7 @@ class _Training:
         )
 
     def _gradients(self) -> list[Tensor]:
-        """Those of this process's share of the batch: of all shares, they add up."""
+        """Those of this process's slice of the batch: over all slices, they add up."""
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         return [p.grad for p in parameters if p.grad is not None]
 
@@ -412,8 +412,8 @@ class _Training:
     def _check_finite(self, loss: float, done: int) -> None:
         if any(network.diverged for network in self.frozen):
             raise RunFailed(
-                f"the teacher or guide computed numbers that are not finite, by step {done} of "
-                f"{self.total}: use precision fp32 or bf16, or look at its weights"
+                f"the teacher or saliency model computed numbers that are not finite, by step "
+                f"{done} of {self.total}: use precision fp32 or bf16, or look at its weights"
             )
         if not math.isfinite(loss):
             raise RunFailed(

@@ -6,14 +6,14 @@ from harness.lazy import torch
 from harness.masking.views import MaskInput, PatchMask, RatioMask, floor_count, from_ranks
 
 
-def first_ranks(mask: RatioMask, sight: MaskInput) -> torch.Tensor:
+def first_ranks(mask: RatioMask, inputs: MaskInput) -> torch.Tensor:
     """(V, N) on the CPU: true at the first floor(r * N) ranks of masked views, r drawn once."""
-    counts = floor_count(mask.ratios(sight, "batch"), sight.patches)
-    return torch.arange(sight.patches) < counts[:, None]
+    counts = floor_count(mask.ratios(inputs, "batch"), inputs.patches)
+    return torch.arange(inputs.patches) < counts[:, None]
 
 
-def by_attention(sight: MaskInput, chosen: torch.Tensor) -> PatchMask:
+def by_attention(inputs: MaskInput, chosen: torch.Tensor) -> PatchMask:
     """The patches whose rank, most attended first, is `chosen` (V, N)."""
-    assert sight.attention is not None, "the mask looks at attention"
-    assert sight.attention.shape == (sight.views, sight.patches), "attention of another grid"
-    return from_ranks(sight.attention.argsort(dim=1, descending=True), chosen)
+    assert inputs.attention is not None, "the mask needs attention"
+    assert inputs.attention.shape == (inputs.views, inputs.patches), "attention of another grid"
+    return from_ranks(inputs.attention.argsort(dim=1, descending=True), chosen)

@@ -19,8 +19,8 @@ class AttMaskHigh(RatioMask):
     may be masked and the other not.
     """
 
-    looks: ClassVar[bool] = True
+    needs_attention: ClassVar[bool] = True
 
-    def hide(self, sight: MaskInput) -> PatchMask:
+    def sample(self, inputs: MaskInput) -> PatchMask:
         """The highest ranks of each masked view."""
-        return by_attention(sight, first_ranks(self, sight))
+        return by_attention(inputs, first_ranks(self, inputs))

@@ -24,14 +24,14 @@ class AttMaskHint(RatioMask):
 
     show: Unit = 0.1  # fraction of all patches that hints are taken from
 
-    looks: ClassVar[bool] = True
+    needs_attention: ClassVar[bool] = True
 
-    def hide(self, sight: MaskInput) -> PatchMask:
+    def sample(self, inputs: MaskInput) -> PatchMask:
         """The highest ranks of each masked view without its hints."""
-        second = self.between(torch.tensor(sight.step_draws[1], dtype=torch.float64))
-        shown = int(floor_count(self.show * second, sight.patches))
-        top = int(floor_count(torch.tensor(self.show, dtype=torch.float64), sight.patches))
-        chosen = first_ranks(self, sight)
-        noise = sight.noise(top)
+        second = self.between(torch.tensor(inputs.step_draws[1], dtype=torch.float64))
+        shown = int(floor_count(self.show * second, inputs.patches))
+        top = int(floor_count(torch.tensor(self.show, dtype=torch.float64), inputs.patches))
+        chosen = first_ranks(self, inputs)
+        noise = inputs.noise(top)
         hints = noise.argsort(dim=1)[:, :shown]
-        return by_attention(sight, chosen.scatter(1, hints, False))
+        return by_attention(inputs, chosen.scatter(1, hints, False))

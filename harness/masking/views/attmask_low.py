@@ -16,8 +16,8 @@ class AttMaskLow(RatioMask):
     section 3.2); otherwise as `attmask-high`.
     """
 
-    looks: ClassVar[bool] = True
+    needs_attention: ClassVar[bool] = True
 
-    def hide(self, sight: MaskInput) -> PatchMask:
+    def sample(self, inputs: MaskInput) -> PatchMask:
         """The lowest ranks of each masked view."""
-        return by_attention(sight, first_ranks(self, sight).flip(1))
+        return by_attention(inputs, first_ranks(self, inputs).flip(1))

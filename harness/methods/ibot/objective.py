@@ -39,7 +39,7 @@ class IbotObjective(SelfDistillationObjective):
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`, `cls` and `patch`."""
         images, count = torch.cat(batch.views[:2]), len(batch.views)
-        saliency = Saliency() if self.ibot.mask.looks else None
+        saliency = Saliency() if self.ibot.mask.needs_attention else None
         outputs = ForwardRequest(patches=True, saliency=saliency)
         with torch.no_grad():
             taught = self.teacher.forward_features(images, outputs=outputs)
