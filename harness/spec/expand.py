@@ -36,7 +36,7 @@ class RunLabel:
 class Run:
     """One unit of work, fully resolved."""
 
-    kind: str
+    task: str  # its registered name
     config: Task
     identity: str
     name: str  # of its directory
@@ -239,14 +239,14 @@ class _Expander:
         trained = Weights(run=self._run("train", config_of_run, title))
         return replace(config, student=replace(config.student, weights=trained))
 
-    def _run(self, kind: str, config: Task, title: RunLabel) -> str:
-        key = identity(kind, config)
+    def _run(self, task: str, config: Task, title: RunLabel) -> str:
+        key = identity(task, config)
         if key not in self._runs:
             self._runs[key] = Run(
-                kind=kind,
+                task=task,
                 config=config,
                 identity=key,
-                name=run_name(kind, title, key),
+                name=run_name(task, title, key),
                 title=title,
                 depends=tuple(dict.fromkeys(_dependencies(config))),
                 plain=to_dict(config),
@@ -326,11 +326,11 @@ def _same_profile(table: TableSpec, profile: Profile) -> Profile:
     return table.profile(profile.name)
 
 
-def run_name(kind: str, title: RunLabel, key: str) -> str:
+def run_name(task: str, title: RunLabel, key: str) -> str:
     """Of its directory: what it is for people, and the beginning of its identity."""
     parts = [
         title.row,
-        *([] if kind == "train" else [kind]),
+        *([] if task == "train" else [task]),
         *([] if title.seed is None else [f"s{title.seed}"]),
     ]
     return "-".join([*parts, key[:8]])
