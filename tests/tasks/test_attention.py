@@ -29,7 +29,7 @@ from harness.store import Store
 from harness.tasks.attention import AttentionRun
 from tests.conftest import Experiments
 from tests.report.results import finish
-from tests.tasks.judging import runs_of, write_pictures
+from tests.tasks.pictures import runs_of, write_pictures
 from tests.train.test_loop import Context
 
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)

@@ -15,7 +15,7 @@ from harness.tasks.knn import KnnRun
 from harness.tasks.linear import LinearRun
 from harness.train.config import Probe, Recipe, TrainConfig
 from tests.conftest import Experiments
-from tests.tasks.judging import runs_of, write_pictures
+from tests.tasks.pictures import runs_of, write_pictures
 from tests.tasks.test_knn import reference
 from tests.train.test_loop import Context
 

@@ -18,7 +18,7 @@ from harness.models.vit import Normalisation
 from harness.seeding import stream
 from harness.tasks.knn import KnnRun
 from tests.conftest import TINY_VIT, Experiments
-from tests.tasks.judging import TRAIN, runs_of, write_pictures
+from tests.tasks.pictures import TRAIN, runs_of, write_pictures
 from tests.train.test_loop import Context
 
 KNN = "knn: {from: knn, metric: val/knn20_top1}"

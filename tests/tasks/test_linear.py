@@ -13,7 +13,7 @@ from harness.models.config import ModelConfig
 from harness.tasks.linear import LinearRun
 from harness.train.config import Probe
 from tests.conftest import Experiments
-from tests.tasks.judging import runs_of, write_pictures
+from tests.tasks.pictures import runs_of, write_pictures
 from tests.train.test_loop import Context
 
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
