@@ -215,8 +215,8 @@ def _ratio(
 
 
 def _printed_ratio(published: Published | None, base: Published | None) -> float | None:
-    """Of two printed numbers; as the paper prints it where the baseline's is missing."""
-    if published is not None and base is not None:
+    """Of two printed numbers; as the paper prints it where the baseline's is missing or 0."""
+    if published is not None and base is not None and base.intended.value:
         return published.intended.value / base.intended.value
     return None if published is None or published.ratio is None else published.ratio.value
 
