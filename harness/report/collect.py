@@ -15,6 +15,7 @@ from harness.device import resolve_device
 from harness.errors import HarnessError
 from harness.evidence import FigureOf
 from harness.report.claims import Side, judge_claim
+from harness.report.compare import references
 from harness.report.format import listed
 from harness.report.history import curves, finished_runs
 from harness.report.losses import losses
@@ -28,7 +29,6 @@ from harness.report.model import (
     Verdict,
 )
 from harness.report.provenance import provenance
-from harness.report.reference import references
 from harness.report.results import RunResults
 from harness.report.statistics import summarise
 from harness.report.verdicts import CellEvidence, judge_cell

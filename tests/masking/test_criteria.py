@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.masking import CRITERIA, Criterion, CriterionInput
-from harness.masking.grids import to_grid
+from harness.masking.keep import to_grid
 from harness.masking.late_random import LateRandom
 from harness.masking.layer_attention import LayerAttention
 from harness.masking.patch_attention import PatchAttention

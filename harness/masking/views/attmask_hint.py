@@ -7,8 +7,15 @@ from typing import ClassVar
 
 from harness.bounds import Unit
 from harness.lazy import torch
-from harness.masking.views import MASK_SAMPLERS, MaskInput, PatchMask, RatioMask, floor_count
-from harness.masking.views.attended import by_attention, first_ranks
+from harness.masking.views import (
+    MASK_SAMPLERS,
+    MaskInput,
+    PatchMask,
+    RatioMask,
+    by_attention,
+    first_ranks,
+    floor_count,
+)
 
 
 @MASK_SAMPLERS.register("attmask-hint")

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.masking.views import MASK_SAMPLERS, MaskInput, PatchMask, RatioMask
-from harness.masking.views.attended import by_attention, first_ranks
+from harness.masking.views import (
+    MASK_SAMPLERS,
+    MaskInput,
+    PatchMask,
+    RatioMask,
+    by_attention,
+    first_ranks,
+)
 
 
 @MASK_SAMPLERS.register("attmask-low")
