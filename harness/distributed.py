@@ -83,9 +83,11 @@ class DistContext:
         self.all_reduce_sum_([counts])
         padded = rows.new_zeros(int(counts.max()), *rows.shape[1:])
         padded[: len(rows)] = rows
-        found = [torch.empty_like(padded) for _ in range(self.size)]
-        torch.distributed.all_gather(found, padded)
-        return torch.cat([part[:count] for part, count in zip(found, counts.tolist(), strict=True)])
+        gathered = [torch.empty_like(padded) for _ in range(self.size)]
+        torch.distributed.all_gather(gathered, padded)
+        return torch.cat(
+            [part[:count] for part, count in zip(gathered, counts.tolist(), strict=True)]
+        )
 
 
 def open_tcp_store(host: str, port: int, *, first: bool) -> TCPStore:

@@ -134,30 +134,35 @@ def makespan(loads: Iterable[Load], jobs: int) -> float:
 
     Starts them as the local queue does: what must be alone first, then the longest line of runs.
     """
-    given = {load.identity: load for load in loads}
-    left = {key: {one for one in load.depends if one in given} for key, load in given.items()}
-    behind: dict[str, list[str]] = {key: [] for key in given}
+    by_identity = {load.identity: load for load in loads}
+    left = {
+        key: {one for one in load.depends if one in by_identity}
+        for key, load in by_identity.items()
+    }
+    behind: dict[str, list[str]] = {key: [] for key in by_identity}
     for key, needed in left.items():
         for one in needed:
             behind[one].append(key)
     chain: dict[str, float] = {}
-    for key in reversed(given):
-        chain[key] = given[key].seconds + max((chain[one] for one in behind[key]), default=0.0)
+    for key in reversed(by_identity):
+        chain[key] = by_identity[key].seconds + max(
+            (chain[one] for one in behind[key]), default=0.0
+        )
     ready: dict[bool, list[tuple[float, str]]] = {True: [], False: []}  # by whether they are alone
-    for key in given:
+    for key in by_identity:
         if not left[key]:
-            heapq.heappush(ready[given[key].exclusive], (-chain[key], key))
+            heapq.heappush(ready[by_identity[key].exclusive], (-chain[key], key))
     now, running = 0.0, list[tuple[float, str]]()
     while running or ready[True] or ready[False]:
-        busy = any(given[key].exclusive for _, key in running)
+        busy = any(by_identity[key].exclusive for _, key in running)
         alone = bool(ready[True])
         if not running if alone else ready[False] and len(running) < max(1, jobs) and not busy:
             key = heapq.heappop(ready[alone])[1]
-            heapq.heappush(running, (now + given[key].seconds, key))
+            heapq.heappush(running, (now + by_identity[key].seconds, key))
             continue
         now, key = heapq.heappop(running)
         for other in behind[key]:
             left[other].discard(key)
             if not left[other]:
-                heapq.heappush(ready[given[other].exclusive], (-chain[other], other))
+                heapq.heappush(ready[by_identity[other].exclusive], (-chain[other], other))
     return now

@@ -374,8 +374,8 @@ class _Training:
                 metrics = spread(self.dist.all_gather(extract(product, batches).features))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
-                found = classify(product, batches)
-                metrics = {f"val/{name}": value for name, value in found.items()}
+                scores = classify(product, batches)
+                metrics = {f"val/{name}": value for name, value in scores.items()}
         metrics |= self._evaluate_others()
         self.context.metric({**self._where(done), **metrics})
         return metrics
@@ -397,8 +397,8 @@ class _Training:
         student.eval()
         with self._autocast():
             for name, predict in others.items():
-                found = accuracy(predict, self.data.val(EVAL_BATCH))
-                metrics |= {f"val/{name}_{key}": value for key, value in found.items()}
+                scores = accuracy(predict, self.data.val(EVAL_BATCH))
+                metrics |= {f"val/{name}_{key}": value for key, value in scores.items()}
         student.train()
         return metrics
 
