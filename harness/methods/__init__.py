@@ -70,7 +70,7 @@ class Objective(ABC):
         """Scalar losses of the batch; `total` is minimised, the others are logged."""
 
     @property
-    def product(self) -> torch.nn.Module:
+    def final_model(self) -> torch.nn.Module:
         """The network that the run leaves and is judged by."""
         return self.modules["student"]
 
@@ -91,7 +91,7 @@ class Objective(ABC):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
 
-    def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
+    def extra_predictors(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """Predictors to evaluate beside the student: from images (B, C, H, W) to logits."""
         return {}
 
@@ -112,7 +112,8 @@ class Method(ABC):
     uses_teacher: ClassVar[bool] = False
     trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
-    others: ClassVar[frozenset[str]] = frozenset()  # names that its objective's `others` may give
+    # names that its objective's `extra_predictors` may give
+    extra_predictors: ClassVar[frozenset[str]] = frozenset()
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """Raise FieldError where it does not go with `student`, `teacher` and `saliency_model`, or

@@ -53,7 +53,7 @@ class Distillation(Method):
 
     uses_teacher: ClassVar[bool] = True
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
-    others: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
     loss: DistillationLoss = Logit()  # what of the teacher the student imitates
     weight: NotNegative = 1.0  # weight of that loss, the paper's lambda
     mask: Mask | None = None  # which patches the teacher sees; none: all
@@ -237,7 +237,7 @@ class DistillationObjective(Objective):
         self._counts = counts[:-1] + before.to(counts.device)  # a checkpoint's are on the CPU
         self._images = counts[-1] + self._images  # no number yet, or every step would wait for it
 
-    def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
+    def extra_predictors(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """`teacher`, on the patches that it would be shown, if that is asked for.
 
         The student is as it is now, in eval mode; random draws are the same at every evaluation.

@@ -213,7 +213,9 @@ class _Expander:
         for seed in seeds if cls.seeded else (None,):
             try:
                 asked = config if seed is None else replace(config, seed=seed)
-                trained = self._judged(asked, profile, row) if cls.is_evaluation else asked
+                trained = (
+                    self._with_trained_student(asked, profile, row) if cls.is_evaluation else asked
+                )
                 if issubclass(cls, BankTask):
                     one: Task | None = cls.of(trained, task.bank)
                 else:
@@ -228,7 +230,7 @@ class _Expander:
                 identities.append(self._run(task.name, one, title))
         return tuple(dict.fromkeys(identities))  # what no seed changes is one run
 
-    def _judged(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
+    def _with_trained_student(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
         """The row with its trained student, whose training run becomes a dependency; as it is where
         nothing is trained.
         """

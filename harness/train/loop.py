@@ -221,9 +221,9 @@ class _Training:
         result = self._evaluate(self.total)
         if not math.isfinite(result.get("val/loss", 0.0)):  # no training loss sees the last update
             raise RunFailed(f"the validation loss is {result['val/loss']} after the last step")
-        product = self.objective.product
-        assert isinstance(product, VisionTransformer)
-        self.context.save_artifact(ARTIFACT, lambda path: save_model(product, path))
+        model = self.objective.final_model
+        assert isinstance(model, VisionTransformer)
+        self.context.save_artifact(ARTIFACT, lambda path: save_model(model, path))
         return result
 
     def _batches(self, start: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
@@ -366,17 +366,17 @@ class _Training:
         return math.floor(done / every) > math.floor((done - 1) / every)
 
     def _evaluate(self, done: int) -> dict[str, float]:
-        product = self.objective.product
-        assert isinstance(product, VisionTransformer)
+        model = self.objective.final_model
+        assert isinstance(model, VisionTransformer)
         batches = self.data.val(EVAL_BATCH)
         with self._autocast():
             if self.config.method.multicrop is not None:
-                metrics = spread(self.dist.all_gather(extract(product, batches).features))
+                metrics = spread(self.dist.all_gather(extract(model, batches).features))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
-                scores = classify(product, batches)
+                scores = classify(model, batches)
                 metrics = {f"val/{name}": value for name, value in scores.items()}
-        metrics |= self._evaluate_others()
+        metrics |= self._evaluate_extra_predictors()
         self.context.metric({**self._where(done), **metrics})
         return metrics
 
@@ -387,16 +387,16 @@ class _Training:
                 "the network; see teacher_entropy and mean_entropy in metrics.jsonl"
             )
 
-    def _evaluate_others(self) -> dict[str, float]:
+    def _evaluate_extra_predictors(self) -> dict[str, float]:
         """`val/teacher_top1` and so on, for what the method wants evaluated beside the student."""
         metrics: dict[str, float] = {}
-        others = self.objective.others()
-        if not others:
+        predictors = self.objective.extra_predictors()
+        if not predictors:
             return metrics
         student = self.objective.modules["student"]
         student.eval()
         with self._autocast():
-            for name, predict in others.items():
+            for name, predict in predictors.items():
                 scores = accuracy(predict, self.data.val(EVAL_BATCH))
                 metrics |= {f"val/{name}_{key}": value for key, value in scores.items()}
         student.train()

@@ -75,7 +75,7 @@ class IbotObjective(SelfDistillationObjective):
             )
             with torch.autocast(self.device.type, enabled=False):
                 mean = self.teacher_head.project(units.float().mean(dim=0, keepdim=True))
-        self.patch_center.see(mean, len(units))
+        self.patch_center.add(mean, len(units))
         guesses = functional.log_softmax(logits.float() / self.method.temperatures.student, dim=-1)
         return -((targets * guesses).sum(dim=-1) * hidden.weights()).sum()
 

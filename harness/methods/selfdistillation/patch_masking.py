@@ -46,7 +46,7 @@ class PatchMasking(RunningSums):
             batch_slice=step.batch_slice,
         )
         hidden = self.mask.sample(inputs)
-        self.see(hidden=hidden.counts.sum(), patches=torch.tensor(views * inputs.patches))
+        self.add(hidden=hidden.counts.sum(), patches=torch.tensor(views * inputs.patches))
         return hidden
 
     def _of_step(self, step: Step) -> tuple[float, float]:
