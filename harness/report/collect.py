@@ -34,7 +34,7 @@ from harness.report.statistics import summarise
 from harness.report.verdicts import CellEvidence, judge_cell
 from harness.run import TASKS
 from harness.spec.claims import CellRef
-from harness.spec.expand import Expansion, ResolvedRow, expand
+from harness.spec.expand import Expansion, ResolvedRow, expand, needed_runs
 from harness.spec.table import Claim, Column, Profile, Published, TableSpec
 from harness.store import DONE, Store
 
@@ -356,9 +356,4 @@ def _at_seeds(expansion: Expansion, seeds: set[int | None]) -> Expansion:
         )
         for row in expansion.rows
     )
-    needed = {i for row in rows for identities in row.runs.values() for i in identities}
-    for run in reversed(expansion.runs):  # dependencies stand first
-        if run.identity in needed:
-            needed.update(run.depends)
-    runs = tuple(run for run in expansion.runs if run.identity in needed)
-    return replace(expansion, rows=rows, runs=runs)
+    return replace(expansion, rows=rows, runs=needed_runs(rows, expansion.runs))

@@ -67,6 +67,17 @@ class Expansion:
     runs: tuple[Run, ...]  # unique by identity; a run stands after those it depends on
 
 
+def needed_runs(rows: Sequence[ResolvedRow], runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Those of `runs`, dependencies first, that stand behind cells of `rows`, and what those depend
+    on.
+    """
+    needed = {key for row in rows for keys in row.runs.values() for key in keys}
+    for run in reversed(runs):
+        if run.identity in needed:
+            needed.update(run.depends)
+    return tuple(run for run in runs if run.identity in needed)
+
+
 def expand(
     table: TableSpec,
     profile: str | Profile,
@@ -155,19 +166,9 @@ class _Expander:
         """The rows of a profile and all their runs."""
         resolved = tuple(filter(None, (self._row(profile, row, seeds) for row in rows)))
         self._check_columns(profile, rows, resolved)
-        return Expansion(
-            table=self._table, profile=profile, rows=resolved, runs=tuple(self._needed(resolved))
-        )
-
-    def _needed(self, rows: Sequence[ResolvedRow]) -> Iterator[Run]:
-        """The runs behind cells and what those depend on: a row's teacher was followed even where
-        only its costs are asked for.
-        """
-        needed = {key for row in rows for keys in row.runs.values() for key in keys}
-        for run in reversed(self._runs.values()):  # dependencies stand first
-            if run.identity in needed:
-                needed.update(run.depends)
-        return (run for run in self._runs.values() if run.identity in needed)
+        # a row's teacher was followed even where only its costs are asked for
+        runs = needed_runs(resolved, tuple(self._runs.values()))
+        return Expansion(table=self._table, profile=profile, rows=resolved, runs=runs)
 
     def _check_columns(
         self, profile: Profile, rows: Sequence[Row], resolved: Sequence[ResolvedRow]
