@@ -44,6 +44,8 @@ def collect(
 ) -> TableModel:
     """Everything that a report of this table at this profile says. Reads run directories, writes
     nothing.
+
+    `expansion` has all rows of the profile: a claim may compare any two of them.
     """
     results = RunResults.read(expansion, store, device=device)
     columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
