@@ -51,22 +51,22 @@ def job_arrays(
         if planned.status not in TO_RUN:
             continue
         task = TASKS.get(planned.run.task)
-        sort = work_class(task, cluster, resources, device)
+        work = work_class(task, cluster, resources, device)
         shape = job_resources(
-            sort.resources,
-            sort.cluster,
-            device=sort.device,
+            work.resources,
+            work.cluster,
+            device=work.device,
             exclusive=task.exclusive,
             most=planned.run.config.max_processes(),
         )
-        groups.setdefault((level, sort, shape, needs), []).append(planned)
+        groups.setdefault((level, work, shape, needs), []).append(planned)
     size = min(cluster.max_array_size, largest or cluster.max_array_size)
     # a stable sort: within a level, the order of the plan
-    for (_, sort, shape, needs), runs in sorted(groups.items(), key=lambda item: item[0][0]):
-        jobs = _shared(runs, shape.minutes) if sort.shared else [(planned,) for planned in runs]
+    for (_, work, shape, needs), runs in sorted(groups.items(), key=lambda item: item[0][0]):
+        jobs = _shared(runs, shape.minutes) if work.shared else [(planned,) for planned in runs]
         for start in range(0, len(jobs), size):
             some = tuple(jobs[start : start + size])
-            yield JobArray(sort.cluster, shape, sort.resources, needs, some)
+            yield JobArray(work.cluster, shape, work.resources, needs, some)
 
 
 @dataclass(frozen=True, slots=True)

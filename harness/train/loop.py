@@ -105,11 +105,11 @@ class _Meters:
         }
 
 
-def _rows(given: Tensor, chosen: Sequence[int]) -> Tensor:
+def _rows(values: Tensor, chosen: Sequence[int]) -> Tensor:
     """Some rows; a range of them is not copied."""
     if isinstance(chosen, range):
-        return given[chosen.start : chosen.stop]
-    return given[list(chosen)]
+        return values[chosen.start : chosen.stop]
+    return values[list(chosen)]
 
 
 class _Training:
