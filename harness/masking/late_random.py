@@ -25,7 +25,7 @@ class LateRandom(Criterion):
 
     random: Patches = 18  # patches that are drawn at random; 18 are 10 % of 196 where 40 % are 80
     # fraction of training after which they are
-    start: Annotated[float, Bound(least=0, most=1, says=SHARE)] = 0.5
+    start: Annotated[float, Bound(least=0, most=1, message=SHARE)] = 0.5
     attention: Criterion = SaliencyModelAttention()  # which criterion chooses the others
 
     def __post_init__(self) -> None:
