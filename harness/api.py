@@ -41,7 +41,7 @@ ExecutorName: TypeAlias = Literal["local", "slurm"]
 
 class Selection(TypedDict, total=False):
     """Which part of a table: `rows` are globs of row ids, comma-separated; `tasks` limits to runs
-    of these (`train`, `flops`) and what they need.
+    of these (`train`, `cost`) and what they need.
     """
 
     profile: str | None

@@ -19,7 +19,7 @@ class BatchSlice:
     """Some images of a batch."""
 
     indices: tuple[int, ...] | None = None  # in the batch; None: all of them, in order
-    batch: int = 0  # images of the whole; counts where there are places
+    batch: int = 0  # images of the whole; counts where there are `indices`
 
     def subset(self, chosen: Sequence[int], size: int) -> BatchSlice:
         """Those of its `size` images that stand at `chosen` in it."""
@@ -29,11 +29,11 @@ class BatchSlice:
         return BatchSlice(tuple(places[index] for index in chosen), whole)
 
     def groups(self, size: int, most: int) -> dict[int, list[int]]:
-        """Where in this share of `size` images those of each of the batch's groups stand.
+        """Where in this slice of `size` images those of each of the batch's groups stand.
 
         The batch is cut into the fewest groups of at most `most` images (the middle one of an odd
-        batch comes on top), as even as can be; they do not depend on the share. Mixup's partners,
-        which stand opposite each other, are in one group: so the shares of processes have whole
+        batch comes on top), as even as can be; they do not depend on the slice. Mixup's partners,
+        which stand opposite each other, are in one group: so the slices of processes have whole
         groups where the number of processes divides that of the groups.
         """
         places, whole = self._whole(size)
@@ -50,7 +50,7 @@ class BatchSlice:
         return (range(size), size) if self.indices is None else (self.indices, self.batch)
 
     def total(self, rows: int) -> int:
-        """Rows of the whole batch where this share has `rows`, some for each of its images."""
+        """Rows of the whole batch where this slice has `rows`, some for each of its images."""
         if self.indices is None:
             return rows
         return self.batch * -(-rows // len(self.indices))
@@ -58,9 +58,9 @@ class BatchSlice:
     def draw_for_slice(
         self, rows: int, sample: Callable[[int], torch.Tensor], *, dim: int = 0
     ) -> torch.Tensor:
-        """What `sample(n)` draws for n rows along `dim`, for `rows` of this share.
+        """What `sample(n)` draws for n rows along `dim`, for `rows` of this slice.
 
-        Rows stand view by view: all images of the share once, all of them again, and so on.
+        Rows stand view by view: all images of the slice once, all of them again, and so on.
         """
         if self.indices is None:
             return sample(rows)

@@ -27,15 +27,16 @@ class Bound:
     most: float = MANY
     above: float = -math.inf
     below: float = math.inf
-    says: str = ""  # what lies outside is told by; none given: made from the numbers
+    # what is told of a value outside, before the value; none: made from the numbers
+    message: str = ""
     noun: str = ""  # of what there must be at least so many
 
     def wrong(self, value: Any) -> str | None:
         """What is wrong with `value`; None if nothing is."""
         if self.holds(value):
             return None
-        if self.says:
-            return f"{self.says}{value}"
+        if self.message:
+            return f"{self.message}{value}"
         if self.least == 0 and value < 0 and self.below == math.inf:
             return f"must not be negative, got {value}"
         return f"must be {self._wanted(value)}, got {value}"
@@ -84,9 +85,9 @@ def above(limit: float, *, most: float = MANY) -> Bound:
 
 
 Probability: TypeAlias = Annotated[
-    float, Bound(least=0, most=1, says="is a probability, from 0 to 1; got ")
+    float, Bound(least=0, most=1, message="is a probability, from 0 to 1; got ")
 ]
-Unit: TypeAlias = Annotated[float, Bound(least=0, most=1, says="must be from 0 to 1, got ")]
+Unit: TypeAlias = Annotated[float, Bound(least=0, most=1, message="must be from 0 to 1, got ")]
 Share: TypeAlias = Annotated[float, Bound(above=0, most=1)]
 Scale: TypeAlias = Annotated[tuple[float, float], Ends(above=0, most=1)]
 PositiveRange: TypeAlias = Annotated[tuple[float, float], Ends(above=0)]

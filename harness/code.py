@@ -1,6 +1,6 @@
 """Which code computed a run, so that a number by other code than today's is told from today's.
 
-A run's code are the source files of its components (kind, method, criterion, data set, family of
+A run's code are the source files of its components (task, method, criterion, data set, family of
 models) and of all that they import of their package, seen without importing anything, and the
 versions of the libraries under them. Comments, docstrings and the words of errors do not count. The
 identity of a run stays about its configuration.

@@ -33,12 +33,12 @@ def visible_gpus() -> list[str]:
     As CUDA reads it: numbers, or the beginnings of names (`GPU-...`, `MIG-...`), up to the first
     that is none; nothing where one is there twice.
     """
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is None:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
         # a container sees the devices it was given, and CUDA numbers those from 0
         return [str(index) for index, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
     names: list[str] = []
-    for name in (part.strip() for part in given.split(",")):
+    for name in (part.strip() for part in visible.split(",")):
         if not re.fullmatch(r"\d+|(GPU|MIG)-\S+", name):
             break
         names.append(name)

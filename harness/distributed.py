@@ -1,4 +1,4 @@
-"""The processes that train one model together, each on its share of every batch."""
+"""The processes that train one model together, each on its slice of every batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from harness.batch_slice import BatchSlice
+from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.errors import HarnessError, Interrupted
 from harness.lazy import torch
 
@@ -37,29 +37,25 @@ class DistContext:
     def shard_indices(self, batch: int) -> list[int]:
         """This process's places in a batch: together with each the one opposite, its mixup partner.
 
-        So the share, turned around, has the partners of the whole batch turned around.
+        So the slice, turned around, has the partners of the whole batch turned around.
         """
         half = batch // 2
         first = range(self.rank * half // self.size, (self.rank + 1) * half // self.size)
         middle = [half] * (batch % 2 if self.rank == self.size - 1 else 0)
         return [*first, *middle, *(batch - 1 - place for place in reversed(first))]
 
-    def shard(self, batch: torch.Tensor) -> torch.Tensor:
-        """This process's share of a batch (B, ...)."""
-        return batch if self.size == 1 else batch[self.shard_indices(len(batch))]
-
     def batch_slice(self, batch: int) -> BatchSlice:
         """The same, for draws."""
-        return (
-            BatchSlice() if self.size == 1 else BatchSlice(tuple(self.shard_indices(batch)), batch)
-        )
+        if self.size == 1:
+            return FULL_BATCH
+        return BatchSlice(tuple(self.shard_indices(batch)), batch)
 
     def all_reduce_sum_(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace each by its sum over all processes, in one message for each type and device."""
         if self.size == 1:
             return
-        for kind in dict.fromkeys((tensor.dtype, tensor.device) for tensor in tensors):
-            group = [tensor for tensor in tensors if (tensor.dtype, tensor.device) == kind]
+        for alike in dict.fromkeys((tensor.dtype, tensor.device) for tensor in tensors):
+            group = [tensor for tensor in tensors if (tensor.dtype, tensor.device) == alike]
             flat = torch.cat([tensor.reshape(-1) for tensor in group])
             torch.distributed.all_reduce(flat)
             first = 0
@@ -87,9 +83,11 @@ class DistContext:
         self.all_reduce_sum_([counts])
         padded = rows.new_zeros(int(counts.max()), *rows.shape[1:])
         padded[: len(rows)] = rows
-        found = [torch.empty_like(padded) for _ in range(self.size)]
-        torch.distributed.all_gather(found, padded)
-        return torch.cat([part[:count] for part, count in zip(found, counts.tolist(), strict=True)])
+        gathered = [torch.empty_like(padded) for _ in range(self.size)]
+        torch.distributed.all_gather(gathered, padded)
+        return torch.cat(
+            [part[:count] for part, count in zip(gathered, counts.tolist(), strict=True)]
+        )
 
 
 def open_tcp_store(host: str, port: int, *, first: bool) -> TCPStore:

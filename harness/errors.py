@@ -93,5 +93,5 @@ def unknown(kind: str, name: str, valid: Sequence[str]) -> str:
     shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
     names = ", ".join(sorted(valid)[:MOST_NAMES])
     more = f" and {len(valid) - MOST_NAMES} more" if len(valid) > MOST_NAMES else ""
-    known = f"valid: {names}{more}" if valid else "there are none"
-    return f"unknown {kind} '{shown}'{hint} ({known})"
+    choices = f"valid: {names}{more}" if valid else "there are none"
+    return f"unknown {kind} '{shown}'{hint} ({choices})"

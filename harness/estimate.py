@@ -27,12 +27,12 @@ ALIKE = 10.0
 
 
 Measured: TypeAlias = Mapping[str, list[tuple[float, float]]]
-"""(Multiply-adds, seconds) of finished runs, sorted, by kind or by what is alike in them."""
+"""(Multiply-adds, seconds) of finished runs, sorted, by task or by what is alike in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What finished runs on one kind of device took: by kind, and of those that are alike."""
+    """What finished runs on one sort of device took: by task, and of those that are alike."""
 
     device: Device
     by_task: Measured
@@ -52,16 +52,16 @@ class Rates:
         by_workload: dict[str, list[tuple[float, float]]] = {}
         for record in done_here or done:
             pair = (record.macs, record.seconds or 0.0)
-            by_task.setdefault(record.kind, []).append(pair)
-            by_workload.setdefault(workload(record.kind, record.plain), []).append(pair)
+            by_task.setdefault(record.task, []).append(pair)
+            by_workload.setdefault(workload(record.task, record.plain), []).append(pair)
         return cls(device, _sorted(by_task), _sorted(by_workload))
 
-    def seconds(self, kind: str, macs: float, plain: Mapping[str, Any] | None = None) -> float:
+    def seconds(self, task: str, macs: float, plain: Mapping[str, Any] | None = None) -> float:
         """The estimate for one run: the median of the nearest finished ones, in proportion; of
         those with the same method and student, if there are any.
         """
-        like = self.by_workload.get(workload(kind, plain), []) if plain is not None else []
-        of_task = self.by_task.get(kind, [])
+        like = self.by_workload.get(workload(task, plain), []) if plain is not None else []
+        of_task = self.by_task.get(task, [])
         if macs <= 0:
             return statistics.median([took for _, took in like or of_task] or [UNKNOWN_SECONDS])
         for pairs in (like, of_task):
@@ -77,7 +77,7 @@ class Rates:
         return UNKNOWN_START + macs * UNKNOWN_RATE[self.device] * self._slowdown()
 
     def _slowdown(self) -> float:
-        """How much slower than supposed this machine is, by its runs of other kinds."""
+        """How much slower than supposed this machine is, by its runs of other tasks."""
         unknown = UNKNOWN_RATE[self.device]
         ratios = [
             (seconds - UNKNOWN_START) / (macs * unknown)
@@ -89,7 +89,7 @@ class Rates:
         return statistics.median(ratios) if ratios else 1.0
 
 
-def workload(kind: str, plain: Mapping[str, Any]) -> str:
+def workload(task: str, plain: Mapping[str, Any]) -> str:
     """What runs have in common that take the same time for a multiply-add: method, networks,
     images and precision.
     """
@@ -102,7 +102,7 @@ def workload(kind: str, plain: Mapping[str, Any]) -> str:
         "data": _part(row.get("data"), "name"),
         "precision": _part(row.get("recipe"), "precision"),
     }
-    return json.dumps([kind, parts], sort_keys=True)
+    return json.dumps([task, parts], sort_keys=True)
 
 
 def _part(value: object, key: str) -> object:
@@ -134,30 +134,35 @@ def makespan(loads: Iterable[Load], jobs: int) -> float:
 
     Starts them as the local queue does: what must be alone first, then the longest line of runs.
     """
-    given = {load.identity: load for load in loads}
-    left = {key: {one for one in load.depends if one in given} for key, load in given.items()}
-    behind: dict[str, list[str]] = {key: [] for key in given}
+    by_identity = {load.identity: load for load in loads}
+    left = {
+        key: {one for one in load.depends if one in by_identity}
+        for key, load in by_identity.items()
+    }
+    behind: dict[str, list[str]] = {key: [] for key in by_identity}
     for key, needed in left.items():
         for one in needed:
             behind[one].append(key)
     chain: dict[str, float] = {}
-    for key in reversed(given):
-        chain[key] = given[key].seconds + max((chain[one] for one in behind[key]), default=0.0)
+    for key in reversed(by_identity):
+        chain[key] = by_identity[key].seconds + max(
+            (chain[one] for one in behind[key]), default=0.0
+        )
     ready: dict[bool, list[tuple[float, str]]] = {True: [], False: []}  # by whether they are alone
-    for key in given:
+    for key in by_identity:
         if not left[key]:
-            heapq.heappush(ready[given[key].exclusive], (-chain[key], key))
+            heapq.heappush(ready[by_identity[key].exclusive], (-chain[key], key))
     now, running = 0.0, list[tuple[float, str]]()
     while running or ready[True] or ready[False]:
-        busy = any(given[key].exclusive for _, key in running)
+        busy = any(by_identity[key].exclusive for _, key in running)
         alone = bool(ready[True])
         if not running if alone else ready[False] and len(running) < max(1, jobs) and not busy:
             key = heapq.heappop(ready[alone])[1]
-            heapq.heappush(running, (now + given[key].seconds, key))
+            heapq.heappush(running, (now + by_identity[key].seconds, key))
             continue
         now, key = heapq.heappop(running)
         for other in behind[key]:
             left[other].discard(key)
             if not left[other]:
-                heapq.heappush(ready[given[other].exclusive], (-chain[other], other))
+                heapq.heappush(ready[by_identity[other].exclusive], (-chain[other], other))
     return now

@@ -30,9 +30,9 @@ def project_root() -> Path:
 
 def experiments_root() -> Path:
     """The folder of the specs: the project's, or those that an installed package brings along."""
-    own = project_root() / "experiments"
+    project_specs = project_root() / "experiments"
     shipped = PACKAGE / "experiments"
-    return shipped if shipped.is_dir() and not own.is_dir() else own
+    return shipped if shipped.is_dir() and not project_specs.is_dir() else project_specs
 
 
 def project_file(name: str | Path) -> Path:

@@ -111,9 +111,9 @@ def gpu_hours(runs: Iterable[PlannedRun]) -> str:
     """
     rates = Rates(device="cuda", by_task={})
     seconds = sum(
-        rates.seconds(planned.run.kind, planned.run.config.macs())
+        rates.seconds(planned.run.task, planned.run.config.macs())
         for planned in runs
-        if TASKS.get(planned.run.kind).seeded
+        if TASKS.get(planned.run.task).seeded
     )
     if seconds <= LONG:
         return ""
@@ -149,7 +149,7 @@ def load_of(planned: PlannedRun) -> Load:
         identity=planned.run.identity,
         seconds=planned.seconds,
         depends=planned.run.depends,
-        exclusive=TASKS.get(planned.run.kind).exclusive,
+        exclusive=TASKS.get(planned.run.task).exclusive,
     )
 
 
@@ -274,7 +274,7 @@ class _Planner:
         return "todo", ()
 
     def _what_is_missing(self, run: Run, device: Device) -> tuple[str, ...]:
-        key = json.dumps([run.kind, _relevant(run.plain)])
+        key = json.dumps([run.task, _relevant(run.plain)])
         if key not in self._needs:
             try:
                 self._needs[key] = tuple(run.config.needs(device))
@@ -284,23 +284,23 @@ class _Planner:
 
     def _estimate(self, run: Run) -> float:
         macs = run.config.macs()
-        key = (workload(run.kind, run.plain), macs)
+        key = (workload(run.task, run.plain), macs)
         if key not in self._seconds:
-            self._seconds[key] = self._rates.seconds(run.kind, macs, run.plain)
+            self._seconds[key] = self._rates.seconds(run.task, macs, run.plain)
         return self._seconds[key]
 
     def _remember(self, record: RunRecord) -> None:
-        key = (record.kind, record.title)
+        key = (record.task, record.title)
         latest = self._finished.get(key)
         if latest is None or (latest.updated or 0) < (record.updated or 0):
             self._finished[key] = record
 
     def _stale(self, run: Run) -> Stale | None:
-        record = self._finished.get((run.kind, run.title))
+        record = self._finished.get((run.task, run.title))
         if record is None or record.identity == run.identity:
             return None
         changes = [*_differences(record.plain, run.plain)]
-        version = TASKS.get(run.kind).version
+        version = TASKS.get(run.task).version
         if version != record.version:
             changes.append(Change(key="version", old=record.version, new=version))
         return Stale(record=record, changes=tuple(changes))

@@ -150,8 +150,8 @@ class Registry(Generic[T]):
                 load()
         except (Exception, SystemExit) as error:
             file, line = _place(error)
-            said = traceback.format_exception_only(error)[-1].strip()
-            why = f"{line}: {said}" if line else f"{name}: {said}"
+            message = traceback.format_exception_only(error)[-1].strip()
+            why = f"{line}: {message}" if line else f"{name}: {message}"
             if plugin and isinstance(error, ModuleNotFoundError) and error.name == name:
                 why = f"HARNESS_PLUGINS names '{name}', which cannot be imported: {error}"
             lost = [one for one in _names_in(file) if self._would_register(one, file)]

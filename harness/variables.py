@@ -93,10 +93,10 @@ def misspelt() -> list[str]:
 
 
 def _path(name: str) -> Path | None:
-    given = value(name)
-    if given is None:
+    text = value(name)
+    if text is None:
         return None
-    path = user_path(given, f"${name}")
+    path = user_path(text, f"${name}")
     return Path(os.path.normpath(path if path.is_absolute() else current_folder() / path))
 
 

@@ -80,7 +80,7 @@ def test_all_components_of_the_docs_make_a_table_together(tmp_path: Path) -> Non
 
 def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     run_example("harness.masking.center", CRITERIA, monkeypatch)
-    view = CriterionInput(
+    inputs = CriterionInput(
         attention=None,
         batch=2,
         patches=16,
@@ -88,12 +88,12 @@ def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.Monkey
         device=torch.device("cpu"),
         generator=torch.Generator(),
     )
-    assert top_k(CRITERIA.get("center")().scores(view), 4).tolist() == [[5, 6, 9, 10]] * 2
+    assert top_k(CRITERIA.get("center")().scores(inputs), 4).tolist() == [[5, 6, 9, 10]] * 2
 
 
 def test_the_mask_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
     run_example("harness.masking.views.top", MASK_SAMPLERS, monkeypatch)
-    sight = MaskInput(
+    inputs = MaskInput(
         views=2,
         rows=3,
         columns=4,
@@ -102,7 +102,7 @@ def test_the_mask_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch
         generator=torch.Generator(),
         device=torch.device("cpu"),
     )
-    hidden = MASK_SAMPLERS.get("top")(hidden_rows=1).hide(sight)
+    hidden = MASK_SAMPLERS.get("top")(hidden_rows=1).sample(inputs)
     assert hidden.flags().tolist() == [[True] * 4 + [False] * 8] * 2
 
 
@@ -122,7 +122,7 @@ def test_the_family_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPat
         model = VisionTransformer(timm.create_model(arch.timm), arch)
     for keep in (196, 98):
         closed = efficient_macs(arch, keep=keep, classes=1000).total
-        assert counted_macs(model, keep=keep, lean=True) == closed
+        assert counted_macs(model, keep=keep, efficient=True) == closed
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def record(kind: str, macs: float, seconds: float, **more: Any) -> RunRecord:
     plain = {"train": {"method": {"name": more.get("method", "distillation")}}}
     host = more.get("host", socket.gethostname())
     fields = {"state": DONE, "device": "cpu", "environment": {"host": host}, "plain": plain}
-    return cast(RunRecord, SimpleNamespace(kind=kind, macs=macs, seconds=seconds, **fields))
+    return cast(RunRecord, SimpleNamespace(task=kind, macs=macs, seconds=seconds, **fields))
 
 
 def plain(method: str) -> dict[str, Any]:

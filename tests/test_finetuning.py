@@ -9,7 +9,7 @@ from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.store import Store
 from tests.conftest import TINY_VIT, Experiments
-from tests.tasks.judging import write_pictures
+from tests.tasks.pictures import write_pictures
 
 
 def test_a_backbone_goes_on_with_other_data_and_a_new_head(experiments: Experiments) -> None:

@@ -116,12 +116,12 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _at_least_one(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"give a whole number of at least 1, got '{text}'")
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number of at least 1, got '{text[:40]}'")
     return int(text)
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"give a whole number, 0 for none; got '{text}'")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"give a whole number, 0 for none; got '{text[:40]}'")
     return int(text)

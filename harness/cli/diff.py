@@ -47,26 +47,26 @@ def run(arguments: argparse.Namespace) -> int:
     table = load_table(arguments.table)
     profile = table.profile(arguments.profile or table.default_profile).name
     name = file_name(table.name, profile)
-    mine = Store().root
-    if not (mine / f"{name}.csv").is_file():
+    results = Store().root
+    if not (results / f"{name}.csv").is_file():
         raise HarnessError(
-            f"{mine / name}.csv does not exist: "
+            f"{results / name}.csv does not exist: "
             f"`harness report {table.name} --profile {profile}` writes it"
         )
     reference = _reference(arguments.reference, table.name, profile)
-    cells = compare_cells(mine / f"{name}.csv", reference / f"{name}.csv", table.columns)
-    claims = compare_claims(mine / f"{name}.claims.csv", reference / f"{name}.claims.csv")
+    cells = compare_cells(results / f"{name}.csv", reference / f"{name}.csv", table.columns)
+    claims = compare_claims(results / f"{name}.claims.csv", reference / f"{name}.claims.csv")
     if not any(one.status in ("same", "drifted") for one in cells):
-        raise HarnessError(f"{mine / name}.csv and {reference / name}.csv share no value")
-    print(f"{name}: {mine} against {reference}\n")
+        raise HarnessError(f"{results / name}.csv and {reference / name}.csv share no value")
+    print(f"{name}: {results} against {reference}\n")
     print(_table([*cells, *claims]))
     print(f"\n{_conclusion([*cells, *claims])}")
     return DRIFTED if any(one.status == "drifted" for one in [*cells, *claims]) else SAME
 
 
 def _reference(folder: Path | None, table: str, profile: str) -> Path:
+    from harness.report.compare import reference_folder, references
     from harness.report.publish import file_name
-    from harness.report.reference import reference_folder, references
 
     name = file_name(table, profile)
     if folder is not None:

@@ -59,7 +59,7 @@ def _run_json(planned: PlannedRun) -> dict[str, Any]:
     return {
         "identity": run.identity,
         "name": run.name,
-        "kind": run.kind,
+        "kind": run.task,
         "table": run.title.table,
         "profile": run.title.profile,
         "row": run.title.row,
@@ -136,16 +136,16 @@ def headline(plan: Plan) -> str:
 
 
 def _rows(plan: Plan) -> Iterator[str]:
-    """A line for each row and kind of run, in the order of the plan."""
+    """A line for each row and task, in the order of the plan."""
     groups: dict[tuple[str, str, str], list[PlannedRun]] = {}
     for planned in plan.runs:
         title = planned.run.title
         table = "" if title.table == plan.expansion.table.name else f"{title.table}#"
-        groups.setdefault((table, title.row, planned.run.kind), []).append(planned)
+        groups.setdefault((table, title.row, planned.run.task), []).append(planned)
     width = max((len(table + row) for table, row, _ in groups), default=0)
-    kinds = max((len(kind) for _, _, kind in groups), default=0)
-    for (table, row, kind), runs in groups.items():
-        yield f"  {table + row:<{width}}  {kind:<{kinds}}  {_states(runs)}"
+    tasks = max((len(task) for _, _, task in groups), default=0)
+    for (table, row, task), runs in groups.items():
+        yield f"  {table + row:<{width}}  {task:<{tasks}}  {_states(runs)}"
 
 
 def _states(runs: Sequence[PlannedRun]) -> str:

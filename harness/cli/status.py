@@ -136,7 +136,7 @@ def _entry_json(entry: RunRecord | Run, changed: Sequence[str] | None) -> dict[s
     return {
         "identity": entry.identity,
         "name": entry.name,
-        "kind": entry.kind,
+        "kind": entry.task,
         "table": entry.title.table,
         "profile": entry.title.profile,
         "row": entry.title.row,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class DataModule:
     """Batches of one run. Every draw is a function of seed and step: start at any of them.
 
-    Of each batch a process gets its slice; of each evaluation, its share of the batches.
+    Of each batch a process gets its slice; of each evaluation, its part of the batches.
     """
 
     steps_per_epoch: int

@@ -39,7 +39,7 @@ class MultiCrop:
     contrast: NotNegative = 0.4  # likewise
     saturation: NotNegative = 0.2  # likewise
     # likewise, in turns of the colour circle
-    hue: Annotated[float, Bound(least=0, most=0.5, says=HUE)] = 0.1
+    hue: Annotated[float, Bound(least=0, most=0.5, message=HUE)] = 0.1
     grey: Probability = 0.2  # probability that a crop becomes grey
     # probability of blur: first global crop, second, local ones
     blur: tuple[Probability, Probability, Probability] = (

@@ -30,11 +30,11 @@ class AttentionMeter:
         it.
         """
         shares = attention / attention.sum(dim=2, keepdim=True)
-        found = {"entropy": -(shares * shares.clamp(min=1e-30).log()).sum(dim=2)}
+        statistics = {"entropy": -(shares * shares.clamp(min=1e-30).log()).sum(dim=2)}
         if foreground is not None:
-            found["foreground"] = (shares * foreground[:, None]).sum(dim=2)
-            found["area"] = foreground.mean(dim=1, keepdim=True)
-        for name, values in found.items():
+            statistics["foreground"] = (shares * foreground[:, None]).sum(dim=2)
+            statistics["area"] = foreground.mean(dim=1, keepdim=True)
+        for name, values in statistics.items():
             summed = values.double().sum(dim=0)
             self._sums[name] = self._sums[name] + summed if name in self._sums else summed
         self._count += len(attention)
@@ -77,10 +77,10 @@ def look(
     meter, pictures, shown = AttentionMeter(), list[dict[str, Any]](), set[int]()
     for images, pixels, labels in batches:
         attention = model.attention_by_head(images)
-        known = None
+        foreground = None
         if background is not None:
-            known = foreground_shares(pixels, background=background, grid=model.grid)
-        meter.add(attention, known)
+            foreground = foreground_shares(pixels, background=background, grid=model.grid)
+        meter.add(attention, foreground)
         if len(pictures) < PICTURES:
             for at, label in enumerate(labels.tolist()):
                 if label not in shown and len(pictures) < PICTURES:

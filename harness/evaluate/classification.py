@@ -22,9 +22,9 @@ def classify(
     """
     training = model.training
     model.eval()
-    found = accuracy(lambda images: model(images).logits, batches)
+    metrics = accuracy(lambda images: model(images).logits, batches)
     model.train(training)
-    return found
+    return metrics
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def accuracy(
     sums = torch.tensor([hits1, hits5, count, among_many, loss], dtype=torch.float64)
     DistContext.current().all_reduce_sum_([sums])
     hits1, hits5, count, among_many, loss = sums.tolist()
-    found = {"top1": 100 * hits1 / count, "loss": loss / count}
+    metrics = {"top1": 100 * hits1 / count, "loss": loss / count}
     if among_many:
-        found["top5"] = 100 * hits5 / count
-    return found
+        metrics["top5"] = 100 * hits5 / count
+    return metrics

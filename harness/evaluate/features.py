@@ -32,16 +32,16 @@ def extract(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) 
     device = next(model.parameters()).device
     features = [torch.empty(0, model.vit.head_hidden_size, device=device)]
     labels = [torch.empty(0, dtype=torch.int64, device=device)]
-    with judging(model), _before_the_head(model) as seen:
+    with eval_mode(model), _before_the_head(model) as entered:
         for images, targets in batches:
             model(images)
-            features.append(functional.normalize(seen.pop().float(), dim=1))
+            features.append(functional.normalize(entered.pop().float(), dim=1))
             labels.append(targets)
     return Features(torch.cat(features), torch.cat(labels))
 
 
 @contextmanager
-def judging(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode for the length of a block."""
     training = model.training
     model.eval()
@@ -54,12 +54,12 @@ def judging(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _before_the_head(model: VisionTransformer) -> Iterator[list[Tensor]]:
     """Collects what enters the classifier (of the class token, where there are two)."""
-    seen: list[Tensor] = []
+    entered: list[Tensor] = []
     head = model.vit.get_classifier()
     head = head[0] if isinstance(head, tuple) else head
-    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    hook = head.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
     try:
-        yield seen
+        yield entered
     finally:
         hook.remove()
 

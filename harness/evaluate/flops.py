@@ -10,7 +10,7 @@ from harness.models.build import freeze
 from harness.models.vit import VisionTransformer
 
 
-def counted_macs(model: VisionTransformer, *, keep: int, lean: bool) -> int:
+def counted_macs(model: VisionTransformer, *, keep: int, efficient: bool) -> int:
     """Multiply-adds of one forward pass on one image; `model` is frozen, and may live on the meta
     device (shapes only).
 
@@ -27,5 +27,5 @@ def counted_macs(model: VisionTransformer, *, keep: int, lean: bool) -> int:
         torch.arange(keep, device=parameter.device).unsqueeze(0) if keep < model.patches else None
     )
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        freeze(model)(images, keep=kept, efficient=lean)
+        freeze(model)(images, keep=kept, efficient=efficient)
     return int(counter.get_total_flops()) // 2

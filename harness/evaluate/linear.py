@@ -38,7 +38,7 @@ class LinearHeads:
         self._velocity = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
 
     def step(self, features: Tensor, labels: Tensor, lr_factor: float) -> None:
-        """One step on (B, D) and (B,) with `share` of every rate."""
+        """One step on (B, D) and (B,) with `lr_factor` of every rate."""
         wrong = self.logits(features).softmax(dim=2) - functional.one_hot(
             labels, self.bias.shape[2]
         )

@@ -146,7 +146,7 @@ class FollowerRank:
             rendezvous_store=rendezvous_store,
             stopping=lambda: self._stop_requested,
         )
-        from_dict(record.kind, record.plain).execute(context)
+        from_dict(record.task, record.plain).execute(context)
 
 
 def _report_error(connection: Connection, error: str, *, final: bool) -> None:

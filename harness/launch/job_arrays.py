@@ -50,23 +50,23 @@ def job_arrays(
         levels[planned.run.identity] = level
         if planned.status not in TO_RUN:
             continue
-        kind = TASKS.get(planned.run.kind)
-        sort = work_class(kind, cluster, resources, device)
+        task = TASKS.get(planned.run.task)
+        work = work_class(task, cluster, resources, device)
         shape = job_resources(
-            sort.resources,
-            sort.cluster,
-            device=sort.device,
-            exclusive=kind.exclusive,
+            work.resources,
+            work.cluster,
+            device=work.device,
+            exclusive=task.exclusive,
             most=planned.run.config.max_processes(),
         )
-        groups.setdefault((level, sort, shape, needs), []).append(planned)
+        groups.setdefault((level, work, shape, needs), []).append(planned)
     size = min(cluster.max_array_size, largest or cluster.max_array_size)
     # a stable sort: within a level, the order of the plan
-    for (_, sort, shape, needs), runs in sorted(groups.items(), key=lambda item: item[0][0]):
-        jobs = _shared(runs, shape.minutes) if sort.shared else [(planned,) for planned in runs]
+    for (_, work, shape, needs), runs in sorted(groups.items(), key=lambda item: item[0][0]):
+        jobs = _shared(runs, shape.minutes) if work.shared else [(planned,) for planned in runs]
         for start in range(0, len(jobs), size):
             some = tuple(jobs[start : start + size])
-            yield JobArray(sort.cluster, shape, sort.resources, needs, some)
+            yield JobArray(work.cluster, shape, work.resources, needs, some)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +81,19 @@ class WorkClass:
 
 
 def work_class(
-    kind: type[Task], cluster: Cluster, resources: Resources, device: Device
+    task: type[Task], cluster: Cluster, resources: Resources, device: Device
 ) -> WorkClass:
     """Arithmetic needs no GPU, whatever the rest of its table is computed on."""
-    if kind.batched:
+    if task.batched:
         device = "cpu"
         resources = replace(resources, workers=0, processes=1, nodes=None, memory_gb=None)
-    if kind.exclusive and (cluster.timing is not None or device == "cuda"):
+    if task.exclusive and (cluster.timing is not None or device == "cuda"):
         name, part = "timing", cluster.timing
     elif device == "cpu":
         name, part = "cpu", cluster.cpu
     else:
         name, part = "", None
-    return _work_class(name, kind.batched or kind.exclusive, cluster, resources, device, part)
+    return _work_class(name, task.batched or task.exclusive, cluster, resources, device, part)
 
 
 def _work_class(

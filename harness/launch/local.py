@@ -311,8 +311,8 @@ class LocalExecutor:
 
     def _done(self, planned: PlannedRun, record: RunRecord) -> None:
         self._computed.append(record.name)
-        taken, estimated = self._seconds_by_task.get(planned.run.kind, (0.0, 0.0))
-        self._seconds_by_task[planned.run.kind] = (
+        taken, estimated = self._seconds_by_task.get(planned.run.task, (0.0, 0.0))
+        self._seconds_by_task[planned.run.task] = (
             taken + (record.seconds or 0.0),
             estimated + planned.seconds,
         )
@@ -410,7 +410,7 @@ class LocalExecutor:
         record, _ = running.get(planned.run.identity, (None, False))
         if record is not None and record.eta is not None:
             return record.eta
-        taken, estimated = self._seconds_by_task.get(planned.run.kind, (1.0, 1.0))
+        taken, estimated = self._seconds_by_task.get(planned.run.task, (1.0, 1.0))
         return planned.seconds * (taken / estimated if estimated > 0 and taken > 0 else 1.0)
 
     @contextmanager

@@ -162,7 +162,7 @@ def could_not(plan: Plan) -> str | None:
     trained = [
         planned
         for planned in plan.runs
-        if TASKS.get(planned.run.kind).seeded
+        if TASKS.get(planned.run.task).seeded
         and (planned.status != "cached" or planned.run.identity in shown)
     ]
     blocked = [planned for planned in trained if planned.status == "blocked"]

@@ -10,7 +10,7 @@ from harness.plan import TO_RUN, PlannedRun
 from harness.run import TASKS
 
 SMALLEST_BATCH, LARGEST_BATCH = 20, 200
-"""Runs of a batched kind in one process: fewer are not worth a second process's start."""
+"""Runs of a batched task in one process: fewer are not worth a second process's start."""
 
 
 class Queue:
@@ -52,8 +52,8 @@ class Queue:
     def take(self, *, jobs: int, running: int, machine_is_shared: bool) -> list[PlannedRun]:
         """The runs of the next process, or none while it is better to wait.
 
-        `running` processes were started, of at most `jobs`; `neighbours` says that other commands
-        compute on this machine, so that nothing can be timed now.
+        `running` processes were started, of at most `jobs`. `machine_is_shared` says that other
+        commands compute on this machine, so that nothing can be timed now.
         """
         if self._ready["exclusive"] and not machine_is_shared:
             return self._pop("exclusive", 1) if running == 0 else []
@@ -136,8 +136,8 @@ class Queue:
         heapq.heappush(self._ready[self._class(identity)], entry)
 
     def _class(self, identity: str) -> str:
-        kind = TASKS.get(self.runs[identity].run.kind)
-        return "exclusive" if kind.exclusive else "batched" if kind.batched else "single"
+        task = TASKS.get(self.runs[identity].run.task)
+        return "exclusive" if task.exclusive else "batched" if task.batched else "single"
 
     def _pop(self, name: str, count: int) -> list[PlannedRun]:
         heap = self._ready[name]

@@ -25,10 +25,10 @@ def wrong_variable(name: str) -> str | None:
 def shell_value(value: str) -> str:
     """A value under `environment` as a word for the shell of a job, which puts variables in."""
     word, position = "", 0
-    for found in VARIABLES.finditer(value):
-        word += _quoted(value[position : found.start()])
-        word += "'$'" if found[1] else f'"${{{found[2] or found[3]}-}}"'
-        position = found.end()
+    for match in VARIABLES.finditer(value):
+        word += _quoted(value[position : match.start()])
+        word += "'$'" if match[1] else f'"${{{match[2] or match[3]}-}}"'
+        position = match.end()
     return (word + _quoted(value[position:])) or "''"
 
 

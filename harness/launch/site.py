@@ -75,8 +75,8 @@ def examine_cluster(path: Path, results: Path) -> Iterator[Check]:
     yield Check(what="slurm", good=True, found="the controller answers")
     yield from _arrays(cluster)
     good = True
-    for name, sort in work_classes(cluster, Resources()).items():
-        for check in (*_nodes(name, sort), _shape(name, sort, folder)):
+    for name, work in work_classes(cluster, Resources()).items():
+        for check in (*_nodes(name, work), _shape(name, work, folder)):
             good = good and check.good is not False
             yield check
     if good:
@@ -91,18 +91,18 @@ def _arrays(cluster: Cluster) -> Iterator[Check]:
         yield Check(what="arrays", good=True, found=text)
 
 
-def _nodes(name: str, sort: WorkClass) -> Iterator[Check]:
+def _nodes(name: str, work: WorkClass) -> Iterator[Check]:
     """What the description says of a node that none of the partition has."""
     mark = f"<{uuid.uuid4().hex}>"
-    where = ["-p", sort.cluster.partition] if sort.cluster.partition else []
+    where = ["-p", work.cluster.partition] if work.cluster.partition else []
     listing = call("sinfo", "-a", "-h", "-N", *where, "-o", f"{mark}%c|%m|%G{mark}")
     rows = [text.split("|", 2) for text in listing.out.split(mark)[1::2]]
     if not (listing.ok and rows):
         return
-    node = sort.cluster.node
+    node = work.cluster.node
     counts = {
         "cpus": (node.cpus, max(_first(row[0]) for row in rows)),
-        "gpus": (node.gpus if sort.device == "cuda" else 0, max(_gpus(row[2]) for row in rows)),
+        "gpus": (node.gpus if work.device == "cuda" else 0, max(_gpus(row[2]) for row in rows)),
         "memory_gb": (node.memory_gb or 0, max(_first(row[1]) for row in rows) / 1024),
     }
     for key, (described, there) in counts.items():
@@ -112,8 +112,8 @@ def _nodes(name: str, sort: WorkClass) -> Iterator[Check]:
             do = f"lower `node.{key}` in the cluster description, or name another `partition`"
             yield Check(what=f"nodes: {name}", good=False, found=found, do=do)
     kinds = {row[2] for row in rows}
-    kind = sort.cluster.gpu_type
-    if sort.device == "cuda" and kind and not any(f":{kind}:" in one for one in kinds):
+    kind = work.cluster.gpu_type
+    if work.device == "cuda" and kind and not any(f":{kind}:" in one for one in kinds):
         found = f"`gpu_type` is {kind}, and the partition has {', '.join(sorted(kinds))[:200]}"
         do = "correct `gpu_type` in the cluster description, or leave it out"
         yield Check(what=f"nodes: {name}", good=False, found=found, do=do)
@@ -130,20 +130,20 @@ def _gpus(text: str) -> int:
     return sum(int(number) for number in re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", text))
 
 
-def _shape(name: str, sort: WorkClass, folder: Path) -> Check:
+def _shape(name: str, work: WorkClass, folder: Path) -> Check:
     """Whether SLURM would take a job of that sort: partition, account, QOS, GPUs, limits."""
     what = f"jobs: {name}"
     try:
         shape = job_resources(
-            sort.resources, sort.cluster, device=sort.device, exclusive=name == "timing"
+            work.resources, work.cluster, device=work.device, exclusive=name == "timing"
         )
     except HarnessError as error:
         return Check(what=what, good=False, found=str(error), do="correct `node`")
     script = batch_script(
-        sort.cluster, shape, name="doctor", comment="harness doctor", folder=folder, code=folder
+        work.cluster, shape, name="doctor", comment="harness doctor", folder=folder, code=folder
     )
     answer = call("sbatch", "--test-only", stdin=script)
-    asked = f"partition {sort.cluster.partition or '(default)'}, {_asked(shape)}"
+    asked = f"partition {work.cluster.partition or '(default)'}, {_asked(shape)}"
     if not answer.ok:
         return Check(what=what, good=False, found=f"{asked}: {answer.why}", do=remedy(answer.why))
     start = re.search(r"to start at (\S+)", answer.err + answer.out)

@@ -67,10 +67,10 @@ class SlurmExecutor:
     def scripts(self) -> Iterator[str]:
         """The batch scripts as they would be submitted; submits and writes nothing."""
         code = self._folder / "code" / snapshot_name(package_root())
-        for batch in self._batches():
-            waits = [f"<job of {self._names[identity]}>" for identity in sorted(batch.needs)]
-            script = self._script(batch, "<submission>", code, waits)
-            runs = [f"# {planned.run.name}" for job in batch.jobs for planned in job]
+        for array in self._arrays():
+            waits = [f"<job of {self._names[identity]}>" for identity in sorted(array.needs)]
+            script = self._script(array, "<submission>", code, waits)
+            runs = [f"# {planned.run.name}" for job in array.jobs for planned in job]
             yield "\n".join([script.rstrip(), "", f"# {len(runs)} runs:", *runs, ""])
 
     def run(self) -> Submission:
@@ -83,50 +83,50 @@ class SlurmExecutor:
             )
         largest = largest_array()
         code = take_snapshot(package_root(), self._folder / "code")
-        arrays: list[Submitted] = []
-        for batch in self._batches(largest):
+        submitted_arrays: list[Submitted] = []
+        for array in self._arrays(largest):
             try:
-                array = self._submit_batch(batch, code)
+                submitted = self._submit(array, code)
             except Refused as refused:
-                done = sum(array.runs for array in arrays)
+                done = sum(one.runs for one in submitted_arrays)
                 raise HarnessError(
-                    f"SLURM did not take {batch.runs} of the runs: {refused}. {done} were "
+                    f"SLURM did not take {array.runs} of the runs: {refused}. {done} were "
                     f"submitted before; {remedy(str(refused))}"
                 ) from None
-            arrays += [array] if array is not None else []
-        return Submission(arrays=tuple(arrays), left_out=self._left_out)
+            submitted_arrays += [submitted] if submitted is not None else []
+        return Submission(arrays=tuple(submitted_arrays), left_out=self._left_out)
 
-    def _batches(self, largest: int | None = None) -> Iterator[JobArray]:
+    def _arrays(self, largest: int | None = None) -> Iterator[JobArray]:
         device = self.plan.device
         return job_arrays(self.plan, self._cluster, self._resources, device=device, largest=largest)
 
-    def _submit_batch(self, batch: JobArray, code: Path) -> Submitted | None:
+    def _submit(self, array: JobArray, code: Path) -> Submitted | None:
         submission = uuid.uuid4().hex
-        waits = self._waits(batch)
+        waits = self._waits(array)
         if waits is None:
             return None
         folder = self._folder / "jobs" / submission[:8]
-        reserved = self._reserve(batch, submission, folder)
+        reserved = self._reserve(array, submission, folder)
         if not reserved:
             return None  # another call was faster
         payloads = [
             Job(
                 submission=submission,
                 directories=tuple(map(str, directories)),
-                resources=json.dumps(dataclasses.asdict(batch.resources)),
+                resources=json.dumps(dataclasses.asdict(array.resources)),
                 attempts=self._cluster.attempts,
                 code=str(code),
             )
             for directories in reserved
         ]
-        script = self._script(batch, submission, code, waits, count=len(payloads))
+        script = self._script(array, submission, code, waits, count=len(payloads))
         try:
             jobs = submit_array(
                 script,
                 folder,
                 payloads,
                 comment=COMMENT + submission,
-                minutes=batch.shape.minutes,
+                minutes=array.shape.minutes,
             )
         except BaseException:
             # no job has its content: what SLURM may have taken nevertheless ends by itself
@@ -138,10 +138,10 @@ class SlurmExecutor:
         runs = sum(map(len, reserved))
         return Submitted(job=jobs[0].partition("_")[0], jobs=len(jobs), runs=runs)
 
-    def _reserve(self, batch: JobArray, submission: str, folder: Path) -> list[list[Path]]:
+    def _reserve(self, array: JobArray, submission: str, folder: Path) -> list[list[Path]]:
         """The directories of each job, of runs that no other call has taken meanwhile."""
         reserved: list[list[Path]] = []
-        for job in batch.jobs:
+        for job in array.jobs:
             directories = []
             for planned in job:
                 if planned.again and planned.record is not None:
@@ -153,10 +153,10 @@ class SlurmExecutor:
             reserved += [directories] if directories else []
         return reserved
 
-    def _waits(self, batch: JobArray) -> list[str] | None:
+    def _waits(self, array: JobArray) -> list[str] | None:
         """The jobs that must succeed first; None, with the reason noted, where there is none."""
         jobs = []
-        for identity in sorted(batch.needs):
+        for identity in sorted(array.needs):
             record = self._store.record(identity)
             if record is not None and record.note is not None and record.note.job is not None:
                 jobs.append(record.note.job)
@@ -164,7 +164,7 @@ class SlurmExecutor:
                 where = "is computed outside of SLURM" if record else "is not planned"
                 if record is not None and record.state not in (RUNNING, QUEUED):
                     where = f"is {record.state} and has no job"
-                for planned in (planned for job in batch.jobs for planned in job):
+                for planned in (planned for job in array.jobs for planned in job):
                     why = f"needs run {self._names[identity]}, which {where}"
                     self._left_out[planned.run.name] = why
                 return None
@@ -172,20 +172,20 @@ class SlurmExecutor:
 
     def _script(
         self,
-        batch: JobArray,
+        array: JobArray,
         submission: str,
         code: Path,
         waits: Sequence[str],
         count: int | None = None,
     ) -> str:
         return batch_script(
-            batch.cluster,
-            batch.shape,
+            array.cluster,
+            array.shape,
             name=self.plan.expansion.table.name,
             comment=COMMENT + submission,
             folder=self._folder / "jobs" / (submission[:8] if count else submission),
             code=code,
             waits=waits,
-            jobs=count or len(batch.jobs),
+            jobs=count or len(array.jobs),
             parallel=self.plan.jobs,
         )

@@ -193,7 +193,7 @@ class Worker:
         log(f"attempt {number} on {os.uname().nodename}, process {os.getpid()}")
         writer.state(RUNNING)
         limit_threads(self._resources.threads)
-        task = from_dict(record.kind, record.plain)
+        task = from_dict(record.task, record.plain)
         needed = _needed(record)
         code = Code.of(task)
         resources = clamp_processes(self._resources, task.max_processes())

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from harness.batch_slice import BatchSlice
+from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.models.interface import Saliency
@@ -37,7 +37,7 @@ class AttentionSource:
 class CriterionInput:
     """What a criterion may look at, for one batch of B images; the teacher has N patches each."""
 
-    # (B, N): what `looks_at` asked for, interpolated to the teacher's grid
+    # (B, N): what `attention_source` asked for, interpolated to the teacher's grid
     attention: torch.Tensor | None
     batch: int
     patches: int
@@ -45,7 +45,7 @@ class CriterionInput:
     device: torch.device
     generator: torch.Generator  # seeded from run seed and step: a resumed run draws the same
     progress: float = 0.0  # share of the training steps that are done
-    batch_slice: BatchSlice = BatchSlice()  # which images of the step's batch these are
+    batch_slice: BatchSlice = FULL_BATCH  # which images of the step's batch these are
 
     def noise(self) -> torch.Tensor:
         """(B, N) uniform in [0, 1), the same for an image in whatever part of the batch it is."""
@@ -69,7 +69,7 @@ class Criterion(ABC):
         """Raise FieldError where its options do not go with `keep` patches."""
 
     @abstractmethod
-    def scores(self, view: CriterionInput) -> torch.Tensor:
+    def scores(self, inputs: CriterionInput) -> torch.Tensor:
         """Scores (B, N), float; higher is kept first. No gradient."""
 
 
@@ -88,7 +88,7 @@ class AttentionCriterion(Criterion):
     def attention_source(self) -> AttentionSource:
         """Which attention."""
 
-    def scores(self, view: CriterionInput) -> torch.Tensor:
+    def scores(self, inputs: CriterionInput) -> torch.Tensor:
         """(B, N): the attention itself."""
-        assert view.attention is not None
-        return view.attention
+        assert inputs.attention is not None
+        return inputs.attention

@@ -25,7 +25,7 @@ class LateRandom(Criterion):
 
     random: Patches = 18  # patches that are drawn at random; 18 are 10 % of 196 where 40 % are 80
     # fraction of training after which they are
-    start: Annotated[float, Bound(least=0, most=1, says=SHARE)] = 0.5
+    start: Annotated[float, Bound(least=0, most=1, message=SHARE)] = 0.5
     attention: Criterion = SaliencyModelAttention()  # which criterion chooses the others
 
     def __post_init__(self) -> None:
@@ -45,10 +45,10 @@ class LateRandom(Criterion):
         """What `attention` looks at."""
         return self.attention.attention_source()
 
-    def scores(self, view: CriterionInput) -> torch.Tensor:
+    def scores(self, inputs: CriterionInput) -> torch.Tensor:
         """(B, N): noise below 1 for the rest, 2 for the best K - `random`."""
-        scores = self.attention.scores(view)
-        if view.progress < self.start:
+        scores = self.attention.scores(inputs)
+        if inputs.progress < self.start:
             return scores
-        best = scores.topk(view.keep - self.random, dim=1).indices
-        return view.noise().scatter(1, best, 2.0)
+        best = scores.topk(inputs.keep - self.random, dim=1).indices
+        return inputs.noise().scatter(1, best, 2.0)

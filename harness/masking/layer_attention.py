@@ -19,7 +19,7 @@ class LayerAttention(AttentionCriterion):
     layer: str = "middle"  # first, middle, last, or the block's number, from 1
 
     def __post_init__(self) -> None:
-        self.attention_source()
+        self.attention_source()  # FieldError where `layer` is none
 
     def attention_source(self) -> AttentionSource:
         """The student's CLS row in that block: one more row of scores."""

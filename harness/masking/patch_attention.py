@@ -21,7 +21,7 @@ class PatchAttention(AttentionCriterion):
     layer: str = "last"  # first, middle, last, or the block's number, from 1
 
     def __post_init__(self) -> None:
-        self.attention_source()
+        self.attention_source()  # FieldError where `layer` is none
 
     def attention_source(self) -> AttentionSource:
         """The student's patch rows in that block."""

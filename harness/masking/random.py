@@ -13,6 +13,6 @@ from harness.masking import CRITERIA, Criterion, CriterionInput
 class RandomCriterion(Criterion):
     """Uniform noise per image and patch (arXiv 2302.10494, Table 6, part c)."""
 
-    def scores(self, view: CriterionInput) -> torch.Tensor:
+    def scores(self, inputs: CriterionInput) -> torch.Tensor:
         """(B, N) uniform in [0, 1)."""
-        return view.noise()
+        return inputs.noise()

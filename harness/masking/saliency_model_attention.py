@@ -20,7 +20,7 @@ class SaliencyModelAttention(AttentionCriterion):
     layer: str = "last"  # first, middle, last, or the block's number, from 1
 
     def __post_init__(self) -> None:
-        self.attention_source()
+        self.attention_source()  # FieldError where `layer` is none
 
     def attention_source(self) -> AttentionSource:
         """The saliency model's CLS row in that block."""

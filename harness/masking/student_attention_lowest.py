@@ -17,7 +17,7 @@ class StudentAttentionLowest(Criterion):
         """The student's CLS row in its last block."""
         return AttentionSource(network="student")
 
-    def scores(self, view: CriterionInput) -> torch.Tensor:
+    def scores(self, inputs: CriterionInput) -> torch.Tensor:
         """(B, N) negated saliency."""
-        assert view.attention is not None
-        return -view.attention
+        assert inputs.attention is not None
+        return -inputs.attention

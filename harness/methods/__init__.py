@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.batch_slice import BatchSlice
+from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.registry import Registry
@@ -40,9 +40,8 @@ class Step:
     total: int
     generator: torch.Generator  # for the method's own draws, seeded from run seed and step
     per_epoch: int = 1  # optimiser steps in an epoch
-    batch_slice: BatchSlice = (
-        BatchSlice()
-    )  # the images of this (micro-)batch, for what is drawn per image
+    # the images of this (micro-)batch, for what is drawn per image
+    batch_slice: BatchSlice = FULL_BATCH
 
     @property
     def epoch(self) -> int:
@@ -62,9 +61,8 @@ class Networks:
 class Objective(ABC):
     """What is minimised: built by a Method, holds whatever state the method has between steps."""
 
-    modules: dict[
-        str, torch.nn.Module
-    ]  # everything trained or carried along, by name: what a checkpoint saves
+    # everything trained or carried along, by name: what a checkpoint saves
+    modules: dict[str, torch.nn.Module]
     decays_tokens: bool = False  # whether CLS and mask tokens and positions have weight decay
 
     @abstractmethod
@@ -72,7 +70,7 @@ class Objective(ABC):
         """Scalar losses of the batch; `total` is minimised, the others are logged."""
 
     @property
-    def product(self) -> torch.nn.Module:
+    def final_model(self) -> torch.nn.Module:
         """The network that the run leaves and is judged by."""
         return self.modules["student"]
 
@@ -81,7 +79,7 @@ class Objective(ABC):
 
     def after_step(self, step: Step) -> None:
         """Called after every optimiser step (EMA teachers), in all processes of a run: what they
-        counted in their shares is added up here.
+        counted in their slices of the batch is added up here.
         """
 
     def state(self) -> dict[str, Any]:
@@ -93,7 +91,7 @@ class Objective(ABC):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
 
-    def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
+    def extra_predictors(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """Predictors to evaluate beside the student: from images (B, C, H, W) to logits."""
         return {}
 
@@ -114,7 +112,8 @@ class Method(ABC):
     uses_teacher: ClassVar[bool] = False
     trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
-    others: ClassVar[frozenset[str]] = frozenset()  # names that its objective's `others` may give
+    # names that its objective's `extra_predictors` may give
+    extra_predictors: ClassVar[frozenset[str]] = frozenset()
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """Raise FieldError where it does not go with `student`, `teacher` and `saliency_model`, or
@@ -134,8 +133,8 @@ class Method(ABC):
     def group_size(self) -> int:
         """How many images its loss compares with each other; 1: it is the mean of its images'.
 
-        The batch is cut into groups of so many (`Share.groups`); what is computed at once has whole
-        groups.
+        The batch is cut into groups of so many (`BatchSlice.groups`); what is computed at once
+        has whole groups.
         """
         return 1
 

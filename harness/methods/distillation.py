@@ -13,8 +13,7 @@ from harness.errors import FieldError
 from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.masking import AttentionSource, Criterion, CriterionInput, check_criterion
-from harness.masking.grids import to_grid
-from harness.masking.keep import kept_counts, top_k
+from harness.masking.keep import kept_counts, to_grid, top_k
 from harness.masking.student_attention import StudentAttention
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 from harness.methods.losses import DistillationLoss
@@ -54,7 +53,7 @@ class Distillation(Method):
 
     uses_teacher: ClassVar[bool] = True
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
-    others: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
     loss: DistillationLoss = Logit()  # what of the teacher the student imitates
     weight: NotNegative = 1.0  # weight of that loss, the paper's lambda
     mask: Mask | None = None  # which patches the teacher sees; none: all
@@ -72,8 +71,8 @@ class Distillation(Method):
     @property
     def uses_saliency_model(self) -> bool:
         """Whether the mask's criterion does."""
-        look = None if self.mask is None else self.mask.criterion.attention_source()
-        return look is not None and look.network == "saliency_model"
+        source = None if self.mask is None else self.mask.criterion.attention_source()
+        return source is not None and source.network == "saliency_model"
 
     @property
     def group_size(self) -> int:
@@ -92,9 +91,9 @@ class Distillation(Method):
         if not family_of(teacher).maskable:
             raise FieldError("teacher", f"a {teacher.family} cannot leave patches out: no mask")
         assert self.mask is not None
-        look = self.mask.criterion.attention_source()
-        if look is not None:
-            _check_look(look, networks)
+        source = self.mask.criterion.attention_source()
+        if source is not None:
+            _check_attention_source(source, networks)
 
     def teacher_keep(self, patches: int) -> int:
         """The mask's keep count, or all patches."""
@@ -111,21 +110,21 @@ def family_patches(shape: Architecture) -> int:
     return rows * columns
 
 
-def _check_look(look: AttentionSource, networks: Mapping[str, Architecture]) -> None:
-    shape = networks.get(look.network)
+def _check_attention_source(source: AttentionSource, networks: Mapping[str, Architecture]) -> None:
+    shape = networks.get(source.network)
     if shape is None:
-        raise FieldError(look.network, "is missing: the mask's criterion looks at its attention")
+        raise FieldError(source.network, "is missing: the mask's criterion looks at its attention")
     family = family_of(shape)
-    if look.saliency.queries not in family.queries:
+    if source.saliency.queries not in family.queries:
         raise FieldError(
             "method",
-            f"the mask's criterion looks at queries of the {look.saliency.queries}, "
+            f"the mask's criterion looks at queries of the {source.saliency.queries}, "
             f"a {shape.family} has {' and '.join(sorted(family.queries))} only",
         )
     try:
-        look.saliency.index(family.depth(shape))
+        source.saliency.index(family.depth(shape))
     except FieldError as error:
-        raise FieldError("method", f"the mask's layer {error} ({look.network})") from error
+        raise FieldError("method", f"the mask's layer {error} ({source.network})") from error
 
 
 class DistillationObjective(Objective):
@@ -138,9 +137,11 @@ class DistillationObjective(Objective):
         self.modules = {"student": networks.student}
         mask = method.mask
         self.mask = None if mask is None or mask.keep >= self.teacher.patches else mask
-        self.look = None if self.mask is None else self.mask.criterion.attention_source()
-        own = None if self.look is None or self.look.network != "student" else self.look.saliency
-        self.want = replace(method.loss.of_student, saliency=own)
+        source = None if self.mask is None else self.mask.criterion.attention_source()
+        self.attention_source = source
+        self.student_request = method.loss.of_student
+        if source is not None and source.network == "student":  # its training pass gives it
+            self.student_request = replace(self.student_request, saliency=source.saliency)
         # (N,) how often each patch was kept since the last summary
         self._counts: torch.Tensor | None = None
         self._images: torch.Tensor | int = 0
@@ -148,7 +149,7 @@ class DistillationObjective(Objective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, and before their weights `ce` and `distill`."""
-        student = self.student(batch.images, outputs=self.want)
+        student = self.student(batch.images, outputs=self.student_request)
         kept = self._choose(
             student, batch.images, step.generator, step.index / step.total, step.batch_slice
         )
@@ -189,8 +190,9 @@ class DistillationObjective(Objective):
         """The patches (B, K) that the teacher is shown; None: all of them."""
         if self.mask is None:
             return None
-        view = CriterionInput(
-            attention=None if self.look is None else self._attention(self.look, student, images),
+        source = self.attention_source
+        inputs = CriterionInput(
+            attention=None if source is None else self._attention(source, student, images),
             batch=len(images),
             patches=self.teacher.patches,
             keep=self.mask.keep,
@@ -199,20 +201,20 @@ class DistillationObjective(Objective):
             progress=progress,
             batch_slice=batch_slice,
         )
-        scores = self.mask.criterion.scores(view)
-        assert scores.shape == (view.batch, view.patches), "scores of another grid"
+        scores = self.mask.criterion.scores(inputs)
+        assert scores.shape == (inputs.batch, inputs.patches), "scores of another grid"
         return top_k(scores, self.mask.keep)
 
     def _attention(
-        self, look: AttentionSource, student: ForwardOutput | None, images: torch.Tensor
+        self, source: AttentionSource, student: ForwardOutput | None, images: torch.Tensor
     ) -> torch.Tensor:
-        """What `look` asks for, (B, N) on the teacher's grid."""
-        if look.network == "student" and student is not None:
+        """What `source` asks for, (B, N) on the teacher's grid."""
+        if source.network == "student" and student is not None:
             assert student.saliency is not None
             return to_grid(student.saliency, self.student.grid, self.teacher.grid)
-        network = self.student if look.network == "student" else self.networks[look.network]
+        network = self.student if source.network == "student" else self.networks[source.network]
         assert network is not None
-        return to_grid(network.saliency(images, look.saliency), network.grid, self.teacher.grid)
+        return to_grid(network.saliency(images, source.saliency), network.grid, self.teacher.grid)
 
     def _count(self, kept: torch.Tensor | None) -> None:
         if kept is None:
@@ -235,7 +237,7 @@ class DistillationObjective(Objective):
         self._counts = counts[:-1] + before.to(counts.device)  # a checkpoint's are on the CPU
         self._images = counts[-1] + self._images  # no number yet, or every step would wait for it
 
-    def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
+    def extra_predictors(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """`teacher`, on the patches that it would be shown, if that is asked for.
 
         The student is as it is now, in eval mode; random draws are the same at every evaluation.

@@ -29,7 +29,7 @@ class MergedTeacher(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
-    others: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
     # tokens that every block of the teacher merges away
     merge: Annotated[int, at_least(1, "token a block")]
     loss: Logit = Logit()  # of the student's and the teacher's logits: `logit` alone
@@ -74,7 +74,7 @@ class MergedTeacherObjective(Objective):
         distill = self.method.loss(student, ForwardOutput(logits=teacher, saliency=None), None)
         return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
 
-    def others(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
+    def extra_predictors(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """`teacher`, merging, if that is asked for."""
         if not self.method.teacher_accuracy:
             return {}

@@ -41,9 +41,9 @@ def _cached(name: str) -> bool:
 
 def hub_cache() -> Path | None:
     """Where the model hub's client keeps what it fetched; None without a home directory."""
-    given = os.environ.get("HF_HUB_CACHE")
-    if given:
-        return user_path(given, "$HF_HUB_CACHE")
+    folder = os.environ.get("HF_HUB_CACHE")
+    if folder:
+        return user_path(folder, "$HF_HUB_CACHE")
     home = os.environ.get("HF_HOME")
     if home:
         return user_path(home, "$HF_HOME") / "hub"

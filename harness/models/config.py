@@ -182,9 +182,9 @@ class ModelConfig:
     @property
     def shape(self) -> Architecture:
         """The architecture with this config's dimensions."""
-        given = {
+        changes = {
             key: value
             for key in ("image_size", "patch_size", "channels", "width", "depth", "heads")
             if (value := getattr(self, key)) is not None
         }
-        return replace(known_architectures()[self.arch], **given)
+        return replace(known_architectures()[self.arch], **changes)

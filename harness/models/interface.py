@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,10 +21,10 @@ class Saliency:
     queries: Literal["cls", "patches"] = "cls"
 
     def __post_init__(self) -> None:
-        if self.layer not in NAMED_LAYERS and not (self.layer.isdigit() and int(self.layer) > 0):
-            raise FieldError(
-                "layer", f"must be first, middle, last or a number from 1, got '{self.layer}'"
-            )
+        number = re.fullmatch("[0-9]{1,6}", self.layer)  # not isdigit, which knows more than int
+        if self.layer not in NAMED_LAYERS and not (number and int(self.layer)):
+            what = f"must be first, middle, last or a number from 1, got '{self.layer[:40]}'"
+            raise FieldError("layer", what)
 
     def index(self, depth: int) -> int:
         """The block it stands for, from 0: of 12, `middle` is the sixth (arXiv 2302.10494, Table 6

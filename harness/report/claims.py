@@ -155,12 +155,12 @@ def _judge_scattered(
     pairs = f"{summary.n} paired seeds" if paired else seeds(summary.n)
     ends = Interval(low=measure.shown(summary.ci.low), high=measure.shown(summary.ci.high))
     interval = interval_text(ends, measure.decimals, sign=measure.difference)
-    seen = f"{value} on average over {pairs} (95 % CI {interval})"
+    finding = f"{value} on average over {pairs} (95 % CI {interval})"
     verdict = _side(operator, summary.ci.low, summary.ci.high, measure.margin)
     if verdict is not Verdict.INCONCLUSIVE:
         return Judgement(
             verdict=verdict,
-            reason=f"{seen}, all of it {_stands(operator, verdict)} {margin}",
+            reason=f"{finding}, all of it {_stands(operator, verdict)} {margin}",
         ), ""
     needed = _needed(summary, measure.margin)
     spread = (
@@ -169,7 +169,7 @@ def _judge_scattered(
         else f" (sd {with_unit(number(summary.std, measure.decimals), measure.unit)})"
     )
     outlook = f"if the spread{spread} stays as it is, {_would_settle(needed)}"
-    reason = f"{seen}, which reaches across {margin}; {outlook}"
+    reason = f"{finding}, which reaches across {margin}; {outlook}"
     return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason), needed
 
 

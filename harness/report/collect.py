@@ -15,6 +15,7 @@ from harness.device import resolve_device
 from harness.errors import HarnessError
 from harness.evidence import FigureOf
 from harness.report.claims import Side, judge_claim
+from harness.report.compare import references
 from harness.report.format import listed
 from harness.report.history import curves, finished_runs
 from harness.report.losses import losses
@@ -28,13 +29,12 @@ from harness.report.model import (
     Verdict,
 )
 from harness.report.provenance import provenance
-from harness.report.reference import references
 from harness.report.results import RunResults
 from harness.report.statistics import summarise
 from harness.report.verdicts import CellEvidence, judge_cell
 from harness.run import TASKS
 from harness.spec.claims import CellRef
-from harness.spec.expand import Expansion, ResolvedRow, expand
+from harness.spec.expand import Expansion, ResolvedRow, expand, needed_runs
 from harness.spec.table import Claim, Column, Profile, Published, TableSpec
 from harness.store import DONE, Store
 
@@ -44,6 +44,8 @@ def collect(
 ) -> TableModel:
     """Everything that a report of this table at this profile says. Reads run directories, writes
     nothing.
+
+    `expansion` has all rows of the profile: a claim may compare any two of them.
     """
     results = RunResults.read(expansion, store, device=device)
     columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
@@ -215,8 +217,8 @@ def _ratio(
 
 
 def _printed_ratio(published: Published | None, base: Published | None) -> float | None:
-    """Of two printed numbers; as the paper prints it where the baseline's is missing."""
-    if published is not None and base is not None:
+    """Of two printed numbers; as the paper prints it where the baseline's is missing or 0."""
+    if published is not None and base is not None and base.intended.value:
         return published.intended.value / base.intended.value
     return None if published is None or published.ratio is None else published.ratio.value
 
@@ -356,9 +358,4 @@ def _at_seeds(expansion: Expansion, seeds: set[int | None]) -> Expansion:
         )
         for row in expansion.rows
     )
-    needed = {i for row in rows for identities in row.runs.values() for i in identities}
-    for run in reversed(expansion.runs):  # dependencies stand first
-        if run.identity in needed:
-            needed.update(run.depends)
-    runs = tuple(run for run in expansion.runs if run.identity in needed)
-    return replace(expansion, rows=rows, runs=runs)
+    return replace(expansion, rows=rows, runs=needed_runs(rows, expansion.runs))

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from harness.errors import HarnessError
+from harness.paths import project_root
 from harness.report.inert import inert
+from harness.report.publish import file_name
 from harness.report.render.csv import CELLS, CLAIMS
 from harness.report.statistics import Interval, Summary, welch_half_width, within
 from harness.spec.table import Column
@@ -225,3 +227,14 @@ def _check_header(
         f"{path}:1: the columns {', '.join(lacking)} are missing "
         f"(the first line must be {','.join(usual)})"
     )
+
+
+def reference_folder() -> Path:
+    """Where the results lie that come with the project, a folder for each machine."""
+    return project_root() / "results" / "reference"
+
+
+def references(table: str, profile: str) -> list[Path]:
+    """Those of its folders that have results of this table at this profile."""
+    name = f"{file_name(table, profile)}.csv"
+    return sorted(path for path in reference_folder().glob("*") if (path / name).is_file())

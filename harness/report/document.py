@@ -81,7 +81,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """A plot, drawn by the function of this name in `plots`."""
+    """A picture, drawn by the figure of this name (`harness.report.figures`)."""
 
     name: str
     caption: str

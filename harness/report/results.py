@@ -69,7 +69,7 @@ class RunResults:
         """
         runs = {identity: self.runs[identity].run for identity in identities}
         trained = {
-            i for run in runs.values() if TASKS.get(run.kind).is_evaluation for i in run.depends
+            i for run in runs.values() if TASKS.get(run.task).is_evaluation for i in run.depends
         }
         spreads = {
             identity: (record.result or {}).get(SPREAD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 import unicodedata
@@ -25,7 +26,7 @@ def terminal_width() -> int | None:
     no edge.
     """
     columns = os.environ.get("COLUMNS", "")
-    if columns.isascii() and columns.isdigit() and int(columns):
+    if re.fullmatch("[0-9]{1,9}", columns) and int(columns):
         return max(NARROWEST, int(columns))
     try:
         return max(NARROWEST, os.get_terminal_size(sys.stdout.fileno()).columns)

@@ -107,16 +107,16 @@ def _rounding(published: Published) -> float:
 def _judge_number(column: Column, published: Published, summary: Summary) -> Judgement:
     tolerance = allowed(column, published)
     distance = summary.mean - published.intended.value
-    seen = _compared(column, published, summary, distance)
+    finding = _compared(column, published, summary, distance)
     reach = with_unit(
         f"±{number(tolerance, _tolerance_decimals(tolerance, column))}",
         difference_unit(column.unit),
     )
     if not within(distance, tolerance):
-        return _outside(column, published, summary, tolerance, f"{seen}, outside {reach}")
+        return _outside(column, published, summary, tolerance, f"{finding}, outside {reach}")
     if column.evidence != "seeds":
-        return Judgement(verdict=Verdict.REPRODUCED, reason=f"{seen}, within {reach}")
-    return _equivalence(summary, published, tolerance, f"{seen}, within {reach}", column)
+        return Judgement(verdict=Verdict.REPRODUCED, reason=f"{finding}, within {reach}")
+    return _equivalence(summary, published, tolerance, f"{finding}, within {reach}", column)
 
 
 def _compared(column: Column, published: Published, summary: Summary, distance: float) -> str:
@@ -150,38 +150,42 @@ def _tolerance_decimals(tolerance: float, column: Column) -> int:
 
 
 def _outside(
-    column: Column, published: Published, summary: Summary, tolerance: float, seen: str
+    column: Column, published: Published, summary: Summary, tolerance: float, finding: str
 ) -> Judgement:
     """Above or below where the whole interval of the mean is outside: less is no proof."""
     distance = summary.mean - published.intended.value
     verdict = Verdict.ABOVE if distance > 0 else Verdict.BELOW
     if column.evidence != "seeds":
-        return Judgement(verdict=verdict, reason=seen)
+        return Judgement(verdict=verdict, reason=finding)
     if summary.ci is None:
-        reason = f"{seen}; one seed shows no spread: no proof that it is {verdict}"
+        reason = f"{finding}; one seed shows no spread: no proof that it is {verdict}"
         return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
-    seen += f"; 95 % CI {interval_text(summary.ci, decimals_shown(column))}"
+    finding += f"; 95 % CI {interval_text(summary.ci, decimals_shown(column))}"
     nearest = summary.ci.low if distance > 0 else summary.ci.high
     apart = nearest - published.intended.value
     if within(apart, tolerance) or apart * distance < 0:
-        reason = f"{seen} reaches back within it: no proof that it is {verdict}"
+        reason = f"{finding} reaches back within it: no proof that it is {verdict}"
         return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
-    return Judgement(verdict=verdict, reason=seen)
+    return Judgement(verdict=verdict, reason=finding)
 
 
 def _equivalence(
-    summary: Summary, published: Published, tolerance: float, seen: str, column: Column
+    summary: Summary, published: Published, tolerance: float, finding: str, column: Column
 ) -> Judgement:
     if summary.n < EQUIVALENCE_SEEDS:
-        reason = f"{seen}, but {seeds(summary.n)} cannot show equivalence ({EQUIVALENCE_SEEDS} can)"
+        reason = (
+            f"{finding}, but {seeds(summary.n)} cannot show equivalence ({EQUIVALENCE_SEEDS} can)"
+        )
         return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
     p = equivalence_p(summary, published.intended.value, tolerance)
     if p <= SIGNIFICANCE:
-        reason = f"{seen}; equivalent (TOST p = {p:.3f}, {seeds(summary.n)})"
+        reason = f"{finding}; equivalent (TOST p = {p:.3f}, {seeds(summary.n)})"
         return Judgement(verdict=Verdict.REPRODUCED, reason=reason)
     interval = interval_text(_ninety(summary), decimals_shown(column))
     test = f"(TOST p = {p:.2f}, {seeds(summary.n)})"
-    reason = f"{seen}, but the 90 % CI {interval} reaches beyond it {test}: equivalence not shown"
+    reason = (
+        f"{finding}, but the 90 % CI {interval} reaches beyond it {test}: equivalence not shown"
+    )
     return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
 
 
@@ -221,13 +225,13 @@ def _ratios_apart(
     asked = 0.0 if column.tolerance is None else column.tolerance.of(published)
     tolerance = max(asked, 0.5 * 10.0**-RATIO_DECIMALS)
     distance = measured - published
-    seen = (
+    finding = (
         f"{ratio_text(measured)} the {baseline_name(column)}, {ratio_text(published)} in the paper"
     )
     if cell is not None and cell.corrected is not None:
-        seen += f" (printed {cell}{_corrected(cell)})"
+        finding += f" (printed {cell}{_corrected(cell)})"
     reach = f"±{ratio_text(tolerance)}"
     if within(distance, tolerance):
-        return Judgement(verdict=Verdict.REPRODUCED, reason=f"{seen}, within {reach}")
+        return Judgement(verdict=Verdict.REPRODUCED, reason=f"{finding}, within {reach}")
     verdict = Verdict.ABOVE if distance > 0 else Verdict.BELOW
-    return Judgement(verdict=verdict, reason=f"{seen}, outside {reach}")
+    return Judgement(verdict=verdict, reason=f"{finding}, outside {reach}")

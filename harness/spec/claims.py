@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self, cast
@@ -53,6 +54,9 @@ class Comparison:
         if match is None:
             raise ValueError(f"'{text}' is not a comparison of cells (write {GRAMMAR})")
         part = match.groupdict()
+        for name in ("factor", "offset", "bound"):
+            if not math.isfinite(float(part[name] or 0)):
+                raise ValueError(f"{part[name]} in '{text}' is too large for a number")
         bounded = part["bound"] is not None
         offset = part["bound"] if bounded else (part["sign"] or "") + (part["offset"] or "0")
         return cls(

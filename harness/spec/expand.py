@@ -36,7 +36,7 @@ class RunLabel:
 class Run:
     """One unit of work, fully resolved."""
 
-    kind: str
+    task: str  # its registered name
     config: Task
     identity: str
     name: str  # of its directory
@@ -65,6 +65,17 @@ class Expansion:
     profile: Profile
     rows: tuple[ResolvedRow, ...]
     runs: tuple[Run, ...]  # unique by identity; a run stands after those it depends on
+
+
+def needed_runs(rows: Sequence[ResolvedRow], runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Those of `runs`, dependencies first, that stand behind cells of `rows`, and what those depend
+    on.
+    """
+    needed = {key for row in rows for keys in row.runs.values() for key in keys}
+    for run in reversed(runs):
+        if run.identity in needed:
+            needed.update(run.depends)
+    return tuple(run for run in runs if run.identity in needed)
 
 
 def expand(
@@ -155,19 +166,9 @@ class _Expander:
         """The rows of a profile and all their runs."""
         resolved = tuple(filter(None, (self._row(profile, row, seeds) for row in rows)))
         self._check_columns(profile, rows, resolved)
-        return Expansion(
-            table=self._table, profile=profile, rows=resolved, runs=tuple(self._needed(resolved))
-        )
-
-    def _needed(self, rows: Sequence[ResolvedRow]) -> Iterator[Run]:
-        """The runs behind cells and what those depend on: a row's teacher was followed even where
-        only its costs are asked for.
-        """
-        needed = {key for row in rows for keys in row.runs.values() for key in keys}
-        for run in reversed(self._runs.values()):  # dependencies stand first
-            if run.identity in needed:
-                needed.update(run.depends)
-        return (run for run in self._runs.values() if run.identity in needed)
+        # a row's teacher was followed even where only its costs are asked for
+        runs = needed_runs(resolved, tuple(self._runs.values()))
+        return Expansion(table=self._table, profile=profile, rows=resolved, runs=runs)
 
     def _check_columns(
         self, profile: Profile, rows: Sequence[Row], resolved: Sequence[ResolvedRow]
@@ -213,7 +214,9 @@ class _Expander:
         for seed in seeds if cls.seeded else (None,):
             try:
                 asked = config if seed is None else replace(config, seed=seed)
-                trained = self._judged(asked, profile, row) if cls.is_evaluation else asked
+                trained = (
+                    self._with_trained_student(asked, profile, row) if cls.is_evaluation else asked
+                )
                 if issubclass(cls, BankTask):
                     one: Task | None = cls.of(trained, task.bank)
                 else:
@@ -228,7 +231,7 @@ class _Expander:
                 identities.append(self._run(task.name, one, title))
         return tuple(dict.fromkeys(identities))  # what no seed changes is one run
 
-    def _judged(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
+    def _with_trained_student(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
         """The row with its trained student, whose training run becomes a dependency; as it is where
         nothing is trained.
         """
@@ -239,14 +242,14 @@ class _Expander:
         trained = Weights(run=self._run("train", config_of_run, title))
         return replace(config, student=replace(config.student, weights=trained))
 
-    def _run(self, kind: str, config: Task, title: RunLabel) -> str:
-        key = identity(kind, config)
+    def _run(self, task: str, config: Task, title: RunLabel) -> str:
+        key = identity(task, config)
         if key not in self._runs:
             self._runs[key] = Run(
-                kind=kind,
+                task=task,
                 config=config,
                 identity=key,
-                name=run_name(kind, title, key),
+                name=run_name(task, title, key),
                 title=title,
                 depends=tuple(dict.fromkeys(_dependencies(config))),
                 plain=to_dict(config),
@@ -326,11 +329,11 @@ def _same_profile(table: TableSpec, profile: Profile) -> Profile:
     return table.profile(profile.name)
 
 
-def run_name(kind: str, title: RunLabel, key: str) -> str:
+def run_name(task: str, title: RunLabel, key: str) -> str:
     """Of its directory: what it is for people, and the beginning of its identity."""
     parts = [
         title.row,
-        *([] if kind == "train" else [kind]),
+        *([] if task == "train" else [task]),
         *([] if title.seed is None else [f"s{title.seed}"]),
     ]
     return "-".join([*parts, key[:8]])

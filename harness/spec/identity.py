@@ -29,12 +29,12 @@ def identity_form(config: object) -> dict[str, Any]:
     return _object(config, everything=False)
 
 
-def identity(kind: str, config: Task) -> str:
+def identity(task: str, config: Task) -> str:
     """64 hex digits; equal for two runs exactly when they must give the same numbers."""
     form = {
         "schema": SCHEMA,
-        "kind": kind,
-        "version": TASKS.get(kind).version,
+        "kind": task,
+        "version": TASKS.get(task).version,
         "config": identity_form(config),
     }
     return hashlib.sha256(canonical_json(form).encode()).hexdigest()

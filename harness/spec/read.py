@@ -119,16 +119,16 @@ class _Loader:
         columns = {}
         for key, column in self._entry.columns.items():
             try:
-                task = TASKS.get(column.kind)
+                task = TASKS.get(column.task.name)
             except HarnessError as error:
                 self._builder.problem(node.find("columns", key, "from"), f"from: {error}")
                 continue
             if column.task.bank != "all" and not issubclass(task, BankTask):
-                what = f"bank: the task '{column.kind}' has none"
+                what = f"bank: the task '{column.task.name}' has none"
                 self._builder.problem(node.find("columns", key, "from", "bank"), what)
             metrics = task.metrics()
             if metrics and column.metric not in metrics:
-                kind = f"metric of the task '{column.kind}'"
+                kind = f"metric of the task '{column.task.name}'"
                 what = f"metric: {unknown(kind, column.metric, sorted(metrics))}"
                 self._builder.problem(node.find("columns", key, "metric"), what)
             self._check_profiles(key, column)

@@ -13,10 +13,10 @@ from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 _HERE = Location("run.json", 1, 1)
 
 
-def from_dict(kind: str, plain: Mapping[str, Any]) -> Task:
-    """The config of a run of `kind`; HarnessError if a version with other options wrote it."""
+def from_dict(task: str, plain: Mapping[str, Any]) -> Task:
+    """The config of a run of `task`; HarnessError if a version with other options wrote it."""
     builder = Builder(versioned=True)
-    config = builder.build(_node(plain), TASKS.get(kind))
+    config = builder.build(_node(plain), TASKS.get(task))
     if isinstance(config, Task) and not builder.problems:
         return config
     what = "; ".join(problem.what for problem in builder.problems)

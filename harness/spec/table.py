@@ -86,11 +86,6 @@ class Column:
             raise FieldError("decimals", f"must be from 0 to 12, got {self.decimals}")
 
     @property
-    def kind(self) -> str:
-        """The name of its task."""
-        return self.task.name
-
-    @property
     def where(self) -> Location | None:
         """Where its metric stands."""
         return None if self.node is None else self.node.find("metric")

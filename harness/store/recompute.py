@@ -107,4 +107,4 @@ def _noted(record: RunRecord) -> dict[str, Artifact | None]:
     """The files of a finished run; without what they were where an older version wrote it."""
     if record.artifacts is not None:
         return dict(record.artifacts)
-    return {MODEL: None} if record.kind == "train" else {}
+    return {MODEL: None} if record.task == "train" else {}

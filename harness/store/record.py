@@ -109,8 +109,8 @@ class RunRecord:
     directory: Path
     identity: str
     name: str
-    kind: str
-    version: int  # of the kind
+    task: str  # its registered name
+    version: int  # of the task
     plain: Mapping[str, Any]
     title: RunLabel
     depends: tuple[str, ...]
@@ -164,11 +164,11 @@ def has_result(directory: Path) -> bool:
     """Whether a run is finished and its result is whole; FileError where that cannot be seen."""
     try:
         about = _about(read_json(directory / RUN))
-        kind = str(about["kind"])
+        task = str(about["task"])
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        kind = ""
+        task = ""
     try:
-        read_result(directory / RESULT, kind)
+        read_result(directory / RESULT, task)
     except (FileNotFoundError, ValueError):
         return False
     return True
@@ -176,7 +176,7 @@ def has_result(directory: Path) -> bool:
 
 def _read(directory: Path, about: Mapping[str, Any]) -> RunRecord:
     try:
-        result = read_result(directory / RESULT, about["kind"])
+        result = read_result(directory / RESULT, about["task"])
     except FileNotFoundError:
         return _unfinished(directory, about, None)
     except ValueError as error:
@@ -209,10 +209,10 @@ def _about(run: Mapping[str, Any]) -> dict[str, Any]:
     """What `run.json` says of a run; ValueError and the like where a type is wrong."""
     if run["schema"] != SCHEMA:
         raise ValueError(f"schema {run['schema']} of another version of harness, not {SCHEMA}")
-    identity, kind, macs = run["identity"], line_in(run["kind"]), number_in(run["macs"])
+    identity, task, macs = run["identity"], line_in(run["kind"]), number_in(run["macs"])
     if not isinstance(identity, str) or not re.fullmatch(r"[0-9a-f]{64}", identity):
         raise ValueError("`identity` is no SHA-256")
-    if kind is None or macs is None or macs < 0:
+    if task is None or macs is None or macs < 0:
         raise ValueError("`kind` must be a text and `macs` a number")
     depends = run["depends"]
     if not isinstance(depends, list) or any(line_in(one) is None for one in depends):
@@ -222,7 +222,7 @@ def _about(run: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("`version` must be a whole number and `config` an object")
     return {
         "identity": identity,
-        "kind": kind,
+        "task": task,
         "version": version,
         "plain": run["config"],
         "title": _title(run["title"]),
@@ -294,7 +294,7 @@ def _broken(directory: Path, state: str, what: str) -> RunRecord:
         directory=directory,
         identity="",
         name=directory.name,
-        kind="",
+        task="",
         version=0,
         plain={},
         title=RunLabel(table="", profile="", row="", seed=None),

@@ -66,7 +66,7 @@ class Result:
     code: Code | None
 
 
-def read_result(path: Path, kind: str) -> Result:
+def read_result(path: Path, task: str) -> Result:
     """FileNotFoundError where there is none, FileError where it cannot be read, and ValueError,
     with what is wrong, where it is damaged.
     """
@@ -81,7 +81,7 @@ def read_result(path: Path, kind: str) -> Result:
     if finished is None or not (device is None or line_in(device) is not None):
         raise ValueError("finished and device must be texts")
     return Result(
-        metrics=_metrics(content["metrics"], kind),
+        metrics=_metrics(content["metrics"], task),
         seconds=seconds,
         attempt=attempt,
         finished=finished,
@@ -102,22 +102,22 @@ def wrong(name: str, value: object) -> str | None:
     return None
 
 
-def _metrics(value: object, kind: str) -> dict[str, float]:
+def _metrics(value: object, task: str) -> dict[str, float]:
     if not isinstance(value, Mapping):
         raise ValueError("metrics must be an object")
     for name, number in value.items():
         what = wrong(name, repr(number) if isinstance(number, str) else number)
         if what is not None:
             raise ValueError(what)
-    declared = _declared(kind)
+    declared = _declared(task)
     if declared and value and not declared & value.keys():
-        raise ValueError(f"has no metric of a run of kind {kind}")
+        raise ValueError(f"has no metric of the task '{task}'")
     return {line_in(name) or "": float(number) for name, number in value.items()}
 
 
-def _declared(kind: str) -> frozenset[str]:
+def _declared(task: str) -> frozenset[str]:
     try:
-        return TASKS.get(kind).metrics()
+        return TASKS.get(task).metrics()
     except HarnessError:  # of another version of harness, or of a plugin that is not here
         return frozenset()
 

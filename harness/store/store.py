@@ -83,8 +83,8 @@ class Store:
         content = {
             "schema": SCHEMA,
             "identity": run.identity,
-            "kind": run.kind,
-            "version": TASKS.get(run.kind).version,
+            "kind": run.task,  # its key since before tasks were called so
+            "version": TASKS.get(run.task).version,
             "title": asdict(run.title),
             "depends": list(run.depends),
             "macs": run.config.macs(),
@@ -143,5 +143,5 @@ def _in_place(record: RunRecord) -> bool:
 
 def _rank(record: RunRecord) -> tuple[bool, bool, bool, str]:
     """Of several directories of one run, the first counts: under its own name, finished."""
-    named = record.name == run_name(record.kind, record.title, record.identity)
+    named = record.name == run_name(record.task, record.title, record.identity)
     return not _in_place(record), not named, record.state != DONE, record.name

@@ -111,17 +111,17 @@ class CostRun(Task):
         number.
         """
         shape = self.teacher.shape
-        if self.merge:  # no leaner way to count; a test holds it against torch's counter
-            paper = lean = merged_macs(shape, merge=self.merge, classes=self.classes)
+        if self.merge:  # nothing to save in the count; a test holds it against torch's counter
+            published = efficient = merged_macs(shape, merge=self.merge, classes=self.classes)
         else:
-            paper = published_macs(shape, keep=self.keep, classes=self.classes)
-            lean = efficient_macs(shape, keep=self.keep, classes=self.classes)
-            self._check(paper, lean)
-        over_training = paper.total * self.train_images * self.epochs / PETA
+            published = published_macs(shape, keep=self.keep, classes=self.classes)
+            efficient = efficient_macs(shape, keep=self.keep, classes=self.classes)
+            self._check(published, efficient)
+        over_training = published.total * self.train_images * self.epochs / PETA
         counts = {
-            "teacher/gmacs": paper.total / GIGA,
-            "teacher/lean_gmacs": lean.total / GIGA,
-            **{f"teacher/{part}_gmacs": getattr(paper, part) / GIGA for part in PARTS},
+            "teacher/gmacs": published.total / GIGA,
+            "teacher/lean_gmacs": efficient.total / GIGA,
+            **{f"teacher/{part}_gmacs": getattr(published, part) / GIGA for part in PARTS},
         }
         if self.self_taught:
             counts["teacher/one_view_pmacs"] = over_training
@@ -130,11 +130,11 @@ class CostRun(Task):
         counts["teacher/train_pmacs"] = over_training
         return counts if self.merge else counts | self._activations()
 
-    def _check(self, paper: Macs, lean: Macs) -> None:
-        for closed, is_lean in ((paper, False), (lean, True)):
-            counted = _counted_macs(self.teacher, self.classes, self.keep, lean=is_lean)
+    def _check(self, published: Macs, efficient: Macs) -> None:
+        for closed, is_efficient in ((published, False), (efficient, True)):
+            counted = _counted_macs(self.teacher, self.classes, self.keep, efficient=is_efficient)
             if counted != closed.total:
-                how = "this package's forward" if is_lean else "the papers' count"
+                how = "this package's forward" if is_efficient else "the papers' count"
                 raise RunFailed(
                     f"{self.teacher.arch}, {self.keep} patches, {how}: "
                     f"torch counts {counted} multiply-adds, the closed form {closed.total}"
@@ -160,11 +160,13 @@ class CostRun(Task):
 
 
 @cache  # many rows of a table have one teacher, and share a process
-def _counted_macs(config: ModelConfig, classes: int, keep: int, *, lean: bool) -> int:
+def _counted_macs(config: ModelConfig, classes: int, keep: int, *, efficient: bool) -> int:
     from harness.evaluate.flops import counted_macs
     from harness.models.build import build_bare
 
-    return counted_macs(build_bare(config, classes=classes, device="meta"), keep=keep, lean=lean)
+    return counted_macs(
+        build_bare(config, classes=classes, device="meta"), keep=keep, efficient=efficient
+    )
 
 
 @cache

@@ -31,7 +31,11 @@ class TrainRun(Task):
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """Of the student and of what methods evaluate beside it."""
-        prefixes = {f"{name}_" for method in METHODS.names() for name in METHODS.get(method).others}
+        prefixes = {
+            f"{name}_"
+            for method in METHODS.names()
+            for name in METHODS.get(method).extra_predictors
+        }
         validation = {
             f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
         }

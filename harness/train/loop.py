@@ -105,11 +105,11 @@ class _Meters:
         }
 
 
-def _rows(given: Tensor, chosen: Sequence[int]) -> Tensor:
+def _rows(values: Tensor, chosen: Sequence[int]) -> Tensor:
     """Some rows; a range of them is not copied."""
     if isinstance(chosen, range):
-        return given[chosen.start : chosen.stop]
-    return given[list(chosen)]
+        return values[chosen.start : chosen.stop]
+    return values[list(chosen)]
 
 
 class _Training:
@@ -221,9 +221,9 @@ class _Training:
         result = self._evaluate(self.total)
         if not math.isfinite(result.get("val/loss", 0.0)):  # no training loss sees the last update
             raise RunFailed(f"the validation loss is {result['val/loss']} after the last step")
-        product = self.objective.product
-        assert isinstance(product, VisionTransformer)
-        self.context.save_artifact(ARTIFACT, lambda path: save_model(product, path))
+        model = self.objective.final_model
+        assert isinstance(model, VisionTransformer)
+        self.context.save_artifact(ARTIFACT, lambda path: save_model(model, path))
         return result
 
     def _batches(self, start: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
@@ -306,7 +306,7 @@ class _Training:
         )
 
     def _gradients(self) -> list[Tensor]:
-        """Those of this process's share of the batch: of all shares, they add up."""
+        """Those of this process's slice of the batch: over all slices, they add up."""
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         return [p.grad for p in parameters if p.grad is not None]
 
@@ -366,17 +366,17 @@ class _Training:
         return math.floor(done / every) > math.floor((done - 1) / every)
 
     def _evaluate(self, done: int) -> dict[str, float]:
-        product = self.objective.product
-        assert isinstance(product, VisionTransformer)
+        model = self.objective.final_model
+        assert isinstance(model, VisionTransformer)
         batches = self.data.val(EVAL_BATCH)
         with self._autocast():
             if self.config.method.multicrop is not None:
-                metrics = spread(self.dist.all_gather(extract(product, batches).features))
+                metrics = spread(self.dist.all_gather(extract(model, batches).features))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
-                found = classify(product, batches)
-                metrics = {f"val/{name}": value for name, value in found.items()}
-        metrics |= self._evaluate_others()
+                scores = classify(model, batches)
+                metrics = {f"val/{name}": value for name, value in scores.items()}
+        metrics |= self._evaluate_extra_predictors()
         self.context.metric({**self._where(done), **metrics})
         return metrics
 
@@ -387,18 +387,18 @@ class _Training:
                 "the network; see teacher_entropy and mean_entropy in metrics.jsonl"
             )
 
-    def _evaluate_others(self) -> dict[str, float]:
+    def _evaluate_extra_predictors(self) -> dict[str, float]:
         """`val/teacher_top1` and so on, for what the method wants evaluated beside the student."""
         metrics: dict[str, float] = {}
-        others = self.objective.others()
-        if not others:
+        predictors = self.objective.extra_predictors()
+        if not predictors:
             return metrics
         student = self.objective.modules["student"]
         student.eval()
         with self._autocast():
-            for name, predict in others.items():
-                found = accuracy(predict, self.data.val(EVAL_BATCH))
-                metrics |= {f"val/{name}_{key}": value for key, value in found.items()}
+            for name, predict in predictors.items():
+                scores = accuracy(predict, self.data.val(EVAL_BATCH))
+                metrics |= {f"val/{name}_{key}": value for key, value in scores.items()}
         student.train()
         return metrics
 
@@ -412,8 +412,8 @@ class _Training:
     def _check_finite(self, loss: float, done: int) -> None:
         if any(network.diverged for network in self.frozen):
             raise RunFailed(
-                f"the teacher or guide computed numbers that are not finite, by step {done} of "
-                f"{self.total}: use precision fp32 or bf16, or look at its weights"
+                f"the teacher or saliency model computed numbers that are not finite, by step "
+                f"{done} of {self.total}: use precision fp32 or bf16, or look at its weights"
             )
         if not math.isfinite(loss):
             raise RunFailed(

@@ -48,9 +48,9 @@ def parameter_groups(
 
 def _block(name: str) -> int | None:
     """0 for what comes before the blocks, 1, 2, ... for the blocks, None for what comes after."""
-    found = re.search(r"(?:^|\.)blocks\.(\d+)\.", name)
-    if found:
-        return int(found[1]) + 1
+    match = re.search(r"(?:^|\.)blocks\.(\d+)\.", name)
+    if match:
+        return int(match[1]) + 1
     before = ("patch_embed", "pos_embed", "cls_token", "dist_token", "reg_token", "norm_pre")
     return 0 if any(part in name for part in before) else None
 

@@ -1,4 +1,4 @@
-"""What commands take for a table, seeds, kinds and logs; one broken table beside good ones."""
+"""What commands take for a table, seeds, counts and logs; one broken table beside good ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from harness.cli import main
-from harness.cli._table import _seeds
+from harness.cli._table import _at_least_one, _number, _seeds
 from harness.store import Store
 from tests.conftest import TINY_VIT, Experiments
 from tests.spec.specs import GOOD
@@ -47,6 +47,16 @@ def test_seeds_are_numbers_and_ranges(text: str, seeds: tuple[int, ...]) -> None
 def test_seeds_that_are_none(text: str, said: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=said):
         _seeds(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "²", "9" * 5000])
+def test_counts_that_are_none(text: str) -> None:
+    for read in (_at_least_one, _number):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"whole number.* got '{text[:40]}'"):
+            read(text)
+    with pytest.raises(argparse.ArgumentTypeError, match="of at least 1, got '0'"):
+        _at_least_one("0")
+    assert (_at_least_one("12"), _number("0")) == (12, 0)
 
 
 def test_a_table_is_called_by_its_last_name_where_it_is_the_only_one(

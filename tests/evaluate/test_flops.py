@@ -34,18 +34,19 @@ def test_shapes_are_those_that_timm_builds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMED)
-@pytest.mark.parametrize("lean", [True, False])
-def test_counter_equals_closed_form(name: str, lean: bool) -> None:
+@pytest.mark.parametrize("efficient", [True, False])
+def test_counter_equals_closed_form(name: str, efficient: bool) -> None:
     arch = ARCHITECTURES[name]
     with torch.device("meta"):
         model = build_model(
             ModelConfig(arch=name), classes=1000, channels=3, input_norm=ANY, dependencies={}
         )
-    closed = efficient_macs if lean else published_macs
+    closed = efficient_macs if efficient else published_macs
     part = {arch.patches // 2, 49} if family_of(arch).maskable else set()
     for keep in {model.patches, *part}:
         assert (
-            counted_macs(model, keep=keep, lean=lean) == closed(arch, keep=keep, classes=1000).total
+            counted_macs(model, keep=keep, efficient=efficient)
+            == closed(arch, keep=keep, classes=1000).total
         )
 
 

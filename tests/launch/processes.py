@@ -25,14 +25,14 @@ def run_of(config: Task, *, row: str = "row", depends: tuple[str, ...] = ()) -> 
     """A run as expansion makes it."""
     from harness.run import TASKS
 
-    kind = TASKS.name_of(type(config))
-    key = identity(kind, config)
+    task = TASKS.name_of(type(config))
+    key = identity(task, config)
     seed = int(getattr(config, "seed", 0))
     return Run(
-        kind=kind,
+        task=task,
         config=config,
         identity=key,
-        name=f"{row}-{kind}-s{seed}-{key[:8]}",
+        name=f"{row}-{task}-s{seed}-{key[:8]}",
         title=RunLabel(table="tests/table", profile="cpu", row=row, seed=seed),
         depends=depends,
         plain=to_dict(config),
@@ -40,7 +40,7 @@ def run_of(config: Task, *, row: str = "row", depends: tuple[str, ...] = ()) -> 
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Of processes that know the counting kinds."""
+    """Of processes that know the counting tasks."""
     return {
         **os.environ,
         "HARNESS_PLUGINS": PLUGIN,

@@ -122,7 +122,7 @@ def test_every_run_is_taken_once_after_what_it_needs(
             assert all(set(one.run.depends) <= done for one in chosen)
             active.append(chosen)
         assert 0 < len(active) <= jobs
-        alone = [unit for unit in active if unit[0].run.kind == "counting-alone"]
+        alone = [unit for unit in active if unit[0].run.task == "counting-alone"]
         assert not alone or len(active) == 1
         for one in active.pop(data.draw(st.integers(0, len(active) - 1))):
             assert one.run.identity not in done

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.masking import CRITERIA, Criterion, CriterionInput
-from harness.masking.grids import to_grid
+from harness.masking.keep import to_grid
 from harness.masking.late_random import LateRandom
 from harness.masking.layer_attention import LayerAttention
 from harness.masking.patch_attention import PatchAttention
@@ -203,13 +203,15 @@ def test_the_teachers_own_accuracy_is_measured_on_what_it_is_shown() -> None:
     method = Distillation(mask=Mask(keep=6), teacher_accuracy=True)
     objective = method.build(networks)
     assert isinstance(objective, DistillationObjective)
-    found = objective.others()["teacher"](images())
+    found = objective.extra_predictors()["teacher"](images())
     scores = attention(networks.student, 3)[:, :, 0, 1:].mean(dim=1)
     assert networks.teacher is not None
     expected = networks.teacher(images(), keep=torch.tensor(best(scores))).logits
     torch.testing.assert_close(found, expected)
-    assert Distillation(mask=Mask(keep=6)).build(networks).others() == {}
-    whole = Distillation(teacher_accuracy=True).build(networks).others()["teacher"](images())
+    assert Distillation(mask=Mask(keep=6)).build(networks).extra_predictors() == {}
+    whole = (
+        Distillation(teacher_accuracy=True).build(networks).extra_predictors()["teacher"](images())
+    )
     torch.testing.assert_close(whole, networks.teacher(images()).logits)
 
 
@@ -243,5 +245,6 @@ def test_a_layer_that_is_not_there_is_refused() -> None:
     mask = Mask(keep=20, criterion=LayerAttention(layer="13"))
     with pytest.raises(FieldError, match="at most 12"):
         Distillation(mask=mask).check({"student": shape, "teacher": shape}, RECIPE)
-    with pytest.raises(FieldError, match="got 'upper'"):
-        LayerAttention(layer="upper")
+    for layer in ("upper", "0", "²", "9" * 5000):  # the last two: digits that int() does not take
+        with pytest.raises(FieldError, match=f"or a number from 1, got '{layer[:40]}'"):
+            LayerAttention(layer=layer)

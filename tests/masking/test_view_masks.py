@@ -76,12 +76,12 @@ def test_every_mask_stays_within_the_ratio_and_repeats_itself(
     shared = (data.draw(st.floats(0, 0.999)), data.draw(st.floats(0, 0.999)))
     asked: dict[str, Any] = {"views": views, "side": side, "seed": seed, "shared": shared}
     asked["attention"] = distinct(views, side * side, seed)
-    hidden = mask.hide(sight(**asked))
+    hidden = mask.sample(sight(**asked))
     found = sets(hidden)
     assert max(map(len, found)) <= 0.5 * side * side
     flags = hidden.flags()
     assert [set(row.nonzero()[:, 0].tolist()) for row in flags] == found
-    again = mask.hide(sight(**asked))
+    again = mask.sample(sight(**asked))
     assert torch.equal(again.indices, hidden.indices)
     assert torch.equal(again.counts, hidden.counts)
 
@@ -89,8 +89,8 @@ def test_every_mask_stays_within_the_ratio_and_repeats_itself(
 def test_high_and_low_hide_the_ends_of_the_ranking() -> None:
     attention = distinct(40, 196)
     count = int(196 * 0.3)  # the middle of 10 to 50 %
-    high = sets(AttMaskHigh().hide(sight(attention=attention)))
-    low = sets(AttMaskLow().hide(sight(attention=attention)))
+    high = sets(AttMaskHigh().sample(sight(attention=attention)))
+    low = sets(AttMaskLow().sample(sight(attention=attention)))
     for view in range(40):
         ranking = sorted(range(196), key=lambda at: -float(attention[view, at]))
         assert high[view] in (set(), set(ranking[:count]))
@@ -103,7 +103,7 @@ def test_high_and_low_hide_the_ends_of_the_ranking() -> None:
 def test_hint_shows_some_of_the_top_tenth_again_without_compensation(second: float) -> None:
     attention = distinct(60, 196)
     view = sight(views=60, attention=attention, shared=(0.5, second))
-    found = sets(AttMaskHint(probability=1.0).hide(view))
+    found = sets(AttMaskHint(probability=1.0).sample(view))
     shown = int(0.1 * (0.1 + 0.4 * second) * 196)
     ever: set[int] = set()
     for at, hidden in enumerate(found):
@@ -119,39 +119,39 @@ def test_hint_shows_some_of_the_top_tenth_again_without_compensation(second: flo
 def test_hint_of_nothing_is_high() -> None:
     attention = distinct(20, 49)
     view: dict[str, Any] = {"views": 20, "side": 7, "attention": attention}
-    hint = AttMaskHint(ratio=(0.1, 0.1)).hide(sight(**view))  # 0.1 * 0.1 * 49 < 1
-    assert sets(hint) == sets(AttMaskHigh(ratio=(0.1, 0.1)).hide(sight(**view)))
+    hint = AttMaskHint(ratio=(0.1, 0.1)).sample(sight(**view))  # 0.1 * 0.1 * 49 < 1
+    assert sets(hint) == sets(AttMaskHigh(ratio=(0.1, 0.1)).sample(sight(**view)))
 
 
 def test_attention_masks_share_a_ratio_and_others_draw_theirs() -> None:
     attention = distinct(200, 196)
-    together = AttMaskHigh(probability=1.0).hide(sight(200, attention=attention)).counts
+    together = AttMaskHigh(probability=1.0).sample(sight(200, attention=attention)).counts
     assert set(together.tolist()) == {58}
-    one = RandomMask(probability=1.0, ratio_per="batch").hide(sight(200)).counts
+    one = RandomMask(probability=1.0, ratio_per="batch").sample(sight(200)).counts
     assert set(one.tolist()) == {58}
-    apart = RandomMask(probability=1.0).hide(sight(2000)).counts.double()
+    apart = RandomMask(probability=1.0).sample(sight(2000)).counts.double()
     assert (apart.min(), apart.max()) == (19, 97)
     assert float(apart.mean()) == pytest.approx(0.3 * 196 - 0.5, abs=1.5)  # rounded down
-    half = (RandomMask().hide(sight(2000)).counts > 0).double().mean()
+    half = (RandomMask().sample(sight(2000)).counts > 0).double().mean()
     assert float(half) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(("ratio", "patches"), [(0.3, 58), (0.75, 147), (0.1, 19), (0.5, 98)])
 def test_a_fixed_ratio_is_rounded_down(ratio: float, patches: int) -> None:
     mask = RandomMask(ratio=(ratio, ratio), probability=1.0)
-    assert set(mask.hide(sight()).counts.tolist()) == {patches}
+    assert set(mask.sample(sight()).counts.tolist()) == {patches}
 
 
 def test_random_patches_are_all_as_likely() -> None:
     mask = RandomMask(ratio=(0.5, 0.5), probability=1.0)
-    share = mask.hide(sight(4000, side=4)).flags().double().mean(dim=0)
+    share = mask.sample(sight(4000, side=4)).flags().double().mean(dim=0)
     assert share.sub(0.5).abs().max() < 4 * math.sqrt(0.25 / 4000)
 
 
 def test_blocks_fill_the_ratio_nearly_and_never_more() -> None:
     """iBOT's released code, run 400 times at 30 % of 196: 48 to 58 patches, 57.2 on average."""
     mask = BlockWise(ratio=(0.3, 0.3), probability=1.0)
-    counts = mask.hide(sight(400)).counts.double()
+    counts = mask.sample(sight(400)).counts.double()
     assert counts.max() == 58
     assert counts.min() >= 45
     assert float(counts.mean()) == pytest.approx(57.2, abs=0.4)
@@ -161,7 +161,7 @@ def test_blocks_are_blocks() -> None:
     """Hidden patches have far more hidden neighbours than random ones of the same number."""
 
     def neighbours(mask: MaskSampler) -> float:
-        flags = mask.hide(sight(200)).flags().view(200, 14, 14).double()
+        flags = mask.sample(sight(200)).flags().view(200, 14, 14).double()
         pairs = (flags[:, 1:] * flags[:, :-1]).sum() + (flags[:, :, 1:] * flags[:, :, :-1]).sum()
         return float(pairs / flags.sum())
 
@@ -185,7 +185,7 @@ def test_one_view_of_blocks_equals_a_plain_loop_over_the_same_draws(target: floa
                 break
             hidden |= block
         expected = {row * 14 + column for row, column in hidden}
-        assert sets(mask.hide(sight(1, seed=seed))) == [expected]
+        assert sets(mask.sample(sight(1, seed=seed))) == [expected]
 
 
 def _first_block(

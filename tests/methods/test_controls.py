@@ -71,8 +71,12 @@ def test_the_student_learns_from_the_merging_teacher_which_learns_nothing() -> N
     found["total"].backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert all(parameter.grad is not None for parameter in student.parameters())
-    assert torch.equal(objective.others()["teacher"](batch().images), merged)
-    assert not MergedTeacher(merge=4).build(Networks(student=student, teacher=teacher)).others()
+    assert torch.equal(objective.extra_predictors()["teacher"](batch().images), merged)
+    assert (
+        not MergedTeacher(merge=4)
+        .build(Networks(student=student, teacher=teacher))
+        .extra_predictors()
+    )
 
 
 def test_what_they_cannot_do_is_refused() -> None:

@@ -123,9 +123,9 @@ def test_the_teacher_has_no_stochastic_depth() -> None:
 def test_parts_of_a_batch_give_the_centre_of_the_whole() -> None:
     logits = torch.randn(10, 7, dtype=torch.float64)
     whole, parts = (Center(7, 0.9, torch.device("cpu")) for _ in range(2))
-    whole.see(logits.mean(0, keepdim=True), 10)
+    whole.add(logits.mean(0, keepdim=True), 10)
     for part in (logits[:3], logits[3:]):
-        parts.see(part.mean(0, keepdim=True), len(part))
+        parts.add(part.mean(0, keepdim=True), len(part))
     whole.update()
     parts.update()
     torch.testing.assert_close(parts.value, whole.value)
@@ -210,9 +210,9 @@ def test_collapse_shows_in_the_entropies() -> None:
     built: Any = objective(Dino(**SMALL))
     same = torch.zeros(2, 6, 24)
     same[:, :, 3] = 1
-    built.watch.look(same)
+    built.watch.observe(same)
     assert built.summary() == {"teacher_entropy": 0.0, "mean_entropy": 0.0}
-    built.watch.look(torch.full((2, 6, 24), 1 / 24))
+    built.watch.observe(torch.full((2, 6, 24), 1 / 24))
     assert built.summary() == pytest.approx(
         {"teacher_entropy": math.log(24), "mean_entropy": math.log(24)}, rel=1e-5
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.masking import Criterion
-from harness.masking.grids import to_grid
+from harness.masking.keep import to_grid
 from harness.masking.patch_attention import PatchAttention
 from harness.masking.student_attention import StudentAttention
 from harness.methods import Batch, Networks, Step

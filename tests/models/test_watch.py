@@ -68,7 +68,7 @@ def test_another_network_learns_nothing_from_such_a_teacher(tmp_path: Path) -> N
         context = Context(tmp_path / "run")
         training = _Training(config(method), context)
         poison(training.frozen[0])
-        with pytest.raises(RunFailed, match="the teacher or guide computed numbers that are not"):
+        with pytest.raises(RunFailed, match="the teacher or saliency model computed numbers"):
             training.run()
         assert not (tmp_path / "run" / "model.safetensors").exists()
         assert not (tmp_path / "run" / "checkpoint.pt").exists()

@@ -289,7 +289,7 @@ def test_the_example_of_the_docs_plans_one_evaluation(experiments: Experiments) 
     (experiments.root / "dino_deitsmall16_pretrain.pth").write_bytes(b"weights")
     experiments.table("own/dino", example[1])
     (run,) = expand(load_table("own/dino"), "paper").runs
-    assert run.kind == "knn"
+    assert run.task == "knn"
     assert isinstance(run.config, KnnRun)
     assert run.config.model is not None
     assert run.config.model.weights.sha256 == hashlib.sha256(b"weights").hexdigest()

@@ -52,7 +52,7 @@ def fail(store: Store, run: Run, error: str) -> None:
 def run_of(expansion: Expansion, kind: str, row: str, seed: int | None) -> Run:
     """The run of a row."""
     wanted = (kind, row, seed)
-    found = ((run, (run.kind, run.title.row, run.title.seed)) for run in expansion.runs)
+    found = ((run, (run.task, run.title.row, run.title.seed)) for run in expansion.runs)
     return next(run for run, about in found if about == wanted)
 
 
@@ -63,7 +63,7 @@ def fill(store: Store, expansion: Expansion, accuracies: Mapping[str, Sequence[f
             run = run_of(expansion, "train", row, seed)
             finish(store, run, {"val/top1": value}, history=history(value))
     for run in expansion.runs:
-        if run.kind == "cost":
+        if run.task == "cost":
             finish(store, run, {"teacher/train_pmacs": 1767.6, "teacher/gmacs": 4.6})
 
 

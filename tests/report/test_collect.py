@@ -321,6 +321,17 @@ def test_every_printed_speed_up_of_table_2_can_be_held_against(tmp_path: Path) -
         assert ratios[row] == pytest.approx(ratio, abs=0.05), row
 
 
+def test_nothing_is_compared_with_a_printed_zero(experiments: Experiments) -> None:
+    text = changed("published: {speed: 1000}", "published: {speed: 0}", SPEEDS)
+    speeds, store = expand(load_table(experiments.table("paper/speeds", text)), "paper"), Store()
+    for row, speed in {"full": 500.0, "half": 950.0}.items():
+        finish(store, run_of(speeds, "throughput", row, None), {"teacher/throughput": speed})
+    cell = collect(speeds, store).row("half").cell("speed")
+    assert cell.ratio == Ratio(baseline="full", measured=1.9, published=None)
+    assert cell.judgement is not None
+    assert cell.judgement.verdict is Verdict.NOT_COMPARABLE
+
+
 def test_a_ratio_timed_in_one_process_is_preferred(speeds: Expansion) -> None:
     store = Store()
     metrics = {"teacher/throughput": 950.0, "teacher/speedup": 2.05}

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from harness.report.claims_page import build_claims_page
-from harness.report.committed import read_claims
 from harness.report.format import decimals_shown
 from harness.report.render.markdown import markdown
 from harness.report.statistics import Interval
 from harness.spec.load import list_tables, load_table
 from harness.text import enough_decimals, number
+from tests.report.committed import read_claims
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "reference" / "amd-epyc-2-cores"

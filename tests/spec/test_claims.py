@@ -65,6 +65,12 @@ def test_anything_else_is_refused_with_the_grammar(text: str) -> None:
         Comparison.parse(text)
 
 
+@pytest.mark.parametrize("text", ["acc[a] > 1e999", "acc[a] > 1e999 * acc[b]"])
+def test_numbers_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^1e999 in 'acc.* is too large for a number$"):
+        Comparison.parse(text)
+
+
 @given(
     rows=st.tuples(*[st.from_regex(r"[A-Za-z0-9_.+-]+", fullmatch=True)] * 2),
     operator=st.sampled_from([">=", ">", "<=", "<"]),

@@ -44,7 +44,7 @@ def test_a_run_for_each_seed_and_one_for_what_needs_no_seed(good: Expansion) -> 
     runs = {run.identity: run for run in good.runs}
     assert [runs[key].title.seed for key in logit.runs["acc"]] == [0, 1]
     assert [runs[key].title.seed for key in logit.runs["pflops"]] == [None]
-    assert {run.kind for run in good.runs} == {"train", "cost"}
+    assert {run.task for run in good.runs} == {"train", "cost"}
 
 
 def test_names_can_be_read(good: Expansion) -> None:
@@ -76,7 +76,7 @@ def test_seeds_and_rows_can_be_chosen(experiments: Experiments) -> None:
     table = load_table(experiments.table("paper/good", GOOD))
     one = expand(table, "paper", rows="log*", seeds=[7])
     assert [row.row.id for row in one.rows] == ["logit"]
-    assert [(run.kind, run.title.seed) for run in one.runs] == [("train", 7), ("cost", None)]
+    assert [(run.task, run.title.seed) for run in one.runs] == [("train", 7), ("cost", None)]
     assert len(expand(table, "paper", rows="logit, none").rows) == 2
     for seeds in ([], [-1], [0, 0]):
         with pytest.raises(HarnessError, match="seeds must be different whole numbers from 0 up"):
@@ -91,10 +91,10 @@ def test_tasks_can_be_chosen_and_bring_along_what_they_need(experiments: Experim
     neighbours = "columns:\n  knn: {from: knn, metric: val/knn20_top1}\n"
     table = load_table(experiments.table("paper/good", changed("columns:\n", neighbours)))
     costs = expand(table, "paper", tasks=["cost"])
-    assert [(run.kind, run.title.row) for run in costs.runs] == [("cost", "logit")]
+    assert [(run.task, run.title.row) for run in costs.runs] == [("cost", "logit")]
     assert costs.rows[1].runs["acc"] == ()
     judged = expand(table, "paper", rows="none", seeds=[0], tasks=["knn"])
-    assert [run.kind for run in judged.runs] == ["train", "knn"]
+    assert [run.task for run in judged.runs] == ["train", "knn"]
     assert judged.runs[1].depends == (judged.runs[0].identity,)
     whole = {run.identity for run in expand(table, "paper").runs}
     assert {run.identity for run in (*costs.runs, *judged.runs)} < whole
@@ -152,7 +152,7 @@ def test_students_that_teach(experiments: Experiments) -> None:
       method: distillation
 claims:""")  # fmt: skip
     found = expand(load_table(experiments.table("paper/good", text)), "paper", rows="second")
-    trained = [run for run in found.runs if run.kind == "train"]
+    trained = [run for run in found.runs if run.task == "train"]
     assert [run.title.row for run in trained] == ["none", "logit", "second", "second"]
     assert [len(run.depends) for run in trained] == [0, 1, 1, 1]
 

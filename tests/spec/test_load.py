@@ -29,7 +29,7 @@ def test_what_stands_in_the_file_is_in_the_table(good: TableSpec) -> None:
     assert good.paper.arxiv == "2302.10494"
     assert list(good.columns) == ["acc", "pflops"]
     assert (good.columns["acc"].label, good.columns["pflops"].label) == ("Top-1", "pflops")
-    assert good.columns["pflops"].kind == "cost"
+    assert good.columns["pflops"].task.name == "cost"
     assert good.columns["acc"].tolerance == Tolerance(value=0.3)
     assert good.columns["pflops"].tolerance == Tolerance(value=0.005, relative=True)
     assert [row.label for row in good.rows] == ["No distillation", "logit"]
@@ -127,8 +127,8 @@ def test_a_column_may_belong_to_some_profiles(experiments: Experiments) -> None:
     text = changed("profiles:\n  paper", f"{plot}\n  paper", text)
     table = load_table(experiments.table("paper/good", text))
     paper, tiny = expand(table, "paper"), expand(table, "tiny")
-    assert {run.kind for run in paper.runs} == {"train", "cost"}
-    assert {run.kind for run in tiny.runs} == {"train"}
+    assert {run.task for run in paper.runs} == {"train", "cost"}
+    assert {run.task for run in tiny.runs} == {"train"}
     assert [tuple(row.runs) for row in tiny.rows] == [("acc",)] * 2
     assert [claim.id for claim in paper.profile.claims] == ["helps", "cheap"]
     assert [claim.id for claim in tiny.profile.claims] == ["helps"]

@@ -40,7 +40,7 @@ def test_a_run_directory_tells_what_is_computed_in_it(tmp_path: Path) -> None:
     assert written["identity"] == RUN.identity
     record = store.record(RUN.identity)
     assert record is not None
-    assert (record.kind, record.plain, record.title) == ("counting", RUN.plain, RUN.title)
+    assert (record.task, record.plain, record.title) == ("counting", RUN.plain, RUN.title)
     assert (record.state, record.attempt, record.result) == (PLANNED, 0, None)
     assert store.records() == [record]
 

@@ -29,7 +29,7 @@ from harness.store import Store
 from harness.tasks.attention import AttentionRun
 from tests.conftest import Experiments
 from tests.report.results import finish
-from tests.tasks.judging import runs_of, write_pictures
+from tests.tasks.pictures import runs_of, write_pictures
 from tests.train.test_loop import Context
 
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
@@ -129,7 +129,7 @@ def test_the_report_shows_the_pictures(
     runs_of(experiments, LOOK, rows, FASHION)
     expansion = expand(load_table("judged/tiny"), "fashion-mnist")
     store = Store(experiments.root / "results")
-    run = next(run for run in expansion.runs if run.kind == "attention")
+    run = next(run for run in expansion.runs if run.task == "attention")
     finish(store, run, looked[0])
     (directory,) = (store.record(run.identity) or pytest.fail("no run")).directory.parent.iterdir()
     (directory / "attention.json").write_bytes((looked[1] / "attention.json").read_bytes())

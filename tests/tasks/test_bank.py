@@ -15,7 +15,7 @@ from harness.tasks.knn import KnnRun
 from harness.tasks.linear import LinearRun
 from harness.train.config import Probe, Recipe, TrainConfig
 from tests.conftest import Experiments
-from tests.tasks.judging import runs_of, write_pictures
+from tests.tasks.pictures import runs_of, write_pictures
 from tests.tasks.test_knn import reference
 from tests.train.test_loop import Context
 
@@ -35,11 +35,11 @@ def test_columns_of_both_banks_share_the_training_run(experiments: Experiments) 
           linear: {from: {name: linear, bank: subset}, metric: val/linear_best_top1}"""
     rows = "- {id: labels, set: {probe: {blocks: 1}}}"
     runs = runs_of(experiments, columns, rows, "{name: fashion-mnist, train_fraction: 0.05}")
-    assert [run.kind for run in runs[:3]] == ["train", "knn", "train"]
+    assert [run.task for run in runs[:3]] == ["train", "knn", "train"]
     banks = [
-        (run.kind, run.plain["data"]["train_fraction"])
+        (run.task, run.plain["data"]["train_fraction"])
         for run in runs
-        if run.title.seed == 0 and run.kind != "train"
+        if run.title.seed == 0 and run.task != "train"
     ]
     assert banks == [("knn", 1), ("knn", 0.05), ("linear", 0.05)]
     assert all(

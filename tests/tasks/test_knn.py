@@ -18,7 +18,7 @@ from harness.models.vit import Normalisation
 from harness.seeding import stream
 from harness.tasks.knn import KnnRun
 from tests.conftest import TINY_VIT, Experiments
-from tests.tasks.judging import TRAIN, runs_of, write_pictures
+from tests.tasks.pictures import TRAIN, runs_of, write_pictures
 from tests.train.test_loop import Context
 
 KNN = "knn: {from: knn, metric: val/knn20_top1}"
@@ -28,7 +28,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def test_a_column_of_knn_brings_its_training_run_along(experiments: Experiments) -> None:
     runs = runs_of(experiments, KNN, "- {id: labels}", FASHION)
-    assert [run.kind for run in runs] == ["train", "knn", "train", "knn"]
+    assert [run.task for run in runs] == ["train", "knn", "train", "knn"]
     assert runs[1].depends == (runs[0].identity,)
     assert runs[3].depends == (runs[2].identity,)
     assert runs[0].plain["train"]["data"]["train_fraction"] == 0.05
@@ -41,7 +41,7 @@ def test_rows_that_train_nothing_are_judged_as_they_are(experiments: Experiments
           - {id: pixels, set: {method: pixels}}"""
     columns = f"acc: {{from: train, metric: val/top1}}\n          {KNN}"
     runs = runs_of(experiments, columns, rows, FASHION)
-    assert [(run.kind, run.title.row, run.title.seed) for run in runs] == [
+    assert [(run.task, run.title.row, run.title.seed) for run in runs] == [
         ("knn", "untrained", 0),
         ("knn", "untrained", 1),
         ("knn", "pixels", 0),  # one run serves all seeds

@@ -13,7 +13,7 @@ from harness.models.config import ModelConfig
 from harness.tasks.linear import LinearRun
 from harness.train.config import Probe
 from tests.conftest import Experiments
-from tests.tasks.judging import runs_of, write_pictures
+from tests.tasks.pictures import runs_of, write_pictures
 from tests.train.test_loop import Context
 
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
@@ -82,7 +82,7 @@ def test_settings_of_the_probe_do_not_touch_the_training_run(experiments: Experi
           - {id: labels, set: {probe: {blocks: 1, epochs: 3}}}
           - {id: pixels, set: {method: pixels}}"""
     with_probe = runs_of(experiments, LINEAR, rows, FASHION)
-    assert [run.kind for run in with_probe] == ["train", "linear", "train", "linear"]
+    assert [run.task for run in with_probe] == ["train", "linear", "train", "linear"]
     assert with_probe[1].plain["probe"]["epochs"] == 3
     without = runs_of(experiments, LINEAR, "- {id: labels, set: {probe: {blocks: 2}}}", FASHION)
     assert [run.identity for run in without[::2]] == [run.identity for run in with_probe[::2]]

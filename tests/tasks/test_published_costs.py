@@ -32,7 +32,7 @@ class Nothing:
 
 
 def computed(column: Column, config: TrainConfig) -> float:
-    run = TASKS.get(column.kind).of(config)
+    run = TASKS.get(column.task.name).of(config)
     assert run is not None
     return run.execute(Nothing())[column.metric]  # type: ignore[arg-type]
 
@@ -40,7 +40,7 @@ def computed(column: Column, config: TrainConfig) -> float:
 def cells(name: str) -> list[tuple[str, Column, TrainConfig, Published]]:
     """Row, column, configuration and printed value of every published count of multiply-adds."""
     table = load_table(f"maskedkd/{name}")
-    columns = [c for c in table.columns.values() if c.kind == "cost"]
+    columns = [c for c in table.columns.values() if c.task.name == "cost"]
     return [
         (resolved.row.id, column, resolved.config, resolved.row.published[column.id])
         for resolved in expand(table, "paper").rows
@@ -76,7 +76,7 @@ def test_make_costs_leaves_no_count_out() -> None:
         table.name.removeprefix("maskedkd/")
         for table in map(load_table, list_tables())
         for column in table.columns.values()
-        if table.name.startswith("maskedkd/") and column.kind == "cost"
+        if table.name.startswith("maskedkd/") and column.task.name == "cost"
         if column.metric in ACTIVATIONS or any(column.id in row.published for row in table.rows)
     }
     assert wanted <= set(tables[1].split())
@@ -139,8 +139,8 @@ def test_a_view_of_a_self_taught_teacher_costs_what_torch_counts(keep: int) -> N
     with torch.device("meta"):
         anything = Normalisation(mean=(0.0,), std=(1.0,))
         model = build_model(teacher, classes=0, channels=3, input_norm=anything, dependencies={})
-    for name, lean in (("gmacs", False), ("lean_gmacs", True)):
-        counted = counted_macs(model, keep=keep, lean=lean)
+    for name, efficient in (("gmacs", False), ("lean_gmacs", True)):
+        counted = counted_macs(model, keep=keep, efficient=efficient)
         assert found[f"teacher/{name}"] == pytest.approx(counted / 1e9, rel=1e-12), name
 
 

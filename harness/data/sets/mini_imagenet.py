@@ -254,13 +254,13 @@ def chosen(names: Sequence[str], numbers: Sequence[int], *, where: str) -> tuple
 
 def _own_number(name: str) -> int:
     """7 of `train/n01532829/n01532829_7.JPEG`."""
-    found = re.search(r"_(\d+)\.\w+$", name)
-    if found is None:
+    match = re.search(r"_(\d+)\.\w+$", name)
+    if match is None:
         raise DataError(
             f"{shown(name)}: an image of ImageNet-1k is called <synset>_<number>.JPEG; the "
             "lists count images by that number, so the original names are needed"
         )
-    return int(found[1])
+    return int(match[1])
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from harness.batch_slice import BatchSlice
+from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.bounds import Ends, Unit, check_bounds
 from harness.lazy import torch
 from harness.registry import Registry
@@ -27,13 +27,13 @@ class MaskInput:
     views: int
     rows: int
     columns: int
-    # (V, N), on the device: the teacher's CLS attention, where the mask `looks` at it
+    # (V, N), on the device: the teacher's CLS attention, where the mask `needs_attention`
     attention: torch.Tensor | None
     # two uniform draws in [0, 1) of this step, the same for all its micro-batches
     step_draws: tuple[float, float]
     generator: torch.Generator  # on the CPU, for what is drawn per view
     device: torch.device
-    batch_slice: BatchSlice = BatchSlice()  # which images of the step's batch the views are of
+    batch_slice: BatchSlice = FULL_BATCH  # which images of the step's batch the views are of
 
     @property
     def patches(self) -> int:
@@ -84,10 +84,10 @@ class MaskSampler(ABC):
 
     registry: ClassVar[Registry[type[MaskSampler]]] = MASK_SAMPLERS
     version: ClassVar[int] = 1
-    looks: ClassVar[bool] = False  # whether it needs the teacher's attention
+    needs_attention: ClassVar[bool] = False  # whether it needs the teacher's attention
 
     @abstractmethod
-    def hide(self, sight: MaskInput) -> PatchMask:
+    def sample(self, inputs: MaskInput) -> PatchMask:
         """The hidden patches of every view."""
 
 
@@ -102,13 +102,13 @@ class RatioMask(MaskSampler):
     def __post_init__(self) -> None:
         check_bounds(self)
 
-    def ratios(self, sight: MaskInput, per: Literal["view", "batch"]) -> torch.Tensor:
+    def ratios(self, inputs: MaskInput, per: Literal["view", "batch"]) -> torch.Tensor:
         """(V,) on the CPU, float64: the ratio of every view, 0 in those that are left alone.
 
         As many draws are made whatever comes of them.
         """
-        draws = sight.draws(2)
-        draw = draws[0] if per == "view" else torch.full_like(draws[0], sight.step_draws[0])
+        draws = inputs.draws(2)
+        draw = draws[0] if per == "view" else torch.full_like(draws[0], inputs.step_draws[0])
         return torch.where(draws[1] < self.probability, self.between(draw), 0.0)
 
     def between(self, draw: torch.Tensor) -> torch.Tensor:
@@ -142,3 +142,16 @@ def from_bool_mask(chosen: torch.Tensor, device: torch.device) -> PatchMask:
     """Hidden patches by place: `chosen` (V, N) on the CPU, in raster order."""
     at = chosen.flatten().nonzero()[:, 0].to(device, non_blocking=True)
     return PatchMask(indices=at, counts=chosen.sum(dim=1), patches=chosen.shape[1])
+
+
+def first_ranks(mask: RatioMask, inputs: MaskInput) -> torch.Tensor:
+    """(V, N) on the CPU: true at the first floor(r * N) ranks of masked views, r drawn once."""
+    counts = floor_count(mask.ratios(inputs, "batch"), inputs.patches)
+    return torch.arange(inputs.patches) < counts[:, None]
+
+
+def by_attention(inputs: MaskInput, chosen: torch.Tensor) -> PatchMask:
+    """The patches whose rank, most attended first, is `chosen` (V, N)."""
+    assert inputs.attention is not None, "the mask needs attention"
+    assert inputs.attention.shape == (inputs.views, inputs.patches), "attention of another grid"
+    return from_ranks(inputs.attention.argsort(dim=1, descending=True), chosen)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.masking.views import MASK_SAMPLERS, MaskInput, PatchMask, RatioMask
-from harness.masking.views.attended import by_attention, first_ranks
+from harness.masking.views import (
+    MASK_SAMPLERS,
+    MaskInput,
+    PatchMask,
+    RatioMask,
+    by_attention,
+    first_ranks,
+)
 
 
 @MASK_SAMPLERS.register("attmask-high")
@@ -19,8 +25,8 @@ class AttMaskHigh(RatioMask):
     may be masked and the other not.
     """
 
-    looks: ClassVar[bool] = True
+    needs_attention: ClassVar[bool] = True
 
-    def hide(self, sight: MaskInput) -> PatchMask:
+    def sample(self, inputs: MaskInput) -> PatchMask:
         """The highest ranks of each masked view."""
-        return by_attention(sight, first_ranks(self, sight))
+        return by_attention(inputs, first_ranks(self, inputs))

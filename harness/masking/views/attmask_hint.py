@@ -7,8 +7,15 @@ from typing import ClassVar
 
 from harness.bounds import Unit
 from harness.lazy import torch
-from harness.masking.views import MASK_SAMPLERS, MaskInput, PatchMask, RatioMask, floor_count
-from harness.masking.views.attended import by_attention, first_ranks
+from harness.masking.views import (
+    MASK_SAMPLERS,
+    MaskInput,
+    PatchMask,
+    RatioMask,
+    by_attention,
+    first_ranks,
+    floor_count,
+)
 
 
 @MASK_SAMPLERS.register("attmask-hint")
@@ -24,14 +31,14 @@ class AttMaskHint(RatioMask):
 
     show: Unit = 0.1  # fraction of all patches that hints are taken from
 
-    looks: ClassVar[bool] = True
+    needs_attention: ClassVar[bool] = True
 
-    def hide(self, sight: MaskInput) -> PatchMask:
+    def sample(self, inputs: MaskInput) -> PatchMask:
         """The highest ranks of each masked view without its hints."""
-        second = self.between(torch.tensor(sight.step_draws[1], dtype=torch.float64))
-        shown = int(floor_count(self.show * second, sight.patches))
-        top = int(floor_count(torch.tensor(self.show, dtype=torch.float64), sight.patches))
-        chosen = first_ranks(self, sight)
-        noise = sight.noise(top)
+        second = self.between(torch.tensor(inputs.step_draws[1], dtype=torch.float64))
+        shown = int(floor_count(self.show * second, inputs.patches))
+        top = int(floor_count(torch.tensor(self.show, dtype=torch.float64), inputs.patches))
+        chosen = first_ranks(self, inputs)
+        noise = inputs.noise(top)
         hints = noise.argsort(dim=1)[:, :shown]
-        return by_attention(sight, chosen.scatter(1, hints, False))
+        return by_attention(inputs, chosen.scatter(1, hints, False))

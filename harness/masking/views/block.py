@@ -24,26 +24,26 @@ class BlockWise(RatioMask):
 
     aspect: Share = 0.3  # aspect of the flattest block; uniform in the logarithm up to its inverse
 
-    def hide(self, sight: MaskInput) -> PatchMask:
+    def sample(self, inputs: MaskInput) -> PatchMask:
         """Blocks of each masked view, a ratio each; all views draw their next block at once."""
-        target = self.ratios(sight, "view") * sight.patches
-        hidden = torch.zeros(sight.views, sight.rows, sight.columns, dtype=torch.bool)
+        target = self.ratios(inputs, "view") * inputs.patches
+        hidden = torch.zeros(inputs.views, inputs.rows, inputs.columns, dtype=torch.bool)
         going = target > 0
         while going.any():
             left = target - hidden.sum(dim=(1, 2))
-            found, block = self._blocks(sight, hidden, left)
+            found, block = self._blocks(inputs, hidden, left)
             hidden |= block & (going & found)[:, None, None]
             going &= found & (hidden.sum(dim=(1, 2)) < target)
-        return from_bool_mask(hidden.flatten(1), sight.device)
+        return from_bool_mask(hidden.flatten(1), inputs.device)
 
     def _blocks(
-        self, sight: MaskInput, hidden: torch.Tensor, left: torch.Tensor
+        self, inputs: MaskInput, hidden: torch.Tensor, left: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The first of ten blocks in each view that hides something more and no more than `left`:
         whether there is one (V,), and which patches it covers (V, rows, columns).
         """
-        rows, columns = sight.rows, sight.columns
-        draws = sight.draws(4, ATTEMPTS)
+        rows, columns = inputs.rows, inputs.columns
+        draws = inputs.draws(4, ATTEMPTS)
         smallest = (min(rows, columns) // 3) ** 2
         area = smallest + (left - smallest) * draws[0]
         aspect = torch.exp(math.log(self.aspect) * (2 * draws[1] - 1))

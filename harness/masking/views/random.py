@@ -28,9 +28,9 @@ class RandomMask(RatioMask):
     # view: every view draws its ratio; batch: one draw a step
     ratio_per: Literal["view", "batch"] = "view"
 
-    def hide(self, sight: MaskInput) -> PatchMask:
+    def sample(self, inputs: MaskInput) -> PatchMask:
         """floor(ratio * N) patches of each masked view."""
-        counts = floor_count(self.ratios(sight, self.ratio_per), sight.patches)
-        noise = sight.noise(sight.patches)
-        chosen = torch.arange(sight.patches) < counts[:, None]
-        return from_ranks(noise.argsort(dim=1).to(sight.device), chosen)
+        counts = floor_count(self.ratios(inputs, self.ratio_per), inputs.patches)
+        noise = inputs.noise(inputs.patches)
+        chosen = torch.arange(inputs.patches) < counts[:, None]
+        return from_ranks(noise.argsort(dim=1).to(inputs.device), chosen)

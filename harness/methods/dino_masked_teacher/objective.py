@@ -58,7 +58,7 @@ class MaskedTeacherObjective(SelfDistillationObjective):
         )
         kept = top_k(self.masked.criterion.scores(view), keep)
         views = torch.full((), len(kept), device=self.device)
-        self.kept.see(counts=kept_counts(kept, patches), views=views)
+        self.kept.add(counts=kept_counts(kept, patches), views=views)
         return kept
 
     def counted(self) -> list[Center | RunningSums]:

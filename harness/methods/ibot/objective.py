@@ -39,7 +39,7 @@ class IbotObjective(SelfDistillationObjective):
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`, `cls` and `patch`."""
         images, count = torch.cat(batch.views[:2]), len(batch.views)
-        saliency = Saliency() if self.ibot.mask.looks else None
+        saliency = Saliency() if self.ibot.mask.needs_attention else None
         outputs = ForwardRequest(patches=True, saliency=saliency)
         with torch.no_grad():
             taught = self.teacher.forward_features(images, outputs=outputs)
@@ -75,7 +75,7 @@ class IbotObjective(SelfDistillationObjective):
             )
             with torch.autocast(self.device.type, enabled=False):
                 mean = self.teacher_head.project(units.float().mean(dim=0, keepdim=True))
-        self.patch_center.see(mean, len(units))
+        self.patch_center.add(mean, len(units))
         guesses = functional.log_softmax(logits.float() / self.method.temperatures.student, dim=-1)
         return -((targets * guesses).sum(dim=-1) * hidden.weights()).sum()
 

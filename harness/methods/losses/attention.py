@@ -50,8 +50,8 @@ class Attention(DistillationLoss):
     ) -> torch.Tensor:
         """Scalar; maps are (B, 1 + N, 1 + N) and (B, 1 + K, 1 + K)."""
         rows = [
-            _divergence(_cut(own, kept), teacher.maps[its])
-            for own, its in zip(
+            _divergence(_cut(map_, kept), teacher.maps[layer])
+            for map_, layer in zip(
                 student.maps, matched(len(student.maps), len(teacher.maps)), strict=True
             )
         ]

@@ -31,7 +31,7 @@ class MaskedDino(SelfDistillation):
 
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)
-        if self.mask.looks and self.where != "student-global":
+        if self.mask.needs_attention and self.where != "student-global":
             raise FieldError(
                 "where",
                 "must be student-global: the mask looks at the attention of a teacher that sees "

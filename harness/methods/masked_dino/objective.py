@@ -50,7 +50,11 @@ class MaskedDinoObjective(SelfDistillationObjective):
             with torch.no_grad():
                 teacher = self._seen(self.teacher, images, hidden, self.teacher_token)
         else:
-            outputs = ForwardRequest(saliency=Saliency()) if self.masked.mask.looks else LOGITS_ONLY
+            outputs = (
+                ForwardRequest(saliency=Saliency())
+                if self.masked.mask.needs_attention
+                else LOGITS_ONLY
+            )
             with torch.no_grad():
                 taught = self.teacher.forward_features(images, outputs=outputs)
             teacher, hidden = taught.cls, self._draw(step, images, taught.saliency)

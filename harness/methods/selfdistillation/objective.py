@@ -64,7 +64,7 @@ class SelfDistillationObjective(Objective):
         self.watch = CollapseMonitor()
 
     @property
-    def product(self) -> nn.Module:
+    def final_model(self) -> nn.Module:
         """The teacher, which is what the papers evaluate."""
         return self.teacher
 
@@ -91,8 +91,8 @@ class SelfDistillationObjective(Objective):
             taught = self.teacher_head(teacher).float()
             targets = center_and_sharpen(taught, self.center.value, self.teacher_temperature(step))
             targets = torch.stack(targets.chunk(2))
-        self.center.see(taught.mean(dim=0, keepdim=True), len(taught))
-        self.watch.look(targets)
+        self.center.add(taught.mean(dim=0, keepdim=True), len(taught))
+        self.watch.observe(targets)
         return view_loss(targets, logits, self.method.temperatures.student)
 
     def teacher_temperature(self, step: Step) -> float:

@@ -40,7 +40,7 @@ class RunningSums:
         self._sums: dict[str, Tensor] = {}  # everybody's, of the steps before
 
     @torch.no_grad()
-    def see(self, **values: Tensor) -> None:
+    def add(self, **values: Tensor) -> None:
         """Add what a (micro-)batch gave."""
         for name, value in values.items():
             self._step[name] = self._step[name] + value if name in self._step else value.clone()
@@ -73,7 +73,7 @@ class RunningSums:
 class Center:
     """The running mean of the teacher's logits, (1, out_dim); starts at 0.
 
-    `see` adds up what a (micro-)batch gave, `update` moves the centre once per step.
+    `add` sums what a (micro-)batch gave, `update` moves the centre once per step.
     """
 
     def __init__(self, out_dim: int, momentum: float, device: torch.device) -> None:
@@ -83,7 +83,7 @@ class Center:
         self._count = torch.zeros(1, device=device)
 
     @torch.no_grad()
-    def see(self, mean: Tensor, count: int) -> None:
+    def add(self, mean: Tensor, count: int) -> None:
         """The mean logits (1, out_dim) over `count` tokens."""
         self._sum += mean.detach().float() * count
         self._count += count
@@ -108,11 +108,11 @@ class CollapseMonitor(RunningSums):
     """
 
     @torch.no_grad()
-    def look(self, teacher: Tensor) -> None:
+    def observe(self, teacher: Tensor) -> None:
         """Distributions (V, B, out_dim)."""
         flat = teacher.flatten(0, 1)
         count = torch.full((), len(flat), dtype=torch.float32, device=flat.device)
-        self.see(entropy=entropies(flat).sum(), mean=flat.sum(dim=0), count=count)
+        self.add(entropy=entropies(flat).sum(), mean=flat.sum(dim=0), count=count)
 
     def summary(self) -> dict[str, Any]:
         """Both entropies over what was seen since the last call."""

@@ -34,8 +34,8 @@ class PatchMasking(RunningSums):
     def draw(
         self, step: Step, views: int, grid: tuple[int, int], attention: Tensor | None
     ) -> PatchMask:
-        """The hidden patches of `views` views; `attention` (views, N) where the mask looks."""
-        sight = MaskInput(
+        """The hidden patches of `views` views; `attention` (views, N) where the mask needs it."""
+        inputs = MaskInput(
             views=views,
             rows=grid[0],
             columns=grid[1],
@@ -45,8 +45,8 @@ class PatchMasking(RunningSums):
             device=self.device,
             batch_slice=step.batch_slice,
         )
-        hidden = self.mask.hide(sight)
-        self.see(hidden=hidden.counts.sum(), patches=torch.tensor(views * sight.patches))
+        hidden = self.mask.sample(inputs)
+        self.add(hidden=hidden.counts.sum(), patches=torch.tensor(views * inputs.patches))
         return hidden
 
     def _of_step(self, step: Step) -> tuple[float, float]:

@@ -95,8 +95,8 @@ class RecordedFigure(Figure):
 
 def figures(model: TableModel) -> list[Figure]:
     """Those that this table has data for, in the order of the report."""
-    kinds = [(FIGURES.get(name), name) for name in FIGURES.names()]
-    possible = [one for cls, name in kinds for one in cls.all_of(model, name)]
+    classes = [(FIGURES.get(name), name) for name in FIGURES.names()]
+    possible = [one for cls, name in classes for one in cls.all_of(model, name)]
     return sorted((one for one in possible if one.select()), key=lambda one: one.place)
 
 

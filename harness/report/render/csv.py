@@ -115,8 +115,8 @@ def _claim_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
         ends = (None, None) if claim.ci is None else (claim.ci.low, claim.ci.high)
         numbers = (_exact(value) for value in (claim.estimate, *ends, claim.margin))
         about = (model.table, model.profile, claim.claim.id, claim.claim.text)
-        judged = (str(claim.n), str(claim.verdict), claim.reason, claim.source)
-        yield *about, *numbers, *judged
+        outcome = (str(claim.n), str(claim.verdict), claim.reason, claim.source)
+        yield *about, *numbers, *outcome
 
 
 def _exact(value: float | None) -> str:
