@@ -213,6 +213,37 @@ def test_a_network_cannot_be_made_of_itself(project: Experiments) -> None:
         load_table(project.table("paper/pieces", SPEC))
 
 
+def test_a_run_of_another_table_is_taken_at_the_shared_profile(project: Experiments) -> None:
+    project.table(
+        "paper/teachers",
+        f"""
+        paper: {{title: Teachers}}
+        columns: {{acc: {{from: train, metric: val/top1}}}}
+        base: {{recipe: light, data: fashion-mnist, method: supervised, student: {{{TINY_VIT}}}}}
+        rows: [{{id: big}}]
+        profiles:
+          paper: {{}}
+          small: {{description: smaller, base: {{recipe: {{epochs: 1}}}}}}
+        """,
+    )
+    taught = SMALL.replace("larger: {from: small,", "larger: {from: small, weights: *taught,")
+    taught = taught.replace("*taught", '{run: "paper/teachers#big"}').replace(
+        "depth: 1", "depth: 2"
+    )
+    (project.root / "experiments" / "profiles" / "small.yaml").write_text(taught)
+    found = expand(load_table(project.table("paper/pieces", SPEC)), "tiny", rows="part")
+    (teacher,) = (run for run in found.runs if run.title.table == "paper/teachers")
+    assert (teacher.title.profile, teacher.plain["train"]["recipe"]["epochs"]) == ("small", 1.0)
+
+
+def test_a_description_in_the_old_key_is_not_missing(project: Experiments) -> None:
+    text = SPEC.replace("        from: small\n", "").replace("description:", "says:")
+    with pytest.raises(SpecError) as error:
+        load_table(project.table("paper/pieces", text))
+    assert "key 'says' is now called 'description'" in str(error.value)
+    assert "is missing" not in str(error.value)
+
+
 def test_the_old_name_of_a_profile_is_told(project: Experiments) -> None:
     text = SPEC.replace("tiny:\n", "fashion-mnist:\n")
     table = load_table(project.table("paper/pieces", text))
