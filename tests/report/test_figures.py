@@ -205,6 +205,16 @@ def test_a_row_has_the_same_colour_in_every_plot() -> None:
     assert shades(model)["row0"] == ends["Logit 0"]
 
 
+def test_rows_with_one_label_are_told_apart_by_their_groups() -> None:
+    model = small(rows=4)  # the fourth is of a second group
+    same = (0, 3)
+    rows = tuple(
+        relabelled(row, label="All") if i in same else row for i, row in enumerate(model.rows)
+    )
+    names = {text.get_text() for text in made("curves", replace(model, rows=rows)).axes[0].texts}
+    assert names == {"Group 0: All", "Group 1: All", "+MaskedKD 1", "+MaskedKD 2"}
+
+
 def test_losses_of_different_methods_share_no_axis() -> None:
     model = small()
     kinds = ("supervised", "logit", "logit")
