@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.cli.data import advice_once
 from harness.data import DATASETS
 from harness.data.paths import cache_dir
 from harness.device import cores
@@ -185,13 +186,11 @@ def _set(name: str, told: dict[str, str]) -> Finding:
             return Finding(what=f"data {name}", state="ok", found=f"version {dataset.version}")
     except HarnessError as error:  # this set only
         return Finding(what=f"data {name}", state="missing", found="broken", do=str(error))
-    advice = dataset.remedy
-    first = told.setdefault(advice.replace(f"`harness data verify {name}`", ""), name)
     return Finding(
         what=f"data {name}",
         state="optional",
         found="not on this machine",
-        do=advice if first == name else f"as for {first}; then `harness data verify {name}`",
+        do=advice_once(name, dataset.remedy, told),
     )
 
 
