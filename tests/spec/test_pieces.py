@@ -166,6 +166,25 @@ def test_a_mistake_is_named(old: str, new: str, words: str, project: Experiments
     assert words in said(project, old, new)
 
 
+def test_a_folder_without_what_specs_share_says_where_to_get_it(project: Experiments) -> None:
+    shared = project.root / "experiments"
+    for piece in ("networks.yaml", "recipes", "profiles"):
+        (shared / piece).rename(project.root / piece)
+    with pytest.raises(SpecError) as error:
+        load_table(project.table("paper/pieces", SPEC))
+    for piece in ("networks.yaml", "recipes/", "profiles/"):
+        assert f"{shared} has no {piece}: copy it from the harness's own" in str(error.value)
+
+
+def test_a_small_network_stands_in_for_itself(project: Experiments) -> None:
+    text = SPEC.replace("student: large, teacher", "student: small, teacher")
+    with pytest.raises(SpecError, match="no stand-in for the network 'small'"):
+        load_table(project.table("paper/pieces", text))
+    own = "        stand_ins: {networks: {small: small}}\n        from: small\n"
+    table = load_table(project.table("paper/pieces", text.replace("        from: small\n", own)))
+    assert expand(table, "tiny", rows="part").rows[0].config.student.width == 16
+
+
 def test_a_network_without_a_stand_in_is_told(project: Experiments) -> None:
     file = project.root / "experiments" / "profiles" / "small.yaml"
     file.write_text(SMALL.replace("large: small, larger: {from: small, depth: 1}", "large: small"))
