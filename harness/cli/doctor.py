@@ -207,7 +207,8 @@ def _weights() -> Finding:
         state="optional",
         found=f"{hub} holds no weights of the model hub; "
         "the fashion-mnist and smoke profiles need none",
-        do=f"for the paper profile, let timm download them where there is internet, or copy {hub}",
+        do="for the paper profiles, let timm download them where there is internet; where there is "
+        f"none, copy that machine's folder to {hub}",
     )
 
 
