@@ -23,6 +23,7 @@ from harness.errors import FieldError, HarnessError
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.spec.table import TableSpec
+from harness.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,11 +215,17 @@ class Table:
         return publish(model, formats, Folders.beside(Store().root)).files
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Results:
     """A table at a profile as measured, as pandas frames; `model` holds all of it."""
 
     model: TableModel
+
+    def __repr__(self) -> str:
+        """What a notebook shows: a line, where all that was measured fills pages."""
+        rows, claims = count(len(self.model.rows), "row"), count(len(self.model.claims), "claim")
+        at = f"{self.model.table}, profile {self.model.profile}"
+        return f"<Results {at}: {rows}, {claims}; frames: cells, claims, seeds, curves>"
 
     @property
     def cells(self) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from harness.store import (
     cure,
     damage,
 )
+from harness.text import count, duration
 
 LONG = 3600.0  # seconds on a GPU: below this the cost of a run is no obstacle
 
@@ -73,7 +74,7 @@ class PlannedRun:
     again: bool = False  # finished, and to be computed again
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Plan:
     """All runs of an expansion, dependencies first."""
 
@@ -103,6 +104,21 @@ class Plan:
     def seconds(self) -> float:
         """Estimated seconds until all is computed, `jobs` at once."""
         return makespan((load_of(planned) for planned in self.to_run), self.jobs)
+
+    @property
+    def headline(self) -> str:
+        """One line: how many runs stand how, and what is left to compute."""
+        name = f"{self.expansion.table.name}, profile {self.expansion.profile.name}"
+        counts = [f"{number} {status}" for status, number in self.counts.items() if number]
+        cost = ""
+        if self.to_run:
+            jobs = count(self.jobs, "job")
+            cost = f"; about {duration(self.seconds)} on {self.device} with {jobs} at once"
+        return f"{name}: {count(len(self.runs), 'run')} ({', '.join(counts) or 'none'}){cost}"
+
+    def __repr__(self) -> str:
+        """What a notebook shows: a line, where all of its fields fill pages."""
+        return f"<Plan {self.headline}>"
 
 
 def gpu_hours(runs: Iterable[PlannedRun]) -> str:

@@ -53,8 +53,8 @@ KEPT_PATCHES: Final = FigureOf(
     id="kept",
     source="kept",
     caption="How often each patch position is shown to the teacher, over training (share of "
-    "images, mean over seeds; after Figure 5 of the paper). Each row has its own keep ratio; white "
-    "is the ratio itself, so colour shows preference.",
+    "images, mean over seeds; as in Figure 5 of MaskedKD, arXiv 2302.10494). Each row has its own "
+    "keep ratio; white is the ratio itself, so colour shows preference.",
     alt="Kept patches by position over training",
     label="{} of {} patches",
     extent=shown_patches,

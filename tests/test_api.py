@@ -60,6 +60,16 @@ def test_a_table_is_planned_run_and_read_as_frames(table: harness.Table) -> None
     assert results.curves.empty
 
 
+def test_what_a_notebook_shows_is_a_line(table: harness.Table) -> None:
+    assert repr(table) == "<Table paper/costs: 2 rows, paper>"
+    plan = repr(table.plan(device="cpu", jobs=1))
+    assert plan.startswith("<Plan paper/costs, profile paper: 2 runs (2 todo); about ")
+    assert repr(table.results()) == (
+        "<Results paper/costs, profile paper: 2 rows, 1 claim; "
+        "frames: cells, claims, seeds, curves>"
+    )
+
+
 def test_a_report_is_written(table: harness.Table) -> None:
     files = table.report(formats=["csv", "md"])
     assert {path.suffix for path in files} == {".csv", ".md"}

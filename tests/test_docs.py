@@ -194,6 +194,21 @@ def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
     assert (tmp_path / "reports/maskedkd/fig2.smoke.md").is_file()
 
 
+def test_a_folder_of_ones_own_has_what_the_docs_copy_into_it(tmp_path: Path) -> None:
+    (tmp_path / "harness").mkdir()
+    (tmp_path / "harness" / "experiments").symlink_to(ROOT / "experiments")
+    page = (ROOT / "docs/environment.md").read_text().partition("## A folder of your own")[2]
+    (copy,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    subprocess.run(["bash", "-ec", copy], cwd=tmp_path, check=True)
+    own = tmp_path / "my-tables"
+    tutorial = (ROOT / "docs/tutorial.md").read_text()
+    (spec,) = re.findall(r"^`experiments/example/.*?```yaml\n(.*?)```", tutorial, re.DOTALL | re.M)
+    (own / "experiments/example").mkdir()
+    (own / "experiments/example/table1.yaml").write_text(spec)
+    said = run([sys.executable, "-m", "harness", "check"], own)
+    assert "ok example/table1: 3 rows, 3 profiles" in said
+
+
 def run(command: list[str], project: Path, **more: str) -> str:
     """What a command prints in a project; it must succeed."""
     kept = {key: value for key, value in os.environ.items() if key != "HARNESS_HOME"}

@@ -31,7 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Check each spec; 1 if any is wrong."""
     names: list[str] = arguments.specs or list_tables()
     if not names:
-        raise HarnessError(f"there are no specs in {experiments_root()}")
+        raise HarnessError(
+            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
+            "another folder (docs/environment.md)"
+        )
     strays = [] if arguments.specs else stray_specs()
     for path in strays:
         what = "is not read: a spec is experiments/FOLDER/NAME.yaml, two levels and that ending"

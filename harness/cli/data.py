@@ -41,7 +41,8 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(facts, indent=2))
     else:
-        print("\n\n".join(_described(fact) for fact in facts))
+        told: dict[str, str] = {}
+        print("\n\n".join(_described(fact, told) for fact in facts))
     return int(any(fact["version"] is None for fact in facts))
 
 
@@ -113,13 +114,20 @@ def _facts(dataset: DataSet) -> dict[str, Any]:
     }
 
 
+def advice_once(name: str, advice: str, told: dict[str, str]) -> str:
+    """How to get the set `name`, or of which other set that was `told`."""
+    first = told.setdefault(advice.replace(f"`harness data verify {name}`", ""), name)
+    return advice if first == name else f"As for {first}; then `harness data verify {name}`."
+
+
 def _whether(fact: dict[str, Any]) -> str:
     if fact["missing"] is None:
         return "yes"
     return "no" if fact["version"] is not None else f"broken: {fact['missing']}"
 
 
-def _described(fact: dict[str, Any]) -> str:
+def _described(fact: dict[str, Any], told: dict[str, str]) -> str:
+    """A set for people; `told` says of which set an advice was given, so that it is given once."""
     lines = [f"{fact['name']}: {fact['title']}"]
     if fact["classes"] is not None:
         size = f"{fact['size']} x {fact['size']} pixels" if fact["size"] else "any size"
@@ -132,5 +140,6 @@ def _described(fact: dict[str, Any]) -> str:
     lines.append(f"  licence: {fact['licence']}")
     lines += [f"  origin {rank}: {label}" for rank, label in enumerate(fact["origins"], 1)]
     if fact["missing"] is not None:
-        lines += textwrap.wrap(fact["next_step"], 98, initial_indent="  ", subsequent_indent="  ")
+        advice = advice_once(fact["name"], fact["next_step"], told)
+        lines += textwrap.wrap(advice, 98, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.cli.data import advice_once
 from harness.data import DATASETS
 from harness.data.paths import cache_dir
 from harness.device import cores
@@ -185,13 +186,11 @@ def _set(name: str, told: dict[str, str]) -> Finding:
             return Finding(what=f"data {name}", state="ok", found=f"version {dataset.version}")
     except HarnessError as error:  # this set only
         return Finding(what=f"data {name}", state="missing", found="broken", do=str(error))
-    advice = dataset.remedy
-    first = told.setdefault(advice.replace(f"`harness data verify {name}`", ""), name)
     return Finding(
         what=f"data {name}",
         state="optional",
         found="not on this machine",
-        do=advice if first == name else f"as for {first}; then `harness data verify {name}`",
+        do=advice_once(name, dataset.remedy, told),
     )
 
 
@@ -208,7 +207,8 @@ def _weights() -> Finding:
         state="optional",
         found=f"{hub} holds no weights of the model hub; "
         "the fashion-mnist and smoke profiles need none",
-        do=f"for the paper profile, let timm download them where there is internet, or copy {hub}",
+        do="for the paper profiles, let timm download them where there is internet; where there is "
+        f"none, copy that machine's folder to {hub}",
     )
 
 

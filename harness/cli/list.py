@@ -31,7 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     names = list_tables()
     if not names:
-        raise HarnessError(f"there are no specs in {experiments_root()}")
+        raise HarnessError(
+            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
+            "another folder (docs/environment.md)"
+        )
     done = {record.identity for record in Store().records() if record.state == DONE}
     lines = [line for name in names for line in _lines(name, done)]
     print(_aligned([HEADER, *lines]))

@@ -87,7 +87,7 @@ def _stale_json(stale: Stale) -> dict[str, Any]:
 
 
 def _text(plan: Plan) -> Iterator[str]:
-    yield headline(plan)
+    yield plan.headline
     yield from _rows(plan)
     yield from _stale(plan)
     yield from not_current(plan)
@@ -122,17 +122,6 @@ def other_code(names: Sequence[str]) -> str:
     """What has changed since a run was computed, in few words."""
     more = len(names) - MOST_CHANGES
     return ", ".join(names[:MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")
-
-
-def headline(plan: Plan) -> str:
-    """One line: how many runs stand how, and what is left to compute."""
-    name = f"{plan.expansion.table.name}, profile {plan.expansion.profile.name}"
-    counts = [f"{number} {status}" for status, number in plan.counts.items() if number]
-    cost = ""
-    if plan.to_run:
-        jobs = count(plan.jobs, "job")
-        cost = f"; about {duration(plan.seconds)} on {plan.device} with {jobs} at once"
-    return f"{name}: {count(len(plan.runs), 'run')} ({', '.join(counts) or 'none'}){cost}"
 
 
 def _rows(plan: Plan) -> Iterator[str]:

@@ -10,7 +10,7 @@ import sys
 from harness import api
 from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
 from harness.cli._table import add_resources, add_selection, resources, selection
-from harness.cli.plan import headline, not_current, obstacles
+from harness.cli.plan import not_current, obstacles
 from harness.launch.local import RunSummary
 from harness.launch.preflight import could_not
 from harness.launch.slurm import SlurmExecutor
@@ -80,7 +80,7 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
     if isinstance(executor, SlurmExecutor):
         if arguments.dry_run:
             print("\n".join(executor.scripts()), end="")
-            print("\n".join([headline(plan), *obstacles(plan)]), file=sys.stderr)
+            print("\n".join([plan.headline, *obstacles(plan)]), file=sys.stderr)
             return DONE, ""
         _announce(plan)
         return _submit(arguments, executor)
@@ -92,7 +92,7 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
 
 
 def _announce(plan: Plan) -> None:
-    print(headline(plan))
+    print(plan.headline)
     for line in (*not_current(plan), *obstacles(plan)):
         print(line)
 

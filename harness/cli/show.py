@@ -16,6 +16,7 @@ from harness.spec.load import load_table
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 from harness.spec.plots import merged
 from harness.spec.table import Profile, Row, TableSpec
+from harness.text import count
 from harness.train.config import TrainConfig
 
 DEFAULT = "default"  # of the class: no file says it
@@ -39,7 +40,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Prints what a row trains, value by value, and where each is written.",
     )
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
-    parser.add_argument("row", metavar="ROW", help="the id of a row")
+    parser.add_argument(
+        "row", metavar="ROW", nargs="?", help="the id of a row; else all are listed"
+    )
     parser.add_argument("--profile", metavar="P", help="the scale (default: the table's)")
     parser.add_argument("--json", action="store_true", help="as JSON (docs/json.md)")
     parser.set_defaults(run=run)
@@ -49,6 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the configuration as YAML, with a comment behind each value."""
     table = load_table(arguments.table)
     profile = table.profile(arguments.profile or table.default_profile)
+    if arguments.row is None:
+        if arguments.json:
+            raise HarnessError("--json shows one row: name it, `harness show TABLE ROW --json`")
+        print("\n".join(_listed(table, profile)))
+        return 0
     row = next((row for row in profile.rows if row.id == arguments.row), None)
     if row is None:
         what = unknown("row", arguments.row, [row.id for row in profile.rows])
@@ -84,9 +92,19 @@ def _as_json(
     }
 
 
+def _listed(table: TableSpec, profile: Profile) -> Iterator[str]:
+    yield f"# {table.name}, profile {profile.name}: {count(len(profile.rows), 'row')}"
+    width = max(len(row.id) for row in profile.rows)
+    for row in profile.rows:
+        yield f"{row.id:<{width}}  {_title(row)}"
+
+
+def _title(row: Row) -> str:
+    return f"{row.group}: {row.label}" if row.group else row.label
+
+
 def _heading(table: TableSpec, profile: Profile, row: Row) -> Iterator[str]:
-    label = f"{row.group}: {row.label}" if row.group else row.label
-    yield f"# {table.name}, row {row.id} ({label})"
+    yield f"# {table.name}, row {row.id} ({_title(row)})"
     seeds = ", ".join(str(seed) for seed in profile.seeds)
     yield f"# profile {profile.name}, {'seeds' if len(profile.seeds) > 1 else 'seed'} {seeds}"
     if row.published:

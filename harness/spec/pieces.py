@@ -16,9 +16,10 @@ from typing import Any
 from harness.errors import Diagnostic, HarnessError, Location, SpecError, unknown
 from harness.models.config import ModelConfig
 from harness.models.families import known_architectures
+from harness.paths import experiments_root
 from harness.spec.merge import merge
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
-from harness.spec.paths import list_pieces, networks_path, piece_path
+from harness.spec.paths import FOLDERS, list_pieces, networks_path, piece_path
 from harness.spec.strict_yaml import read_yaml
 from harness.train.config import Recipe
 
@@ -186,8 +187,10 @@ class Pieces:
             forms = "{arch: ARCHITECTURE} or {from: NETWORK}"
             what = f"network '{name.text}' must be a mapping, {forms}"
             return self._problem(network.where, what)
-        valid = [*networks, *known_architectures()]
-        return self._problem(name.where, unknown("network", name.text, valid))
+        what = unknown("network", name.text, [*networks, *known_architectures()])
+        if not networks_path().exists():
+            what += _copy_from_harness("networks.yaml")
+        return self._problem(name.where, what)
 
     @cached_property
     def networks(self) -> MapNode:
@@ -198,7 +201,10 @@ class Pieces:
 
     def _file(self, name: ScalarNode, kind: str) -> MapNode | BadNode:
         if name.text not in list_pieces(kind):
-            return self._problem(name.where, unknown(kind, name.text, list_pieces(kind)))
+            what = unknown(kind, name.text, list_pieces(kind))
+            if not list_pieces(kind):
+                what += _copy_from_harness(f"{FOLDERS[kind]}/")
+            return self._problem(name.where, what)
         root = self._root(piece_path(kind, name.text))
         return _without(root, "note") if isinstance(root, MapNode) else root
 
@@ -218,6 +224,12 @@ class Pieces:
     def _problem(self, where: Location, what: str) -> BadNode:
         self.problems.append(Diagnostic(where, what))
         return BadNode(where)
+
+
+def _copy_from_harness(piece: str) -> str:
+    """What to do in a folder of one's own that lacks what specs share."""
+    where = experiments_root()
+    return f"; {where} has no {piece}: copy it from the harness's own experiments/"
 
 
 def _joined(lower: MapNode | None, upper: MapNode | None) -> MapNode | None:

@@ -267,7 +267,8 @@ class _Loader:
         before = len(self._builder.problems)
         merged = merged_profile(entry, self._builder, self._pieces)
         unread = entry.start is not None and len(self._builder.problems) > before
-        if name != "paper" and not merged.description and not unread:
+        renamed = "says" in entry.node.entries  # told where it stands
+        if name != "paper" and not (merged.description or unread or renamed):
             self._builder.problem(
                 where, f"'description' is missing: how profile '{name}' differs from the paper"
             )
@@ -282,6 +283,7 @@ class _Loader:
         of_profile = self._read_claims(merged.claims, rows, table, shown)
         return Profile(
             name=name,
+            start=entry.start,
             description=merged.description,
             seeds=self._seeds if merged.seeds is None else self._checked(merged.seeds, entry.node),
             rows=rows,

@@ -236,6 +236,7 @@ class Profile:
     """The scale a table is run at: rows, their configurations, seeds, claims it can judge."""
 
     name: str
+    start: str | None = None  # the shared profile that it starts from
     description: str = ""  # how it differs from the paper; empty for `paper` itself
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]

@@ -57,3 +57,17 @@ def test_an_unknown_row_is_told(
 ) -> None:
     assert main(["show", experiments.table("paper/good", GOOD), "logits"]) == 1
     assert "unknown row 'logits'; did you mean 'logit'?" in capsys.readouterr().err
+
+
+def test_without_a_row_all_are_listed(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = experiments.table("paper/good", GOOD)
+    assert main(["show", table, "--profile", "tiny"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "# paper/good, profile tiny: 2 rows",
+        "none   No distillation",
+        "logit  logit",
+    ]
+    assert main(["show", table, "--json"]) == 1
+    assert "--json shows one row" in capsys.readouterr().err

@@ -34,6 +34,7 @@ def test_list_shows_origins_and_what_is_missing(
     code, out, _ = call(capsys, "data", "list")
     assert code == 0
     assert "1,281,167 + 50,000 images, 1,000 classes, any size, colour" in out
+    assert out.count("600 images of each") == 1  # the four sets that are cut from one copy
 
 
 def test_get_says_what_it_tries_and_where_it_is_kept(

@@ -12,7 +12,7 @@ import pytest
 from pypdf import PdfReader
 
 from harness.report.builder import build_report
-from harness.report.document import Document, Paragraph, Table
+from harness.report.document import Document, Heading, Paragraph, Table
 from harness.report.figures import draw
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.render.csv import cells_csv, claims_csv
@@ -233,6 +233,17 @@ def test_pdf_has_no_empty_page_however_far_the_table_before_a_turned_page_reache
         for page in printed_pdf(replace(model, claims=claims)).pages:
             text = visible(page.extract_text())
             assert len(text.replace("demo/table1, profile paper", "")) > 40, (words, text)
+
+
+def test_pdf_leaves_no_heading_alone_at_the_foot_of_a_page() -> None:
+    model = without_figures(small(profile="tiny", rows=9))
+    headings = {b.text for b in build_report(model).blocks if isinstance(b, Heading)}
+    for words in range(12):  # the last claim is some lines longer each time
+        claims = (*model.claims, retold(model.claims[0], "claimed " * 6 * words + "to hold"))
+        for page in printed_pdf(replace(model, claims=claims)).pages:
+            lines = [line.strip() for line in page.extract_text().splitlines()]
+            shown = [line for line in lines if line and not re.fullmatch(r"\d+ / \d+", line)]
+            assert not headings & set(shown[-1:]), words
 
 
 def test_pdf_survives_hostile_text() -> None:

@@ -166,6 +166,25 @@ def test_a_mistake_is_named(old: str, new: str, words: str, project: Experiments
     assert words in said(project, old, new)
 
 
+def test_a_folder_without_what_specs_share_says_where_to_get_it(project: Experiments) -> None:
+    shared = project.root / "experiments"
+    for piece in ("networks.yaml", "recipes", "profiles"):
+        (shared / piece).rename(project.root / piece)
+    with pytest.raises(SpecError) as error:
+        load_table(project.table("paper/pieces", SPEC))
+    for piece in ("networks.yaml", "recipes/", "profiles/"):
+        assert f"{shared} has no {piece}: copy it from the harness's own" in str(error.value)
+
+
+def test_a_small_network_stands_in_for_itself(project: Experiments) -> None:
+    text = SPEC.replace("student: large, teacher", "student: small, teacher")
+    with pytest.raises(SpecError, match="no stand-in for the network 'small'"):
+        load_table(project.table("paper/pieces", text))
+    own = "        stand_ins: {networks: {small: small}}\n        from: small\n"
+    table = load_table(project.table("paper/pieces", text.replace("        from: small\n", own)))
+    assert expand(table, "tiny", rows="part").rows[0].config.student.width == 16
+
+
 def test_a_network_without_a_stand_in_is_told(project: Experiments) -> None:
     file = project.root / "experiments" / "profiles" / "small.yaml"
     file.write_text(SMALL.replace("large: small, larger: {from: small, depth: 1}", "large: small"))
@@ -211,6 +230,37 @@ def test_a_network_cannot_be_made_of_itself(project: Experiments) -> None:
     )
     with pytest.raises(SpecError, match="is made from itself: large -> larger -> large"):
         load_table(project.table("paper/pieces", SPEC))
+
+
+def test_a_run_of_another_table_is_taken_at_the_shared_profile(project: Experiments) -> None:
+    project.table(
+        "paper/teachers",
+        f"""
+        paper: {{title: Teachers}}
+        columns: {{acc: {{from: train, metric: val/top1}}}}
+        base: {{recipe: light, data: fashion-mnist, method: supervised, student: {{{TINY_VIT}}}}}
+        rows: [{{id: big}}]
+        profiles:
+          paper: {{}}
+          small: {{description: smaller, base: {{recipe: {{epochs: 1}}}}}}
+        """,
+    )
+    taught = SMALL.replace("larger: {from: small,", "larger: {from: small, weights: *taught,")
+    taught = taught.replace("*taught", '{run: "paper/teachers#big"}').replace(
+        "depth: 1", "depth: 2"
+    )
+    (project.root / "experiments" / "profiles" / "small.yaml").write_text(taught)
+    found = expand(load_table(project.table("paper/pieces", SPEC)), "tiny", rows="part")
+    (teacher,) = (run for run in found.runs if run.title.table == "paper/teachers")
+    assert (teacher.title.profile, teacher.plain["train"]["recipe"]["epochs"]) == ("small", 1.0)
+
+
+def test_a_description_in_the_old_key_is_not_missing(project: Experiments) -> None:
+    text = SPEC.replace("        from: small\n", "").replace("description:", "says:")
+    with pytest.raises(SpecError) as error:
+        load_table(project.table("paper/pieces", text))
+    assert "key 'says' is now called 'description'" in str(error.value)
+    assert "is missing" not in str(error.value)
 
 
 def test_the_old_name_of_a_profile_is_told(project: Experiments) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -109,10 +110,16 @@ def _panel(axes: Axes, title: str, curves: Sequence[Curve], model: TableModel) -
     for curve in curves:
         by_row.setdefault(curve.row, []).append(curve)
     labels, colours = [], shades(model)
+    labels_used = Counter(model.row(row).label for row in by_row)
     for row, seeds in by_row.items():
         epoch, value = _draw(axes, seeds, colours[row])
         named = model.row(row)
-        text = named.label if _few(model) else named.in_group
+        if not _few(model):
+            text = named.in_group
+        elif labels_used[named.label] > 1:
+            text = f"{named.group}: {named.label}"
+        else:
+            text = named.label
         labels.append(Label(x=epoch, y=value, text=text, colour=colours[row]))
     axes.set_title(shortened(title, 40))
     axes.set_xlabel("Epoch")

@@ -142,7 +142,9 @@ def _flow(blocks: Sequence[Block], picture: Callable[[str], bytes]) -> Iterator[
     side.
     """
     sideways = False
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    for before, block, following in zip(
+        [None, *blocks[:-1]], blocks, [*blocks[1:], None], strict=True
+    ):
         wide = any(isinstance(b, Table) and _is_wide(b) for b in (block, following))
         turn = wide if isinstance(block, Heading) else isinstance(block, Table) and _is_wide(block)
         if turn != sideways:
@@ -150,19 +152,19 @@ def _flow(blocks: Sequence[Block], picture: Callable[[str], bytes]) -> Iterator[
             yield NextPageTemplate("sideways" if turn else "upright")
             yield PageBreak()
         width = _width(landscape(A4) if sideways else A4)
-        if isinstance(block, Heading) and isinstance(following, Figure):
-            continue  # drawn together with the figure
+        if isinstance(block, Heading) and _stays_whole(following):
+            continue  # drawn together with that
         parts = list(_block(block, picture, width))
-        if isinstance(block, Figure):
-            yield KeepTogether([*_heading_before(block, blocks), *parts])
-        else:
+        if not _stays_whole(block):
             yield from parts
+        elif isinstance(before, Heading):
+            yield KeepTogether([Text(_text(before.text), HEADINGS[before.level]), *parts])
+        else:
+            yield KeepTogether(parts)
 
 
-def _heading_before(figure: Figure, blocks: Sequence[Block]) -> Iterator[Flowable]:
-    before = blocks[max(0, blocks.index(figure) - 1)]
-    if isinstance(before, Heading):
-        yield Text(_text(before.text), HEADINGS[before.level])
+def _stays_whole(block: Block | None) -> bool:
+    return isinstance(block, Figure) or (isinstance(block, Table) and _is_short(block))
 
 
 def _is_wide(table: Table) -> bool:
@@ -207,10 +209,8 @@ def _block(block: Block, picture: Callable[[str], bytes], width: float) -> Itera
         case Bullets():
             yield _bullets(block)
         case Table():
-            grid = _grid(block, width)
-            caption = Text(_text(block.caption), CAPTION)
-            parts = [caption, grid]
-            yield from [KeepTogether(parts)] if _is_short(block) else parts
+            yield Text(_text(block.caption), CAPTION)
+            yield _grid(block, width)
         case Figure():
             yield _image(picture(block.name), width)
             yield Text(_text(block.caption), BELOW)
