@@ -96,7 +96,7 @@ teacher: install ## train the shipped Fashion-MNIST teacher again and compare; a
 	@$(call reproduce,teachers/fashion-mnist)
 
 test: install-dev ## all tests; under 15 minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests
 
 check: install-dev ## specs, format, lint, types; a minute
 	$(HARNESS) check
