@@ -1,7 +1,7 @@
 """All tests, as two pytest processes at once: `python -m tests [OPTIONS OF PYTEST]`.
 
 Tests of jobs and worker processes mostly wait, the others mostly compute: side by side they take
-two cores half the time. What the first process prints is shown when the second one has ended.
+two cores half the time. What the waiting ones print is shown when both have ended.
 """
 
 from __future__ import annotations
