@@ -251,7 +251,7 @@ def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None
     for path in REFERENCE.rglob("*.fashion-mnist.claims.csv"):
         lines = lines_of(str(path.relative_to(REFERENCE)).removesuffix(".csv"))
         claims.update(line["verdict"] for line in lines if line["source"] == "paper")
-    assert set(claims) == {"supported", "contradicted", "inconclusive"}
+    assert set(claims) == {"supported", "contradicted", "not settled"}
     costs = [verdicts(f"maskedkd/table{number}.paper", "pflops") for number in (4, 7, 8, 9)]
     operations = ("attention", "projections", "mlp", "total")
     costs += [verdicts("maskedkd/table10.paper", column) for column in operations]
@@ -263,7 +263,7 @@ def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None
         "Tables 4 and 7 to 10 come out, two of them as misprints",
         f"{table2['reproduced']} of {table2.total()} of Table 2",
         f"of {claims.total()} claims of the papers {claims['supported']} is supported, "
-        f"{claims['contradicted']} are contradicted and {claims['inconclusive']} are not settled",
+        f"{claims['contradicted']} are contradicted and {claims['not settled']} are not settled",
         claim(small, "distillation-helps", "{:.2f} points (95 % CI {:.2f} to {:.2f})"),
         claim(small, "half-the-teacher-is-free", "{:.2f} points ({:.2f} to {:.2f})"),
         claim(teacher, "teacher-suffers", "loses {:.1f} points"),

@@ -4,52 +4,21 @@ margin.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from harness.report.format import difference_unit, interval_text, seeds, signed, with_unit
+from harness.report.format import interval_text, seeds, signed, with_unit
+from harness.report.measure import Measure, Side, deciding_measure
 from harness.report.model import ClaimResult, Judgement, Verdict
 from harness.report.statistics import (
     MOST_SEEDS,
     Interval,
     Summary,
     exponentiated,
-    log_ratios,
-    paired,
     seeds_needed,
-    summarise,
 )
-from harness.spec.claims import Comparison, Operator
+from harness.spec.claims import Operator
 from harness.spec.table import Claim, Column
 from harness.text import number
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Side:
-    """One side of a comparison: its name in sentences, and its values by seed."""
-
-    label: str
-    values: Mapping[int, float]
-    missing_reason: str = ""  # why it has no values
-    failed: bool = False  # its runs ended in errors
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Measure:
-    """The deciding quantity on the scale on which it is judged (the logarithm, for ratios)."""
-
-    summary: Summary | None
-    margin: float
-    quantity: str
-    unit: str
-    decimals: int
-    ratio: bool = False
-    difference: bool = False
-
-    def shown(self, value: float) -> float:
-        """From the scale of judging to the one that people read."""
-        return math.exp(value) if self.ratio else value
 
 
 def judge_claim(claim: Claim, column: Column, left: Side, right: Side | None = None) -> ClaimResult:
@@ -57,7 +26,7 @@ def judge_claim(claim: Claim, column: Column, left: Side, right: Side | None = N
     margin.
     """
     sides = [left] if right is None else [left, right]
-    measure = _measure(claim.holds, column, left, right)
+    measure = deciding_measure(claim.holds, column, left, right)
     summary = measure.summary
     shown = None if summary is None else (exponentiated(summary) if measure.ratio else summary)
     ci = None if shown is None else shown.ci
@@ -79,40 +48,8 @@ def judge_claim(claim: Claim, column: Column, left: Side, right: Side | None = N
     )
 
 
-def _measure(comparison: Comparison, column: Column, left: Side, right: Side | None) -> _Measure:
-    decimals = column.decimals + (column.evidence == "seeds")
-    if right is None:
-        return _Measure(
-            summary=summarise([left.values[seed] for seed in sorted(left.values)]),
-            margin=comparison.offset,
-            quantity=f"{column.label}, {left.label}",
-            unit=column.unit,
-            decimals=decimals,
-        )
-    logs = log_ratios(left.values, right.values)
-    is_ratio = comparison.factor > 0 and comparison.factor != 1 and comparison.offset == 0
-    if is_ratio and logs is not None:
-        return _Measure(
-            summary=summarise(logs),
-            margin=math.log(comparison.factor),
-            quantity=f"{column.label}, {left.label} / {right.label}",
-            unit="×",
-            decimals=2,
-            ratio=True,
-        )
-    factor = "" if comparison.factor == 1 else f"{comparison.factor:g} × "
-    return _Measure(
-        summary=summarise(paired(left.values, right.values, factor=comparison.factor)),
-        margin=comparison.offset,
-        quantity=f"{column.label}, {left.label} − {factor}{right.label}",
-        unit=difference_unit(column.unit),
-        decimals=decimals,
-        difference=True,
-    )
-
-
 def _judge(
-    operator: Operator, column: Column, measure: _Measure, sides: Sequence[Side]
+    operator: Operator, column: Column, measure: Measure, sides: Sequence[Side]
 ) -> tuple[Judgement, str]:
     """With the number of seeds that would settle it, where it is not."""
     summary = measure.summary
@@ -143,7 +80,7 @@ def _why_untested(sides: Sequence[Side]) -> str:
 
 
 def _judge_scattered(
-    operator: Operator, measure: _Measure, summary: Summary, *, paired: bool
+    operator: Operator, measure: Measure, summary: Summary, *, paired: bool
 ) -> tuple[Judgement, str]:
     value, margin = _value(measure, summary.mean), _margin(measure)
     if summary.ci is None:
@@ -151,13 +88,13 @@ def _judge_scattered(
             f"{value} in one seed: single runs give no interval to hold against {margin}; "
             "at least 2 seeds are needed, 3 or more are advisable"
         )
-        return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason), "2 or more"
+        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), "2 or more"
     pairs = f"{summary.n} paired seeds" if paired else seeds(summary.n)
     ends = Interval(low=measure.shown(summary.ci.low), high=measure.shown(summary.ci.high))
     interval = interval_text(ends, measure.decimals, sign=measure.difference)
     finding = f"{value} on average over {pairs} (95 % CI {interval})"
     verdict = _side(operator, summary.ci.low, summary.ci.high, measure.margin)
-    if verdict is not Verdict.INCONCLUSIVE:
+    if verdict is not Verdict.NOT_SETTLED:
         return Judgement(
             verdict=verdict,
             reason=f"{finding}, all of it {_stands(operator, verdict)} {margin}",
@@ -170,7 +107,7 @@ def _judge_scattered(
     )
     outlook = f"if the spread{spread} stays as it is, {_would_settle(needed)}"
     reason = f"{finding}, which reaches across {margin}; {outlook}"
-    return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason), needed
+    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), needed
 
 
 def _needed(summary: Summary, margin: float) -> str:
@@ -196,7 +133,7 @@ def _side(operator: Operator, low: float, high: float, margin: float) -> Verdict
     bound = margin - slack if closed else margin + slack
     if low > bound:
         return Verdict.SUPPORTED
-    return Verdict.CONTRADICTED if high < bound else Verdict.INCONCLUSIVE
+    return Verdict.CONTRADICTED if high < bound else Verdict.NOT_SETTLED
 
 
 def _stands(operator: Operator, verdict: Verdict) -> str:
@@ -205,15 +142,15 @@ def _stands(operator: Operator, verdict: Verdict) -> str:
     return held if verdict is Verdict.SUPPORTED else ("below" if upward else "above")
 
 
-def _value(measure: _Measure, value: float) -> str:
+def _value(measure: Measure, value: float) -> str:
     write = signed if measure.difference else number
     return f"{measure.quantity}: {_amount(measure, write(measure.shown(value), measure.decimals))}"
 
 
-def _margin(measure: _Measure) -> str:
+def _margin(measure: Measure) -> str:
     text = number(measure.shown(measure.margin), measure.decimals)
     return f"the margin of {_amount(measure, text)}"
 
 
-def _amount(measure: _Measure, text: str) -> str:
+def _amount(measure: Measure, text: str) -> str:
     return f"{text}×" if measure.ratio else with_unit(text, measure.unit)

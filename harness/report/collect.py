@@ -14,11 +14,12 @@ from harness.data.config import DataConfig
 from harness.device import resolve_device
 from harness.errors import HarnessError
 from harness.evidence import FigureOf
-from harness.report.claims import Side, judge_claim
+from harness.report.claims import judge_claim
 from harness.report.compare import references
 from harness.report.format import listed
 from harness.report.history import curves, finished_runs
 from harness.report.losses import losses
+from harness.report.measure import Side
 from harness.report.model import (
     Cell,
     ClaimResult,

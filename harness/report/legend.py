@@ -45,9 +45,17 @@ LEGEND = {
         "of the margin."
     ),
     Verdict.CONTRADICTED: "the whole interval lies on the other side of the margin.",
-    Verdict.INCONCLUSIVE: (
+    Verdict.NOT_SETTLED: (
         "measured and not settled: the interval reaches across the margin, or there is none; the "
         "number of seeds that would settle it assumes that mean and spread stay as they are."
+    ),
+    Verdict.LEANING: (
+        "the 95 % interval of this claim alone lies on one side of the margin, the interval "
+        "adjusted for all claims of the table reaches across it."
+    ),
+    Verdict.OUT_OF_SCOPE: (
+        "a precondition of the claim does not hold at this profile, so its comparison does not "
+        "mean here what it means in the paper; the report names the precondition and both values."
     ),
     Verdict.NOT_RUN: "a claim whose runs have not happened yet; the report says what they need.",
 }

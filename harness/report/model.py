@@ -20,7 +20,7 @@ NOT_READ = frozenset({"node", "layers", "where", "config", "runs", "figures"})
 
 
 class Verdict(StrEnum):
-    """What the evidence says of a cell, or (the last four) of a claim."""
+    """What the evidence says of a cell, or (the last six) of a claim."""
 
     REPRODUCED = "reproduced"
     MISPRINT = "misprint"
@@ -32,7 +32,9 @@ class Verdict(StrEnum):
     FAILED = "failed"
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
-    INCONCLUSIVE = "inconclusive"
+    LEANING = "leaning"  # the interval excludes the margin, the adjusted one does not
+    NOT_SETTLED = "not settled"
+    OUT_OF_SCOPE = "out of scope"  # a precondition of the claim does not hold at the profile
     NOT_RUN = "not run"
 
 
@@ -123,6 +125,24 @@ class RowResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PreconditionResult:
+    """What must hold for a claim to mean at a profile what it means in the paper, and whether it
+    does.
+    """
+
+    text: str
+    quantity: str  # what `estimate` is, in words
+    unit: str
+    decimals: int
+    margin: float
+    n: int
+    estimate: float | None
+    ci: Interval | None
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimResult:
     """A claim of the spec and what the runs say of it."""
 
@@ -137,6 +157,12 @@ class ClaimResult:
     verdict: Verdict
     reason: str
     seeds_needed: str = ""  # "7", "> 100", or empty
+    adjusted: Interval | None = None  # with the adjustment for all claims of the table
+    p: float | None = None  # two-sided, that the true value is at the margin
+    p_adjusted: float | None = None  # Holm's, over the distinct comparisons of the table
+    std: float | None = None  # of these seeds
+    std_moderated: float | None = None  # with what the other rows of the table say
+    preconditions: tuple[PreconditionResult, ...] = ()
 
     @property
     def source(self) -> Source:

@@ -17,7 +17,9 @@ TONES: dict[Verdict, Tone] = {
     Verdict.SUPPORTED: "good",
     Verdict.MISPRINT: "good",
     Verdict.INDICATIVE: "warn",
-    Verdict.INCONCLUSIVE: "warn",
+    Verdict.NOT_SETTLED: "warn",
+    Verdict.LEANING: "warn",
+    Verdict.OUT_OF_SCOPE: "muted",
     Verdict.ABOVE: "bad",
     Verdict.BELOW: "bad",
     Verdict.CONTRADICTED: "bad",
@@ -32,7 +34,9 @@ MARKS = {
     Verdict.SUPPORTED: "✓",
     Verdict.MISPRINT: "✓",
     Verdict.INDICATIVE: "≈",
-    Verdict.INCONCLUSIVE: "?",
+    Verdict.NOT_SETTLED: "?",
+    Verdict.LEANING: "~",
+    Verdict.OUT_OF_SCOPE: "⊘",
     Verdict.ABOVE: "▲",
     Verdict.BELOW: "▼",
     Verdict.CONTRADICTED: "✗",
@@ -75,7 +79,7 @@ def counted(claims: Sequence[ClaimResult], source: Source) -> str:
     outcomes = {
         "supported": len(split[Verdict.SUPPORTED]),
         "contradicted": len(split[Verdict.CONTRADICTED]),
-        "measured but not settled": sum(claim.n > 0 for claim in split[Verdict.INCONCLUSIVE]),
+        "measured but not settled": sum(claim.n > 0 for claim in split[Verdict.NOT_SETTLED]),
         "not tested": sum(claim.n == 0 for claim in claims),
     }
     parts = [f"{n} {'is' if n == 1 else 'are'} {outcome}" for outcome, n in outcomes.items() if n]
@@ -89,7 +93,7 @@ def counted(claims: Sequence[ClaimResult], source: Source) -> str:
 
 
 def _split(claims: Sequence[ClaimResult]) -> dict[Verdict, list[ClaimResult]]:
-    kinds = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.INCONCLUSIVE)
+    kinds = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_SETTLED)
     return {kind: [claim for claim in claims if claim.verdict is kind] for kind in kinds}
 
 
@@ -173,7 +177,7 @@ def _findings(model: TableModel, source: Source) -> list[Item]:
     leads: tuple[tuple[Verdict, str, Tone], ...] = (
         (Verdict.SUPPORTED, "Holds", "good"),
         (Verdict.CONTRADICTED, "Does not hold", "bad"),
-        (Verdict.INCONCLUSIVE, "Not settled", "warn"),
+        (Verdict.NOT_SETTLED, "Not settled", "warn"),
     )
     items = [
         Item(lead=f"{lead}{by_us}", tone=tone, text=_told(claim))

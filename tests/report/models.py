@@ -208,7 +208,7 @@ def _claims() -> tuple[ClaimResult, ...]:
     return (
         claim("first", Verdict.SUPPORTED, 3),
         claim("second", Verdict.CONTRADICTED, 3),
-        claim("third", Verdict.INCONCLUSIVE, 3, "7"),
+        claim("third", Verdict.NOT_SETTLED, 3, "7"),
         claim("fourth", Verdict.NOT_RUN, 0),
         claim("fifth", Verdict.SUPPORTED, 3, source="ours"),
     )

@@ -61,7 +61,7 @@ def test_contradicted_where_it_lies_beyond() -> None:
 
 def test_inconclusive_says_how_many_seeds_would_settle_it() -> None:
     found = judged([75.0, 75.4, 74.8], [75.0, 75.0, 75.0], offset=-0.3)
-    assert found.verdict == Verdict.INCONCLUSIVE
+    assert found.verdict == Verdict.NOT_SETTLED
     # sd 0.3055, distance to the margin 0.3667: t(5) * sd / sqrt(6) is the first below it
     assert found.seeds_needed == "6"
     assert "about 6 seeds would settle it" in found.reason
@@ -76,7 +76,7 @@ def test_on_the_margin_no_number_of_seeds_settles_it() -> None:
 
 def test_one_seed_settles_nothing() -> None:
     found = judged([80.0], [70.0])
-    assert found.verdict == Verdict.INCONCLUSIVE
+    assert found.verdict == Verdict.NOT_SETTLED
     assert (found.estimate, found.ci, found.n) == (10.0, None, 1)
     assert found.seeds_needed == "2 or more"
     assert "no interval" in found.reason
@@ -130,7 +130,7 @@ def test_a_claim_and_its_opposite_are_never_both_supported(
     opposite = {
         Verdict.SUPPORTED: Verdict.CONTRADICTED,
         Verdict.CONTRADICTED: Verdict.SUPPORTED,
-        Verdict.INCONCLUSIVE: Verdict.INCONCLUSIVE,
+        Verdict.NOT_SETTLED: Verdict.NOT_SETTLED,
     }
     assert down == opposite[up]
 
@@ -183,7 +183,7 @@ def test_a_bound_alone_takes_the_mean() -> None:
     found = judged([80.1, 80.2, 80.3], None, operator=">", offset=80.0)
     assert found.estimate == pytest.approx(80.2)
     assert (found.margin, found.unit) == (80.0, "%")
-    assert found.verdict == Verdict.INCONCLUSIVE  # 79.95 to 80.45
+    assert found.verdict == Verdict.NOT_SETTLED  # 79.95 to 80.45
     assert "3 seeds" in found.reason
     assert "paired" not in found.reason
 

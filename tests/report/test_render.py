@@ -286,7 +286,7 @@ def test_the_legend_explains_exactly_the_verdicts_in_use() -> None:
     legend = text.partition("## Notes")[0].replace("\N{NO-BREAK SPACE}", " ")
     used = {
         Verdict.REPRODUCED, Verdict.INDICATIVE, Verdict.NOT_COMPARABLE, Verdict.MISSING,
-        Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.INCONCLUSIVE,
+        Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_SETTLED,
         Verdict.NOT_RUN,
     }  # fmt: skip
     for verdict in Verdict:
