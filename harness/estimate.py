@@ -132,7 +132,7 @@ class Load:
 def makespan(loads: Iterable[Load], jobs: int) -> float:
     """Seconds until all are done with `jobs` at once; `loads` in an order of dependencies first.
 
-    Starts them as the local queue does: what must be alone first, then the longest line of runs.
+    Starts them as the local queue does: the longest line of runs, then what must be alone.
     """
     by_identity = {load.identity: load for load in loads}
     left = {
@@ -155,7 +155,7 @@ def makespan(loads: Iterable[Load], jobs: int) -> float:
     now, running = 0.0, list[tuple[float, str]]()
     while running or ready[True] or ready[False]:
         busy = any(by_identity[key].exclusive for _, key in running)
-        alone = bool(ready[True])
+        alone = bool(ready[True]) and not ready[False]
         if not running if alone else ready[False] and len(running) < max(1, jobs) and not busy:
             key = heapq.heappop(ready[alone])[1]
             heapq.heappush(running, (now + by_identity[key].seconds, key))

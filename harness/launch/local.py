@@ -7,24 +7,22 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from harness.device import visible_gpus
 from harness.estimate import makespan
-from harness.launch.progress import Active, Display, Snapshot, headline
+from harness.launch.latest import LatestValue
+from harness.launch.progress import Active, Display, Snapshot, column_of, headline, value_of
 from harness.launch.queue import Queue
 from harness.launch.reconcile import reconcile
 from harness.launch.scheduler import Scheduler
 from harness.launch.timing_lock import TimingLock
 from harness.launch.worker import EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_LOST
+from harness.launch.worker_process import WorkerProcess
 from harness.plan import Plan, PlannedRun, load_of
 from harness.process import install_handler
 from harness.run import Resources
@@ -67,12 +65,14 @@ class RunSummary:
 
 @dataclass(slots=True)
 class _Worker:
-    process: subprocess.Popen[bytes]
+    """A process at work: with a unit of runs."""
+
+    process: WorkerProcess
     runs: list[PlannedRun]  # those not finished yet
-    attempts: dict[str, int]  # before it started
-    stderr: IO[bytes]
-    slot: int
+    attempts: dict[str, int]  # before they were given to it
     record: RunRecord | None = None  # of the first run, as last seen
+    metrics: LatestValue | None = None  # of the first run
+    latest: str = ""  # value of the first run, for people
 
 
 class LocalExecutor:
@@ -91,6 +91,8 @@ class LocalExecutor:
         # other commands compute on this machine too: nothing can be timed now
         self._machine_is_shared = False
         self._workers: list[_Worker] = []
+        self._free: list[WorkerProcess] = []  # would take another unit
+        self._leaving: list[WorkerProcess] = []  # have no unit, and end
         self._computed: list[str] = []
         self._interrupted: list[str] = []
         self._records_elsewhere: dict[str, RunRecord] = {}  # of runs that others compute
@@ -113,6 +115,9 @@ class LocalExecutor:
                 self._loop()
             finally:
                 self._display.close()
+                self._release_free()
+                for process in self._leaving:
+                    process.close()
                 self._timing_lock.close()
         if self._cannot_write is not None:
             raise StoreError(self._cannot_write)
@@ -131,8 +136,7 @@ class LocalExecutor:
         """Ask the workers to save and end; asked again, end them at once."""
         self._stops += 1
         for worker in self._workers:
-            with suppress(ProcessLookupError):
-                worker.process.send_signal(signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
+            worker.process.send_signal(signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
 
     @property
     def _ending(self) -> bool:
@@ -149,6 +153,7 @@ class LocalExecutor:
                 self._display.say("stopping: runs save their checkpoints (again: kill them)")
             if not self._ending:
                 self._start()
+            self._release_free()
             if self._display.due():
                 self._display.update(self._snapshot())
             time.sleep(POLL)
@@ -206,28 +211,46 @@ class LocalExecutor:
     def _spawn(
         self, runs: list[PlannedRun], directories: Sequence[Path], attempts: dict[str, int]
     ) -> None:
-        slot = next(i for i in range(len(self._workers) + 1) if i not in self._slots())
-        resources = json.dumps(dataclasses.asdict(self._resources))
-        stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker has ended)
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "harness.launch.worker", "--resources", resources),
-                *map(str, directories),
-            ],
-            env=self._environment(slot),
-            stdin=subprocess.DEVNULL,
-            stdout=stderr,
-            stderr=stderr,
-            start_new_session=True,  # Ctrl-C reaches only this process, which asks the workers
-        )
-        self._workers.append(
-            _Worker(process=process, runs=runs, attempts=attempts, stderr=stderr, slot=slot)
-        )
+        kind = self._queue.kind(runs[0])
+        process = self._free_process(kind)
+        if process is not None and not process.give(directories):  # it was killed meanwhile
+            self._let_go(process)
+            process = None
+        if process is None:
+            slot = next(i for i in range(len(self._workers) + 1) if i not in self._slots())
+            process = WorkerProcess(
+                json.dumps(dataclasses.asdict(self._resources)),
+                kind=kind,
+                slot=slot,
+                environment=self._environment(slot),
+            )
+            process.give(directories)
+        self._workers.append(_Worker(process=process, runs=runs, attempts=attempts))
         if self._stops:  # asked to while the process was being started
             process.send_signal(signal.SIGTERM)
 
+    def _free_process(self, kind: str) -> WorkerProcess | None:
+        """One that has computed runs of this kind and takes another; those of others end."""
+        found = next((process for process in self._free if process.kind == kind), None)
+        if found is None:
+            self._release_free()
+        else:
+            self._free.remove(found)
+        return found
+
+    def _release_free(self) -> None:
+        while self._free:
+            self._let_go(self._free.pop())
+
+    def _let_go(self, process: WorkerProcess) -> None:
+        """It gets no other unit."""
+        process.release()
+        self._leaving.append(process)
+
     def _slots(self) -> set[int]:
-        return {worker.slot for worker in self._workers}
+        return {process.slot for process in self._free} | {
+            worker.process.slot for worker in self._workers
+        }
 
     def _environment(self, slot: int) -> dict[str, str]:
         environment = dict(os.environ)
@@ -242,10 +265,17 @@ class LocalExecutor:
         for worker in [worker for worker in self._workers if worker.process.poll() is not None]:
             self._workers.remove(worker)
             self._close(worker)
+            if worker.process.is_free and self._resources.processes == 1:
+                self._free.append(worker.process)
+            else:
+                self._let_go(worker.process)
+        for process in [process for process in self._leaving if process.has_ended()]:
+            self._leaving.remove(process)
+            process.close()
 
     def _close(self, worker: _Worker) -> None:
-        output = _tail(worker.stderr)
-        code = worker.process.returncode
+        """Note how a unit has ended, and with it, if it has not gone well, its process."""
+        output, code = worker.process.output(), worker.process.exit_code
         if code == EXIT_CANNOT_WRITE:
             self._give_up(output.rpartition("error: ")[2] or "the results folder cannot be written")
         left = [planned for planned in worker.runs if not self._ended(planned, worker)]
@@ -264,7 +294,9 @@ class LocalExecutor:
                 self._interrupted += [planned.run.name] * started
             elif code in (EXIT_INTERRUPTED, EXIT_LOST) and self._may_try_again(planned, record):
                 self._queue.again(planned.run.identity)
-            elif started or not (any(begun) or len(left) < len(worker.attempts)):
+            elif started or not (
+                any(begun) or len(left) < len(worker.attempts) or worker.process.units > 1
+            ):
                 self._fail(planned, _why(code, output, record if started else None))
             else:  # the worker ended before it came to this run
                 self._queue.again(planned.run.identity)
@@ -335,8 +367,7 @@ class LocalExecutor:
         if self._cannot_write is None:
             self._cannot_write = message.strip()
             for worker in self._workers:
-                with suppress(ProcessLookupError):
-                    worker.process.send_signal(signal.SIGTERM)
+                worker.process.send_signal(signal.SIGTERM)
 
     def _poll(self) -> None:
         """See how far runs are, here and elsewhere."""
@@ -347,6 +378,7 @@ class LocalExecutor:
                 worker.runs.pop(0)
             if worker.runs:
                 worker.record = self._store.record(worker.runs[0].run.identity)
+                self._look_at_latest(worker)
         for identity in list(self._queue.elsewhere):
             record = self._store.record(identity)
             if record is None:
@@ -355,6 +387,17 @@ class LocalExecutor:
             self._records_elsewhere[identity] = record
             if record.state not in (RUNNING, QUEUED):
                 self._settle(self._queue.runs[identity], record)
+
+    def _look_at_latest(self, worker: _Worker) -> None:
+        """What the run has come to so far: an accuracy shows long before the run is done."""
+        run, record = worker.runs[0].run, worker.record
+        column = column_of(self.plan.expansion, run)
+        if record is None or column is None:
+            return
+        if worker.metrics is None or worker.metrics.directory != record.directory:
+            worker.metrics = LatestValue(record.directory, column.metric)
+        value = worker.metrics.look()
+        worker.latest = "" if value is None else value_of(column, value)
 
     def _ask_slurm(self) -> None:
         """Whether the jobs that runs are waited for still exist, now and then."""
@@ -382,11 +425,15 @@ class LocalExecutor:
                 for identity in self._queue.elsewhere
             }
         )
+        latest = {
+            worker.runs[0].run.identity: worker.latest for worker in self._workers if worker.runs
+        }
         active = [
             Active(
                 name=self._queue.runs[identity].run.name,
                 progress=None if record is None else record.progress,
                 eta=None if record is None else record.eta,
+                latest=latest.get(identity, ""),
                 elsewhere=elsewhere,
             )
             for identity, (record, elsewhere) in running.items()
@@ -421,13 +468,6 @@ class LocalExecutor:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _tail(file: IO[bytes]) -> str:
-    with file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 4000))
-        return file.read().decode(errors="replace").strip()
 
 
 def _why(code: int, output: str, record: RunRecord | None) -> str:

@@ -6,11 +6,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
 from harness.spec.expand import Expansion, Run
+from harness.spec.table import Column
 from harness.store import Progress
 from harness.text import duration, enough_decimals, number
 
@@ -27,6 +28,7 @@ class Active:
     name: str
     progress: Progress | None = None
     eta: float | None = None  # seconds
+    latest: str = ""  # what it has come to so far, "Top-1 71.3 %"
     elsewhere: bool = False
 
 
@@ -91,14 +93,29 @@ class Display:
             self._live, self._height = False, 0
 
 
+def column_of(
+    expansion: Expansion, run: Run, found: Collection[str] | None = None
+) -> Column | None:
+    """The first column of the table that this run fills, of those whose metric it has `found`."""
+    for column in expansion.table.columns.values():
+        if found is None or column.metric in found:
+            filled = (row.runs.get(column.id, ()) for row in expansion.rows)
+            if any(run.identity in runs for runs in filled):
+                return column
+    return None
+
+
+def value_of(column: Column, value: float) -> str:
+    """A value with the column's name and unit."""
+    text = f"{column.label} {number(value, enough_decimals(value, column.decimals))}"
+    return text if column.unit in column.label else f"{text} {column.unit}"
+
+
 def headline(expansion: Expansion, run: Run, result: Mapping[str, float]) -> str:
     """The first column of the table that this run fills, with its value."""
-    for column in expansion.table.columns.values():
-        filled = (row.runs.get(column.id, ()) for row in expansion.rows)
-        if column.metric in result and any(run.identity in runs for runs in filled):
-            value = result[column.metric]
-            text = f"{column.label} {number(value, enough_decimals(value, column.decimals))}"
-            return text if column.unit in column.label else f"{text} {column.unit}"
+    column = column_of(expansion, run, result)
+    if column is not None:
+        return value_of(column, result[column.metric])
     return ", ".join(f"{name} {value:g}" for name, value in list(result.items())[:1])
 
 
@@ -115,12 +132,14 @@ def _detail(active: Active) -> str:
         return f"  {active.name}  ...{where}"
     fraction = active.progress.done / max(1, active.progress.total)
     eta = "" if active.eta is None else f"  {duration(active.eta)} left"
+    latest = f"  {active.latest}" if active.latest else ""
     bar = "#" * round(20 * fraction)
     unit = f"{active.progress.unit} {active.progress.done}/{active.progress.total}"
-    return f"  [{bar:<20}] {fraction:4.0%} {active.name}  {unit}{eta}{where}"
+    return f"  [{bar:<20}] {fraction:4.0%} {active.name}  {unit}{latest}{eta}{where}"
 
 
 def _brief(active: Active) -> str:
     if active.progress is None:
         return f"; {active.name}"
-    return f"; {active.name} {active.progress.done / max(1, active.progress.total):.0%}"
+    latest = f" ({active.latest})" if active.latest else ""
+    return f"; {active.name} {active.progress.done / max(1, active.progress.total):.0%}{latest}"

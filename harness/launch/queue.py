@@ -14,7 +14,9 @@ SMALLEST_BATCH, LARGEST_BATCH = 20, 200
 
 
 class Queue:
-    """Runs that others depend on come first, then those with the longest work behind them."""
+    """Runs that others depend on come first, then those with the longest work behind them; those
+    that must be alone come when there is nothing else to start, so that no accuracy waits for them.
+    """
 
     def __init__(self, runs: Sequence[PlannedRun]) -> None:
         self.runs = {planned.run.identity: planned for planned in runs}
@@ -40,8 +42,8 @@ class Queue:
 
     @property
     def wants_alone(self) -> bool:
-        """Whether a run that must be alone on the machine may start."""
-        return bool(self._ready["exclusive"])
+        """Whether what is to start next must be alone on the machine."""
+        return bool(self._ready["exclusive"]) and not self._has_others
 
     @property
     def open(self) -> list[PlannedRun]:
@@ -55,7 +57,7 @@ class Queue:
         `running` processes were started, of at most `jobs`. `machine_is_shared` says that other
         commands compute on this machine, so that nothing can be timed now.
         """
-        if self._ready["exclusive"] and not machine_is_shared:
+        if self.wants_alone and not machine_is_shared:
             return self._pop("exclusive", 1) if running == 0 else []
         if running >= jobs or self._busy_alone():
             return []
@@ -63,6 +65,10 @@ class Queue:
             batch = math.ceil(len(self._ready["batched"]) / (jobs - running))
             return self._pop("batched", min(max(batch, SMALLEST_BATCH), LARGEST_BATCH))
         return self._pop("single", 1)
+
+    def kind(self, planned: PlannedRun) -> str:
+        """Runs of the same kind may share a process: what is timed shares none with other tasks."""
+        return planned.run.task if self._class(planned.run.identity) == "exclusive" else ""
 
     def finish(self, identity: str) -> None:
         """A run has its result: what depends on it may start."""
@@ -144,6 +150,10 @@ class Queue:
         taken = [heapq.heappop(heap)[2] for _ in range(min(count, len(heap)))]
         self.started.update(taken)
         return [self.runs[identity] for identity in taken]
+
+    @property
+    def _has_others(self) -> bool:
+        return bool(self._ready["batched"] or self._ready["single"])
 
     def _busy_alone(self) -> bool:
         """Whether a run that must be alone is under way, here or in another command."""

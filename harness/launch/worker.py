@@ -1,4 +1,5 @@
-"""Executes run directories: `python -m harness.launch.worker [--resources JSON] RUN_DIR...`.
+"""Executes run directories: `python -m harness.launch.worker [--resources JSON] RUN_DIR...`, or
+those that come through a socket, `--units DESCRIPTOR` (`worker_process.py`).
 
 The one entry point of all executors. A run that another live process is computing is waited for,
 and taken over if that process dies. SIGTERM, SIGINT and SIGUSR2 ask the run to save a checkpoint
@@ -27,7 +28,9 @@ from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
 from harness.launch.context import WorkerContext, end_with_parent, limit_threads, log
 from harness.launch.environment import environment
+from harness.launch.process_state import ProcessState, begin_run
 from harness.launch.worker_group import RankLost, Rendezvous, clamp_processes, worker_group
+from harness.launch.worker_process import Units
 from harness.process import install_handler, prepare_process
 from harness.run import Resources
 from harness.spec.rebuild import from_dict
@@ -78,7 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--rendezvous", type=Path, metavar="FOLDER", help="where the other processes of a run wait"
     )
-    parser.add_argument("directories", nargs="+", type=Path, metavar="RUN_DIR")
+    parser.add_argument(
+        "--units", type=int, metavar="DESCRIPTOR", help="a socket that runs come by"
+    )
+    parser.add_argument("directories", nargs="*", type=Path, metavar="RUN_DIR")
     arguments = parser.parse_args(argv)
     resources = Resources(**json.loads(arguments.resources))
     limit_threads(resources.threads)
@@ -89,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     worker = Worker(resources, rendezvous)
     install_handler(_STOP_SIGNALS, worker.ask_to_stop)
     signal.signal(signal.SIGTERM, worker.ask_to_stop)  # by which executors ask, whatever it was
+    if arguments.units is not None:
+        return worker.serve(Units(arguments.units, stopping=lambda: worker.stopping))
     return worker.run([directory.resolve() for directory in arguments.directories])
 
 
@@ -101,17 +109,17 @@ class Worker:
         )
         self._resources = dataclasses.replace(resources, device=device)
         self._rendezvous = rendezvous
-        self._stopping = False
+        self.stopping = False
 
     def ask_to_stop(self, *_: object) -> None:
         """Let the run that is being executed save its checkpoint; start no other."""
-        self._stopping = True
+        self.stopping = True
 
     def run(self, directories: Sequence[Path]) -> int:
         """Execute all of them; those that others are computing come last. The worst exit code."""
         worst, busy, waiting = EXIT_DONE, 0, deque(directories)
         while waiting:
-            if self._stopping:
+            if self.stopping:
                 return EXIT_INTERRUPTED
             directory = waiting.popleft()
             code = self._try(directory)
@@ -127,6 +135,22 @@ class Worker:
                 busy = 0
                 worst = max(worst, code)
         return worst
+
+    def serve(self, units: Units) -> int:
+        """Execute what comes, as long as every run finds this process as it would find a new one.
+
+        Ends with what has not gone well, so that no other run is taken down with it.
+        """
+        state, before = ProcessState(), False
+        for directories in units:
+            if before and not state.is_as_new():
+                return EXIT_DONE  # without a look at them: a new process executes them
+            before = True
+            code = self.run([directory.resolve() for directory in directories])
+            if code != EXIT_DONE or self.stopping or not state.is_as_new():
+                return code
+            units.ask_for_more()
+        return EXIT_DONE
 
     def _try(self, directory: Path) -> int:
         try:
@@ -192,6 +216,7 @@ class Worker:
         number = writer.lease.number
         log(f"attempt {number} on {os.uname().nodename}, process {os.getpid()}")
         writer.state(RUNNING)
+        begin_run()
         limit_threads(self._resources.threads)
         task = from_dict(record.task, record.plain)
         needed = _needed(record)
@@ -202,7 +227,7 @@ class Worker:
             record.directory,
             resources,
             self._rendezvous,
-            stopping=lambda: self._stopping,
+            stopping=lambda: self.stopping,
             give_up=lambda error: _give_up(writer, error),
         ) as group:
             for line in () if group is None else group.members():
@@ -211,7 +236,7 @@ class Worker:
                 writer,
                 resources=resources,
                 dependencies={identity: one.directory for identity, one in needed.items()},
-                stopping=lambda: self._stopping,
+                stopping=lambda: self.stopping,
                 dist=None if group is None else group.dist,
                 rendezvous_store=None if group is None else group.store,
             )

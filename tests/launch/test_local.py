@@ -77,13 +77,13 @@ def test_a_table_is_computed_once(counting_table: str, tmp_path: Path) -> None:
     assert starts(journal) == 12
 
 
-def test_runs_that_must_be_alone_come_first_and_overlap_with_nothing(
+def test_runs_that_must_be_alone_come_last_and_overlap_with_nothing(
     counting_table: str, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
     harness("run", counting_table, "--jobs", "3", COUNTING_JOURNAL=str(journal))
     lines = [line.split() for line in journal.read_text(encoding="utf-8").splitlines()]
-    alone = [(event, kind) for event, kind, *_ in lines][: 2 * 4]
+    alone = [(event, kind) for event, kind, *_ in lines][-2 * 4 :]
     assert alone == [("start", "AloneRun"), ("end", "AloneRun")] * 4
 
 

@@ -59,21 +59,29 @@ def test_batched_runs_are_shared_out_over_the_free_processes() -> None:
     assert len(take(Queue(many), jobs=2)) == LARGEST_BATCH
 
 
-def test_an_exclusive_run_waits_for_an_empty_machine_and_keeps_it_empty() -> None:
-    alone = planned(1, kind=AloneRun)
-    queue = Queue([alone, planned(2)])
+def test_an_exclusive_run_comes_last_waits_for_an_empty_machine_and_keeps_it_empty() -> None:
+    alone, batched = planned(1, kind=AloneRun), planned(3, kind=BatchedRun)
+    queue = Queue([alone, planned(2), batched])
+    assert take(queue) == [3]
+    assert take(queue, running=1) == [2]
     assert take(queue, running=1) == []
     assert take(queue) == [1]
+    queue.again(batched.run.identity)  # comes up meanwhile
     assert take(queue, running=1) == []
     queue.finish(alone.run.identity)
-    assert take(queue) == [2]
+    assert take(queue) == [3]
 
 
 def test_nothing_is_timed_while_others_compute_here_but_the_rest_goes_on() -> None:
     queue = Queue([planned(1, kind=AloneRun), planned(2)])
     assert take(queue, near=True) == [2]
-    assert take(queue, running=1, near=True) == []
+    assert take(queue, near=True) == []
     assert take(queue, near=False) == [1]
+
+
+def test_what_is_timed_shares_a_process_with_its_own_task_alone() -> None:
+    runs = [planned(1), planned(2, kind=BatchedRun), planned(3, kind=AloneRun)]
+    assert [Queue(runs).kind(one) for one in runs] == ["", "", "counting-alone"]
 
 
 def test_nothing_starts_while_another_command_times_something() -> None:
@@ -142,3 +150,4 @@ def test_the_time_of_a_schedule() -> None:
     assert makespan([load("a", 4), load("b", 6)], 2) == 6
     assert makespan([load("a", 4), load("b", 6, "a"), load("c", 1)], 4) == 10
     assert makespan([load("a", 5, alone=True), load("b", 6), load("c", 6)], 2) == 11
+    assert makespan([load("a", 5, alone=True), load("b", 6), load("c", 6, "a")], 2) == 17

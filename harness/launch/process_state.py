@@ -1,0 +1,85 @@
+"""Runs that share a process: each finds it as it would find one of its own."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import Final
+
+NEW_SEED: Final = 67280421310721
+"""Of torch's global generators in a new process (c10's `default_rng_seed_val`)."""
+MARGIN = 1.0
+"""Seconds by which the clock of a file may be behind this process's."""
+
+
+def begin_run() -> None:
+    """Free what the last run has left, and start torch's global generators anew."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    torch.manual_seed(NEW_SEED)
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+class ProcessState:
+    """What this process was when it began."""
+
+    def __init__(self) -> None:
+        self._environment = dict(os.environ)
+        self._folder = Path.cwd()
+        self._began = time.time() - MARGIN
+        self._files: dict[str, tuple[int, int, int]] = {}
+
+    def is_as_new(self) -> bool:
+        """Whether a run computes here what it would in a new process: no run has left a setting
+        behind, and no source file is other than the one that was imported.
+        """
+        return (
+            self._environment == dict(os.environ)
+            and self._folder == Path.cwd()
+            and _torch_is_as_new()
+            and not any(map(self._changed, _source_files()))
+        )
+
+    def _changed(self, file: str) -> bool:
+        try:
+            about = os.stat(file)
+        except OSError:
+            return True
+        seen = (about.st_mtime_ns, about.st_size, about.st_ino)
+        return about.st_ctime > self._began or self._files.setdefault(file, seen) != seen
+
+
+def _torch_is_as_new() -> bool:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return True
+    return (
+        torch.get_default_dtype() == torch.float32
+        and torch.get_default_device().type == "cpu"
+        and torch.get_float32_matmul_precision() == "highest"
+        and torch.is_grad_enabled()
+        and not torch.is_inference_mode_enabled()
+        and not torch.are_deterministic_algorithms_enabled()
+        and not torch.backends.cudnn.benchmark
+        and not torch.backends.cudnn.deterministic
+    )
+
+
+def _source_files() -> list[str]:
+    """Of all that is imported but libraries."""
+    libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        ours = name.partition(".")[0] == "harness"
+        if file is not None and (ours or not file.startswith(libraries)):
+            found.append(file)
+    return found
