@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import sysconfig
 import time
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,9 @@ NEW_SEED: Final = 67280421310721
 """Of torch's global generators in a new process (c10's `default_rng_seed_val`)."""
 MARGIN = 1.0
 """Seconds by which the clock of a file may be behind this process's."""
+
+BY_LIBRARIES: Final = ("TORCH", "TRITON_", "KINETO_", "CUDA_MODULE_LOADING")
+"""How variables begin that libraries add to the environment when they are imported."""
 
 
 def begin_run() -> None:
@@ -39,14 +41,21 @@ class ProcessState:
 
     def is_as_new(self) -> bool:
         """Whether a run computes here what it would in a new process: no run has left a setting
-        behind, and no source file is other than the one that was imported.
+        behind, and no file of code is other than the one that was imported.
         """
         return (
-            self._environment == dict(os.environ)
+            self._environment == self._known_variables()
             and self._folder == Path.cwd()
             and _torch_is_as_new()
             and not any(map(self._changed, _source_files()))
         )
+
+    def _known_variables(self) -> dict[str, str]:
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name in self._environment or not name.startswith(BY_LIBRARIES)
+        }
 
     def _changed(self, file: str) -> bool:
         try:
@@ -73,13 +82,8 @@ def _torch_is_as_new() -> bool:
     )
 
 
-def _source_files() -> list[str]:
-    """Of all that is imported but libraries."""
-    libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-    found = []
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        ours = name.partition(".")[0] == "harness"
-        if file is not None and (ours or not file.startswith(libraries)):
-            found.append(file)
-    return found
+def _source_files() -> set[str]:
+    """Of all that is imported, libraries too."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    # torch.ops and its like, made while it is imported, say `_ops.py`
+    return {file for file in files if isinstance(file, str) and os.path.isabs(file)}

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
+from weakref import WeakSet
 
 from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed
@@ -84,6 +85,15 @@ class Counting(Task):
             raise Interrupted("before its first checkpoint")
         if self.behaviour == "crash" and step == 3:
             raise ValueError("a bug")
+        if self.behaviour == "untidy" and step == 3:
+            os.environ["LEFT_BEHIND"] = "1"
+        if self.behaviour == "draw" and step == 3:
+            import torch
+
+            context.metric({"drawn": torch.rand(4).tolist()})
+        if self.behaviour == "hold" and step == 3:
+            _note(f"held {len(_HELD)} before")
+            _HELD.add(_InACircle())
         if self.behaviour == "fill" and step == 7:
             context.save_artifact("large.bin", lambda path: _write(path, "x" * 30_000_000))
 
@@ -160,6 +170,16 @@ class TogetherRun(Counting):
             if stop:
                 raise Interrupted(f"at step {step}")
         return {"count/value": float(value), "val/top1": value / MODULUS * 100}
+
+
+class _InACircle:
+    """What the count of references alone never frees."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+_HELD: WeakSet[_InACircle] = WeakSet()
 
 
 def expected(steps: int, seed: int) -> list[dict[str, int]]:
