@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Final
 
-NEW_SEED: Final = 67280421310721
-"""Of torch's global generators in a new process (c10's `default_rng_seed_val`)."""
 MARGIN = 1.0
 """Seconds by which the clock of a file may be behind this process's."""
 
@@ -19,12 +17,14 @@ BY_LIBRARIES: Final = ("TORCH", "TRITON_", "KINETO_", "CUDA_MODULE_LOADING")
 
 
 def begin_run() -> None:
-    """Free what the last run has left, and start torch's global generators anew."""
+    """Free what the last run has left. What draws without a seed draws what nobody knows, as in a
+    new process: never what the seed of the last run leads to.
+    """
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is None:
         return
-    torch.manual_seed(NEW_SEED)
+    torch.seed()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -87,10 +87,6 @@ class Counting(Task):
             raise ValueError("a bug")
         if self.behaviour == "untidy" and step == 3:
             os.environ["LEFT_BEHIND"] = "1"
-        if self.behaviour == "draw" and step == 3:
-            import torch
-
-            context.metric({"drawn": torch.rand(4).tolist()})
         if self.behaviour == "hold" and step == 3:
             _note(f"held {len(_HELD)} before")
             _HELD.add(_InACircle())

@@ -15,7 +15,7 @@ import pytest
 
 from harness.launch import process_state
 from harness.launch.latest import LatestValue
-from harness.launch.process_state import ProcessState
+from harness.launch.process_state import ProcessState, begin_run
 from harness.launch.worker import EXIT_DONE, EXIT_FAILED
 from harness.launch.worker_process import WorkerProcess
 from harness.run import Resources, Task
@@ -48,7 +48,7 @@ class Shared:
 
     def compute(self, *runs: Run | Task) -> int | None:
         """How a unit of these runs ends."""
-        made = [one if isinstance(one, Run) else run_of(one) for one in runs]
+        made = [run_of(one) if isinstance(one, Task) else one for one in runs]
         assert self.process.give([self.store.create(run) for run in made])
         wait_for(lambda: self.process.poll() is not None)
         return self.process.poll()
@@ -151,37 +151,31 @@ def test_settings_and_surroundings_are_seen(
     assert state.is_as_new()
 
 
-def training_runs() -> list[Run]:
-    """Trainings of two methods, which need no other run."""
-    chosen = []
-    for table, row in (("maskedkd/table2", "deit_ti.none"), ("attmask/strategies", "high")):
-        runs = expand(load_table(table), "smoke", rows=row).runs
-        chosen.append(next(run for run in runs if run.task == "train"))
-    return chosen
-
-
 def test_runs_in_one_process_have_the_bits_of_runs_in_two(tmp_path: Path) -> None:
-    first, second = training_runs()
-    draws = run_of(CountingRun(seed=5, behaviour="draw"))
-    together = Shared(tmp_path / "together")
+    first, second = expand(load_table("maskedkd/table2"), "smoke", rows="deit_ti.none").runs
+    together, apart = Shared(tmp_path / "together"), Shared(tmp_path / "apart")
     assert together.compute(first) == EXIT_DONE
-    assert together.process.is_free  # training leaves no setting behind
-    assert together.compute(second, draws) == EXIT_DONE
-    assert together.close() == EXIT_DONE
-    apart = Store(tmp_path / "apart" / "results")
-    for run in (second, draws):
-        one = Shared(tmp_path / "apart")
-        assert one.compute(run) == EXIT_DONE
-        one.close()
-        for file in ("metrics.jsonl", "model.safetensors"):
-            made = together.store.create(run) / file
-            assert made.exists() == (file != "model.safetensors" or run is second)
-            if made.exists():
-                assert made.read_bytes() == (apart.create(run) / file).read_bytes()
-        both = [store.record(run.identity) for store in (together.store, apart)]
-        assert both[0] is not None
-        assert both[1] is not None
-        assert both[0].result == both[1].result
+    assert together.process.is_free  # a training leaves no setting behind
+    assert (together.compute(second), apart.compute(second)) == (EXIT_DONE, EXIT_DONE)
+    results = []
+    for shared in (together, apart):
+        shared.close()
+        record = shared.store.record(second.identity)
+        assert record is not None
+        files = [
+            (record.directory / name).read_bytes()
+            for name in ("metrics.jsonl", "model.safetensors")
+        ]
+        results.append((record.result, files))
+    assert results[0] == results[1]
+
+
+def test_an_unseeded_draw_does_not_follow_from_the_run_before() -> None:
+    import torch
+
+    torch.manual_seed(7)
+    begin_run()
+    assert torch.initial_seed() != 7
 
 
 def test_what_a_run_held_is_free_before_the_next_begins(tmp_path: Path) -> None:
