@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
-from harness.errors import FieldError, HarnessError
+from harness.errors import FieldError, OptionError
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.spec.table import TableSpec
@@ -60,14 +60,6 @@ class ResourceOptions(TypedDict, total=False):
     processes: int
     nodes: int | None
     micro_batch: int | None
-
-
-class OptionError(HarnessError):
-    """A resource that was asked for and cannot be; the command writes the name as an option."""
-
-    def __init__(self, option: str, what: str) -> None:
-        self.option, self.what = option, what
-        super().__init__(f"{option} {what}")
 
 
 def load(name_or_path: str | Path) -> Table:

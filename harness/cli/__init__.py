@@ -1,20 +1,38 @@
-"""The command `harness`: one module of this package is one command."""
+"""The command `harness`: one module of this package is one command.
+
+Only the module of the command that was typed is imported: `harness --help` answers at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
 
-from harness import __version__, process, registry, variables
-from harness.api import OptionError
-from harness.errors import HarnessError, SpecError, cause
+from harness import __version__, process, variables
+from harness.errors import HarnessError, OptionError, SpecError, cause
 
 DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
+COMMANDS = {
+    "cancel": "cancel the SLURM jobs of a table or a run",
+    "check": "validate specs",
+    "claims": "the claims of all tables on one page, and which of them hold",
+    "data": "data sets: where they come from, fetch, check",
+    "diff": "your results against the reference results; exit code 2 when something drifted",
+    "doctor": "what this machine can run, and what it lacks",
+    "list": "tables, profiles, how much is done",
+    "logs": "what a run printed",
+    "plan": "what would run, what is cached, what blocks what, the cost; runs nothing",
+    "report": "aggregate the results and render them, with a verdict for every cell and claim",
+    "reproduce": "run what is missing, then report: one command for a table",
+    "run": "run what is missing, with live progress",
+    "show": "a row's configuration, with the file and line of each value",
+    "status": "state of every run; reads only",
+}
+"""What `harness --help` says of each."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,8 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     except (SyntaxError, ImportError) as error:  # in the package itself: nothing can go on
+        from harness import registry
+
         last = traceback.format_exception_only(error)[-1].strip()
         raise HarnessError(f"{registry.place_of(error)}: {last}") from error
     variables.current_folder()  # where it is gone, libraries end the process
@@ -61,7 +81,8 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         code: int = arguments.run(arguments)
     finally:
-        for line in registry.broken_components():
+        registry = sys.modules.get("harness.registry")
+        for line in () if registry is None else registry.broken_components():
             print(f"warning: {line}", file=sys.stderr)
     return code
 
@@ -80,14 +101,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USER_ERROR, f"error: {message}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """One that knows all about the command of `argv`, and of the others what they are for."""
+    typed = next((word for word in argv if not word.startswith("-")), None)
     parser = _Parser(
         prog="harness",
         description="Runs the tables of masked-distillation ViT papers and says what holds.",
     )
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"{__name__}.{module.name}").add(commands)
+    for name, what in COMMANDS.items():
+        if name == typed:
+            importlib.import_module(f"{__name__}.{name}").add(commands)
+        else:
+            commands.add_parser(name, help=what)
     return parser

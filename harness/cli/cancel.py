@@ -19,7 +19,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "cancel",
-        help="cancel the SLURM jobs of a table or a run",
         description="Cancels jobs. A run that is being computed saves its checkpoint; "
         "`harness run` goes on from there.",
     )

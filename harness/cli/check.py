@@ -18,7 +18,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "check",
-        help="validate specs",
         description="Validates specs: every problem with file, line and column.",
     )
     parser.add_argument(

@@ -16,7 +16,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "claims",
-        help="the claims of all tables on one page, and which of them hold",
         description="Reads the runs of all tables at a profile and writes one page about their "
         "claims, `claims.<profile>.md` in `reports` beside the results. Runs nothing.",
     )

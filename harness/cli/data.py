@@ -19,7 +19,7 @@ from harness.errors import DataError
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command, its three verbs and their options."""
-    parser = subparsers.add_parser("data", help="data sets: where they come from, fetch, check")
+    parser = subparsers.add_parser("data")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     shown = verbs.add_parser("list", help="all data sets and what is on this machine")
     shown.set_defaults(run=run_list)

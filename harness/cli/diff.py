@@ -21,7 +21,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "diff",
-        help="your results against the reference results; exit code 2 when something drifted",
         description="Compares the CSV files that `harness report` wrote, cell by cell.",
     )
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")

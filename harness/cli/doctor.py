@@ -63,7 +63,7 @@ class Finding:
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser("doctor", help="what this machine can run, and what it lacks")
+    parser = subparsers.add_parser("doctor")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument(
         "--cluster",

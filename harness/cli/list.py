@@ -19,7 +19,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "list",
-        help="tables, profiles, how much is done",
         description="Tables and profiles, their rows and runs, and how many runs are done.",
     )
     parser.set_defaults(run=run)

@@ -16,7 +16,7 @@ POLL = 0.5
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser("logs", help="what a run printed")
+    parser = subparsers.add_parser("logs")
     parser.add_argument("name", metavar="RUN", help="the name of a run directory, or its beginning")
     parser.add_argument("--follow", action="store_true", help="go on until the run has ended")
     parser.set_defaults(run=run)

@@ -22,7 +22,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "plan",
-        help="what would run, what is cached, what blocks what, the cost; runs nothing",
         description="Holds a table against the results that are there. Runs and changes nothing.",
     )
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")

@@ -17,7 +17,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "report",
-        help="aggregate the results and render them, with a verdict for every cell and claim",
         description="Reads the runs of a table and writes its report: CSV into the results folder, "
         "the rest into `reports` beside it. Runs nothing.",
     )

@@ -12,7 +12,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "reproduce",
-        help="run what is missing, then report: one command for a table",
         description="Downloads the data that is missing, computes the runs of a table that have no "
         "result, and writes its report. The last line says what became of it, the exit code too: 0 "
         "done, 1 a mistake or nothing could be trained, 2 some runs failed.",

@@ -26,7 +26,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "run",
-        help="run what is missing, with live progress",
         description="Computes the runs of a table that have no result. Ctrl-C leaves everything "
         "resumable; what is finished is never computed again.",
     )

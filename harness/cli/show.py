@@ -36,7 +36,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "show",
-        help="a row's configuration, with the file and line of each value",
         description="Prints what a row trains, value by value, and where each is written.",
     )
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")

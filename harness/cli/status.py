@@ -45,7 +45,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "status",
-        help="state of every run; reads only",
         description="The state of all runs of the results folder, or of those of one table.",
     )
     parser.add_argument("table", metavar="TABLE", nargs="?", help="only the runs of this table")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import sys
 import pytest
 
 import harness
+from harness import cli
 from harness.cli import check, main
 from harness.errors import HarnessError
 from tests.conftest import Experiments
@@ -97,3 +99,18 @@ def test_a_reader_that_goes_away_is_no_error(experiments: Experiments) -> None:
     done = subprocess.run(["bash", "-c", piped], capture_output=True, text=True)
     assert done.stdout.endswith("\n0\n")
     assert done.stderr == ""
+
+
+def test_help_imports_no_command_and_knows_all() -> None:
+    names = {module.name for module in pkgutil.iter_modules(cli.__path__)}
+    assert list(cli.COMMANDS) == sorted(name for name in names if not name.startswith("_"))
+    code = (
+        "import sys\nfrom harness.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('harness')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *said, imported = done.stdout.splitlines()
+    light = {"harness", "harness.cli", "harness.errors", "harness.process", "harness.variables"}
+    assert set(imported.split()) == light
+    assert "    status    state of every run; reads only" in said

@@ -153,7 +153,8 @@ def test_a_part_of_a_table(troubled_table: str) -> None:
     ],
 )
 def test_the_command_that_goes_on_is_the_one_that_was_typed(line: str) -> None:
-    assert _again(_parser().parse_args(shlex.split(line)[1:])) == line
+    words = shlex.split(line)[1:]
+    assert _again(_parser(words).parse_args(words)) == line
 
 
 def test_ctrl_c_saves_everything_and_says_how_to_go_on(slow_table: str) -> None:

@@ -19,7 +19,12 @@ SNAPSHOT = Snapshot(
     failed=1,
     blocked=0,
     active=[
-        Active(name="logit-s0", progress=Progress(done=30, total=120, unit="step"), eta=95.0),
+        Active(
+            name="logit-s0",
+            progress=Progress(done=30, total=120, unit="step"),
+            eta=95.0,
+            latest="Top-1 61.5 %",
+        ),
         Active(name="none-s1", elsewhere=True),
     ],
     left=3660.0,
@@ -58,7 +63,7 @@ def test_a_log_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     display.say("done    logit-s0")
     display.close()
     assert stream.getvalue() == (
-        "4 of 9 runs done, 1 failed, about 1 h 01 min left; logit-s0 25%; none-s1\n"
+        "4 of 9 runs done, 1 failed, about 1 h 01 min left; logit-s0 25% (Top-1 61.5 %); none-s1\n"
         "done    logit-s0\n"
     )
 
@@ -71,7 +76,7 @@ def test_a_terminal_gets_a_block_that_is_drawn_over(monkeypatch: pytest.MonkeyPa
     block = stream.getvalue()
     assert block.splitlines() == [
         "4 of 9 runs done, 1 failed, about 1 h 01 min left",
-        "  [#####               ]  25% logit-s0  step 30/120  1 min 35 s left",
+        "  [#####               ]  25% logit-s0  step 30/120  Top-1 61.5 %  1 min 35 s left",
         "  none-s1  ...  (another harness run)",
     ]
     display.update(SNAPSHOT)
