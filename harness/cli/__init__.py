@@ -81,8 +81,8 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         code: int = arguments.run(arguments)
     finally:
-        registry = sys.modules.get("harness.registry")
-        for line in () if registry is None else registry.broken_components():
+        loaded = sys.modules.get("harness.registry")
+        for line in () if loaded is None else loaded.broken_components():
             print(f"warning: {line}", file=sys.stderr)
     return code
 
