@@ -86,6 +86,11 @@ class Sum:
         """That of its first cell."""
         return self.terms[0].cell.column
 
+    @property
+    def row(self) -> str:
+        """That of its first cell."""
+        return self.terms[0].cell.row
+
     def __str__(self) -> str:
         texts = list[str]()
         for term in self.terms:
