@@ -24,7 +24,14 @@ from harness.registry import Registry
 from harness.run import TASKS, Resources
 from harness.spec.fields import FieldInfo, discriminator, fields_of, is_tagged, without_none
 from harness.spec.nodes import ListNode, MapNode
-from harness.spec.schema import ClaimEntry, GroupEntry, ProfileEntry, RowEntry, TableEntry
+from harness.spec.schema import (
+    ClaimEntry,
+    GroupEntry,
+    PreconditionEntry,
+    ProfileEntry,
+    RowEntry,
+    TableEntry,
+)
 from harness.spec.table import Plot
 from harness.train.config import TrainConfig
 
@@ -46,6 +53,7 @@ SPEC: tuple[tuple[str, type], ...] = (
     ("A row: an item of `rows`", RowEntry),
     ("A group: an item of `rows` that has `rows`", GroupEntry),
     ("A claim: an item of `claims`", ClaimEntry),
+    ("A precondition: a value of `preconditions`", PreconditionEntry),
     ("A plot: an item of `plots`", Plot),
     ("A profile: a value of `profiles`, or a file of `experiments/profiles/`", ProfileEntry),
     ("`resources` of a profile", Resources),

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.format import interval_text, seeds, signed, with_unit
+from harness.report.format import interval_text, listed, seeds, signed, with_unit
 from harness.report.measure import Measure, Side, deciding_measure
 from harness.report.model import ClaimResult, Judgement, Verdict
+from harness.report.over_rows import judge_over_rows
 from harness.report.statistics import (
+    CONFIDENCE,
     MOST_SEEDS,
     Interval,
     Summary,
@@ -21,15 +23,16 @@ from harness.spec.table import Claim, Column
 from harness.text import number
 
 
-def judge_claim(claim: Claim, column: Column, left: Side, right: Side | None = None) -> ClaimResult:
+def judge_claim(claim: Claim, column: Column, *sides: Side) -> ClaimResult:
     """The verdict: supported or contradicted where the whole 95 % interval lies on one side of the
-    margin.
+    margin. `sides` are the cells of its comparison.
     """
-    sides = [left] if right is None else [left, right]
-    measure = deciding_measure(claim.holds, column, left, right)
+    measure = deciding_measure(claim.holds, column, *sides)
     summary = measure.summary
     shown = None if summary is None else (exponentiated(summary) if measure.ratio else summary)
     ci = None if shown is None else shown.ci
+    if measure.over is not None:
+        ci = measure.over.interval(1 - CONFIDENCE)
     if ci is None and shown is not None and column.evidence == "exact":
         ci = Interval(low=shown.mean, high=shown.mean)
     judgement, needed = _judge(claim.holds.operator, column, measure, sides)
@@ -57,6 +60,8 @@ def _judge(
         reason = f"not tested: {_why_untested(sides)}"
         failed = any(side.failed and not side.values for side in sides)
         return Judgement(verdict=Verdict.FAILED if failed else Verdict.NOT_RUN, reason=reason), ""
+    if measure.over is not None and column.evidence == "seeds":
+        return judge_over_rows(operator, measure, 1 - CONFIDENCE), ""
     if column.evidence == "seeds":
         return _judge_scattered(operator, measure, summary, paired=len(sides) > 1)
     verdict = _side(operator, summary.mean, summary.mean, measure.margin)
@@ -73,7 +78,7 @@ def _judge(
 def _why_untested(sides: Sequence[Side]) -> str:
     lacking = [side for side in sides if not side.values]
     if not lacking:
-        return f"{sides[0].label} and {sides[1].label} have no finished seed in common"
+        return f"{listed([side.label for side in sides])} have no finished seed in common"
     names = " and ".join(dict.fromkeys(side.label for side in lacking))
     why = "; ".join(dict.fromkeys(side.missing_reason for side in lacking if side.missing_reason))
     return f"no result for {names} ({why})" if why else f"no result for {names}"

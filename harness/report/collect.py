@@ -17,12 +17,13 @@ from harness.evidence import FigureOf
 from harness.report.claims import judge_claim
 from harness.report.compare import references
 from harness.report.format import listed
-from harness.report.history import curves, finished_runs
+from harness.report.history import at_epochs, curves, finished_runs
 from harness.report.losses import losses
 from harness.report.measure import Side
 from harness.report.model import (
     Cell,
     ClaimResult,
+    FinishedRun,
     Ratio,
     RowResult,
     TableModel,
@@ -66,7 +67,7 @@ def collect(
         seeds=_seeds(expansion),
         columns=columns,
         rows=rows,
-        claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
+        claims=tuple(_claim(claim, columns, rows, runs) for claim in profile.claims),
         untested=tuple(_untested(claim, rows) for claim in profile.untested),
         curves=curves(runs, _followed(columns)),
         runs=runs,
@@ -257,10 +258,16 @@ def _measured_ratio(
     return value.mean / base.mean
 
 
-def _claim(claim: Claim, columns: Sequence[Column], rows: Sequence[RowResult]) -> ClaimResult:
+def _claim(
+    claim: Claim,
+    columns: Sequence[Column],
+    rows: Sequence[RowResult],
+    runs: Sequence[FinishedRun],
+) -> ClaimResult:
     comparison = claim.holds
     column = next(column for column in columns if column.id == comparison.left.column)
     sides = _sides(comparison.cells, rows)
+    sides = at_epochs(sides, comparison.cells, columns, rows, runs)
     if column.evidence == "timing" and comparison.offset == 0 and comparison.factor != 1:
         sides = _timed_in_turn(sides, comparison.cells, rows)
     return judge_claim(claim, column, *sides)

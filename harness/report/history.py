@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
 from harness.evidence import FigureOf
-from harness.report.model import Curve, FinishedRun
+from harness.report.measure import Side
+from harness.report.model import Curve, FinishedRun, RowResult
 from harness.report.results import RunResults
+from harness.spec.claims import CellRef
 from harness.spec.expand import Expansion, ResolvedRow
+from harness.spec.table import Column
 
 METRICS = "metrics.jsonl"
 LOSS = "loss/total"
@@ -79,6 +83,59 @@ def finished_runs(
                 )
             )
     return tuple(runs), tuple(damaged.values())
+
+
+def at_epochs(
+    sides: Sequence[Side],
+    cells: Sequence[CellRef],
+    columns: Sequence[Column],
+    rows: Sequence[RowResult],
+    runs: Sequence[FinishedRun],
+) -> list[Side]:
+    """Cells at an epoch have the values that their trainings recorded there; none where they were
+    not evaluated just then, for what lies between two evaluations is not known.
+    """
+    metrics = {column.id: column.metric for column in columns}
+    epochs = {row.id: row.config.recipe.epochs for row in rows if row.config is not None}
+    found = []
+    for side, cell in zip(sides, cells, strict=True):
+        length = epochs.get(cell.row)
+        if cell.at is None or length is None or not side.values:
+            found.append(side)
+            continue
+        curves_of_row = {
+            run.seed: recorded(run, metrics[cell.column]) for run in runs if run.row == cell.row
+        }
+        wanted = cell.at.of(length)
+        values = {
+            seed: curve[epoch]
+            for seed, curve in curves_of_row.items()
+            for epoch in curve
+            if math.isclose(epoch, wanted, rel_tol=1e-6) and seed in side.values
+        }
+        there = sorted({round(epoch, 3) for curve in curves_of_row.values() for epoch in curve})
+        reason = f"not evaluated after {wanted:g} of {length:g} epochs, but after {_some(there)}"
+        label = f"{side.label} after {wanted:g} {'epoch' if wanted == 1 else 'epochs'}"
+        found.append(
+            replace(side, label=label, values=values, missing_reason="" if values else reason)
+        )
+    return found
+
+
+def recorded(run: FinishedRun, metric: str) -> dict[float, float]:
+    """A metric by epoch, where the run was evaluated."""
+    return {
+        float(record["epoch"]): float(record[metric])
+        for record in run.records
+        if metric in record and "epoch" in record and not isinstance(record[metric], list)
+    }
+
+
+def _some(epochs: Sequence[float]) -> str:
+    if not epochs:
+        return "none"
+    shown = [f"{epoch:g}" for epoch in epochs]
+    return ", ".join(shown if len(shown) <= 6 else [*shown[:3], "...", *shown[-2:]])
 
 
 def whole_file(figure: FigureOf, path: Path, read: Callable[[FigureOf, Path], object]) -> object:

@@ -5,23 +5,33 @@ they are judged.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from harness.report.format import difference_unit
-from harness.report.statistics import Summary, log_ratios, paired, summarise
-from harness.spec.claims import Comparison
+from harness.report.statistics import Interval, Summary, log_ratios, paired, summarise
+from harness.spec.claims import CellRef, Comparison, Quantity, Sum
 from harness.spec.table import Column
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """One side of a comparison: its name in sentences, and its values by seed."""
+    """One cell of a comparison: its name in sentences, and its values by seed."""
 
     label: str
     values: Mapping[int, float]
     missing_reason: str = ""  # why it has no values
     failed: bool = False  # its runs ended in errors
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverRows:
+    """How a quantity of several rows is judged, whose interval is over rows and not over seeds."""
+
+    units: str  # what it is over: "28 rows"
+    interval: Callable[[float], Interval | None]  # that errs with the given probability
+    p: float | None = None  # two-sided, that the true value is at the margin
+    note: str = ""  # what the interval is over, in words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,26 +45,35 @@ class Measure:
     decimals: int
     ratio: bool = False
     difference: bool = False
+    over: OverRows | None = None  # of a statement about several rows
 
     def shown(self, value: float) -> float:
         """From the scale of judging to the one that people read."""
         return math.exp(value) if self.ratio else value
 
 
-def deciding_measure(
-    comparison: Comparison, column: Column, left: Side, right: Side | None
-) -> Measure:
-    """What the comparison is decided by: a difference, a ratio, or one value."""
+def deciding_measure(comparison: Comparison, column: Column, *sides: Side) -> Measure:
+    """What the comparison is decided by: a difference, a ratio, or one value; or what is said of
+    several rows. `sides` are its cells, in their order.
+    """
+    if comparison.over is not None:
+        from harness.report.over_rows import measure_over_rows  # it builds on this module
+
+        return measure_over_rows(comparison, column, sides)
+    left, right = combined(comparison, sides)
     decimals = column.decimals + (column.evidence == "seeds")
     if right is None:
+        difference = isinstance(comparison.left, Sum)
         return Measure(
             summary=summarise([left.values[seed] for seed in sorted(left.values)]),
             margin=comparison.offset,
             quantity=f"{column.label}, {left.label}",
-            unit=column.unit,
+            unit=difference_unit(column.unit) if difference else column.unit,
             decimals=decimals,
+            difference=difference,
         )
-    logs = log_ratios(left.values, right.values)
+    plain = isinstance(comparison.left, CellRef) and isinstance(comparison.right, CellRef)
+    logs = log_ratios(left.values, right.values) if plain else None
     is_ratio = comparison.factor > 0 and comparison.factor != 1 and comparison.offset == 0
     if is_ratio and logs is not None:
         return Measure(
@@ -74,3 +93,33 @@ def deciding_measure(
         decimals=decimals,
         difference=True,
     )
+
+
+def combined(comparison: Comparison, sides: Sequence[Side]) -> tuple[Side, Side | None]:
+    """The two sides of a comparison, each with the sums of its cells by seed."""
+    split = len(comparison.left.terms)
+    left = _sum(comparison.left, sides[:split])
+    return left, None if comparison.right is None else _sum(comparison.right, sides[split:])
+
+
+def _sum(quantity: Quantity, sides: Sequence[Side]) -> Side:
+    """Seeds that one cell lacks have no sum."""
+    if isinstance(quantity, CellRef):
+        return sides[0]
+    values = {}
+    for seed in sides[0].values:
+        if all(seed in side.values for side in sides):
+            parts = zip(quantity.terms, sides, strict=True)
+            values[seed] = sum(term.factor * side.values[seed] for term, side in parts)
+    lacking = next((side for side in sides if not side.values), sides[0])
+    return replace(lacking, label=_label(quantity, sides), values=values)
+
+
+def _label(quantity: Sum, sides: Sequence[Side]) -> str:
+    texts = list[str]()
+    for term, side in zip(quantity.terms, sides, strict=True):
+        factor = "" if abs(term.factor) == 1 else f"{abs(term.factor):g} × "
+        sign = "−" if term.factor < 0 else "+"
+        start = f"{sign} " if texts else ("−" if term.factor < 0 else "")
+        texts.append(f"{start}{factor}{side.label}")
+    return f"({' '.join(texts)})"

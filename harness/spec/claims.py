@@ -1,72 +1,134 @@
-"""The language of claims: `acc[a] >= acc[b] - 0.3`, `acc[a] > 80`, `speed[a] > 1.5 * speed[b]`."""
+"""The language of claims: `acc[a] >= acc[b] - 0.3`, `acc[a]@2 - acc[b]@2 > acc[a] - acc[b]`,
+`share(acc[{pair}.keep75] > acc[{pair}]) >= 0.5`.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self, cast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeAlias, cast
 
 if TYPE_CHECKING:
     from harness.spec.nodes import ScalarNode
 
 Operator = Literal[">=", ">", "<=", "<"]
+OverRows = Literal["share", "every", "correlation"]
+"""What a claim says of several rows: for which share of them a comparison holds, that it holds for
+each, or how two quantities go together.
+"""
 
 ROW_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,119}")
-_CELL = r"(?P<{0}column>[A-Za-z0-9_]+)\s*\[\s*(?P<{0}row>[A-Za-z0-9_.+-]+)\s*\]"
-_NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
-_CLAIM = re.compile(
-    rf"\s*{_CELL.format('left_')}\s*(?P<operator>>=|<=|>|<)\s*(?:"
-    rf"(?:(?P<factor>{_NUMBER})\s*\*\s*)?{_CELL.format('right_')}\s*(?:(?P<sign>[+-])\s*(?P<offset>{_NUMBER}))?"
-    rf"|(?P<bound>[+-]?{_NUMBER}))\s*"
-)
 GRAMMAR = (
-    "COLUMN[ROW] >= [FACTOR *] COLUMN[ROW] [+|- NUMBER], or COLUMN[ROW] >= NUMBER; >, <= and < too"
+    "SIDE >= SIDE, with >, <= or < too. A SIDE adds and subtracts cells, COLUMN[ROW] or "
+    "FACTOR * COLUMN[ROW]; the right one numbers too. COLUMN[ROW]@2 is a cell after epoch 2, @25% "
+    "after a quarter of the epochs. Over all rows that fit a {NAME}: share(SIDE > SIDE) >= NUMBER, "
+    "every(SIDE > SIDE), correlation(SIDE, SIDE) < NUMBER"
 )
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<operator>>=|<=|>|<)|(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![A-Za-z0-9_.]|\s*\[)"
+    r"|(?P<name>[A-Za-z0-9_]+)|(?P<sign>[-+*(),@%])|(?P<row>\[[^\[\]]*\]))"
+)
+_ROW = re.compile(r"(?:[A-Za-z0-9_.+-]|\{[A-Za-z_][A-Za-z0-9_]*\})+")
+_NAME = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A moment of a training: after `value` epochs, or after that share of a row's own epochs."""
+
+    value: float
+    percent: bool = False
+
+    def of(self, epochs: float) -> float:
+        """The epoch, in a training of `epochs`."""
+        return self.value * epochs / 100 if self.percent else self.value
+
+    def __str__(self) -> str:
+        return f"@{self.value:g}{'%' if self.percent else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class CellRef:
-    """A cell of the table, by ids."""
+    """A cell of the table, by ids; at its end, or at an epoch of its training."""
 
     column: str
     row: str
+    at: Epoch | None = None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """As a sum of one."""
+        return (Term(1.0, self),)
 
     def __str__(self) -> str:
-        return f"{self.column}[{self.row}]"
+        return f"{self.column}[{self.row}]{self.at or ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A cell in a sum, `- 2 * acc[a]`."""
+
+    factor: float
+    cell: CellRef
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Several cells, added and subtracted seed by seed."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def column(self) -> str:
+        """That of its first cell."""
+        return self.terms[0].cell.column
+
+    @property
+    def row(self) -> str:
+        """That of its first cell."""
+        return self.terms[0].cell.row
+
+    def __str__(self) -> str:
+        texts = list[str]()
+        for term in self.terms:
+            factor = "" if abs(term.factor) == 1 else f"{abs(term.factor):g} * "
+            sign = "-" if term.factor < 0 else ("+" if texts else "")
+            texts.append(f"{sign}{' ' if texts else ''}{factor}{term.cell}")
+        return " ".join(texts)
+
+
+Quantity: TypeAlias = CellRef | Sum
+"""What a side of a comparison is made of."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """`left operator factor * right + offset`; without `right` the other side is `offset` alone."""
+    """`left operator factor * right + offset`; without `right` the other side is `offset` alone.
 
-    left: CellRef
+    With `over`, it is a statement about several rows: `members` are the comparison in its brackets,
+    `inner`, for each of them (of a correlation, `left` and `right` are the two quantities), and
+    `operator offset` is what holds for the share or the correlation.
+    """
+
+    left: Quantity
     operator: Operator
-    right: CellRef | None = None
+    right: Quantity | None = None
     factor: float = 1.0
     offset: float = 0.0
     text: str  # as written
+    over: OverRows | None = None
+    inner: Comparison | None = None
+    members: tuple[Comparison, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the text of a claim; ValueError shows the grammar."""
-        match = _CLAIM.fullmatch(text)
-        if match is None:
-            raise ValueError(f"'{text}' is not a comparison of cells (write {GRAMMAR})")
-        part = match.groupdict()
-        for name in ("factor", "offset", "bound"):
-            if not math.isfinite(float(part[name] or 0)):
-                raise ValueError(f"{part[name]} in '{text}' is too large for a number")
-        bounded = part["bound"] is not None
-        offset = part["bound"] if bounded else (part["sign"] or "") + (part["offset"] or "0")
-        return cls(
-            left=CellRef(part["left_column"], part["left_row"]),
-            operator=cast(Operator, part["operator"]),
-            right=None if bounded else CellRef(part["right_column"], part["right_row"]),
-            factor=float(part["factor"] or 1),
-            offset=float(offset),
-            text=text.strip(),
-        )
+        """Read the text of a claim; ValueError shows the grammar. Of a statement about several rows
+        the members are found by `among`.
+        """
+        return cast(Self, _Parser(text).comparison())
 
     @classmethod
     def from_scalar(cls, scalar: ScalarNode) -> Self:
@@ -76,7 +138,226 @@ class Comparison:
     @property
     def cells(self) -> tuple[CellRef, ...]:
         """The cells it looks at, left first."""
-        return (self.left,) if self.right is None else (self.left, self.right)
+        if self.over is not None:
+            return tuple(dict.fromkeys(cell for one in self.members for cell in one.cells))
+        sides = (self.left,) if self.right is None else (self.left, self.right)
+        return tuple(term.cell for side in sides for term in side.terms)
+
+    def among(self, rows: Iterable[str]) -> Self:
+        """With the members that these rows make: one for all values of its names for which every
+        cell's row is there. ValueError where there are fewer than two.
+        """
+        if self.inner is None:
+            return self
+        ids = tuple(dict.fromkeys(rows))
+        members = tuple(self.inner.filled(names) for names in self.inner.fits(ids))
+        if len(members) < 2:
+            many = "only one row fits" if members else "no row fits"
+            raise ValueError(f"'{self.text}': {many}: a statement about several rows needs two")
+        return replace(self, members=members)
+
+    def fits(self, rows: tuple[str, ...]) -> Iterator[Mapping[str, str]]:
+        """The values of its names, each once, in the order of the rows."""
+        cells = sorted(self.cells, key=lambda cell: -len(set(_NAME.findall(cell.row))))
+        pattern = _as_pattern(cells[0].row)
+        for row in rows:
+            found = pattern.fullmatch(row)
+            names = {} if found is None else found.groupdict()
+            if found is not None and all(_fill(cell.row, names) in rows for cell in cells):
+                yield names
+
+    def filled(self, names: Mapping[str, str]) -> Comparison:
+        """With its names replaced."""
+
+        def fill(side: Quantity | None) -> Quantity | None:
+            if side is None:
+                return None
+            terms = tuple(
+                replace(term, cell=replace(term.cell, row=_fill(term.cell.row, names)))
+                for term in side.terms
+            )
+            return terms[0].cell if isinstance(side, CellRef) else Sum(terms)
+
+        left = fill(self.left)
+        assert left is not None
+        return replace(self, left=left, right=fill(self.right), text=_fill(self.text, names))
 
     def __str__(self) -> str:
         return self.text
+
+
+def _as_pattern(row: str) -> re.Pattern[str]:
+    """A name stands for the same text wherever it stands."""
+    seen: set[str] = set()
+    parts = []
+    for part in re.split(r"(\{\w+\})", row):
+        name = part[1:-1] if part.startswith("{") else ""
+        if not name:
+            parts.append(re.escape(part))
+        else:
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>.+)")
+            seen.add(name)
+    return re.compile("".join(parts))
+
+
+def _fill(row: str, names: Mapping[str, str]) -> str:
+    return _NAME.sub(lambda match: names[match[1]], row)
+
+
+class _Parser:
+    """Reads the text of a claim from left to right, one rule of the grammar a method."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = self._before = 0  # before the last token
+        self._names: frozenset[str] | None = None  # of the rows inside brackets
+
+    def comparison(self) -> Comparison:
+        """A whole text."""
+        over = self._function()
+        found = self._plain() if over is None else self._over_rows(over)
+        if self._text[self._at :].strip():
+            self._fail("the end")
+        return found
+
+    def _function(self) -> OverRows | None:
+        match = re.match(r"\s*(share|every|correlation)\s*\(", self._text)
+        if match is None:
+            return None
+        self._at, self._names = match.end(), frozenset()
+        return cast(OverRows, match[1])
+
+    def _plain(self) -> Comparison:
+        start = self._at
+        left = self._cells()
+        operator = cast(Operator, self._take("operator", "a sign or >=, >, <=, <"))
+        terms, offset = self._side()
+        right: Quantity | None = None
+        factor = 1.0
+        if len(terms) == 1:
+            right, factor = terms[0].cell, terms[0].factor
+        elif terms:
+            right = Sum(terms)
+        return Comparison(
+            left=left,
+            operator=operator,
+            right=right,
+            factor=factor,
+            offset=offset,
+            text=self._text[start : self._at].strip(),
+        )
+
+    def _over_rows(self, over: OverRows) -> Comparison:
+        inner = self._pair() if over == "correlation" else self._plain()
+        if not self._names:
+            self._fail("a {NAME} in the rows of both sides, which stands for several rows")
+        if not any(self._names <= set(_NAME.findall(cell.row)) for cell in inner.cells):
+            self._fail("one row that has all names", back=True)
+        self._symbol(")")
+        operator, offset = inner.operator, inner.offset
+        if over != "every":
+            operator = cast(Operator, self._take("operator", "one of >=, >, <=, <"))
+            terms, offset = self._side()
+            low, high = (0, 1) if over == "share" else (-1, 1)
+            if terms or not low <= offset <= high:
+                self._fail(f"a number from {low} to {high}", back=True)
+        return Comparison(
+            left=inner.left,
+            operator=operator,
+            right=inner.right,
+            factor=inner.factor,
+            offset=offset,
+            text=self._text.strip(),
+            over=over,
+            inner=inner,
+        )
+
+    def _pair(self) -> Comparison:
+        """The two quantities of a correlation."""
+        start = self._at
+        left = self._cells()
+        self._symbol(",")
+        right = self._cells()
+        text = self._text[start : self._at].strip()
+        return Comparison(left=left, operator=">", right=right, text=text)
+
+    def _cells(self) -> Quantity:
+        """A side without numbers."""
+        terms, _ = self._side(numbers=False)
+        if len(terms) == 1 and terms[0].factor == 1:
+            return terms[0].cell
+        return Sum(terms)
+
+    def _side(self, *, numbers: bool = True) -> tuple[tuple[Term, ...], float]:
+        terms: list[Term] = []
+        total = 0.0
+        sign: str | None = self._optional("sign", "+-") or "+"
+        while sign:
+            factor, cell = self._term(numbers)
+            factor = -factor if sign == "-" else factor
+            if cell is None:
+                total += factor
+            else:
+                terms.append(Term(factor, cell))
+            sign = self._optional("sign", "+-")
+        return tuple(terms), total
+
+    def _term(self, numbers: bool) -> tuple[float, CellRef | None]:
+        number = self._optional("number")
+        if number is None:
+            return 1.0, self._cell()
+        if not math.isfinite(float(number)):
+            raise ValueError(f"{number} in '{self._text}' is too large for a number")
+        if self._optional("sign", "*"):
+            return float(number), self._cell()
+        if not numbers:
+            self._fail("* and a cell")
+        return float(number), None
+
+    def _cell(self) -> CellRef:
+        column = self._take("name", "COLUMN[ROW]")
+        row = self._take("row", "[ROW]")[1:-1].strip()
+        if not _ROW.fullmatch(row):
+            self._fail(f"letters, digits and _ . + - in [{row}]", back=True)
+        names = _NAME.findall(row)
+        if names and self._names is None:
+            self._fail("a grid with this name, or share(...), every(...), correlation(...)", True)
+        if self._names is not None:
+            self._names |= set(names)
+        return CellRef(column, row, self._epoch())
+
+    def _epoch(self) -> Epoch | None:
+        if not self._optional("sign", "@"):
+            return None
+        value = float(self._take("number", "an epoch, @2 or @25%"))
+        percent = self._optional("sign", "%") is not None
+        if not math.isfinite(value) or (percent and value > 100):
+            self._fail("at most 100 %", back=True)
+        return Epoch(value, percent)
+
+    def _symbol(self, symbol: str) -> None:
+        if not self._optional("sign", symbol):
+            self._fail(symbol)
+
+    def _take(self, kind: str, wanted: str) -> str:
+        found = self._optional(kind)
+        if found is None:
+            self._fail(wanted)
+        return found
+
+    def _optional(self, kind: str, among: str = "") -> str | None:
+        match = _TOKEN.match(self._text, self._at)
+        if match is None or match.lastgroup != kind or (among and match[kind] not in among):
+            return None
+        self._before, self._at = self._at, match.end()
+        return match[kind]
+
+    def _fail(self, wanted: str, back: bool = False) -> NoReturn:
+        at = self._before if back else self._at
+        rest = self._text[at:].strip()
+        got = f"'{rest[:20]}{'...' if len(rest) > 20 else ''}'" if rest else "its end"
+        place = len(self._text) - len(self._text[at:].lstrip()) + 1
+        raise ValueError(
+            f"'{self._text}' is no claim: expected {wanted} at character {place}, got {got} "
+            f"(write {GRAMMAR})"
+        )

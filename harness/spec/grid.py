@@ -56,6 +56,15 @@ class Grid:
             assert isinstance(node, MapNode)
             yield node
 
+    def fill_rows(self, text: str, point: Mapping[str, ScalarNode]) -> str:
+        """The comparison of a claim: of one about several rows, names of the rows stay."""
+        if re.match(r"\s*\w+\s*\(", text):
+            for name, path in self._names.items():
+                if path in point:
+                    text = text.replace(f"{{{name}}}", point[path].text)
+            return text
+        return self.fill(text, point, "holds")
+
     def fill(self, text: str, point: Mapping[str, ScalarNode], key: str) -> str:
         """`text` with every `{keep}` replaced by the point's value."""
 

@@ -11,7 +11,7 @@ from harness.spec.build import Builder
 from harness.spec.merge import merge
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 from harness.spec.pieces import Pieces, StandIns
-from harness.spec.schema import ProfileEntry
+from harness.spec.schema import PreconditionEntry, ProfileEntry
 
 _ALL = (ScalarNode(Location("", 1, 1), "*", "*"),)
 """All rows of the table."""
@@ -27,6 +27,9 @@ class MergedProfile:
     base: Sequence[MapNode]  # later ones win
     rows: Sequence[Node] | None  # None: all of the table's
     claims: Sequence[ListNode | None]
+    shared_preconditions: dict[str, PreconditionEntry]
+    given: tuple[str, ...]
+    where_given: Location | None
     resources: Resources
 
 
@@ -43,6 +46,7 @@ def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Mer
     if also:
         listed = [*(_ALL if listed is None else listed), *also]
     seeds = [part.seeds for part in parts if part.seeds is not None]
+    given = [part for part in parts if part.given is not None]
     for part in parts:
         pieces.check_names(part.stand_ins)
     builder.problems += pieces.problems
@@ -54,6 +58,9 @@ def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Mer
         base=[part.base for part in parts if part.base is not None],
         rows=listed,
         claims=[part.claims for part in parts],
+        shared_preconditions={} if shared is None else dict(shared.preconditions),
+        given=(given[-1].given or ()) if given else (),
+        where_given=given[-1].node.find("given") if given else None,
         resources=_resources(parts, builder),
     )
 

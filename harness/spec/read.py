@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.run import TASKS, BankTask
 from harness.spec.build import Builder
-from harness.spec.claims import Comparison
-from harness.spec.grid import Grid
-from harness.spec.nodes import ListNode, MapNode
+from harness.spec.claim_reader import ClaimReader, Scope
+from harness.spec.nodes import MapNode
 from harness.spec.paths import table_name, table_path
 from harness.spec.pieces import Pieces
 from harness.spec.plots import PlotReader, with_x_values
 from harness.spec.profiles import merged_profile
 from harness.spec.rows import Draft, RowReader
-from harness.spec.schema import ClaimEntry, ProfileEntry, TableEntry
+from harness.spec.schema import ProfileEntry, TableEntry
 from harness.spec.strict_yaml import read_yaml
 from harness.spec.table import (
     MOVED_PROFILES,
@@ -27,7 +26,6 @@ from harness.spec.table import (
     PaperRef,
     Plot,
     Profile,
-    Row,
     TableSpec,
 )
 
@@ -71,6 +69,7 @@ class _Loader:
         self._seeds = self._checked(self._entry.seeds, root)
         self._pieces = Pieces()
         self._rows = RowReader(self._builder, root_keys(root, "columns"), self._pieces)
+        self._claims = ClaimReader(self._builder, self._columns)
 
     @property
     def problems(self) -> list[Diagnostic]:
@@ -90,7 +89,7 @@ class _Loader:
         if entry.rows is not None and not entry.rows.items:
             self._builder.problem(entry.rows.where, "rows: a table needs at least one")
         columns = root_keys(entry.node, "columns")
-        claims = self._read_claims([entry.claims], rows, (), columns)
+        claims = self._claims.read([entry.claims], rows, (), columns)
         profiles = self._with_untested(claims, self._read_profiles(drafts, claims))
         plots = PlotReader(self._builder, columns)
         drawn = plots.read(entry.plots, [rows, *(profile.rows for profile in profiles.values())])
@@ -152,57 +151,6 @@ class _Loader:
     def _shown_plots(self, plots: Sequence[Plot], profile: str) -> list[Plot]:
         shown = {"", *self._shown(profile)}
         return [plot for plot in plots if {plot.x.column, *plot.y} <= shown]
-
-    def _read_claims(
-        self,
-        nodes: Sequence[ListNode | None],
-        rows: Sequence[Row],
-        before: Sequence[Claim],
-        columns: Collection[str],
-    ) -> tuple[Claim, ...]:
-        ids, claims = {row.id for row in rows}, list[Claim]()
-        ids_so_far = {claim.id for claim in before}
-        for claim in (claim for node in nodes for claim in self._claims(node)):
-            if claim.id in ids_so_far:
-                grid = "grid" in claim.node.keys
-                hint = "; the id of a grid must hold its values" if grid else ""
-                what = f"claim '{claim.id}' is given twice{hint}"
-                self._builder.problem(claim.node.find("id"), what)
-            ids_so_far.add(claim.id)
-            for cell in claim.holds.cells:
-                self._named(claim, "column", cell.column, columns)
-                self._named(claim, "row", cell.row, ids)
-            claims.append(claim)
-        return tuple(claims)
-
-    def _claims(self, node: ListNode | None) -> Iterator[Claim]:
-        for item in node.items if node is not None else ():
-            entry = self._builder.build(item, ClaimEntry)
-            if not isinstance(entry, ClaimEntry):
-                continue
-            grid = Grid(entry.node, entry.grid, self._builder.problems)
-            if (wrong := grid.too_large("claims")) is not None:
-                self._builder.problem(entry.node.keys["grid"], f"grid: {wrong}")
-                continue
-            for point in grid.points():
-                try:
-                    holds = Comparison.parse(grid.fill(entry.holds, point, "holds"))
-                except ValueError as error:
-                    self._builder.problem(entry.node.find("holds"), f"holds: {error}")
-                    break
-                yield Claim(
-                    id=grid.fill(entry.id, point, "id"),
-                    text=grid.fill(entry.text, point, "text"),
-                    holds=holds,
-                    added_by_us=entry.added_by_us,
-                    scaled_down_version_of=entry.scaled_down_version_of,
-                    node=entry.node,
-                )
-
-    def _named(self, claim: Claim, what: str, name: str, valid: Collection[str]) -> None:
-        if name not in valid:
-            where = claim.node.find("holds")
-            self._builder.problem(where, f"holds: {unknown(what, name, list(valid))}")
 
     def _with_untested(
         self, claims: Sequence[Claim], profiles: Mapping[str, Profile]
@@ -280,14 +228,24 @@ class _Loader:
             for claim in table
             if all(cell.row in ids and cell.column in shown for cell in claim.holds.cells)
         ]
-        of_profile = self._read_claims(merged.claims, rows, table, shown)
+        of_profile = self._claims.read(merged.claims, rows, table, shown)
+        scope = Scope(
+            profile=name,
+            rows=[row.id for row in rows],
+            columns=shown,
+            preconditions=merged.shared_preconditions
+            | dict(self._entry.preconditions)
+            | dict(entry.preconditions),
+            given=merged.given,
+            where_given=merged.where_given,
+        )
         return Profile(
             name=name,
             start=entry.start,
             description=merged.description,
             seeds=self._seeds if merged.seeds is None else self._checked(merged.seeds, entry.node),
             rows=rows,
-            claims=(*of_table, *of_profile),
+            claims=self._claims.in_scope((*of_table, *of_profile), scope),
             resources=merged.resources,
         )
 

@@ -52,10 +52,17 @@ class ClaimEntry:
 
     id: str  # its name; `{keep}` stands for a value of the grid
     text: str  # the sentence, as the report prints it
-    holds: str  # the comparison that is true if the claim holds: `acc[a] >= acc[b] - 0.3`
+    # the comparison that is true if the claim holds: `acc[a] >= acc[b] - 0.3`; the grammar is in
+    # specs.md
+    holds: str
     added_by_us: bool = False  # the paper says it neither in words nor by its printed numbers
     # ids of claims of the table that this one asks at its profile's scale
     scaled_down_version_of: tuple[str, ...] = ()
+    # ids of `preconditions`, in place of those that its profile gives to all claims; [] for none
+    given: tuple[str, ...] | None = None
+    # of a claim that something costs nothing: the gain that it must not eat up, `acc[a] > acc[b]`;
+    # the margin is then at most half of the lower bound of this gain
+    assay: str | None = None
     # values by name: a claim for every combination
     grid: Mapping[str, ListNode] = field(default_factory=dict)
     node: MapNode = field(metadata=ITS_NODE)
@@ -66,6 +73,20 @@ class ClaimEntry:
         "source": "added_by_us: true",
         "stands_for": "scaled_down_version_of",
     }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreconditionEntry:
+    """A value of `preconditions`: what must hold at a profile for claims to mean there what the
+    paper means. Where it does not, their verdict is *out of scope*.
+    """
+
+    text: str  # the sentence, as the report prints it
+    # a comparison, as in a claim; {column} is the claim's, {left} and {right} are the rows that it
+    # compares, so that one precondition fits many claims
+    holds: str
+    source: str  # where the paper shows that it holds there, with its numbers
+    node: MapNode = field(metadata=ITS_NODE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +105,9 @@ class ProfileEntry:
     rows: ListNode | None = None
     also: ListNode | None = None  # rows beside those: shared by all tables with this profile
     claims: ListNode | None = None  # claims beside the table's
+    # by id, beside the table's; claims name them in `given`
+    preconditions: Mapping[str, PreconditionEntry] = field(default_factory=dict)
+    given: tuple[str, ...] | None = None  # preconditions of all trained claims that name none
     resources: MapNode | None = None  # where and with what it runs
     node: MapNode = field(metadata=ITS_NODE)
 
@@ -106,6 +130,9 @@ class TableEntry:
     rows: ListNode | None = field(default=None, metadata=REQUIRED)
     # sentences of the paper, each with the comparison that stands for it
     claims: ListNode | None = None
+    # by id: what must hold for claims to mean at a profile what the paper means; claims and
+    # profiles name them in `given`
+    preconditions: Mapping[str, PreconditionEntry] = field(default_factory=dict)
     plots: ListNode | None = None  # curves that the report draws
     # by name: the scales that the table can be run at; `paper` is the published one
     profiles: Mapping[str, ProfileEntry] = field(default_factory=dict, metadata=REQUIRED)

@@ -39,8 +39,7 @@ def _claim(claim: Claim, table: TableSpec, line: Line) -> ClaimResult:
     untested = judge_claim(
         claim,
         table.columns[comparison.left.column],
-        Side(label=comparison.left.row, values={}),
-        None if comparison.right is None else Side(label=comparison.right.row, values={}),
+        *(Side(label=cell.row, values={}) for cell in comparison.cells),
     )
     ci = None
     if line["ci_low"]:

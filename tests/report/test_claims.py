@@ -26,7 +26,7 @@ def judged(
     offset: float = 0.0,
     column: Column = ACC,
 ) -> ClaimResult:
-    other = None if right is None else Side(label="B", values=dict(enumerate(right)))
+    others = [] if right is None else [Side(label="B", values=dict(enumerate(right)))]
     comparison = Comparison(
         left=CellRef(column.id, "A"),
         operator=operator,
@@ -36,7 +36,7 @@ def judged(
         text="",
     )
     claim = Claim(id="claim", text="A claim", holds=comparison, node=NOWHERE)
-    return judge_claim(claim, column, Side(label="A", values=dict(enumerate(left))), other)
+    return judge_claim(claim, column, Side(label="A", values=dict(enumerate(left))), *others)
 
 
 def test_supported_where_the_whole_interval_clears_the_margin() -> None:

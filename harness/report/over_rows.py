@@ -1,0 +1,252 @@
+"""What is said of several rows at once: the share for which a comparison holds, that it holds for
+every one, or how two quantities go together. The interval of a share and of a correlation is over
+rows, each of which counts once, by the mean of its seeds; that of "every" is over seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from scipy.special import bdtr, betaincinv, ndtr, ndtri, stdtr
+
+from harness.report.format import interval_text, signed, with_unit
+from harness.report.measure import Measure, OverRows, Side, combined, deciding_measure
+from harness.report.model import Judgement, Verdict
+from harness.report.statistics import Interval, Summary, t_quantile
+from harness.spec.claims import Comparison, Operator
+from harness.spec.table import Column
+from harness.text import count, number
+
+FEWEST_FOR_A_CORRELATION = 4  # rows: with three the interval of Fisher's z has no width to speak of
+
+
+def measure_over_rows(comparison: Comparison, column: Column, sides: Sequence[Side]) -> Measure:
+    """The quantity with its interval. Without a value of every row there is none: the rows that
+    were run first would speak for all.
+    """
+    by_cell = dict(zip(comparison.cells, sides, strict=True))
+    members = [(member, [by_cell[cell] for cell in member.cells]) for member in comparison.members]
+    if comparison.over == "correlation":
+        return _correlation(comparison, members)
+    measures = [deciding_measure(member, column, *found) for member, found in members]
+    if comparison.over == "share":
+        return _share(comparison, column, measures)
+    return _every(comparison, column, measures)
+
+
+def _share(comparison: Comparison, column: Column, measures: Sequence[Measure]) -> Measure:
+    """Clopper and Pearson's interval, which errs at most as often as it says."""
+    assert comparison.inner is not None
+    n, summaries = len(measures), [one.summary for one in measures]
+    quantity = f"{column.label}, share of {n} rows with {comparison.inner}"
+    means = [summary.mean for summary in summaries if summary is not None]
+    if len(means) < n:
+        return _unknown(comparison, quantity)
+    held = sum(
+        holds(comparison.inner.operator, mean, one.margin)
+        for mean, one in zip(means, measures, strict=True)
+    )
+
+    def interval(level: float) -> Interval:
+        low = 0.0 if held == 0 else float(betaincinv(held, n - held + 1, level / 2))
+        high = 1.0 if held == n else float(betaincinv(held + 1, n - held, 1 - level / 2))
+        return Interval(low=low, high=high)
+
+    at_most = float(bdtr(held, n, comparison.offset))
+    at_least = 1.0 if held == 0 else 1 - float(bdtr(held - 1, n, comparison.offset))
+    return Measure(
+        summary=Summary(n=n, mean=held / n, std=None, ci=None),
+        margin=comparison.offset,
+        quantity=quantity,
+        unit="",
+        decimals=2,
+        over=OverRows(
+            units=count(n, "row"),
+            interval=interval,
+            p=min(1.0, 2 * min(at_most, at_least)),
+            note=f"{held} of {n}; the interval is over rows, each counted once by the mean of its "
+            "seeds",
+        ),
+    )
+
+
+def _correlation(
+    comparison: Comparison, members: Sequence[tuple[Comparison, Sequence[Side]]]
+) -> Measure:
+    """Pearson's, with the interval of Fisher's z."""
+    assert comparison.inner is not None
+    n = len(members)
+    quantity = f"correlation over {n} rows of {comparison.inner}"
+    points = []
+    for member, found in members:
+        x, y = combined(member, found)
+        if x.values and y is not None and y.values:
+            points.append((_mean(x), _mean(y)))
+    r = _pearson(points) if len(points) == n else None
+    if r is None:
+        return _unknown(comparison, quantity)
+
+    def interval(level: float) -> Interval | None:
+        if n < FEWEST_FOR_A_CORRELATION:
+            return None
+        half = float(ndtri(1 - level / 2)) / math.sqrt(n - 3)
+        return Interval(low=math.tanh(_z(r) - half), high=math.tanh(_z(r) + half))
+
+    p = None
+    if n >= FEWEST_FOR_A_CORRELATION:
+        distance = abs(_z(r) - _z(comparison.offset)) * math.sqrt(n - 3)
+        p = float(2 * ndtr(-distance))
+    note = "the interval is over rows, each a point by the means of its seeds"
+    return Measure(
+        summary=Summary(n=n, mean=r, std=None, ci=None),
+        margin=comparison.offset,
+        quantity=quantity,
+        unit="",
+        decimals=2,
+        over=OverRows(units=count(n, "row"), interval=interval, p=p, note=note),
+    )
+
+
+def _mean(side: Side) -> float:
+    return sum(side.values.values()) / len(side.values)
+
+
+def _z(r: float) -> float:
+    return math.atanh(max(-1 + 1e-12, min(1 - 1e-12, r)))
+
+
+def _pearson(points: Sequence[tuple[float, float]]) -> float | None:
+    n = len(points)
+    mean_x, mean_y = (sum(values) / n for values in zip(*points, strict=True))
+    xx = sum((x - mean_x) ** 2 for x, _ in points)
+    yy = sum((y - mean_y) ** 2 for _, y in points)
+    if xx == 0 or yy == 0:
+        return None  # nothing varies
+    xy: float = sum((x - mean_x) * (y - mean_y) for x, y in points)
+    return xy / math.sqrt(xx * yy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A row of "every", turned so that the comparison says it is at least 0."""
+
+    mean: float
+    error: float | None  # None: one seed
+    freedom: int
+
+    def end(self, level: float, sign: int) -> float:
+        assert self.error is not None
+        return self.mean + sign * t_quantile(1 - level / 2, self.freedom) * self.error
+
+    def p(self, sign: int) -> float:
+        """One-sided, that it is not on that side of 0."""
+        if not self.error:
+            return 0.0 if sign * self.mean > 0 else 1.0
+        return float(stdtr(self.freedom, -sign * self.mean / self.error))
+
+
+def _every(comparison: Comparison, column: Column, measures: Sequence[Measure]) -> Measure:
+    """The row that is nearest to breaking it. That all hold needs each to be shown at the level (an
+    intersection-union test); that one does not must survive Bonferroni's adjustment for the choice.
+    """
+    n = len(measures)
+    quantity = f"{column.label}, the weakest of {n} rows in {comparison.inner}"
+    turn = 1 if comparison.operator in (">=", ">") else -1
+    found = [_turned(one, turn) for one in measures]
+    known = [one for one in found if one is not None]
+    if len(known) < n:
+        return _unknown(comparison, quantity)
+    weakest = min(range(n), key=lambda index: known[index].mean)
+
+    def interval(level: float) -> Interval | None:
+        if any(one.error is None for one in known):
+            return None
+        low = min(one.end(level, -1) for one in known)
+        high = min(one.end(level / n, +1) for one in known)
+        ends = sorted((turn * low + margin, turn * high + margin))
+        return Interval(low=ends[0], high=ends[1])
+
+    margin = measures[weakest].margin
+    scattered = all(one.error is not None for one in known)
+    all_hold = max(one.p(+1) for one in known) if scattered else None
+    one_fails = min(1.0, n * min(one.p(-1) for one in known)) if scattered else None
+    p = None
+    if all_hold is not None and one_fails is not None:
+        p = min(1.0, 2 * min(all_hold, one_fails))
+    first = measures[weakest]
+    mean = turn * known[weakest].mean + margin
+    return Measure(
+        summary=Summary(n=n, mean=first.shown(mean) if first.ratio else mean, std=None, ci=None),
+        margin=first.shown(margin) if first.ratio else margin,
+        quantity=quantity,
+        unit=first.unit,
+        decimals=first.decimals,
+        difference=first.difference,
+        over=OverRows(
+            units=count(n, "row"),
+            interval=_shown(interval, first),
+            p=p,
+            note=f"the weakest is {first.quantity}; the interval is over the seeds of the rows",
+        ),
+    )
+
+
+def _shown(
+    interval: Callable[[float], Interval | None], measure: Measure
+) -> Callable[[float], Interval | None]:
+    """Of ratios, as people read them."""
+
+    def shown(level: float) -> Interval | None:
+        ends = interval(level)
+        if ends is None or not measure.ratio:
+            return ends
+        return Interval(low=measure.shown(ends.low), high=measure.shown(ends.high))
+
+    return shown
+
+
+def _turned(measure: Measure, turn: int) -> _Member | None:
+    summary = measure.summary
+    if summary is None:
+        return None
+    error = None if summary.std is None else summary.std / math.sqrt(summary.n)
+    return _Member(turn * (summary.mean - measure.margin), error, summary.n - 1)
+
+
+def _unknown(comparison: Comparison, quantity: str) -> Measure:
+    return Measure(summary=None, margin=comparison.offset, quantity=quantity, unit="", decimals=2)
+
+
+def holds(operator: Operator, value: float, margin: float) -> bool:
+    """Whether a number is on the right side; equality up to the last bits belongs to >= and <=."""
+    if operator in ("<=", "<"):
+        value, margin = -value, -margin
+    slack = 1e-9 * max(1.0, abs(margin))
+    return value > margin - slack if operator in (">=", "<=") else value > margin + slack
+
+
+def judge_over_rows(operator: Operator, measure: Measure, level: float) -> Judgement:
+    """Supported or contradicted where the whole interval lies on one side."""
+    assert measure.over is not None
+    assert measure.summary is not None
+    write = signed if measure.difference else number
+    value = with_unit(write(measure.summary.mean, measure.decimals), measure.unit)
+    margin = with_unit(number(measure.margin, measure.decimals), measure.unit)
+    ci = measure.over.interval(level)
+    told = f"{measure.quantity}: {value} ({measure.over.note}"
+    if ci is None:
+        reason = f"{told}): too few for an interval to hold against {margin}"
+        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
+    ends = interval_text(ci, measure.decimals, sign=measure.difference)
+    told = f"{told}; {100 * (1 - level):.4g} % CI {ends})"
+    if holds(operator, ci.low, measure.margin) and holds(operator, ci.high, measure.margin):
+        verdict, stands = Verdict.SUPPORTED, "all of it where it is claimed to be"
+    elif holds(operator, ci.low, measure.margin) or holds(operator, ci.high, measure.margin):
+        verdict, stands = Verdict.NOT_SETTLED, "which reaches across"
+    else:
+        verdict, stands = Verdict.CONTRADICTED, "all of it on the other side of"
+    against = "" if verdict is Verdict.SUPPORTED else f" {margin}"
+    reason = f"{told}, {stands}{against}"
+    return Judgement(verdict=verdict, reason=reason)
