@@ -66,7 +66,7 @@ def _run_json(planned: PlannedRun) -> dict[str, Any]:
         "seed": run.title.seed,
         "depends": list(run.depends),
         "status": planned.status,
-        "reasons": list(planned.reasons),
+        "reasons": list(map(str, planned.reasons)),
         "estimate_seconds": round(planned.seconds, 1),
         "directory": None if planned.record is None else str(planned.record.directory),
         "stale": None if planned.stale is None else _stale_json(planned.stale),
@@ -189,6 +189,6 @@ def obstacles(plan: Plan) -> Iterator[str]:
         yield "Failed before, tried again by `harness run`:"
     causes: dict[str, list[str]] = {}
     for planned in failed:
-        causes.setdefault(planned.reasons[0], []).append(planned.run.name)
+        causes.setdefault(str(planned.reasons[0]), []).append(planned.run.name)
     for cause, names in causes.items():
         yield f"  {names[0] if len(names) == 1 else count(len(names), 'run')}: {cause}"

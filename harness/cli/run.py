@@ -123,11 +123,9 @@ def _nothing(plan: Plan) -> tuple[int, str]:
 
 
 def _conclude(arguments: argparse.Namespace, plan: Plan, summary: RunSummary) -> tuple[int, str]:
-    for name, why in summary.failed.items():
-        print(f"  failed   {name}: {why}", file=sys.stderr)
-    for name, why in summary.blocked.items():
-        if why.startswith("needs run"):  # the other causes were told at the start
-            print(f"  blocked  {name}: {why}", file=sys.stderr)
+    for name, reason in summary.blocked.items():
+        if reason.needs is not None:  # its own cause was told at the start
+            print(f"  blocked  {name}: {reason}", file=sys.stderr)
     parts = [f"{count(len(summary.computed), 'run')} done in {duration(summary.seconds)}"]
     parts += [f"{plan.counts['cached']} before"] * bool(plan.counts["cached"])
     parts += [f"{len(summary.failed)} failed"] * bool(summary.failed)
@@ -137,7 +135,7 @@ def _conclude(arguments: argparse.Namespace, plan: Plan, summary: RunSummary) ->
         left = f"stopped with {count(summary.open, 'run')} left; to go on: {_again(arguments)}"
         return INTERRUPTED, f"{done}\n{left}"
     if summary.failed:
-        return SOME_FAILED, done
+        return SOME_FAILED, f"{done} (why: harness status {shlex.quote(arguments.table)})"
     why_not = could_not(plan)
     if why_not is not None:
         return USER_ERROR, f"{done}\n{why_not}"

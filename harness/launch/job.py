@@ -273,4 +273,4 @@ def _requeue() -> str:
 
 def _passing(answer: CommandResult) -> bool:
     """Whether the same question may be answered later: the controller was not reached."""
-    return "did not answer" in answer.why if answer.code is None else bool(_AWAY.search(answer.err))
+    return answer.timed_out or (answer.code is not None and bool(_AWAY.search(answer.err)))

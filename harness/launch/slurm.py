@@ -25,7 +25,7 @@ from harness.launch.sbatch import (
 )
 from harness.launch.scheduler import Scheduler
 from harness.launch.snapshot import package_root, snapshot_name, take_snapshot
-from harness.plan import Plan
+from harness.plan import Plan, Reason
 from harness.run import Resources
 from harness.store import QUEUED, RUNNING, Store, name_job, put_aside, reserve_job
 
@@ -165,7 +165,7 @@ class SlurmExecutor:
                 if record is not None and record.state not in (RUNNING, QUEUED):
                     where = f"is {record.state} and has no job"
                 for planned in (planned for job in array.jobs for planned in job):
-                    why = f"needs run {self._names[identity]}, which {where}"
+                    why = Reason.needs_run(self._names[identity], f"which {where}").text
                     self._left_out[planned.run.name] = why
                 return None
         return jobs

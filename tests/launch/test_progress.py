@@ -89,6 +89,17 @@ def test_lines_are_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(len(line) for line in stream.getvalue().splitlines()) == 39
 
 
+def test_what_went_wrong_goes_to_stderr_below_no_half_drawn_block(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stream = Terminal()
+    display = Display(stream)
+    display.update(SNAPSHOT)
+    display.warn("failed  none-s1: the loss is nan")
+    assert stream.getvalue().endswith("\x1b[3F\x1b[J")
+    assert capsys.readouterr().err == "failed  none-s1: the loss is nan\n"
+
+
 def test_a_closed_terminal_does_not_stop_the_runs() -> None:
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
