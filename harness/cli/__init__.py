@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Sequence
 
 from harness import __version__, process, registry, variables
-from harness.api import OptionError
 from harness.errors import HarnessError, SpecError, cause
+from harness.text import as_typed
 
 DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -22,13 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # a process of its own
         process.prepare_process()
     try:
-        code = _run(argv)
+        with as_typed():
+            code = _run(argv)
         sys.stdout.flush()  # so that what cannot be written is noticed here
     except SpecError as error:
         print(error, file=sys.stderr)
-        return USER_ERROR
-    except OptionError as error:
-        print(f"error: --{error.option.replace('_', '-')} {error.what}", file=sys.stderr)
         return USER_ERROR
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -67,7 +67,6 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
 def selection(arguments: argparse.Namespace) -> Selection:
     """The part of a table that the command line names."""
     return {
-        "profile": arguments.profile,
         "rows": arguments.rows,
         "seeds": arguments.seeds,
         "tasks": arguments.tasks,

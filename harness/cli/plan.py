@@ -35,7 +35,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
     table = api.load(arguments.table)
-    plan = table.plan(**selection(arguments), jobs=arguments.jobs, **resources(arguments))
+    plan = table.plan(
+        arguments.profile, jobs=arguments.jobs, **selection(arguments), **resources(arguments)
+    )
     print(json.dumps(as_json(plan), indent=2) if arguments.json else "\n".join(_text(plan)))
     return USER_ERROR if any(one.record and one.record.broken for one in plan.runs) else 0
 

@@ -68,6 +68,7 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
     if arguments.offline:
         os.environ["HARNESS_OFFLINE"] = "1"  # for workers and jobs too
     executor = api.load(arguments.table).prepare(
+        arguments.profile,
         **selection(arguments),
         executor=arguments.executor,
         cluster=arguments.cluster,

@@ -28,7 +28,7 @@ from harness.plan import TO_RUN, Plan, PlannedRun, Reason, Recompute, make_plan
 from harness.run import TASKS, Resources
 from harness.spec.expand import Expansion
 from harness.store import Store, tidy
-from harness.text import count
+from harness.text import count, options
 
 
 def plan_here(
@@ -117,8 +117,9 @@ def check_divisible(plan: Plan, resources: Resources) -> None:
         listed = ",".join(names)
         raise HarnessError(
             f"`processes` is {asked}, and {count(len(names), 'row')} cannot be computed by so "
-            f"many: {why} ({listed}). Run these with --rows '{listed}' --processes {fewer}, "
-            "and name the others with --rows for more"
+            f"many: {why} ({listed}). Run these with "
+            f"{options(rows=listed, processes=fewer)}, and name the others with "
+            f"{options(rows=None)} for more"
         )
 
 
@@ -128,8 +129,8 @@ def check_gpus(resources: Resources) -> None:
     if wanted > 1 and resolve_device(resources.device) == "cuda" and gpus < wanted:
         raise HarnessError(
             f"`processes` is {wanted}, each with a GPU of its own, and this machine shows {gpus}: "
-            f"give --processes {max(gpus, 1)}, make more visible (CUDA_VISIBLE_DEVICES), or run "
-            "with --device cpu"
+            f"give {options(processes=max(gpus, 1))}, make more visible (CUDA_VISIBLE_DEVICES), or "
+            f"run with {options(device='cpu')}"
         )
 
 

@@ -28,6 +28,7 @@ from harness.launch.snapshot import package_root, snapshot_name, take_snapshot
 from harness.plan import Plan, Reason
 from harness.run import Resources
 from harness.store import QUEUED, RUNNING, Store, name_job, put_aside, reserve_job
+from harness.text import options
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +79,9 @@ class SlurmExecutor:
         absent = [command for command in COMMANDS if shutil.which(command) is None]
         if absent:
             raise HarnessError(
-                f"{', '.join(absent)} not found: --executor slurm works on a host that submits to "
-                "SLURM (Debian: apt-get install slurm-client); --dry-run works everywhere"
+                f"{', '.join(absent)} not found: {options(executor='slurm')} works on a host that "
+                "submits to SLURM (Debian: apt-get install slurm-client); a dry run works "
+                "everywhere"
             )
         largest = largest_array()
         code = take_snapshot(package_root(), self._folder / "code")
