@@ -13,8 +13,8 @@ from harness.errors import FieldError
 from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.masking import AttentionSource, Criterion, CriterionInput, check_criterion
+from harness.masking.attention import StudentAttention
 from harness.masking.keep import kept_counts, to_grid, top_k
-from harness.masking.student_attention import StudentAttention
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 from harness.methods.losses import DistillationLoss
 from harness.methods.losses.logit import Logit

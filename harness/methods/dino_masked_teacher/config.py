@@ -10,7 +10,7 @@ from harness.bounds import Patches
 from harness.errors import FieldError
 from harness.evidence import FigureOf
 from harness.masking import Criterion, check_criterion
-from harness.masking.student_attention import StudentAttention
+from harness.masking.attention import StudentAttention
 from harness.methods import METHODS, Networks, Objective
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.models.architectures import Architecture
