@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.bounds import Patches
+from harness.bounds import KeptPatches
 from harness.errors import FieldError
 from harness.evidence import FigureOf
 from harness.masking import Criterion, check_criterion
@@ -30,7 +30,7 @@ class DinoMaskedTeacher(SelfDistillation):
     """
 
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
-    keep: Patches  # patches of a global view that the teacher sees
+    keep: KeptPatches  # patches of a global view that the teacher sees
     criterion: Criterion = StudentAttention()  # which ones
 
     def __post_init__(self) -> None:
