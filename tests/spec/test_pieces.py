@@ -183,9 +183,8 @@ def test_a_folder_without_what_specs_share_says_where_to_get_it(project: Experim
 def test_a_stand_in_for_kept_patches_serves_every_method_that_keeps_some(
     project: Experiments,
 ) -> None:
-    text = SPEC.replace(
-        "{method: {mask: {keep: 12}}}", "{method: {name: masked-student, keep: 12}}"
-    )
+    other = "{method: {name: masked-student, keep: 12}}"
+    text = SPEC.replace("{method: {mask: {keep: 12}}}", other)
     table = load_table(project.table("paper/pieces", text))
     method = expand(table, "tiny", rows="part").rows[0].config.method
     assert isinstance(method, MaskedStudent)
