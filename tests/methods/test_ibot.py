@@ -26,13 +26,13 @@ MASKS = [RandomMask(), BlockWise(), AttMaskHigh(), AttMaskHint(ratio=(0.4, 0.8),
 def drawn(built: Any) -> list[PatchMask]:
     """The masks that the objective draws from now on."""
     found: list[PatchMask] = []
-    hide = built.hiding.draw
+    hide = built.patch_masking.draw
 
     def spy(*arguments: Any) -> PatchMask:
         found.append(hide(*arguments))
         return found[-1]
 
-    built.hiding.draw = spy
+    built.patch_masking.draw = spy
     return found
 
 

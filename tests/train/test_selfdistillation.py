@@ -67,6 +67,21 @@ def test_a_resumed_run_is_bit_identical(tmp_path: Path, method: Method, stop_at:
     assert all(0 <= record["mean_entropy"] <= math.log(32) + 1e-5 for record in entropies)
 
 
+def test_a_run_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
+    method = Ibot(head=HEAD, crops=CROPS)
+    whole, broken = Context(tmp_path / "whole"), Context(tmp_path / "broken", stop_at=5)
+    expected = outcome(whole, train(config(method), whole))
+    with pytest.raises(Interrupted):
+        train(config(method), broken)
+    path = tmp_path / "broken" / "checkpoint.pt"
+    saved = torch.load(path, weights_only=True)
+    kept = saved["objective"]
+    kept["watch"], kept["hiding"] = kept.pop("collapse_monitor"), kept.pop("patch_masking")
+    torch.save(saved, path)
+    resumed = Context(tmp_path / "broken")
+    assert outcome(resumed, train(config(method), resumed)) == expected
+
+
 def test_options_that_do_nothing_or_do_not_fit_are_refused() -> None:
     with pytest.raises(FieldError, match="`augment` has no effect here"):
         TrainConfig(

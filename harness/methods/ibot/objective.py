@@ -31,7 +31,7 @@ class IbotObjective(SelfDistillationObjective):
     def __init__(self, method: Ibot, networks: Networks) -> None:
         super().__init__(method, networks)
         self.ibot = method
-        self.hiding = PatchMasking(method.mask, self.device)
+        self.patch_masking = PatchMasking(method.mask, self.device)
         self.token = MaskToken(self.student.vit.embed_dim, self.device)
         self.modules["mask_token"] = self.token
         self.patch_center = Center(method.head.out_dim, method.patch_center_momentum, self.device)
@@ -60,7 +60,7 @@ class IbotObjective(SelfDistillationObjective):
             nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
             counts = torch.zeros(views, dtype=torch.int64)
             return PatchMask(indices=nothing, counts=counts, patches=grid[0] * grid[1])
-        return self.hiding.draw(step, views, grid, attention)
+        return self.patch_masking.draw(step, views, grid, attention)
 
     def _patch_loss(
         self, seen: Features, taught: Features, hidden: PatchMask, step: Step
@@ -89,19 +89,22 @@ class IbotObjective(SelfDistillationObjective):
 
     def counted(self) -> list[Center | RunningSums]:
         """Also the patches' centre, and how much was hidden."""
-        return [*super().counted(), self.patch_center, self.hiding]
+        return [*super().counted(), self.patch_center, self.patch_masking]
 
     def state(self) -> dict[str, Any]:
         """Also the patches' centre, and how much was hidden since the last summary."""
-        of_patches = {"patch_center": self.patch_center.value, "hiding": self.hiding.state()}
+        of_patches = {
+            "patch_center": self.patch_center.value,
+            "patch_masking": self.patch_masking.state(),
+        }
         return {**super().state(), **of_patches}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
         super().load_state(state)
         self.patch_center.value = state["patch_center"].to(self.device)
-        self.hiding.load_state(state["hiding"], torch.device("cpu"))
+        self.patch_masking.load_state(state["patch_masking"], torch.device("cpu"))
 
     def summary(self) -> dict[str, Any]:
         """Also `hidden_share`."""
-        return {**super().summary(), **self.hiding.summary()}
+        return {**super().summary(), **self.patch_masking.summary()}

@@ -31,7 +31,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
     def __init__(self, method: MaskedDino, networks: Networks) -> None:
         super().__init__(method, networks)
         self.masked = method
-        self.hiding = PatchMasking(method.mask, self.device)
+        self.patch_masking = PatchMasking(method.mask, self.device)
         self.token: MaskToken | None = None
         self.teacher_token: MaskToken | None = None
         if method.how == "replace":
@@ -72,7 +72,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
     def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         rows, columns = self.student.vit.patch_embed.patch_size
         grid = (images.shape[2] // rows, images.shape[3] // columns)
-        return self.hiding.draw(step, len(images), grid, attention)
+        return self.patch_masking.draw(step, len(images), grid, attention)
 
     def _seen(
         self, model: VisionTransformer, images: Tensor, hidden: PatchMask, token: MaskToken | None
@@ -84,17 +84,17 @@ class MaskedDinoObjective(SelfDistillationObjective):
 
     def counted(self) -> list[Center | RunningSums]:
         """Also how much was hidden."""
-        return [*super().counted(), self.hiding]
+        return [*super().counted(), self.patch_masking]
 
     def state(self) -> dict[str, Any]:
         """Also how much was hidden since the last summary."""
-        return {**super().state(), "hiding": self.hiding.state()}
+        return {**super().state(), "patch_masking": self.patch_masking.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
         super().load_state(state)
-        self.hiding.load_state(state["hiding"], torch.device("cpu"))
+        self.patch_masking.load_state(state["patch_masking"], torch.device("cpu"))
 
     def summary(self) -> dict[str, Any]:
         """Also `hidden_share`."""
-        return {**super().summary(), **self.hiding.summary()}
+        return {**super().summary(), **self.patch_masking.summary()}

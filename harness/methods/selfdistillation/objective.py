@@ -61,7 +61,7 @@ class SelfDistillationObjective(Objective):
         ]
         self.device = device
         self.center = Center(head.out_dim, method.center_momentum, device)
-        self.watch = CollapseMonitor()
+        self.collapse_monitor = CollapseMonitor()
 
     @property
     def final_model(self) -> nn.Module:
@@ -92,7 +92,7 @@ class SelfDistillationObjective(Objective):
             targets = center_and_sharpen(taught, self.center.value, self.teacher_temperature(step))
             targets = torch.stack(targets.chunk(2))
         self.center.add(taught.mean(dim=0, keepdim=True), len(taught))
-        self.watch.observe(targets)
+        self.collapse_monitor.observe(targets)
         return view_loss(targets, logits, self.method.temperatures.student)
 
     def teacher_temperature(self, step: Step) -> float:
@@ -133,20 +133,20 @@ class SelfDistillationObjective(Objective):
 
     def counted(self) -> list[Center | RunningSums]:
         """What is added up over processes after every step."""
-        return [self.center, self.watch]
+        return [self.center, self.collapse_monitor]
 
     def state(self) -> dict[str, Any]:
         """The centre, and what was seen since the last summary."""
-        return {"center": self.center.value, "watch": self.watch.state()}
+        return {"center": self.center.value, "collapse_monitor": self.collapse_monitor.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
         self.center.value = state["center"].to(self.device)
-        self.watch.load_state(state["watch"], self.device)
+        self.collapse_monitor.load_state(state["collapse_monitor"], self.device)
 
     def summary(self) -> dict[str, Any]:
         """Entropies that tell collapse from learning."""
-        return self.watch.summary()
+        return self.collapse_monitor.summary()
 
     def warnings(self, summary: Mapping[str, Any]) -> Mapping[str, str]:
         """Signs of collapse, long before an evaluation shows it."""

@@ -25,9 +25,9 @@ class MaskToken(nn.Module):
 class PatchMasking(RunningSums):
     """Draws masks, and counts how much they hide."""
 
-    def __init__(self, mask: MaskSampler, device: torch.device) -> None:
+    def __init__(self, sampler: MaskSampler, device: torch.device) -> None:
         super().__init__()
-        self.mask, self.device = mask, device
+        self.sampler, self.device = sampler, device
         self._shared = (0.0, 0.0)
         self._shared_of: tuple[int, torch.Generator] | None = None  # step and (micro-)batch
 
@@ -45,7 +45,7 @@ class PatchMasking(RunningSums):
             device=self.device,
             batch_slice=step.batch_slice,
         )
-        hidden = self.mask.sample(inputs)
+        hidden = self.sampler.sample(inputs)
         self.add(hidden=hidden.counts.sum(), patches=torch.tensor(views * inputs.patches))
         return hidden
 
