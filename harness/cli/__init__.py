@@ -15,6 +15,11 @@ from harness.text import as_typed
 
 DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
+HINTS = {
+    "TABLE": "`harness list` shows all tables",
+    "RUN": "`harness status` shows all runs",
+}
+"""Where to find what a command was not given."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +80,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.print_usage(sys.stderr)
-        self.exit(USER_ERROR, f"error: {message}\n")
+        missing = message.partition("are required: ")[2]  # argparse says it in no other way
+        hint = f"; {HINTS[missing]}" if missing in HINTS else ""
+        self.exit(USER_ERROR, f"error: {message}{hint}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

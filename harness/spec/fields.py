@@ -68,8 +68,11 @@ def paths_to(hint: Any, kind: type[Bound]) -> frozenset[tuple[str, ...]]:
 def _paths_to(hint: Any, kind: type[Bound], inside: tuple[Any, ...]) -> Iterator[tuple[str, ...]]:
     if hint in inside or not isinstance(hint, type):
         return  # a component that holds another of its own kind
-    components = map(hint.registry.get, hint.registry.names()) if is_tagged(hint) else [hint]
-    for cls in filter(dataclasses.is_dataclass, components):
+    registry = getattr(hint, "registry", None)
+    components = [hint] if registry is None else map(registry.get, registry.names())
+    for cls in components:
+        if not dataclasses.is_dataclass(cls):
+            continue
         for key, info in fields_of(cls).items():
             if isinstance(info.bound, kind):
                 yield (key,)

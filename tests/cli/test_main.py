@@ -97,3 +97,31 @@ def test_a_reader_that_goes_away_is_no_error(experiments: Experiments) -> None:
     done = subprocess.run(["bash", "-c", piped], capture_output=True, text=True)
     assert done.stdout.endswith("\n0\n")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"), [("plan", "harness list` shows"), ("logs", "harness status` shows")]
+)
+def test_a_missing_name_says_where_names_are(
+    command: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command])
+    assert hint in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_ctrl_c_while_the_command_is_loaded_is_no_traceback() -> None:
+    code = """if True:
+        import os, signal, sys
+
+        class Interrupting:
+            def find_spec(self, name, path=None, target=None):
+                if name == "harness.spec":
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Interrupting())
+        from harness.__main__ import main
+        sys.exit(main())
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
