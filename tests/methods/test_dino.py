@@ -15,8 +15,7 @@ from harness.methods import Batch, Networks, Step
 from harness.methods.dino import Dino
 from harness.methods.selfdistillation.config import Head, SelfDistillation, Temperatures
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center
-from harness.methods.selfdistillation.schedules import cosine, warmed_up
+from harness.methods.selfdistillation.parts import Center, cosine, warmed_up
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.families.vit import resize_positions

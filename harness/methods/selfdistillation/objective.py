@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from harness.distributed import DistContext
 from harness.evaluate.collapse import signs
+from harness.lazy import torch
 from harness.methods import Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.parts import (
@@ -19,13 +17,17 @@ from harness.methods.selfdistillation.parts import (
     CollapseMonitor,
     RunningSums,
     center_and_sharpen,
+    clip_grad_norm_per_tensor_,
+    cosine,
+    ema_update_,
     view_loss,
+    warmed_up,
 )
-from harness.methods.selfdistillation.schedules import cosine, warmed_up
-from harness.methods.selfdistillation.tensors import clip_grad_norm_per_tensor_, ema_update_
-from harness.models.build import freeze
-from harness.models.layers import ProjectionHead
-from harness.models.vit import VisionTransformer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from harness.models.vit import VisionTransformer
 
 
 class SelfDistillationObjective(Objective):
@@ -34,6 +36,9 @@ class SelfDistillationObjective(Objective):
     decays_tokens = True
 
     def __init__(self, method: SelfDistillation, networks: Networks) -> None:
+        from harness.models.build import freeze  # here and not above: they import torch
+        from harness.models.layers import ProjectionHead
+
         self.method, self.student = method, networks.student
         vit: Any = networks.student.vit
         device = vit.cls_token.device
@@ -118,18 +123,18 @@ class SelfDistillationObjective(Objective):
             for parameter in self.head.last_layer():
                 parameter.grad = None
 
-    @torch.no_grad()
     def after_step(self, step: Step) -> None:
         """Move the centre and the teacher."""
-        counted = self.counted()
-        DistContext.current().all_reduce_sum_(
-            [tensor for part in counted for tensor in part.pending()]
-        )
-        for part in counted:
-            part.update()
-        momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
-        for slow, fast in self.pairs:
-            ema_update_(list(slow.parameters()), list(fast.parameters()), 1 - momentum)
+        with torch.no_grad():
+            counted = self.counted()
+            DistContext.current().all_reduce_sum_(
+                [tensor for part in counted for tensor in part.pending()]
+            )
+            for part in counted:
+                part.update()
+            momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
+            for slow, fast in self.pairs:
+                ema_update_(list(slow.parameters()), list(fast.parameters()), 1 - momentum)
 
     def counted(self) -> list[Center | RunningSums]:
         """What is added up over processes after every step."""
