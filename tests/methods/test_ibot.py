@@ -10,8 +10,7 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.masking.views import MaskSampler, PatchMask
-from harness.masking.views.attmask_high import AttMaskHigh
-from harness.masking.views.attmask_hint import AttMaskHint
+from harness.masking.views.attmask import AttMaskHigh, AttMaskHint
 from harness.masking.views.block import BlockWise
 from harness.masking.views.random import RandomMask
 from harness.methods import Networks

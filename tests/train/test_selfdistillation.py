@@ -13,7 +13,7 @@ from harness.data.config import DataConfig
 from harness.data.multicrop import MultiCrop
 from harness.errors import FieldError, Interrupted
 from harness.evaluate.collapse import COLLAPSED
-from harness.masking.views.attmask_hint import AttMaskHint
+from harness.masking.views.attmask import AttMaskHint
 from harness.methods import Method
 from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
