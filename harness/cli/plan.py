@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import api
 from harness.cli import USER_ERROR
-from harness.cli._table import add_resources, add_selection, resources, selection
+from harness.cli._table import add_resources, add_selection, add_table, resources, selection
 from harness.plan import STATUSES, Plan, PlannedRun, Stale, gpu_hours
 from harness.text import count, duration
 
@@ -25,7 +25,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="what would run, what is cached, what blocks what, the cost; runs nothing",
         description="Holds a table against the results that are there. Runs and changes nothing.",
     )
-    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    add_table(parser)
     add_selection(parser)
     add_resources(parser)
     parser.add_argument("--json", action="store_true", help="machine-readable; see docs/json.md")

@@ -9,7 +9,7 @@ import sys
 
 from harness import api
 from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
-from harness.cli._table import add_resources, add_selection, resources, selection
+from harness.cli._table import add_resources, add_selection, add_table, resources, selection
 from harness.cli.plan import not_current, obstacles
 from harness.launch.local import RunSummary
 from harness.launch.preflight import could_not
@@ -36,7 +36,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which table, which part of it, and where it is computed."""
-    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    add_table(parser)
     add_selection(parser)
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="default: local")
     parser.add_argument("--cluster", metavar="FILE", help="for slurm: what the cluster offers")
