@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
-from harness.errors import FieldError, OptionError
+from harness import text
+from harness.errors import FieldError, HarnessError, unknown
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.spec.table import TableSpec
-from harness.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,14 +41,11 @@ ExecutorName: TypeAlias = Literal["local", "slurm"]
 
 
 class Selection(TypedDict, total=False):
-    """Which part of a table: `rows` are globs of row ids, comma-separated; `tasks` limits to runs
-    of these (`train`, `cost`) and what they need.
-    """
+    """Which part of a table."""
 
-    profile: str | None
-    rows: str | None
-    seeds: Sequence[int] | None
-    tasks: Sequence[str] | None
+    rows: str | None  # globs of row ids, comma-separated
+    seeds: Sequence[int] | None  # instead of the profile's
+    tasks: Sequence[str] | None  # only runs of these (`train`, `cost`), and what they need
 
 
 class ResourceOptions(TypedDict, total=False):
@@ -60,6 +57,22 @@ class ResourceOptions(TypedDict, total=False):
     processes: int
     nodes: int | None
     micro_batch: int | None
+
+
+class PlanOptions(Selection, ResourceOptions, total=False):
+    """How a part of a table is planned."""
+
+    jobs: int | None  # runs at once; none: as many as this machine has room for
+    # finished runs to compute again: by other code than today's ("changed"), or with damaged files
+    # ("damaged")
+    recompute: Recompute | None
+
+
+class RunOptions(PlanOptions, total=False):
+    """How a part of a table is computed: the options of `harness run`."""
+
+    executor: ExecutorName  # "slurm" submits to a cluster
+    cluster: str | Path | None  # for slurm: the file that describes the cluster
 
 
 def load(name_or_path: str | Path) -> Table:
@@ -88,87 +101,32 @@ class Table:
         """The scales that it can be run at."""
         return list(self.spec.profiles)
 
-    def expand(
-        self,
-        profile: str | None = None,
-        *,
-        rows: str | None = None,
-        seeds: Sequence[int] | None = None,
-        tasks: Sequence[str] | None = None,
-    ) -> Expansion:
-        """All runs, each with its complete configuration: of the whole table, or of a part of it,
-        as in `Selection`.
-        """
-        chosen = profile or self.spec.default_profile
-        return expand(self.spec, chosen, rows=rows, seeds=seeds, tasks=tasks)
+    def expand(self, profile: str | None = None, **part: Unpack[Selection]) -> Expansion:
+        """All runs, each with its complete configuration: of the whole table or a part of it."""
+        return expand(self.spec, profile or self.spec.default_profile, **part)
 
-    def plan(
-        self,
-        profile: str | None = None,
-        *,
-        rows: str | None = None,
-        seeds: Sequence[int] | None = None,
-        tasks: Sequence[str] | None = None,
-        recompute: Recompute | None = None,
-        jobs: int | None = None,
-        **resources: Unpack[ResourceOptions],
-    ) -> Plan:
-        """What would run, what is there already, what stands in the way. Runs nothing.
-
-        `jobs` are runs at once; by default as many as this machine has room for.
-        """
+    def plan(self, profile: str | None = None, **options: Unpack[PlanOptions]) -> Plan:
+        """What would run, what is there already, what stands in the way. Runs nothing."""
         from harness.launch.preflight import plan_here
 
-        expansion = self.expand(profile, rows=rows, seeds=seeds, tasks=tasks)
-        chosen = _resources(expansion, resources)
-        return plan_here(expansion, chosen, jobs=jobs, recompute=recompute)
+        expansion, resources = self._resolved(profile, options, PlanOptions)
+        return plan_here(
+            expansion, resources, jobs=options.get("jobs"), recompute=options.get("recompute")
+        )
 
     def run(
-        self,
-        profile: str | None = None,
-        *,
-        rows: str | None = None,
-        seeds: Sequence[int] | None = None,
-        tasks: Sequence[str] | None = None,
-        executor: ExecutorName = "local",
-        cluster: str | Path | None = None,
-        offline: bool = False,
-        recompute: Recompute | None = None,
-        jobs: int | None = None,
-        **resources: Unpack[ResourceOptions],
+        self, profile: str | None = None, *, offline: bool = False, **options: Unpack[RunOptions]
     ) -> RunSummary | Submission:
         """Compute what is missing, with live progress; or, with `executor="slurm"`, submit it to
         the cluster that the file `cluster` describes, and return. Says what became of it.
 
-        Data that can be downloaded are, unless `offline`. `recompute` computes finished runs again:
-        those by other code than today's ("changed"), or with damaged files ("damaged").
+        Data that can be downloaded are, unless `offline`.
         """
         with _offline(offline):
-            return self.prepare(
-                profile,
-                rows=rows,
-                seeds=seeds,
-                tasks=tasks,
-                executor=executor,
-                cluster=cluster,
-                recompute=recompute,
-                jobs=jobs,
-                **resources,
-            ).run()
+            return self.prepare(profile, **options).run()
 
     def prepare(
-        self,
-        profile: str | None = None,
-        *,
-        rows: str | None = None,
-        seeds: Sequence[int] | None = None,
-        tasks: Sequence[str] | None = None,
-        executor: ExecutorName = "local",
-        cluster: str | Path | None = None,
-        dry_run: bool = False,
-        recompute: Recompute | None = None,
-        jobs: int | None = None,
-        **resources: Unpack[ResourceOptions],
+        self, profile: str | None = None, *, dry_run: bool = False, **options: Unpack[RunOptions]
     ) -> LocalExecutor | SlurmExecutor:
         """All of `run` up to the first computation: an executor, whose `plan` says what it will do.
 
@@ -177,16 +135,33 @@ class Table:
         """
         from harness.launch.preflight import prepare_local, prepare_slurm
 
-        expansion = self.expand(profile, rows=rows, seeds=seeds, tasks=tasks)
-        chosen = _resources(expansion, resources)
-        if executor == "slurm":
+        expansion, resources = self._resolved(profile, options, RunOptions)
+        jobs, recompute = options.get("jobs"), options.get("recompute")
+        cluster = options.get("cluster")
+        if options.get("executor") == "slurm":
             return prepare_slurm(
-                expansion, chosen, cluster=cluster, jobs=jobs, recompute=recompute, dry_run=dry_run
+                expansion,
+                resources,
+                cluster=cluster,
+                jobs=jobs,
+                recompute=recompute,
+                dry_run=dry_run,
             )
         for name, value in (("cluster", cluster), ("dry_run", dry_run)):
             if value:
-                raise OptionError(name, "needs --executor slurm")
-        return prepare_local(expansion, chosen, jobs=jobs, recompute=recompute)
+                needed = text.options(executor="slurm")
+                raise HarnessError(f"{text.options(**{name: None})} needs {needed}")
+        return prepare_local(expansion, resources, jobs=jobs, recompute=recompute)
+
+    def _resolved(
+        self, profile: str | None, options: PlanOptions, valid: type[PlanOptions]
+    ) -> tuple[Expansion, Resources]:
+        """The runs that are meant, and what computes them."""
+        for name in options:
+            if name not in valid.__annotations__:
+                raise TypeError(unknown("option", name, list(valid.__annotations__)))
+        expansion = self.expand(profile, **_those_of(Selection, options))
+        return expansion, _resources(expansion, _those_of(ResourceOptions, options))
 
     def results(self, profile: str | None = None) -> Results:
         """What the finished runs say. Reads only."""
@@ -215,7 +190,10 @@ class Results:
 
     def __repr__(self) -> str:
         """What a notebook shows: a line, where all that was measured fills pages."""
-        rows, claims = count(len(self.model.rows), "row"), count(len(self.model.claims), "claim")
+        rows, claims = (
+            text.count(len(self.model.rows), "row"),
+            text.count(len(self.model.claims), "claim"),
+        )
         at = f"{self.model.table}, profile {self.model.profile}"
         return f"<Results {at}: {rows}, {claims}; frames: cells, claims, seeds, curves>"
 
@@ -264,15 +242,19 @@ class Results:
         return pd.DataFrame(list(lines), columns=list(columns))
 
 
-def _resources(expansion: Expansion, options: ResourceOptions) -> Resources:
+def _those_of(kind: type[Selection | ResourceOptions], options: PlanOptions) -> dict[str, Any]:
+    """The options that `kind` lists."""
+    return {name: value for name, value in options.items() if name in kind.__annotations__}
+
+
+def _resources(expansion: Expansion, changes: dict[str, Any]) -> Resources:
     """The profile's, but for what was asked for."""
-    changes: dict[str, Any] = dict(options)
     if "processes" in changes:  # the profile's nodes are for the profile's number
         changes.setdefault("nodes", None)
     try:
         return replace(expansion.profile.resources, **changes)
     except FieldError as error:
-        raise OptionError(error.field, str(error)) from None
+        raise HarnessError(f"{text.options(**{error.field: None})} {error}") from None
 
 
 @contextmanager

@@ -74,6 +74,11 @@ class Ends(Bound):
         return f"is [low, high] with {start} low <= high{end}, got {[low, high]}"
 
 
+@dataclass(frozen=True, slots=True)
+class KeptCount(Bound):
+    """Of a number of patches that are kept: a profile's stand-ins for `keep` take its place."""
+
+
 def at_least(least: float, noun: str = "", *, most: float = MANY) -> Bound:
     """`least` or more."""
     return Bound(least=least, most=most, noun=noun)
@@ -96,6 +101,7 @@ NotNegative: TypeAlias = Annotated[float, Bound(least=0)]
 NotNegativeInt: TypeAlias = Annotated[int, Bound(least=0)]
 Count: TypeAlias = Annotated[int, at_least(1)]
 Patches: TypeAlias = Annotated[int, at_least(1, "patch", most=1_000_000)]
+KeptPatches: TypeAlias = Annotated[int, KeptCount(least=1, most=1_000_000, noun="patch")]
 
 
 def bound_of(hint: Any) -> tuple[Any, Bound | None]:

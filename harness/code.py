@@ -52,7 +52,7 @@ _FORMAT = 1  # of the remembered digests
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class CodeRecord:
     """What `result.json` says of the code that computed it."""
 
     modules: Mapping[str, str]  # dotted name -> digest
@@ -99,13 +99,13 @@ class Code:
         """Its JSON form."""
         return {key: dict(getattr(self, key)) for key in ("modules", "libraries", "files")}
 
-    def joined(self, later: Code) -> Code:
+    def joined(self, later: CodeRecord) -> CodeRecord:
         """Of a run that began with this code and ended with `later`'s: what differs is neither."""
         both = {
             name: digest if later.modules.get(name, digest) == digest else MIXED
             for name, digest in self.modules.items()
         }
-        return Code({**later.modules, **both}, self.libraries, {**later.files, **self.files})
+        return CodeRecord({**later.modules, **both}, self.libraries, {**later.files, **self.files})
 
     def changed(self, sources: Sources) -> tuple[str, ...]:
         """What is not as it was: modules, and libraries with both versions."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from harness.text import count
+from harness.text import count, options
 
 Device: TypeAlias = Literal["cpu", "cuda"]
 
@@ -81,13 +81,13 @@ def crowded(device: Device, threads: int, *, jobs: int) -> str:
     if device == "cuda" or jobs * threads <= available:
         return ""
     best = max(1, available // threads)
-    advice = f"--jobs {best}" if best < jobs else ""
+    fewer = {"jobs": best} if best < jobs else {}
     if threads > available:
-        advice += f"{' --threads ' if advice else '--threads '}{available}"
+        fewer["threads"] = available
     return (
         f"{count(jobs, 'run')} at once with {count(threads, 'thread')} each want {jobs * threads} "
         f"cores, and there {'is' if available == 1 else 'are'} {available}: they slow each other "
-        f"down; {advice} is faster"
+        f"down; {options(**fewer)} is faster"
     )
 
 

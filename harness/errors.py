@@ -53,14 +53,6 @@ class SpecError(HarnessError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class OptionError(HarnessError):
-    """A resource that was asked for and cannot be; the command writes the name as an option."""
-
-    def __init__(self, option: str, what: str) -> None:
-        self.option, self.what = option, what
-        super().__init__(f"{option} {what}")
-
-
 class FieldError(ValueError):
     """Raised by a config object's `__post_init__`: names the field, so that a spec can point at its
     line. A field of a field is a path, `method.mask.keep`; the text then begins with the last name.

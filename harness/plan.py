@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from harness.code import Sources
 from harness.device import Device
@@ -58,13 +58,29 @@ class Stale:
     changes: tuple[Change, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a run is not computed, or what it failed with."""
+
+    text: str  # a sentence, as it is told
+    needs: str | None = None  # the run that must be there first; None: the cause is its own
+
+    @classmethod
+    def needs_run(cls, name: str, how: str) -> Self:
+        """Another run must be there first; `how` that one stands."""
+        return cls(f"needs run {name}, {how}", needs=name)
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedRun:
     """A run and how it stands."""
 
     run: Run
     status: Status
-    reasons: tuple[str, ...] = ()  # why blocked, what failed
+    reasons: tuple[Reason, ...] = ()  # why blocked, what failed
     seconds: float = 0.0  # estimate of what is left
     record: RunRecord | None = None
     stale: Stale | None = None
@@ -179,7 +195,7 @@ class _Planner:
         self._recompute = recompute
         self._sources = Sources()
         self._again: set[str] = set()  # identities
-        self._damaged: dict[str, str] = {}  # identity -> whose file is not what it was
+        self._damaged: dict[str, Reason] = {}  # identity -> whose file is not what it was
         self._records: dict[str, RunRecord] = {}
         self._broken: dict[str, RunRecord] = {}
         self._finished: dict[tuple[str, RunLabel], RunRecord] = {}
@@ -191,7 +207,7 @@ class _Planner:
             if record.state == DONE:
                 self._remember(record)
         self._blocked: dict[str, str] = {}  # identity -> name
-        self._needs: dict[str, tuple[str, ...]] = {}
+        self._needs: dict[str, tuple[Reason, ...]] = {}
         self._seconds: dict[tuple[str, float], float] = {}
 
     def plan(self, run: Run, device: Device) -> PlannedRun:
@@ -235,12 +251,13 @@ class _Planner:
         try:
             wrong = damage(record, thorough=self._recompute == "damaged")
         except FileError as error:
-            self._damaged[record.identity] = str(error)
+            self._damaged[record.identity] = Reason(str(error))
             return changed, str(error)
         if wrong is None:
             return changed, None
-        self._damaged[record.identity] = f"needs run {record.name}, whose {wrong}; {cure(record)}"
-        return changed, f"{wrong}; {cure(record)}"
+        cured = f"{wrong}; {cure(record)}"
+        self._damaged[record.identity] = Reason.needs_run(record.name, f"whose {cured}")
+        return changed, cured
 
     def _is_recomputed(
         self,
@@ -264,9 +281,9 @@ class _Planner:
 
     def _status(
         self, run: Run, record: RunRecord | None, device: Device, *, again: bool
-    ) -> tuple[Status, tuple[str, ...]]:
+    ) -> tuple[Status, tuple[Reason, ...]]:
         if record is not None and record.broken:
-            return "blocked", (record.error or "",)
+            return "blocked", (Reason(record.error or ""),)
         state = "" if record is None else record.state
         if state == DONE:
             return ("todo" if again else "cached"), ()
@@ -274,7 +291,7 @@ class _Planner:
             return "running", ()
         lacking = self._what_is_missing(run, device)
         lacking += tuple(
-            f"needs run {self._blocked[identity]}, which is blocked"
+            Reason.needs_run(self._blocked[identity], "which is blocked")
             for identity in run.depends
             if identity in self._blocked
         )
@@ -286,16 +303,16 @@ class _Planner:
         if state == INTERRUPTED:
             return "interrupted", ()
         if record is not None and state == FAILED:
-            return "failed", (record.error or "",)
+            return "failed", (Reason(record.error or ""),)
         return "todo", ()
 
-    def _what_is_missing(self, run: Run, device: Device) -> tuple[str, ...]:
+    def _what_is_missing(self, run: Run, device: Device) -> tuple[Reason, ...]:
         key = json.dumps([run.task, _relevant(run.plain)])
         if key not in self._needs:
             try:
-                self._needs[key] = tuple(run.config.needs(device))
+                self._needs[key] = tuple(map(Reason, run.config.needs(device)))
             except HarnessError as error:
-                self._needs[key] = (str(error),)
+                self._needs[key] = (Reason(str(error)),)
         return self._needs[key]
 
     def _estimate(self, run: Run) -> float:

@@ -1,10 +1,15 @@
-"""How numbers and times are written, in the terminal and in reports."""
+"""How numbers, times and options are written, in the terminal and in reports."""
 
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 SIGNIFICANT = 3  # digits shown of a value too small for its column's decimals
+_typed: ContextVar[bool] = ContextVar("typed", default=False)
 
 
 def number(value: float, decimals: int) -> str:
@@ -39,3 +44,27 @@ def duration(seconds: float) -> str:
     if whole < 48 * 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def options(**values: object) -> str:
+    """Options as their reader gives them: `--jobs 2 --threads 1` who typed a command, `jobs=2,
+    threads=1` who calls from Python. A name alone where the value is None.
+    """
+    if not _typed.get():
+        texts = (name if value is None else f"{name}={value!r}" for name, value in values.items())
+        return ", ".join(texts)
+    words = []
+    for name, value in values.items():
+        words.append(f"--{name.replace('_', '-')}")
+        words += [] if value is None else [shlex.quote(str(value))]
+    return " ".join(words)
+
+
+@contextmanager
+def as_typed() -> Iterator[None]:
+    """What is said meanwhile is read by somebody who typed a command."""
+    token = _typed.set(True)
+    try:
+        yield
+    finally:
+        _typed.reset(token)

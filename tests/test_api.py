@@ -87,8 +87,14 @@ def test_a_notebook_gets_what_the_command_gets(
 ) -> None:
     with pytest.raises(HarnessError, match=r"^threads must be at least 1, got 0"):
         table.plan(threads=0)
-    with pytest.raises(HarnessError, match=r"^cluster needs --executor slurm"):
+    with pytest.raises(HarnessError, match=r"^cluster needs executor='slurm'$"):
         table.run(cluster="cluster.yaml")
+    with pytest.raises(HarnessError, match=r"^executor='slurm' needs a description .* cluster,"):
+        table.run(executor="slurm")
+    with pytest.raises(TypeError, match=r"^unknown option 'row'; did you mean 'rows'"):
+        table.run(row="half")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^unknown option 'executor'"):
+        table.plan(executor="local")  # type: ignore[call-arg]
     with pytest.raises(HarnessError, match="there is no cluster description"):
         table.run(executor="slurm", cluster="none.yaml", offline=True)
     assert "HARNESS_OFFLINE" not in os.environ

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.code import Code, Sources
+from harness.code import CodeRecord, Sources
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.store import Store
@@ -145,20 +145,20 @@ def test_a_lost_artifact_of_a_finished_run_is_told(
 
 
 def test_libraries_count_by_release() -> None:
-    code = Code(modules={}, libraries={"torch": "1.2.3+cu1"}, files={})
+    code = CodeRecord(modules={}, libraries={"torch": "1.2.3+cu1"}, files={})
     (told,) = code.changed(Sources())
     assert told.startswith("torch 1.2.3+cu1 -> 2.")
     from importlib.metadata import version
 
     same = version("torch").partition("+")[0] + "+other"
-    assert Code(modules={}, libraries={"torch": same}, files={}).changed(Sources()) == ()
+    assert CodeRecord(modules={}, libraries={"torch": same}, files={}).changed(Sources()) == ()
 
 
 def test_a_module_that_is_gone_or_changed_meanwhile_is_other_code() -> None:
-    gone = Code(modules={"harness.no_such_thing": "a" * 64}, libraries={}, files={})
+    gone = CodeRecord(modules={"harness.no_such_thing": "a" * 64}, libraries={}, files={})
     assert gone.changed(Sources()) == ("harness.no_such_thing",)
-    early = Code(modules={"a": "1", "b": "2"}, libraries={}, files={})
-    late = Code(modules={"a": "1", "b": "3", "c": "4"}, libraries={}, files={})
+    early = CodeRecord(modules={"a": "1", "b": "2"}, libraries={}, files={})
+    late = CodeRecord(modules={"a": "1", "b": "3", "c": "4"}, libraries={}, files={})
     assert early.joined(late).modules == {"a": "1", "b": "changed while it ran", "c": "4"}
 
 
@@ -166,7 +166,7 @@ def test_the_code_of_a_run_is_what_its_numbers_come_from(monkeypatch: pytest.Mon
     monkeypatch.setenv("HARNESS_HOME", str(REPOSITORY))
     runs = expand(load_table("maskedkd/table2"), "fashion-mnist").runs
     masked = next(run for run in runs if run.plain["train"]["method"]["name"] == "distillation")
-    modules = Code.of(masked.config).modules
+    modules = CodeRecord.of(masked.config).modules
     for name in ("train.loop", "methods.distillation", "masking", "data.sets.fashion_mnist"):
         assert f"harness.{name}" in modules
     assert "harness.models.families.vit" in modules
@@ -178,7 +178,7 @@ def test_it_costs_a_plan_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
     monkeypatch.setenv("HARNESS_HOME", str(REPOSITORY))
     run = expand(load_table("maskedkd/table2"), "fashion-mnist").runs[0]
-    code = Code.of(run.config)
+    code = CodeRecord.of(run.config)
     started = time.process_time()
     for _ in range(200):  # runs
         assert code.changed(sources := Sources()) == ()

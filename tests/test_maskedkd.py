@@ -70,7 +70,7 @@ def test_the_recipes_are_those_of_the_paper_and_its_code() -> None:
 
 
 def test_g2sd_is_fine_tuned_as_by_its_own_code() -> None:
-    """pengzhiliang/G2SD at 4957b61: SD.sh, and the defaults of main_finetune_dis.py."""
+    """pengzhiliang/G2SD at 6178b78: SD.sh, and the defaults of main_finetune_dis.py."""
     rows = {row.row.id: row for row in expand(load_table("maskedkd/table2"), "paper").rows}
     for name in ("deit_s_distilled.mae_b.g2sd", "deit_s_distilled.mae_b.g2sd.keep75"):
         config = rows[name].config

@@ -12,7 +12,7 @@ import pytest
 import tests.launch.counting  # noqa: F401 (registers its kinds)
 from harness.cli import main
 from harness.estimate import UNKNOWN_RATE, UNKNOWN_START, Rates
-from harness.plan import Change, Plan, PlannedRun, make_plan
+from harness.plan import Change, Plan, PlannedRun, Reason, make_plan
 from harness.spec.expand import Expansion, Run, expand
 from harness.spec.load import load_table
 from harness.store import DONE, FAILED, INTERRUPTED, RUNNING, RunWriter, Store, claim
@@ -79,7 +79,7 @@ def test_an_empty_store_has_everything_to_do(expansion: Expansion) -> None:
     plan = plan_of(expansion)
     assert statuses(plan) == ["todo", "todo", "blocked", "blocked"]
     assert plan.counts["todo"] == 2
-    assert plan.runs[2].reasons == ("unobtainium: dig deeper",)
+    assert plan.runs[2].reasons == (Reason("unobtainium: dig deeper"),)
     assert not Store().root.exists()
 
 
@@ -101,7 +101,11 @@ def test_what_depends_on_a_blocked_run_is_blocked_in_turn(expansion: Expansion) 
     free, _, blocked, _ = expansion.runs
     student = replace(free, depends=(blocked.identity,))
     plan = plan_of(with_runs(expansion, blocked, student))
-    assert plan.runs[1].reasons == (f"needs run {blocked.name}, which is blocked",)
+    (why,) = plan.runs[1].reasons
+    assert (why.needs, str(why)) == (
+        blocked.name,
+        f"needs run {blocked.name}, which is blocked",
+    )
     put(blocked, DONE)
     assert statuses(plan_of(with_runs(expansion, blocked, student))) == ["cached", "todo"]
 
@@ -111,7 +115,7 @@ def test_a_damaged_directory_blocks_with_what_to_do(expansion: Expansion) -> Non
     (directory / "run.json").write_text("{", encoding="utf-8")
     planned = plan_of(expansion).runs[0]
     assert planned.status == "blocked"
-    assert f"remove the folder {directory}" in planned.reasons[0]
+    assert f"remove the folder {directory}" in planned.reasons[0].text
 
 
 def stale(expansion: Expansion, changed: Run) -> PlannedRun:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.masking.views import RatioMask
-from harness.masking.views.attmask_hint import AttMaskHint
+from harness.masking.views.attmask import AttMaskHint
 from harness.methods.ibot import Ibot
 from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.config import SelfDistillation

@@ -12,7 +12,8 @@ import traceback
 from collections.abc import Sequence
 
 from harness import __version__, process, variables
-from harness.errors import HarnessError, OptionError, SpecError, cause
+from harness.errors import HarnessError, SpecError, cause
+from harness.text import as_typed
 
 DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -33,6 +34,11 @@ COMMANDS = {
     "status": "state of every run; reads only",
 }
 """What `harness --help` says of each."""
+HINTS = {
+    "TABLE": "`harness list` shows all tables",
+    "RUN": "`harness status` shows all runs",
+}
+"""Where to find what a command was not given."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,13 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # a process of its own
         process.prepare_process()
     try:
-        code = _run(argv)
+        with as_typed():
+            code = _run(argv)
         sys.stdout.flush()  # so that what cannot be written is noticed here
     except SpecError as error:
         print(error, file=sys.stderr)
-        return USER_ERROR
-    except OptionError as error:
-        print(f"error: --{error.option.replace('_', '-')} {error.what}", file=sys.stderr)
         return USER_ERROR
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -98,7 +102,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.print_usage(sys.stderr)
-        self.exit(USER_ERROR, f"error: {message}\n")
+        missing = message.partition("are required: ")[2]  # argparse says it in no other way
+        hint = f"; {HINTS[missing]}" if missing in HINTS else ""
+        self.exit(USER_ERROR, f"error: {message}{hint}\n")
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -13,6 +13,11 @@ from harness.spec.read import LARGEST_SEED, MOST_SEEDS
 from harness.text import count
 
 
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Which table."""
+    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+
+
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Which part of a table."""
     parser.add_argument("--profile", metavar="P", help="the scale (default: the table's own)")
@@ -67,7 +72,6 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
 def selection(arguments: argparse.Namespace) -> Selection:
     """The part of a table that the command line names."""
     return {
-        "profile": arguments.profile,
         "rows": arguments.rows,
         "seeds": arguments.seeds,
         "tasks": arguments.tasks,

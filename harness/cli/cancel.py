@@ -61,6 +61,6 @@ def _chosen(arguments: argparse.Namespace, store: Store) -> list[RunRecord]:
     name = arguments.table
     if find_table(name) is None and not name.endswith((".yaml", ".yml")):
         return [find_run(store, name)]
-    runs = api.load(name).expand(**selection(arguments)).runs
+    runs = api.load(name).expand(arguments.profile, **selection(arguments)).runs
     records = (store.record(run.identity) for run in runs)
     return [record for record in records if record is not None]

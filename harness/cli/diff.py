@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.cli._table import add_table
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "diff",
         description="Compares the CSV files that `harness report` wrote, cell by cell.",
     )
-    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    add_table(parser)
     parser.add_argument(
         "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import api
 from harness.cli import USER_ERROR
-from harness.cli._table import add_resources, add_selection, resources, selection
+from harness.cli._table import add_resources, add_selection, add_table, resources, selection
 from harness.plan import STATUSES, Plan, PlannedRun, Stale, gpu_hours
 from harness.text import count, duration
 
@@ -24,7 +24,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "plan",
         description="Holds a table against the results that are there. Runs and changes nothing.",
     )
-    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    add_table(parser)
     add_selection(parser)
     add_resources(parser)
     parser.add_argument("--json", action="store_true", help="machine-readable; see docs/json.md")
@@ -34,7 +34,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan."""
     table = api.load(arguments.table)
-    plan = table.plan(**selection(arguments), jobs=arguments.jobs, **resources(arguments))
+    plan = table.plan(
+        arguments.profile, jobs=arguments.jobs, **selection(arguments), **resources(arguments)
+    )
     print(json.dumps(as_json(plan), indent=2) if arguments.json else "\n".join(_text(plan)))
     return USER_ERROR if any(one.record and one.record.broken for one in plan.runs) else 0
 
@@ -65,7 +67,7 @@ def _run_json(planned: PlannedRun) -> dict[str, Any]:
         "seed": run.title.seed,
         "depends": list(run.depends),
         "status": planned.status,
-        "reasons": list(planned.reasons),
+        "reasons": list(map(str, planned.reasons)),
         "estimate_seconds": round(planned.seconds, 1),
         "directory": None if planned.record is None else str(planned.record.directory),
         "stale": None if planned.stale is None else _stale_json(planned.stale),
@@ -188,6 +190,6 @@ def obstacles(plan: Plan) -> Iterator[str]:
         yield "Failed before, tried again by `harness run`:"
     causes: dict[str, list[str]] = {}
     for planned in failed:
-        causes.setdefault(planned.reasons[0], []).append(planned.run.name)
+        causes.setdefault(str(planned.reasons[0]), []).append(planned.run.name)
     for cause, names in causes.items():
         yield f"  {names[0] if len(names) == 1 else count(len(names), 'run')}: {cause}"

@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from harness.cli._table import add_table
+
 if TYPE_CHECKING:
     from harness.report.publish import Format, Written
 
@@ -20,7 +22,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Reads the runs of a table and writes its report: CSV into the results folder, "
         "the rest into `reports` beside it. Runs nothing.",
     )
-    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    add_table(parser)
     parser.add_argument(
         "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
     )

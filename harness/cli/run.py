@@ -9,7 +9,7 @@ import sys
 
 from harness import api
 from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
-from harness.cli._table import add_resources, add_selection, resources, selection
+from harness.cli._table import add_resources, add_selection, add_table, resources, selection
 from harness.cli.plan import not_current, obstacles
 from harness.launch.local import RunSummary
 from harness.launch.preflight import could_not
@@ -35,7 +35,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which table, which part of it, and where it is computed."""
-    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    add_table(parser)
     add_selection(parser)
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="default: local")
     parser.add_argument("--cluster", metavar="FILE", help="for slurm: what the cluster offers")
@@ -67,6 +67,7 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
     if arguments.offline:
         os.environ["HARNESS_OFFLINE"] = "1"  # for workers and jobs too
     executor = api.load(arguments.table).prepare(
+        arguments.profile,
         **selection(arguments),
         executor=arguments.executor,
         cluster=arguments.cluster,
@@ -122,11 +123,9 @@ def _nothing(plan: Plan) -> tuple[int, str]:
 
 
 def _conclude(arguments: argparse.Namespace, plan: Plan, summary: RunSummary) -> tuple[int, str]:
-    for name, why in summary.failed.items():
-        print(f"  failed   {name}: {why}", file=sys.stderr)
-    for name, why in summary.blocked.items():
-        if why.startswith("needs run"):  # the other causes were told at the start
-            print(f"  blocked  {name}: {why}", file=sys.stderr)
+    for name, reason in summary.blocked.items():
+        if reason.needs is not None:  # its own cause was told at the start
+            print(f"  blocked  {name}: {reason}", file=sys.stderr)
     parts = [f"{count(len(summary.computed), 'run')} done in {duration(summary.seconds)}"]
     parts += [f"{plan.counts['cached']} before"] * bool(plan.counts["cached"])
     parts += [f"{len(summary.failed)} failed"] * bool(summary.failed)
@@ -136,7 +135,7 @@ def _conclude(arguments: argparse.Namespace, plan: Plan, summary: RunSummary) ->
         left = f"stopped with {count(summary.open, 'run')} left; to go on: {_again(arguments)}"
         return INTERRUPTED, f"{done}\n{left}"
     if summary.failed:
-        return SOME_FAILED, done
+        return SOME_FAILED, f"{done} (why: harness status {shlex.quote(arguments.table)})"
     why_not = could_not(plan)
     if why_not is not None:
         return USER_ERROR, f"{done}\n{why_not}"

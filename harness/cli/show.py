@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.cli._table import add_table
 from harness.errors import HarnessError, unknown
 from harness.spec.expand import expand
 from harness.spec.fields import discriminator, fields_of, is_tagged
@@ -38,7 +39,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "show",
         description="Prints what a row trains, value by value, and where each is written.",
     )
-    parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
+    add_table(parser)
     parser.add_argument(
         "row", metavar="ROW", nargs="?", help="the id of a row; else all are listed"
     )

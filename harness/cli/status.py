@@ -57,11 +57,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """Print the state, once or again and again."""
     part = selection(arguments)
-    if arguments.table is None and any(part.values()):
+    if arguments.table is None and any([arguments.profile, *part.values()]):
         raise HarnessError(
             "--profile, --rows, --seeds and --tasks choose among a table's runs: name a TABLE"
         )
-    wanted = None if arguments.table is None else api.load(arguments.table).expand(**part).runs
+    wanted = None
+    if arguments.table is not None:
+        wanted = api.load(arguments.table).expand(arguments.profile, **part).runs
     store, scheduler = Store(), Scheduler()
     while True:
         look = _look(store, wanted, scheduler)

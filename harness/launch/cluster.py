@@ -18,6 +18,7 @@ from harness.run import Resources
 from harness.spec.build import Builder
 from harness.spec.nodes import MapNode
 from harness.spec.strict_yaml import read_yaml
+from harness.text import options
 from harness.variables import user_path
 
 VARIABLE = "HARNESS_CLUSTER"
@@ -234,17 +235,17 @@ def find_cluster(given: str | None) -> Path:
     """The file of the command line, of the environment, or of the user; HarnessError without."""
     named = given or variables.value(VARIABLE)
     home = variables.home()
-    path = user_path(given, "--cluster") if given else variables.file(VARIABLE)
+    path = user_path(given, options(cluster=None)) if given else variables.file(VARIABLE)
     if path is None and home is not None:
         path = home / USER_FILE.removeprefix("~/")
     if path is not None and path.is_file():
         return path
     if named:
-        how = "--cluster" if given else f"${VARIABLE}"
+        how = options(cluster=None) if given else f"${VARIABLE}"
         raise HarnessError(f"there is no cluster description {path} (from {how})")
     raise HarnessError(
-        "--executor slurm needs a description of the cluster: give --cluster FILE, set "
-        f"${VARIABLE} or write {USER_FILE}; docs/cluster.md shows one"
+        f"{options(executor='slurm')} needs a description of the cluster: give one with "
+        f"{options(cluster=None)}, set ${VARIABLE} or write {USER_FILE}; docs/cluster.md shows one"
     )
 
 
@@ -310,7 +311,7 @@ def job_resources(
     if device == "cuda" and not node.gpus:
         raise HarnessError(
             "the profile asks for a GPU, and the cluster description has node.gpus: 0; give the "
-            "number of GPUs of a node there, or run with --device cpu"
+            f"number of GPUs of a node there, or run with {options(device='cpu')}"
         )
     least = resources.threads + resources.workers
     room = min(node.cpus // least, node.gpus if device == "cuda" else node.cpus)

@@ -39,6 +39,7 @@ class CommandResult:
     err: str = ""
     code: int | None = None
     why: str = ""
+    timed_out: bool = False
 
     @property
     def ok(self) -> bool:
@@ -76,7 +77,8 @@ def call(*words: str, seconds: float | None = None, stdin: str = "") -> CommandR
             process.wait()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
-            return CommandResult(why=f"{words[0]} did not answer within {limit:g} seconds")
+            why = f"{words[0]} did not answer within {limit:g} seconds"
+            return CommandResult(why=why, timed_out=True)
         result = CommandResult(out=_text(out), err=_text(err), code=code)
     return (
         result

@@ -147,14 +147,7 @@ class Job:
 
 def fail_run(directory: Path, error: str) -> None:
     """Note that a run has failed, as an attempt of its own, unless somebody computes it."""
-    lease = claim(directory)
-    if lease is None:
-        return
-    writer = RunWriter(lease)
-    before = State.read(directory)
-    writer.progress = None if before is None else before.progress
-    writer.state(FAILED, error=error)
-    lease.release(FAILED, error)
+    _end_run(directory, FAILED, error)
 
 
 class _Execution:
@@ -231,14 +224,19 @@ class _Execution:
 
 def interrupt_run(directory: Path, error: str) -> None:
     """Note why nobody goes on with a run that was begun, unless somebody computes it."""
-    lease = claim(directory) if latest_number(directory) else None
+    if latest_number(directory):
+        _end_run(directory, INTERRUPTED, error)
+
+
+def _end_run(directory: Path, state: str, error: str) -> None:
+    lease = claim(directory)
     if lease is None:
         return
     writer = RunWriter(lease)
     before = State.read(directory)
     writer.progress = None if before is None else before.progress
-    writer.state(INTERRUPTED, error=error)
-    lease.release(INTERRUPTED, error)
+    writer.state(state, error=error)
+    lease.release(state, error)
 
 
 def _requeue() -> str:
@@ -273,4 +271,4 @@ def _requeue() -> str:
 
 def _passing(answer: CommandResult) -> bool:
     """Whether the same question may be answered later: the controller was not reached."""
-    return "did not answer" in answer.why if answer.code is None else bool(_AWAY.search(answer.err))
+    return answer.timed_out or (answer.code is not None and bool(_AWAY.search(answer.err)))

@@ -23,7 +23,7 @@ from harness.launch.scheduler import Scheduler
 from harness.launch.timing_lock import TimingLock
 from harness.launch.worker import EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_LOST
 from harness.launch.worker_process import WorkerProcess
-from harness.plan import Plan, PlannedRun, load_of
+from harness.plan import Plan, PlannedRun, Reason, load_of
 from harness.process import install_handler
 from harness.run import Resources
 from harness.store import (
@@ -56,7 +56,7 @@ class RunSummary:
 
     computed: tuple[str, ...]
     failed: dict[str, str]
-    blocked: dict[str, str]
+    blocked: dict[str, Reason]
     interrupted: tuple[str, ...]  # stopped, with what they had reached kept
     open: int  # neither finished nor failed nor blocked, because of a stop
     stopped: bool
@@ -355,12 +355,12 @@ class LocalExecutor:
 
     def _fail(self, planned: PlannedRun, why: str) -> None:
         self._queue.fail(planned.run.identity, why)
-        self._display.say(f"failed  {planned.run.name}: {why}")
+        self._display.warn(f"failed  {planned.run.name}: {why}")
 
     def _unreadable(self, planned: PlannedRun, why: str) -> None:
         """Leave a run alone of which nobody can see now whether it is finished."""
         self._queue.block(planned.run.identity, why)
-        self._display.say(f"blocked {planned.run.name}: {why}")
+        self._display.warn(f"blocked {planned.run.name}: {why}")
 
     def _give_up(self, message: str) -> None:
         """Nothing can be written: go on with nothing, let what runs come to an end."""

@@ -24,11 +24,11 @@ from harness.launch.local import LocalExecutor
 from harness.launch.reconcile import reconcile, without_unknown
 from harness.launch.scheduler import Scheduler
 from harness.launch.slurm import SlurmExecutor
-from harness.plan import TO_RUN, Plan, PlannedRun, Recompute, make_plan
+from harness.plan import TO_RUN, Plan, PlannedRun, Reason, Recompute, make_plan
 from harness.run import TASKS, Resources
 from harness.spec.expand import Expansion
 from harness.store import Store, tidy
-from harness.text import count
+from harness.text import count, options
 
 
 def plan_here(
@@ -117,8 +117,9 @@ def check_divisible(plan: Plan, resources: Resources) -> None:
         listed = ",".join(names)
         raise HarnessError(
             f"`processes` is {asked}, and {count(len(names), 'row')} cannot be computed by so "
-            f"many: {why} ({listed}). Run these with --rows '{listed}' --processes {fewer}, "
-            "and name the others with --rows for more"
+            f"many: {why} ({listed}). Run these with "
+            f"{options(rows=listed, processes=fewer)}, and name the others with "
+            f"{options(rows=None)} for more"
         )
 
 
@@ -128,8 +129,8 @@ def check_gpus(resources: Resources) -> None:
     if wanted > 1 and resolve_device(resources.device) == "cuda" and gpus < wanted:
         raise HarnessError(
             f"`processes` is {wanted}, each with a GPU of its own, and this machine shows {gpus}: "
-            f"give --processes {max(gpus, 1)}, make more visible (CUDA_VISIBLE_DEVICES), or run "
-            "with --device cpu"
+            f"give {options(processes=max(gpus, 1))}, make more visible (CUDA_VISIBLE_DEVICES), or "
+            f"run with {options(device='cpu')}"
         )
 
 
@@ -144,7 +145,9 @@ def with_data(make: Callable[[], Plan], check: Callable[[Plan], None]) -> Plan:
         check(plan)
         return plan
     check(wanted.plan)
-    failures = {lack: why for lack, need in wanted.sets.items() if (why := _get(need)) is not None}
+    failures = {
+        lack: Reason(why) for lack, need in wanted.sets.items() if (why := _get(need)) is not None
+    }
     return _explained(make() if len(failures) < len(wanted.sets) else plan, failures)
 
 
@@ -168,8 +171,8 @@ def could_not(plan: Plan) -> str | None:
     blocked = [planned for planned in trained if planned.status == "blocked"]
     if not trained or len(blocked) < len(trained):
         return None
-    reasons = (why for planned in blocked for why in planned.reasons if not _of_another(why))
-    first, *more = dict.fromkeys(reasons) or {"see above": None}
+    reasons = (why for planned in blocked for why in planned.reasons if why.needs is None)
+    first, *more = dict.fromkeys(reasons) or [Reason("see above")]
     also = f" (and {count(len(more), 'other cause')}, above)" if more else ""
     return f"Nothing of {plan.expansion.table.name} can be trained here: {first}{also}"
 
@@ -194,7 +197,7 @@ def _get(need: _Need) -> str | None:
     return None
 
 
-def _explained(plan: Plan, failures: Mapping[str, str]) -> Plan:
+def _explained(plan: Plan, failures: Mapping[Reason, Reason]) -> Plan:
     """The plan with what became of the downloads as reasons."""
     runs = [
         replace(planned, reasons=tuple(failures.get(why, why) for why in planned.reasons))
@@ -207,7 +210,7 @@ class _Wanted:
     """What is to be downloaded, for runs that lack nothing else, and the plan after that."""
 
     def __init__(self, plan: Plan) -> None:
-        self.sets: dict[str, _Need] = {}  # by what the plan says of them
+        self.sets: dict[Reason, _Need] = {}  # by what the plan says of them
         self._downloads = functools.cache(_download)
         self._stuck: set[str] = set()  # runs that lack something else too, or whose dependencies do
         self.plan = replace(plan, runs=tuple(map(self._after, plan.runs)))
@@ -216,7 +219,7 @@ class _Wanted:
         if planned.status != "blocked":
             return planned
         lacks = dict(filter(None, map(self._downloads, _sets(planned.run.config))))
-        others = [why for why in planned.reasons if why not in lacks and not _of_another(why)]
+        others = [why for why in planned.reasons if why not in lacks and why.needs is None]
         if others or self._stuck.intersection(planned.run.depends):
             self._stuck.add(planned.run.identity)
             return planned
@@ -225,16 +228,12 @@ class _Wanted:
         return replace(planned, status="todo", reasons=())
 
 
-def _of_another(why: str) -> bool:
-    return why.startswith("needs run ")
-
-
-def _download(data: DataConfig) -> tuple[str, DataSet] | None:
+def _download(data: DataConfig) -> tuple[Reason, DataSet] | None:
     """What a plan says of a set that can be downloaded and is not here."""
     lack = ready(data)
     if lack is None or DATASETS.get(data.name).download is None:
         return None
-    return lack, open_dataset(data)
+    return Reason(lack), open_dataset(data)
 
 
 def _sets(config: Any) -> Iterator[DataConfig]:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -57,6 +58,12 @@ class Display:
         """A line that stays."""
         self._erase()
         self._write(line + "\n")
+
+    def warn(self, line: str) -> None:
+        """The same on stderr, which has what went wrong."""
+        self._erase()
+        with suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
 
     def due(self) -> bool:
         """Whether a new snapshot would be shown."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from harness.plan import TO_RUN, PlannedRun
+from harness.plan import TO_RUN, PlannedRun, Reason
 from harness.run import TASKS
 
 SMALLEST_BATCH, LARGEST_BATCH = 20, 200
@@ -22,7 +23,7 @@ class Queue:
         self.runs = {planned.run.identity: planned for planned in runs}
         self.finished: set[str] = set()
         self.failed: dict[str, str] = {}  # identity -> why
-        self.blocked: dict[str, str] = {}  # identity -> why
+        self.blocked: dict[str, Reason] = {}  # identity -> why
         self.elsewhere: set[str] = set()  # computed by another process, waited for
         self.started: set[str] = set()
         self._dependents: dict[str, list[str]] = {}
@@ -87,7 +88,7 @@ class Queue:
     def block(self, identity: str, why: str) -> None:
         """A run cannot be computed now, and with it what depends on it."""
         self._leave(identity)
-        self.blocked[identity] = why
+        self.blocked[identity] = Reason(why)
         self._block_dependents(identity, "is blocked")
 
     def wait_for(self, identity: str) -> None:
@@ -111,7 +112,8 @@ class Queue:
             elif planned.status == "running":
                 self.elsewhere.add(identity)
             elif planned.status == "blocked":
-                self.blocked[identity] = "; ".join(planned.reasons)
+                why = "; ".join(map(str, planned.reasons))  # its own causes come first
+                self.blocked[identity] = replace(planned.reasons[0], text=why)
             self._missing[identity] = {
                 other
                 for other in planned.run.depends
@@ -166,5 +168,5 @@ class Queue:
     def _block_dependents(self, identity: str, how: str) -> None:
         for other in self._dependents.get(identity, ()):
             if other not in self.blocked:
-                self.blocked[other] = f"needs run {self.runs[identity].run.name}, which {how}"
+                self.blocked[other] = Reason.needs_run(self.runs[identity].run.name, f"which {how}")
                 self._block_dependents(other, "is blocked")

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.launch.job import fail_run
 from harness.launch.scheduler import Answer, JobInfo, Scheduler, cancel_jobs
-from harness.plan import Plan
+from harness.plan import Plan, Reason
 from harness.store import (
     FAILED,
     INTERRUPTED,
@@ -79,10 +79,10 @@ def without_unknown(plan: Plan, answer: Answer) -> Plan:
         lacking = [names[identity] for identity in planned.run.depends if identity in names]
         reason = None
         if record is not None and record.state == QUEUED:
-            reason = f"{_unknown(record, answer)}; ask on a host of the cluster, or take the run "
-            reason += f"back: harness cancel --forget {record.name}"
+            what = f"{_unknown(record, answer)}; ask on a host of the cluster, or take the run "
+            reason = Reason(f"{what}back: harness cancel --forget {record.name}")
         elif lacking and planned.status not in ("cached", "running"):
-            reason = f"needs run {lacking[0]}, which is blocked"
+            reason = Reason.needs_run(lacking[0], "which is blocked")
         if reason is not None:
             names[planned.run.identity] = planned.run.name
             planned = dataclasses.replace(planned, status="blocked", reasons=(reason,))

@@ -25,9 +25,10 @@ from harness.launch.sbatch import (
 )
 from harness.launch.scheduler import Scheduler
 from harness.launch.snapshot import package_root, snapshot_name, take_snapshot
-from harness.plan import Plan
+from harness.plan import Plan, Reason
 from harness.run import Resources
 from harness.store import QUEUED, RUNNING, Store, name_job, put_aside, reserve_job
+from harness.text import options
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +79,9 @@ class SlurmExecutor:
         absent = [command for command in COMMANDS if shutil.which(command) is None]
         if absent:
             raise HarnessError(
-                f"{', '.join(absent)} not found: --executor slurm works on a host that submits to "
-                "SLURM (Debian: apt-get install slurm-client); --dry-run works everywhere"
+                f"{', '.join(absent)} not found: {options(executor='slurm')} works on a host that "
+                "submits to SLURM (Debian: apt-get install slurm-client); a dry run works "
+                "everywhere"
             )
         largest = largest_array()
         code = take_snapshot(package_root(), self._folder / "code")
@@ -165,7 +167,7 @@ class SlurmExecutor:
                 if record is not None and record.state not in (RUNNING, QUEUED):
                     where = f"is {record.state} and has no job"
                 for planned in (planned for job in array.jobs for planned in job):
-                    why = f"needs run {self._names[identity]}, which {where}"
+                    why = Reason.needs_run(self._names[identity], f"which {where}").text
                     self._left_out[planned.run.name] = why
                 return None
         return jobs

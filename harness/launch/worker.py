@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from harness.code import Code
+from harness.code import CodeRecord
 from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
 from harness.launch.context import WorkerContext, end_with_parent, limit_threads, log
@@ -220,7 +220,7 @@ class Worker:
         limit_threads(self._resources.threads)
         task = from_dict(record.task, record.plain)
         needed = _needed(record)
-        code = Code.of(task)
+        code = CodeRecord.of(task)
         resources = clamp_processes(self._resources, task.max_processes())
         writer.environment(environment(resources))
         with worker_group(
@@ -245,7 +245,7 @@ class Worker:
         writer.finish(
             metrics,
             device=resolve_device(self._resources.device),
-            code=code.joined(Code.of(task)),
+            code=code.joined(CodeRecord.of(task)),
             used=_used(needed),
         )
         log("done: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))

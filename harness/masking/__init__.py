@@ -79,16 +79,3 @@ def check_criterion(criterion: Criterion, keep: int) -> None:
         criterion.check(keep)
     except FieldError as error:
         raise FieldError("criterion", f"its option `{error.field}` {error}") from error
-
-
-class AttentionCriterion(Criterion):
-    """Keeps what some attention is highest on."""
-
-    @abstractmethod
-    def attention_source(self) -> AttentionSource:
-        """Which attention."""
-
-    def scores(self, inputs: CriterionInput) -> torch.Tensor:
-        """(B, N): the attention itself."""
-        assert inputs.attention is not None
-        return inputs.attention

@@ -9,7 +9,7 @@ from harness.bounds import Bound, Patches, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.masking import CRITERIA, AttentionSource, Criterion, CriterionInput
-from harness.masking.saliency_model_attention import SaliencyModelAttention
+from harness.masking.attention import SaliencyModelAttention
 
 SHARE = "is a share of training, from 0 to 1; got "
 

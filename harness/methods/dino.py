@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.methods import METHODS, Networks, Objective
 from harness.methods.selfdistillation.config import SelfDistillation
+from harness.methods.selfdistillation.objective import SelfDistillationObjective
 
 
 @METHODS.register("dino")
@@ -15,6 +16,4 @@ class Dino(SelfDistillation):
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""
-        from harness.methods.selfdistillation.objective import SelfDistillationObjective
-
         return SelfDistillationObjective(self, networks)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
-from harness.bounds import NotNegative, Patches, check_bounds
+from harness.bounds import KeptPatches, NotNegative, check_bounds
 from harness.distributed import DistContext
 from harness.errors import FieldError
 from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.masking import AttentionSource, Criterion, CriterionInput, check_criterion
+from harness.masking.attention import StudentAttention
 from harness.masking.keep import kept_counts, to_grid, top_k
-from harness.masking.student_attention import StudentAttention
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 from harness.methods.losses import DistillationLoss
 from harness.methods.losses.logit import Logit
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Mask:
     """How many patches the teacher sees, and which."""
 
-    keep: Patches  # an absolute number: the paper's "75 %" of 196 is 144
+    keep: KeptPatches  # an absolute number: the paper's "75 %" of 196 is 144
     criterion: Criterion = StudentAttention()  # which ones: the patches with the highest scores
 
     def __post_init__(self) -> None:
@@ -117,14 +117,15 @@ def _check_attention_source(source: AttentionSource, networks: Mapping[str, Arch
     family = family_of(shape)
     if source.saliency.queries not in family.queries:
         raise FieldError(
-            "method",
-            f"the mask's criterion looks at queries of the {source.saliency.queries}, "
+            "mask.criterion",
+            f"looks at queries of the {source.saliency.queries}, "
             f"a {shape.family} has {' and '.join(sorted(family.queries))} only",
         )
     try:
         source.saliency.index(family.depth(shape))
     except FieldError as error:
-        raise FieldError("method", f"the mask's layer {error} ({source.network})") from error
+        what = f"its layer {error} ({source.network})"
+        raise FieldError("mask.criterion", what) from error
 
 
 class DistillationObjective(Objective):

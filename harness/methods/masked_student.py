@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.bounds import NotNegative, Patches, check_bounds
+from harness.bounds import KeptPatches, NotNegative, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.masking.keep import top_k
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.losses.logit import Logit, require_logits_only
+from harness.methods.losses.logit import Logit
 from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
@@ -34,7 +34,7 @@ class MaskedStudent(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
-    keep: Patches  # patches that the student is trained on
+    keep: KeptPatches  # patches that the student is trained on
     loss: Logit = Logit()  # of the student's and the teacher's logits: `logit` alone
     weight: NotNegative = 1.0  # weight of that loss
 
@@ -43,13 +43,13 @@ class MaskedStudent(Method):
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """The student must be able to leave patches out, and have a class token."""
-        require_logits_only(self.loss)
         student = networks["student"]
         family = family_of(student)
         if not family.maskable or "cls" not in family.queries:
             raise FieldError("student", f"a {student.family} cannot leave patches out: no mask")
         if self.keep > student.patches:
-            raise FieldError("method", f"keep is {self.keep}, the student has {student.patches}")
+            what = f"must be at most the student's {student.patches} patches, got {self.keep}"
+            raise FieldError("keep", what)
 
     def build(self, networks: Networks) -> MaskedStudentObjective:
         """The objective over student and teacher."""

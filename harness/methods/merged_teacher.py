@@ -10,7 +10,7 @@ from harness.bounds import NotNegative, at_least, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.losses.logit import Logit, require_logits_only
+from harness.methods.losses.logit import Logit
 from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
@@ -41,13 +41,13 @@ class MergedTeacher(Method):
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """Only a plain ViT whose one prefix token is pooled can merge."""
-        require_logits_only(self.loss)
         teacher = networks["teacher"]
         plain = teacher.prefix_tokens == 1 and teacher.pooling == "token"
         if not family_of(teacher).mergeable or not plain:
             raise FieldError("teacher", "cannot merge tokens: give a plain ViT with a class token")
         if self.merge >= teacher.patches:
-            raise FieldError("method", f"merge is {self.merge}, of {teacher.patches} patches")
+            what = f"must be below the teacher's {teacher.patches} patches, got {self.merge}"
+            raise FieldError("merge", what)
 
     def teacher_merge(self) -> int:
         """`merge`."""

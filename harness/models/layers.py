@@ -1,5 +1,5 @@
 """Modules beside timm's: stochastic depth whose draws belong to the images of the whole batch, and
-the projection head of DINO and iBOT.
+the projection head and the mask token of DINO and iBOT.
 """
 
 from __future__ import annotations
@@ -95,3 +95,11 @@ class ProjectionHead(nn.Module):
     def last_layer(self) -> list[nn.Parameter]:
         """What DINO keeps frozen in the first epochs."""
         return [self.direction, self.gain]
+
+
+class MaskToken(nn.Module):
+    """The learned vector (1, D) that stands for a hidden patch; starts at 0 (arXiv 2111.07832)."""
+
+    def __init__(self, width: int, device: torch.device) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.zeros(1, width, device=device))

@@ -47,13 +47,16 @@ def collect(
     """Everything that a report of this table at this profile says. Reads run directories, writes
     nothing.
 
-    `expansion` has all rows of the profile: a claim may compare any two of them.
+    Claims that compare rows which `expansion` lacks are untested, as those of rows that the profile
+    lacks.
     """
     results = RunResults.read(expansion, store, device=device)
     columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
     rows = _rows(expansion, columns, results)
     paper, profile = expansion.table.paper, expansion.profile
     figures = _declared_figures(expansion, columns)
+    lacking = [claim for claim in profile.claims if _untested(claim, rows).missing_rows]
+    claims = [claim for claim in profile.claims if claim not in lacking]
     runs, damaged = finished_runs(expansion, results, figures, read_file)
     return TableModel(
         table=expansion.table.name,
@@ -67,8 +70,8 @@ def collect(
         seeds=_seeds(expansion),
         columns=columns,
         rows=rows,
-        claims=tuple(_claim(claim, columns, rows, runs) for claim in profile.claims),
-        untested=tuple(_untested(claim, rows) for claim in profile.untested),
+        claims=tuple(_claim(claim, columns, rows, runs) for claim in claims),
+        untested=tuple(_untested(claim, rows) for claim in (*lacking, *profile.untested)),
         curves=curves(runs, _followed(columns)),
         runs=runs,
         figures=figures,

@@ -99,7 +99,7 @@ class RunResults:
     def needs(self, identities: Sequence[str]) -> tuple[str, ...]:
         """What stands in the way of those that cannot run, each thing once."""
         blocked = [one for one in map(self.runs.__getitem__, identities) if one.status == "blocked"]
-        return tuple(dict.fromkeys(reason for one in blocked for reason in one.reasons))
+        return tuple(dict.fromkeys(str(reason) for one in blocked for reason in one.reasons))
 
     def gpu_hours(self) -> str:
         """How long all open training would take, where that is an obstacle of its own."""

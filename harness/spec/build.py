@@ -180,6 +180,10 @@ class Builder:
             cls = registry.get(name.value)
         except HarnessError as error:
             return self.problem(name.where, str(error))
+        if not issubclass(cls, base):  # an option that takes one component alone
+            valid = [one for one in registry.names() if issubclass(registry.get(one), base)]
+            what = f"{registry.kind} '{name.value}' does not go here (valid: {', '.join(valid)})"
+            return self.problem(name.where, what)
         return self._object(self._options(node, cls), cls)
 
     def _options(self, node: MapNode, cls: Any) -> MapNode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -55,6 +55,28 @@ def fields_of(cls: type) -> Mapping[str, FieldInfo]:
             required=required,
         )
     return infos
+
+
+@cache
+def paths_to(hint: Any, kind: type[Bound]) -> frozenset[tuple[str, ...]]:
+    """Where in a mapping for `hint` an option may stand whose bound is of this kind, in whatever
+    component is registered.
+    """
+    return frozenset(_paths_to(hint, kind, ()))
+
+
+def _paths_to(hint: Any, kind: type[Bound], inside: tuple[Any, ...]) -> Iterator[tuple[str, ...]]:
+    if hint in inside or not isinstance(hint, type):
+        return  # a component that holds another of its own kind
+    registry = getattr(hint, "registry", None)
+    components = [hint] if registry is None else map(registry.get, registry.names())
+    for cls in components:
+        if not dataclasses.is_dataclass(cls):
+            continue
+        for key, info in fields_of(cls).items():
+            if isinstance(info.bound, kind):
+                yield (key,)
+            yield from ((key, *path) for path in _paths_to(info.hint, kind, (*inside, hint)))
 
 
 @cache

@@ -13,10 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.bounds import KeptCount
 from harness.errors import Diagnostic, HarnessError, Location, SpecError, unknown
+from harness.methods import Method
 from harness.models.config import ModelConfig
 from harness.models.families import known_architectures
 from harness.paths import experiments_root
+from harness.spec.fields import paths_to
 from harness.spec.merge import merge
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
 from harness.spec.paths import FOLDERS, list_pieces, networks_path, piece_path
@@ -27,8 +30,6 @@ DEEPEST = 20
 """Pieces that are made from one another: far more than anybody follows."""
 NETWORKS = ("student", "teacher", "saliency_model")
 """Keys of a configuration that hold a network."""
-KEEP = (("method", "mask", "keep"), ("method", "keep"))
-"""Where a configuration says how many patches are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,8 +89,9 @@ class Pieces:
             if key in entries:
                 entries[key] = self._resolve(entries[key], "network", stand_ins, ())
         resolved = replace(layer, entries=entries)
-        for path in KEEP:
-            resolved = self._keep(resolved, path, stand_ins)
+        if stand_ins.keep is not None:
+            for path in paths_to(Method, KeptCount):
+                resolved = self._keep(resolved, ("method", *path), stand_ins)
         return resolved
 
     def check_names(self, stand_ins: StandIns) -> None:

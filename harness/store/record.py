@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from harness.code import Code
+from harness.code import CodeRecord
 from harness.spec.expand import RunLabel
 from harness.store.files import (
     FileError,
@@ -131,7 +131,7 @@ class RunRecord:
     broken: bool = False
     artifacts: Mapping[str, Artifact] | None = None  # of a result; None: it did not note them
     used: Mapping[str, Mapping[str, Artifact]] | None = None  # of the runs it depends on, as used
-    code: Code | None = None  # that computed the result; None: it did not note it
+    code: CodeRecord | None = None  # that computed the result; None: it did not note it
 
     @property
     def environment(self) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from harness.code import Code
+from harness.code import CodeRecord
 from harness.errors import HarnessError
 from harness.run import TASKS
 from harness.store.files import FileError, line_in, number_in, read_json, whole_in
@@ -63,7 +63,7 @@ class Result:
     device: str | None
     artifacts: Mapping[str, Artifact] | None
     used: Mapping[str, Mapping[str, Artifact]] | None
-    code: Code | None
+    code: CodeRecord | None
 
 
 def read_result(path: Path, task: str) -> Result:
@@ -88,7 +88,7 @@ def read_result(path: Path, task: str) -> Result:
         device=line_in(device),
         artifacts=_artifacts(content["artifacts"]) if "artifacts" in content else None,
         used=_used(content["used"]) if "used" in content else None,
-        code=Code.read(content.get("code")),
+        code=CodeRecord.read(content.get("code")),
     )
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from harness.code import Code
+from harness.code import CodeRecord
 from harness.errors import RunFailed
 from harness.store.files import (
     FileError,
@@ -147,7 +147,7 @@ class RunWriter:
         metrics: Mapping[str, float],
         *,
         device: str,
-        code: Code | None = None,
+        code: CodeRecord | None = None,
         used: Mapping[str, Mapping[str, Artifact]] | None = None,
     ) -> None:
         """Write the result, once, and tidy up. RunFailed where it holds what is no number.

@@ -13,6 +13,9 @@ from harness.errors import WeightsError
 from harness.methods import Objective
 from harness.models.files import Unpicklable, unpickle
 
+FORMER_KEYS = {"watch": "collapse_monitor", "hiding": "patch_masking"}
+"""Of an objective's state, in checkpoints of earlier versions: a run that they began goes on."""
+
 
 class DamagedCheckpoint(WeightsError):
     """A checkpoint holds something else than the run wrote."""
@@ -58,7 +61,8 @@ def read_checkpoint(
     with reading(path) as state:
         for name, module in objective.modules.items():
             module.load_state_dict(state["modules"][name])
-        objective.load_state(state["objective"])
+        kept = state["objective"]
+        objective.load_state({FORMER_KEYS.get(key, key): value for key, value in kept.items()})
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
         return int(state["step"]), dict(state["meters"])

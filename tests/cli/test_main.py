@@ -111,6 +111,42 @@ def test_help_imports_no_command_and_knows_all() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *said, imported = done.stdout.splitlines()
-    light = {"harness", "harness.cli", "harness.errors", "harness.process", "harness.variables"}
+    light = {
+        "harness",
+        "harness.cli",
+        "harness.errors",
+        "harness.process",
+        "harness.text",
+        "harness.variables",
+    }
     assert set(imported.split()) == light
     assert "    status    state of every run; reads only" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"), [("plan", "harness list` shows"), ("logs", "harness status` shows")]
+)
+def test_a_missing_name_says_where_names_are(
+    command: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command])
+    assert hint in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_ctrl_c_while_the_command_is_loaded_is_no_traceback() -> None:
+    code = """if True:
+        import os, signal, sys
+
+        class Interrupting:
+            def find_spec(self, name, path=None, target=None):
+                if name == "harness.spec":
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, Interrupting())
+        sys.argv = ["harness", "list"]
+        from harness.__main__ import main
+        sys.exit(main())
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")

@@ -99,7 +99,7 @@ def test_the_file_is_the_one_of_the_command_line_the_environment_or_the_user(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("HARNESS_CLUSTER", raising=False)
-    with pytest.raises(HarnessError, match="give --cluster FILE"):
+    with pytest.raises(HarnessError, match="give one with cluster, set"):
         find_cluster(None)
     user = tmp_path / ".config/harness/cluster.yaml"
     user.parent.mkdir(parents=True)

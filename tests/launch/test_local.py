@@ -17,7 +17,7 @@ import pytest
 from harness.cli import _parser
 from harness.cli.run import _again
 from harness.launch.preflight import could_not
-from harness.plan import make_plan
+from harness.plan import Reason, make_plan
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.store import DONE, FAILED, RUNNING, RunRecord, Store
@@ -102,7 +102,9 @@ def test_failures_stop_nothing_else_and_are_tried_again(troubled_table: str) -> 
         assert done.returncode == 2
         assert states() == Counter({DONE: 4, FAILED: 2})
         assert done.stderr.count("the loss is nan at step 3") == 2
+        assert done.stdout.count("the loss is nan at step 3") == attempt - 1  # of the one before
         assert "2 runs: unobtainium: dig deeper" in done.stdout
+        assert "harness status" in done.stdout.splitlines()[-1]
         failed = [record for record in records() if record.state == FAILED]
         assert [record.attempt for record in failed] == [attempt, attempt]
 
@@ -120,7 +122,7 @@ def test_a_teacher_that_is_there_trains_nothing_of_the_table() -> None:
     shown = {one for row in expansion.rows for runs in row.runs.values() for one in runs}
     plan = make_plan(expansion, Store(), device="cpu", jobs=1)
     runs = tuple(
-        replace(one, status="blocked", reasons=("no data",))
+        replace(one, status="blocked", reasons=(Reason("no data"),))
         if one.run.identity in shown
         else replace(one, status="cached", reasons=())
         for one in plan.runs

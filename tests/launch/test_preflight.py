@@ -60,7 +60,7 @@ def said(*words: str, **variables: str) -> str:
 def test_a_loss_that_compares_images_is_refused_before_anything_starts(table: str) -> None:
     assert said(table, "--processes", "2") == (
         "error: `processes` is 2, and 1 row cannot be computed by so many: its loss compares all "
-        "images of a batch with each other (compared). Run these with --rows 'compared' "
+        "images of a batch with each other (compared). Run these with --rows compared "
         "--processes 1, and name the others with --rows for more"
     )
 
@@ -69,7 +69,7 @@ def test_processes_that_cannot_have_whole_groups_are_refused(table: str) -> None
     assert said(table, "--rows", "groups", "--processes", "4", "--nodes", "2") == (
         "error: `processes` is 4, and 1 row cannot be computed by so many: its loss compares "
         "images with each other within 6 groups of a batch (groups). Run these with "
-        "--rows 'groups' --processes 3, and name the others with --rows for more"
+        "--rows groups --processes 3, and name the others with --rows for more"
     )
 
 

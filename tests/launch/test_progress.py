@@ -12,6 +12,7 @@ from harness import device
 from harness.launch import progress
 from harness.launch.progress import Active, Display, Snapshot, duration
 from harness.store import Progress
+from harness.text import as_typed
 
 SNAPSHOT = Snapshot(
     total=9,
@@ -92,6 +93,17 @@ def test_lines_are_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
     Display(stream).update(SNAPSHOT)
     assert max(len(line) for line in stream.getvalue().splitlines()) == 39
+
+
+def test_what_went_wrong_goes_to_stderr_below_no_half_drawn_block(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stream = Terminal()
+    display = Display(stream)
+    display.update(SNAPSHOT)
+    display.warn("failed  none-s1: the loss is nan")
+    assert stream.getvalue().endswith("\x1b[3F\x1b[J")
+    assert capsys.readouterr().err == "failed  none-s1: the loss is nan\n"
 
 
 def test_a_closed_terminal_does_not_stop_the_runs() -> None:
@@ -195,9 +207,11 @@ def test_more_threads_than_cores_are_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(device, "cores", lambda: 2)
     assert device.crowded("cpu", 2, jobs=1) == device.crowded("cpu", 1, jobs=2) == ""
     assert device.crowded("cuda", 8, jobs=8) == ""
-    assert device.crowded("cpu", 2, jobs=2) == (
-        "2 runs at once with 2 threads each want 4 cores, and there are 2: "
-        "they slow each other down; --jobs 1 is faster"
-    )
-    assert device.crowded("cpu", 4, jobs=1).endswith("down; --threads 2 is faster")
-    assert device.crowded("cpu", 4, jobs=2).endswith("down; --jobs 1 --threads 2 is faster")
+    assert device.crowded("cpu", 4, jobs=2).endswith("down; jobs=1, threads=2 is faster")
+    with as_typed():
+        assert device.crowded("cpu", 2, jobs=2) == (
+            "2 runs at once with 2 threads each want 4 cores, and there are 2: "
+            "they slow each other down; --jobs 1 is faster"
+        )
+        assert device.crowded("cpu", 4, jobs=1).endswith("down; --threads 2 is faster")
+        assert device.crowded("cpu", 4, jobs=2).endswith("down; --jobs 1 --threads 2 is faster")

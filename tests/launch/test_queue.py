@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from harness.estimate import Load, makespan
 from harness.launch.queue import LARGEST_BATCH, Queue
-from harness.plan import PlannedRun, Status
+from harness.plan import PlannedRun, Reason, Status
 from tests.launch.counting import AloneRun, BatchedRun, Counting, CountingRun
 from tests.launch.processes import run_of
 
@@ -97,8 +97,8 @@ def test_a_failure_blocks_all_that_depends_on_it_and_nothing_else() -> None:
     assert take(queue) == [1]
     queue.fail(teacher.run.identity, "the loss is nan")
     assert queue.blocked == {
-        student.run.identity: f"needs run {teacher.run.name}, which failed",
-        pupil.run.identity: f"needs run {student.run.name}, which is blocked",
+        student.run.identity: Reason.needs_run(teacher.run.name, "which failed"),
+        pupil.run.identity: Reason.needs_run(student.run.name, "which is blocked"),
     }
     assert [take(queue), take(queue)] == [[4], []]
 

@@ -8,13 +8,15 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.masking import CRITERIA, Criterion, CriterionInput
+from harness.masking.attention import (
+    LayerAttention,
+    PatchAttention,
+    SaliencyModelAttention,
+    StudentAttention,
+    TeacherAttention,
+)
 from harness.masking.keep import to_grid
 from harness.masking.late_random import LateRandom
-from harness.masking.layer_attention import LayerAttention
-from harness.masking.patch_attention import PatchAttention
-from harness.masking.saliency_model_attention import SaliencyModelAttention
-from harness.masking.student_attention import StudentAttention
-from harness.masking.teacher_attention import TeacherAttention
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, DistillationObjective, Mask
 from harness.models.build import build_model, freeze

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.masking.views import MASK_SAMPLERS, MaskInput, MaskSampler, PatchMask
-from harness.masking.views.attmask_high import AttMaskHigh
-from harness.masking.views.attmask_hint import AttMaskHint
-from harness.masking.views.attmask_low import AttMaskLow
+from harness.masking.views.attmask import AttMaskHigh, AttMaskHint, AttMaskLow
 from harness.masking.views.block import BlockWise
 from harness.masking.views.random import RandomMask
 

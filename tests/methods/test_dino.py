@@ -15,8 +15,7 @@ from harness.methods import Batch, Networks, Step
 from harness.methods.dino import Dino
 from harness.methods.selfdistillation.config import Head, SelfDistillation, Temperatures
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center
-from harness.methods.selfdistillation.schedules import cosine, warmed_up
+from harness.methods.selfdistillation.parts import Center, cosine, warmed_up
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.families.vit import resize_positions
@@ -210,9 +209,9 @@ def test_collapse_shows_in_the_entropies() -> None:
     built: Any = objective(Dino(**SMALL))
     same = torch.zeros(2, 6, 24)
     same[:, :, 3] = 1
-    built.watch.observe(same)
+    built.collapse_monitor.observe(same)
     assert built.summary() == {"teacher_entropy": 0.0, "mean_entropy": 0.0}
-    built.watch.observe(torch.full((2, 6, 24), 1 / 24))
+    built.collapse_monitor.observe(torch.full((2, 6, 24), 1 / 24))
     assert built.summary() == pytest.approx(
         {"teacher_entropy": math.log(24), "mean_entropy": math.log(24)}, rel=1e-5
     )

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.masking.views import MaskSampler, PatchMask
-from harness.masking.views.attmask_high import AttMaskHigh
-from harness.masking.views.attmask_hint import AttMaskHint
+from harness.masking.views.attmask import AttMaskHigh, AttMaskHint
 from harness.masking.views.block import BlockWise
 from harness.masking.views.random import RandomMask
 from harness.methods import Networks
@@ -26,13 +25,13 @@ MASKS = [RandomMask(), BlockWise(), AttMaskHigh(), AttMaskHint(ratio=(0.4, 0.8),
 def drawn(built: Any) -> list[PatchMask]:
     """The masks that the objective draws from now on."""
     found: list[PatchMask] = []
-    hide = built.hiding.draw
+    hide = built.patch_masking.draw
 
     def spy(*arguments: Any) -> PatchMask:
         found.append(hide(*arguments))
         return found[-1]
 
-    built.hiding.draw = spy
+    built.patch_masking.draw = spy
     return found
 
 

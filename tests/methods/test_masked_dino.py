@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from harness.errors import FieldError
-from harness.masking.layer_attention import LayerAttention
+from harness.masking.attention import LayerAttention
 from harness.masking.random import RandomCriterion as RandomKeep
-from harness.masking.views.attmask_high import AttMaskHigh
+from harness.masking.views.attmask import AttMaskHigh
 from harness.masking.views.random import RandomMask
 from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher

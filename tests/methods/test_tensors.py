@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.methods.selfdistillation.tensors import clip_grad_norm_per_tensor_, ema_update_
+from harness.methods.selfdistillation.parts import clip_grad_norm_per_tensor_, ema_update_
 
 SHAPES = [(1,), (1, 1, 192), (7,), (192,), (64, 3, 16, 16), (576, 192), (8192, 256), (8192, 1)]
 

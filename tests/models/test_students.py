@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from harness.masking import Criterion
+from harness.masking.attention import PatchAttention, StudentAttention
 from harness.masking.keep import to_grid
-from harness.masking.patch_attention import PatchAttention
-from harness.masking.student_attention import StudentAttention
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, Mask
 from harness.models.build import build_model

@@ -433,3 +433,16 @@ def test_the_model_is_immutable(good: Expansion) -> None:
     model = collect(good, Store())
     with pytest.raises(dataclasses.FrozenInstanceError):
         model.table = "other"  # type: ignore[misc]
+
+
+def test_of_a_part_of_a_table_claims_about_other_rows_are_untested(
+    experiments: Experiments,
+) -> None:
+    part = expand(load_table(experiments.table("paper/good", GOOD)), "paper", rows="logit")
+    store = Store()
+    fill(store, part, {"logit": LOGIT})
+    model = collect(part, store)
+    assert [row.id for row in model.rows] == ["logit"]
+    assert model.claims == ()
+    (untested,) = model.untested
+    assert (untested.claim.id, untested.missing_rows) == ("helps", ("none",))

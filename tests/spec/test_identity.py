@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from harness.data.config import DataConfig
 from harness.errors import FieldError, HarnessError
+from harness.masking.attention import SaliencyModelAttention
 from harness.masking.random import RandomCriterion
-from harness.masking.saliency_model_attention import SaliencyModelAttention
 from harness.methods import Method
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.logit import Logit

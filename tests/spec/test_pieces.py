@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.bounds import KeptCount
 from harness.errors import HarnessError, SpecError
+from harness.methods import Method
+from harness.methods.masked_student import MaskedStudent
 from harness.spec.expand import expand
+from harness.spec.fields import paths_to
 from harness.spec.load import load_table
 from harness.spec.table import TableSpec
 from harness.train.config import TrainConfig
@@ -174,6 +178,18 @@ def test_a_folder_without_what_specs_share_says_where_to_get_it(project: Experim
         load_table(project.table("paper/pieces", SPEC))
     for piece in ("networks.yaml", "recipes/", "profiles/"):
         assert f"{shared} has no {piece}: copy it from the harness's own" in str(error.value)
+
+
+def test_a_stand_in_for_kept_patches_serves_every_method_that_keeps_some(
+    project: Experiments,
+) -> None:
+    other = "{method: {name: masked-student, keep: 12}}"
+    text = SPEC.replace("{method: {mask: {keep: 12}}}", other)
+    table = load_table(project.table("paper/pieces", text))
+    method = expand(table, "tiny", rows="part").rows[0].config.method
+    assert isinstance(method, MaskedStudent)
+    assert method.keep == 5
+    assert paths_to(Method, KeptCount) == {("mask", "keep"), ("keep",)}
 
 
 def test_a_small_network_stands_in_for_itself(project: Experiments) -> None:

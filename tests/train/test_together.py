@@ -13,7 +13,7 @@ from harness.data.multicrop import MultiCrop
 from harness.distributed import DistContext
 from harness.errors import Interrupted
 from harness.masking.random import RandomCriterion
-from harness.masking.views.attmask_hint import AttMaskHint
+from harness.masking.views.attmask import AttMaskHint
 from harness.masking.views.random import RandomMask as RandomMask
 from harness.methods import Method
 from harness.methods.dino import Dino

@@ -142,16 +142,3 @@ def from_bool_mask(chosen: torch.Tensor, device: torch.device) -> PatchMask:
     """Hidden patches by place: `chosen` (V, N) on the CPU, in raster order."""
     at = chosen.flatten().nonzero()[:, 0].to(device, non_blocking=True)
     return PatchMask(indices=at, counts=chosen.sum(dim=1), patches=chosen.shape[1])
-
-
-def first_ranks(mask: RatioMask, inputs: MaskInput) -> torch.Tensor:
-    """(V, N) on the CPU: true at the first floor(r * N) ranks of masked views, r drawn once."""
-    counts = floor_count(mask.ratios(inputs, "batch"), inputs.patches)
-    return torch.arange(inputs.patches) < counts[:, None]
-
-
-def by_attention(inputs: MaskInput, chosen: torch.Tensor) -> PatchMask:
-    """The patches whose rank, most attended first, is `chosen` (V, N)."""
-    assert inputs.attention is not None, "the mask needs attention"
-    assert inputs.attention.shape == (inputs.views, inputs.patches), "attention of another grid"
-    return from_ranks(inputs.attention.argsort(dim=1, descending=True), chosen)

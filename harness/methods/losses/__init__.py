@@ -28,7 +28,7 @@ class DistillationLoss(ABC):
     of_teacher: ClassVar[ForwardRequest] = LOGITS_ONLY
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
-        """Raise FieldError where these networks cannot be compared in this way."""
+        """Raise FieldError, of `loss`, where these networks cannot be compared in this way."""
 
     def group_size(self) -> int:
         """How many images it compares with each other.
@@ -52,7 +52,7 @@ def check_same_grid(student: Architecture, teacher: Architecture) -> None:
     grids = [family_of(shape).grid(shape) for shape in (student, teacher)]
     if grids[0] != grids[1]:
         raise FieldError(
-            "method",
+            "loss",
             "compares patch by patch, so student and teacher need the same grid; "
             f"they have {grids[0]} and {grids[1]}",
         )

@@ -42,7 +42,7 @@ class Attention(DistillationLoss):
         """Both need attention maps on the same grid."""
         for shape in (student, teacher):
             if not family_of(shape).gives_maps:
-                raise FieldError("method", f"the attention loss has no maps of a {shape.family}")
+                raise FieldError("loss", f"the attention loss has no maps of a {shape.family}")
         check_same_grid(student, teacher)
 
     def __call__(

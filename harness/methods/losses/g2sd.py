@@ -45,7 +45,7 @@ class G2SD(DistillationLoss):
         """The student needs a distillation token."""
         if not family_of(student).gives_heads or student.prefix_tokens != 2:
             raise FieldError(
-                "method",
+                "loss",
                 "g2sd needs a student with a distillation token: deit_small_distilled_patch16_224",
             )
 

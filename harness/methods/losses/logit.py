@@ -6,18 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.bounds import Positive, check_bounds
-from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss
 
 if TYPE_CHECKING:
     from harness.models.interface import ForwardOutput
-
-
-def require_logits_only(loss: DistillationLoss) -> None:
-    """For methods whose networks see different patches: there is nothing else to compare."""
-    if not isinstance(loss, Logit):
-        raise FieldError("method", "compares logits only: `loss: logit`")
 
 
 @LOSSES.register("logit")

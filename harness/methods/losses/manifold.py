@@ -67,7 +67,7 @@ class Manifold(DistillationLoss):
         """Both need patch tokens on the same grid."""
         for shape in (student, teacher):
             if not family_of(shape).gives_tokens:
-                raise FieldError("method", f"the manifold loss has no tokens of a {shape.family}")
+                raise FieldError("loss", f"the manifold loss has no tokens of a {shape.family}")
         check_same_grid(student, teacher)
 
     def __call__(

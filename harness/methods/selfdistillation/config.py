@@ -111,8 +111,8 @@ class SelfDistillation(Method):
         """
         warmup, student = self.temperatures.warmup_epochs, networks["student"]
         if warmup > recipe.epochs:
-            what = f"warmup_epochs {warmup} is longer than the {recipe.epochs:g} epochs"
-            raise FieldError("temperatures", what)
+            what = f"{warmup} is longer than the {recipe.epochs:g} epochs"
+            raise FieldError("temperatures.warmup_epochs", what)
         if student.prefix_tokens != 1 or not student.positioned_prefix:
             what = "self-distillation needs a plain ViT: one CLS token, with a position"
             raise FieldError("name", what)
@@ -121,8 +121,8 @@ class SelfDistillation(Method):
             raise FieldError("name", what)
         if self.crops.local_crops and self.crops.local_size % student.patch_size:
             raise FieldError(
-                "crops",
-                f"local_size must be a multiple of the patch size {student.patch_size}, "
+                "crops.local_size",
+                f"must be a multiple of the patch size {student.patch_size}, "
                 f"got {self.crops.local_size}",
             )
 

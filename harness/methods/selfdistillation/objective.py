@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from harness.distributed import DistContext
 from harness.evaluate.collapse import signs
+from harness.lazy import torch
 from harness.methods import Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.parts import (
@@ -19,13 +17,17 @@ from harness.methods.selfdistillation.parts import (
     CollapseMonitor,
     RunningSums,
     center_and_sharpen,
+    clip_grad_norm_per_tensor_,
+    cosine,
+    ema_update_,
     view_loss,
+    warmed_up,
 )
-from harness.methods.selfdistillation.schedules import cosine, warmed_up
-from harness.methods.selfdistillation.tensors import clip_grad_norm_per_tensor_, ema_update_
-from harness.models.build import freeze
-from harness.models.layers import ProjectionHead
-from harness.models.vit import VisionTransformer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from harness.models.vit import VisionTransformer
 
 
 class SelfDistillationObjective(Objective):
@@ -34,6 +36,9 @@ class SelfDistillationObjective(Objective):
     decays_tokens = True
 
     def __init__(self, method: SelfDistillation, networks: Networks) -> None:
+        from harness.models.build import freeze  # here and not above: they import torch
+        from harness.models.layers import ProjectionHead
+
         self.method, self.student = method, networks.student
         vit: Any = networks.student.vit
         device = vit.cls_token.device
@@ -61,7 +66,7 @@ class SelfDistillationObjective(Objective):
         ]
         self.device = device
         self.center = Center(head.out_dim, method.center_momentum, device)
-        self.watch = CollapseMonitor()
+        self.collapse_monitor = CollapseMonitor()
 
     @property
     def final_model(self) -> nn.Module:
@@ -92,7 +97,7 @@ class SelfDistillationObjective(Objective):
             targets = center_and_sharpen(taught, self.center.value, self.teacher_temperature(step))
             targets = torch.stack(targets.chunk(2))
         self.center.add(taught.mean(dim=0, keepdim=True), len(taught))
-        self.watch.observe(targets)
+        self.collapse_monitor.observe(targets)
         return view_loss(targets, logits, self.method.temperatures.student)
 
     def teacher_temperature(self, step: Step) -> float:
@@ -118,35 +123,35 @@ class SelfDistillationObjective(Objective):
             for parameter in self.head.last_layer():
                 parameter.grad = None
 
-    @torch.no_grad()
     def after_step(self, step: Step) -> None:
         """Move the centre and the teacher."""
-        counted = self.counted()
-        DistContext.current().all_reduce_sum_(
-            [tensor for part in counted for tensor in part.pending()]
-        )
-        for part in counted:
-            part.update()
-        momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
-        for slow, fast in self.pairs:
-            ema_update_(list(slow.parameters()), list(fast.parameters()), 1 - momentum)
+        with torch.no_grad():
+            counted = self.counted()
+            DistContext.current().all_reduce_sum_(
+                [tensor for part in counted for tensor in part.pending()]
+            )
+            for part in counted:
+                part.update()
+            momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
+            for slow, fast in self.pairs:
+                ema_update_(list(slow.parameters()), list(fast.parameters()), 1 - momentum)
 
     def counted(self) -> list[Center | RunningSums]:
         """What is added up over processes after every step."""
-        return [self.center, self.watch]
+        return [self.center, self.collapse_monitor]
 
     def state(self) -> dict[str, Any]:
         """The centre, and what was seen since the last summary."""
-        return {"center": self.center.value, "watch": self.watch.state()}
+        return {"center": self.center.value, "collapse_monitor": self.collapse_monitor.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
         self.center.value = state["center"].to(self.device)
-        self.watch.load_state(state["watch"], self.device)
+        self.collapse_monitor.load_state(state["collapse_monitor"], self.device)
 
     def summary(self) -> dict[str, Any]:
         """Entropies that tell collapse from learning."""
-        return self.watch.summary()
+        return self.collapse_monitor.summary()
 
     def warnings(self, summary: Mapping[str, Any]) -> Mapping[str, str]:
         """Signs of collapse, long before an evaluation shows it."""

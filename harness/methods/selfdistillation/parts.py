@@ -1,13 +1,17 @@
-"""The loss over pairs of views, running centres, and what watches for collapse."""
+"""What the objectives are made of: the loss over pairs of views, running centres, what watches for
+collapse, schedules, and what is done to all tensors of a network at once.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from harness.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def center_and_sharpen(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
@@ -27,7 +31,10 @@ def view_loss(teacher: Tensor, student: Sequence[Tensor], temperature: float) ->
     total = torch.zeros((), device=targets.device)
     for view, logits in enumerate(student):
         others = every - targets[view] if view < len(targets) else every
-        total = total - (others * functional.log_softmax(logits.float() / temperature, -1)).sum()
+        total = (
+            total
+            - (others * torch.nn.functional.log_softmax(logits.float() / temperature, -1)).sum()
+        )
     pairs = len(targets) * (len(student) - 1)
     return total / (pairs * targets.shape[1])
 
@@ -39,11 +46,11 @@ class RunningSums:
         self._step: dict[str, Tensor] = {}  # this process's, of this step
         self._sums: dict[str, Tensor] = {}  # everybody's, of the steps before
 
-    @torch.no_grad()
     def add(self, **values: Tensor) -> None:
         """Add what a (micro-)batch gave."""
-        for name, value in values.items():
-            self._step[name] = self._step[name] + value if name in self._step else value.clone()
+        with torch.no_grad():
+            for name, value in values.items():
+                self._step[name] = self._step[name] + value if name in self._step else value.clone()
 
     def pending(self) -> list[Tensor]:
         """What is to be replaced by the sums over all processes before `update`."""
@@ -82,22 +89,22 @@ class Center:
         self._sum = torch.zeros(1, out_dim, device=device)
         self._count = torch.zeros(1, device=device)
 
-    @torch.no_grad()
     def add(self, mean: Tensor, count: int) -> None:
         """The mean logits (1, out_dim) over `count` tokens."""
-        self._sum += mean.detach().float() * count
-        self._count += count
+        with torch.no_grad():
+            self._sum += mean.detach().float() * count
+            self._count += count
 
     def pending(self) -> list[Tensor]:
         """What is to be replaced by the sums over all processes before `update`."""
         return [self._sum, self._count]
 
-    @torch.no_grad()
     def update(self) -> None:
         """One step of the running mean."""
-        mean = self._sum / self._count
-        self.value = self.value * self._momentum + mean * (1 - self._momentum)
-        self._sum, self._count = torch.zeros_like(self._sum), torch.zeros_like(self._count)
+        with torch.no_grad():
+            mean = self._sum / self._count
+            self.value = self.value * self._momentum + mean * (1 - self._momentum)
+            self._sum, self._count = torch.zeros_like(self._sum), torch.zeros_like(self._count)
 
 
 class CollapseMonitor(RunningSums):
@@ -107,12 +114,12 @@ class CollapseMonitor(RunningSums):
     `mean_entropy`, of the mean distribution, near 0. Healthy: the first low, the second high.
     """
 
-    @torch.no_grad()
     def observe(self, teacher: Tensor) -> None:
         """Distributions (V, B, out_dim)."""
-        flat = teacher.flatten(0, 1)
-        count = torch.full((), len(flat), dtype=torch.float32, device=flat.device)
-        self.add(entropy=entropies(flat).sum(), mean=flat.sum(dim=0), count=count)
+        with torch.no_grad():
+            flat = teacher.flatten(0, 1)
+            count = torch.full((), len(flat), dtype=torch.float32, device=flat.device)
+            self.add(entropy=entropies(flat).sum(), mean=flat.sum(dim=0), count=count)
 
     def summary(self) -> dict[str, Any]:
         """Both entropies over what was seen since the last call."""
@@ -129,3 +136,35 @@ class CollapseMonitor(RunningSums):
 def entropies(distributions: Tensor) -> Tensor:
     """Entropy in nats over the last axis."""
     return -(distributions * distributions.clamp(min=1e-30).log()).sum(dim=-1)
+
+
+def cosine(start: float, end: float, step: int, total: int) -> float:
+    """From `start` at step 0 towards `end`, which step `total` would reach."""
+    return end + 0.5 * (start - end) * (1 + math.cos(math.pi * step / total))
+
+
+def warmed_up(start: float, end: float, epoch: int, epochs: int) -> float:
+    """Linear by whole epochs from `start` (epoch 0) to `end` (epoch `epochs` - 1), then `end`."""
+    if epoch >= epochs:
+        return end
+    return start if epochs == 1 else start + (end - start) * epoch / (epochs - 1)
+
+
+def clip_grad_norm_per_tensor_(gradients: list[Tensor], most: float) -> None:
+    """Shrink each tensor, in place, to a norm of at most `most` of its own: DINO does not clip the
+    norm of all together (arXiv 2104.14294, as released). Bit for bit what a loop over the tensors
+    gives on a CPU; on a GPU sums may be rounded otherwise.
+    """
+    with torch.no_grad():
+        if not gradients:
+            return
+        norms = torch.stack(torch._foreach_norm(gradients))
+        scales = (most / (norms + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(gradients, scales.unbind())
+
+
+def ema_update_(slow: list[Tensor], fast: list[Tensor], share: float) -> None:
+    """Move each of `slow` by `share` of the way to its partner in `fast`, in place."""
+    with torch.no_grad():
+        assert len(slow) == len(fast)
+        torch._foreach_lerp_(slow, fast, share)

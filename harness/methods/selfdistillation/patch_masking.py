@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
+from harness.lazy import torch
 from harness.masking.views import MaskInput, MaskSampler, PatchMask
 from harness.methods import Step
 from harness.methods.selfdistillation.parts import RunningSums
 from harness.models.interface import Features, ForwardRequest
-from harness.models.vit import VisionTransformer
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class MaskToken(nn.Module):
-    """The learned vector (1, D) that stands for a hidden patch; starts at 0 (arXiv 2111.07832)."""
-
-    def __init__(self, width: int, device: torch.device) -> None:
-        super().__init__()
-        self.mask_token = nn.Parameter(torch.zeros(1, width, device=device))
+    from harness.models.layers import MaskToken
+    from harness.models.vit import VisionTransformer
 
 
 class PatchMasking(RunningSums):
     """Draws masks, and counts how much they hide."""
 
-    def __init__(self, mask: MaskSampler, device: torch.device) -> None:
+    def __init__(self, sampler: MaskSampler, device: torch.device) -> None:
         super().__init__()
-        self.mask, self.device = mask, device
+        self.sampler, self.device = sampler, device
         self._shared = (0.0, 0.0)
         self._shared_of: tuple[int, torch.Generator] | None = None  # step and (micro-)batch
 
@@ -45,7 +40,7 @@ class PatchMasking(RunningSums):
             device=self.device,
             batch_slice=step.batch_slice,
         )
-        hidden = self.mask.sample(inputs)
+        hidden = self.sampler.sample(inputs)
         self.add(hidden=hidden.counts.sum(), patches=torch.tensor(views * inputs.patches))
         return hidden
 

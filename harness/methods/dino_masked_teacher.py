@@ -1,21 +1,71 @@
-"""DINO's step with a teacher that sees the patches its student attends to."""
+"""MaskedKD in DINO: the teacher sees what its student attends to (arXiv 2302.10494, Table 4)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from harness.masking import CriterionInput
+from harness.bounds import KeptPatches
+from harness.errors import FieldError
+from harness.evidence import FigureOf
+from harness.lazy import torch
+from harness.masking import Criterion, CriterionInput, check_criterion
+from harness.masking.attention import StudentAttention
 from harness.masking.keep import kept_counts, top_k
-from harness.methods import Batch, Networks, Step
+from harness.methods import METHODS, Batch, Networks, Objective, Step
+from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums
+from harness.models.architectures import Architecture
 from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
+from harness.shown_patches import KEPT_PATCHES
 
 if TYPE_CHECKING:
-    from harness.methods.dino_masked_teacher.config import DinoMaskedTeacher
+    from torch import Tensor
+
+    from harness.train.config import Recipe
+
+
+@METHODS.register("dino-masked-teacher")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DinoMaskedTeacher(SelfDistillation):
+    """DINO whose teacher sees `keep` patches of each global view, chosen by the student's CLS token
+    on that same view; local views never reach the teacher.
+
+    No code of this was released: the choice per view is our reading of section 4.
+    """
+
+    figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
+    keep: KeptPatches  # patches of a global view that the teacher sees
+    criterion: Criterion = StudentAttention()  # which ones
+
+    def __post_init__(self) -> None:
+        SelfDistillation.__post_init__(self)
+        check_criterion(self.criterion, self.keep)
+        look = self.criterion.attention_source()
+        free = (None, StudentAttention().attention_source())
+        if look not in free:
+            raise FieldError(
+                "criterion",
+                "must look at the student's CLS row in its last block or at nothing: that is all "
+                "the attention that the student's own pass gives",
+            )
+
+    def teacher_keep(self, patches: int) -> int:
+        """The keep count, or all patches."""
+        return min(self.keep, patches)
+
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
+        """More patches than there are would be DINO under another name."""
+        patches = networks["student"].patches
+        if self.keep > patches:
+            raise FieldError("keep", f"must be at most the student's {patches}, got {self.keep}")
+        SelfDistillation.check(self, networks, recipe)
+
+    def build(self, networks: Networks) -> Objective:
+        """The objective over the student and its moving average."""
+        return MaskedTeacherObjective(self, networks)
 
 
 class MaskedTeacherObjective(SelfDistillationObjective):

@@ -1,37 +1,69 @@
-"""DINO's step with patches hidden from some of the views."""
+"""DINO with patches hidden from some of the views."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
-from harness.masking.views import PatchMask
-from harness.methods import Batch, Networks, Step
+from harness.errors import FieldError
+from harness.lazy import torch
+from harness.masking.views import MaskSampler, PatchMask
+from harness.masking.views.random import RandomMask
+from harness.methods import METHODS, Batch, Networks, Objective, Step
+from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, RunningSums
-from harness.methods.selfdistillation.patch_masking import (
-    MaskToken,
-    PatchMasking,
-    dropped,
-    replaced,
-)
+from harness.methods.selfdistillation.patch_masking import PatchMasking, dropped, replaced
 from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
-from harness.models.vit import VisionTransformer
 
 if TYPE_CHECKING:
-    from harness.methods.masked_dino.config import MaskedDino
+    from torch import Tensor
+
+    from harness.models.layers import MaskToken
+    from harness.models.vit import VisionTransformer
+
+
+@METHODS.register("masked-dino")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskedDino(SelfDistillation):
+    """DINO's loss over CLS tokens while patches are hidden from some of the views.
+
+    `where` says from which: the student's global views (arXiv 2506.10582), all of the student's, or
+    the global views of student and teacher, the same patches in both. `how`: a learned mask
+    token in their place (`replace`), or their tokens are left out (`drop`), which is cheaper when
+    all views of a step lose the same number: `ratio_per: batch`.
+    """
+
+    mask: MaskSampler = RandomMask()  # which patches are hidden
+    # from which views
+    where: Literal["student-global", "student-all", "student-and-teacher"] = "student-global"
+    # replace: a learned token takes the place of a hidden patch; drop: the patch is left out
+    how: Literal["replace", "drop"] = "replace"
+
+    def __post_init__(self) -> None:
+        SelfDistillation.__post_init__(self)
+        if self.mask.needs_attention and self.where != "student-global":
+            raise FieldError(
+                "where",
+                "must be student-global: the mask looks at the attention of a teacher that sees "
+                f"whole global views; got {self.where}",
+            )
+
+    def build(self, networks: Networks) -> Objective:
+        """The objective over the student and its moving average."""
+        return MaskedDinoObjective(self, networks)
 
 
 class MaskedDinoObjective(SelfDistillationObjective):
     """Masks of the global views, drawn after the teacher's pass where they look at it."""
 
     def __init__(self, method: MaskedDino, networks: Networks) -> None:
+        from harness.models.layers import MaskToken  # here and not above: it imports torch
+
         super().__init__(method, networks)
         self.masked = method
-        self.hiding = PatchMasking(method.mask, self.device)
+        self.patch_masking = PatchMasking(method.mask, self.device)
         self.token: MaskToken | None = None
         self.teacher_token: MaskToken | None = None
         if method.how == "replace":
@@ -72,7 +104,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
     def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         rows, columns = self.student.vit.patch_embed.patch_size
         grid = (images.shape[2] // rows, images.shape[3] // columns)
-        return self.hiding.draw(step, len(images), grid, attention)
+        return self.patch_masking.draw(step, len(images), grid, attention)
 
     def _seen(
         self, model: VisionTransformer, images: Tensor, hidden: PatchMask, token: MaskToken | None
@@ -84,17 +116,17 @@ class MaskedDinoObjective(SelfDistillationObjective):
 
     def counted(self) -> list[Center | RunningSums]:
         """Also how much was hidden."""
-        return [*super().counted(), self.hiding]
+        return [*super().counted(), self.patch_masking]
 
     def state(self) -> dict[str, Any]:
         """Also how much was hidden since the last summary."""
-        return {**super().state(), "hiding": self.hiding.state()}
+        return {**super().state(), "patch_masking": self.patch_masking.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
         super().load_state(state)
-        self.hiding.load_state(state["hiding"], torch.device("cpu"))
+        self.patch_masking.load_state(state["patch_masking"], torch.device("cpu"))
 
     def summary(self) -> dict[str, Any]:
         """Also `hidden_share`."""
-        return {**super().summary(), **self.hiding.summary()}
+        return {**super().summary(), **self.patch_masking.summary()}

@@ -1,0 +1,189 @@
+"""iBOT: DINO with a loss over masked patches (arXiv 2111.07832); with AttMask's masks, AttMask
+(arXiv 2203.12719).
+
+It costs little more than DINO, and gives exactly iBOT's numbers. The student's and the teacher's
+prototypes meet hidden patches only. The centre of the patches is the mean over all of the teacher's
+patches; logits are linear in the unit vectors before the prototypes, so the mean vector is
+projected once in place of every patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.bounds import NotNegative, NotNegativeInt, Positive, Unit
+from harness.errors import FieldError
+from harness.lazy import torch
+from harness.masking.views import MaskSampler, PatchMask
+from harness.masking.views.block import BlockWise
+from harness.methods import METHODS, Batch, Networks, Objective, Step
+from harness.methods.selfdistillation.config import SelfDistillation
+from harness.methods.selfdistillation.objective import SelfDistillationObjective
+from harness.methods.selfdistillation.parts import (
+    Center,
+    RunningSums,
+    center_and_sharpen,
+    warmed_up,
+)
+from harness.methods.selfdistillation.patch_masking import PatchMasking, replaced
+from harness.models.architectures import Architecture
+from harness.models.interface import Features, ForwardRequest, Saliency
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.train.config import Recipe
+
+HIDDEN_SHARE = 0.15  # 30 % of the patches in half of the views, for estimates only
+
+
+@METHODS.register("ibot")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ibot(SelfDistillation):
+    """cls_weight * (CLS loss over other views) + patch_weight * (hidden patches against the
+    teacher's view of them), one head for both.
+
+    `temperatures` serves both losses; a teacher's temperature of the patches alone can be set.
+    """
+
+    mask: MaskSampler = BlockWise()  # which patches the student does not see
+    cls_weight: NotNegative = 1.0  # weight of the loss of CLS tokens
+    patch_weight: NotNegative = 1.0  # weight of the loss of hidden patches
+    # temperature of the teacher's patches after warm-up; none: that of its CLS token
+    patch_teacher: Positive | None = None
+    patch_teacher_start: Positive | None = None  # the same before warm-up
+    # nothing is hidden before this epoch; the patches' warm-up starts there too
+    start_epoch: NotNegativeInt = 0
+    patch_center_momentum: Unit = 0.9  # as `center_momentum`, of the patches
+
+    def __post_init__(self) -> None:
+        SelfDistillation.__post_init__(self)
+        start, end = self.patch_temperatures
+        start_given = self.patch_teacher_start is not None
+        if self.temperatures.warmup_epochs == 0 and start_given and start != end:
+            raise FieldError(
+                "patch_teacher_start",
+                f"has no effect without temperatures.warmup_epochs: leave it out; got {start:g}",
+            )
+
+    @property
+    def patch_temperatures(self) -> tuple[float, float]:
+        """Of the teacher's patches, before and after the warm-up."""
+        start, end, shared = self.patch_teacher_start, self.patch_teacher, self.temperatures
+        return (
+            shared.teacher_start if start is None else start,
+            shared.teacher if end is None else end,
+        )
+
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
+        """Also the patches' warm-up, which starts with the hiding."""
+        first, warmup = self.start_epoch, self.temperatures.warmup_epochs
+        if first and first + warmup > recipe.epochs:
+            what = f"{first} and a warm-up of {warmup} are longer than the {recipe.epochs:g} epochs"
+            raise FieldError("start_epoch", what)
+        SelfDistillation.check(self, networks, recipe)
+
+    def image_macs(self, student: Architecture) -> float:
+        """Also whole last blocks, and patches through the heads: all of the teacher's, and hidden
+        ones, a fifth or so, of the student's.
+        """
+        n, d = student.patches, student.width
+        last = 10 * n * d * d + 2 * n * n * d  # what a lean last block leaves out
+        hidden = 2 * n * HIDDEN_SHARE
+        heads = 3 * self.head.macs(d, hidden, hidden) + self.head.macs(d, 2 * n, hidden)
+        return SelfDistillation.image_macs(self, student) + 8 * last + heads
+
+    def build(self, networks: Networks) -> Objective:
+        """The objective over the student and its moving average."""
+        return IbotObjective(self, networks)
+
+
+class IbotObjective(SelfDistillationObjective):
+    """The teacher sees whole global views first, then masks are drawn, then the student runs."""
+
+    def __init__(self, method: Ibot, networks: Networks) -> None:
+        from harness.models.layers import MaskToken  # here and not above: it imports torch
+
+        super().__init__(method, networks)
+        self.ibot = method
+        self.patch_masking = PatchMasking(method.mask, self.device)
+        self.token = MaskToken(self.student.vit.embed_dim, self.device)
+        self.modules["mask_token"] = self.token
+        self.patch_center = Center(method.head.out_dim, method.patch_center_momentum, self.device)
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """`total`, `cls` and `patch`."""
+        images, count = torch.cat(batch.views[:2]), len(batch.views)
+        saliency = Saliency() if self.ibot.mask.needs_attention else None
+        outputs = ForwardRequest(patches=True, saliency=saliency)
+        with torch.no_grad():
+            taught = self.teacher.forward_features(images, outputs=outputs)
+        hidden = self._draw(step, images, taught.saliency)
+        seen = replaced(self.student, images, hidden, self.token, patches=True)
+        student = list(seen.cls.chunk(2))
+        if count > 2:
+            local = self.student.forward_features(torch.cat(batch.views[2:]))
+            student += local.cls.chunk(count - 2)
+        cls = self._cls_loss(student, taught.cls, step)
+        patch = self._patch_loss(seen, taught, hidden, step)
+        total = self.ibot.cls_weight * cls + self.ibot.patch_weight * patch
+        return {"total": total, "cls": cls, "patch": patch}
+
+    def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
+        views, grid = len(images), self.student.grid
+        if step.epoch < self.ibot.start_epoch:
+            nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
+            counts = torch.zeros(views, dtype=torch.int64)
+            return PatchMask(indices=nothing, counts=counts, patches=grid[0] * grid[1])
+        return self.patch_masking.draw(step, views, grid, attention)
+
+    def _patch_loss(
+        self, seen: Features, taught: Features, hidden: PatchMask, step: Step
+    ) -> Tensor:
+        """Per view the mean over its hidden patches, 0 where there are none; then over views."""
+        logits = self.head(seen.patches.flatten(0, 1)[hidden.indices])
+        with torch.no_grad():
+            units = self.teacher_head.embed(taught.patches.flatten(0, 1))
+            raw = self.teacher_head.project(units[hidden.indices])
+            targets = center_and_sharpen(
+                raw, self.patch_center.value, self._patch_temperature(step)
+            )
+            with torch.autocast(self.device.type, enabled=False):
+                mean = self.teacher_head.project(units.float().mean(dim=0, keepdim=True))
+        self.patch_center.add(mean, len(units))
+        guesses = torch.nn.functional.log_softmax(
+            logits.float() / self.method.temperatures.student, dim=-1
+        )
+        return -((targets * guesses).sum(dim=-1) * hidden.weights()).sum()
+
+    def _patch_temperature(self, step: Step) -> float:
+        """This epoch's: warm-up starts with the hiding."""
+        return warmed_up(
+            *self.ibot.patch_temperatures,
+            max(0, step.epoch - self.ibot.start_epoch),
+            self.method.temperatures.warmup_epochs,
+        )
+
+    def counted(self) -> list[Center | RunningSums]:
+        """Also the patches' centre, and how much was hidden."""
+        return [*super().counted(), self.patch_center, self.patch_masking]
+
+    def state(self) -> dict[str, Any]:
+        """Also the patches' centre, and how much was hidden since the last summary."""
+        of_patches = {
+            "patch_center": self.patch_center.value,
+            "patch_masking": self.patch_masking.state(),
+        }
+        return {**super().state(), **of_patches}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from those."""
+        super().load_state(state)
+        self.patch_center.value = state["patch_center"].to(self.device)
+        self.patch_masking.load_state(state["patch_masking"], torch.device("cpu"))
+
+    def summary(self) -> dict[str, Any]:
+        """Also `hidden_share`."""
+        return {**super().summary(), **self.patch_masking.summary()}
