@@ -96,7 +96,7 @@ def _recoloured(images: Tensor, crops: MultiCrop, parts: _Parts, rows: range) ->
         return _jittered(some, crops, parts.order, strength)
 
     def to_grey(some: Tensor, _: Tensor) -> Tensor:
-        return grey(some).expand(-1, 3, -1, -1)
+        return grey(some).expand(-1, 3, -1, -1).contiguous()  # it may be written to
 
     def blur(some: Tensor, chosen: Tensor) -> Tensor:
         return blurred(some, parts.sigma[chosen].to(some.device))
@@ -131,13 +131,21 @@ def _jittered(images: Tensor, crops: MultiCrop, order: list[int], strength: Tens
         if operation == 0 and crops.brightness > 0:
             images = blend(images, 0.0, 1 + crops.brightness * strength[0])
         elif operation == 1 and crops.contrast > 0:
-            level = grey(images).mean(dim=(1, 2, 3), keepdim=True)
+            level = _levels(grey(images))
             images = blend(images, level, 1 + crops.contrast * strength[1])
         elif operation == 2 and crops.saturation > 0 and coloured:
             images = blend(images, grey(images), 1 + crops.saturation * strength[2])
         elif operation == 3 and crops.hue > 0 and coloured:
             images = shift_hue(images, crops.hue * strength[3])
     return images
+
+
+def _levels(images: Tensor) -> Tensor:
+    """The mean of each image, (B, 1, 1, 1), to the last bit the same however many threads there
+    are: PyTorch splits the sum of a single one among them.
+    """
+    pair = images.expand(2, -1, -1, -1) if len(images) == 1 else images
+    return pair.mean(dim=(1, 2, 3), keepdim=True)[: len(images)]
 
 
 def blend(images: Tensor, other: Tensor | float, weight: Tensor) -> Tensor:
