@@ -329,12 +329,13 @@ class _Images(Dataset[Batch]):
         numbers = self._chosen[[index for _, _, index in keys]]
         labels = torch.from_numpy(np.asarray(self._split.labels[numbers], np.int64))
         parts = self._finish(pictures, keys[0]) if self._finish else (pictures,)
-        batch = [shared(part) for part in (*parts, labels)]
-        for part in batch:
-            if isinstance(part, HarnessError):
-                return part
-        *images, labels = batch
-        return tuple(images), labels
+        handed: list[Tensor] = []
+        for part in (*parts, labels):
+            reachable = shared(part)
+            if isinstance(reachable, HarnessError):
+                return reachable
+            handed.append(reachable)
+        return tuple(handed[:-1]), handed[-1]
 
     def _transformed(self, key: Key) -> Tensor:
         epoch, position, index = key
