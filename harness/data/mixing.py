@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
+from harness.data.pieces import together
 
 if TYPE_CHECKING:
     from harness.train.config import Augment
@@ -66,7 +67,8 @@ def soft_targets(labels: Tensor, *, classes: int, smoothing: float) -> Tensor:
 def mix(
     images: Tensor, targets: Tensor, augment: Augment, *, draws: Random
 ) -> tuple[Tensor, Tensor]:
-    """Mixup (arXiv:1710.09412) or cutmix (arXiv:1905.04899) of the batch with itself reversed.
+    """Mixup (arXiv:1710.09412) or cutmix (arXiv:1905.04899) of the batch with itself reversed, in
+    place.
 
     One weight serves the whole batch; with both on, `mix_switch` is the probability of cutmix.
     """
@@ -74,9 +76,9 @@ def mix(
     if weight == 1:
         return images, targets
     if use_cutmix:
-        images, weight = _cutmix(images, weight, draws)
+        weight = _cutmix(images, weight, draws)
     else:
-        images = images * weight + images.flip(0) * (1 - weight)
+        _mixup(images, weight)
     return images, targets * weight + targets.flip(0) * (1 - weight)
 
 
@@ -91,15 +93,30 @@ def _draw_lambda(augment: Augment, draws: Random) -> tuple[bool, float]:
     return use_cutmix, draws.betavariate(alpha, alpha)
 
 
-def _cutmix(images: Tensor, weight: float, draws: Random) -> tuple[Tensor, float]:
+def _mixup(images: Tensor, weight: float) -> None:
+    """Each image and its partner, which stands opposite it, become mixtures of the two.
+
+    Some pairs at a time: no second batch of floats is needed.
+    """
+    count, half = len(images), (len(images) + 1) // 2
+    step = together(images)
+    for start in range(0, half, step):
+        stop = min(start + step, half)
+        ones, others = images[start:stop], images[count - stop : count - start]
+        partners = others.flip(0)
+        mixed = ones * weight + partners * (1 - weight)
+        others.copy_((partners * weight + ones * (1 - weight)).flip(0))
+        ones.copy_(mixed)
+
+
+def _cutmix(images: Tensor, weight: float, draws: Random) -> float:
     """A box of about `1 - weight` of the area from the reversed batch; the weight really left."""
     height, width = images.shape[2:]
     side = math.sqrt(1 - weight)
     y = _stretch(height, int(height * side), draws.randrange(height))
     x = _stretch(width, int(width * side), draws.randrange(width))
-    mixed = images.clone()
-    mixed[:, :, y, x] = images.flip(0)[:, :, y, x]
-    return mixed, 1 - (y.stop - y.start) * (x.stop - x.start) / (height * width)
+    images[:, :, y, x] = images[:, :, y, x].flip(0)
+    return 1 - (y.stop - y.start) * (x.stop - x.start) / (height * width)
 
 
 def _stretch(extent: int, length: int, centre: int) -> slice:

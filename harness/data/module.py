@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from harness.data import open_dataset
-from harness.data.colour import color_jitter
 from harness.data.config import DataConfig
 from harness.data.dataset import Arrays, DataSet
+from harness.data.finish import CropColours, Normalise
 from harness.data.mixing import erase, mix, soft_targets
-from harness.data.multicrop import CropSpec, MultiCrop, crop_specs
+from harness.data.multicrop import MultiCrop
 from harness.data.sampler import Sampler
 from harness.data.sources import (
     ImageSource,
@@ -80,17 +80,14 @@ class DataModule:
         self, crops: MultiCrop, step: int = 0
     ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         """(crops, each (B, C, S, S) normalised, labels (B,)) from `step` on, without end."""
-        specs = crop_specs(crops, self.setup.image_size)
-        batches = self.train_source.crops(self.order, crops, step)
-        for at, (cropped, labels) in enumerate(batches, step):
-            pairs = zip(cropped, specs, strict=True)
-            yield (
-                tuple(
-                    self._recoloured(pixels, crops, spec, at, number)
-                    for number, (pixels, spec) in enumerate(pairs)
-                ),
-                labels,
-            )
+        colours = CropColours(
+            crops=crops,
+            image_size=self.setup.image_size,
+            seed=self.setup.seed,
+            batch_slice=self.setup.dist.batch_slice(self.batch),
+            normalise=self._normalise,
+        )
+        yield from self.train_source.crops(self.order, crops, step, colours)
 
     def val(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, H, W) normalised, labels (B,)) over every image that evaluates, once."""
@@ -104,25 +101,11 @@ class DataModule:
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """From pixels in 0..255 to zero mean and unit spread over the data set."""
-        scale = torch.tensor([1 / (255 * std) for std in self.std], device=pixels.device)
-        shift = torch.tensor(
-            [-mean / std for mean, std in zip(self.mean, self.std, strict=True)],
-            device=pixels.device,
-        )
-        return torch.addcmul(shift[:, None, None], pixels.float(), scale[:, None, None])
+        return self._normalise(pixels)
 
-    def _recoloured(
-        self, pixels: Tensor, crops: MultiCrop, spec: CropSpec, step: int, number: int
-    ) -> Tensor:
-        images = color_jitter(
-            pixels.float(),
-            crops,
-            blur=spec.blur,
-            solarize=spec.solarize,
-            generator=generator(self.setup.seed, "augment", step, "colour", number),
-            batch_slice=self.setup.dist.batch_slice(self.batch),
-        )
-        return self.normalised(images)
+    @property
+    def _normalise(self) -> Normalise:
+        return Normalise(mean=self.mean, std=self.std)
 
     def _mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         augment, seed = self.setup.augment, self.setup.seed

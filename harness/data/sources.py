@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from harness.train.config import Augment
 
 Key = tuple[int, int, int]  # epoch, position in the epoch, index into the chosen images
-Item = tuple[Tensor, int] | DataError
+Batch = tuple[tuple[Tensor, ...], Tensor]  # pixels, or each crop; labels
+Colours = Callable[[Sequence[Tensor], int], tuple[Tensor, ...]]  # of the crops of a batch, and step
 Stopping = Callable[[], bool]  # whether the run should end soon
 
 
@@ -75,9 +76,11 @@ class ImageSource(ABC):
 
     @abstractmethod
     def crops(
-        self, order: Sampler, crops: MultiCrop, step: int
-    ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """As `train`, with every crop of multi-crop, each (B, C, S, S) of its own size."""
+        self, order: Sampler, crops: MultiCrop, step: int, colours: Colours
+    ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """As `train`, with what `colours` makes of every crop of multi-crop, each of its own size
+        (B, C, S, S).
+        """
 
     @abstractmethod
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -99,8 +102,8 @@ class MemoryImages(ImageSource):
             yield self._augmented(self.images[chosen], at, count, positions), self.labels[chosen]
 
     def crops(
-        self, order: Sampler, crops: MultiCrop, step: int
-    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        self, order: Sampler, crops: MultiCrop, step: int, colours: Colours
+    ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         specs = crop_specs(crops, self.setup.image_size)
         for at, indices in order.batches(step):
             positions, count = self.setup.dist.shard_indices(len(indices)), len(indices)
@@ -117,7 +120,7 @@ class MemoryImages(ImageSource):
                 )
                 for number, spec in enumerate(specs)
             ]
-            yield cropped, self.labels[chosen]
+            yield colours(cropped, at), self.labels[chosen]
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Whole images, resized where the network wants another size.
@@ -191,17 +194,20 @@ class WorkerImages(ImageSource):
         return self.transformed(transform, BatchKeys(order, step, self.setup.dist))
 
     def crops(
-        self, order: Sampler, crops: MultiCrop, step: int
-    ) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """See `ImageSource.crops`. Of one image, all crops come as one row of bytes."""
-        specs = crop_specs(crops, self.setup.image_size)
-        channels = len(self.setup.mean)
-        lengths = [channels * spec.size**2 for spec in specs]
+        self, order: Sampler, crops: MultiCrop, step: int, colours: Colours
+    ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """See `ImageSource.crops`. Where a CPU trains, the loader processes colour too; else bytes
+        go to the device, and are coloured there.
+        """
+        finish = _Cropped(crops, self.setup, len(self.setup.mean), order, colours)
         transform = MultiCropTransform(crops, self.setup.image_size)
         keys = BatchKeys(order, step, self.setup.dist)
-        for rows, labels in self.transformed(transform, keys):
-            parts = zip(torch.split(rows, lengths, dim=1), specs, strict=True)
-            yield [p.view(len(p), channels, spec.size, spec.size) for p, spec in parts], labels
+        if self.setup.device.type == "cpu":
+            for batch, labels in self._batches(transform, keys, finish):
+                yield batch, labels
+            return
+        for at, (rows, labels) in enumerate(self.transformed(transform, keys), step):
+            yield colours(finish.split(rows), at), labels
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         transform = evaluation_transform(
@@ -222,12 +228,18 @@ class WorkerImages(ImageSource):
         DataError for an image that cannot be read, RunFailed where loader processes cannot deliver,
         and Interrupted when a stop is asked for while no batch comes.
         """
+        for (pixels,), labels in self._batches(transform, keys, None):
+            yield pixels, labels
+
+    def _batches(
+        self, transform: Transform, keys: Iterable[list[Key]], finish: _Cropped | None
+    ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         workers, device = self.setup.workers, self.setup.device
         loader = DataLoader(
-            _Images(self.split, self.chosen, transform, seed=self.setup.seed),
+            _Images(self.split, self.chosen, transform, finish, seed=self.setup.seed),
             batch_sampler=keys,
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=_as_it_is,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # its own: else the loader draws from the global one
             timeout=POLL if workers else 0,
@@ -241,7 +253,8 @@ class WorkerImages(ImageSource):
             if isinstance(batch, HarnessError):
                 raise batch
             pixels, labels = batch
-            yield pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            moved = tuple(part.to(device, non_blocking=True) for part in pixels)
+            yield moved, labels.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,27 +274,74 @@ class BatchKeys:
             yield [(epoch, first + position, indices[position]) for position in positions]
 
 
-class _Images(Dataset[Item]):
+@dataclass(frozen=True, slots=True)
+class _Cropped:
+    """The crops of a batch out of its rows of bytes, coloured."""
+
+    crops: MultiCrop
+    setup: Setup
+    channels: int
+    order: Sampler
+    colours: Colours
+
+    def __call__(self, rows: Tensor, key: Key) -> tuple[Tensor, ...]:
+        """Of a batch that holds the image of `key`."""
+        epoch, position, _ = key
+        step = epoch * self.order.steps_per_epoch + position // self.order.batch_size
+        return self.colours(self.split(rows), step)
+
+    def split(self, rows: Tensor) -> list[Tensor]:
+        """Each crop (B, C, S, S) of its own size."""
+        specs = crop_specs(self.crops, self.setup.image_size)
+        parts = torch.split(rows, [self.channels * spec.size**2 for spec in specs], dim=1)
+        return [
+            part.reshape(len(part), self.channels, spec.size, spec.size)
+            for part, spec in zip(parts, specs, strict=True)
+        ]
+
+
+class _Images(Dataset[Batch]):
     """Images of a split, transformed; each draws from a stream of its own in any process."""
 
     def __init__(
-        self, split: Split, chosen: NDArray[np.int64], transform: Transform, *, seed: int
+        self,
+        split: Split,
+        chosen: NDArray[np.int64],
+        transform: Transform,
+        finish: _Cropped | None,
+        *,
+        seed: int,
     ) -> None:
         self._split, self._chosen, self._transform, self._seed = split, chosen, transform, seed
+        self._finish = finish
         self._last: tuple[int, Image.Image] | None = None
 
     def __len__(self) -> int:
         return len(self._chosen)
 
-    def __getitem__(self, key: Key) -> Item:
-        epoch, position, index = key
-        number = int(self._chosen[index])
+    def __getitems__(self, keys: list[Key]) -> Batch | HarnessError:
+        """A batch at once: what all of its images share is done once."""
         try:
-            image = self._image(number)
+            with kept_generators():
+                pictures = torch.stack([self._transformed(key) for key in keys])
         except DataError as error:
             return error  # raised here, it would reach the user with a worker's traceback around it
-        with seeded(stream(self._seed, "image", epoch, position)):
-            return self._transform(image), int(self._split.labels[number])
+        numbers = self._chosen[[index for _, _, index in keys]]
+        labels = torch.from_numpy(np.asarray(self._split.labels[numbers], np.int64))
+        parts = self._finish(pictures, keys[0]) if self._finish else (pictures,)
+        handed: list[Tensor] = []
+        for part in (*parts, labels):
+            reachable = shared(part)
+            if isinstance(reachable, HarnessError):
+                return reachable
+            handed.append(reachable)
+        return tuple(handed[:-1]), handed[-1]
+
+    def _transformed(self, key: Key) -> Tensor:
+        epoch, position, index = key
+        image = self._image(int(self._chosen[index]))
+        seed_all(stream(self._seed, "image", epoch, position))
+        return self._transform(image)
 
     def _image(self, number: int) -> Image.Image:
         """Decoded once where an image stands several times in a row (`Augment.repeats`)."""
@@ -298,15 +358,12 @@ def _picture(split: Split, index: int) -> Image.Image:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seeds the global generators that transforms draw from; afterwards they are as before, but in
-    a loader process, where nothing else draws and saving them takes longer than seeding.
+def kept_generators() -> Iterator[None]:
+    """Afterwards the global generators are as before, but in a loader process, where nothing else
+    draws and saving them takes longer than seeding.
     """
     alone = get_worker_info() is not None
     before = None if alone else (random.getstate(), np.random.get_state(), torch.get_rng_state())
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:
@@ -316,14 +373,12 @@ def seeded(seed: int) -> Iterator[None]:
             torch.set_rng_state(before[2])
 
 
-def _collate(items: list[Item]) -> tuple[Tensor, Tensor] | HarnessError:
-    pictures, labels = [], []
-    for item in items:
-        if isinstance(item, DataError):
-            return item
-        pictures.append(item[0])
-        labels.append(item[1])
-    batch, targets = shared(torch.stack(pictures)), shared(torch.tensor(labels))
-    if isinstance(batch, HarnessError):
-        return batch
-    return targets if isinstance(targets, HarnessError) else (batch, targets)
+def seed_all(seed: int) -> None:
+    """Seeds the global generators that transforms draw from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+
+
+def _as_it_is(batch: Batch | HarnessError) -> Batch | HarnessError:
+    return batch

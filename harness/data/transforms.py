@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 
 Transform = Callable[[Image.Image], Tensor]  # to bytes (C, S, S)
+ATTEMPTS = 10  # as torchvision: after that many misfits, the centre
 
 
 def per_image(augment: Augment) -> bool:
@@ -34,14 +37,13 @@ def training_transform(
     mode = _pillow_mode(augment.interpolation)
     parts: list[Any] = _crop(augment, image_size, native, mode)
     if augment.flip > 0:
-        parts.append(v2.RandomHorizontalFlip(augment.flip))
+        parts.append(RandomFlip(augment.flip))
     if augment.rand_augment is not None:
         parts.append(_InColour(_rand_augment(augment.rand_augment, image_size, mean, mode)))
     elif augment.color_jitter > 0:
         strength = augment.color_jitter
         parts.append(_InColour(v2.ColorJitter(strength, strength, strength)))
-    composed: Transform = v2.Compose([*parts, v2.PILToTensor()])
-    return composed
+    return _Chain(parts)
 
 
 def evaluation_transform(*, image_size: int, eval_crop: float) -> Transform:
@@ -57,27 +59,88 @@ class MultiCropTransform:
     """All crops of one image, cropped and mirrored, as one row of bytes."""
 
     def __init__(self, crops: MultiCrop, image_size: int) -> None:
-        bicubic = v2.InterpolationMode.BICUBIC
+        bicubic = Image.Resampling.BICUBIC
         self._transforms = [
-            v2.Compose(
-                [
-                    v2.RandomResizedCrop(spec.size, spec.scale, crops.ratio, bicubic),
-                    v2.RandomHorizontalFlip(crops.flip),
-                    v2.PILToTensor(),
-                ]
-            )
+            (RandomResizedCrop(spec.size, spec.scale, crops.ratio, bicubic), RandomFlip(crops.flip))
             for spec in crop_specs(crops, image_size)
         ]
 
     def __call__(self, image: Image.Image) -> Tensor:
         """(sum of C * S * S,) bytes."""
-        return torch.cat([transform(image).flatten() for transform in self._transforms])
+        return torch.cat([to_bytes(flip(crop(image))).flatten() for crop, flip in self._transforms])
+
+
+class RandomResizedCrop:
+    """torchvision's, of Pillow's images: the same draws and pixels, without its dispatch, which
+    takes as long as a small crop does.
+    """
+
+    def __init__(
+        self, size: int, scale: Sequence[float], ratio: Sequence[float], resample: int
+    ) -> None:
+        self._size, self._scale, self._ratio, self._resample = size, scale, ratio, resample
+        # torchvision draws between bounds that are rounded to 32 bits
+        low, high = torch.log(torch.tensor(ratio)).tolist()
+        self._log_ratio = low, high
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        box, size = self._box(*image.size), self._size
+        cut = image.crop(box)
+        return cut if cut.size == (size, size) else cut.resize((size, size), self._resample)
+
+    def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, upper, right and lower; drawn from the global generator of torch."""
+        for _ in range(ATTEMPTS):
+            area = width * height * torch.empty(1).uniform_(*self._scale).item()
+            aspect = torch.empty(1).uniform_(*self._log_ratio).exp_().item()
+            wide, tall = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < wide <= width and 0 < tall <= height:
+                top = int(torch.randint(0, height - tall + 1, size=(1,)).item())
+                left = int(torch.randint(0, width - wide + 1, size=(1,)).item())
+                return left, top, left + wide, top + tall
+        wide, tall = width, height
+        if width / height < min(self._ratio):
+            tall = round(width / min(self._ratio))
+        elif width / height > max(self._ratio):
+            wide = round(height * max(self._ratio))
+        left, top = (width - wide) // 2, (height - tall) // 2
+        return left, top, left + wide, top + tall
+
+
+class RandomFlip:
+    """torchvision's RandomHorizontalFlip of Pillow's images: the same draw."""
+
+    def __init__(self, probability: float) -> None:
+        self._probability = probability
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        if torch.rand(1).item() >= self._probability:
+            return image
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+
+class _Chain:
+    """Transforms of Pillow's images, one after the other, and the bytes of the last."""
+
+    def __init__(self, parts: Sequence[Callable[[Image.Image], Image.Image]]) -> None:
+        self._parts = parts
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        for part in self._parts:
+            image = part(image)
+        return to_bytes(image)
+
+
+def to_bytes(image: Image.Image) -> Tensor:
+    """An image, grey or RGB, as bytes (C, H, W)."""
+    pixels = torch.from_numpy(np.array(image))
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
 
 
 def _crop(augment: Augment, image_size: int, native: int | None, mode: int) -> list[Any]:
     interpolation = v2.InterpolationMode(augment.interpolation)
     if augment.crop == "resized":
-        return [v2.RandomResizedCrop(image_size, augment.scale, augment.ratio, interpolation)]
+        return [RandomResizedCrop(image_size, augment.scale, augment.ratio, mode)]
     whole = v2.Compose([v2.Resize(image_size, interpolation), v2.CenterCrop(image_size)])
     if augment.crop == "none":
         return [whole]
@@ -115,12 +178,13 @@ def _pillow_mode(interpolation: str) -> int:
     ]
 
 
-class _InColour(torch.nn.Module):
+class _InColour:
     """Applies a transform of RGB images to grey ones too."""
 
     def __init__(self, transform: Callable[[Image.Image], Image.Image]) -> None:
-        super().__init__()
         self._transform = transform
 
-    def forward(self, image: Image.Image) -> Image.Image:
+    def __call__(self, image: Image.Image) -> Image.Image:
+        if image.mode == "RGB":  # converting would copy it, twice
+            return self._transform(image)
         return self._transform(image.convert("RGB")).convert(image.mode)

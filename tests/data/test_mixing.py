@@ -70,7 +70,7 @@ def test_mixing_moves_targets_as_far_as_pixels(augment: Augment) -> None:
     images = labels[:, None, None, None].expand(6, 3, 40, 40).double()
     targets = soft_targets(labels, classes=6, smoothing=0.1)
     for seed in range(50):
-        mixed, found = mix(images, targets, augment, draws=Random(seed))
+        mixed, found = mix(images.clone(), targets, augment, draws=Random(seed))
         share = float((mixed[0].mean() - 5) / (0 - 5))
         expected = mixup_target(labels, 6, lam=share, smoothing=0.1)
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
@@ -81,7 +81,7 @@ def test_cutmix_pastes_one_box_of_the_reversed_batch() -> None:
     images = torch.rand(4, 3, 16, 16)
     pasted = 0
     for seed in range(30):
-        mixed, _ = mix(images, torch.eye(4), replace(OFF, cutmix=1.0), draws=Random(seed))
+        mixed, _ = mix(images.clone(), torch.eye(4), replace(OFF, cutmix=1.0), draws=Random(seed))
         other = mixed.eq(images.flip(0)).all(0).all(0)
         own = mixed.eq(images).all(0).all(0)
         assert bool((other | own).all())
@@ -116,13 +116,13 @@ def test_with_both_on_the_switch_chooses_cutmix() -> None:
     both = replace(OFF, mixup=1.0, cutmix=1.0, mix_switch=0.25)
     cut = 0
     for seed in range(1000):
-        mixed, _ = mix(images, targets, both, draws=Random(seed))
+        mixed, _ = mix(images.clone(), targets, both, draws=Random(seed))
         cut += bool((mixed.eq(images) | mixed.eq(images.flip(0))).all())
     assert abs(cut - 250) < 4 * math.sqrt(1000 * 0.25 * 0.75)
 
 
 def test_without_mixing_nothing_changes() -> None:
     images, targets = torch.rand(4, 1, 5, 5), torch.eye(4)
-    mixed, found = mix(images, targets, OFF, draws=Random(0))
+    mixed, found = mix(images.clone(), targets, OFF, draws=Random(0))
     assert torch.equal(mixed, images)
     assert torch.equal(found, targets)
