@@ -177,6 +177,19 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Precondition:
+    """What must hold at a profile for the comparison of a claim to mean there what the paper means;
+    taken from the paper's own figures.
+    """
+
+    id: str
+    text: str
+    holds: Comparison
+    source: str  # where the paper shows that it holds there, with its numbers
+    node: MapNode = field(repr=False, compare=False)  # where it stands in the file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """A sentence of the paper, or a check of our own, and the comparison that stands for it."""
 
@@ -186,6 +199,9 @@ class Claim:
     added_by_us: bool = False  # the paper says it neither in words nor by its printed numbers
     # claims of the table that this one asks at its profile's scale
     scaled_down_version_of: tuple[str, ...] = ()
+    given: tuple[Precondition, ...] = ()  # without them it says nothing of the paper
+    # of a claim that something costs nothing: the gain that the margin is half of at most
+    assay: Comparison | None = None
     node: MapNode = field(repr=False, compare=False)  # where it stands in the file
 
 
