@@ -22,6 +22,7 @@ class Side:
     values: Mapping[int, float]
     missing_reason: str = ""  # why it has no values
     failed: bool = False  # its runs ended in errors
+    failed_seeds: tuple[int, ...] = ()  # those whose runs ended in errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +43,7 @@ class Measure:
 
 
 def deciding_measure(
-    comparison: Comparison, column: Column, left: Side, right: Side | None
+    comparison: Comparison, column: Column, left: Side, right: Side | None = None
 ) -> Measure:
     """What the comparison is decided by: a difference, a ratio, or one value."""
     decimals = column.decimals + (column.evidence == "seeds")

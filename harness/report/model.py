@@ -75,6 +75,7 @@ class Cell:
     ratio: Ratio | None = None
     judgement: Judgement | None = None
     needs: tuple[str, ...] = ()  # what a missing cell waits for
+    failed: tuple[int, ...] = ()  # seeds whose runs ended in errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +169,7 @@ class ClaimResult:
     failed_seeds: tuple[int, ...] = ()  # whose runs ended in an error on either side
     looks: tuple[int, ...] = ()  # how many seeds there were at each look at the results
     seeds_needed_range: str = ""  # "4 to 31": what the interval of the spread allows
+    family: int = 0  # distinct trained comparisons of the table that the adjustment counts
 
     @property
     def source(self) -> Source:
