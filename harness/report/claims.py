@@ -1,41 +1,93 @@
 """What the evidence says of a claim: the interval of a paired difference (or ratio) against its
-margin.
+margin, once the claims of its table are adjusted for (`harness.report.judging`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from harness.report.format import interval_text, listed, seeds, signed, with_unit
-from harness.report.measure import Measure, Side, deciding_measure
-from harness.report.model import ClaimResult, Judgement, Verdict
-from harness.report.over_rows import judge_over_rows
-from harness.report.statistics import (
-    CONFIDENCE,
-    MOST_SEEDS,
-    Interval,
-    Summary,
-    exponentiated,
-    seeds_needed,
+from harness.report.inference import (
+    CONFIDENCE_TEXT,
+    LEVEL,
+    NO_PRIOR,
+    STAGES,
+    Prior,
+    Spread,
+    interval,
+    moderated,
 )
+from harness.report.measure import Measure, Side
+from harness.report.model import ClaimResult, Judgement, PreconditionResult, Verdict
+from harness.report.over_rows import judge_over_rows
+from harness.report.power import extra_freedom, seeds_needed, std_range
+from harness.report.statistics import MOST_SEEDS, Interval, Summary, exponentiated
 from harness.spec.claims import Operator
-from harness.spec.table import Claim, Column
-from harness.text import number
+from harness.spec.table import Claim, Column, Precondition
+from harness.text import count, number
+
+DECIDED = (Verdict.SUPPORTED, Verdict.CONTRADICTED)
 
 
-def judge_claim(claim: Claim, column: Column, *sides: Side) -> ClaimResult:
-    """The verdict: supported or contradicted where the whole 95 % interval lies on one side of the
-    margin. `sides` are the cells of its comparison.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tested:
+    """A deciding quantity with its test; without `spread` nothing scatters, or nothing is known of
+    how much.
     """
-    measure = deciding_measure(claim.holds, column, *sides)
-    summary = measure.summary
+
+    measure: Measure
+    prior: Prior = NO_PRIOR
+    floor: float = 0.0  # of the variance
+    spread: Spread | None = None
+    ci: Interval | None = None  # of this comparison alone
+    p: float | None = None
+    p_adjusted: float | None = None
+    level: float = LEVEL  # of the adjusted interval
+    family: int = 1  # comparisons that were adjusted for
+    assay: Tested | None = None  # the gain that bounds the margin
+    at_worst: Measure | None = None  # with failed seeds at the worst values of their rows
+
+    @property
+    def adjusted(self) -> Interval | None:
+        """The interval with the adjustment."""
+        if self.measure.over is not None:
+            return self.measure.over.interval(self.level)
+        return self._interval(self.measure.summary, self.spread)
+
+    @property
+    def survives(self) -> Interval | None:
+        """The adjusted interval with failed seeds at their worst."""
+        summary = None if self.at_worst is None else self.at_worst.summary
+        if summary is None or summary.std is None or self.spread is None:
+            return None
+        spread = moderated(summary.std, summary.n, self.prior, floor=self.floor)
+        return self._interval(summary, spread)
+
+    def _interval(self, summary: Summary | None, spread: Spread | None) -> Interval | None:
+        if summary is None or spread is None:
+            return None
+        return interval(summary.mean, spread, summary.n, self.level)
+
+
+def judge_claim(
+    claim: Claim,
+    column: Column,
+    sides: Sequence[Side],
+    test: Tested,
+    preconditions: tuple[PreconditionResult, ...] = (),
+) -> ClaimResult:
+    """The verdict: supported or contradicted where the whole adjusted interval lies on one side of
+    the margin and the preconditions hold.
+    """
+    measure, operator = test.measure, claim.holds.operator
+    judgement, needed, needed_range = _judge(operator, column, sides, test)
+    judgement = _in_scope(_sensitive(judgement, test), preconditions)
+    if judgement.verdict is not Verdict.NOT_SETTLED:
+        needed = needed_range = ""
+    summary, spread = measure.summary, test.spread
     shown = None if summary is None else (exponentiated(summary) if measure.ratio else summary)
-    ci = None if shown is None else shown.ci
-    if measure.over is not None:
-        ci = measure.over.interval(1 - CONFIDENCE)
-    if ci is None and shown is not None and column.evidence == "exact":
-        ci = Interval(low=shown.mean, high=shown.mean)
-    judgement, needed = _judge(claim.holds.operator, column, measure, sides)
+    scattered = summary is not None and not measure.ratio and column.evidence == "seeds"
     return ClaimResult(
         claim=claim,
         quantity=measure.quantity,
@@ -44,35 +96,124 @@ def judge_claim(claim: Claim, column: Column, *sides: Side) -> ClaimResult:
         margin=measure.shown(measure.margin),
         n=0 if shown is None else shown.n,
         estimate=None if shown is None else shown.mean,
-        ci=ci,
+        ci=_ends(measure, _raw(column, test)),
         verdict=judgement.verdict,
         reason=judgement.reason,
         seeds_needed=needed,
+        adjusted=_ends(measure, test.adjusted),
+        p=test.p,
+        p_adjusted=None if test.p is None else test.p_adjusted,
+        std=summary.std if scattered and summary is not None else None,
+        std_moderated=spread.std if scattered and spread is not None else None,
+        preconditions=preconditions,
+        failed_seeds=tuple(sorted({seed for side in sides for seed in side.failed_seeds})),
+        seeds_needed_range=needed_range,
+        family=test.family if column.evidence == "seeds" else 0,
     )
 
 
+def judge_precondition(
+    given: Precondition, column: Column, sides: Sequence[Side], test: Tested
+) -> PreconditionResult:
+    """Whether it holds, by the same rules."""
+    measure, operator = test.measure, given.holds.operator
+    judgement, _, _ = _judge(operator, column, sides, test)
+    summary = measure.summary
+    return PreconditionResult(
+        text=given.text,
+        quantity=measure.quantity,
+        unit=measure.unit,
+        decimals=measure.decimals,
+        margin=measure.shown(measure.margin),
+        n=0 if summary is None else summary.n,
+        estimate=None if summary is None else measure.shown(summary.mean),
+        ci=_ends(measure, _raw(column, test)),
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        operator=operator,
+    )
+
+
+def _raw(column: Column, test: Tested) -> Interval | None:
+    """The interval of the comparison by itself; what is computed is a point."""
+    summary = test.measure.summary
+    if summary is not None and column.evidence == "exact":
+        return Interval(low=summary.mean, high=summary.mean)
+    return test.ci
+
+
+def _ends(measure: Measure, ci: Interval | None) -> Interval | None:
+    """An interval on the scale that people read."""
+    return None if ci is None else Interval(low=measure.shown(ci.low), high=measure.shown(ci.high))
+
+
+def _in_scope(judgement: Judgement, preconditions: Sequence[PreconditionResult]) -> Judgement:
+    """Where a precondition fails, the comparison says nothing of the paper; where one is open,
+    nothing of it is settled.
+    """
+    failed = [one for one in preconditions if one.verdict is Verdict.CONTRADICTED]
+    if failed:
+        reason = (
+            f"a precondition does not hold here ({_told(failed)}), so the comparison does not mean "
+            f"what it means in the paper; by itself: {judgement.reason}"
+        )
+        return Judgement(verdict=Verdict.OUT_OF_SCOPE, reason=reason)
+    unshown = [one for one in preconditions if one.verdict is not Verdict.SUPPORTED]
+    if not unshown or judgement.verdict not in (*DECIDED, Verdict.LEANING):
+        return judgement
+    reason = f"a precondition is not shown here ({_told(unshown)}); by itself: {judgement.reason}"
+    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
+
+
+def _told(preconditions: Sequence[PreconditionResult]) -> str:
+    texts = [" ".join(one.text.split()).rstrip(".") for one in preconditions]
+    return "; ".join(
+        f"{text}: {one.reason}" for text, one in zip(texts, preconditions, strict=True)
+    )
+
+
+def _sensitive(judgement: Judgement, test: Tested) -> Judgement:
+    """A claim that something costs nothing, where the gain that could be lost is not shown."""
+    if test.assay is None or judgement.verdict not in (*DECIDED, Verdict.LEANING):
+        return judgement
+    gain = test.assay
+    if gain.ci is not None and gain.ci.low > 0:
+        return judgement
+    shown = "has no interval yet"
+    if gain.ci is not None and gain.measure.summary is not None:
+        shown = f"is {_finding(gain, gain.measure.summary, with_spread=False)}"
+    reason = (
+        f"the gain ({gain.measure.quantity}) is not shown in these runs, so no loss of it could "
+        f"show: it {shown}; by itself: {judgement.reason}"
+    )
+    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
+
+
 def _judge(
-    operator: Operator, column: Column, measure: Measure, sides: Sequence[Side]
-) -> tuple[Judgement, str]:
-    """With the number of seeds that would settle it, where it is not."""
+    operator: Operator, column: Column, sides: Sequence[Side], test: Tested
+) -> tuple[Judgement, str, str]:
+    """With the number of seeds that would settle it, and its range, where it is not."""
+    measure = test.measure
     summary = measure.summary
     if summary is None:
         reason = f"not tested: {_why_untested(sides)}"
         failed = any(side.failed and not side.values for side in sides)
-        return Judgement(verdict=Verdict.FAILED if failed else Verdict.NOT_RUN, reason=reason), ""
+        verdict = Verdict.FAILED if failed else Verdict.NOT_RUN
+        return Judgement(verdict=verdict, reason=reason), "", ""
     if measure.over is not None and column.evidence == "seeds":
-        return judge_over_rows(operator, measure, 1 - CONFIDENCE), ""
+        return judge_over_rows(operator, measure, test.level), "", ""
     if column.evidence == "seeds":
-        return _judge_scattered(operator, measure, summary, paired=len(sides) > 1)
+        judgement, needed, needed_range = _judge_scattered(operator, test, summary, sides)
+        return _with_failures(operator, judgement, test, sides), needed, needed_range
     verdict = _side(operator, summary.mean, summary.mean, measure.margin)
     how = (
         "computed exactly"
         if column.evidence == "exact"
         else "median of timings on this machine, no interval"
     )
-    stands = f"{_stands(operator, verdict)} {_margin(measure)}"
+    stands = f"{_stands(operator, verdict)} {_margin(test)}"
     reason = f"{_value(measure, summary.mean)}, {stands}; {how}"
-    return Judgement(verdict=verdict, reason=reason), ""
+    return Judgement(verdict=verdict, reason=reason), "", ""
 
 
 def _why_untested(sides: Sequence[Side]) -> str:
@@ -85,46 +226,122 @@ def _why_untested(sides: Sequence[Side]) -> str:
 
 
 def _judge_scattered(
-    operator: Operator, measure: Measure, summary: Summary, *, paired: bool
-) -> tuple[Judgement, str]:
-    value, margin = _value(measure, summary.mean), _margin(measure)
-    if summary.ci is None:
+    operator: Operator, test: Tested, summary: Summary, sides: Sequence[Side]
+) -> tuple[Judgement, str, str]:
+    measure, margin = test.measure, _margin(test)
+    value = _value(measure, summary.mean)
+    if summary.n == 1:
         reason = (
             f"{value} in one seed: single runs give no interval to hold against {margin}; "
             "at least 2 seeds are needed, 3 or more are advisable"
         )
-        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), "2 or more"
-    pairs = f"{summary.n} paired seeds" if paired else seeds(summary.n)
-    ends = Interval(low=measure.shown(summary.ci.low), high=measure.shown(summary.ci.high))
-    interval = interval_text(ends, measure.decimals, sign=measure.difference)
-    finding = f"{value} on average over {pairs} (95 % CI {interval})"
-    verdict = _side(operator, summary.ci.low, summary.ci.high, measure.margin)
-    if verdict is not Verdict.NOT_SETTLED:
-        return Judgement(
-            verdict=verdict,
-            reason=f"{finding}, all of it {_stands(operator, verdict)} {margin}",
-        ), ""
-    needed = _needed(summary, measure.margin)
-    spread = (
-        ""
-        if measure.ratio or summary.std is None
-        else f" (sd {with_unit(number(summary.std, measure.decimals), measure.unit)})"
-    )
-    outlook = f"if the spread{spread} stays as it is, {_would_settle(needed)}"
+        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), "2 or more", ""
+    pairs = f"{summary.n} paired seeds" if len(sides) > 1 else seeds(summary.n)
+    if test.ci is None or test.adjusted is None:
+        reason = (
+            f"{value} in each of {pairs}: what never scatters does not tell how far another seed "
+            f"would lie, so there is no interval to hold against {margin}"
+        )
+        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), "", ""
+    finding = f"{measure.quantity}: {_finding(test, summary)}"
+    if test.family > 1:
+        finding += f"; adjusted for {test.family} comparisons {_interval(measure, test.adjusted)}"
+    verdict = _side(operator, test.adjusted.low, test.adjusted.high, measure.margin)
+    if verdict in DECIDED:
+        reason = f"{finding}, all of it {_stands(operator, verdict)} {margin}"
+        return Judgement(verdict=verdict, reason=reason), "", ""
+    alone = _side(operator, test.ci.low, test.ci.high, measure.margin)
+    if alone in DECIDED:
+        stands = _stands(operator, alone)
+        reason = f"{finding}: alone it is {stands} {margin}, adjusted it reaches across"
+        return Judgement(verdict=Verdict.LEANING, reason=reason), "", ""
+    needed, needed_range = _needed(test, summary)
+    outlook = f"if mean and spread stay as they are, {_would_settle(needed, needed_range)}"
     reason = f"{finding}, which reaches across {margin}; {outlook}"
-    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), needed
+    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), needed, needed_range
 
 
-def _needed(summary: Summary, margin: float) -> str:
-    assert summary.std is not None
-    needed = seeds_needed(summary.std, summary.mean - margin)
-    return f"> {MOST_SEEDS}" if needed is None else str(max(needed, summary.n + 1))
+def _finding(test: Tested, summary: Summary, *, with_spread: bool = True) -> str:
+    """The mean with its interval, and the spreads that it rests on."""
+    measure = test.measure
+    write = signed if measure.difference else number
+    mean = _amount(measure, write(measure.shown(summary.mean), measure.decimals))
+    pairs = f"{summary.n} paired seeds" if measure.difference or measure.ratio else seeds(summary.n)
+    notes = [f"{CONFIDENCE_TEXT} CI {_interval(measure, test.ci)}"]
+    if with_spread and not measure.ratio and summary.std is not None and test.spread is not None:
+        own = number(summary.std, measure.decimals)
+        notes.append(f"sd {own} of these {summary.n}{_lent(test, own)}")
+    off_stage = summary.n < STAGES[-1] and summary.n not in STAGES
+    if with_spread and off_stage:
+        notes.append(f"looks are planned at {listed([str(n) for n in STAGES])} seeds")
+    return f"{mean} on average over {pairs} ({'; '.join(notes)})"
 
 
-def _would_settle(needed: str) -> str:
+def _lent(test: Tested, own: str) -> str:
+    """The spread with what was added to it, and from where."""
+    assert test.spread is not None
+    std = number(test.spread.std, test.measure.decimals)
+    if test.prior.freedom > 0:
+        return f", {std} with what the other rows say"
+    return "" if std == own else f", {std} by the number of images"
+
+
+def _interval(measure: Measure, ci: Interval | None) -> str:
+    ends = _ends(measure, ci)
+    assert ends is not None
+    return interval_text(ends, measure.decimals, sign=measure.difference)
+
+
+def _with_failures(
+    operator: Operator, judgement: Judgement, test: Tested, sides: Sequence[Side]
+) -> Judgement:
+    """Failed seeds are told, and what is supported must be so with each at its row's worst."""
+    failed = [
+        f"{count(len(side.failed_seeds), 'seed')} of {side.label} failed"
+        for side in sides
+        if side.failed_seeds
+    ]
+    if not failed:
+        return judgement
+    told = f"{judgement.reason}; {' and '.join(failed)}"
+    if judgement.verdict is not Verdict.SUPPORTED:
+        return Judgement(verdict=judgement.verdict, reason=told)
+    survives = test.survives
+    if (
+        survives is None
+        or _side(operator, survives.low, survives.high, test.measure.margin)
+        is not judgement.verdict
+    ):
+        reason = f"{told}: with each at the worst value of its row the claim is not supported"
+        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
+    reason = f"{told}: supported too with each at the worst value of its row"
+    return Judgement(verdict=Verdict.SUPPORTED, reason=reason)
+
+
+def _needed(test: Tested, summary: Summary) -> tuple[str, str]:
+    """How many seeds find the present distance with a power of 80 %, and the range of that number
+    for the ends of the interval of the spread.
+    """
+    assert test.spread is not None
+    extra = extra_freedom(test.prior, summary.n)
+    ends = [
+        seeds_needed(std, summary.mean - test.measure.margin, level=test.level, extra=extra)
+        for std in (test.spread.std, *std_range(test.spread))
+    ]
+    best, low, high = (
+        f"> {MOST_SEEDS}" if needed is None else str(max(needed, summary.n + 1)) for needed in ends
+    )
+    return best, "" if low == high else f"{low} to {high}"
+
+
+def _would_settle(needed: str, needed_range: str) -> str:
     if needed.startswith(">"):
-        return f"more than {MOST_SEEDS} seeds would be needed to settle it"
-    return f"about {needed} seeds would settle it"
+        amount = f"more than {MOST_SEEDS} seeds would be needed to settle it"
+    else:
+        amount = f"about {needed} seeds would settle it"
+    spread = needed_range.replace("> ", "more than ")
+    span = f" ({spread} by the interval of the spread)" if spread else ""
+    return f"{amount} four times of five{span}"
 
 
 def _side(operator: Operator, low: float, high: float, margin: float) -> Verdict:
@@ -152,9 +369,13 @@ def _value(measure: Measure, value: float) -> str:
     return f"{measure.quantity}: {_amount(measure, write(measure.shown(value), measure.decimals))}"
 
 
-def _margin(measure: Measure) -> str:
+def _margin(test: Tested) -> str:
+    measure = test.measure
     text = number(measure.shown(measure.margin), measure.decimals)
-    return f"the margin of {_amount(measure, text)}"
+    said = f"the margin of {_amount(measure, text)}"
+    if test.assay is None:
+        return said
+    return f"{said} (never more than half of the gain that these runs surely show)"
 
 
 def _amount(measure: Measure, text: str) -> str:

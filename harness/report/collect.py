@@ -14,15 +14,14 @@ from harness.data.config import DataConfig
 from harness.device import resolve_device
 from harness.errors import HarnessError
 from harness.evidence import FigureOf
-from harness.report.claims import judge_claim
 from harness.report.compare import references
 from harness.report.format import listed
 from harness.report.history import at_epochs, curves, finished_runs
+from harness.report.judging import Measured, Pools, judge_claims, measured
 from harness.report.losses import losses
-from harness.report.measure import Side
+from harness.report.measure import Side, deciding_measure
 from harness.report.model import (
     Cell,
-    ClaimResult,
     FinishedRun,
     Ratio,
     RowResult,
@@ -35,7 +34,7 @@ from harness.report.results import RunResults
 from harness.report.statistics import summarise
 from harness.report.verdicts import CellEvidence, judge_cell
 from harness.run import TASKS
-from harness.spec.claims import CellRef
+from harness.spec.claims import CellRef, Comparison
 from harness.spec.expand import Expansion, ResolvedRow, expand, needed_runs
 from harness.spec.table import Claim, Column, Profile, Published, TableSpec
 from harness.store import DONE, Store
@@ -70,7 +69,11 @@ def collect(
         seeds=_seeds(expansion),
         columns=columns,
         rows=rows,
-        claims=tuple(_claim(claim, columns, rows, runs) for claim in claims),
+        claims=judge_claims(
+            claims,
+            lambda comparison: _measured(comparison, columns, rows, runs),
+            Pools(rows, _runs(expansion), _images(expansion)),
+        ),
         untested=tuple(_untested(claim, rows) for claim in (*lacking, *profile.untested)),
         curves=curves(runs, _followed(columns)),
         runs=runs,
@@ -196,6 +199,7 @@ def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, results: 
         ratio=ratio,
         judgement=judge_cell(evidence),
         needs=results.needs(identities) if summary is None else (),
+        failed=results.failed_seeds(identities) if column.evidence == "seeds" else (),
     )
 
 
@@ -261,19 +265,41 @@ def _measured_ratio(
     return value.mean / base.mean
 
 
-def _claim(
-    claim: Claim,
+def _measured(
+    comparison: Comparison,
     columns: Sequence[Column],
     rows: Sequence[RowResult],
     runs: Sequence[FinishedRun],
-) -> ClaimResult:
-    comparison = claim.holds
+) -> Measured:
+    """A comparison and what the runs say of it, before anything is concluded."""
     column = next(column for column in columns if column.id == comparison.left.column)
     sides = _sides(comparison.cells, rows)
     sides = at_epochs(sides, comparison.cells, columns, rows, runs)
     if column.evidence == "timing" and comparison.offset == 0 and comparison.factor != 1:
         sides = _timed_in_turn(sides, comparison.cells, rows)
-    return judge_claim(claim, column, *sides)
+    return measured(comparison, column, sides, deciding_measure)
+
+
+def _runs(expansion: Expansion) -> dict[tuple[str, str], tuple[str, ...]]:
+    """What stands behind each (row, column)."""
+    return {
+        (row.row.id, column): tuple(identities)
+        for row in expansion.rows
+        for column, identities in row.runs.items()
+    }
+
+
+def _images(expansion: Expansion) -> int:
+    """How many images judge an accuracy, the fewest of any row; 0: the catalogue does not say."""
+    configs = [row.config.data for row in expansion.rows]
+    sizes = [
+        DATASETS.get(config.name).train_images // 10
+        if config.evaluate_on == "holdout"
+        else DATASETS.get(config.name).val_images
+        for config in configs
+        if config.path is None
+    ]
+    return min(sizes, default=0) if len(sizes) == len(configs) else 0
 
 
 def _untested(claim: Claim, rows: Sequence[RowResult]) -> Untested:
@@ -301,6 +327,7 @@ def _sides(cells: Sequence[CellRef], rows: Sequence[RowResult]) -> list[Side]:
                 values=dict(cell.values),
                 missing_reason=reason,
                 failed=failed,
+                failed_seeds=cell.failed,
             )
         )
     return sides

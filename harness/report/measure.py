@@ -22,6 +22,7 @@ class Side:
     values: Mapping[int, float]
     missing_reason: str = ""  # why it has no values
     failed: bool = False  # its runs ended in errors
+    failed_seeds: tuple[int, ...] = ()  # those whose runs ended in errors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -83,6 +83,16 @@ class RunResults:
         records = [self.record(identity) for identity in identities]
         return tuple(r.error or "" for r in records if r is not None and r.state == FAILED)
 
+    def failed_seeds(self, identities: Sequence[str]) -> tuple[int, ...]:
+        """Seeds of which a run, or one that it needs, ended in an error."""
+        return tuple(sorted({self.seed(i) for i in identities if self._failed(i)}))
+
+    def _failed(self, identity: str) -> bool:
+        record, run = self.record(identity), self.runs[identity].run
+        if record is not None and record.state in (DONE, FAILED):
+            return record.state == FAILED
+        return any(self._failed(needed) for needed in run.depends if needed in self.runs)
+
     def missing_reason(self, identities: Sequence[str]) -> str:
         """Why there is no value yet, and what would bring it."""
         planned = [self.runs[identity] for identity in identities]

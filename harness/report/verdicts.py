@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from harness.report.format import (
@@ -21,6 +22,7 @@ from harness.report.statistics import (
     Summary,
     equivalence_p,
     half_width,
+    t_quantile,
     within,
 )
 from harness.spec.table import Column, Published
@@ -152,21 +154,43 @@ def _tolerance_decimals(tolerance: float, column: Column) -> int:
 def _outside(
     column: Column, published: Published, summary: Summary, tolerance: float, finding: str
 ) -> Judgement:
-    """Above or below where the whole interval of the mean is outside: less is no proof."""
+    """Above or below where the whole interval of the difference is outside: less is no proof.
+
+    The printed number is a mean of few seeds too, and rounded: SE^2 = s^2 / n + s^2 / m + u^2 / 12
+    for m seeds and the last digit u. Unless the paper prints its own, their spread is taken to be
+    ours.
+    """
     distance = summary.mean - published.intended.value
     verdict = Verdict.ABOVE if distance > 0 else Verdict.BELOW
     if column.evidence != "seeds":
         return Judgement(verdict=verdict, reason=finding)
-    if summary.ci is None:
-        reason = f"{finding}; one seed shows no spread: no proof that it is {verdict}"
+    if not summary.std:
+        why = "one seed shows" if summary.n == 1 else "equal seeds show"
+        reason = f"{finding}; {why} no spread: no proof that it is {verdict}"
         return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
-    finding += f"; 95 % CI {interval_text(summary.ci, decimals_shown(column))}"
-    nearest = summary.ci.low if distance > 0 else summary.ci.high
-    apart = nearest - published.intended.value
-    if within(apart, tolerance) or apart * distance < 0:
-        reason = f"{finding} reaches back within it: no proof that it is {verdict}"
+    half = t_quantile((1 + CONFIDENCE) / 2, summary.n - 1) * _error(
+        summary.std, summary.n, published
+    )
+    ci = interval_text(
+        Interval(low=distance - half, high=distance + half), decimals_shown(column), sign=True
+    )
+    finding += f"; 95 % CI of the difference {ci}, the printed number taken for {_mean(published)}"
+    if within(max(0.0, abs(distance) - half), tolerance):
+        reason = f"{finding}, reaches back within it: no proof that it is {verdict}"
         return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
     return Judgement(verdict=verdict, reason=finding)
+
+
+def _error(std: float, n: int, published: Published) -> float:
+    """The standard error of the difference to a printed mean."""
+    printed = std if published.sd is None else published.sd
+    digit = 10.0**-published.intended.decimals
+    return math.sqrt(std**2 / n + printed**2 / published.n + digit**2 / 12)
+
+
+def _mean(published: Published) -> str:
+    what = f"the mean of {seeds(published.n)}" if published.n > 1 else "one seed"
+    return what if published.sd is None else f"{what} with the printed sd of {published.sd:g}"
 
 
 def _equivalence(
@@ -176,6 +200,9 @@ def _equivalence(
         reason = (
             f"{finding}, but {seeds(summary.n)} cannot show equivalence ({EQUIVALENCE_SEEDS} can)"
         )
+        return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
+    if not summary.std:
+        reason = f"{finding}, but equal seeds show no spread: equivalence not shown"
         return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
     p = equivalence_p(summary, published.intended.value, tolerance)
     if p <= SIGNIFICANCE:

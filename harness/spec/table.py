@@ -138,11 +138,19 @@ class Published:
     source: str = ""  # where the number stands, if not in the table itself
     confidence: Confidence = "exact"  # as printed; hard to read; read off a plot or worked out
     note: str = ""  # what there is to know about it
+    sd: float | None = None  # of single runs, where the paper prints it
+    n: int = 1  # runs that the number is the mean of, as far as the paper says
 
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset(
         {"value"}
     )  # may be written bare, `acc: 72.0`
     RENAMED: ClassVar[Mapping[str, str]] = {"meant": "corrected"}
+
+    def __post_init__(self) -> None:
+        if self.sd is not None and not self.sd > 0:
+            raise FieldError("sd", f"must be above 0, got {self.sd:g}")
+        if self.n < 1:
+            raise FieldError("n", f"must be at least 1, got {self.n}")
 
     @property
     def value(self) -> float:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.report.claims import Side, judge_claim
+from harness.report.claims import Tested, judge_claim
 from harness.report.compare import Line, read_lines
+from harness.report.measure import Side, deciding_measure
 from harness.report.model import ClaimResult, TableModel, Verdict
 from harness.report.render.csv import CLAIMS
 from harness.report.statistics import Interval
@@ -36,11 +37,10 @@ def read_claims(table: TableSpec, profile: str, path: Path) -> TableModel:
 
 def _claim(claim: Claim, table: TableSpec, line: Line) -> ClaimResult:
     comparison = claim.holds
-    untested = judge_claim(
-        claim,
-        table.columns[comparison.left.column],
-        *(Side(label=cell.row, values={}) for cell in comparison.cells),
-    )
+    column = table.columns[comparison.left.column]
+    sides = [Side(label=cell.row, values={}) for cell in comparison.cells]
+    measure = deciding_measure(comparison, column, *sides)
+    untested = judge_claim(claim, column, sides, Tested(measure=measure))
     ci = None
     if line["ci_low"]:
         ci = Interval(low=line.number("ci_low"), high=line.number("ci_high"))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.report.claims import Side, judge_claim
+from harness.report.judging import Pools, judge_claims, measured
+from harness.report.measure import Side, deciding_measure
 from harness.report.model import ClaimResult, Verdict
 from harness.spec.claims import CellRef, Comparison, Operator
 from harness.spec.table import Claim, Column
@@ -36,20 +37,34 @@ def judged(
         text="",
     )
     claim = Claim(id="claim", text="A claim", holds=comparison, node=NOWHERE)
-    return judge_claim(claim, column, Side(label="A", values=dict(enumerate(left))), *others)
+    sides = [Side(label="A", values=dict(enumerate(left))), *others]
+    return alone(claim, column, *sides)
+
+
+def alone(claim: Claim, column: Column, *sides: Side) -> ClaimResult:
+    """The verdict on a claim of a table that has no other and no other rows."""
+    (found,) = judge_claims(
+        [claim], lambda one: measured(one, column, sides, deciding_measure), Pools([], {})
+    )
+    return found
 
 
 def test_supported_where_the_whole_interval_clears_the_margin() -> None:
-    found = judged([75.1, 75.2, 75.0], [75.0, 75.0, 75.0], offset=-0.3)
+    found = judged([75.1, 75.15, 75.05], [75.0, 75.0, 75.0], offset=-0.3)
     assert found.verdict == Verdict.SUPPORTED
     assert found.estimate == pytest.approx(0.1)
     assert (found.n, found.margin, found.unit) == (3, -0.3, "points")
-    expected = stats.t.interval(0.95, 2, 0.1, 0.1 / math.sqrt(3))
+    expected = stats.t.interval(1 - 0.0185, 2, 0.1, 0.05 / math.sqrt(3))
     assert found.ci is not None
     assert (found.ci.low, found.ci.high) == pytest.approx(expected)
+    assert found.adjusted == found.ci  # one claim alone
+    p = stats.ttest_1samp([0.1, 0.15, 0.05], -0.3).pvalue
+    assert (found.p, found.p_adjusted) == (pytest.approx(p), pytest.approx(p))
+    assert (found.std, found.std_moderated) == (pytest.approx(0.05), pytest.approx(0.05))
     assert found.reason == (
         "Top-1, A − B: +0.10 points on average over 3 paired seeds "
-        "(95 % CI −0.15 to +0.35), all of it at or above the margin of −0.30 points"
+        "(98.15 % CI −0.11 to +0.31; sd 0.05 of these 3), "
+        "all of it at or above the margin of −0.30 points"
     )
 
 
@@ -59,13 +74,22 @@ def test_contradicted_where_it_lies_beyond() -> None:
     assert "all of it below the margin of −0.30 points" in found.reason
 
 
-def test_inconclusive_says_how_many_seeds_would_settle_it() -> None:
+def test_what_is_not_settled_says_how_many_seeds_would_settle_it() -> None:
     found = judged([75.0, 75.4, 74.8], [75.0, 75.0, 75.0], offset=-0.3)
     assert found.verdict == Verdict.NOT_SETTLED
-    # sd 0.3055, distance to the margin 0.3667: t(5) * sd / sqrt(6) is the first below it
-    assert found.seeds_needed == "6"
-    assert "about 6 seeds would settle it" in found.reason
-    assert "sd 0.31 points" in found.reason
+    # sd 0.3055, distance to the margin 0.3667; the sd's own interval is 0.159 to 1.92
+    assert (found.seeds_needed, found.seeds_needed_range) == ("11", "5 to > 100")
+    assert (
+        "about 11 seeds would settle it four times of five "
+        "(5 to more than 100 by the interval of the spread)"
+    ) in found.reason
+    assert "sd 0.31 of these 3" in found.reason
+
+
+def test_looks_between_the_stages_are_told() -> None:
+    found = judged([75.0, 75.4, 74.8, 75.1], [75.0] * 4)
+    assert "looks are planned at 3, 6 and 12 seeds" in found.reason
+    assert "looks" not in judged([75.0, 75.4, 74.8] * 2, [75.0] * 6).reason
 
 
 def test_on_the_margin_no_number_of_seeds_settles_it() -> None:
@@ -92,7 +116,7 @@ def test_without_results_it_says_whose_are_missing() -> None:
 def test_seeds_must_be_common() -> None:
     claim = judged([75.0], [74.0], operator=">").claim
     left, right = Side(label="A", values={0: 75.0}), Side(label="B", values={1: 74.0})
-    reason = judge_claim(claim, ACC, left, right).reason
+    reason = alone(claim, ACC, left, right).reason
     assert reason == "not tested: A and B have no finished seed in common"
 
 
@@ -112,9 +136,17 @@ def test_seeds_must_be_common() -> None:
 def test_equality_belongs_to_the_closed_operators(
     operator: Operator, offset: float, verdict: Verdict
 ) -> None:
-    same = [75.0, 75.1, 75.3]
-    found = judged(same, same, operator=operator, offset=offset)
+    found = judged([75.0], [75.0], operator=operator, offset=offset, column=PFLOPS)
     assert found.verdict == verdict
+
+
+def test_equal_differences_are_no_proof() -> None:
+    rounded = judged([75.3, 8.3, 0.3], [75.0, 8.0, 0.0])  # 0.3 each, but for the last bits
+    assert 0 < (rounded.std or 0) < 1e-12
+    assert (rounded.verdict, rounded.p) == (Verdict.NOT_SETTLED, None)
+    same = judged([75.0, 75.1], [75.0, 75.1], offset=-0.3)
+    assert (same.verdict, same.p, same.ci) == (Verdict.NOT_SETTLED, None, None)
+    assert "what never scatters does not tell" in same.reason
 
 
 @given(
@@ -161,10 +193,10 @@ def test_timings_are_judged_by_their_median_and_say_so() -> None:
 
 
 def test_ratios_over_seeds_use_logarithms() -> None:
-    found = judged([2.0, 2.2, 1.9], [1.0, 1.0, 1.0], factor=1.5)
-    logs = [math.log(value) for value in (2.0, 2.2, 1.9)]
+    found = judged([2.0, 2.1, 1.95], [1.0, 1.0, 1.0], factor=1.5)
+    logs = [math.log(value) for value in (2.0, 2.1, 1.95)]
     mean = sum(logs) / 3
-    low, high = stats.t.interval(0.95, 2, mean, stats.sem(logs))
+    low, high = stats.t.interval(1 - 0.0185, 2, mean, stats.sem(logs))
     assert found.estimate == pytest.approx(math.exp(mean))
     assert found.ci is not None
     assert (found.ci.low, found.ci.high) == pytest.approx((math.exp(low), math.exp(high)))
@@ -195,5 +227,5 @@ def test_zero_is_no_ratio() -> None:
 
 
 def test_a_column_without_unit() -> None:
-    found = judged([1.0, 1.1], [0.5, 0.6], column=replace(ACC, unit=""))
-    assert "+0.50 on average" in found.reason
+    found = judged([1.0, 1.1], [0.5, 0.5], column=replace(ACC, unit=""))
+    assert "+0.55 on average" in found.reason

@@ -1,0 +1,263 @@
+"""The claims of a table together: measure all, pool their spreads, adjust for their number, judge
+each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+from harness.report.claims import Tested, judge_claim, judge_precondition
+from harness.report.inference import (
+    LEVEL,
+    NO_PRIOR,
+    Prior,
+    fit_prior,
+    holm,
+    interval,
+    moderated,
+    non_inferiority_margin,
+    resolution,
+    two_sided_p,
+)
+from harness.report.measure import Measure, Side
+from harness.report.model import ClaimResult, PreconditionResult, RowResult
+from harness.report.statistics import Summary, log_ratios, paired, summarise
+from harness.spec.claims import CellRef, Comparison
+from harness.spec.table import Claim, Column
+
+Scale = Literal["value", "difference", "log ratio"]
+"""What of the rows of a column varies as the deciding quantity does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A comparison and what the runs say of it."""
+
+    comparison: Comparison
+    column: Column
+    sides: tuple[Side, ...]
+    measure: Measure
+    # with every failed seed at the worst value of its row; None: none failed
+    at_worst: Measure | None = None
+    scale: Scale | None = None  # of the rows that lend their spread; None: none can
+
+
+def measured(
+    comparison: Comparison,
+    column: Column,
+    sides: Sequence[Side],
+    measuring: Callable[..., Measure],
+) -> Measured:
+    """A comparison with its deciding quantity, as `measuring(comparison, column, *sides)` gives
+    it, as it stands and with failed seeds at their worst.
+    """
+    worst = at_worst(comparison, column, sides)
+    measure = measuring(comparison, column, *sides)
+    return Measured(
+        comparison=comparison,
+        column=column,
+        sides=tuple(sides),
+        measure=measure,
+        at_worst=None if worst is None else measuring(comparison, column, *worst),
+        scale=_scale(comparison, measure),
+    )
+
+
+def _scale(comparison: Comparison, measure: Measure) -> Scale | None:
+    left, right = comparison.left, comparison.right
+    if CellRef(left.column, left.row) != left:
+        return None
+    if right is None:
+        return "value"
+    if CellRef(right.column, right.row) != right:
+        return None
+    if measure.ratio:
+        return "log ratio"
+    return "difference" if comparison.factor == 1 else None
+
+
+def at_worst(
+    comparison: Comparison, column: Column, sides: Sequence[Side]
+) -> tuple[Side, ...] | None:
+    """The sides with every seed that failed on one of them at the worst value of its row; None
+    where none failed, or a side has no value. Which end is worst, the column says; where it does
+    not, it is the one against the claim.
+    """
+    if not any(side.failed_seeds for side in sides) or not all(side.values for side in sides):
+        return None
+    upward = comparison.operator in (">=", ">")
+    found = []
+    for index, side in enumerate(sides):
+        lowest = column.better == "higher" if column.better else upward == (index == 0)
+        worst = (min if lowest else max)(side.values.values())
+        found.append(
+            replace(side, values={**dict.fromkeys(side.failed_seeds, worst), **side.values})
+        )
+    return tuple(found)
+
+
+class Pools:
+    """What the rows of a table say of the spread of a quantity."""
+
+    def __init__(
+        self,
+        rows: Sequence[RowResult],
+        runs: Mapping[tuple[str, str], Hashable],
+        images: int = 0,
+    ) -> None:
+        """`runs` are those behind a (row, column): rows with the same runs count once. `images` is
+        how many judge an accuracy; 0: not known.
+        """
+        self._rows, self.runs, self.images = rows, runs, images
+        self._priors: dict[tuple[str, Scale], Prior] = {}
+
+    def prior(self, column: str, scale: Scale | None) -> Prior:
+        """From all distinct rows of a column, or pairs of them."""
+        if scale is None:
+            return NO_PRIOR
+        if (column, scale) not in self._priors:
+            self._priors[column, scale] = _pooled(self._values(column), scale)
+        return self._priors[column, scale]
+
+    def floor(self, one: Measured) -> float:
+        """The least variance that whole images leave to a percentage."""
+        if one.column.unit != "%" or one.scale not in ("value", "difference"):
+            return 0.0
+        return resolution(self.images, values=len(one.sides))
+
+    def key(self, one: Measured, margin: float) -> Hashable:
+        """The hypothesis that a comparison tests: claims with the same one are one test, whichever
+        side of it they claim.
+        """
+        comparison = one.comparison
+        cells = [
+            (self.runs.get((cell.row, cell.column), cell.row), one.column.metric)
+            for cell in comparison.cells
+        ]
+        if one.scale is None:
+            return tuple(cells), comparison.text, margin
+        if one.scale == "difference" and str(cells[0]) > str(cells[1]):
+            cells, margin = cells[::-1], -margin
+        return tuple(cells), one.scale, round(margin, 9) + 0.0
+
+    def _values(self, column: str) -> list[dict[int, float]]:
+        """Of each distinct row that scatters, by seed."""
+        found: dict[Hashable, dict[int, float]] = {}
+        for row in self._rows:
+            cell = next((cell for cell in row.cells if cell.column == column), None)
+            if cell is not None and len({value for _, value in cell.values}) > 1:
+                found[self.runs.get((row.id, column), row.id)] = dict(cell.values)
+        return list(found.values())
+
+
+def _pooled(rows: Sequence[Mapping[int, float]], scale: Scale) -> Prior:
+    """The prior of values, or of differences (log ratios) of pairs. Pairs that share a row do not
+    tell as much as others: together they are worth one row less than there are.
+    """
+    if scale == "value":
+        drawn = [list(row.values()) for row in rows]
+    elif scale == "difference":
+        drawn = [paired(left, right) for left, right in combinations(rows, 2)]
+    else:
+        drawn = [log_ratios(left, right) or [] for left, right in combinations(rows, 2)]
+    summaries = [s for s in map(summarise, drawn) if s is not None and scatters(s)]
+    freedoms = [len(row) - 1 for row in rows]
+    total = sum(freedoms) - (max(freedoms, default=0) if scale != "value" else 0)
+    return fit_prior(
+        [s.std**2 for s in summaries if s.std is not None], [s.n - 1 for s in summaries], total
+    )
+
+
+def judge_claims(
+    claims: Sequence[Claim], measure: Callable[[Comparison], Measured], pools: Pools
+) -> tuple[ClaimResult, ...]:
+    """The verdicts on the claims of a table. Claims of the paper and our own checks are adjusted
+    apart: ours must not cost the paper's their proof.
+    """
+    found = [measure(claim.holds) for claim in claims]
+    tests = [
+        _tested(one, pools, gain=None if claim.assay is None else measure(claim.assay))
+        for claim, one in zip(claims, found, strict=True)
+    ]
+    tests = _adjusted(claims, found, tests, pools)
+    preconditions = [_preconditions(claim, measure, pools) for claim in claims]
+    return tuple(
+        judge_claim(claim, one.column, one.sides, test, given)
+        for claim, one, test, given in zip(claims, found, tests, preconditions, strict=True)
+    )
+
+
+def scatters(summary: Summary) -> bool:
+    """Whether its values differ by more than what subtracting decimal fractions leaves."""
+    return summary.std is not None and summary.std > 1e-9 * max(1.0, abs(summary.mean))
+
+
+def _tested(one: Measured, pools: Pools, *, gain: Measured | None = None) -> Tested:
+    """The interval and the p of one comparison, by itself; the margin that its assay leaves."""
+    measure, assay = one.measure, None
+    if gain is not None:
+        assay = _tested(gain, pools)
+        if assay.ci is not None:
+            margin = non_inferiority_margin(measure.margin, assay.ci)
+            measure = measure if margin is None else replace(measure, margin=margin)
+    test = Tested(measure=measure, assay=assay, at_worst=one.at_worst)
+    if one.column.evidence == "seeds" and measure.over is not None:
+        return replace(test, ci=measure.over.interval(LEVEL), p=measure.over.p)
+    summary = measure.summary
+    if one.column.evidence != "seeds" or summary is None or summary.std is None:
+        return test
+    prior, floor = pools.prior(one.column.id, one.scale), pools.floor(one)
+    if not scatters(summary) and prior.variance == 0:
+        return test  # equal in all seeds: nothing tells how far another seed would lie
+    spread = moderated(summary.std, summary.n, prior, floor=floor)
+    return replace(
+        test,
+        prior=prior,
+        floor=floor,
+        spread=spread,
+        ci=interval(summary.mean, spread, summary.n),
+        p=two_sided_p(summary.mean - measure.margin, spread, summary.n),
+    )
+
+
+def _adjusted(
+    claims: Sequence[Claim], found: Sequence[Measured], tests: Sequence[Tested], pools: Pools
+) -> list[Tested]:
+    """With Holm's adjustment over the distinct trained comparisons of the paper, and over ours:
+    those that are not run yet count too, so that no verdict weakens when they are.
+    """
+    adjusted = list(tests)
+    for ours in (False, True):
+        by_key: dict[Hashable, list[int]] = {}
+        for index, (claim, one) in enumerate(zip(claims, found, strict=True)):
+            if claim.added_by_us is ours and one.column.evidence == "seeds":
+                key = pools.key(one, tests[index].measure.margin)
+                by_key.setdefault(key, []).append(index)
+        p_values = [_p(tests, alike) for alike in by_key.values()]
+        for alike, after in zip(by_key.values(), holm(p_values), strict=True):
+            for index in alike:
+                adjusted[index] = replace(
+                    tests[index], p_adjusted=after.p, level=after.level, family=len(by_key)
+                )
+    return adjusted
+
+
+def _p(tests: Sequence[Tested], alike: Collection[int]) -> float:
+    known = [p for index in alike if (p := tests[index].p) is not None]
+    return min(known, default=1.0)
+
+
+def _preconditions(
+    claim: Claim, measure: Callable[[Comparison], Measured], pools: Pools
+) -> tuple[PreconditionResult, ...]:
+    """Each by its own interval: a claim stands only where all of them and the claim itself do, so
+    they add nothing to its error.
+    """
+    found = []
+    for given in claim.given:
+        one = measure(given.holds)
+        found.append(judge_precondition(given, one.column, one.sides, _tested(one, pools)))
+    return tuple(found)

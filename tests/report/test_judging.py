@@ -1,0 +1,268 @@
+"""The claims of a table together: shared spreads, the adjustment, preconditions, margins that hang
+on a gain, failed seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness.report.inference import LEVEL, Prior, fit_prior, holm, resolution
+from harness.report.judging import Measured, Pools, judge_claims, measured
+from harness.report.measure import Side, deciding_measure
+from harness.report.model import Cell, ClaimResult, RowResult, Verdict
+from harness.spec.claims import Comparison
+from harness.spec.table import Claim, Column, Precondition, Row
+from tests.report.models import ACC, NOWHERE
+
+Values = Mapping[str, Sequence[float]]
+LOGIT = (84.0, 84.3, 84.1)
+NONE = (82.1, 82.2, 82.6)
+
+
+def table(
+    values: Values,
+    *claims: Claim,
+    images: int = 0,
+    failed: Mapping[str, tuple[int, ...]] | None = None,
+    runs: Mapping[tuple[str, str], str] | None = None,
+    column: Column = ACC,
+) -> dict[str, ClaimResult]:
+    """The verdicts on claims over rows with these accuracies, by their ids."""
+    failed = failed or {}
+
+    def seeds(row: str) -> dict[int, float]:
+        lost = failed.get(row, ())
+        left = [seed for seed in range(12) if seed not in lost]
+        return dict(zip(left, values[row], strict=False))
+
+    rows = [
+        RowResult(
+            spec=Row(id=row, label=row, node=NOWHERE),
+            name=row,
+            cells=(Cell(column=column.id, values=tuple(seeds(row).items())),),
+        )
+        for row in values
+    ]
+
+    def measure(comparison: Comparison) -> Measured:
+        sides = [
+            Side(label=cell.row, values=seeds(cell.row), failed_seeds=failed.get(cell.row, ()))
+            for cell in comparison.cells
+        ]
+        return measured(comparison, column, sides, deciding_measure)
+
+    pools = Pools(rows, runs or {}, images)
+    return {found.claim.id: found for found in judge_claims(claims, measure, pools)}
+
+
+def claim(holds: str, *, name: str = "", ours: bool = False, **more: object) -> Claim:
+    found = Claim(
+        id=name or holds,
+        text=holds,
+        holds=Comparison.parse(holds),
+        added_by_us=ours,
+        node=NOWHERE,
+    )
+    return replace(found, **more)  # type: ignore[arg-type]
+
+
+def given(holds: str) -> Precondition:
+    return Precondition(
+        id="given",
+        text="Distillation helps.",
+        holds=Comparison.parse(holds),
+        source="Table 2",
+        node=NOWHERE,
+    )
+
+
+def test_the_other_rows_lend_their_spread() -> None:
+    draws = np.random.default_rng(3)
+    values = {f"r{i}": tuple(80 + 0.5 * draws.standard_normal(3)) for i in range(6)}
+    values["r1"] = tuple(np.add(values["r0"], (1.0, 1.02, 1.01)))  # alike by luck
+    (found,) = table(values, claim("acc[r1] > acc[r0]")).values()
+    drawn = np.array(list(values.values()))
+    pairs = [drawn[a] - drawn[b] for a in range(6) for b in range(a)]
+    prior = fit_prior([float(p.var(ddof=1)) for p in pairs], [2] * 15, 5 * 2)
+    d0 = prior.freedom
+    expected = (d0 * prior.variance + 2 * 0.01**2) / (d0 + 2) if d0 < 1e9 else prior.variance
+    assert (found.std, found.std_moderated) == (
+        pytest.approx(0.01),
+        pytest.approx(math.sqrt(expected)),
+    )
+    assert found.ci is not None
+    freedom = min(d0 + 2, 10)
+    half = stats.t.ppf(1 - LEVEL / 2, freedom) * math.sqrt(expected / 3)
+    assert (found.ci.low, found.ci.high) == pytest.approx((1.01 - half, 1.01 + half))
+    assert f"sd 0.01 of these 3, {math.sqrt(expected):.2f} with what the other rows say" in (
+        found.reason
+    )
+
+
+def test_rows_of_the_same_runs_count_once() -> None:
+    values = {"a": LOGIT, "b": NONE, "c": (80.0, 80.4, 81.0), "d": (80.0, 80.4, 81.0)}
+    rows = [
+        RowResult(
+            spec=Row(id=row, label=row, node=NOWHERE),
+            name=row,
+            cells=(Cell(column="acc", values=tuple(enumerate(numbers))),),
+        )
+        for row, numbers in values.items()
+    ]
+    same = {("c", "acc"): "run", ("d", "acc"): "run"}
+    once = Pools(rows[:3], {}).prior("acc", "difference")
+    assert Pools(rows, same).prior("acc", "difference") == once
+    assert once.total == 4  # two of three differences are independent, 2 degrees of freedom each
+    assert Pools(rows, {}).prior("other", "difference") == Prior()
+
+
+def test_a_comparison_counts_once() -> None:
+    values = {"a": LOGIT, "b": NONE, "c": (83.0, 83.2, 83.4)}
+    found = table(
+        values,
+        claim("acc[a] >= acc[b] - 0.3", name="first"),
+        claim("acc[b] <= acc[a] + 0.3", name="mirrored"),
+        claim("acc[a] > acc[b] - 0.3", name="open"),
+        claim("acc[a] > acc[b]", name="other margin"),
+        claim("acc[c] >= acc[b] - 0.3", name="other row"),
+        claim("acc[a] > 80", name="bound", ours=True),
+    )
+    assert {one.family for one in found.values() if one.source == "paper"} == {3}
+    assert found["bound"].family == 1
+    assert found["first"].p == pytest.approx(found["mirrored"].p)
+    assert found["first"].p_adjusted == pytest.approx(found["mirrored"].p_adjusted)
+    by_runs = table(
+        values,
+        claim("acc[a] > acc[b]", name="first"),
+        claim("acc[a] > acc[c]", name="second"),
+        runs={("b", "acc"): "run", ("c", "acc"): "run"},
+    )
+    assert by_runs["first"].family == 1
+
+
+def test_holm_counts_every_trained_claim_of_the_table() -> None:
+    values: Values = {"a": LOGIT, "b": NONE, "c": (83.0, 83.2, 83.4), "d": ()}
+    claims = [
+        claim("acc[a] > acc[b]", name="1"),
+        claim("acc[c] > acc[b]", name="2"),
+        claim("acc[a] > acc[d]", name="not run"),
+    ]
+    found = table(values, *claims)
+    p = [found["1"].p or 0, found["2"].p or 0, 1.0]
+    for name, after in zip(("1", "2"), holm(p), strict=False):
+        one = found[name]
+        assert one.p_adjusted == pytest.approx(after.p)
+        assert one.adjusted is not None
+        assert one.ci is not None
+        assert (one.adjusted.low > 0) == (after.p <= LEVEL)
+        assert one.adjusted.half_width > one.ci.half_width
+        assert f"adjusted for 3 comparisons {one.adjusted.low:+.2f}" in one.reason.replace("−", "-")
+    assert (found["not run"].verdict, found["not run"].p_adjusted) == (Verdict.NOT_RUN, None)
+
+
+def test_leaning_where_the_adjusted_interval_reaches_across() -> None:
+    values: Values = {"a": (81.0, 81.1, 81.35), "b": (80.0, 80.0, 80.0), "c": ()}
+    asked = claim("acc[a] > acc[b]", name="it")
+    assert table(values, asked)["it"].verdict is Verdict.SUPPORTED
+    others = [claim(f"acc[c] > acc[b] + {i}") for i in range(2)]
+    found = table(values, asked, *others)["it"]
+    p = stats.ttest_1samp([1.0, 1.1, 1.35], 0).pvalue
+    assert p < LEVEL < 3 * p
+    assert (found.verdict, found.p_adjusted) == (Verdict.LEANING, pytest.approx(3 * p))
+    assert "alone it is above the margin of 0.00 points, adjusted it reaches across" in found.reason
+    ours = [replace(other, added_by_us=True) for other in others]
+    assert table(values, asked, *ours)["it"].verdict is Verdict.SUPPORTED
+
+
+def test_images_bound_the_spread() -> None:
+    values = {"a": (81.0, 81.01, 81.0), "b": (80.0, 80.0, 80.0)}
+    coarse = table(values, claim("acc[a] > acc[b]"), images=100)["acc[a] > acc[b]"]
+    assert coarse.std_moderated == pytest.approx(math.sqrt(resolution(100)))
+    assert coarse.verdict is Verdict.NOT_SETTLED
+    assert "0.41 by the number of images" in coarse.reason
+    fine = table(values, claim("acc[a] > acc[b]"))["acc[a] > acc[b]"]
+    assert fine.verdict is Verdict.SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("precondition", "verdict", "says"),
+    [
+        ("acc[logit] > acc[none] + 0.3", Verdict.SUPPORTED, "all of it at or above"),
+        ("acc[logit] > acc[none] + 5", Verdict.OUT_OF_SCOPE, "a precondition does not hold here"),
+        ("acc[logit] > acc[none] + 1.8", Verdict.NOT_SETTLED, "a precondition is not shown here"),
+        ("acc[logit] > acc[unrun]", Verdict.NOT_SETTLED, "not tested: no result for unrun"),
+    ],
+)
+def test_preconditions_decide_what_a_claim_may_say(
+    precondition: str, verdict: Verdict, says: str
+) -> None:
+    values = {
+        "logit": LOGIT,
+        "none": NONE,
+        "masked": tuple(np.add(LOGIT, (0.1, 0.0, 0.05))),
+        "unrun": (),
+    }
+    asked = claim("acc[masked] >= acc[logit] - 0.5", name="it", given=(given(precondition),))
+    found = table(values, asked)["it"]
+    assert found.verdict is verdict, found.reason
+    assert says in found.reason
+    (one,) = found.preconditions
+    assert one.text == "Distillation helps."
+    if verdict is Verdict.OUT_OF_SCOPE:  # both values stand in the sentence
+        assert "Distillation helps: Top-1, logit − none: +1.83 points" in found.reason
+        assert "all of it below the margin of 5.00 points" in found.reason
+        assert one.verdict is Verdict.CONTRADICTED
+        assert (one.estimate, one.margin) == (pytest.approx(1.8333, abs=1e-3), 5.0)
+
+
+def test_the_margin_is_half_of_a_gain_that_is_shown() -> None:
+    values = {
+        "logit": (80.5, 80.6, 80.55),
+        "none": (80.1, 80.15, 80.1),
+        "masked": (80.6, 80.7, 80.6),
+    }
+    assay = Comparison.parse("acc[logit] > acc[none]")
+    plain = table(values, claim("acc[masked] >= acc[logit] - 0.3", name="it"))["it"]
+    found = table(values, claim("acc[masked] >= acc[logit] - 0.3", name="it", assay=assay))["it"]
+    gain = table(values, claim("acc[logit] > acc[none]", name="it"))["it"]
+    assert gain.ci is not None
+    assert 0 < gain.ci.low < 0.6
+    assert (plain.margin, found.margin) == (-0.3, pytest.approx(-gain.ci.low / 2))
+    assert "never more than half of the gain that these runs surely show" in found.reason
+
+
+def test_without_a_gain_no_loss_could_show() -> None:
+    values = {"logit": NONE, "none": (82.3, 82.1, 82.5), "masked": tuple(np.add(NONE, 0.01))}
+    asked = claim(
+        "acc[masked] >= acc[logit] - 3", name="it", assay=Comparison.parse("acc[logit] > acc[none]")
+    )
+    found = table(values, asked)["it"]
+    assert found.verdict is Verdict.NOT_SETTLED
+    assert "the gain (Top-1, logit − none) is not shown in these runs" in found.reason
+    assert table(values, replace(asked, assay=None))["it"].verdict is Verdict.SUPPORTED
+
+
+def test_supported_survives_failed_seeds_or_is_not_settled() -> None:
+    steady = {"a": (84.0, 84.1, 84.05, 84.1, 84.0), "b": (82.0, 82.1, 82.0, 82.0, 82.1, 82.05)}
+    lost = {"a": (1,)}
+    found = table(steady, claim("acc[a] > acc[b]", name="it"), failed=lost)["it"]
+    assert (found.verdict, found.failed_seeds) == (Verdict.SUPPORTED, (1,))
+    assert found.reason.endswith(
+        "1 seed of a failed: supported too with each at the worst value of its row"
+    )
+    # seed 1 of b was so good that the worst of a would be far below it
+    wild = {"a": (84.0, 84.1, 84.0, 84.1, 83.0), "b": (82.0, 85.0, 82.1, 82.0, 82.0, 81.05)}
+    asked = claim("acc[a] > acc[b]", name="it")
+    finished = {"a": wild["a"], "b": tuple(np.delete(wild["b"], 1))}
+    assert table(finished, asked)["it"].verdict is Verdict.SUPPORTED
+    found = table(wild, asked, failed=lost)["it"]
+    assert found.verdict is Verdict.NOT_SETTLED
+    assert found.reason.endswith(
+        "1 seed of a failed: with each at the worst value of its row the claim is not supported"
+    )
