@@ -76,7 +76,7 @@ def _in_order(right: list[Tensor]) -> Tensor:
     counts = torch.zeros(dist.size, dtype=torch.int64)
     counts[dist.rank] = len(right)
     dist.all_reduce_sum_([counts])
-    batches = iter(dist.all_gather(mine).split(dist.all_gather(lengths).tolist()))
+    batches = iter(torch.split(dist.all_gather(mine), dist.all_gather(lengths).tolist()))
     by_process = [[next(batches) for _ in range(count)] for count in counts.tolist()]
     return torch.cat(
         [one[turn] for turn in range(int(counts.max())) for one in by_process if turn < len(one)]

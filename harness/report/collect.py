@@ -17,7 +17,9 @@ from harness.evidence import FigureOf
 from harness.report.claims import judge_claim
 from harness.report.compare import references
 from harness.report.format import listed
+from harness.report.found import Source, images_of, right_of, se_over_images
 from harness.report.history import curves, finished_runs
+from harness.report.looks import Looks, looked_at, read_looks, with_looks
 from harness.report.losses import losses
 from harness.report.measure import Side
 from harness.report.model import (
@@ -30,9 +32,10 @@ from harness.report.model import (
     Verdict,
 )
 from harness.report.provenance import provenance
+from harness.report.publish import file_name
 from harness.report.results import RunResults
 from harness.report.statistics import summarise
-from harness.report.verdicts import CellEvidence, judge_cell
+from harness.report.verdicts import CellEvidence, first_line, judge_cell
 from harness.run import TASKS
 from harness.spec.claims import CellRef
 from harness.spec.expand import Expansion, ResolvedRow, expand, needed_runs
@@ -49,11 +52,29 @@ def collect(
     `expansion` has all rows of the profile: a claim may compare any two of them.
     """
     results = RunResults.read(expansion, store, device=device)
-    columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
-    rows = _rows(expansion, columns, results)
-    paper, profile = expansion.table.paper, expansion.profile
-    figures = _declared_figures(expansion, columns)
+    name = file_name(expansion.table.name, expansion.profile.name)
+    looks = read_looks(store.root / f"{name}.seeds.csv")
+    model = judged(expansion, results, looks=looks)
+    figures = _declared_figures(expansion, model.columns)
     runs, damaged = finished_runs(expansion, results, figures, read_file)
+    return replace(
+        model,
+        curves=curves(runs, _followed(model.columns)),
+        runs=runs,
+        figures=figures,
+        provenance=provenance(results),
+        gpu_hours=results.gpu_hours(),
+        unreadable=(*results.unreadable(), *damaged),
+    )
+
+
+def judged(expansion: Expansion, source: Source, *, looks: Looks | None = None) -> TableModel:
+    """The table with its verdicts, from whatever source of values; without what only runs have:
+    curves, pictures, environments. `looks` tell at which number of seeds a value was first shown.
+    """
+    columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
+    rows = _rows(expansion, columns, source, looks or {})
+    paper, profile = expansion.table.paper, expansion.profile
     return TableModel(
         table=expansion.table.name,
         profile=profile.name,
@@ -68,13 +89,7 @@ def collect(
         rows=rows,
         claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
         untested=tuple(_untested(claim, rows) for claim in profile.untested),
-        curves=curves(runs, _followed(columns)),
-        runs=runs,
-        figures=figures,
         plots=profile.plots,
-        provenance=provenance(results),
-        gpu_hours=results.gpu_hours(),
-        unreadable=(*results.unreadable(), *damaged),
         data=data_of(expansion),
         paper_data=_paper_data(expansion),
         reference=bool(references(expansion.table.name, profile.name)),
@@ -144,7 +159,7 @@ def _seeds(expansion: Expansion) -> tuple[int, ...]:
 
 
 def _rows(
-    expansion: Expansion, columns: Sequence[Column], results: RunResults
+    expansion: Expansion, columns: Sequence[Column], source: Source, looks: Looks
 ) -> tuple[RowResult, ...]:
     rows, minimised = [], losses(expansion.rows)
     bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
@@ -159,50 +174,56 @@ def _rows(
                 name=f"{bases[row.group]} {row.label}" if addition else row.label,
                 config=resolved.config,
                 loss=minimised[row.id],
-                collapsed=results.collapsed([i for runs in resolved.runs.values() for i in runs]),
-                cells=tuple(_cell(resolved, column, expansion, results) for column in columns),
+                collapsed=source.collapsed_seeds(resolved),
+                cells=tuple(
+                    _cell(resolved, column, expansion, source, looks) for column in columns
+                ),
             )
         )
     return tuple(rows)
 
 
-def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, results: RunResults) -> Cell:
+def _cell(
+    resolved: ResolvedRow, column: Column, expansion: Expansion, source: Source, looks: Looks
+) -> Cell:
     published = resolved.row.published.get(column.id)
     identities = resolved.runs.get(column.id, ())
-    if published is None and results.silent(identities, column.metric):
+    found = source.found(resolved, column)
+    if published is None and found.silent:
         return Cell(column=column.id)
-    values = results.values(identities, column.metric, seeded=column.evidence == "seeds")
-    summary = summarise(list(values.values()))
-    ratio = _ratio(resolved, column, expansion, results) if column.is_ratio else None
+    summary = summarise(list(found.values.values()))
+    ratio = _ratio(resolved, column, expansion, source) if column.is_ratio else None
     evidence = CellEvidence(
         column=column,
         published=published,
         summary=summary,
         expected_n=len(identities),
-        failed=results.errors(identities),
-        missing_reason=_missing_reason(identities, results),
+        failed=tuple(error for _, _, error in found.failures),
+        missing_reason=found.missing_reason,
         profile_difference=_profile_difference(expansion.profile),
         ratio=ratio,
     )
+    draws = found.draws
+    if column.evidence == "seeds":
+        draws = with_looks(draws, looks, row=resolved.row.id, column=column.id)
+    right = right_of(draws)
     return Cell(
         column=column.id,
         published=published,
-        values=tuple(values.items()),
+        values=tuple(found.values.items()),
         summary=summary,
         ratio=ratio,
         judgement=judge_cell(evidence),
-        needs=results.needs(identities) if summary is None else (),
+        needs=found.needs if summary is None else (),
+        draws=draws,
+        failures=tuple((seed, run, first_line(error)) for seed, run, error in found.failures),
+        images=images_of(draws),
+        se_images=se_over_images(right) if len(right) == len(draws) else None,
     )
 
 
-def _missing_reason(identities: Sequence[str], results: RunResults) -> str:
-    if identities:
-        return results.missing_reason(identities)
-    return "this row has nothing that this column could measure"
-
-
 def _ratio(
-    resolved: ResolvedRow, column: Column, expansion: Expansion, results: RunResults
+    resolved: ResolvedRow, column: Column, expansion: Expansion, source: Source
 ) -> Ratio | None:
     published = resolved.row.published.get(column.id)
     baseline = _baseline(resolved, column, expansion)
@@ -212,7 +233,7 @@ def _ratio(
         return None
     return Ratio(
         baseline="" if baseline.row.id == resolved.row.id else baseline.row.id,
-        measured=_measured_ratio(resolved, baseline, column, results),
+        measured=_measured_ratio(resolved, baseline, column, source),
         published=_printed_ratio(published, baseline.row.published.get(column.id)),
     )
 
@@ -242,16 +263,14 @@ def _baseline(
 
 
 def _measured_ratio(
-    resolved: ResolvedRow, baseline: ResolvedRow, column: Column, results: RunResults
+    resolved: ResolvedRow, baseline: ResolvedRow, column: Column, source: Source
 ) -> float | None:
-    identities = resolved.runs.get(column.id, ())
-    in_turn = TASKS.get(column.task.name).in_turn.get(column.metric)
-    if in_turn and (timed := results.values(identities, in_turn, seeded=False)):
-        return next(iter(timed.values()))
-    seeded = column.evidence == "seeds"
-    value = summarise(list(results.values(identities, column.metric, seeded=seeded).values()))
-    base_runs = baseline.runs.get(column.id, ())
-    base = summarise(list(results.values(base_runs, column.metric, seeded=seeded).values()))
+    found = source.found(resolved, column)
+    in_turn = [draw.ratio for draw in found.draws if draw.ratio is not None]
+    if in_turn:
+        return in_turn[0]
+    value = summarise(list(found.values.values()))
+    base = summarise(list(source.found(baseline, column).values.values()))
     if value is None or base is None or base.mean == 0:
         return None
     return value.mean / base.mean
@@ -263,7 +282,12 @@ def _claim(claim: Claim, columns: Sequence[Column], rows: Sequence[RowResult]) -
     sides = _sides(comparison.cells, rows)
     if column.evidence == "timing" and comparison.offset == 0 and comparison.factor != 1:
         sides = _timed_in_turn(sides, comparison.cells, rows)
-    return judge_claim(claim, column, *sides)
+    result = judge_claim(claim, column, *sides)
+    return looked_at(result, sides, [_cell_at(cell, rows) for cell in comparison.cells], column)
+
+
+def _cell_at(ref: CellRef, rows: Sequence[RowResult]) -> Cell:
+    return next(row for row in rows if row.id == ref.row).cell(ref.column)
 
 
 def _untested(claim: Claim, rows: Sequence[RowResult]) -> Untested:
@@ -291,6 +315,7 @@ def _sides(cells: Sequence[CellRef], rows: Sequence[RowResult]) -> list[Side]:
                 values=dict(cell.values),
                 missing_reason=reason,
                 failed=failed,
+                images=cell.images,
             )
         )
     return sides

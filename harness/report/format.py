@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from harness.report.document import GroupRow, Table, TableCell
-from harness.report.model import Source
+from harness.report.model import Look, Source
 from harness.report.statistics import Interval
 from harness.run import TASKS
 from harness.spec.table import Column
@@ -145,3 +145,19 @@ def header_spans(table: Table) -> list[tuple[str, int]]:
         else:
             spans.append((column.span, 1))
     return spans
+
+
+def ranges(seeds: Sequence[int]) -> str:
+    """`0-2, 7`, of seeds in order."""
+    parts: list[list[int]] = []
+    for seed in seeds:
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
+
+
+def looks_text(looks: Sequence[Look]) -> str:
+    """As a CSV file has it: `3 (0-2); 6 (0-5)`."""
+    return "; ".join(f"{look.n} ({ranges(look.seeds)})" for look in looks)

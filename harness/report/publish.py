@@ -107,11 +107,18 @@ def _render(
     for format_ in formats:
         main = folders.reports / f"{name}.{format_}"
         if format_ == "csv":
-            from harness.report.render.csv import cells_csv, claims_csv
+            from harness.report.render.csv import cells_csv, claims_csv, images_csv, seeds_csv
 
+            texts = {
+                ".csv": cells_csv(model),
+                ".claims.csv": claims_csv(model),
+                ".seeds.csv": seeds_csv(model),
+                ".images.csv": images_csv(model),
+            }
             rendered[format_] = {
-                folders.results / f"{name}.csv": cells_csv(model).encode(),
-                folders.results / f"{name}.claims.csv": claims_csv(model).encode(),
+                folders.results / f"{name}{ending}": text.encode()
+                for ending, text in texts.items()
+                if text
             }
             continue
         assert document is not None
