@@ -87,7 +87,9 @@ def judged(expansion: Expansion, source: Source, *, looks: Looks | None = None) 
         seeds=_seeds(expansion),
         columns=columns,
         rows=rows,
-        claims=tuple(_claim(claim, columns, rows) for claim in profile.claims),
+        claims=tuple(
+            looked_at(_claim(claim, columns, rows), columns, rows) for claim in profile.claims
+        ),
         untested=tuple(_untested(claim, rows) for claim in profile.untested),
         plots=profile.plots,
         data=data_of(expansion),
@@ -282,12 +284,7 @@ def _claim(claim: Claim, columns: Sequence[Column], rows: Sequence[RowResult]) -
     sides = _sides(comparison.cells, rows)
     if column.evidence == "timing" and comparison.offset == 0 and comparison.factor != 1:
         sides = _timed_in_turn(sides, comparison.cells, rows)
-    result = judge_claim(claim, column, *sides)
-    return looked_at(result, sides, [_cell_at(cell, rows) for cell in comparison.cells], column)
-
-
-def _cell_at(ref: CellRef, rows: Sequence[RowResult]) -> Cell:
-    return next(row for row in rows if row.id == ref.row).cell(ref.column)
+    return judge_claim(claim, column, *sides)
 
 
 def _untested(claim: Claim, rows: Sequence[RowResult]) -> Untested:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.plan import PlannedRun, gpu_hours
 from harness.report.collect import judged
 from harness.report.found import Found
-from harness.report.model import Draw, Machine, Provenance, TableModel
+from harness.report.model import Draw, Provenance, TableModel
 from harness.report.publish import file_name
-from harness.report.read_csv import Line, read_lines
+from harness.report.read_csv import Line, machine_of, read_lines
 from harness.report.render.csv import IMAGES, SEEDS, plain
 from harness.report.results import SHORT
 from harness.spec.expand import ResolvedRow, expand
@@ -116,12 +115,6 @@ class Kept:
         )
 
 
-def machine_of(line: Line) -> Machine:
-    """Where a value was computed, as far as its line says."""
-    names = [field.name for field in fields(Machine)]
-    return Machine(**{name: plain(line.get(name, "")) for name in names})
-
-
 def _bits(line: Line) -> tuple[int, bytes]:
     count = line.whole("images")
     try:
@@ -131,17 +124,3 @@ def _bits(line: Line) -> tuple[int, bytes]:
     if len(right) != -(-count // 8):
         raise HarnessError(f"{line.place}: right: not {count} bits in base64")
     return count, right
-
-
-def machines(models: Sequence[TableModel]) -> list[Machine]:
-    """Where the trained values of tables come from, each once."""
-    return list(
-        dict.fromkeys(
-            draw.machine
-            for model in models
-            for row in model.rows
-            for column in model.columns
-            if column.evidence == "seeds"
-            for draw in row.cell(column.id).draws
-        )
-    )

@@ -15,8 +15,7 @@ from typing import Final, TypeAlias
 
 from harness.report.format import ranges
 from harness.report.found import right_of, se_over_images
-from harness.report.measure import Side
-from harness.report.model import Cell, ClaimResult, Draw, Look
+from harness.report.model import Cell, ClaimResult, Draw, Look, RowResult
 from harness.report.read_csv import read_lines
 from harness.report.render.csv import SEEDS
 from harness.spec.claims import CellRef
@@ -49,14 +48,25 @@ def with_looks(draws: Sequence[Draw], looks: Looks, *, row: str, column: str) ->
 
 
 def looked_at(
-    result: ClaimResult, sides: Sequence[Side], cells: Sequence[Cell], column: Column
+    result: ClaimResult, columns: Sequence[Column], rows: Sequence[RowResult]
 ) -> ClaimResult:
     """The result with its looks, told in its sentence, and with the standard error over images."""
-    if column.evidence != "seeds" or not result.n:
+    refs = result.claim.holds.cells
+    compared = [next(row for row in rows if row.id == ref.row) for ref in refs]
+    cells = [row.cell(ref.column) for row, ref in zip(compared, refs, strict=True)]
+    wanted = {ref.column for ref in refs}
+    trained = all(column.evidence == "seeds" for column in columns if column.id in wanted)
+    if not trained or not cells or not result.n:
         return result
     looks = _looks(cells)
     told = [_told(looks)] if looks else []
-    told += [text for side in sides if (text := _surplus(side, looks))]
+    names = dict.fromkeys(row.name for row in compared)
+    more = {
+        row.name: text
+        for row, cell in zip(compared, cells, strict=True)
+        if (text := _surplus(row.name, cell, looks))
+    }
+    told += [more[name] for name in names if name in more]
     counts = {cell.images for cell in cells}
     return replace(
         result,
@@ -94,14 +104,14 @@ def _told(looks: Sequence[Look]) -> str:
     return text
 
 
-def _surplus(side: Side, looks: Sequence[Look]) -> str:
+def _surplus(name: str, cell: Cell, looks: Sequence[Look]) -> str:
     """Seeds of one row that the others do not have."""
     counted = set(looks[-1].seeds) if looks else set()
-    more = sorted(set(side.values) - counted)
+    more = sorted({seed for seed, _ in cell.values} - counted)
     if not more or not counted:
         return ""
     who, do = ("seed", "does") if len(more) == 1 else ("seeds", "do")
-    return f"{who} {ranges(more)} of {side.label} alone {do} not count"
+    return f"{who} {ranges(more)} of {name} alone {do} not count"
 
 
 def _se_over_images(result: ClaimResult, cells: Sequence[Cell]) -> float | None:

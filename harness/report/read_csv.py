@@ -7,11 +7,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from io import StringIO
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.report.inert import inert
+from harness.report.model import Machine
+from harness.report.render.csv import plain
 
 
 class Line(dict[str, str]):
@@ -94,3 +97,9 @@ def _check_header(
         f"{path}:1: the columns {', '.join(lacking)} are missing "
         f"(the first line must be {','.join(usual)})"
     )
+
+
+def machine_of(line: Line) -> Machine:
+    """Where a value was computed, as far as its line says."""
+    names = [field.name for field in fields(Machine)]
+    return Machine(**{name: plain(line.get(name, "")) for name in names})
