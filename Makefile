@@ -9,12 +9,13 @@ JOBS        ?=
 ROWS        ?=
 TASKS       ?=
 OFFLINE     ?=
+UNTIL_SETTLED ?=
 TORCH       ?=
 TORCH_INDEX ?=
 
 # What the user gives is text: never expanded here, and handed to the shell as a variable of its
 # environment, so that no space, quote, semicolon or $(...) in it means anything.
-VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE TORCH TORCH_INDEX
+VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE UNTIL_SETTLED TORCH TORCH_INDEX
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -47,6 +48,7 @@ help: ## this list
 	@echo
 	@echo "  times are of 2 CPU cores at PROFILE=fashion-mnist; what is finished is never computed again"
 	@echo "  variables      PROFILE=$$PROFILE EXECUTOR=$$EXECUTOR SEEDS=0,1,2 JOBS=2 ROWS='*keep50' TASKS=cost OFFLINE=1 CLUSTER=cluster.yaml"
+	@echo "                 UNTIL_SETTLED=1 (3, then 6, then 12 seeds, until each claim is settled)"
 	@echo "                 PYTHON=$$PYTHON TORCH=cpu (no CUDA: a smaller installation)"
 
 install: ## the virtual environment with everything `harness` needs
@@ -116,4 +118,5 @@ clean: ## remove the virtual environment and caches; results and reports stay
 
 reproduce = $(HARNESS) reproduce $(1) --profile="$$PROFILE" --executor="$$EXECUTOR" \
   $${SEEDS:+--seeds="$$SEEDS"} $${JOBS:+--jobs="$$JOBS"} $${ROWS:+--rows="$$ROWS"} \
-  $${TASKS:+--tasks="$$TASKS"} $${CLUSTER:+--cluster="$$CLUSTER"} $${OFFLINE:+--offline}
+  $${TASKS:+--tasks="$$TASKS"} $${CLUSTER:+--cluster="$$CLUSTER"} $${OFFLINE:+--offline} \
+  $${UNTIL_SETTLED:+--until-settled}

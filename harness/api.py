@@ -13,7 +13,7 @@ The command `harness` is a thin layer over this module, with the same words.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,6 +141,7 @@ class Table:
         executor: ExecutorName = "local",
         cluster: str | Path | None = None,
         offline: bool = False,
+        until_settled: bool = False,
         recompute: Recompute | None = None,
         jobs: int | None = None,
         **resources: Unpack[ResourceOptions],
@@ -150,8 +151,12 @@ class Table:
 
         Data that can be downloaded are, unless `offline`. `recompute` computes finished runs again:
         those by other code than today's ("changed"), or with damaged files ("damaged").
+
+        `until_settled`: 3 seeds for all rows, then 6, then 12 for the rows of claims that are not
+        settled; on a cluster, the first stage that lacks runs is submitted.
         """
-        with _offline(offline):
+
+        def one(rows: str | None, seeds: Sequence[int] | None) -> RunSummary | Submission:
             return self.prepare(
                 profile,
                 rows=rows,
@@ -163,6 +168,68 @@ class Table:
                 jobs=jobs,
                 **resources,
             ).run()
+
+        with _offline(offline):
+            if not until_settled:
+                return one(rows, seeds)
+            for name, value in (("rows", rows), ("seeds", seeds), ("tasks", tasks)):
+                if value is not None:
+                    raise OptionError(name, "is chosen by until_settled: leave it out")
+            return self._until_settled(profile or self.spec.default_profile, one)
+
+    def _until_settled(
+        self,
+        profile: str,
+        one: Callable[[str | None, Sequence[int] | None], RunSummary | Submission],
+    ) -> RunSummary | Submission:
+        from harness.settle import Batch, until_settled
+
+        outcomes: list[RunSummary | Submission] = []
+
+        def part(batch: Batch) -> Selection:
+            return {"profile": profile, "rows": batch.rows, "seeds": batch.seeds}
+
+        def compute(batch: Batch) -> bool:
+            outcome = one(batch.rows, batch.seeds)
+            outcomes.append(outcome)
+            stopped = getattr(outcome, "stopped", False)
+            return not stopped and (hasattr(outcome, "stopped") or self.is_computed(part(batch)))
+
+        until_settled(
+            self.spec,
+            profile,
+            compute,
+            lambda: self.look(profile),
+            lambda batch: self.work(part(batch)),
+        )
+        return _together(outcomes)
+
+    def look(self, profile: str) -> TableModel:
+        """Judge, and note the look in the table's CSV files."""
+        from harness.report.publish import Folders, publish
+        from harness.store import Store
+
+        model = self.results(profile).model
+        publish(model, ("csv",), Folders.beside(Store().root))
+        return model
+
+    def work(self, part: Selection) -> float:
+        """Estimated seconds of what is missing of a part, one run after the other."""
+        return self._planned(part).work
+
+    def is_computed(self, part: Selection) -> bool:
+        """Whether no run of a part is missing, or being computed somewhere."""
+        plan = self._planned(part)
+        return not plan.to_run and not plan.counts["running"]
+
+    def _planned(self, part: Selection) -> Plan:
+        from harness.device import resolve_device
+        from harness.plan import make_plan
+        from harness.store import Store
+
+        expansion = self.expand(**part)
+        device = resolve_device(expansion.profile.resources.device)
+        return make_plan(expansion, Store(), device=device, jobs=1)
 
     def prepare(
         self,
@@ -270,6 +337,25 @@ class Results:
         import pandas as pd
 
         return pd.DataFrame(list(lines), columns=list(columns))
+
+
+def _together(outcomes: Sequence[RunSummary | Submission]) -> RunSummary | Submission:
+    """What became of several plans; on a cluster, of the last one."""
+    from harness.launch.local import RunSummary
+
+    last = outcomes[-1]
+    if not isinstance(last, RunSummary):
+        return last
+    local = [one for one in outcomes if isinstance(one, RunSummary)]
+    return RunSummary(
+        computed=tuple(name for one in local for name in one.computed),
+        failed={name: why for one in local for name, why in one.failed.items()},
+        blocked={name: why for one in local for name, why in one.blocked.items()},
+        interrupted=tuple(name for one in local for name in one.interrupted),
+        open=last.open,
+        stopped=last.stopped,
+        seconds=sum(one.seconds for one in local),
+    )
 
 
 def _resources(expansion: Expansion, options: ResourceOptions) -> Resources:

@@ -17,7 +17,7 @@ from harness.evidence import FigureOf
 from harness.report.claims import judge_claim
 from harness.report.compare import references
 from harness.report.format import listed
-from harness.report.found import Source, images_of, right_of, se_over_images
+from harness.report.found import Found, Source, images_of, right_of, se_over_images
 from harness.report.history import curves, finished_runs
 from harness.report.looks import Looks, looked_at, read_looks, with_looks
 from harness.report.losses import losses
@@ -199,7 +199,7 @@ def _cell(
         column=column,
         published=published,
         summary=summary,
-        expected_n=len(identities),
+        expected_n=_expected(identities, found, expansion.profile),
         failed=tuple(error for _, _, error in found.failures),
         missing_reason=found.missing_reason,
         profile_difference=_profile_difference(expansion.profile),
@@ -222,6 +222,12 @@ def _cell(
         images=images_of(draws),
         se_images=se_over_images(right) if len(right) == len(draws) else None,
     )
+
+
+def _expected(identities: Sequence[str], found: Found, profile: Profile) -> int:
+    """How many values a cell should have: other rows' extra seeds are not this one's."""
+    seeds = {draw.seed for draw in found.draws} | {seed for seed, _, _ in found.failures}
+    return min(len(identities), len(seeds.union(profile.seeds)))
 
 
 def _ratio(
