@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from harness.cli._table import in_short
+from harness.cli.report import add_reference
 from harness.errors import HarnessError
 from harness.spec.load import load_table
 from harness.spec.paths import list_tables
@@ -23,6 +24,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--profile", metavar="P", default="fashion-mnist", help="the scale (default: fashion-mnist)"
     )
+    add_reference(parser)
     parser.set_defaults(run=run)
 
 
@@ -30,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the page and print it."""
     from harness.report.claims_page import build_claims_page
     from harness.report.collect import collect_finished
-    from harness.report.publish import Folders, write
+    from harness.report.publish import Folders, reference_reports, write
     from harness.report.render.markdown import markdown
     from harness.store import Store
 
@@ -51,10 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not models:
         raise HarnessError("; ".join(f"{name}: {why}" for name, why in broken.items()))
     page = markdown(build_claims_page(models, profile), pictures="")
-    path = Folders.beside(store.root).reports / f"claims.{profile}.md"
-    write(path, page.encode())
+    paths = [Folders.beside(store.root).reports / f"claims.{profile}.md"]
+    if arguments.reference is not None:
+        paths.append(reference_reports(arguments.reference) / f"claims.{profile}.md")
+    for path in paths:
+        write(path, page.encode())
     print(page)
-    print(path)
+    print("\n".join(map(str, paths)))
     for name, why in broken.items():
         print(f"error: {name} is left out: {why}", file=sys.stderr)
     damaged = list(dict.fromkeys(line for model in models for line in model.unreadable))

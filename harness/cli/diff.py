@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _reference(folder: Path | None, table: str, profile: str) -> Path:
-    from harness.report.compare import reference_folder, references
-    from harness.report.publish import file_name
+    from harness.report.compare import references
+    from harness.report.publish import file_name, reference_folder
 
     name = file_name(table, profile)
     if folder is not None:

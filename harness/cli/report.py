@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
     )
     add_format(parser)
+    add_reference(parser)
     parser.set_defaults(run=run)
 
 
@@ -40,11 +42,22 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """Where it is published too."""
+    parser.add_argument(
+        "--reference",
+        metavar="NAME",
+        type=folder_name,
+        help="publish it too, with its per-seed values, under results/reference/NAME and "
+        "reports/reference/NAME: what others compare with",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they say."""
     # here and not above: `harness list` and the others need none of this
     from harness.report.collect import collect_finished
-    from harness.report.publish import Folders, publish
+    from harness.report.publish import Folders, publish, publish_reference
     from harness.report.terminal import overview, terminal_width
     from harness.spec.load import load_table
     from harness.store import Store
@@ -52,10 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
     table = load_table(arguments.table)
     store = Store()
     model = collect_finished(table, arguments.profile or table.default_profile, store)
-    written = publish(model, arguments.format, Folders.beside(store.root))
+    formats = arguments.format
+    if arguments.reference is not None and "csv" not in formats:
+        formats = (*formats, "csv")  # the looks are noted there
+    written = [publish(model, formats, Folders.beside(store.root))]
+    if arguments.reference is not None:
+        written.append(publish_reference(model, formats, arguments.reference))
     print(overview(model, terminal_width()))
     print()
-    print("\n".join(_files(written)))
+    print("\n".join(line for one in written for line in _files(one)))
     for damage in model.unreadable:
         print(f"error: {damage}; left out", file=sys.stderr)
     return 1 if model.unreadable else 0
@@ -65,6 +83,13 @@ def _files(written: Written) -> list[str]:
     note = "" if written.changed else " (already up to date)"
     main = [path for path in written.files if path.suffix != ".png"]
     return [f"{path}{note}" for path in main]
+
+
+def folder_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text):
+        what = f"give a name of letters, digits, '.', '_' and '-'; got '{text[:80]}'"
+        raise argparse.ArgumentTypeError(what)
+    return text
 
 
 def _formats(text: str) -> tuple[Format, ...]:

@@ -12,10 +12,9 @@ from typing import Literal, TypeAlias
 from scipy.special import fdtrc, stdtr
 
 from harness.errors import HarnessError
-from harness.paths import project_root
 from harness.report.format import difference_unit, with_unit
 from harness.report.model import Draw, Machine
-from harness.report.publish import file_name
+from harness.report.publish import file_name, reference_folder
 from harness.report.read_csv import Line, machine_of, read_lines
 from harness.report.render.csv import CELLS, CLAIMS, SEEDS
 from harness.report.statistics import Interval, Summary, t_quantile, within
@@ -327,11 +326,6 @@ def _summary(line: Line) -> Summary | None:
         std=line.number("std") if line["std"] else None,
         ci=Interval(low=ends[0], high=ends[1]) if ends else None,
     )
-
-
-def reference_folder() -> Path:
-    """Where the results lie that come with the project, a folder for each machine."""
-    return project_root() / "results" / "reference"
 
 
 def references(table: str, profile: str) -> list[Path]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from harness.errors import HarnessError
+from harness.paths import project_root
 from harness.report.document import Figure
 from harness.report.model import TableModel
 from harness.store.files import replacing, writing
@@ -65,6 +66,22 @@ def publish(model: TableModel, formats: Sequence[Format], folders: Folders) -> W
         written = [write(path, content) for path, content in contents.items()]
         changed += [format_] if any(written) else []
     return Written(files=tuple(files), changed=tuple(changed))
+
+
+def publish_reference(model: TableModel, formats: Sequence[Format], name: str) -> Written:
+    """The same as a reference that comes with the project, which others compare theirs with."""
+    folders = Folders(results=reference_folder() / name, reports=reference_reports(name))
+    return publish(replace(model, reference=True), formats, folders)
+
+
+def reference_folder() -> Path:
+    """Where the results lie that come with the project, a folder for each machine."""
+    return project_root() / "results" / "reference"
+
+
+def reference_reports(name: str) -> Path:
+    """Where the reports of such a folder lie."""
+    return project_root() / "reports" / "reference" / name
 
 
 def pictures_folder(model: TableModel, folders: Folders) -> Path:
