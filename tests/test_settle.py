@@ -86,11 +86,11 @@ def test_open_claims_get_more_seeds_cheapest_first_and_settled_ones_none(table: 
     assert told == "1 claim not settled with 12 seeds: open."
     claims = [{claim.claim.id: claim for claim in model.claims} for model in at_stage]
     assert [one["later"].verdict is Verdict.SUPPORTED for one in claims] == [False, True, True]
-    assert [look.n for look in claims[-1]["open"].looks] == [3, 6, 12]
+    assert claims[-1]["open"].looks == (3, 6, 12)
     assert claims[-1]["open"].reason.endswith("seeds 0-11, judged before with 3, 6")
-    assert [look.n for look in claims[-1]["later"].looks] == [3, 6]
+    assert claims[-1]["later"].looks == (3, 6)
     # one row of `clear` got three more for the other claim's sake
-    assert [look.n for look in claims[-1]["clear"].looks] == [3, 6]
+    assert claims[-1]["clear"].looks == (3, 6)
     cells = {(row.id, len(row.cell("value").values)) for row in at_stage[-1].rows}
     assert cells == {("a", 6), ("b", 12), ("c", 12), ("d", 6)}
 
@@ -127,6 +127,6 @@ def test_a_look_between_the_stages_and_seeds_of_one_row_alone_are_told(table: Ta
                 finish(Store(), run, {"val/top1": value + 0.01 * len(run.title.row)})
         model = harness.load("tests/settle").look("paper")
     claim = next(one for one in model.claims if one.claim.id == "open")
-    assert [look.n for look in claim.looks] == [2, 4]
+    assert claim.looks == (2, 4)
     assert "seeds 0-3, judged before with 2 (2, 4 are no planned number: 3, 6, 12)" in claim.reason
     assert claim.reason.endswith("seeds 4-5 of B alone do not count")

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from harness.cli._table import in_short
-from harness.cli.report import add_reference
+from harness.cli.report import add_pool, add_reference
 from harness.errors import HarnessError
 from harness.spec.load import load_table
 from harness.spec.paths import list_tables
@@ -25,6 +25,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--profile", metavar="P", default="fashion-mnist", help="the scale (default: fashion-mnist)"
     )
     add_reference(parser)
+    add_pool(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the page and print it."""
     from harness.report.claims_page import build_claims_page
     from harness.report.collect import collect_finished
-    from harness.report.publish import Folders, reference_reports, write
+    from harness.report.pools import having
+    from harness.report.publish import Folders, file_name, reference_reports, write
     from harness.report.render.markdown import markdown
     from harness.store import Store
 
@@ -47,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     models = []
     for table in tables:
         try:
-            models.append(collect_finished(table, profile, store))
+            pools = having(arguments.pool, file_name(table.name, profile))
+            models.append(collect_finished(table, profile, store, pools=pools))
         except HarnessError as error:
             broken[table.name] = in_short(error, table.name)
     if not models:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.report.publish import Format, Written
@@ -28,6 +31,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     add_format(parser)
     add_reference(parser)
+    add_pool(parser)
     parser.set_defaults(run=run)
 
 
@@ -53,6 +57,19 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_pool(parser: argparse.ArgumentParser) -> None:
+    """The same table on other machines."""
+    parser.add_argument(
+        "--pool",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="a results folder of another machine, whose per-seed values are set beside these in "
+        "the claims; may be given several times",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they say."""
     # here and not above: `harness list` and the others need none of this
@@ -64,7 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     table = load_table(arguments.table)
     store = Store()
-    model = collect_finished(table, arguments.profile or table.default_profile, store)
+    pools = getattr(arguments, "pool", [])
+    if pools and arguments.reference is not None:
+        raise HarnessError("--reference publishes the values of one machine: leave --pool out")
+    profile = arguments.profile or table.default_profile
+    model = collect_finished(table, profile, store, pools=pools)
     formats = arguments.format
     if arguments.reference is not None and "csv" not in formats:
         formats = (*formats, "csv")  # the looks are noted there

@@ -31,6 +31,7 @@ from harness.report.model import (
     Untested,
     Verdict,
 )
+from harness.report.pools import on_machines, read_pools
 from harness.report.provenance import provenance
 from harness.report.publish import file_name
 from harness.report.results import RunResults
@@ -44,17 +45,26 @@ from harness.store import DONE, Store
 
 
 def collect(
-    expansion: Expansion, store: Store, *, device: Literal["cpu", "cuda"] = "cpu"
+    expansion: Expansion,
+    store: Store,
+    *,
+    device: Literal["cpu", "cuda"] = "cpu",
+    pools: Sequence[Path] = (),
 ) -> TableModel:
     """Everything that a report of this table at this profile says. Reads run directories, writes
     nothing.
 
-    `expansion` has all rows of the profile: a claim may compare any two of them.
+    `expansion` has all rows of the profile: a claim may compare any two of them. `pools` are
+    results folders of other machines, whose per-seed values are set beside these.
     """
     results = RunResults.read(expansion, store, device=device)
     name = file_name(expansion.table.name, expansion.profile.name)
     looks = read_looks(store.root / f"{name}.seeds.csv")
     model = judged(expansion, results, looks=looks)
+    if pools:
+        others = read_pools(pools, name)
+        claims = [on_machines(claim, model.rows, others) for claim in model.claims]
+        model = replace(model, claims=tuple(claims))
     figures = _declared_figures(expansion, model.columns)
     runs, damaged = finished_runs(expansion, results, figures, read_file)
     return replace(
@@ -350,11 +360,13 @@ def _timed_in_turn(
     ]
 
 
-def collect_finished(table: TableSpec, profile: str, store: Store) -> TableModel:
+def collect_finished(
+    table: TableSpec, profile: str, store: Store, *, pools: Sequence[Path] = ()
+) -> TableModel:
     """What a report says of the runs that are there, on the device that its profile asks for."""
     expansion = expand_finished(table, profile, store)
     device = resolve_device(expansion.profile.resources.device)
-    return collect(expansion, store, device=device)
+    return collect(expansion, store, device=device, pools=pools)
 
 
 def expand_finished(table: TableSpec, profile: str, store: Store) -> Expansion:

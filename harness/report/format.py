@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from harness.report.document import GroupRow, Table, TableCell
-from harness.report.model import Look, Source
+from harness.report.model import Source
 from harness.report.statistics import Interval
 from harness.run import TASKS
 from harness.spec.table import Column
@@ -158,6 +158,6 @@ def ranges(seeds: Sequence[int]) -> str:
     return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
 
 
-def looks_text(looks: Sequence[Look]) -> str:
+def looks_text(look_seeds: Sequence[Sequence[int]]) -> str:
     """As a CSV file has it: `3 (0-2); 6 (0-5)`."""
-    return "; ".join(f"{look.n} ({ranges(look.seeds)})" for look in looks)
+    return "; ".join(f"{len(seeds)} ({ranges(seeds)})" for seeds in look_seeds)

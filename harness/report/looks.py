@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from harness.report.format import ranges
 from harness.report.found import right_of, se_over_images
-from harness.report.model import Cell, ClaimResult, Draw, Look, RowResult
+from harness.report.model import Cell, ClaimResult, Draw, RowResult
 from harness.report.read_csv import read_lines
 from harness.report.render.csv import SEEDS
 from harness.spec.claims import CellRef
@@ -70,33 +70,34 @@ def looked_at(
     counts = {cell.images for cell in cells}
     return replace(
         result,
-        looks=looks,
+        looks=tuple(map(len, looks)),
+        look_seeds=looks,
         reason="; ".join([result.reason, *told]),
         images=counts.pop() if len(counts) == 1 else 0,
         se_images=_se_over_images(result, cells),
     )
 
 
-def _looks(cells: Sequence[Cell]) -> tuple[Look, ...]:
+def _looks(cells: Sequence[Cell]) -> tuple[tuple[int, ...], ...]:
     """Each time that seeds were judged which all cells have; a single one shows no interval, so it
     is no look.
     """
     by_cell = [{draw.seed: draw.look for draw in cell.draws} for cell in cells]
     common = set.intersection(*(set(looks) for looks in by_cell))
     first = {seed: max(looks[seed] for looks in by_cell) for seed in common}
-    looks = []
-    for at in sorted(set(first.values())):
-        seeds = tuple(sorted(seed for seed in common if first[seed] <= at))
-        looks.append(Look(n=len(seeds), seeds=seeds))
-    return tuple(look for look in looks if look.n > 1 or look is looks[-1])
+    looks = [
+        tuple(sorted(seed for seed in common if first[seed] <= at))
+        for at in sorted(set(first.values()))
+    ]
+    return tuple(seeds for seeds in looks if len(seeds) > 1 or seeds is looks[-1])
 
 
-def _told(looks: Sequence[Look]) -> str:
+def _told(looks: Sequence[Sequence[int]]) -> str:
     *before, now = looks
-    text = f"seeds {ranges(now.seeds)}" if now.n > 1 else f"seed {ranges(now.seeds)}"
+    text = f"seeds {ranges(now)}" if len(now) > 1 else f"seed {ranges(now)}"
     if before:
-        text += f", judged before with {', '.join(str(look.n) for look in before)}"
-    unplanned = [str(look.n) for look in looks if look.n not in STAGES]
+        text += f", judged before with {', '.join(str(len(seeds)) for seeds in before)}"
+    unplanned = [str(len(seeds)) for seeds in looks if len(seeds) not in STAGES]
     if unplanned:
         planned = ", ".join(map(str, STAGES))
         text += f" ({', '.join(unplanned)} {'is' if len(unplanned) == 1 else 'are'} no planned "
@@ -104,9 +105,9 @@ def _told(looks: Sequence[Look]) -> str:
     return text
 
 
-def _surplus(name: str, cell: Cell, looks: Sequence[Look]) -> str:
+def _surplus(name: str, cell: Cell, looks: Sequence[Sequence[int]]) -> str:
     """Seeds of one row that the others do not have."""
-    counted = set(looks[-1].seeds) if looks else set()
+    counted = set(looks[-1]) if looks else set()
     more = sorted({seed for seed, _ in cell.values} - counted)
     if not more or not counted:
         return ""

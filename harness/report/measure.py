@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from harness.report.format import difference_unit
 from harness.report.statistics import Summary, log_ratios, paired, summarise
@@ -23,8 +23,6 @@ class Side:
     missing_reason: str = ""  # why it has no values
     failed: bool = False  # its runs ended in errors
     images: int = 0  # that judge each value; 0: not known
-    # of the same cell on other machines, from their per-seed values: by machine, by seed
-    elsewhere: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -90,14 +90,6 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """One time that a claim was judged: with so many seeds, these."""
-
-    n: int
-    seeds: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One row in one column. `judgement` is None only where there is nothing to publish and nothing
     to measure.
@@ -205,7 +197,10 @@ class ClaimResult:
     std: float | None = None  # of these seeds
     std_moderated: float | None = None  # with what the other rows of the table say
     preconditions: tuple[PreconditionResult, ...] = ()
-    looks: tuple[Look, ...] = ()  # every number of seeds that it was judged with, the present last
+    looks: tuple[int, ...] = ()  # how many seeds there were at each look at the results
+    look_seeds: tuple[tuple[int, ...], ...] = ()  # which they were
+    # on several machines: the name of each, and the deciding quantity of its seeds
+    machines: tuple[tuple[str, tuple[float, ...]], ...] = ()
     images: int = 0  # that judge each value; 0: not known
     se_images: float | None = None  # standard error of `estimate` over images, seeds as they are
 

@@ -10,7 +10,9 @@ import pytest
 from scipy import stats
 
 from harness.cli import main
+from harness.report.collect import collect_finished
 from harness.report.compare import DriftTests, compare_cells
+from harness.report.publish import Folders, publish
 from harness.report.statistics import summarise
 from harness.spec.expand import expand
 from harness.spec.load import load_table
@@ -141,3 +143,30 @@ def test_a_reference_without_per_seed_values_says_so(
     _, notes = compare_cells(Path("results") / f"{NAME}.csv", reference / f"{NAME}.csv", columns)
     assert "the reference keeps no per-seed values" in notes[0]
     assert diff(reference, capsys)[0] == 0
+
+
+def test_claims_are_told_for_each_machine_whose_values_are_given(
+    experiments: Experiments, reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = load_table("paper/good")
+    here, there = Store(), Store(reference)
+    for store, cpu, values in (
+        (there, "A CPU", (75.0, 75.0, 75.0)),
+        (here, "Another CPU", (73.0, 73.4, 73.2)),
+    ):
+        expansion = expand(table, "paper", seeds=range(3))
+        for seed, value in enumerate(values):
+            for row, amount in (("none", 72.0), ("logit", value)):
+                planned = run_of(expansion, "train", row, seed)
+                if store.record(planned.identity) is None:
+                    finish(store, planned, {"val/top1": amount}, environment=machine(cpu))
+        model = collect_finished(table, "paper", store)
+        publish(model, ("csv",), Folders.beside(store.root))
+    model = collect_finished(table, "paper", here, pools=[reference])
+    (claim,) = model.claims
+    groups = {name: pytest.approx(values) for name, values in claim.machines}
+    assert groups == {"Another CPU": [1.0, 1.4, 1.2], "A CPU": [3.0, 2.6, 2.8]}
+    told = "machines: +1.20 points on Another CPU (3 seeds), +2.80 points on A CPU (3 seeds)"
+    assert claim.reason.endswith(told)
+    assert main(["report", "paper/good", "--pool", "nowhere", "--format", "csv"]) == 1
+    assert "there is no paper/good.paper.seeds.csv in it" in capsys.readouterr().err

@@ -170,7 +170,7 @@ def _claim_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
         about = (model.table, model.profile, claim.claim.id, claim.claim.text)
         outcome = (str(claim.n), str(claim.verdict), claim.reason, claim.source)
         images = "" if not claim.images else str(claim.images)
-        looks = (looks_text(claim.looks), images, _exact(claim.se_images))
+        looks = (looks_text(claim.look_seeds), images, _exact(claim.se_images))
         yield *about, *numbers, *outcome, *looks
 
 
