@@ -10,12 +10,13 @@ ROWS        ?=
 TASKS       ?=
 OFFLINE     ?=
 UNTIL_SETTLED ?=
+REFERENCE   ?=
 TORCH       ?=
 TORCH_INDEX ?=
 
 # What the user gives is text: never expanded here, and handed to the shell as a variable of its
 # environment, so that no space, quote, semicolon or $(...) in it means anything.
-VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE UNTIL_SETTLED TORCH TORCH_INDEX
+VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE UNTIL_SETTLED REFERENCE TORCH TORCH_INDEX
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -41,7 +42,7 @@ maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig
 attmask := $(addprefix attmask-,strategies ratio share full dino)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino teacher test check docs bench clean
+.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino teacher references test check docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -96,6 +97,9 @@ asymmetric-dino: install ## random masks of the student's global views; 35 minut
 teacher: override PROFILE := paper
 teacher: install ## train the shipped Fashion-MNIST teacher again and compare; an hour
 	@$(call reproduce,teachers/fashion-mnist)
+
+references: install ## every table of results/reference/$REFERENCE run again and published; hours
+	@$(HARNESS) references "$$REFERENCE" $${JOBS:+--jobs="$$JOBS"} $${UNTIL_SETTLED:+--until-settled}
 
 test: install-dev ## all tests; under 15 minutes
 	$(BIN)/python -m tests

@@ -20,6 +20,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "at the end. What is finished is not computed again.",
     )
     parser.add_argument("name", metavar="NAME", type=folder_name, help="of the folder")
+    parser.add_argument(
+        "--like",
+        metavar="NAME",
+        type=folder_name,
+        help="the tables of this reference, for a new one",
+    )
     parser.add_argument("--profile", metavar="P", help="only this scale")
     parser.add_argument("--until-settled", action="store_true", help="as of `harness run`")
     add_resources(parser)
@@ -30,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """One table after the other; the worst exit code of all."""
     from harness.cli import main
 
-    tables = of_reference(arguments.name, arguments.profile)
+    tables = of_reference(arguments.like or arguments.name, arguments.profile)
     codes = []
     for index, (table, profile) in enumerate(tables, start=1):
         print(f"{index} of {len(tables)}: {table}, profile {profile}")

@@ -358,6 +358,8 @@ def test_a_reference_is_published_found_and_made_again(
     _, out, _ = call(capsys, "references", "one")
     assert "1 of 1: paper/good, profile paper" in out
     assert (results / "paper/good.paper.csv").read_text(encoding="utf-8") == before
+    call(capsys, "references", "new", "--like", "one")
+    assert (tmp_path / "results/reference/new/paper/good.paper.seeds.csv").is_file()
     code, _, err = call(capsys, "references", "two")
     assert code == 1
     assert "`harness report TABLE --reference two` publishes some" in err
