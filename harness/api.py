@@ -182,7 +182,8 @@ class Table:
         profile: str,
         one: Callable[[str | None, Sequence[int] | None], RunSummary | Submission],
     ) -> RunSummary | Submission:
-        from harness.settle import Batch, until_settled
+        from harness.launch.local import RunSummary
+        from harness.report.settle import Batch, until_settled
 
         outcomes: list[RunSummary | Submission] = []
 
@@ -192,8 +193,9 @@ class Table:
         def compute(batch: Batch) -> bool:
             outcome = one(batch.rows, batch.seeds)
             outcomes.append(outcome)
-            stopped = getattr(outcome, "stopped", False)
-            return not stopped and (hasattr(outcome, "stopped") or self.is_computed(part(batch)))
+            if isinstance(outcome, RunSummary):
+                return not outcome.stopped
+            return self.is_computed(part(batch))  # else its jobs are to end first
 
         until_settled(
             self.spec,
@@ -310,14 +312,14 @@ class Results:
 
     @property
     def seeds(self) -> pd.DataFrame:
-        """One line per measured value: row, column, seed, value."""
+        """One line per measured value: row, column, seed, value, and what computed it."""
         return self._frame(
-            ("row", "column", "seed", "value"),
+            ("row", "column", "seed", "value", "cpu", "commit"),
             [
-                (row.id, cell.column, seed, value)
+                (row.id, cell.column, draw.seed, draw.value, draw.machine.cpu, draw.commit)
                 for row in self.model.rows
                 for cell in row.cells
-                for seed, value in cell.values
+                for draw in cell.draws
             ],
         )
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 from harness import api
 from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
@@ -16,8 +17,10 @@ from harness.launch.local import RunSummary
 from harness.launch.preflight import could_not
 from harness.launch.slurm import SlurmExecutor
 from harness.plan import Plan
-from harness.settle import Batch, until_settled
 from harness.text import count, duration
+
+if TYPE_CHECKING:
+    from harness.report.settle import Batch
 
 EXECUTORS = ("local", "slurm")
 RESOURCES = ("jobs", "device", "threads", "workers", "processes", "nodes", "micro_batch")
@@ -81,6 +84,8 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
 
 def _until_settled(arguments: argparse.Namespace) -> tuple[int, str]:
     """Stage after stage; ends with the worst exit code of all batches."""
+    from harness.report.settle import until_settled  # not above: it imports all that judges
+
     for name in ("rows", "seeds", "tasks"):
         if getattr(arguments, name) is not None:
             raise HarnessError(f"--until-settled chooses rows and seeds: leave --{name} out")

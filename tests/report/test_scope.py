@@ -8,10 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.evaluate.right import RIGHT, write_right
+from harness.report.collect import collect_finished
 from harness.report.found import right_of, se_over_images
 from harness.report.model import Draw, Machine, RowResult
 from harness.report.scope import interval_scope
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+from harness.store import Store
+from tests.conftest import Experiments
 from tests.report.models import small
+from tests.report.results import finish, run_of
+from tests.spec.specs import GOOD
 
 
 def draw(seed: int, right: np.ndarray) -> Draw:
@@ -63,3 +71,26 @@ def _with(row: RowResult, draws: tuple[Draw, ...]) -> RowResult:
     images = draws[0].images
     cell = replace(row.cells[0], draws=draws, images=images, se_images=error if images else None)
     return replace(row, cells=(cell, *row.cells[1:]))
+
+
+@pytest.mark.parametrize("damage", ["cut", "another"])
+def test_bits_that_are_damaged_or_not_those_of_the_value_are_told_and_left_out(
+    experiments: Experiments, damage: str
+) -> None:
+    table = load_table(experiments.table("paper/good", GOOD))
+    store = Store()
+    for seed in (0, 1):
+        run = run_of(expand(table, "paper"), "train", "none", seed)
+        finish(store, run, {"val/top1": 75.0})
+        directory = store.create(run)
+        write_right(directory / RIGHT, {"val/top1": np.arange(100) % 4 != 0})
+        if seed and damage == "cut":
+            (directory / RIGHT).write_bytes((directory / RIGHT).read_bytes()[:-3])
+        elif seed:
+            write_right(directory / RIGHT, {"val/top1": np.arange(100) % 2 != 0})
+    model = collect_finished(table, "paper", store)
+    (line,) = model.unreadable
+    assert "right.safetensors: damaged" in line
+    draws = model.row("none").cell("acc").draws
+    assert [(draw.value, draw.images) for draw in draws] == [(75.0, 100), (75.0, 0)]
+    assert model.row("none").cell("acc").se_images is None

@@ -10,7 +10,7 @@ import pytest
 import harness
 from harness.api import OptionError
 from harness.report.model import TableModel, Verdict
-from harness.settle import Batch, stage_seeds, until_settled
+from harness.report.settle import Batch, stage_seeds, until_settled
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.spec.table import TableSpec
