@@ -25,6 +25,7 @@ from harness.report.measure import Side
 from harness.report.model import (
     Cell,
     ClaimResult,
+    FinishedRun,
     Ratio,
     RowResult,
     TableModel,
@@ -60,17 +61,17 @@ def collect(
     results = RunResults.read(expansion, store, device=device)
     name = file_name(expansion.table.name, expansion.profile.name)
     looks = read_looks(store.root / f"{name}.seeds.csv")
-    model = judged(expansion, results, looks=looks)
+    columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
+    figures = _declared_figures(expansion, columns)
+    runs, damaged = finished_runs(expansion, results, figures, read_file)
+    model = judged(expansion, results, looks=looks, runs=runs)
     if pools:
         others = read_pools(pools, name)
         claims = [on_machines(claim, model.rows, others) for claim in model.claims]
         model = replace(model, claims=tuple(claims))
-    figures = _declared_figures(expansion, model.columns)
-    runs, damaged = finished_runs(expansion, results, figures, read_file)
     return replace(
         model,
-        curves=curves(runs, _followed(model.columns)),
-        runs=runs,
+        curves=curves(runs, _followed(columns)),
         figures=figures,
         provenance=provenance(results),
         gpu_hours=results.gpu_hours(),
@@ -78,9 +79,16 @@ def collect(
     )
 
 
-def judged(expansion: Expansion, source: Source, *, looks: Looks | None = None) -> TableModel:
+def judged(
+    expansion: Expansion,
+    source: Source,
+    *,
+    looks: Looks | None = None,
+    runs: Sequence[FinishedRun] = (),
+) -> TableModel:
     """The table with its verdicts, from whatever source of values; without what only runs have:
-    curves, pictures, environments. `looks` tell at which number of seeds a value was first shown.
+    curves, pictures, environments. `looks` tell at which number of seeds a value was first shown,
+    `runs` what trainings recorded on the way.
     """
     columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
     rows = _rows(expansion, columns, source, looks or {})
@@ -101,6 +109,7 @@ def judged(expansion: Expansion, source: Source, *, looks: Looks | None = None) 
             looked_at(_claim(claim, columns, rows), columns, rows) for claim in profile.claims
         ),
         untested=tuple(_untested(claim, rows) for claim in profile.untested),
+        runs=tuple(runs),
         plots=profile.plots,
         data=data_of(expansion),
         paper_data=_paper_data(expansion),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from harness.errors import HarnessError
 from harness.plan import PlannedRun, gpu_hours
 from harness.report.collect import judged
 from harness.report.found import Found
-from harness.report.model import Draw, Provenance, TableModel
+from harness.report.model import Draw, FinishedRun, Provenance, TableModel
 from harness.report.publish import file_name
 from harness.report.read_csv import Line, machine_of, read_lines
 from harness.report.render.csv import IMAGES, SEEDS, plain
@@ -33,7 +34,8 @@ def read_kept(table: TableSpec, profile: str, folder: Path) -> TableModel:
     usual = table.profile(profile).seeds
     extra = sorted({seed for _, _, seed in kept.looks} - set(usual))
     expansion = expand(table, profile, seeds=[*usual, *extra])
-    model = judged(expansion, kept, looks=kept.looks)
+    metrics = {column.id: column.metric for column in table.columns_at(profile).values()}
+    model = judged(expansion, kept, looks=kept.looks, runs=kept.runs(metrics))
     there = {line["run"] for line in kept.lines if line["state"] == "done"}
     missing = [run for run in expansion.runs if run.identity[:SHORT] not in there]
     failed = {(line["row"], line["run"]) for line in kept.lines if line["state"] == "failed"}
@@ -76,6 +78,21 @@ class Kept:
             for line in self.lines
             if line.get("look")
         }
+
+    def runs(self, metrics: Mapping[str, str]) -> tuple[FinishedRun, ...]:
+        """What the trainings recorded after some of their epochs; `metrics` by column."""
+        records: dict[tuple[str, int], list[dict[str, float]]] = {}
+        for line in self.lines:
+            if line["state"] == "epoch" and line["column"] in metrics:
+                record = {
+                    "epoch": line.number("epoch"),
+                    metrics[line["column"]]: line.number("value"),
+                }
+                records.setdefault((line["row"], line.whole("seed")), []).append(record)
+        return tuple(
+            FinishedRun(row=row, seed=seed, records=tuple(found))
+            for (row, seed), found in records.items()
+        )
 
     def found(self, row: ResolvedRow, column: Column) -> Found:
         """What the lines of a cell say."""

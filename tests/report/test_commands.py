@@ -345,7 +345,18 @@ def test_a_reference_is_published_found_and_made_again(
     assert_remade(good.table, "paper", results, reports)
     assert "harness diff paper/good" in (reports / "paper/good.paper.md").read_text()
     with (results / "paper/good.paper.seeds.csv").open(encoding="utf-8") as file:
-        lines = {(line["row"], line["column"], line["seed"]): line for line in csv.DictReader(file)}
+        every = list(csv.DictReader(file))
+    lines = {
+        (line["row"], line["column"], line["seed"]): line
+        for line in every
+        if line["state"] != "epoch"
+    }
+    recorded = [
+        (line["epoch"], float(line["value"]))
+        for line in every
+        if (line["row"], line["seed"], line["state"]) == ("logit", "1", "epoch")
+    ]
+    assert recorded == [("1.0", pytest.approx(65.1)), ("2.0", 75.1)]
     assert lines["logit", "acc", "1"]["value"] == "75.1"
     assert lines["logit", "acc", "1"]["cpu"] == "A CPU"
     assert lines["logit", "acc", "1"]["commit"] == "0123456789ab"

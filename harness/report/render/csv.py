@@ -52,6 +52,7 @@ SEEDS = (
     "column",
     "state",
     "seed",
+    "epoch",
     "value",
     "ratio",
     "look",
@@ -64,7 +65,8 @@ SEEDS = (
 )
 """One line for every value; where there is none, for every run that failed, or for what is missing.
 
-`state`: done, failed, open, or needs (what stands in the way of open ones).
+`state`: done, failed, open, needs (what stands in the way of open ones), or epoch (what a training
+recorded of the column's metric after so many epochs).
 """
 IMAGES = ("row", "column", "seed", "run", "images", "right")
 
@@ -191,12 +193,26 @@ def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
                 yield *about, *_without_value("open", cell.judgement.reason)
             for need in cell.needs:
                 yield *about, *_without_value("needs", need)
+            if seeded:
+                for seed, epoch, value in _recorded(model, row.id, column.metric):
+                    facts = {"state": "epoch", "seed": str(seed), "epoch": epoch, "value": value}
+                    yield *about, *(dict.fromkeys(SEEDS[4:], "") | facts).values()
+
+
+def _recorded(model: TableModel, row: str, metric: str) -> Iterator[tuple[int, str, str]]:
+    """Seed, epoch and value of what the trainings of a row have recorded of a metric."""
+    for run in model.runs:
+        for record in run.records if run.row == row else ():
+            value, epoch = record.get(metric), record.get("epoch")
+            if isinstance(value, int | float) and isinstance(epoch, int | float):
+                yield run.seed, repr(float(epoch)), repr(float(value))
 
 
 def _draw(draw: Draw, *, seeded: bool, collapsed: bool) -> tuple[str, ...]:
     return (
         "done",
         str(draw.seed) if seeded else "",
+        "",
         repr(draw.value),
         "" if draw.ratio is None else repr(draw.ratio),
         str(draw.look) if draw.look else "",
