@@ -9,12 +9,14 @@ JOBS        ?=
 ROWS        ?=
 TASKS       ?=
 OFFLINE     ?=
+UNTIL_SETTLED ?=
+REFERENCE   ?=
 TORCH       ?=
 TORCH_INDEX ?=
 
 # What the user gives is text: never expanded here, and handed to the shell as a variable of its
 # environment, so that no space, quote, semicolon or $(...) in it means anything.
-VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE TORCH TORCH_INDEX
+VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE UNTIL_SETTLED REFERENCE TORCH TORCH_INDEX
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -40,13 +42,14 @@ maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig
 attmask := $(addprefix attmask-,strategies ratio share full dino)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino teacher test check docs bench clean
+.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino teacher references test check docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  times are of 2 CPU cores at PROFILE=fashion-mnist; what is finished is never computed again"
 	@echo "  variables      PROFILE=$$PROFILE EXECUTOR=$$EXECUTOR SEEDS=0,1,2 JOBS=2 ROWS='*keep50' TASKS=cost OFFLINE=1 CLUSTER=cluster.yaml"
+	@echo "                 UNTIL_SETTLED=1 (3, then 6, then 12 seeds, until each claim is settled)"
 	@echo "                 PYTHON=$$PYTHON TORCH=cpu (no CUDA: a smaller installation)"
 
 install: ## the virtual environment with everything `harness` needs
@@ -95,6 +98,9 @@ teacher: override PROFILE := paper
 teacher: install ## train the shipped Fashion-MNIST teacher again and compare; an hour
 	@$(call reproduce,teachers/fashion-mnist)
 
+references: install ## every table of results/reference/$REFERENCE run again and published; hours
+	@$(HARNESS) references "$$REFERENCE" $${JOBS:+--jobs="$$JOBS"} $${UNTIL_SETTLED:+--until-settled}
+
 test: install-dev ## all tests; under 15 minutes
 	$(BIN)/python -m tests
 
@@ -117,4 +123,5 @@ clean: ## remove the virtual environment and caches; results and reports stay
 
 reproduce = $(HARNESS) reproduce $(1) --profile="$$PROFILE" --executor="$$EXECUTOR" \
   $${SEEDS:+--seeds="$$SEEDS"} $${JOBS:+--jobs="$$JOBS"} $${ROWS:+--rows="$$ROWS"} \
-  $${TASKS:+--tasks="$$TASKS"} $${CLUSTER:+--cluster="$$CLUSTER"} $${OFFLINE:+--offline}
+  $${TASKS:+--tasks="$$TASKS"} $${CLUSTER:+--cluster="$$CLUSTER"} $${OFFLINE:+--offline} \
+  $${UNTIL_SETTLED:+--until-settled}

@@ -115,15 +115,79 @@ class Table:
         )
 
     def run(
-        self, profile: str | None = None, *, offline: bool = False, **options: Unpack[RunOptions]
+        self,
+        profile: str | None = None,
+        *,
+        offline: bool = False,
+        until_settled: bool = False,
+        **options: Unpack[RunOptions],
     ) -> RunSummary | Submission:
         """Compute what is missing, with live progress; or, with `executor="slurm"`, submit it to
         the cluster that the file `cluster` describes, and return. Says what became of it.
 
         Data that can be downloaded are, unless `offline`.
+
+        `until_settled`: 3 seeds for all rows, then 6, then 12 for the rows of claims that are not
+        settled; on a cluster, the first stage that lacks runs is submitted.
         """
         with _offline(offline):
-            return self.prepare(profile, **options).run()
+            if not until_settled:
+                return self.prepare(profile, **options).run()
+            for name in Selection.__annotations__:
+                if options.get(name) is not None:
+                    chosen = text.options(until_settled=True)
+                    raise HarnessError(f"{chosen} chooses {name} by itself: leave {name} out")
+            return self._until_settled(profile or self.spec.default_profile, options)
+
+    def _until_settled(self, profile: str, options: RunOptions) -> RunSummary | Submission:
+        from harness.launch.local import RunSummary
+        from harness.report.settle import Batch, until_settled
+
+        outcomes: list[RunSummary | Submission] = []
+
+        def compute(batch: Batch) -> bool:
+            asked: RunOptions = {**options, "rows": batch.rows, "seeds": batch.seeds}
+            outcome = self.prepare(profile, **asked).run()
+            outcomes.append(outcome)
+            if isinstance(outcome, RunSummary):
+                return not outcome.stopped
+            return self.is_computed(profile, batch.part)  # else its jobs are to end first
+
+        until_settled(
+            self.spec,
+            profile,
+            compute,
+            lambda: self.look(profile),
+            lambda batch: self.work(profile, batch.part),
+        )
+        return _together(outcomes)
+
+    def look(self, profile: str) -> TableModel:
+        """Judge, and note the look in the table's CSV files."""
+        from harness.report.publish import Folders, publish
+        from harness.store import Store
+
+        model = self.results(profile).model
+        publish(model, ("csv",), Folders.beside(Store().root))
+        return model
+
+    def work(self, profile: str, part: Selection) -> float:
+        """Estimated seconds of what is missing of a part, one run after the other."""
+        return self._planned(profile, part).work
+
+    def is_computed(self, profile: str, part: Selection) -> bool:
+        """Whether no run of a part is missing, or being computed somewhere."""
+        plan = self._planned(profile, part)
+        return not plan.to_run and not plan.counts["running"]
+
+    def _planned(self, profile: str, part: Selection) -> Plan:
+        from harness.device import resolve_device
+        from harness.plan import make_plan
+        from harness.store import Store
+
+        expansion = self.expand(profile, **part)
+        device = resolve_device(expansion.profile.resources.device)
+        return make_plan(expansion, Store(), device=device, jobs=1)
 
     def prepare(
         self, profile: str | None = None, *, dry_run: bool = False, **options: Unpack[RunOptions]
@@ -213,14 +277,14 @@ class Results:
 
     @property
     def seeds(self) -> pd.DataFrame:
-        """One line per measured value: row, column, seed, value."""
+        """One line per measured value: row, column, seed, value, and what computed it."""
         return self._frame(
-            ("row", "column", "seed", "value"),
+            ("row", "column", "seed", "value", "cpu", "commit"),
             [
-                (row.id, cell.column, seed, value)
+                (row.id, cell.column, draw.seed, draw.value, draw.machine.cpu, draw.commit)
                 for row in self.model.rows
                 for cell in row.cells
-                for seed, value in cell.values
+                for draw in cell.draws
             ],
         )
 
@@ -240,6 +304,25 @@ class Results:
         import pandas as pd
 
         return pd.DataFrame(list(lines), columns=list(columns))
+
+
+def _together(outcomes: Sequence[RunSummary | Submission]) -> RunSummary | Submission:
+    """What became of several plans; on a cluster, of the last one."""
+    from harness.launch.local import RunSummary
+
+    last = outcomes[-1]
+    if not isinstance(last, RunSummary):
+        return last
+    local = [one for one in outcomes if isinstance(one, RunSummary)]
+    return RunSummary(
+        computed=tuple(name for one in local for name in one.computed),
+        failed={name: why for one in local for name, why in one.failed.items()},
+        blocked={name: why for one in local for name, why in one.blocked.items()},
+        interrupted=tuple(name for one in local for name in one.interrupted),
+        open=last.open,
+        stopped=last.stopped,
+        seconds=sum(one.seconds for one in local),
+    )
 
 
 def _those_of(kind: type[Selection | ResourceOptions], options: PlanOptions) -> dict[str, Any]:

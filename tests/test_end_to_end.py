@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from harness.spec.load import load_table
 from tests.launch.processes import LAST_RESORT, wait_for
+from tests.report.committed import assert_remade
 
 ROOT = Path(__file__).parents[1]
 TABLE = "maskedkd/table2"
@@ -93,6 +95,25 @@ def test_the_report_says_what_was_measured(home: Path) -> None:
     for ending in ("md", "html", "tex", "pdf"):
         (report,) = home.rglob(f"table2.smoke.{ending}")
         assert report.stat().st_size > 1000
+
+
+def test_the_report_is_made_again_from_its_per_seed_values(home: Path) -> None:
+    finish(command("report", TABLE, "--profile", "smoke", "--format", "csv,md", home=home))
+    results, reports = home / "results", home / "reports"
+    assert_remade(load_table(TABLE), "smoke", results, reports)
+    with (results / "maskedkd/table2.smoke.seeds.csv").open() as file:
+        every = list(csv.DictReader(file))
+    lines = [line for line in every if (line["column"], line["state"]) == ("acc", "done")]
+    assert {line["seed"] for line in lines} == {"0", "1"}
+    assert all(line["cpu"] and line["threads"] == "1" and line["torch"] for line in lines)
+    assert {(line["images"], line["look"]) for line in lines} == {("10000", "2")}
+    seeds = results / "maskedkd/table2.smoke.seeds.csv"
+    kept = seeds.read_text()
+    first = next(line for line in lines)["value"]
+    seeds.write_text(kept.replace(first, str(float(first) + 1), 1))
+    with pytest.raises(AssertionError):  # the test would tell
+        assert_remade(load_table(TABLE), "smoke", results, reports)
+    seeds.write_text(kept)
 
 
 LONG = """

@@ -84,6 +84,10 @@ def test_what_is_not_given_is_not_passed_on(checkout: Path) -> None:
     assert make(checkout, "attmask-ratio", "SEEDS=", "OFFLINE=1").returncode == 0
     words = ["attmask/ratio", "--profile=fashion-mnist", "--executor=local", "--offline"]
     assert arguments(checkout)[3:] == words
+    assert make(checkout, "table2", "UNTIL_SETTLED=1").returncode == 0
+    assert arguments(checkout)[-1] == "--until-settled"
+    assert make(checkout, "references", "REFERENCE=a machine", "JOBS=2").returncode == 0
+    assert arguments(checkout)[2:] == ["references", "a machine", "--jobs=2"]
     assert make(checkout, "teacher").returncode == 0
     assert arguments(checkout)[3:] == [
         "teachers/fashion-mnist",

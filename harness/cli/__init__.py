@@ -27,6 +27,7 @@ COMMANDS = {
     "list": "tables, profiles, how much is done",
     "logs": "what a run printed",
     "plan": "what would run, what is cached, what blocks what, the cost; runs nothing",
+    "references": "run every table of a reference again and publish it",
     "report": "aggregate the results and render them, with a verdict for every cell and claim",
     "reproduce": "run what is missing, then report: one command for a table",
     "run": "run what is missing, with live progress",

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from harness.cli._table import in_short
+from harness.cli.report import add_pool, add_reference
 from harness.errors import HarnessError
 from harness.spec.load import load_table
 from harness.spec.paths import list_tables
@@ -22,6 +23,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--profile", metavar="P", default="fashion-mnist", help="the scale (default: fashion-mnist)"
     )
+    add_reference(parser)
+    add_pool(parser)
     parser.set_defaults(run=run)
 
 
@@ -29,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the page and print it."""
     from harness.report.claims_page import build_claims_page
     from harness.report.collect import collect_finished
-    from harness.report.publish import Folders, write
+    from harness.report.pools import having
+    from harness.report.publish import Folders, file_name, reference_reports, write
     from harness.report.render.markdown import markdown
     from harness.store import Store
 
@@ -44,16 +48,20 @@ def run(arguments: argparse.Namespace) -> int:
     models = []
     for table in tables:
         try:
-            models.append(collect_finished(table, profile, store))
+            pools = having(arguments.pool, file_name(table.name, profile))
+            models.append(collect_finished(table, profile, store, pools=pools))
         except HarnessError as error:
             broken[table.name] = in_short(error, table.name)
     if not models:
         raise HarnessError("; ".join(f"{name}: {why}" for name, why in broken.items()))
     page = markdown(build_claims_page(models, profile), pictures="")
-    path = Folders.beside(store.root).reports / f"claims.{profile}.md"
-    write(path, page.encode())
+    paths = [Folders.beside(store.root).reports / f"claims.{profile}.md"]
+    if arguments.reference is not None:
+        paths.append(reference_reports(arguments.reference) / f"claims.{profile}.md")
+    for path in paths:
+        write(path, page.encode())
     print(page)
-    print(path)
+    print("\n".join(map(str, paths)))
     for name, why in broken.items():
         print(f"error: {name} is left out: {why}", file=sys.stderr)
     damaged = list(dict.fromkeys(line for model in models for line in model.unreadable))

@@ -22,7 +22,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command and its options."""
     parser = subparsers.add_parser(
         "diff",
-        description="Compares the CSV files that `harness report` wrote, cell by cell.",
+        description="Compares the CSV files that `harness report` wrote, cell by cell. Exit code "
+        "2: a computed cell differs, the same machine gave other bits, or trained cells differ by "
+        "more than seeds explain (adjusted p < 0.01).",
     )
     add_table(parser)
     parser.add_argument(
@@ -54,19 +56,19 @@ def run(arguments: argparse.Namespace) -> int:
             f"`harness report {table.name} --profile {profile}` writes it"
         )
     reference = _reference(arguments.reference, table.name, profile)
-    cells = compare_cells(results / f"{name}.csv", reference / f"{name}.csv", table.columns)
+    cells, notes = compare_cells(results / f"{name}.csv", reference / f"{name}.csv", table.columns)
     claims = compare_claims(results / f"{name}.claims.csv", reference / f"{name}.claims.csv")
-    if not any(one.status in ("same", "drifted") for one in cells):
+    if all(one.status in ("new", "missing") for one in cells):
         raise HarnessError(f"{results / name}.csv and {reference / name}.csv share no value")
-    print(f"{name}: {results} against {reference}\n")
+    print("\n".join([f"{name}: {results} against {reference}", *notes, ""]))
     print(_table([*cells, *claims]))
     print(f"\n{_conclusion([*cells, *claims])}")
     return DRIFTED if any(one.status == "drifted" for one in [*cells, *claims]) else SAME
 
 
 def _reference(folder: Path | None, table: str, profile: str) -> Path:
-    from harness.report.compare import reference_folder, references
-    from harness.report.publish import file_name
+    from harness.report.compare import references
+    from harness.report.publish import file_name, reference_folder
 
     name = file_name(table, profile)
     if folder is not None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli._table import add_table
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.report.publish import Format, Written
@@ -27,6 +30,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
     )
     add_format(parser)
+    add_reference(parser)
+    add_pool(parser)
     parser.set_defaults(run=run)
 
 
@@ -41,22 +46,55 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """Where it is published too."""
+    parser.add_argument(
+        "--reference",
+        metavar="NAME",
+        type=folder_name,
+        help="publish it too, with its per-seed values, under results/reference/NAME and "
+        "reports/reference/NAME: what others compare with",
+    )
+
+
+def add_pool(parser: argparse.ArgumentParser) -> None:
+    """The same table on other machines."""
+    parser.add_argument(
+        "--pool",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="a results folder of another machine, whose per-seed values are set beside these in "
+        "the claims; may be given several times",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write the files and print what they say."""
     # here and not above: `harness list` and the others need none of this
     from harness.report.collect import collect_finished
-    from harness.report.publish import Folders, publish
+    from harness.report.publish import Folders, publish, publish_reference
     from harness.report.terminal import overview, terminal_width
     from harness.spec.load import load_table
     from harness.store import Store
 
     table = load_table(arguments.table)
     store = Store()
-    model = collect_finished(table, arguments.profile or table.default_profile, store)
-    written = publish(model, arguments.format, Folders.beside(store.root))
+    pools = getattr(arguments, "pool", [])
+    if pools and arguments.reference is not None:
+        raise HarnessError("--reference publishes the values of one machine: leave --pool out")
+    profile = arguments.profile or table.default_profile
+    model = collect_finished(table, profile, store, pools=pools)
+    formats = arguments.format
+    if arguments.reference is not None and "csv" not in formats:
+        formats = (*formats, "csv")  # the looks are noted there
+    written = [publish(model, formats, Folders.beside(store.root))]
+    if arguments.reference is not None:
+        written.append(publish_reference(model, formats, arguments.reference))
     print(overview(model, terminal_width()))
     print()
-    print("\n".join(_files(written)))
+    print("\n".join(line for one in written for line in _files(one)))
     for damage in model.unreadable:
         print(f"error: {damage}; left out", file=sys.stderr)
     return 1 if model.unreadable else 0
@@ -66,6 +104,13 @@ def _files(written: Written) -> list[str]:
     note = "" if written.changed else " (already up to date)"
     main = [path for path in written.files if path.suffix != ".png"]
     return [f"{path}{note}" for path in main]
+
+
+def folder_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text):
+        what = f"give a name of letters, digits, '.', '_' and '-'; got '{text[:80]}'"
+        raise argparse.ArgumentTypeError(what)
+    return text
 
 
 def _formats(text: str) -> tuple[Format, ...]:

@@ -18,6 +18,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     add_options(parser)
     report.add_format(parser)
+    report.add_reference(parser)
     parser.set_defaults(run=run)
 
 

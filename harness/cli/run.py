@@ -6,16 +6,21 @@ import argparse
 import os
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 from harness import api
 from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
 from harness.cli._table import add_resources, add_selection, add_table, resources, selection
 from harness.cli.plan import not_current, obstacles
+from harness.errors import HarnessError
 from harness.launch.local import RunSummary
 from harness.launch.preflight import could_not
 from harness.launch.slurm import SlurmExecutor
 from harness.plan import Plan
 from harness.text import count, duration
+
+if TYPE_CHECKING:
+    from harness.report.settle import Batch
 
 EXECUTORS = ("local", "slurm")
 RESOURCES = ("jobs", "device", "threads", "workers", "processes", "nodes", "micro_batch")
@@ -51,6 +56,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="compute finished runs again: those by other code than today's, or those whose files "
         "are not what they were; the former results are kept beside",
     )
+    parser.add_argument(
+        "--until-settled",
+        action="store_true",
+        help="3 seeds for all rows, then 6, then 12 for the rows of claims that are not settled",
+    )
     add_resources(parser)
     parser.set_defaults(command=parser.prog)
 
@@ -66,9 +76,53 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
     """Compute what is missing; the exit code, and the sentence that explains it."""
     if arguments.offline:
         os.environ["HARNESS_OFFLINE"] = "1"  # for workers and jobs too
+    if arguments.until_settled:
+        return _until_settled(arguments)
+    return _compute(arguments, arguments.profile, selection(arguments))
+
+
+def _until_settled(arguments: argparse.Namespace) -> tuple[int, str]:
+    """Stage after stage; ends with the worst exit code of all batches."""
+    from harness.report.settle import until_settled  # not above: it imports all that judges
+
+    for name in ("rows", "seeds", "tasks"):
+        if getattr(arguments, name) is not None:
+            raise HarnessError(f"--until-settled chooses rows and seeds: leave --{name} out")
+    if arguments.dry_run:
+        raise HarnessError("--until-settled computes, and then judges: leave --dry-run out")
+    table = api.load(arguments.table)
+    profile = table.spec.profile(arguments.profile or table.spec.default_profile).name
+    codes: list[int] = []
+    last = ""
+
+    def compute(batch: Batch) -> bool:
+        nonlocal last
+        print(batch.why)
+        code, last = _compute(arguments, profile, batch.part)
+        codes.append(code)
+        print(last)
+        submitted = arguments.executor == "slurm" and not table.is_computed(profile, batch.part)
+        if submitted:
+            last += f"\nstage of {batch.stage} seeds: once its jobs have ended, the same command "
+            last += "goes on"
+        return code not in (INTERRUPTED, USER_ERROR) and not submitted
+
+    told = until_settled(
+        table.spec,
+        profile,
+        compute,
+        lambda: table.look(profile),
+        lambda batch: table.work(profile, batch.part),
+    )
+    return max(codes, key=(DONE, SOME_FAILED, USER_ERROR, INTERRUPTED).index), told or last
+
+
+def _compute(
+    arguments: argparse.Namespace, profile: str | None, part: api.Selection
+) -> tuple[int, str]:
     executor = api.load(arguments.table).prepare(
-        arguments.profile,
-        **selection(arguments),
+        profile,
+        **part,
         executor=arguments.executor,
         cluster=arguments.cluster,
         dry_run=arguments.dry_run,
@@ -156,5 +210,6 @@ def _again(arguments: argparse.Namespace) -> str:
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
+    words += ["--until-settled"] * arguments.until_settled
     words += ["--offline"] * arguments.offline
     return " ".join(words)

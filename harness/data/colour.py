@@ -113,7 +113,7 @@ def _recoloured(images: Tensor, crops: MultiCrop, parts: _Parts, rows: range) ->
     # which images each part changes is known before anything is computed, and without the device:
     # their places go there in one copy
     places = [chosen[rows.start : rows.stop].nonzero()[:, 0] for chosen, _ in whole]
-    split = torch.cat(places).to(images.device).split([len(place) for place in places])
+    split = torch.split(torch.cat(places).to(images.device), [len(place) for place in places])
     owned = False  # whether `images` may be written to: the caller's may not
     for (_, change), place, moved in zip(whole, places, split, strict=True):
         if len(place) == len(images):

@@ -116,7 +116,8 @@ def _cutmix(images: Tensor, weight: float, draws: Random) -> float:
     y = _stretch(height, int(height * side), draws.randrange(height))
     x = _stretch(width, int(width * side), draws.randrange(width))
     images[:, :, y, x] = images[:, :, y, x].flip(0)
-    return 1 - (y.stop - y.start) * (x.stop - x.start) / (height * width)
+    box: int = (y.stop - y.start) * (x.stop - x.start)
+    return 1 - box / (height * width)
 
 
 def _stretch(extent: int, length: int, centre: int) -> slice:

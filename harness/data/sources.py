@@ -380,5 +380,5 @@ def seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-def _as_it_is(batch: Batch | HarnessError) -> Batch | HarnessError:
+def _as_it_is(batch: Any) -> Any:
     return batch

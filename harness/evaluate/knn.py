@@ -25,24 +25,40 @@ FEW_SHOT_STARTS: Mapping[int, Sequence[int]] = {
 
 def knn_metrics(
     bank: LabelledFeatures, queries: LabelledFeatures, *, classes: int
-) -> dict[str, float]:
-    """`val/knn20_top1` for every k of KS, `val/knn_nu5_top1` for every few-shot bank; percent.
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """`val/knn20_top1` for every k of KS, `val/knn_nu5_top1` for every few-shot bank; percent. And,
+    for every k, which queries (N,) the vote got right.
 
     Without those that the bank has too few images for.
     """
-    voted = knn_accuracy(bank, queries, ks=KS, classes=classes)
-    metrics = {f"val/knn{k}_top1": value for k, value in voted.items()}
+    right = {
+        f"val/knn{k}_top1": hits
+        for k, hits in knn_right(bank, queries, ks=KS, classes=classes).items()
+    }
+    metrics = {name: _percent(hits) for name, hits in right.items()}
     for images in FEW_SHOT_STARTS:
         few = few_shot_accuracy(bank, queries, images=images, classes=classes)
         if few is not None:
             metrics[f"val/knn_nu{images}_top1"] = few
-    return metrics
+    return metrics, right
 
 
 def knn_accuracy(
     bank: LabelledFeatures, queries: LabelledFeatures, *, ks: Sequence[int], classes: int
 ) -> dict[int, float]:
-    """Top-1 in percent for every k that the bank can serve.
+    """Top-1 in percent for every k that the bank can serve; see `knn_right`."""
+    right = knn_right(bank, queries, ks=ks, classes=classes)
+    return {k: _percent(hits) for k, hits in right.items()}
+
+
+def _percent(right: Tensor) -> float:
+    return 100 * int(right.sum()) / len(right)
+
+
+def knn_right(
+    bank: LabelledFeatures, queries: LabelledFeatures, *, ks: Sequence[int], classes: int
+) -> dict[int, Tensor]:
+    """Which queries (N,) are put into their class, for every k that the bank can serve.
 
     The k most similar images of the bank vote for their class with weight exp(cosine / 0.07)
     (arXiv 1805.01978; arXiv 2104.14294, section 4.1). Both sets of features have length 1.
@@ -51,7 +67,7 @@ def knn_accuracy(
     if not served:
         return {}
     device, count = queries.features.device, len(queries.labels)
-    hits = torch.zeros(len(served), dtype=torch.int64, device=device)  # read once, at the end
+    right = torch.zeros(len(served), count, dtype=torch.bool, device=device)
     chunk = max(1, min(MOST_QUERIES, SIMILARITIES // len(bank.labels)))
     for first in range(0, count, chunk):
         asked = queries.features[first : first + chunk]
@@ -61,8 +77,8 @@ def knn_accuracy(
         for index, k in enumerate(served):
             sums = torch.zeros(len(asked), classes, device=device)
             sums.scatter_add_(1, voters[:, :k], votes[:, :k])
-            hits[index] += (sums.argmax(dim=1) == labels).sum()
-    return {k: 100 * hit / count for k, hit in zip(served, hits.tolist(), strict=True)}
+            right[index, first : first + chunk] = sums.argmax(dim=1) == labels
+    return dict(zip(served, right.cpu(), strict=True))  # read once, at the end
 
 
 def few_shot_accuracy(

@@ -36,4 +36,4 @@ def random_patches_accuracy(
         kept = order[:, :keep].sort(1).values
         return kept.to(next(model.parameters()).device)
 
-    return accuracy(predict, batches)["top1"]
+    return accuracy(predict, batches).metrics["top1"]

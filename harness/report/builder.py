@@ -23,6 +23,7 @@ from harness.report.format import HEADINGS, NOUNS, OPERATORS, interval_text, lis
 from harness.report.legend import meaning
 from harness.report.main_table import DOUBT, main_table, printed_table
 from harness.report.model import ClaimResult, Source, TableModel, Untested, Verdict
+from harness.report.scope import interval_scope
 from harness.report.statistics import CONFIDENCE
 from harness.report.summary import TONES, collapse, findings, headline, marked, untested
 from harness.spec.table import Published
@@ -63,6 +64,8 @@ def _origin(model: TableModel) -> str:
 
 def _short(model: TableModel) -> list[Block]:
     blocks: list[Block] = [Heading(text="In short"), Paragraph(text=headline(model))]
+    if scope := interval_scope(model):
+        blocks.append(Paragraph(text=scope))
     items = findings(model)
     if text := collapse(model):
         items = (Item(lead="Collapsed", tone="bad", text=f"{text}."), *items)

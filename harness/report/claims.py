@@ -12,7 +12,6 @@ from harness.report.inference import (
     CONFIDENCE_TEXT,
     LEVEL,
     NO_PRIOR,
-    STAGES,
     Prior,
     Spread,
     interval,
@@ -271,9 +270,6 @@ def _finding(test: Tested, summary: Summary, *, with_spread: bool = True) -> str
     if with_spread and not measure.ratio and summary.std is not None and test.spread is not None:
         own = number(summary.std, measure.decimals)
         notes.append(f"sd {own} of these {summary.n}{_lent(test, own)}")
-    off_stage = summary.n < STAGES[-1] and summary.n not in STAGES
-    if with_spread and off_stage:
-        notes.append(f"looks are planned at {listed([str(n) for n in STAGES])} seeds")
     return f"{mean} on average over {pairs} ({'; '.join(notes)})"
 
 

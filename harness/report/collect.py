@@ -16,8 +16,10 @@ from harness.errors import HarnessError
 from harness.evidence import FigureOf
 from harness.report.compare import references
 from harness.report.format import listed
+from harness.report.found import Found, Source, images_of, right_of, se_over_images
 from harness.report.history import at_epochs, curves, finished_runs
 from harness.report.judging import Measured, Pools, judge_claims, measured
+from harness.report.looks import Looks, looked_at, read_looks, with_looks
 from harness.report.losses import losses
 from harness.report.measure import Side, deciding_measure
 from harness.report.model import (
@@ -29,10 +31,12 @@ from harness.report.model import (
     Untested,
     Verdict,
 )
+from harness.report.pools import on_machines, read_pools
 from harness.report.provenance import provenance
+from harness.report.publish import file_name
 from harness.report.results import RunResults
 from harness.report.statistics import summarise
-from harness.report.verdicts import CellEvidence, judge_cell
+from harness.report.verdicts import CellEvidence, first_line, judge_cell
 from harness.run import TASKS
 from harness.spec.claims import CellRef, Comparison
 from harness.spec.expand import Expansion, ResolvedRow, expand, needed_runs
@@ -41,22 +45,56 @@ from harness.store import DONE, Store
 
 
 def collect(
-    expansion: Expansion, store: Store, *, device: Literal["cpu", "cuda"] = "cpu"
+    expansion: Expansion,
+    store: Store,
+    *,
+    device: Literal["cpu", "cuda"] = "cpu",
+    pools: Sequence[Path] = (),
 ) -> TableModel:
     """Everything that a report of this table at this profile says. Reads run directories, writes
     nothing.
 
     Claims that compare rows which `expansion` lacks are untested, as those of rows that the profile
-    lacks.
+    lacks. `pools` are results folders of other machines, whose per-seed values are set
+    beside these.
     """
     results = RunResults.read(expansion, store, device=device)
+    name = file_name(expansion.table.name, expansion.profile.name)
+    looks = read_looks(store.root / f"{name}.seeds.csv")
     columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
-    rows = _rows(expansion, columns, results)
-    paper, profile = expansion.table.paper, expansion.profile
     figures = _declared_figures(expansion, columns)
+    runs, damaged = finished_runs(expansion, results, figures, read_file)
+    model = judged(expansion, results, looks=looks, runs=runs)
+    if pools:
+        others = read_pools(pools, name)
+        claims = [on_machines(claim, model.rows, others) for claim in model.claims]
+        model = replace(model, claims=tuple(claims))
+    return replace(
+        model,
+        curves=curves(runs, _followed(columns)),
+        figures=figures,
+        provenance=provenance(results),
+        gpu_hours=results.gpu_hours(),
+        unreadable=(*results.unreadable(), *damaged),
+    )
+
+
+def judged(
+    expansion: Expansion,
+    source: Source,
+    *,
+    looks: Looks | None = None,
+    runs: Sequence[FinishedRun] = (),
+) -> TableModel:
+    """The table with its verdicts, from whatever source of values; without what only runs have:
+    curves, pictures, environments. `looks` tell at which number of seeds a value was first shown,
+    `runs` what trainings recorded on the way.
+    """
+    columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
+    rows = _rows(expansion, columns, source, looks or {})
+    paper, profile = expansion.table.paper, expansion.profile
     lacking = [claim for claim in profile.claims if _untested(claim, rows).missing_rows]
     claims = [claim for claim in profile.claims if claim not in lacking]
-    runs, damaged = finished_runs(expansion, results, figures, read_file)
     return TableModel(
         table=expansion.table.name,
         profile=profile.name,
@@ -69,19 +107,17 @@ def collect(
         seeds=_seeds(expansion),
         columns=columns,
         rows=rows,
-        claims=judge_claims(
-            claims,
-            lambda comparison: _measured(comparison, columns, rows, runs),
-            Pools(rows, _runs(expansion), _images(expansion)),
+        claims=tuple(
+            looked_at(claim, columns, rows)
+            for claim in judge_claims(
+                claims,
+                lambda comparison: _measured(comparison, columns, rows, runs),
+                Pools(rows, _runs(expansion), _images(expansion)),
+            )
         ),
         untested=tuple(_untested(claim, rows) for claim in (*lacking, *profile.untested)),
-        curves=curves(runs, _followed(columns)),
-        runs=runs,
-        figures=figures,
+        runs=tuple(runs),
         plots=profile.plots,
-        provenance=provenance(results),
-        gpu_hours=results.gpu_hours(),
-        unreadable=(*results.unreadable(), *damaged),
         data=data_of(expansion),
         paper_data=_paper_data(expansion),
         reference=bool(references(expansion.table.name, profile.name)),
@@ -151,7 +187,7 @@ def _seeds(expansion: Expansion) -> tuple[int, ...]:
 
 
 def _rows(
-    expansion: Expansion, columns: Sequence[Column], results: RunResults
+    expansion: Expansion, columns: Sequence[Column], source: Source, looks: Looks
 ) -> tuple[RowResult, ...]:
     rows, minimised = [], losses(expansion.rows)
     bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
@@ -166,51 +202,62 @@ def _rows(
                 name=f"{bases[row.group]} {row.label}" if addition else row.label,
                 config=resolved.config,
                 loss=minimised[row.id],
-                collapsed=results.collapsed([i for runs in resolved.runs.values() for i in runs]),
-                cells=tuple(_cell(resolved, column, expansion, results) for column in columns),
+                collapsed=source.collapsed_seeds(resolved),
+                cells=tuple(
+                    _cell(resolved, column, expansion, source, looks) for column in columns
+                ),
             )
         )
     return tuple(rows)
 
 
-def _cell(resolved: ResolvedRow, column: Column, expansion: Expansion, results: RunResults) -> Cell:
+def _cell(
+    resolved: ResolvedRow, column: Column, expansion: Expansion, source: Source, looks: Looks
+) -> Cell:
     published = resolved.row.published.get(column.id)
     identities = resolved.runs.get(column.id, ())
-    if published is None and results.silent(identities, column.metric):
+    found = source.found(resolved, column)
+    if published is None and found.silent:
         return Cell(column=column.id)
-    values = results.values(identities, column.metric, seeded=column.evidence == "seeds")
-    summary = summarise(list(values.values()))
-    ratio = _ratio(resolved, column, expansion, results) if column.is_ratio else None
+    summary = summarise(list(found.values.values()))
+    ratio = _ratio(resolved, column, expansion, source) if column.is_ratio else None
     evidence = CellEvidence(
         column=column,
         published=published,
         summary=summary,
-        expected_n=len(identities),
-        failed=results.errors(identities),
-        missing_reason=_missing_reason(identities, results),
+        expected_n=_expected(identities, found, expansion.profile),
+        failed=tuple(error for _, _, error in found.failures),
+        missing_reason=found.missing_reason,
         profile_difference=_profile_difference(expansion.profile),
         ratio=ratio,
     )
+    draws = found.draws
+    if column.evidence == "seeds":
+        draws = with_looks(draws, looks, row=resolved.row.id, column=column.id)
+    right = right_of(draws)
     return Cell(
         column=column.id,
         published=published,
-        values=tuple(values.items()),
+        values=tuple(found.values.items()),
         summary=summary,
         ratio=ratio,
         judgement=judge_cell(evidence),
-        needs=results.needs(identities) if summary is None else (),
-        failed=results.failed_seeds(identities) if column.evidence == "seeds" else (),
+        needs=found.needs if summary is None else (),
+        draws=draws,
+        failures=tuple((seed, run, first_line(error)) for seed, run, error in found.failures),
+        images=images_of(draws),
+        se_images=se_over_images(right) if len(right) == len(draws) else None,
     )
 
 
-def _missing_reason(identities: Sequence[str], results: RunResults) -> str:
-    if identities:
-        return results.missing_reason(identities)
-    return "this row has nothing that this column could measure"
+def _expected(identities: Sequence[str], found: Found, profile: Profile) -> int:
+    """How many values a cell should have: other rows' extra seeds are not this one's."""
+    seeds = {draw.seed for draw in found.draws} | {seed for seed, _, _ in found.failures}
+    return min(len(identities), len(seeds.union(profile.seeds)))
 
 
 def _ratio(
-    resolved: ResolvedRow, column: Column, expansion: Expansion, results: RunResults
+    resolved: ResolvedRow, column: Column, expansion: Expansion, source: Source
 ) -> Ratio | None:
     published = resolved.row.published.get(column.id)
     baseline = _baseline(resolved, column, expansion)
@@ -220,7 +267,7 @@ def _ratio(
         return None
     return Ratio(
         baseline="" if baseline.row.id == resolved.row.id else baseline.row.id,
-        measured=_measured_ratio(resolved, baseline, column, results),
+        measured=_measured_ratio(resolved, baseline, column, source),
         published=_printed_ratio(published, baseline.row.published.get(column.id)),
     )
 
@@ -250,16 +297,14 @@ def _baseline(
 
 
 def _measured_ratio(
-    resolved: ResolvedRow, baseline: ResolvedRow, column: Column, results: RunResults
+    resolved: ResolvedRow, baseline: ResolvedRow, column: Column, source: Source
 ) -> float | None:
-    identities = resolved.runs.get(column.id, ())
-    in_turn = TASKS.get(column.task.name).in_turn.get(column.metric)
-    if in_turn and (timed := results.values(identities, in_turn, seeded=False)):
-        return next(iter(timed.values()))
-    seeded = column.evidence == "seeds"
-    value = summarise(list(results.values(identities, column.metric, seeded=seeded).values()))
-    base_runs = baseline.runs.get(column.id, ())
-    base = summarise(list(results.values(base_runs, column.metric, seeded=seeded).values()))
+    found = source.found(resolved, column)
+    in_turn = [draw.ratio for draw in found.draws if draw.ratio is not None]
+    if in_turn:
+        return in_turn[0]
+    value = summarise(list(found.values.values()))
+    base = summarise(list(source.found(baseline, column).values.values()))
     if value is None or base is None or base.mean == 0:
         return None
     return value.mean / base.mean
@@ -327,7 +372,8 @@ def _sides(cells: Sequence[CellRef], rows: Sequence[RowResult]) -> list[Side]:
                 values=dict(cell.values),
                 missing_reason=reason,
                 failed=failed,
-                failed_seeds=cell.failed,
+                failed_seeds=tuple(seed for seed, _, _ in cell.failures),
+                images=cell.images,
             )
         )
     return sides
@@ -359,11 +405,13 @@ def _timed_in_turn(
     ]
 
 
-def collect_finished(table: TableSpec, profile: str, store: Store) -> TableModel:
+def collect_finished(
+    table: TableSpec, profile: str, store: Store, *, pools: Sequence[Path] = ()
+) -> TableModel:
     """What a report says of the runs that are there, on the device that its profile asks for."""
     expansion = expand_finished(table, profile, store)
     device = resolve_device(expansion.profile.resources.device)
-    return collect(expansion, store, device=device)
+    return collect(expansion, store, device=device, pools=pools)
 
 
 def expand_finished(table: TableSpec, profile: str, store: Store) -> Expansion:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from scipy.special import fdtrc, stdtr
+
 from harness.errors import HarnessError
-from harness.paths import project_root
-from harness.report.inert import inert
-from harness.report.publish import file_name
-from harness.report.render.csv import CELLS, CLAIMS
-from harness.report.statistics import Interval, Summary, welch_half_width, within
+from harness.report.format import difference_unit, with_unit
+from harness.report.model import Draw, Machine
+from harness.report.publish import file_name, reference_folder
+from harness.report.read_csv import Line, machine_of, read_lines
+from harness.report.render.csv import CELLS, CLAIMS, SEEDS
+from harness.report.statistics import Interval, Summary, t_quantile, within
 from harness.spec.table import Column
 from harness.text import number
 
@@ -25,6 +26,10 @@ Key: TypeAlias = tuple[str, str]
 
 NEEDED = ("row", "column", "mean", "std", "n", "ci_low", "ci_high", "verdict")  # of CELLS
 EXACT = 1e-6  # relative: a computed quantity that differs by more is another quantity
+NEEDED_OF_SEEDS = ("row", "column", "state", "seed", "value", "run")
+SIGNIFICANT = 0.01  # adjusted p of a drift
+SMALLEST_P = 1e-4  # that is written out
+POWER = 0.8
 OPPOSITE = {"supported": "contradicted", "contradicted": "supported"}
 
 
@@ -34,6 +39,81 @@ class Measured:
 
     summary: Summary | None
     verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftTests:
+    """All trained cells of two sets of results, tested together.
+
+    The spread is that of all cells of a column, as three seeds that happen to lie close together
+    prove nothing; or the cell's own, where it is larger than chance explains (F test at 5 %).
+    """
+
+    p: dict[Key, float]  # adjusted by Holm's method
+    counts: dict[Key, tuple[int, int]]
+    pooled: dict[str, tuple[float, float]]  # by column: variance, and its degrees of freedom
+
+    @classmethod
+    def of(
+        cls,
+        pairs: Sequence[tuple[Key, Summary | None, Summary | None]],
+        columns: Mapping[str, Column],
+    ) -> DriftTests:
+        """Of the cells that both have, and of which one at least shows a spread."""
+        found = {
+            key: (one, other)
+            for key, one, other in pairs
+            if one is not None and other is not None
+            if key[1] not in columns or columns[key[1]].evidence == "seeds"
+        }
+        pooled = {
+            column: _pooled([both for key, both in found.items() if key[1] == column])
+            for column in dict.fromkeys(key[1] for key in found)
+        }
+        raw: dict[Key, float] = {}
+        for key, (one, other) in found.items():
+            variance, freedom = _pooled([(one, other)])
+            all_of_it, in_all = pooled[key[1]]
+            if not all_of_it or fdtrc(freedom, in_all, variance / all_of_it) > 0.05:
+                variance, freedom = all_of_it, in_all
+            if freedom:
+                apart = abs(one.mean - other.mean)
+                error = math.sqrt(variance * (1 / one.n + 1 / other.n))
+                raw[key] = 2 * float(stdtr(freedom, -apart / error)) if error else float(not apart)
+        return cls(
+            _holm(raw), {key: (one.n, other.n) for key, (one, other) in found.items()}, pooled
+        )
+
+    def smallest(self) -> dict[str, tuple[int, int, float]]:
+        """By column: for the usual numbers of seeds, the drift that is found four times of five."""
+        sizes = {}
+        for column, (variance, freedom) in self.pooled.items():
+            counts = Counter(
+                n for key, n in self.counts.items() if key[1] == column and key in self.p
+            )
+            if counts and freedom and variance:
+                (n, m), _ = counts.most_common(1)[0]
+                level = SIGNIFICANT / len(self.p)
+                reach = t_quantile(1 - level / 2, freedom) + t_quantile(POWER, freedom)
+                sizes[column] = (n, m, reach * math.sqrt(variance * (1 / n + 1 / m)))
+        return sizes
+
+
+def _pooled(pairs: Sequence[tuple[Summary, Summary]]) -> tuple[float, float]:
+    """The variance within cells, and its degrees of freedom."""
+    spread = [one for pair in pairs for one in pair if one.std is not None]
+    freedom = sum(one.n - 1 for one in spread)
+    total = math.fsum((one.n - 1) * (one.std or 0.0) ** 2 for one in spread)
+    return (total / freedom if freedom else 0.0), freedom
+
+
+def _holm(raw: Mapping[Key, float]) -> dict[Key, float]:
+    """p-values adjusted for their number (S. Holm, 1979)."""
+    adjusted, largest = {}, 0.0
+    for index, (key, p) in enumerate(sorted(raw.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(raw) - index) * p))
+        adjusted[key] = largest
+    return adjusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,20 +129,112 @@ class Difference:
 
 def compare_cells(
     result: Path, reference: Path, columns: Mapping[str, Column]
-) -> tuple[Difference, ...]:
-    """Every cell that either file has a value for, in the order of the reference."""
+) -> tuple[tuple[Difference, ...], tuple[str, ...]]:
+    """Every cell that either file has a value for, in the order of the reference; and what is to be
+    said of the machines, and of how small a drift could be found.
+
+    Computed cells must be equal. Trained ones must have the same bits where the same machine has
+    computed the same run; all others are tested together, with Holm's adjustment.
+    """
     here, there = _cells(result), _cells(reference)
+    mine, theirs = read_draws(_seeds_beside(result)), read_draws(_seeds_beside(reference))
+    tests = DriftTests.of(
+        [(key, one.summary, there[key].summary) for key, one in here.items() if key in there],
+        columns,
+    )
     differences = []
     for key in dict.fromkeys([*there, *here]):
         measured = here[key].summary if key in here else None
         expected = there[key].summary if key in there else None
         if measured is not None or expected is not None:
-            differences.append(_compare(key, measured, expected, columns.get(key[1])))
-    return tuple(differences)
+            one = _compare(key, measured, expected, columns.get(key[1]), tests)
+            bits = _other_bits(mine.get(key, {}), theirs.get(key, {}))
+            if bits and one.status in ("same", "drifted", "not compared"):
+                one = replace(one, status="drifted", why=bits)
+            differences.append(one)
+    return tuple(differences), _notes(mine, theirs, tests, columns)
+
+
+def _seeds_beside(cells: Path) -> Path:
+    return cells.with_name(f"{cells.name.removesuffix('.csv')}.seeds.csv")
+
+
+def read_draws(path: Path) -> dict[Key, dict[int, Draw]]:
+    """The values of a per-seed file by cell and seed; nothing where there is none."""
+    draws: dict[Key, dict[int, Draw]] = {}
+    for line in read_lines(path, SEEDS, NEEDED_OF_SEEDS) if path.is_file() else []:
+        if line["state"] == "done":
+            draw = Draw(
+                seed=line.whole("seed"),
+                value=line.number("value"),
+                run=line["run"],
+                machine=machine_of(line),
+            )
+            draws.setdefault((line["row"], line["column"]), {})[draw.seed] = draw
+    return draws
+
+
+def _other_bits(mine: Mapping[int, Draw], theirs: Mapping[int, Draw]) -> str:
+    """How the same run on the same machine gave another value; empty where none did."""
+    for seed, draw in mine.items():
+        other = theirs.get(seed)
+        same = other is not None and (draw.run, draw.machine) == (other.run, other.machine)
+        if other is not None and same and draw.machine.cpu and draw.value != other.value:
+            values = f"seed {seed} was {other.value!r}, is {draw.value!r}"
+            return f"the same machine with other bits: {values}"
+    return ""
+
+
+def _notes(
+    mine: Mapping[Key, Mapping[int, Draw]],
+    theirs: Mapping[Key, Mapping[int, Draw]],
+    tests: DriftTests,
+    columns: Mapping[str, Column],
+) -> tuple[str, ...]:
+    if not tests.p:
+        return ()
+    machines = [
+        list(dict.fromkeys(draw.machine for key in tests.p for draw in draws.get(key, {}).values()))
+        for draws in (mine, theirs)
+    ]
+    if not all(machines):
+        who = "your results keep" if not machines[0] else "the reference keeps"
+        what = (
+            f"{who} no per-seed values (an older version wrote them): nothing tells whether this "
+        )
+        what += "is another machine, on which the same seeds would be new draws"
+    elif machines[0] == machines[1]:
+        what = "the same machine"
+    else:
+        what = f"{_other(machines[0][0], machines[1][0])}: the same seeds are new draws"
+    found = [
+        f"{n} against {m} seeds can find in {columns[column].label} is a drift of "
+        f"{with_unit(number(size, 2), difference_unit(columns[column].unit))}"
+        for column, (n, m, size) in tests.smallest().items()
+    ]
+    rule = f"in four of five cases, by p < {SIGNIFICANT:g} after adjusting for {len(tests.p)} cells"
+    return (f"{what}; what {', '.join(found)} ({rule})" if found else what,)
+
+
+def _other(mine: Machine, theirs: Machine) -> str:
+    """What is not the same, the most telling thing first."""
+    names = {
+        "cpu": "another CPU",
+        "device": "another device",
+        "instructions": "other instructions of the CPU",
+        "torch": "another PyTorch",
+        "threads": "another number of threads",
+        "processes": "another number of processes",
+    }
+    for name, text in names.items():
+        here, there = getattr(mine, name), getattr(theirs, name)
+        if here != there:
+            return f"{text} ({here or 'unknown'} here, {there or 'unknown'} there)"
+    return "several machines"
 
 
 def compare_claims(result: Path, reference: Path) -> tuple[Difference, ...]:
-    """Every claim of both: only a verdict that turned into its opposite has drifted."""
+    """Every claim of both; a verdict is no measurement, so it can change but not drift."""
     here, there = _verdicts(result), _verdicts(reference)
     differences = []
     for claim, verdict in there.items():
@@ -70,16 +242,25 @@ def compare_claims(result: Path, reference: Path) -> tuple[Difference, ...]:
         if verdict_now is None:
             continue
         status: Status = "same" if verdict_now == verdict else "changed"
-        if OPPOSITE.get(verdict) == verdict_now:
-            status = "drifted"
+        why = "the opposite" if OPPOSITE.get(verdict) == verdict_now else ""
         differences.append(
-            Difference(what=("claim", claim), reference=verdict, result=verdict_now, status=status)
+            Difference(
+                what=("claim", claim),
+                reference=verdict,
+                result=verdict_now,
+                status=status,
+                why=why,
+            )
         )
     return tuple(differences)
 
 
 def _compare(
-    key: Key, result: Summary | None, reference: Summary | None, column: Column | None
+    key: Key,
+    result: Summary | None,
+    reference: Summary | None,
+    column: Column | None,
+    tests: DriftTests,
 ) -> Difference:
     decimals = 2 if column is None else column.decimals + 1
     texts = {"reference": _text(reference, decimals), "result": _text(result, decimals)}
@@ -90,25 +271,18 @@ def _compare(
     if evidence == "timing":
         why = "a timing: it depends on the hardware"
         return Difference(what=key, status="not compared", why=why, **texts)
-    distance = result.mean - reference.mean
-    allowed, why = _allowed(result, reference, column, seeded=evidence == "seeds")
-    same = within(distance, allowed)
-    return Difference(what=key, status="same" if same else "drifted", why=why, **texts)
-
-
-def _allowed(
-    result: Summary, reference: Summary, column: Column | None, *, seeded: bool
-) -> tuple[float, str]:
-    """How far apart the means may be: by the scatter of both, or the tolerance of the column."""
-    exact = EXACT * abs(reference.mean)
-    if not seeded:
-        return exact, "computed: must be equal"
-    scatter = welch_half_width(result, reference) or 0.0
-    tolerance = column.tolerance if column is not None else None
-    asked = 0.0 if tolerance is None else tolerance.of(reference.mean)
-    widest = max(scatter, asked, exact)
-    which = "95 % CI of the difference" if widest == scatter and scatter else "tolerance"
-    return widest, f"{which} ±{number(widest, 2)}"
+    equal = within(result.mean - reference.mean, EXACT * abs(reference.mean))
+    if evidence == "exact":
+        status = "same" if equal else "drifted"
+        return Difference(what=key, status=status, why="computed: must be equal", **texts)
+    p = tests.p.get(key)
+    if equal or p is None:
+        status = "same" if equal else "not compared"
+        why = "equal" if equal else "one seed each: nothing tells how far two may lie apart"
+        return Difference(what=key, status=status, why=why, **texts)
+    status = "drifted" if p < SIGNIFICANT else "same"
+    shown = f"p < {SMALLEST_P:g}" if p < SMALLEST_P else f"p = {p:.2g}"
+    return Difference(what=key, status=status, why=f"{shown}, adjusted", **texts)
 
 
 def _text(summary: Summary | None, decimals: int) -> str:
@@ -152,86 +326,6 @@ def _summary(line: Line) -> Summary | None:
         std=line.number("std") if line["std"] else None,
         ci=Interval(low=ends[0], high=ends[1]) if ends else None,
     )
-
-
-class Line(dict[str, str]):
-    """A line of a CSV file, and where it stands."""
-
-    def __init__(self, fields: Mapping[str, str], place: str) -> None:
-        super().__init__(fields)
-        self.place = place
-
-    def number(self, name: str) -> float:
-        """A field that must be a finite number."""
-        try:
-            value = float(self[name])
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise HarnessError(f"{self.place}: {name}: '{inert(self[name])}' is no finite number")
-        return value
-
-
-def read_lines(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[Line]:
-    """The lines of a CSV file that has these columns, in any order, perhaps among others."""
-    text = _content(path)
-    reader = csv.DictReader(StringIO(text, newline=""), strict=True)
-    try:
-        header = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = header
-        _check_header(path, text.splitlines()[0] if text else "", header, usual, needed)
-        lines = []
-        for fields in reader:
-            place = f"{path}:{reader.line_num}"
-            if None in fields or None in fields.values():
-                raise HarnessError(f"{place}: not {len(header)} fields")
-            lines.append(Line({key: inert(value) for key, value in fields.items()}, place))
-        return lines
-    except csv.Error as error:
-        raise HarnessError(f"{path}:{reader.line_num}: no CSV: {error}") from None
-
-
-def _content(path: Path) -> str:
-    """The text of a file, without the byte order mark that spreadsheets put before it."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise HarnessError(f"{path} does not exist") from None
-    except OSError as error:
-        raise HarnessError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise HarnessError(
-            f"{path}:{line}: not UTF-8 (byte {error.start}): save the file as CSV in UTF-8"
-        ) from None
-
-
-def _check_header(
-    path: Path, first: str, header: Sequence[str], usual: Sequence[str], needed: Sequence[str]
-) -> None:
-    if not header:
-        raise HarnessError(f"{path} is empty: `harness report --format csv` writes it anew")
-    twice = [name for name, n in Counter(header).items() if n > 1]
-    if twice:
-        raise HarnessError(f"{path}:1: the column {inert(twice[0])} is there twice")
-    lacking = [name for name in needed if name not in header]
-    if not lacking:
-        return
-    other = next((sign for sign in ";\t|" if first.count(sign) >= len(needed) - 1), None)
-    if other is not None:
-        sign = "tabs" if other == "\t" else f"'{other}'"
-        raise HarnessError(f"{path}:1: columns are separated by {sign}: write commas")
-    raise HarnessError(
-        f"{path}:1: the columns {', '.join(lacking)} are missing "
-        f"(the first line must be {','.join(usual)})"
-    )
-
-
-def reference_folder() -> Path:
-    """Where the results lie that come with the project, a folder for each machine."""
-    return project_root() / "results" / "reference"
 
 
 def references(table: str, profile: str) -> list[Path]:

@@ -145,3 +145,19 @@ def header_spans(table: Table) -> list[tuple[str, int]]:
         else:
             spans.append((column.span, 1))
     return spans
+
+
+def ranges(seeds: Sequence[int]) -> str:
+    """`0-2, 7`, of seeds in order."""
+    parts: list[list[int]] = []
+    for seed in seeds:
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1].append(seed)
+        else:
+            parts.append([seed])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
+
+
+def looks_text(look_seeds: Sequence[Sequence[int]]) -> str:
+    """As a CSV file has it: `3 (0-2); 6 (0-5)`."""
+    return "; ".join(f"{len(seeds)} ({ranges(seeds)})" for seeds in look_seeds)

@@ -23,6 +23,7 @@ class Side:
     missing_reason: str = ""  # why it has no values
     failed: bool = False  # its runs ended in errors
     failed_seeds: tuple[int, ...] = ()  # those whose runs ended in errors
+    images: int = 0  # that judge each value; 0: not known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

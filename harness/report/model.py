@@ -16,8 +16,8 @@ from harness.spec.claims import Operator
 from harness.spec.table import Claim, Column, Plot, Published, Row
 from harness.train.config import TrainConfig
 
-NOT_READ = frozenset({"node", "layers", "where", "config", "runs", "figures"})
-"""Fields that no reader sees: places in the spec, configurations, what runs recorded."""
+NOT_READ = frozenset({"node", "layers", "where", "config", "runs", "figures", "right"})
+"""Fields that no reader sees: places in the spec, configurations, what runs recorded, bits."""
 
 
 class Verdict(StrEnum):
@@ -61,6 +61,36 @@ class Ratio:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What must be the same, besides configuration and seed, for a training to give the same bits.
+
+    On another CPU the same seed is another draw: rounding differs, and training amplifies it.
+    """
+
+    cpu: str = ""
+    instructions: str = ""  # of the CPU that torch uses: AVX2, AVX512
+    threads: str = ""
+    processes: str = ""
+    device: str = ""  # cpu, or the name of the GPU
+    torch: str = ""  # its version
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """One measured value, and where it comes from."""
+
+    seed: int
+    value: float
+    run: str = ""  # the beginning of its run's identity
+    commit: str = ""
+    machine: Machine = Machine()
+    ratio: float | None = None  # to the baseline, timed in turn with it
+    look: int = 0  # how many values its cell had when a report first showed it
+    images: int = 0  # that judged; 0: the run did not keep which it got right
+    right: bytes = b""  # which of them, eight a byte
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One row in one column. `judgement` is None only where there is nothing to publish and nothing
     to measure.
@@ -75,7 +105,10 @@ class Cell:
     ratio: Ratio | None = None
     judgement: Judgement | None = None
     needs: tuple[str, ...] = ()  # what a missing cell waits for
-    failed: tuple[int, ...] = ()  # seeds whose runs ended in errors
+    draws: tuple[Draw, ...] = ()  # as `values`, with where they come from
+    failures: tuple[tuple[int, str, str], ...] = ()  # (seed, run, first line of its error)
+    images: int = 0  # that judge each value; 0: not known
+    se_images: float | None = None  # standard error of the mean over images, seeds as they are
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,9 +200,14 @@ class ClaimResult:
     std_moderated: float | None = None  # with what the other rows of the table say
     preconditions: tuple[PreconditionResult, ...] = ()
     failed_seeds: tuple[int, ...] = ()  # whose runs ended in an error on either side
-    looks: tuple[int, ...] = ()  # how many seeds there were at each look at the results
     seeds_needed_range: str = ""  # "4 to 31": what the interval of the spread allows
     family: int = 0  # distinct trained comparisons of the table that the adjustment counts
+    looks: tuple[int, ...] = ()  # how many seeds there were at each look at the results
+    look_seeds: tuple[tuple[int, ...], ...] = ()  # which they were
+    # on several machines: the name of each, and the deciding quantity of its seeds
+    machines: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    images: int = 0  # that judge each value; 0: not known
+    se_images: float | None = None  # standard error of `estimate` over images, seeds as they are
 
     @property
     def source(self) -> Source:

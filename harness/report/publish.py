@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from harness.errors import HarnessError
+from harness.paths import project_root
 from harness.report.document import Figure
 from harness.report.model import TableModel
 from harness.store.files import replacing, writing
@@ -67,6 +68,22 @@ def publish(model: TableModel, formats: Sequence[Format], folders: Folders) -> W
     return Written(files=tuple(files), changed=tuple(changed))
 
 
+def publish_reference(model: TableModel, formats: Sequence[Format], name: str) -> Written:
+    """The same as a reference that comes with the project, which others compare theirs with."""
+    folders = Folders(results=reference_folder() / name, reports=reference_reports(name))
+    return publish(replace(model, reference=True), formats, folders)
+
+
+def reference_folder() -> Path:
+    """Where the results lie that come with the project, a folder for each machine."""
+    return project_root() / "results" / "reference"
+
+
+def reference_reports(name: str) -> Path:
+    """Where the reports of such a folder lie."""
+    return project_root() / "reports" / "reference" / name
+
+
 def pictures_folder(model: TableModel, folders: Folders) -> Path:
     """Where the Markdown report keeps its pictures."""
     return folders.reports / file_name(model.table, model.profile)
@@ -107,11 +124,18 @@ def _render(
     for format_ in formats:
         main = folders.reports / f"{name}.{format_}"
         if format_ == "csv":
-            from harness.report.render.csv import cells_csv, claims_csv
+            from harness.report.render.csv import cells_csv, claims_csv, images_csv, seeds_csv
 
+            texts = {
+                ".csv": cells_csv(model),
+                ".claims.csv": claims_csv(model),
+                ".seeds.csv": seeds_csv(model),
+                ".images.csv": images_csv(model),
+            }
             rendered[format_] = {
-                folders.results / f"{name}.csv": cells_csv(model).encode(),
-                folders.results / f"{name}.claims.csv": claims_csv(model).encode(),
+                folders.results / f"{name}{ending}": text.encode()
+                for ending, text in texts.items()
+                if text
             }
             continue
         assert document is not None

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Self
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
 
+import numpy as np
+
+from harness.errors import HarnessError
 from harness.evaluate.collapse import COLLAPSED
+from harness.evaluate.right import RIGHT, Right, read_right
 from harness.plan import PlannedRun, gpu_hours, make_plan
+from harness.report.found import Found
+from harness.report.model import Draw, Machine
 from harness.run import TASKS
-from harness.spec.expand import Expansion
+from harness.spec.expand import Expansion, ResolvedRow
+from harness.spec.table import Column
 from harness.store import DONE, FAILED, UNREADABLE, RunRecord, Store
 
 SPREAD = "features/std"
+AGREE = 1e-4  # percent: how far bits may be from the accuracy that they make up
+SHORT = 12  # characters of an identity, or of a commit, that tell it from others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +30,10 @@ class RunResults:
     """The runs of an expansion and how they stand, by identity."""
 
     runs: Mapping[str, PlannedRun]
+    # by identity, read once: facts of its environment, and which images it got right
+    _environments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _right: dict[str, Mapping[str, Right]] = field(default_factory=dict)
+    _damaged: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, expansion: Expansion, store: Store, *, device: Literal["cpu", "cuda"]) -> Self:
@@ -53,6 +66,74 @@ class RunResults:
             if value is not None and math.isfinite(value):
                 values[self.seed(identity) if seeded else 0] = float(value)
         return dict(sorted(values.items()))
+
+    def found(self, row: ResolvedRow, column: Column) -> Found:
+        """What became of the runs behind a cell."""
+        identities, seeded = row.runs.get(column.id, ()), column.evidence == "seeds"
+        draws = {}
+        for identity, record in self.done(identities).items():
+            result = record.result or {}
+            value = result.get(column.metric)
+            if value is None or not math.isfinite(value):
+                continue
+            right = self._bits(identity, column.metric, value)
+            seed = self.seed(identity) if seeded else 0
+            draws[seed] = Draw(
+                seed=seed,
+                value=float(value),
+                run=identity[:SHORT],
+                commit=commit_of(self._environment(identity)),
+                machine=_machine(self._environment(identity), record),
+                ratio=result.get(TASKS.get(column.task.name).in_turn.get(column.metric, "")),
+                images=0 if right is None else len(right),
+                right=b"" if right is None else np.packbits(right).tobytes(),
+            )
+        failures = [
+            (self.seed(identity), identity[:SHORT], failed.error or "")
+            for identity in identities
+            if (failed := self.record(identity)) is not None and failed.state == FAILED
+        ]
+        return Found(
+            draws=tuple(draws[seed] for seed in sorted(draws)),
+            failures=tuple(failures),
+            missing_reason=self.missing_reason(identities)
+            if identities
+            else "this row has nothing that this column could measure",
+            needs=self.needs(identities),
+            silent=self.silent(identities, column.metric),
+        )
+
+    def collapsed_seeds(self, row: ResolvedRow) -> tuple[int, ...]:
+        """Seeds of a row whose features no longer tell images apart."""
+        return self.collapsed([identity for runs in row.runs.values() for identity in runs])
+
+    def _environment(self, identity: str) -> Mapping[str, Any]:
+        if identity not in self._environments:
+            record = self.record(identity)
+            self._environments[identity] = {} if record is None else record.environment
+        return self._environments[identity]
+
+    def _bits(self, identity: str, metric: str, value: float) -> Right | None:
+        """Which images the run got right, if it has kept that; bits that do not make up the value
+        are damaged.
+        """
+        record = self.record(identity)
+        if identity not in self._right and record is not None:
+            self._right[identity] = {}
+            try:
+                self._right[identity] = read_right(record.directory / RIGHT)
+            except FileNotFoundError:
+                pass  # made by an older version, or judged by no images
+            except HarnessError as error:
+                self._damaged[identity] = str(error)
+        right = self._right[identity].get(metric)
+        if right is None or not len(right):
+            return None
+        if abs(100 * float(right.mean()) - value) > AGREE and record is not None:
+            shown = f"{record.directory / RIGHT}: damaged (its bits make {metric} "
+            self._damaged[identity] = f"{shown}{100 * right.mean():g}, the result says {value:g})"
+            return None
+        return right
 
     def silent(self, identities: Sequence[str], metric: str) -> bool:
         """Whether no run was asked, or all have finished and none has such a metric (a teacher's
@@ -119,4 +200,33 @@ class RunResults:
         """One line for each run directory that is damaged, or cannot be read."""
         records = [planned.record for planned in self.runs.values()]
         broken = (r for r in records if r is not None and (r.broken or r.state == UNREADABLE))
-        return tuple(f"{record.name}: {record.error}" for record in broken)
+        lines = [f"{record.name}: {record.error}" for record in broken]
+        return (*lines, *self._damaged.values())
+
+
+def commit_of(environment: Mapping[str, Any]) -> str:
+    """The commit that computed a run, with a hash of what else was changed; or its version."""
+    commit, dirty = environment.get("commit"), environment.get("dirty")
+    if not commit:
+        return f"version {environment['harness']}" if "harness" in environment else ""
+    return f"{str(commit)[:SHORT]}{f'+{str(dirty)[:8]}' if dirty else ''}"
+
+
+def _machine(environment: Mapping[str, Any], record: RunRecord) -> Machine:
+    torch = environment.get("torch")
+    torch = torch if isinstance(torch, Mapping) else {}
+    packages = environment.get("packages")
+    packages = packages if isinstance(packages, Mapping) else {}
+    gpus = environment.get("gpus")
+    device = record.device or ""
+    if device == "cuda" and isinstance(gpus, list) and gpus:
+        device = str(gpus[0])
+    facts = {
+        "cpu": environment.get("cpu"),
+        "instructions": torch.get("capability"),
+        "threads": environment.get("threads"),
+        "processes": environment.get("processes"),
+        "torch": torch.get("version") or packages.get("torch"),
+    }
+    known = {name: str(value) for name, value in facts.items() if value is not None}
+    return Machine(device=device, **known)

@@ -64,11 +64,12 @@ def judge_cell(evidence: CellEvidence) -> Judgement:
 
 def _without_values(evidence: CellEvidence) -> Judgement:
     if evidence.failed:
-        return Judgement(verdict=Verdict.FAILED, reason=_first_line(evidence.failed[0]))
+        return Judgement(verdict=Verdict.FAILED, reason=first_line(evidence.failed[0]))
     return Judgement(verdict=Verdict.MISSING, reason=evidence.missing_reason or "not run yet")
 
 
-def _first_line(error: str) -> str:
+def first_line(error: str) -> str:
+    """What is shown of an error; of its own result, the same."""
     lines = error.strip().splitlines() or ["the run failed without a message"]
     return lines[0] if len(lines[0]) <= LONGEST_ERROR else f"{lines[0][:LONGEST_ERROR]}..."
 

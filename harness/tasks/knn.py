@@ -75,6 +75,7 @@ class KnnRun(BankTask):
         """Extract both sets of features, then vote."""
         from harness.evaluate.features import extract, pixels, spread
         from harness.evaluate.knn import knn_metrics
+        from harness.evaluate.right import RIGHT, write_right
         from harness.train.evaluation_data import open_evaluation_data
 
         size = self._image_size()
@@ -83,10 +84,14 @@ class KnnRun(BankTask):
         )
         classes = data.module.classes
         if self.model is None:
-            return knn_metrics(pixels(data.bank()), pixels(data.queries()), classes=classes)
-        network = data.network(self.model, seed=self.seed)
-        bank, queries = extract(network, data.bank()), extract(network, data.queries())
-        return knn_metrics(bank, queries, classes=classes) | spread(queries.features)
+            bank, queries = pixels(data.bank()), pixels(data.queries())
+        else:
+            network = data.network(self.model, seed=self.seed)
+            bank, queries = extract(network, data.bank()), extract(network, data.queries())
+        metrics, right = knn_metrics(bank, queries, classes=classes)
+        if right:
+            context.save_artifact(RIGHT, lambda path: write_right(path, right))
+        return metrics if self.model is None else metrics | spread(queries.features)
 
     def _image_size(self) -> int:
         if self.model is not None:

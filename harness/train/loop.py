@@ -21,6 +21,7 @@ from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.collapse import COLLAPSED
 from harness.evaluate.features import extract, spread
+from harness.evaluate.right import RIGHT, write_right
 from harness.methods import Batch, Networks, Objective, Step
 from harness.models.build import (
     ARTIFACT,
@@ -135,6 +136,7 @@ class _Training:
         self.summarise_every = min(self.per_epoch, math.ceil(self.total / SUMMARIES))
         self.meters = _Meters({})
         self.warned: set[str] = set()
+        self.right: dict[str, Tensor] = {}  # by metric, of the last evaluation
         self.saved_at = time.monotonic()
 
     def _plan_batch(self) -> BatchPlan:
@@ -224,6 +226,8 @@ class _Training:
         model = self.objective.final_model
         assert isinstance(model, VisionTransformer)
         self.context.save_artifact(ARTIFACT, lambda path: save_model(model, path))
+        if self.right:
+            self.context.save_artifact(RIGHT, lambda path: write_right(path, self.right))
         return result
 
     def _batches(self, start: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
@@ -375,7 +379,8 @@ class _Training:
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
                 scores = classify(model, batches)
-                metrics = {f"val/{name}": value for name, value in scores.items()}
+                metrics = {f"val/{name}": value for name, value in scores.metrics.items()}
+                self.right["val/top1"] = scores.right
         metrics |= self._evaluate_extra_predictors()
         self.context.metric({**self._where(done), **metrics})
         return metrics
@@ -398,7 +403,8 @@ class _Training:
         with self._autocast():
             for name, predict in predictors.items():
                 scores = accuracy(predict, self.data.val(EVAL_BATCH))
-                metrics |= {f"val/{name}_{key}": value for key, value in scores.items()}
+                metrics |= {f"val/{name}_{key}": value for key, value in scores.metrics.items()}
+                self.right[f"val/{name}_top1"] = scores.right
         student.train()
         return metrics
 

@@ -89,7 +89,10 @@ def test_a_bank_larger_than_one_chunk_gives_the_same_votes(monkeypatch: pytest.M
 
 
 def test_metrics_are_named_for_their_protocol() -> None:
-    found = knn_metrics(features(400, 0), features(60, 1), classes=5)
+    found, right = knn_metrics(features(400, 0), features(60, 1), classes=5)
+    assert {name: 100 * hits.double().mean().item() for name, hits in right.items()} == {
+        name: pytest.approx(found[name]) for name in found if "nu" not in name
+    }
     assert sorted(found) == sorted(
         [f"val/knn{k}_top1" for k in (10, 20, 100, 200)]
         + [f"val/knn_nu{images}_top1" for images in (1, 5, 10)]  # 20 a class: starts reach 80

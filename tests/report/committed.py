@@ -1,16 +1,23 @@
-"""Claims as a CSV file has them, for pages that are written from committed results alone."""
+"""Claims as a CSV file has them, for pages that are written from committed results alone; and
+reports made again from their per-seed values.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.report.builder import build_report
 from harness.report.claims import Tested, judge_claim
-from harness.report.compare import Line, read_lines
+from harness.report.kept import read_kept
 from harness.report.measure import Side, deciding_measure
 from harness.report.model import ClaimResult, TableModel, Verdict
-from harness.report.render.csv import CLAIMS
+from harness.report.publish import file_name
+from harness.report.read_csv import Line, read_lines
+from harness.report.render.csv import CLAIMS, cells_csv, claims_csv, seeds_csv
+from harness.report.render.markdown import markdown
 from harness.report.statistics import Interval
 from harness.spec.table import Claim, TableSpec
 
@@ -21,7 +28,7 @@ def read_claims(table: TableSpec, profile: str, path: Path) -> TableModel:
     """
     by_id = {claim.id: claim for claim in table.profile(profile).claims}
     claims = []
-    for line in read_lines(path, CLAIMS, CLAIMS):
+    for line in read_lines(path, CLAIMS, CLAIMS[:12]):
         if line["claim"] not in by_id:
             raise HarnessError(f"{line.place}: {table.name} has no claim '{line['claim']}'")
         claims.append(_claim(by_id[line["claim"]], table, line))
@@ -63,3 +70,24 @@ def _verdict(line: Line) -> Verdict:
         return Verdict(line["verdict"])
     except ValueError:
         raise HarnessError(f"{line.place}: verdict: '{line['verdict']}' is none") from None
+
+
+OF_RUNS = ("Plots", "Provenance")
+"""Sections that show what runs alone have: curves, pictures, environments."""
+
+
+def assert_remade(table: TableSpec, profile: str, results: Path, reports: Path) -> None:
+    """The cells, the claims and the Markdown report are those of the per-seed values."""
+    name = file_name(table.name, profile)
+    model = read_kept(table, profile, results)
+    assert cells_csv(model) == (results / f"{name}.csv").read_text(encoding="utf-8")
+    assert claims_csv(model) == (results / f"{name}.claims.csv").read_text(encoding="utf-8")
+    assert seeds_csv(model) == (results / f"{name}.seeds.csv").read_text(encoding="utf-8")
+    page = markdown(build_report(model), pictures=Path(name).name)
+    committed = (reports / f"{name}.md").read_text(encoding="utf-8")
+    assert _sections(page) == _sections(committed)
+
+
+def _sections(page: str) -> list[str]:
+    parts = re.split(r"(?m)^(?=## )", page)
+    return [part for part in parts if not part.startswith(tuple(f"## {one}" for one in OF_RUNS))]

@@ -13,7 +13,8 @@ from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.store import Store
 from tests.conftest import Experiments
-from tests.report.results import fill, finish, run_of
+from tests.report.committed import assert_remade
+from tests.report.results import fail, fill, finish, run_of
 from tests.spec.specs import GOOD
 
 
@@ -332,3 +333,56 @@ def test_a_report_with_a_damaged_run_directory_is_made_and_says_so(
         assert "75.05" in out or words[0] == "claims"
     text = (tmp_path / "reports/paper/good.paper.md").read_text(encoding="utf-8")
     assert "Damaged files, left out" in text
+
+
+def test_a_reference_is_published_found_and_made_again(
+    good: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = run_of(expand(good.table, "paper", seeds=[0, 1, 2]), "train", "logit", 2)
+    fail(Store(), failed, "CUDA out of memory\nmore of it")
+    report(capsys, "--format", "md", "--reference", "one")
+    results, reports = (tmp_path / where / "reference" / "one" for where in ("results", "reports"))
+    assert_remade(good.table, "paper", results, reports)
+    assert "harness diff paper/good" in (reports / "paper/good.paper.md").read_text()
+    with (results / "paper/good.paper.seeds.csv").open(encoding="utf-8") as file:
+        every = list(csv.DictReader(file))
+    lines = {
+        (line["row"], line["column"], line["seed"]): line
+        for line in every
+        if line["state"] != "epoch"
+    }
+    recorded = [
+        (line["epoch"], float(line["value"]))
+        for line in every
+        if (line["row"], line["seed"], line["state"]) == ("logit", "1", "epoch")
+    ]
+    assert recorded == [("1.0", pytest.approx(65.1)), ("2.0", 75.1)]
+    assert lines["logit", "acc", "1"]["value"] == "75.1"
+    assert lines["logit", "acc", "1"]["cpu"] == "A CPU"
+    assert lines["logit", "acc", "1"]["commit"] == "0123456789ab"
+    assert lines["logit", "acc", "1"]["look"] == "2"
+    assert lines["logit", "pflops", ""]["value"] == "1767.6"
+    assert (tmp_path / "results/paper/good.paper.seeds.csv").is_file()  # with its looks
+    assert call(capsys, "diff", "paper/good", "--profile", "paper")[0] == 0
+    # all of it again, in one command: nothing is left to compute
+    before = (results / "paper/good.paper.csv").read_text(encoding="utf-8")
+    _, out, _ = call(capsys, "references", "one")
+    assert "1 of 1: paper/good, profile paper" in out
+    assert (results / "paper/good.paper.csv").read_text(encoding="utf-8") == before
+    call(capsys, "references", "new", "--like", "one")
+    assert (tmp_path / "results/reference/new/paper/good.paper.seeds.csv").is_file()
+    code, _, err = call(capsys, "references", "two")
+    assert code == 1
+    assert "`harness report TABLE --reference two` publishes some" in err
+
+
+def test_values_of_runs_that_need_something_are_kept_as_needs(
+    experiments: Experiments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = load_table(
+        experiments.table("paper/good", GOOD.replace("fashion-mnist", "imagenet-1k"))
+    )
+    report(capsys, "--format", "md,csv", "--reference", "one")
+    results, reports = (tmp_path / where / "reference" / "one" for where in ("results", "reports"))
+    assert_remade(table, "paper", results, reports)
+    assert ",needs," in (results / "paper/good.paper.seeds.csv").read_text(encoding="utf-8")

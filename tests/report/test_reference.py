@@ -14,7 +14,7 @@ from harness.report.render.markdown import markdown
 from harness.report.statistics import Interval
 from harness.spec.load import list_tables, load_table
 from harness.text import enough_decimals, number
-from tests.report.committed import read_claims
+from tests.report.committed import assert_remade, read_claims
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "reference" / "amd-epyc-2-cores"
@@ -22,7 +22,8 @@ REPORTS = ROOT / "reports" / "reference" / "amd-epyc-2-cores"
 CELLS = sorted(
     path.relative_to(RESULTS)
     for path in RESULTS.glob("*/*.csv")
-    if path.parent.name != "benchmarks" and not path.name.endswith(".claims.csv")
+    if path.parent.name != "benchmarks"
+    and not path.name.endswith((".claims.csv", ".seeds.csv", ".images.csv"))
 )
 
 
@@ -36,6 +37,14 @@ def test_the_page_of_all_claims_is_made_of_the_committed_numbers() -> None:
     assert len(models) > 10
     page = markdown(build_claims_page(models, "fashion-mnist"), pictures="")
     assert (REPORTS / "claims.fashion-mnist.md").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize("path", CELLS, ids=str)
+def test_a_reference_is_what_its_per_seed_values_say(path: Path) -> None:
+    name, profile = str(path.with_suffix("").with_suffix("")), path.suffixes[-2][1:]
+    if not (RESULTS / path).with_suffix(".seeds.csv").is_file():
+        pytest.skip(f"{path} was made before per-seed values were kept")
+    assert_remade(load_table(name), profile, RESULTS, REPORTS)
 
 
 @pytest.mark.parametrize("path", CELLS, ids=str)

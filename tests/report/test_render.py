@@ -45,7 +45,8 @@ def test_the_columns_of_the_csv_files_are_fixed() -> None:
         "table,profile,row,column,metric,unit,published,mean,std,n,ci_low,ci_high,verdict,reason"
     )
     assert claims == (
-        "table,profile,claim,says,estimate,ci_low,ci_high,margin,n,verdict,reason,source"
+        "table,profile,claim,says,estimate,ci_low,ci_high,margin,n,verdict,reason,source,"
+        "looks,images,se_images"
     )
 
 

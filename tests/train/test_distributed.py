@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from harness.distributed import DistContext
+from harness.evaluate.right import RIGHT, read_right
 from tests.conftest import TINY_VIT, Experiments
 from tests.launch.processes import LAST_RESORT, metrics, start_harness
 
@@ -79,6 +80,10 @@ def assert_alike(one: Path, two: Path) -> None:
         assert line.keys() == other.keys()
         for name, value in line.items():
             assert other[name] == pytest.approx(value, rel=1e-3, abs=1e-3), (name, line, other)
+    # 20 batches of 500 in turn: bits in another order would differ in thousands of places
+    bits, others = (read_right(run / RIGHT)["val/top1"] for run in (one, two))
+    assert len(bits) == len(others) == 10_000
+    assert (bits != others).sum() < 20
     weights, right = load_file(two / "model.safetensors"), load_file(one / "model.safetensors")
     for name, value in right.items():
         torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-3)

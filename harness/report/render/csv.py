@@ -1,12 +1,15 @@
-"""The CSV files: one line per cell, and one per claim."""
+"""The CSV files: one line per cell, one per claim, one per value, one per value's bits."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple, fields
 
 import pandas as pd
 
-from harness.report.model import Cell, TableModel
+from harness.report.format import looks_text
+from harness.report.model import Cell, Draw, Machine, TableModel
 from harness.text import count
 
 CELLS = (
@@ -38,12 +41,44 @@ CLAIMS = (
     "verdict",
     "reason",
     "source",
+    "looks",
+    "images",
+    "se_images",
 )
+SEEDS = (
+    "table",
+    "profile",
+    "row",
+    "column",
+    "state",
+    "seed",
+    "epoch",
+    "value",
+    "ratio",
+    "look",
+    "images",
+    "collapsed",
+    "run",
+    "commit",
+    *(field.name for field in fields(Machine)),
+    "why",
+)
+"""One line for every value; where there is none, for every run that failed, or for what is missing.
 
-TEXTS = {"table", "unit", "says", "reason"}
+`state`: done, failed, open, needs (what stands in the way of open ones), or epoch (what a training
+recorded of the column's metric after so many epochs).
+"""
+IMAGES = ("row", "column", "seed", "run", "images", "right")
+
+TEXTS = {"table", "unit", "says", "reason", "cpu", "device", "why"}
 """Columns of free text; the others hold numbers, ids and verdicts."""
 FORMULA = ("=", "+", "-", "@")
-NUMBERS = frozenset({"published", "mean", "std", "n", "ci_low", "ci_high", "estimate", "margin"})
+NUMBERS = frozenset(
+    {
+        *("published", "mean", "std", "n", "ci_low", "ci_high", "estimate", "margin"),
+        *("images", "se_images"),
+    }
+)
 
 
 def cells_csv(model: TableModel) -> str:
@@ -54,6 +89,21 @@ def cells_csv(model: TableModel) -> str:
 def claims_csv(model: TableModel) -> str:
     """One line for every claim."""
     return _written(_frame(CLAIMS, _claim_lines(model)))
+
+
+def seeds_csv(model: TableModel) -> str:
+    """One line for every value, and what tells it from others: from these alone the other files can
+    be made again.
+    """
+    return _written(_frame(SEEDS, _seed_lines(model)))
+
+
+def images_csv(model: TableModel) -> str:
+    """One line for every value whose run has kept which images it got right: packed eight a byte,
+    the first one highest, in base64. Empty where none has.
+    """
+    lines = list(_image_lines(model))
+    return _written(_frame(IMAGES, lines)) if lines else ""
 
 
 def cells_frame(model: TableModel) -> pd.DataFrame:
@@ -79,6 +129,11 @@ def _written(frame: pd.DataFrame) -> str:
 def _no_formula(text: str) -> str:
     """A text that a spreadsheet would compute gets an apostrophe in front."""
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def plain(text: str) -> str:
+    """A text as it was before `_no_formula`."""
+    return text[1:] if text[:1] == "'" and text[1:].startswith(FORMULA) else text
 
 
 def _with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
@@ -116,7 +171,73 @@ def _claim_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
         numbers = (_exact(value) for value in (claim.estimate, *ends, claim.margin))
         about = (model.table, model.profile, claim.claim.id, claim.claim.text)
         outcome = (str(claim.n), str(claim.verdict), claim.reason, claim.source)
-        yield *about, *numbers, *outcome
+        images = "" if not claim.images else str(claim.images)
+        looks = (looks_text(claim.look_seeds), images, _exact(claim.se_images))
+        yield *about, *numbers, *outcome, *looks
+
+
+def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
+    for row in model.rows:
+        for column in model.columns:
+            cell = row.cell(column.id)
+            if cell.judgement is None:
+                continue
+            about = (model.table, model.profile, row.id, column.id)
+            seeded = column.evidence == "seeds"
+            for draw in cell.draws:
+                collapsed = seeded and draw.seed in row.collapsed
+                yield *about, *_draw(draw, seeded=seeded, collapsed=collapsed)
+            for seed, run, error in cell.failures:
+                yield *about, *_without_value("failed", error, str(seed) if seeded else "", run)
+            if not cell.draws and not cell.failures:
+                yield *about, *_without_value("open", cell.judgement.reason)
+            for need in cell.needs:
+                yield *about, *_without_value("needs", need)
+            if seeded:
+                for seed, epoch, value in _recorded(model, row.id, column.metric):
+                    facts = {"state": "epoch", "seed": str(seed), "epoch": epoch, "value": value}
+                    yield *about, *(dict.fromkeys(SEEDS[4:], "") | facts).values()
+
+
+def _recorded(model: TableModel, row: str, metric: str) -> Iterator[tuple[int, str, str]]:
+    """Seed, epoch and value of what the trainings of a row have recorded of a metric."""
+    for run in model.runs:
+        for record in run.records if run.row == row else ():
+            value, epoch = record.get(metric), record.get("epoch")
+            if isinstance(value, int | float) and isinstance(epoch, int | float):
+                yield run.seed, repr(float(epoch)), repr(float(value))
+
+
+def _draw(draw: Draw, *, seeded: bool, collapsed: bool) -> tuple[str, ...]:
+    return (
+        "done",
+        str(draw.seed) if seeded else "",
+        "",
+        repr(draw.value),
+        "" if draw.ratio is None else repr(draw.ratio),
+        str(draw.look) if draw.look else "",
+        str(draw.images) if draw.images else "",
+        "yes" if collapsed else "",
+        draw.run,
+        draw.commit,
+        *astuple(draw.machine),
+        "",
+    )
+
+
+def _without_value(state: str, why: str, seed: str = "", run: str = "") -> tuple[str, ...]:
+    facts = dict.fromkeys(SEEDS[4:], "") | {"state": state, "seed": seed, "run": run, "why": why}
+    return tuple(facts.values())
+
+
+def _image_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
+    for row in model.rows:
+        for cell in row.cells:
+            for draw in cell.draws:
+                if draw.images:
+                    right = base64.b64encode(draw.right).decode()
+                    about = (row.id, cell.column, str(draw.seed), draw.run)
+                    yield *about, str(draw.images), right
 
 
 def _exact(value: float | None) -> str:

@@ -1,0 +1,127 @@
+"""How often a claim was judged, and with how many seeds each time.
+
+Who looks, adds seeds where the answer is not liked, and looks again finds false verdicts more often
+than one interval promises. So looks are planned: with 3, 6 and 12 seeds, added to all rows of a
+claim. The per-seed values of a report note with how many values each was first shown; from that
+follow the looks of every claim, and its sentence tells them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from harness.report.format import ranges
+from harness.report.found import right_of, se_over_images
+from harness.report.inference import STAGES
+from harness.report.model import Cell, ClaimResult, Draw, RowResult
+from harness.report.read_csv import read_lines
+from harness.report.render.csv import SEEDS
+from harness.spec.claims import CellRef
+from harness.spec.table import Column
+
+Looks: TypeAlias = Mapping[tuple[str, str, int], int]
+"""By row, column and seed: how many values the cell had when that one was first shown."""
+
+
+def read_looks(path: Path) -> Looks:
+    """Those that the report before this one has noted; none where there was none."""
+    if not path.is_file():
+        return {}
+    lines = read_lines(path, SEEDS, ("row", "column", "seed", "look"))
+    return {
+        (line["row"], line["column"], line.whole("seed")): line.whole("look")
+        for line in lines
+        if line["look"]
+    }
+
+
+def with_looks(draws: Sequence[Draw], looks: Looks, *, row: str, column: str) -> tuple[Draw, ...]:
+    """The values of a cell, each with the look that it was first part of: the new ones now."""
+    return tuple(
+        replace(draw, look=looks.get((row, column, draw.seed), len(draws))) for draw in draws
+    )
+
+
+def looked_at(
+    result: ClaimResult, columns: Sequence[Column], rows: Sequence[RowResult]
+) -> ClaimResult:
+    """The result with its looks, told in its sentence, and with the standard error over images."""
+    refs = result.claim.holds.cells
+    compared = [next(row for row in rows if row.id == ref.row) for ref in refs]
+    cells = [row.cell(ref.column) for row, ref in zip(compared, refs, strict=True)]
+    wanted = {ref.column for ref in refs}
+    trained = all(column.evidence == "seeds" for column in columns if column.id in wanted)
+    if not trained or not cells or not result.n:
+        return result
+    looks = _looks(cells)
+    told = [_told(looks)] if looks else []
+    names = dict.fromkeys(row.name for row in compared)
+    more = {
+        row.name: text
+        for row, cell in zip(compared, cells, strict=True)
+        if (text := _surplus(row.name, cell, looks))
+    }
+    told += [more[name] for name in names if name in more]
+    counts = {cell.images for cell in cells}
+    return replace(
+        result,
+        looks=tuple(map(len, looks)),
+        look_seeds=looks,
+        reason="; ".join([result.reason, *told]),
+        images=counts.pop() if len(counts) == 1 else 0,
+        se_images=_se_over_images(result, cells),
+    )
+
+
+def _looks(cells: Sequence[Cell]) -> tuple[tuple[int, ...], ...]:
+    """Each time that seeds were judged which all cells have; a single one shows no interval, so it
+    is no look.
+    """
+    by_cell = [{draw.seed: draw.look for draw in cell.draws} for cell in cells]
+    common = set.intersection(*(set(looks) for looks in by_cell))
+    first = {seed: max(looks[seed] for looks in by_cell) for seed in common}
+    looks = [
+        tuple(sorted(seed for seed in common if first[seed] <= at))
+        for at in sorted(set(first.values()))
+    ]
+    return tuple(seeds for seeds in looks if len(seeds) > 1 or seeds is looks[-1])
+
+
+def _told(looks: Sequence[Sequence[int]]) -> str:
+    *before, now = looks
+    text = f"seeds {ranges(now)}" if len(now) > 1 else f"seed {ranges(now)}"
+    if before:
+        text += f", judged before with {', '.join(str(len(seeds)) for seeds in before)}"
+    unplanned = [str(len(seeds)) for seeds in looks if len(seeds) not in STAGES]
+    if unplanned:
+        planned = ", ".join(map(str, STAGES))
+        text += f" ({', '.join(unplanned)} {'is' if len(unplanned) == 1 else 'are'} no planned "
+        text += f"number: {planned})"
+    return text
+
+
+def _surplus(name: str, cell: Cell, looks: Sequence[Sequence[int]]) -> str:
+    """Seeds of one row that the others do not have."""
+    counted = set(looks[-1]) if looks else set()
+    more = sorted({seed for seed, _ in cell.values} - counted)
+    if not more or not counted:
+        return ""
+    who, do = ("seed", "does") if len(more) == 1 else ("seeds", "do")
+    return f"{who} {ranges(more)} of {name} alone {do} not count"
+
+
+def _se_over_images(result: ClaimResult, cells: Sequence[Cell]) -> float | None:
+    """Of a value, or of a difference of two."""
+    holds = result.claim.holds
+    refs = [side for side in (holds.left, holds.right) if side is not None]
+    if len(refs) != len(cells) or not all(isinstance(ref, CellRef) for ref in refs):
+        return None
+    if len(refs) == 2 and holds.factor != 1:
+        return None  # a ratio, or a multiple: its own scale
+    bits = [right_of(cell.draws) for cell in cells]
+    if any(len(right) != len(cell.draws) for right, cell in zip(bits, cells, strict=True)):
+        return None
+    return se_over_images(bits[0], bits[1] if len(bits) == 2 else None)

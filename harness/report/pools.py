@@ -1,0 +1,99 @@
+"""The same table on several machines: per-seed values that other results folders keep.
+
+On another CPU the same seeds are new draws, so a claim has one group of values for each machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from harness.errors import HarnessError
+from harness.report.compare import Key, read_draws
+from harness.report.format import signed, with_unit
+from harness.report.model import ClaimResult, Draw, Machine, RowResult
+from harness.report.statistics import paired
+from harness.spec.claims import CellRef
+from harness.text import count, number
+
+Draws: TypeAlias = Mapping[Key, Sequence[Draw]]
+"""By (row, column)."""
+
+
+def read_pools(folders: Sequence[Path], name: str) -> list[Draws]:
+    """The per-seed values of `name`, a table at a profile, in each of these results folders.
+    HarnessError where one has none.
+    """
+    pools: list[Draws] = []
+    for folder in folders:
+        path = folder / f"{name}.seeds.csv"
+        if not path.is_file():
+            raise HarnessError(
+                f"--pool {folder}: there is no {name}.seeds.csv in it; give a results folder in "
+                "which `harness report` has kept per-seed values"
+            )
+        pools.append({key: tuple(by.values()) for key, by in read_draws(path).items()})
+    return pools
+
+
+def having(folders: Sequence[Path], name: str) -> list[Path]:
+    """Those that have this table: of all tables another machine need not have each."""
+    return [folder for folder in folders if (folder / f"{name}.seeds.csv").is_file()]
+
+
+def on_machines(
+    result: ClaimResult, rows: Sequence[RowResult], pools: Sequence[Draws]
+) -> ClaimResult:
+    """The result with the deciding quantity on every machine, told in its sentence; as it is where
+    there is one machine, or the claim is not of a value or a difference.
+    """
+    holds = result.claim.holds
+    refs = [side for side in (holds.left, holds.right) if side is not None]
+    if not all(isinstance(ref, CellRef) for ref in refs) or result.unit == "×":
+        return result
+    if not result.look_seeds:  # computed, timed, or without a result here
+        return result
+    by_machine: dict[Machine, list[dict[int, float]]] = {}
+    for index, ref in enumerate(refs):
+        own = next(row for row in rows if row.id == ref.row).cell(ref.column).draws
+        for draw in [
+            *own,
+            *(draw for pool in pools for draw in pool.get((ref.row, ref.column), ())),
+        ]:
+            sides = by_machine.setdefault(draw.machine, [{} for _ in refs])
+            sides[index][draw.seed] = draw.value
+    groups = {
+        machine: list(sides[0].values())
+        if len(sides) == 1
+        else paired(sides[0], sides[1], factor=holds.factor)
+        for machine, sides in by_machine.items()
+    }
+    named = _named({machine: values for machine, values in groups.items() if values})
+    if len(named) < 2:
+        return result
+    write = number if len(refs) == 1 else signed
+    means = [
+        f"{with_unit(write(sum(values) / len(values), result.decimals), result.unit)} on {name} "
+        f"({count(len(values), 'seed')})"
+        for name, values in named
+    ]
+    told = f"machines: {', '.join(means)}"
+    return replace(result, machines=named, reason=f"{result.reason}; {told}")
+
+
+def _named(
+    groups: Mapping[Machine, Sequence[float]],
+) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """By the CPU, or the GPU; with more where two have the same."""
+    short = {machine: machine.cpu or machine.device for machine in groups}
+    long = {
+        machine: ", ".join(filter(None, (machine.cpu, machine.instructions, machine.device)))
+        for machine in groups
+    }
+    names = [short[machine] for machine in groups]
+    return tuple(
+        (short[machine] if names.count(short[machine]) == 1 else long[machine], tuple(values))
+        for machine, values in groups.items()
+    )

@@ -1,0 +1,105 @@
+"""Reads the CSV files of reports, also as a spreadsheet has saved them."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from io import StringIO
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.report.inert import inert
+from harness.report.model import Machine
+from harness.report.render.csv import plain
+
+
+class Line(dict[str, str]):
+    """A line of a CSV file, and where it stands."""
+
+    def __init__(self, fields: Mapping[str, str], place: str) -> None:
+        super().__init__(fields)
+        self.place = place
+
+    def number(self, name: str) -> float:
+        """A field that must be a finite number."""
+        try:
+            value = float(self[name])
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise HarnessError(f"{self.place}: {name}: '{inert(self[name])}' is no finite number")
+        return value
+
+    def whole(self, name: str) -> int:
+        """A field that must be a whole number from 0 up; an empty one is 0."""
+        text = self[name] or "0"
+        if not re.fullmatch("[0-9]{1,15}", text):
+            raise HarnessError(f"{self.place}: {name}: '{inert(text)}' is no whole number")
+        return int(text)
+
+
+def read_lines(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[Line]:
+    """The lines of a CSV file that has these columns, in any order, perhaps among others."""
+    text = _content(path)
+    reader = csv.DictReader(StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = header
+        _check_header(path, text.splitlines()[0] if text else "", header, usual, needed)
+        lines = []
+        for fields in reader:
+            place = f"{path}:{reader.line_num}"
+            if None in fields or None in fields.values():
+                raise HarnessError(f"{place}: not {len(header)} fields")
+            lines.append(Line({key: inert(value) for key, value in fields.items()}, place))
+        return lines
+    except csv.Error as error:
+        raise HarnessError(f"{path}:{reader.line_num}: no CSV: {error}") from None
+
+
+def _content(path: Path) -> str:
+    """The text of a file, without the byte order mark that spreadsheets put before it."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise HarnessError(f"{path} does not exist") from None
+    except OSError as error:
+        raise HarnessError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise HarnessError(
+            f"{path}:{line}: not UTF-8 (byte {error.start}): save the file as CSV in UTF-8"
+        ) from None
+
+
+def _check_header(
+    path: Path, first: str, header: Sequence[str], usual: Sequence[str], needed: Sequence[str]
+) -> None:
+    if not header:
+        raise HarnessError(f"{path} is empty: `harness report --format csv` writes it anew")
+    twice = [name for name, n in Counter(header).items() if n > 1]
+    if twice:
+        raise HarnessError(f"{path}:1: the column {inert(twice[0])} is there twice")
+    lacking = [name for name in needed if name not in header]
+    if not lacking:
+        return
+    other = next((sign for sign in ";\t|" if first.count(sign) >= len(needed) - 1), None)
+    if other is not None:
+        sign = "tabs" if other == "\t" else f"'{other}'"
+        raise HarnessError(f"{path}:1: columns are separated by {sign}: write commas")
+    raise HarnessError(
+        f"{path}:1: the columns {', '.join(lacking)} are missing "
+        f"(the first line must be {','.join(usual)})"
+    )
+
+
+def machine_of(line: Line) -> Machine:
+    """Where a value was computed, as far as its line says."""
+    names = [field.name for field in fields(Machine)]
+    return Machine(**{name: plain(line.get(name, "")) for name in names})

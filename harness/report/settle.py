@@ -1,0 +1,110 @@
+"""`--until-settled`: more seeds for the claims that are open, in planned stages.
+
+Every claim that trained rows decide is judged with 3 seeds; those that are not settled then get 6,
+and 12, all rows of a claim the same seeds. Nobody chooses when to look, so the level that the
+intervals allow for holds (see `harness.report.looks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.report.inference import STAGES
+from harness.report.model import ClaimResult, TableModel, Verdict
+from harness.spec.table import Profile, TableSpec
+from harness.text import count
+
+if TYPE_CHECKING:
+    from harness.api import Selection
+
+OPEN = frozenset({Verdict.NOT_SETTLED, Verdict.LEANING, Verdict.NOT_RUN})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """The rows of one claim, or at the first stage all rows, with the seeds of the stage."""
+
+    stage: int
+    rows: str | None  # globs, as `harness run --rows` takes them
+    seeds: tuple[int, ...]
+    why: str  # a line that says what it is for
+
+    @property
+    def part(self) -> Selection:
+        """Which part of the table it is."""
+        return {"rows": self.rows, "seeds": self.seeds}
+
+
+def until_settled(
+    table: TableSpec,
+    profile: str,
+    compute: Callable[[Batch], bool],
+    judge: Callable[[], TableModel],
+    cost: Callable[[Batch], float],
+) -> str:
+    """Compute batch after batch, the cheapest of a stage first, until every claim is settled or has
+    the seeds of the last stage; the sentence that says which.
+
+    `compute` gives False to end here: it was stopped, or the runs are a cluster's now. `judge`
+    reports, which is the look at the results that is noted; `cost` estimates what is missing of a
+    batch.
+    """
+    chosen = table.profile(profile)
+    first = Batch(
+        stage=STAGES[0],
+        rows=None,
+        seeds=stage_seeds(chosen, STAGES[0]),
+        why=f"stage of {STAGES[0]} seeds: all rows",
+    )
+    if not compute(first):
+        return ""
+    left = unsettled(judge())
+    for stage in STAGES[1:]:
+        if not left:
+            break
+        batches = [_batch(claim, chosen, stage) for claim in left]
+        for batch in sorted(batches, key=cost):
+            if not compute(batch):
+                return ""
+        left = [claim for claim in unsettled(judge()) if claim.claim.id in _ids(left)]
+    if not left:
+        return "Every claim that training decides is settled."
+    names = ", ".join(claim.claim.id for claim in left)
+    return f"{count(len(left), 'claim')} not settled with {STAGES[-1]} seeds: {names}."
+
+
+def _ids(claims: Sequence[ClaimResult]) -> set[str]:
+    return {claim.claim.id for claim in claims}
+
+
+def _batch(claim: ClaimResult, profile: Profile, stage: int) -> Batch:
+    rows = dict.fromkeys(ref.row for ref in claim.claim.holds.cells)
+    return Batch(
+        stage=stage,
+        rows=",".join(rows),
+        seeds=stage_seeds(profile, stage),
+        why=f"stage of {stage} seeds: {claim.claim.id} ({claim.verdict})",
+    )
+
+
+def stage_seeds(profile: Profile, stage: int) -> tuple[int, ...]:
+    """So many seeds: those of the profile, and the smallest others."""
+    seeds = list(profile.seeds[:stage])
+    candidate = 0
+    while len(seeds) < stage:
+        if candidate not in seeds:
+            seeds.append(candidate)
+        candidate += 1
+    return tuple(seeds)
+
+
+def unsettled(model: TableModel) -> list[ClaimResult]:
+    """The claims that more seeds could settle."""
+    trained = {column.id for column in model.columns if column.evidence == "seeds"}
+    return [
+        claim
+        for claim in model.claims
+        if claim.verdict in OPEN and all(ref.column in trained for ref in claim.claim.holds.cells)
+    ]

@@ -1,0 +1,132 @@
+"""`--until-settled`: stages of seeds for open claims, and the looks that a report notes."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.api import OptionError
+from harness.report.model import TableModel, Verdict
+from harness.report.settle import Batch, stage_seeds, until_settled
+from harness.spec.expand import expand
+from harness.spec.load import load_table
+from harness.spec.table import TableSpec
+from harness.store import Store
+from tests.conftest import TINY_VIT, Experiments
+from tests.launch.counting import BatchedRun
+from tests.launch.processes import harness as command
+from tests.report.results import finish
+
+TABLE = f"""
+paper: {{title: Counting}}
+columns:
+  value: {{label: Value, from: counting-batched, metric: val/top1, unit: "%", better: higher}}
+seeds: [0, 1]
+base:
+  data: {{name: fashion-mnist}}
+  student: {{{TINY_VIT}}}
+  method: supervised
+  recipe: {{epochs: 12, batch_size: 64, lr: 1e-3}}
+rows:
+  - {{id: a, label: A}}
+  - {{id: b, label: B, set: {{recipe: {{epochs: 13}}}}}}
+  - {{id: c, label: C, set: {{recipe: {{epochs: 14}}}}}}
+  - {{id: d, label: D, set: {{recipe: {{epochs: 10}}}}}}
+claims:
+  - {{id: clear, text: It is clear, holds: "value[a] > -900"}}
+  - {{id: open, text: It is open, holds: "value[b] > value[c]"}}
+  - {{id: later, text: It takes a while, holds: "value[d] > value[a]"}}
+profiles:
+  paper: {{}}
+"""
+
+
+@pytest.fixture
+def table(experiments: Experiments) -> TableSpec:
+    assert BatchedRun.batched
+    return load_table(experiments.table("tests/settle", TABLE))
+
+
+def test_stages_go_on_after_the_seeds_of_the_profile(table: TableSpec) -> None:
+    profile = table.profile("paper")
+    assert [stage_seeds(profile, n) for n in (3, 6)] == [(0, 1, 2), (0, 1, 2, 3, 4, 5)]
+
+
+def test_open_claims_get_more_seeds_cheapest_first_and_settled_ones_none(table: TableSpec) -> None:
+    batches: list[Batch] = []
+    at_stage: list[TableModel] = []
+
+    def compute(batch: Batch) -> bool:
+        """`later` is settled by its sixth seed; `open` never."""
+        batches.append(batch)
+        for run in expand(table, "paper", rows=batch.rows, seeds=batch.seeds).runs:
+            seed = run.title.seed or 0
+            noise = (0.3, -0.3, 0.1, -0.1, 0.2, -0.2)[seed % 6]
+            value = {"a": 50.0, "b": 50 + 9 * noise, "c": 50 - 9 * noise, "d": 50.25 + 0.5 * noise}
+            if Store().record(run.identity) is None:
+                finish(Store(), run, {"val/top1": value[run.title.row]})
+        return True
+
+    def judge() -> TableModel:
+        at_stage.append(harness.load("tests/settle").look("paper"))
+        return at_stage[-1]
+
+    def cost(batch: Batch) -> float:
+        return {"b,c": 2.0, "d,a": 1.0}[batch.rows or ""]
+
+    told = until_settled(table, "paper", compute, judge, cost)
+    assert [(batch.rows, len(batch.seeds)) for batch in batches] == [
+        (None, 3),
+        *[("d,a", 6), ("b,c", 6)],
+        ("b,c", 12),
+    ]
+    assert told == "1 claim not settled with 12 seeds: open."
+    claims = [{claim.claim.id: claim for claim in model.claims} for model in at_stage]
+    assert [one["later"].verdict is Verdict.SUPPORTED for one in claims] == [False, True, True]
+    assert claims[-1]["open"].looks == (3, 6, 12)
+    assert claims[-1]["open"].reason.endswith("seeds 0-11, judged before with 3, 6")
+    assert claims[-1]["later"].looks == (3, 6)
+    # one row of `clear` got three more for the other claim's sake
+    assert claims[-1]["clear"].looks == (3, 6)
+    cells = {(row.id, len(row.cell("value").values)) for row in at_stage[-1].rows}
+    assert cells == {("a", 6), ("b", 12), ("c", 12), ("d", 6)}
+
+
+def test_the_command_follows_the_stages_and_notes_the_looks(
+    table: TableSpec, tmp_path: Path
+) -> None:
+    done = command("run", "tests/settle", "--until-settled", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "results/tests/settle.paper.claims.csv").open() as file:
+        looks = {line["claim"]: line["looks"] for line in csv.DictReader(file)}
+    assert looks["clear"].startswith("3 (0-2)")
+    assert looks["open"] == "3 (0-2); 6 (0-5); 12 (0-11)"
+    assert "stage of 6 seeds: open (not settled)" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("2 claims not settled with 12 seeds")
+    again = harness.load("tests/settle").run(until_settled=True)
+    assert again.computed == ()
+
+
+def test_rows_and_seeds_are_not_to_be_chosen(table: TableSpec) -> None:
+    done = command("run", "tests/settle", "--until-settled", "--seeds", "0-9")
+    assert done.returncode == 1
+    assert done.stderr == ("error: --until-settled chooses rows and seeds: leave --seeds out\n")
+    with pytest.raises(OptionError, match="rows is chosen by until_settled"):
+        harness.load("tests/settle").run(rows="a", until_settled=True)
+
+
+def test_a_look_between_the_stages_and_seeds_of_one_row_alone_are_told(table: TableSpec) -> None:
+    values = {"b": 50.0, "c": 40.0}
+    for count, rows in ((2, "b,c"), (4, "b,c"), (6, "b")):
+        for run in expand(table, "paper", rows=rows, seeds=range(count)).runs:
+            if Store().record(run.identity) is None:
+                value = values[run.title.row] + 0.1 * ((run.title.seed or 0) % 3)
+                finish(Store(), run, {"val/top1": value + 0.01 * len(run.title.row)})
+        model = harness.load("tests/settle").look("paper")
+    claim = next(one for one in model.claims if one.claim.id == "open")
+    assert claim.looks == (2, 4)
+    assert "seeds 0-3, judged before with 2 (2, 4 are no planned number: 3, 6, 12)" in claim.reason
+    assert claim.reason.endswith("seeds 4-5 of B alone do not count")
