@@ -12,6 +12,7 @@ from typing import Any, Literal
 from harness.evidence import FigureOf
 from harness.report.inert import inert, with_texts
 from harness.report.statistics import Interval, Summary
+from harness.spec.claims import Operator
 from harness.spec.table import Claim, Column, Plot, Published, Row
 from harness.train.config import TrainConfig
 
@@ -140,6 +141,7 @@ class PreconditionResult:
     ci: Interval | None
     verdict: Verdict
     reason: str
+    operator: Operator = ">="  # the side of the margin that it asks for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,6 +165,9 @@ class ClaimResult:
     std: float | None = None  # of these seeds
     std_moderated: float | None = None  # with what the other rows of the table say
     preconditions: tuple[PreconditionResult, ...] = ()
+    failed_seeds: tuple[int, ...] = ()  # whose runs ended in an error on either side
+    looks: tuple[int, ...] = ()  # how many seeds there were at each look at the results
+    seeds_needed_range: str = ""  # "4 to 31": what the interval of the spread allows
 
     @property
     def source(self) -> Source:
