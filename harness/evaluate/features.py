@@ -14,7 +14,7 @@ from harness.models.vit import VisionTransformer
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class LabelledFeatures:
     """What a network makes of a set of images."""
 
     features: Tensor  # (N, D), of length 1
@@ -22,7 +22,7 @@ class Features:
 
 
 @torch.no_grad()
-def extract(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) -> Features:
+def extract(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) -> LabelledFeatures:
     """What the classifier sees, of length 1, of (images (B, C, H, W), labels (B,)).
 
     That is the CLS token after the last norm, or the mean of the tokens in networks without one.
@@ -37,7 +37,7 @@ def extract(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) 
             model(images)
             features.append(functional.normalize(entered.pop().float(), dim=1))
             labels.append(targets)
-    return Features(torch.cat(features), torch.cat(labels))
+    return LabelledFeatures(torch.cat(features), torch.cat(labels))
 
 
 @contextmanager
@@ -64,11 +64,11 @@ def _before_the_head(model: VisionTransformer) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def pixels(batches: Iterable[tuple[Tensor, Tensor]]) -> Features:
+def pixels(batches: Iterable[tuple[Tensor, Tensor]]) -> LabelledFeatures:
     """The images themselves as features: what a representation must beat."""
     pairs = [(functional.normalize(images.flatten(1), dim=1), labels) for images, labels in batches]
     features, labels = zip(*pairs, strict=True)
-    return Features(torch.cat(features), torch.cat(labels))
+    return LabelledFeatures(torch.cat(features), torch.cat(labels))
 
 
 def spread(features: Tensor) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from harness.evaluate.features import Features
+from harness.evaluate.features import LabelledFeatures
 
 KS = (10, 20, 100, 200)
 TEMPERATURE = 0.07
@@ -23,7 +23,9 @@ FEW_SHOT_STARTS: Mapping[int, Sequence[int]] = {
 }
 
 
-def knn_metrics(bank: Features, queries: Features, *, classes: int) -> dict[str, float]:
+def knn_metrics(
+    bank: LabelledFeatures, queries: LabelledFeatures, *, classes: int
+) -> dict[str, float]:
     """`val/knn20_top1` for every k of KS, `val/knn_nu5_top1` for every few-shot bank; percent.
 
     Without those that the bank has too few images for.
@@ -38,7 +40,7 @@ def knn_metrics(bank: Features, queries: Features, *, classes: int) -> dict[str,
 
 
 def knn_accuracy(
-    bank: Features, queries: Features, *, ks: Sequence[int], classes: int
+    bank: LabelledFeatures, queries: LabelledFeatures, *, ks: Sequence[int], classes: int
 ) -> dict[int, float]:
     """Top-1 in percent for every k that the bank can serve.
 
@@ -64,7 +66,7 @@ def knn_accuracy(
 
 
 def few_shot_accuracy(
-    bank: Features, queries: Features, *, images: int, classes: int
+    bank: LabelledFeatures, queries: LabelledFeatures, *, images: int, classes: int
 ) -> float | None:
     """Mean top-1 in percent over five banks of `images` per class; None if a class has too few.
 
@@ -76,7 +78,7 @@ def few_shot_accuracy(
         chosen = _per_class(bank.labels, classes, start, images)
         if chosen is None:
             return None
-        few = Features(bank.features[chosen], bank.labels[chosen])
+        few = LabelledFeatures(bank.features[chosen], bank.labels[chosen])
         k = 1 if images == 1 else min(20, len(chosen))
         found.append(knn_accuracy(few, queries, ks=[k], classes=classes)[k])
     return sum(found) / len(found)

@@ -61,6 +61,7 @@ def collect(
         arxiv=paper.arxiv or "",
         number=paper.table or "",
         caption=paper.caption,
+        short=paper.short,
         note=expansion.table.note,
         profile_difference=_profile_difference(profile),
         seeds=_seeds(expansion),

@@ -25,6 +25,8 @@ Key: TypeAlias = tuple[str, str]
 
 NEEDED = ("row", "column", "mean", "std", "n", "ci_low", "ci_high", "verdict")  # of CELLS
 EXACT = 1e-6  # relative: a computed quantity that differs by more is another quantity
+OLD_NAMES = {"says": "text"}
+"""Columns that earlier files call otherwise."""
 OPPOSITE = {"supported": "contradicted", "contradicted": "supported"}
 
 
@@ -177,7 +179,7 @@ def read_lines(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[
     text = _content(path)
     reader = csv.DictReader(StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in reader.fieldnames or ()]
+        header = [OLD_NAMES.get(n, n) for n in (name.strip() for name in reader.fieldnames or ())]
         reader.fieldnames = header
         _check_header(path, text.splitlines()[0] if text else "", header, usual, needed)
         lines = []

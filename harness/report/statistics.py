@@ -157,3 +157,15 @@ def within(distance: float, tolerance: float) -> bool:
     within 0.3.
     """
     return abs(distance) <= tolerance + 1e-9 * max(1.0, abs(tolerance))
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """The q of each p: the share of false findings to expect among those with a q this small or
+    smaller (Benjamini and Hochberg, Journal of the Royal Statistical Society B 57, 1995).
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index], reverse=True)
+    q, least = [1.0] * len(p_values), 1.0
+    for above, index in enumerate(order):
+        least = min(least, p_values[index] * len(p_values) / (len(p_values) - above))
+        q[index] = least
+    return q

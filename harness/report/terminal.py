@@ -10,10 +10,10 @@ import unicodedata
 from collections.abc import Sequence
 
 from harness.report.document import GroupRow, TableColumn
-from harness.report.format import HEADINGS, interval_text, signed, with_unit
+from harness.report.format import HEADINGS, interval_text, marked, signed, with_unit
 from harness.report.main_table import main_table
 from harness.report.model import ClaimResult, TableModel
-from harness.report.summary import collapse, headline, marked, untested
+from harness.report.summary import collapse, headline, untested
 from harness.text import number
 
 GAP = "  "

@@ -9,21 +9,21 @@ import torch
 from torch.nn import functional
 
 from harness.evaluate import knn
-from harness.evaluate.features import Features, extract, pixels, spread
+from harness.evaluate.features import LabelledFeatures, extract, pixels, spread
 from harness.evaluate.knn import few_shot_accuracy, knn_accuracy, knn_metrics
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation
 
 
-def features(count: int, seed: int, classes: int = 5) -> Features:
+def features(count: int, seed: int, classes: int = 5) -> LabelledFeatures:
     draws = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (count,), generator=draws)
     points = torch.randn(count, 8, generator=draws) + torch.eye(8)[labels]
-    return Features(functional.normalize(points, dim=1), labels)
+    return LabelledFeatures(functional.normalize(points, dim=1), labels)
 
 
-def loop(bank: Features, queries: Features, k: int) -> float:
+def loop(bank: LabelledFeatures, queries: LabelledFeatures, k: int) -> float:
     hits = 0
     for query, label in zip(queries.features.double(), queries.labels.tolist(), strict=True):
         cosines = (bank.features.double() @ query).tolist()
@@ -62,7 +62,7 @@ def test_few_shot_is_the_mean_of_five_fixed_banks(images: int, starts: list[int]
                 start : start + images
             ]
         ]
-        few = Features(bank.features[chosen], bank.labels[chosen])
+        few = LabelledFeatures(bank.features[chosen], bank.labels[chosen])
         accuracies.append(loop(few, queries, 1 if images == 1 else 20))
     assert len(set(accuracies)) > 1, "every bank votes the same: the starts prove nothing"
     found = few_shot_accuracy(bank, queries, images=images, classes=5)

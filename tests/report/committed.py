@@ -48,7 +48,7 @@ def _claim(claim: Claim, table: TableSpec, line: Line) -> ClaimResult:
     return replace(
         untested,
         claim=replace(
-            claim, text=line["says"].removeprefix("'"), added_by_us=line["source"] == "ours"
+            claim, text=line["text"].removeprefix("'"), added_by_us=line["source"] == "ours"
         ),
         margin=line.number("margin"),
         n=int(line.number("n")),

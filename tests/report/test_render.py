@@ -12,7 +12,7 @@ import pytest
 from pypdf import PdfReader
 
 from harness.report.builder import build_report
-from harness.report.document import Document, Heading, Paragraph, Table
+from harness.report.document import Document, Heading, Paragraph, TextTable
 from harness.report.figures import draw
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.render.csv import cells_csv, claims_csv
@@ -45,7 +45,7 @@ def test_the_columns_of_the_csv_files_are_fixed() -> None:
         "table,profile,row,column,metric,unit,published,mean,std,n,ci_low,ci_high,verdict,reason"
     )
     assert claims == (
-        "table,profile,claim,says,estimate,ci_low,ci_high,margin,n,verdict,reason,source"
+        "table,profile,claim,text,estimate,ci_low,ci_high,margin,n,verdict,reason,source"
     )
 
 
@@ -74,7 +74,7 @@ def test_claims_as_csv() -> None:
 
 
 def test_csv_survives_hostile_text() -> None:
-    assert {line["says"] for line in lines(claims_csv(hostile()))} == {HOSTILE}
+    assert {line["text"] for line in lines(claims_csv(hostile()))} == {HOSTILE}
 
 
 def visible(text: str) -> str:
@@ -261,8 +261,8 @@ def test_pdf_is_the_same_for_the_same_model() -> None:
     assert first == second
 
 
-def tables(document: Document) -> dict[str, Table]:
-    return {block.name: block for block in document.blocks if isinstance(block, Table)}
+def tables(document: Document) -> dict[str, TextTable]:
+    return {block.name: block for block in document.blocks if isinstance(block, TextTable)}
 
 
 def test_a_scaled_down_profile_says_once_that_it_is_not_comparable() -> None:

@@ -80,7 +80,7 @@ def test_no_format_lets_acting_characters_through() -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+A1", "-A1", "@SUM(A1)"])
 def test_no_text_of_a_csv_file_is_a_formula(text: str) -> None:
     lines = list(csv.DictReader(StringIO(claims_csv(with_text(text)))))
-    assert {line["says"] for line in lines} == {f"'{text}"}
+    assert {line["text"] for line in lines} == {f"'{text}"}
     assert float(lines[0]["margin"]) == -0.3
 
 

@@ -29,7 +29,7 @@ CLAIMS = (
     "table",
     "profile",
     "claim",
-    "says",
+    "text",
     "estimate",
     "ci_low",
     "ci_high",
@@ -40,7 +40,7 @@ CLAIMS = (
     "source",
 )
 
-TEXTS = {"table", "unit", "says", "reason"}
+TEXTS = {"table", "unit", "text", "reason"}
 """Columns of free text; the others hold numbers, ids and verdicts."""
 FORMULA = ("=", "+", "-", "@")
 NUMBERS = frozenset({"published", "mean", "std", "n", "ci_low", "ci_high", "estimate", "margin"})

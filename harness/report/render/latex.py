@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.report.document import Document, GroupRow, Table
+from harness.report.document import Document, GroupRow, TextTable
 from harness.report.format import header_spans, in_pieces, marked_up, title_of
 from harness.report.render.tex_characters import in_tex
 from harness.report.render.unset import explained, numbered
@@ -27,7 +27,7 @@ def latex(document: Document) -> str:
     """Every table as a `longtable` with booktabs rules, to be `\\input`; ASCII alone, so that it
     does not depend on the encoding of the document around it.
     """
-    tables = [block for block in document.blocks if isinstance(block, Table)]
+    tables = [block for block in document.unfolded() if isinstance(block, TextTable)]
     names = ("results", "printed", "claims", "checks", "differences")
     wanted = [table for table in tables if table.name in names]
     subject = escape(document.subject).replace("\n", " ")
@@ -36,7 +36,7 @@ def latex(document: Document) -> str:
     return head + "\n".join(_table(table, label) for table in wanted) + _unset(wanted)
 
 
-def _unset(tables: list[Table]) -> str:
+def _unset(tables: list[TextTable]) -> str:
     """The line on characters that are written by their numbers."""
     texts = [text for table in tables for text in _texts(table)]
     unset = {character for text in texts for character in text if in_tex(character) is None}
@@ -45,7 +45,7 @@ def _unset(tables: list[Table]) -> str:
     return f"\n\\par\\noindent{{\\small {escape(explained(len(unset), 'pdfLaTeX'))}\\par}}\n"
 
 
-def _texts(table: Table) -> Iterator[str]:
+def _texts(table: TextTable) -> Iterator[str]:
     yield table.caption
     for column in table.columns:
         yield from (column.span, column.title)
@@ -80,7 +80,7 @@ def _word(word: str) -> str:
     return "".join(made)
 
 
-def _table(table: Table, label: str) -> str:
+def _table(table: TextTable, label: str) -> str:
     head = "\n".join([r"\toprule", *_header(table), r"\midrule"])
     lines = [
         r"\begingroup\small\setlength{\LTcapwidth}{\linewidth}",
@@ -99,7 +99,7 @@ def _table(table: Table, label: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _specification(table: Table) -> str:
+def _specification(table: TextTable) -> str:
     """Plain columns for short cells, paragraphs in proportion to their weights for long ones."""
     return "".join(
         column.align[0]
@@ -109,7 +109,7 @@ def _specification(table: Table) -> str:
     )
 
 
-def _shares(table: Table) -> list[float | None]:
+def _shares(table: TextTable) -> list[float | None]:
     """Of the line, for columns that break lines."""
     cells = [row for row in table.rows if not isinstance(row, GroupRow)]
     wide = [
@@ -128,7 +128,7 @@ def _shares(table: Table) -> list[float | None]:
     ]
 
 
-def _header(table: Table) -> Iterator[str]:
+def _header(table: TextTable) -> Iterator[str]:
     if any(column.span for column in table.columns):
         spans, rules, start = [], [], 1
         for span, width in header_spans(table):
@@ -144,7 +144,7 @@ def _header(table: Table) -> Iterator[str]:
     yield " & ".join(titles) + r" \\"
 
 
-def _rows(table: Table) -> Iterator[str]:
+def _rows(table: TextTable) -> Iterator[str]:
     width = len(table.columns)
     for row in in_pieces(table, _limits(table)):
         if isinstance(row, GroupRow):
@@ -155,7 +155,7 @@ def _rows(table: Table) -> Iterator[str]:
             yield " & ".join(_guarded(escape(cell.text)) for cell in row) + r" \\"
 
 
-def _limits(table: Table) -> list[int]:
+def _limits(table: TextTable) -> list[int]:
     """How many characters of each column make a row of LINES lines."""
     return [
         WIDE if share is None else max(WIDE, int(LINES * LETTERS * share))
