@@ -93,6 +93,8 @@ def _below(q: Mapping[tuple[str, str], float], source: ClaimSource) -> str:
 def _rows(
     model: TableModel, claims: Sequence[ClaimResult], q: Mapping[tuple[str, str], float]
 ) -> list[GroupRow | tuple[TableCell, ...]]:
-    heading = GroupRow(text=f"{title_of_report(model)} (`{model.table}`): {model.caption}")
+    shown = model.caption and not model.as_published  # there the title says it
+    in_paper = f"; in the paper: {model.caption}" if shown else ""
+    heading = GroupRow(text=f"{title_of_report(model)} (`{model.table}`{in_paper})")
     own = {claim: value for (table, claim), value in q.items() if table == model.table}
     return [heading, *claim_rows(claims, q=own)]

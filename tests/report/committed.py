@@ -7,10 +7,12 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.report.claims import Side, judge_claim
+from harness.report.collect import data_of
 from harness.report.compare import Line, read_lines
 from harness.report.model import ClaimResult, TableModel, Verdict
 from harness.report.render.csv import CLAIMS
 from harness.report.statistics import Interval
+from harness.spec.expand import expand
 from harness.spec.table import Claim, TableSpec
 
 
@@ -30,6 +32,9 @@ def read_claims(table: TableSpec, profile: str, path: Path) -> TableModel:
         profile=profile,
         title=paper.title,
         caption=paper.caption,
+        short=paper.short,
+        number=paper.table or "",
+        data=data_of(expand(table, profile)),
         claims=tuple(claims),
     )
 

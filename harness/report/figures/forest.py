@@ -17,7 +17,7 @@ from matplotlib.transforms import blended_transform_factory
 from harness.evidence import Section
 from harness.report.drawing import INK, SOFT, WIDTH
 from harness.report.figures import FIGURES, Figure
-from harness.report.format import HEADINGS, OPERATORS, listed, marked, with_unit
+from harness.report.format import HEADINGS, OPERATORS, listed, marked
 from harness.report.model import ClaimResult, PreconditionResult, TableModel, Verdict
 from harness.report.preconditions import drawn_claims, guarded, outcome, values
 from harness.report.statistics import Interval
@@ -44,8 +44,10 @@ LETTERS = 46  # of a line of the column of claims
 LINE = 0.145  # inches, of a line of text
 GAP = 0.12  # inches, above and below the text of an item
 HEAD, FOOT = 0.32, 0.5  # inches, of a panel: its title, its axis
-LEFT, RIGHT = 0.415, 0.775  # of the width: where the panel begins and ends
-TALLEST = 8.4  # inches: more claims go on in a figure of their own
+LEFT, RIGHT = 0.415, 0.77  # of the width: where the panel begins and ends
+MOST_ITEMS = 18  # of a figure: more claims go on in one of their own
+LEAST_ITEMS = 4  # that a further panel of a figure has room for
+MOST_LINES = 4  # of the text of an item
 ROOM = 1.12  # of the farthest estimate, to each side
 CERTAIN = 0.75  # of the intervals, by width, fit whole
 
@@ -75,7 +77,7 @@ class ForestPlot(Figure):
 
     section: ClassVar[Section] = "claims"
     place: ClassVar[int] = 0
-    longest: ClassVar[int] = 4 * LETTERS
+    longest: ClassVar[int] = MOST_LINES * LETTERS
 
     def __init__(self, model: TableModel, name: str, page: int = 0) -> None:
         super().__init__(model, name if page == 0 else f"{name}-{page + 1}")
@@ -151,35 +153,29 @@ def _items(claims: Iterable[ClaimResult]) -> Iterator[PreconditionResult | Claim
 
 
 def pages(every: Sequence[Panel]) -> list[list[Panel]]:
-    """The panels on pages of at most `TALLEST`; one that does not fit goes on on the next."""
+    """The panels on pages of `MOST_ITEMS`; one that does not fit goes on on the next. By number,
+    not by height, so that no change of a text moves a claim to another page.
+    """
     made: list[list[Panel]] = []
-    room = 0.0
+    room = 0
     for panel in every:
         rest = list(panel.items)
         while rest:
-            part: list[PreconditionResult | ClaimResult] = []
-            left = room - HEAD - FOOT
-            while rest and (left >= _height(rest[0]) or (not part and room == TALLEST)):
-                left -= _height(rest[0])
-                part.append(rest.pop(0))
-            while rest and part and isinstance(part[-1], PreconditionResult):
+            if room < LEAST_ITEMS:
+                made.append([])
+                room = MOST_ITEMS
+            part, rest = rest[:room], rest[room:]
+            while rest and isinstance(part[-1], PreconditionResult) and len(part) > 1:
                 rest.insert(0, part.pop())  # not without a claim below it
-            if not part:
-                made.append([])
-                room = TALLEST
-                continue
             made[-1].append(Panel(title=panel.title, unit=panel.unit, items=tuple(part)))
-            room = left
-            if rest:
-                made.append([])
-                room = TALLEST
-    return [page for page in made if page]
+            room -= len(part) + 2  # its title and axis
+    return made
 
 
 def _lines(item: PreconditionResult | ClaimResult) -> list[str]:
-    if isinstance(item, ClaimResult):
-        return textwrap.wrap(item.claim.text, LETTERS) or [""]
-    return textwrap.wrap(f"Given: {item.text}", LETTERS) or [""]
+    text = item.claim.text if isinstance(item, ClaimResult) else f"Given: {item.text}"
+    lines = textwrap.wrap(text, LETTERS) or [""]
+    return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], "…"]
 
 
 def _notes(item: PreconditionResult | ClaimResult) -> list[str]:
@@ -187,8 +183,9 @@ def _notes(item: PreconditionResult | ClaimResult) -> list[str]:
     if isinstance(item, PreconditionResult):
         return [outcome(item)]
     assert item.estimate is not None
-    limit = f"{OPERATORS[item.claim.holds.operator]} {number(item.margin, item.decimals)}"
-    estimate = with_unit(number(item.estimate, item.decimals), item.unit)
+    sign = "×" if item.unit == "×" else ""  # other units stand below the panel
+    estimate, margin = (f"{number(x, item.decimals)}{sign}" for x in (item.estimate, item.margin))
+    limit = f"{OPERATORS[item.claim.holds.operator]} {margin}"
     return [marked(item.verdict), f"{estimate}, claimed {limit}"]
 
 
@@ -262,9 +259,11 @@ def _write(axes: Axes, item: PreconditionResult | ClaimResult, y: float) -> None
             fontweight="bold" if at == 0 and is_claim else "normal",
         )  # fmt: skip
     if not is_claim:
-        axes.text(0, y, values(item, interval=False), ha="center", va="center", fontsize=7, color="#5f5f5f",
-                  style="italic", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-                  zorder=6)  # fmt: skip
+        axes.text(
+            0, y, values(item, interval=False), ha="center", va="center", fontsize=7, zorder=6,
+            color="#5f5f5f", style="italic",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )  # fmt: skip
 
 
 def _draw_claim(axes: Axes, claim: ClaimResult, y: float, far: float) -> None:
