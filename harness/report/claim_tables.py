@@ -102,10 +102,13 @@ def basis_table(claims: Sequence[ClaimResult]) -> TextTable | None:
     columns: list[tuple[TableColumn, list[str]]] = [
         (TableColumn(title="Claim", weight=3.0), [claim.claim.text for claim in measured]),
         (TableColumn(title="Seeds", weight=1.4), [_seeds(claim) for claim in measured]),
-        (TableColumn(title="sd", align="right"), [_spread(c, c.std) for c in measured]),
         (
-            TableColumn(title="sd, moderated", align="right", weight=1.2),
-            [_spread(claim, claim.std_moderated) for claim in measured],
+            TableColumn(title="sd, moderated", align="right", weight=1.4),
+            [_spreads(claim) for claim in measured],
+        ),
+        (
+            TableColumn(title="SE over images", align="right"),
+            [_rounded(claim, claim.se_images) for claim in measured],
         ),
         (
             TableColumn(title="p, adjusted", align="right", weight=1.5),
@@ -127,8 +130,9 @@ def basis_table(claims: Sequence[ClaimResult]) -> TextTable | None:
         caption=(
             "What the verdicts on trained claims rest on. sd: standard deviation of the paired "
             "differences over these seeds; moderated: with what the other rows of the table say of "
-            "it. p: two-sided, that the true value is at the margin; adjusted for all claims of "
-            "the table. Looks: how many seeds there were each time that the claim was judged."
+            "it. SE over images: what the choice of test images adds, with these seeds. p: "
+            "two-sided, that the true value is at the margin; adjusted for all claims of the "
+            "table. Looks: how many seeds there were each time that the claim was judged."
         ),
         columns=tuple(column for column, _ in told_columns),
         rows=tuple(
@@ -146,8 +150,14 @@ def _seeds(claim: ClaimResult) -> str:
     return f"{claim.n}; {word} {failed} failed"
 
 
-def _spread(claim: ClaimResult, std: float | None) -> str:
-    return "–" if std is None else number(std, claim.decimals)
+def _spreads(claim: ClaimResult) -> str:
+    if claim.std is None:
+        return "–"
+    return f"{_rounded(claim, claim.std)}, {_rounded(claim, claim.std_moderated)}"
+
+
+def _rounded(claim: ClaimResult, value: float | None) -> str:
+    return "–" if value is None else number(value, claim.decimals)
 
 
 def _probabilities(claim: ClaimResult) -> str:

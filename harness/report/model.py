@@ -168,6 +168,8 @@ class ClaimResult:
     failed_seeds: tuple[int, ...] = ()  # whose runs ended in an error on either side
     looks: tuple[int, ...] = ()  # how many seeds there were at each look at the results
     seeds_needed_range: str = ""  # "4 to 31": what the interval of the spread allows
+    images: int = 0  # that judge each value; 0: not known
+    se_images: float | None = None  # standard error of `estimate` over images, seeds as they are
 
     @property
     def source(self) -> ClaimSource:
@@ -253,7 +255,6 @@ class TableModel:
     short: str = ""  # what the paper is called in a heading
     data: str = ""  # what is trained and judged on; empty: not known
     paper_data: str = ""  # the same at the paper's own recipe
-    image_error: str = ""  # how much the choice of test images adds, a sentence; empty: not known
     reference: bool = False  # whether there are results to hold one's own against
 
     def __post_init__(self) -> None:

@@ -153,7 +153,11 @@ def intervals(model: TableModel) -> str:
         f"Intervals are over the seeds of training on {where}: they say nothing of other machines, "
         "other test images or other data."
     )
-    return f"{sentence} {_ended(model.image_error)}" if model.image_error else sentence
+    if not any(claim.se_images is not None for claim in model.claims):
+        return sentence
+    images = max(claim.images for claim in model.claims)
+    of = f"these {images:,} test images" if images else "the test images"
+    return f"{sentence} What the choice of {of} adds stands beside each claim (SE over images)."
 
 
 def collapse(model: TableModel) -> str:

@@ -112,7 +112,8 @@ def test_the_forest_has_words_for_verdicts_margins_and_preconditions() -> None:
     joined = " ".join(" ".join(texts).replace("\N{NO-BREAK SPACE}", " ").split())
     for words in (
         "Claims of the paper", "Our own checks", "as claimed", "~ leaning", "⊘ out of scope",
-        "−2.50, claimed ≥ −0.30", "1.40, claimed ≤ 0.50", "1.01×, claimed ≥ 0.98×", "0.73×, needs ≥ 0.90×",
+        "−2.50, claimed ≥ −0.30", "1.40, claimed ≤ 0.50",
+        "1.01×, claimed ≥ 0.98×", "0.73×, needs ≥ 0.90×",
         "✗ does not hold", "0.56 points, needs ≥ 0.30 points", "✓ holds",
     ):  # fmt: skip
         assert words in joined, words
@@ -223,8 +224,7 @@ def test_what_verdicts_rest_on_is_a_table_of_its_own() -> None:
     contradicted = "A quarter of the teacher is as good as the whole one, if the student is "
     seeds = {text[: len(contradicted)]: n for text, n in column(basis, "Seeds").items()}
     assert seeds[contradicted] == "2; seed 2 failed"
-    assert column(basis, "sd")["Distillation helps"] == "0.36"
-    assert column(basis, "sd, moderated")["Distillation helps"] == "0.52"
+    assert column(basis, "sd, moderated")["Distillation helps"] == "0.36, 0.52"
     assert column(basis, "p, adjusted")["Distillation helps"] == "0.012, 0.060"
     assert column(basis, "Looks at")["Distillation helps"] == "3 and 6 seeds"
     assert column(basis, "Seeds needed")["Distillation helps"] == "9 (4 to 31)"
@@ -305,8 +305,15 @@ def test_claims_that_cannot_be_tested_are_folded() -> None:
 def test_one_sentence_says_over_what_intervals_are() -> None:
     model = every_verdict()
     assert intervals(model).startswith("Intervals are over the seeds of training on one machine:")
-    told = replace(model, image_error="The choice of test images adds 0.4 points")
-    assert intervals(told).endswith("The choice of test images adds 0.4 points.")
+    claims = tuple(replace(claim, images=10_000, se_images=0.41) for claim in model.claims)
+    told = replace(model, claims=claims)
+    assert intervals(told).endswith(
+        "What the choice of these 10,000 test images adds stands beside each claim (SE over "
+        "images)."
+    )
+    basis = tables(build_report(told))["basis"]
+    assert column(basis, "SE over images")["Distillation helps"] == "0.41"
+    assert "SE over images" not in [c.title for c in tables(build_report(model))["basis"].columns]
     texts = [b.text for b in build_report(told).blocks if isinstance(b, Paragraph)]
     assert texts.count(intervals(told)) == 1
 

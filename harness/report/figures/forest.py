@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from matplotlib.transforms import blended_transform_factory
+from matplotlib.transforms import Transform, blended_transform_factory
 
 from harness.evidence import Section
 from harness.report.drawing import INK, SOFT, WIDTH
@@ -234,7 +234,7 @@ def _plain(x: float, _: object) -> str:
     return f"{x:g}".replace("-", "−")
 
 
-def _whole(axes: Axes) -> object:
+def _whole(axes: Axes) -> Transform:
     figure = axes.get_figure()
     assert figure is not None
     return figure.transSubfigure
@@ -258,7 +258,7 @@ def _write(axes: Axes, item: PreconditionResult | ClaimResult, y: float) -> None
             fontsize=7.6 if at == 0 and is_claim else 7, color=colour if at == 0 else INK,
             fontweight="bold" if at == 0 and is_claim else "normal",
         )  # fmt: skip
-    if not is_claim:
+    if isinstance(item, PreconditionResult):
         axes.text(
             0, y, values(item, interval=False), ha="center", va="center", fontsize=7, zorder=6,
             color="#5f5f5f", style="italic",
