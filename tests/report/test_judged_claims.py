@@ -261,7 +261,9 @@ def test_the_title_says_the_data_set_that_was_used(changes: dict[str, str], titl
 
 
 def test_latex_tables_say_the_data_set_too() -> None:
-    assert "Measured values on Fashion-MNIST." in latex(build_report(every_verdict()))
+    text = latex(build_report(every_verdict()))
+    assert "Measured values on Fashion-MNIST." in text
+    assert "[U+" not in text  # every mark of a verdict has its command
 
 
 def test_the_head_tells_seeds_that_have_run_from_planned_ones() -> None:
@@ -300,6 +302,57 @@ def test_claims_that_cannot_be_tested_are_folded() -> None:
     assert page.index("<details>") < page.index("Far patches help, 39")
     lines = [line for line in overview(model).splitlines() if "cannot be tested" in line]
     assert lines == ["40 claims of the table cannot be tested at this profile."]
+
+
+def test_the_terminal_names_the_precondition_that_does_not_hold() -> None:
+    text = overview(every_verdict()).replace("\N{NO-BREAK SPACE}", " ")
+    (line,) = [line for line in text.splitlines() if "Half of the teacher is enough" in line]
+    assert line.split() == [
+        "⊘",
+        "out",
+        "of",
+        "scope",
+        "Half",
+        "of",
+        "the",
+        "teacher",
+        "is",
+        "enough:",
+        "−2.50",
+        "points,",
+        "95",
+        "%",
+        "CI",
+        "−3.10",
+        "to",
+        "−1.90;",
+        "✗",
+        "does",
+        "not",
+        "hold:",
+        "The",
+        "teacher",
+        "keeps",
+        "90",
+        "%",
+        "of",
+        "its",
+        "accuracy",
+        "on",
+        "a",
+        "random",
+        "half",
+        "(0.73×",
+        "(95",
+        "%",
+        "CI",
+        "0.71",
+        "to",
+        "0.75),",
+        "needs",
+        "≥",
+        "0.90×)",
+    ]
 
 
 def test_one_sentence_says_over_what_intervals_are() -> None:

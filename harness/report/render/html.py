@@ -98,7 +98,7 @@ tr.group th { background: var(--band); }
   body { max-width: none; padding: 0; font-size: 10pt; }
   h2 { break-after: avoid; }
   figure, tr { break-inside: avoid; }
-  figure img { max-height: 230mm; }
+  figure img { max-height: 165mm; }
   details::details-content { content-visibility: visible; display: block; height: auto; }
   details > * { display: block; }
   summary { list-style: none; }

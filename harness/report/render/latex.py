@@ -12,6 +12,9 @@ from harness.report.render.unset import explained, numbered
 
 WIDE = 30  # characters: cells longer than this get a column that breaks lines
 GAP = 0.035  # of the line, between columns
+TIGHT_GAP = 0.014  # the same in a table that is set small
+USUAL, SMALL = r"\small", r"\scriptsize\setlength{\tabcolsep}{2pt}"
+SMALLER = 1.25  # as many letters on its lines
 LEAST, MOST = 0.3, 0.9  # of the line, shared by the columns that break lines
 LINES = 20  # of a row, about: a `longtable` breaks pages between rows alone
 LETTERS = 75  # of a line, about
@@ -28,7 +31,7 @@ def latex(document: Document) -> str:
     does not depend on the encoding of the document around it.
     """
     tables = [block for block in document.unfolded() if isinstance(block, TextTable)]
-    names = ("results", "printed", "claims", "checks", "differences")
+    names = ("results", "printed", "claims", "checks", "basis", "differences")
     wanted = [table for table in tables if table.name in names]
     subject = escape(document.subject).replace("\n", " ")
     label = re.sub(r"[^A-Za-z0-9]+", "-", document.subject.replace(", profile ", "-")).strip("-")
@@ -82,8 +85,9 @@ def _word(word: str) -> str:
 
 def _table(table: TextTable, label: str) -> str:
     head = "\n".join([r"\toprule", *_header(table), r"\midrule"])
+    size = SMALL if _is_small(table) else USUAL
     lines = [
-        r"\begingroup\small\setlength{\LTcapwidth}{\linewidth}",
+        rf"\begingroup{size}\setlength{{\LTcapwidth}}{{\linewidth}}",
         rf"\begin{{longtable}}{{{_specification(table)}}}",
         rf"\caption{{{escape(table.caption)}}}\label{{tab:{label}-{table.name}}}\\",
         head,
@@ -111,21 +115,36 @@ def _specification(table: TextTable) -> str:
 
 def _shares(table: TextTable) -> list[float | None]:
     """Of the line, for columns that break lines."""
-    cells = [row for row in table.rows if not isinstance(row, GroupRow)]
-    wide = [
-        any(len(row[index].text) > WIDE for row in cells) for index in range(len(table.columns))
-    ]
+    wide = _wide(table)
     total = sum(c.weight for c, is_wide in zip(table.columns, wide, strict=True) if is_wide)
-    letters = sum(
-        max([len(column.title), *(len(row[index].text) for row in cells)])
-        for index, column in enumerate(table.columns)
-        if not wide[index]
-    )
-    share = min(MOST, max(LEAST, 1 - letters / LETTERS - GAP * len(wide)))
+    share = min(MOST, max(LEAST, 1 - _taken(table, small=_is_small(table))))
     return [
         share * column.weight / total if is_wide else None
         for column, is_wide in zip(table.columns, wide, strict=True)
     ]
+
+
+def _wide(table: TextTable) -> list[bool]:
+    """Which columns break lines."""
+    cells = [row for row in table.rows if not isinstance(row, GroupRow)]
+    return [any(len(row[at].text) > WIDE for row in cells) for at in range(len(table.columns))]
+
+
+def _taken(table: TextTable, *, small: bool) -> float:
+    """Of the line, about: by columns that do not break lines, and between all."""
+    cells = [row for row in table.rows if not isinstance(row, GroupRow)]
+    letters = sum(
+        max([len(column.title), *(len(row[index].text) for row in cells)])
+        for index, (column, wide) in enumerate(zip(table.columns, _wide(table), strict=True))
+        if not wide
+    )
+    gaps = (TIGHT_GAP if small else GAP) * len(table.columns)
+    return letters / (LETTERS * SMALLER if small else LETTERS) + gaps
+
+
+def _is_small(table: TextTable) -> bool:
+    """Whether the usual size would leave too little of the line to the columns that break."""
+    return _taken(table, small=False) > 1 - (LEAST if any(_wide(table)) else 0)
 
 
 def _header(table: TextTable) -> Iterator[str]:
