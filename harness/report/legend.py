@@ -44,11 +44,13 @@ LEGEND = {
         "the claimed side of the margin (two-sided, Student's t, differences paired by seed). "
         "Computed and timed claims are judged by their value."
     ),
-    Verdict.CONTRADICTED: "the same on the other side of the margin.",
+    Verdict.CONTRADICTED: (
+        "the whole interval, adjusted in the same way, lies on the other side of the margin."
+    ),
     Verdict.NOT_SETTLED: (
         "measured, and the 95 % interval of this claim alone reaches across the margin, or there "
-        "is no interval; the number of seeds that would settle it assumes that mean and spread "
-        "stay as they are."
+        "is none, or a precondition is not settled itself; the number of seeds that would settle "
+        "it assumes that mean and spread stay as they are."
     ),
     Verdict.LEANING: (
         "measured, and nearly settled: the 95 % interval of this claim alone lies on one side of "
