@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
+from io import BytesIO
+
+from PIL import Image
 
 from harness.errors import Location
 from harness.report.model import (
@@ -161,6 +165,14 @@ def retold(result: ClaimResult, text: str) -> ClaimResult:
 def without_figures(model: TableModel) -> TableModel:
     """A model that has little to draw."""
     return replace(model, curves=(), runs=())
+
+
+@cache
+def empty_picture() -> bytes:
+    """A PNG file of the width of a page."""
+    stream = BytesIO()
+    Image.new("1", (1440, 900)).save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def _row(index: int, differs: str) -> RowResult:

@@ -28,6 +28,7 @@ from tests.report.models import (
     HOSTILE,
     PFLOPS,
     cell,
+    empty_picture,
     hostile,
     printed,
     retold,
@@ -167,9 +168,13 @@ def test_latex_has_the_published_and_the_measured_value_side_by_side() -> None:
         assert opened == len(re.findall(r"(?<!\\)\}", line)), line
 
 
-def printed_pdf(model: TableModel) -> PdfReader:
-    made = pdf(build_report(model), picture=lambda name: draw(name, model, format="png"))
-    return PdfReader(BytesIO(made))
+def printed_pdf(model: TableModel, *, drawn: bool = True) -> PdfReader:
+    """The PDF, or one with an empty picture in place of those that take a second to draw."""
+
+    def picture(name: str) -> bytes:
+        return draw(name, model, format="png") if drawn else empty_picture()
+
+    return PdfReader(BytesIO(pdf(build_report(model), picture=picture)))
 
 
 LONG = without_figures(small(rows=50))
@@ -178,7 +183,7 @@ LONG = without_figures(small(rows=50))
 @pytest.fixture(scope="module")
 def long() -> PdfReader:
     """A table over several pages, with few plots."""
-    return printed_pdf(LONG)
+    return printed_pdf(LONG, drawn=False)
 
 
 def test_pdf_has_every_row_claim_and_verdict(long: PdfReader) -> None:
@@ -223,7 +228,7 @@ def test_pdf_breaks_no_word_of_a_wide_table() -> None:
     )
     rows = tuple(replace(row, cells=cells) for row in small().rows)
     wide = without_figures(replace(small(), columns=columns, rows=rows, claims=()))
-    text = " ".join(page.extract_text() for page in printed_pdf(wide).pages)
+    text = " ".join(page.extract_text() for page in printed_pdf(wide, drawn=False).pages)
     assert text.count("published") >= 4
     assert text.count("reproduced") >= 12
 
@@ -233,7 +238,7 @@ def test_pdf_has_no_empty_page_however_far_the_table_before_a_turned_page_reache
     for words in range(16):  # the last claim is a line longer each time
         says = " ".join(["claimed"] * 3 * words)
         claims = (*model.claims * 3, retold(model.claims[0], says))
-        for page in printed_pdf(replace(model, claims=claims)).pages:
+        for page in printed_pdf(replace(model, claims=claims), drawn=False).pages:
             text = visible(page.extract_text())
             assert len(text.replace("demo/table1, profile paper", "")) > 40, (words, text)
 
@@ -243,7 +248,7 @@ def test_pdf_leaves_no_heading_alone_at_the_foot_of_a_page() -> None:
     headings = {b.text for b in build_report(model).blocks if isinstance(b, Heading)}
     for words in range(12):  # the last claim is some lines longer each time
         claims = (*model.claims, retold(model.claims[0], "claimed " * 6 * words + "to hold"))
-        for page in printed_pdf(replace(model, claims=claims)).pages:
+        for page in printed_pdf(replace(model, claims=claims), drawn=False).pages:
             lines = [line.strip() for line in page.extract_text().splitlines()]
             shown = [line for line in lines if line and not re.fullmatch(r"\d+ / \d+", line)]
             assert not headings & set(shown[-1:]), words
