@@ -63,7 +63,7 @@ class CodeRecord:
     def of(cls, config: object) -> Self:
         """That of this process for a run of `config`."""
         sources = Sources()
-        found: dict[str, Source] = {}
+        found: dict[str, SourceFile] = {}
         open_ = [(name, _loaded_from(name)) for name in sorted(_modules(config))]
         libraries: set[str] = set()
         while open_:
@@ -123,7 +123,7 @@ class CodeRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFile:
     """A source file: its digest, and what it imports, as it is written there."""
 
     path: Path
@@ -159,7 +159,7 @@ class Sources:
             self._digests[module] = None if source is None else source.digest
         return self._digests[module]
 
-    def read(self, path: Path) -> Source | None:
+    def read(self, path: Path) -> SourceFile | None:
         """None where there is none, or it cannot be read."""
         try:
             about = path.stat()
@@ -171,7 +171,7 @@ class Sources:
                 self._new = True
         except OSError:
             return None
-        return Source(path, known[2], tuple(known[3]))
+        return SourceFile(path, known[2], tuple(known[3]))
 
     def remember(self) -> None:
         """Keep what was read for the next process; without a disk to write to, do without."""

@@ -16,6 +16,10 @@ Evidence: TypeAlias = Literal["seeds", "exact", "timing"]
 """
 
 
+Section: TypeAlias = Literal["claims", "plots"]
+"""Where a figure stands in a report: above the claims that it shows, or among the plots."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
     """The row that others are compared with, in columns that are judged by ratios."""

@@ -5,38 +5,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from harness.evidence import Section
+from harness.report.claim_tables import basis_table, claim_rows, claims_table
 from harness.report.document import (
+    Appendix,
     Block,
     Bullets,
-    Code,
+    Commands,
     Document,
-    Figure,
     GroupRow,
     Heading,
     Item,
     Paragraph,
-    Table,
+    Picture,
     TableCell,
     TableColumn,
+    TextTable,
 )
-from harness.report.format import HEADINGS, NOUNS, OPERATORS, interval_text, listed, with_unit
+from harness.report.format import HEADINGS, NOUNS, listed, marked
 from harness.report.legend import meaning
 from harness.report.main_table import DOUBT, main_table, printed_table
-from harness.report.model import ClaimResult, Source, TableModel, Untested, Verdict
+from harness.report.model import TableModel, Untested, Verdict
+from harness.report.preconditions import drawn_claims
 from harness.report.scope import interval_scope
-from harness.report.statistics import CONFIDENCE
-from harness.report.summary import TONES, collapse, findings, headline, marked, untested
+from harness.report.summary import TONES, collapse, findings, headline, untested
 from harness.spec.table import Published
 from harness.text import count, duration, number
 
 
 def build_report(model: TableModel) -> Document:
     """The report of `model`."""
-    name = f"{_place(model)}, profile {model.profile}"
-    title = f"{name}: {model.caption}" if model.caption else name
-    if model.data and not model.as_published:  # a caption may name what the paper trained on
-        title = f"{name}, on {model.data}"
-        title += f" (in the paper: {model.caption})" if model.caption else ""
+    title = title_of_report(model)
     blocks: list[Block] = [
         Heading(text=title, level=1),
         Paragraph(text=_origin(model), tone="muted"),
@@ -47,35 +46,73 @@ def build_report(model: TableModel) -> Document:
     return Document(title=title, subject=subject, blocks=tuple(blocks))
 
 
+def title_of_report(model: TableModel) -> str:
+    """Which table of which paper; where it is scaled down, the data set that it is about in place
+    of the paper's caption, which may name what the paper trained on.
+    """
+    name = f"{model.short}, {_place(model)}" if model.short else _place(model)
+    if model.as_published:
+        return f"{name}: {model.caption}" if model.caption else name
+    if not model.data:
+        return f"{name}, profile {model.profile}"
+    if model.data == model.paper_data:
+        return f"{name} scaled down, on {model.data}"
+    return f"{name} at the scale of {model.data}"
+
+
 def _place(model: TableModel) -> str:
     """Where it stands in the paper; the spec's name, if nowhere."""
     if model.number[:1].isdigit():
         return f"Table {model.number}"
-    return model.number if model.number.startswith("Fig.") else model.table
+    if model.number.startswith("Fig."):
+        return model.number
+    return model.table.rpartition("/")[2] if model.short else model.table
 
 
 def _origin(model: TableModel) -> str:
     arxiv = f" (arXiv {model.arxiv})" if model.arxiv else ""
-    numbers = [str(seed) for seed in model.seeds]
-    word = "seed" if len(numbers) == 1 else "seeds"
-    seeds = f", {word} {listed(numbers, most=8)}" if numbers else ""
-    return f"{model.title}{arxiv}. Report of `{model.table}` at profile `{model.profile}`{seeds}."
+    about = f"Report of `{model.table}` at profile `{model.profile}`{_seeds(model)}."
+    caption = "" if model.as_published else model.caption.rstrip(".")
+    in_paper = f" In the paper: {caption}." if caption else ""
+    return f"{model.title}{arxiv}.{in_paper} {about}"
+
+
+def _seeds(model: TableModel) -> str:
+    """The seeds that have run, and those that are planned."""
+    finished = model.finished_seeds
+    open_seeds = [seed for seed in model.seeds if seed not in finished]
+    if not finished:
+        return f", no seed has finished ({_numbers(open_seeds)} planned)" if open_seeds else ""
+    planned = f" ({_numbers(open_seeds)} not finished)" if open_seeds else ""
+    return f", {_numbers(finished)}{planned}"
+
+
+def _numbers(seeds: Sequence[int]) -> str:
+    word = "seed" if len(seeds) == 1 else "seeds"
+    return f"{word} {listed([str(seed) for seed in seeds], most=8)}"
 
 
 def _short(model: TableModel) -> list[Block]:
+    """What came out, in a paragraph and a picture of the claims."""
     blocks: list[Block] = [Heading(text="In short"), Paragraph(text=headline(model))]
-    if scope := interval_scope(model):
-        blocks.append(Paragraph(text=scope))
-    items = findings(model)
-    if text := collapse(model):
-        items = (Item(lead="Collapsed", tone="bad", text=f"{text}."), *items)
+    items: list[Item] = []
     if model.unreadable:
         text = f"{'; '.join(model.unreadable)}."
-        items = (Item(lead="Damaged files, left out", tone="bad", text=text), *items)
+        items.append(Item(lead="Damaged files, left out", tone="bad", text=text))
+    if text := collapse(model):
+        items.append(Item(lead="Collapsed", tone="bad", text=f"{text}."))
+    blocks += [Bullets(items=tuple(items))] if items else []
+    pictures = _pictures(model, "claims")
+    blocks += pictures
+    rest = findings(model, drawn={claim.claim.id for claim in drawn_claims(model)})
     if model.untested:
-        text = f"{count(len(model.untested), 'claim')} of the table, listed below."
-        items = (*items, Item(lead="Cannot be tested at this profile", tone="muted", text=text))
-    return [*blocks, Bullets(items=items)] if items else blocks
+        text = f"{count(len(model.untested), 'claim')} of the table, listed at the end."
+        lead = "Cannot be tested at this profile"
+        rest = (*rest, Item(lead=lead, tone="muted", text=text))
+    blocks += [Bullets(items=rest)] if rest else []
+    if text := interval_scope(model):
+        blocks.append(Paragraph(text=text, tone="muted"))
+    return blocks
 
 
 def _claims(model: TableModel) -> list[Block]:
@@ -83,9 +120,9 @@ def _claims(model: TableModel) -> list[Block]:
     blocks: list[Block] = []
     for source in NOUNS:
         if claims := model.claims_by(source):
-            table = claims_table(source, [claim_row(claim) for claim in claims])
-            blocks += [Heading(text=HEADINGS[source]), table]
-    return blocks
+            blocks += [Heading(text=HEADINGS[source]), claims_table(source, claim_rows(claims))]
+    basis = basis_table([claim for claim in model.claims if model.is_trained(claim)])
+    return [*blocks, Heading(text="What the verdicts rest on"), basis] if basis else blocks
 
 
 def _untested(model: TableModel) -> list[Block]:
@@ -96,8 +133,8 @@ def _untested(model: TableModel) -> list[Block]:
         Item(lead=one.claim.id, tone="muted", text=f"{one.claim.text} ({_absence(one)}).")
         for one in model.untested
     )
-    heading = Heading(text="What this profile cannot test")
-    return [heading, Paragraph(text=untested(model)), Bullets(items=items)]
+    blocks = (Paragraph(text=untested(model)), Bullets(items=items))
+    return [Appendix(title="What this profile cannot test", blocks=blocks)]
 
 
 def _absence(untested_claim: Untested) -> str:
@@ -107,67 +144,18 @@ def _absence(untested_claim: Untested) -> str:
     return f"no {'row' if len(rows) == 1 else 'rows'} {listed(rows)}"
 
 
-CAPTIONS: dict[Source, str] = {
-    "paper": "Claims of the paper, in words or by its printed numbers.",
-    "ours": "Our own checks: bounds that the paper does not print, how rows were paired, rows or "
-    "quantities that it does not have.",
-}
-
-
-def claims_table(source: Source, rows: Sequence[GroupRow | tuple[TableCell, ...]]) -> Table:
-    """What the paper claims, or our own checks, with verdicts and reasons; of one table or more."""
-    return Table(
-        name="claims" if source == "paper" else "checks",
-        caption=(
-            f"{CAPTIONS[source]} Trained results are judged by {100 * CONFIDENCE:.0f} % "
-            "confidence intervals of differences paired by seed, computed and timed ones by their "
-            "value."
-        ),
-        columns=(
-            TableColumn(title="Claim" if source == "paper" else "Check", weight=2.4),
-            TableColumn(title="Verdict", weight=1.75),
-            TableColumn(title="Estimate", align="right", weight=1.45),
-            TableColumn(title="95 % CI", align="right", weight=1.75),
-            TableColumn(title="Claimed", align="right", weight=1.1),
-            TableColumn(title="n", align="right", weight=0.4),
-            TableColumn(title="Why", weight=4.2),
-        ),
-        rows=tuple(rows),
-    )
-
-
-def claim_row(claim: ClaimResult) -> tuple[TableCell, ...]:
-    """A line of `claims_table`."""
-    verdict, decimals = claim.verdict, claim.decimals
-    estimate = (
-        "–" if claim.estimate is None else with_unit(number(claim.estimate, decimals), claim.unit)
-    )
-    margin = f"{OPERATORS[claim.claim.holds.operator]} {number(claim.margin, decimals)}"
-    return (
-        TableCell(text=claim.claim.text),
-        TableCell(text=marked(verdict), tone=TONES[verdict]),
-        TableCell(text=estimate),
-        TableCell(text=_interval(claim)),
-        TableCell(text=margin),
-        TableCell(text=str(claim.n)),
-        TableCell(text=claim.reason),
-    )
-
-
-def _interval(claim: ClaimResult) -> str:
-    if claim.ci is None:
-        return "–"
-    return "exact" if claim.n == 1 else interval_text(claim.ci, claim.decimals)
-
-
 def _results(model: TableModel) -> list[Block]:
     where = f" on {model.data}" if model.data and not model.as_published else ""
-    blocks: list[Block] = [Heading(text=f"Results{where}"), main_table(model)]
+    return [Heading(text=f"Results{where}"), main_table(model)]
+
+
+def _printed(model: TableModel) -> list[Block]:
+    """The paper's numbers, away from those that are not to be held against them."""
     printed = printed_table(model)
-    if printed is not None:
-        where = f", on {model.paper_data}" if model.paper_data else ""
-        blocks += [Heading(text=f"The paper's numbers{where}"), printed]
-    return blocks
+    if printed is None:
+        return []
+    where = f", on {model.paper_data}" if model.paper_data else ", at its own scale"
+    return [Appendix(title=f"What the paper prints{where}", blocks=(printed,))]
 
 
 def _differences(model: TableModel) -> list[Block]:
@@ -186,7 +174,7 @@ def _differences(model: TableModel) -> list[Block]:
     ]
     if not rows:
         return []
-    table = Table(
+    table = TextTable(
         name="differences",
         caption="Cells that are not plainly reproduced.",
         columns=(
@@ -201,10 +189,18 @@ def _differences(model: TableModel) -> list[Block]:
 
 
 def _figures(model: TableModel) -> list[Block]:
+    drawn = _pictures(model, "plots")
+    return [Heading(text="Plots"), *drawn] if drawn else []
+
+
+def _pictures(model: TableModel, section: Section) -> list[Picture]:
     from harness.report.figures import figures  # not above: it imports all that draws
 
-    drawn = [Figure(name=f.name, caption=f.caption(), alt=f.alt()) for f in figures(model)]
-    return [Heading(text="Plots"), *drawn] if drawn else []
+    return [
+        Picture(name=figure.name, caption=figure.caption(), alt=figure.alt())
+        for figure in figures(model)
+        if figure.section == section
+    ]
 
 
 def _missing(model: TableModel) -> list[Block]:
@@ -223,7 +219,7 @@ def _missing(model: TableModel) -> list[Block]:
         (TableCell(text=need), TableCell(text=_places(places, model)))
         for need, places in by_need.items()
     )
-    table = Table(
+    table = TextTable(
         name="missing",
         caption="Cells without a measured value, by what they need.",
         columns=(
@@ -326,7 +322,9 @@ def _provenance(model: TableModel) -> list[Block]:
         ]
         columns = (TableColumn(title="What", weight=1.0), TableColumn(title="Value", weight=5.0))
         caption = f"Environment of {count(environment.runs, 'run')}."
-        blocks.append(Table(name="environment", caption=caption, columns=columns, rows=tuple(rows)))
+        blocks.append(
+            TextTable(name="environment", caption=caption, columns=columns, rows=tuple(rows))
+        )
     return blocks
 
 
@@ -340,13 +338,12 @@ def _repeat(model: TableModel) -> list[Block]:
     ]
     if model.reference:
         lines.append(f"harness diff {target}      # your numbers against the reference run")
-    return [Heading(text="How to repeat this"), Code(text="\n".join(lines))]
+    return [Heading(text="How to repeat this"), Commands(text="\n".join(lines))]
 
 
 SECTIONS = (
     _short,
     _claims,
-    _untested,
     _results,
     _differences,
     _figures,
@@ -355,5 +352,7 @@ SECTIONS = (
     _notes,
     _provenance,
     _repeat,
+    _untested,
+    _printed,
 )
 """In the order of the report."""

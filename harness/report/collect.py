@@ -102,6 +102,7 @@ def judged(
         arxiv=paper.arxiv or "",
         number=paper.table or "",
         caption=paper.caption,
+        short=paper.short,
         note=expansion.table.note,
         profile_difference=_profile_difference(profile),
         seeds=_seeds(expansion),

@@ -5,7 +5,7 @@ draw them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 Tone = Literal["", "good", "bad", "warn", "muted"]
 
@@ -70,7 +70,7 @@ class GroupRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Table:
+class TextTable:
     """A table; `name` is its label in LaTeX."""
 
     name: str
@@ -80,7 +80,7 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
+class Picture:
     """A picture, drawn by the figure of this name (`harness.report.figures`)."""
 
     name: str
@@ -89,13 +89,24 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Code:
+class Commands:
     """Commands to copy."""
 
     text: str
 
 
-Block = Heading | Paragraph | Bullets | Table | Figure | Code
+Part: TypeAlias = Heading | Paragraph | Bullets | TextTable | Picture | Commands
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Appendix:
+    """What few readers want: folded on a screen, under a heading of its own on paper."""
+
+    title: str
+    blocks: tuple[Part, ...]
+
+
+Block: TypeAlias = Part | Appendix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,3 +116,15 @@ class Document:
     title: str
     subject: str
     blocks: tuple[Block, ...]
+
+    def unfolded(self) -> tuple[Part, ...]:
+        """Its blocks with those of appendices under their headings."""
+        return tuple(
+            part
+            for block in self.blocks
+            for part in (
+                (Heading(text=block.title), *block.blocks)
+                if isinstance(block, Appendix)
+                else (block,)
+            )
+        )

@@ -7,26 +7,48 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from harness.report.document import GroupRow, Table, TableCell
-from harness.report.model import Source
+from harness.report.document import GroupRow, TableCell, TextTable
+from harness.report.model import ClaimSource, Verdict
 from harness.report.statistics import Interval
 from harness.run import TASKS
 from harness.spec.table import Column
 from harness.text import count, number
 
-NOUNS: dict[Source, tuple[str, str]] = {
+NOUNS: dict[ClaimSource, tuple[str, str]] = {
     "paper": ("claim of the paper", "claims of the paper"),
     "ours": ("check of our own", "checks of our own"),
 }
 """What claims are called by who makes them, one and several: the paper's come first."""
 
-HEADINGS: dict[Source, str] = {"paper": "Claims of the paper", "ours": "Our own checks"}
+HEADINGS: dict[ClaimSource, str] = {"paper": "Claims of the paper", "ours": "Our own checks"}
 
 LONGEST_TITLE = 100  # characters
+
+MARKS = {
+    Verdict.REPRODUCED: "✓",
+    Verdict.SUPPORTED: "✓",
+    Verdict.MISPRINT: "✓",
+    Verdict.INDICATIVE: "≈",
+    Verdict.NOT_SETTLED: "?",
+    Verdict.LEANING: "~",
+    Verdict.OUT_OF_SCOPE: "⊘",
+    Verdict.ABOVE: "▲",
+    Verdict.BELOW: "▼",
+    Verdict.CONTRADICTED: "✗",
+    Verdict.FAILED: "✗",
+    Verdict.NOT_COMPARABLE: "–",
+    Verdict.MISSING: "○",
+    Verdict.NOT_RUN: "○",
+}
 
 OPERATORS = {">=": "≥", ">": ">", "<=": "≤", "<": "<"}
 
 _CODE = re.compile(r"`([^`\n]+)`")
+
+
+def marked(verdict: Verdict, word: str = "") -> str:
+    """The verdict, or another word for it, with a mark that does not rely on colour."""
+    return f"{MARKS[verdict]} {word or verdict}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def signed(value: float, decimals: int) -> str:
@@ -119,7 +141,7 @@ def pieces(text: str, most: int) -> list[str]:
     return [*parts, text]
 
 
-def in_pieces(table: Table, most: Sequence[int]) -> list[GroupRow | tuple[TableCell, ...]]:
+def in_pieces(table: TextTable, most: Sequence[int]) -> list[GroupRow | tuple[TableCell, ...]]:
     """The rows of `table`; one with a cell of more than `most` characters of its column goes on in
     the rows that follow it, so that no row is taller than a page.
     """
@@ -136,7 +158,7 @@ def in_pieces(table: Table, most: Sequence[int]) -> list[GroupRow | tuple[TableC
     return rows
 
 
-def header_spans(table: Table) -> list[tuple[str, int]]:
+def header_spans(table: TextTable) -> list[tuple[str, int]]:
     """Headings that stand over several columns: (text, number of columns)."""
     spans: list[tuple[str, int]] = []
     for column in table.columns:

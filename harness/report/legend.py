@@ -40,24 +40,28 @@ LEGEND = {
     Verdict.FAILED: "every run of the cell, or of one side of the claim, ended in an error; the "
     "report quotes it.",
     Verdict.SUPPORTED: (
-        "the whole two-sided 95 % confidence interval (Student's t, differences paired by seed) "
-        "lies on the claimed side "
-        "of the margin."
+        "the whole 95 % confidence interval, adjusted for all trained claims of the table, lies on "
+        "the claimed side of the margin (two-sided, Student's t, differences paired by seed). "
+        "Computed and timed claims are judged by their value."
     ),
-    Verdict.CONTRADICTED: "the whole interval lies on the other side of the margin.",
+    Verdict.CONTRADICTED: (
+        "the whole interval, adjusted in the same way, lies on the other side of the margin."
+    ),
     Verdict.NOT_SETTLED: (
-        "measured and not settled: the interval reaches across the margin, or there is none; the "
-        "number of seeds that would settle it assumes that mean and spread stay as they are."
+        "measured, and the 95 % interval of this claim alone reaches across the margin, or there "
+        "is none, or a precondition is not settled itself; the number of seeds that would settle "
+        "it assumes that mean and spread stay as they are."
     ),
     Verdict.LEANING: (
-        "the 95 % interval of this claim alone lies on one side of the margin, the interval "
-        "adjusted for all claims of the table reaches across it."
+        "measured, and nearly settled: the 95 % interval of this claim alone lies on one side of "
+        "the margin, the interval adjusted for all claims of the table reaches across it."
     ),
     Verdict.OUT_OF_SCOPE: (
-        "a precondition of the claim does not hold at this profile, so its comparison does not "
-        "mean here what it means in the paper; the report names the precondition and both values."
+        "measured or not, and not judged: a precondition of the claim does not hold at this "
+        "profile, so its comparison does not mean here what it means in the paper; the report "
+        "names the precondition, what was measured and what is needed."
     ),
-    Verdict.NOT_RUN: "a claim whose runs have not happened yet; the report says what they need.",
+    Verdict.NOT_RUN: "not measured: runs of the claim are missing; the report says what they need.",
 }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.report.document import GroupRow, Table, TableCell, TableColumn
-from harness.report.format import baseline_name, decimals_shown, ratio_text
+from harness.report.document import GroupRow, TableCell, TableColumn, TextTable
+from harness.report.format import baseline_name, decimals_shown, marked, ratio_text
 from harness.report.model import Cell, RowResult, TableModel, Verdict
-from harness.report.summary import TONES, marked
+from harness.report.summary import TONES
 from harness.spec.table import Column
 from harness.text import enough_decimals, number
 
@@ -15,7 +15,7 @@ MISPRINT = "‡"
 COLLAPSE = "§"
 
 
-def main_table(model: TableModel) -> Table:
+def main_table(model: TableModel) -> TextTable:
     """Rows under their group headings; per column: printed, measured, verdict, as far as there is
     any.
     """
@@ -28,12 +28,12 @@ def main_table(model: TableModel) -> Table:
     columns = [_first_column(model)]
     for column in model.columns:
         columns.extend(_columns(column, parts[column.id]))
-    return Table(
+    return TextTable(
         name="results", caption=_caption(model, parts), columns=tuple(columns), rows=tuple(rows)
     )
 
 
-def printed_table(model: TableModel) -> Table | None:
+def printed_table(model: TableModel) -> TextTable | None:
     """The paper's numbers by themselves, for profiles that they must not be held against."""
     if model.as_published:
         return None
@@ -54,7 +54,7 @@ def printed_table(model: TableModel) -> Table | None:
         rows += [_row(row, model, parts) for row in shown]
     where = f" on {model.paper_data}" if model.paper_data else ""
     caption = f"What the paper prints{where}: another recipe, nothing to hold the results against."
-    return Table(
+    return TextTable(
         name="printed",
         caption=" ".join([caption, *_marks_of_print(model)]),
         columns=tuple(columns),
@@ -131,11 +131,18 @@ def _measured(row: RowResult, column: Column, model: TableModel) -> TableCell:
         text += f" ± {number(summary.ci.half_width, decimals)}"
     if cell.ratio is not None and cell.ratio.measured is not None and cell.ratio.baseline:
         text += f" ({ratio_text(cell.ratio.measured)})"
-    if column.evidence == "seeds" and summary.n != len(model.seeds):
+    if column.evidence == "seeds" and summary.n != _most_seeds(model):
         text += f"\N{NO-BREAK SPACE}(n={summary.n})"
     if row.has_collapsed(column):
         text += COLLAPSE
     return TableCell(text=text)
+
+
+def _most_seeds(model: TableModel) -> int:
+    """How many seeds a full cell has so far."""
+    trained = {column.id for column in model.columns if column.evidence == "seeds"}
+    cells = (cell for row in model.rows for cell in row.cells if cell.column in trained)
+    return max((cell.summary.n for cell in cells if cell.summary is not None), default=0)
 
 
 def _decimals(value: float, column: Column, model: TableModel) -> int:
@@ -152,14 +159,15 @@ def _verdict(cell: Cell) -> TableCell:
 
 
 def _caption(model: TableModel, parts: dict[str, tuple[str, ...]]) -> str:
+    where = f" on {model.data}" if model.data and not model.as_published else ""
     sentences = [
         "Published and measured values."
         if any("printed" in p for p in parts.values())
-        else "Measured values."
+        else f"Measured values{where}."
     ]
     cells = [cell for row in model.rows for cell in row.cells]
     if any(cell.summary is not None and cell.summary.ci is not None for cell in cells):
-        n = len(model.seeds)
+        n = _most_seeds(model)
         sentences.append(
             f"Mean over {n} seeds ± half the width of its 95 % confidence interval, unless n is "
             "given."

@@ -39,7 +39,7 @@ class Verdict(StrEnum):
     NOT_RUN = "not run"
 
 
-Source = Literal["paper", "ours"]
+ClaimSource = Literal["paper", "ours"]
 """Who says what a claim says: the paper, in words or by its printed numbers, or we alone."""
 
 
@@ -210,7 +210,7 @@ class ClaimResult:
     se_images: float | None = None  # standard error of `estimate` over images, seeds as they are
 
     @property
-    def source(self) -> Source:
+    def source(self) -> ClaimSource:
         """Who says it."""
         return "ours" if self.claim.added_by_us else "paper"
 
@@ -290,6 +290,7 @@ class TableModel:
     provenance: Provenance = Provenance()
     gpu_hours: str = ""  # of all training that is missing
     unreadable: tuple[str, ...] = ()  # files of runs that are damaged, and what is left out for it
+    short: str = ""  # what the paper is called in a heading
     data: str = ""  # what is trained and judged on; empty: not known
     paper_data: str = ""  # the same at the paper's own recipe
     reference: bool = False  # whether there are results to hold one's own against
@@ -309,7 +310,19 @@ class TableModel:
         """
         return self.profile == "paper"
 
-    def claims_by(self, source: Source) -> tuple[ClaimResult, ...]:
+    @property
+    def finished_seeds(self) -> tuple[int, ...]:
+        """The seeds that have a value in any trained cell."""
+        trained = {column.id for column in self.columns if column.evidence == "seeds"}
+        cells = (cell for row in self.rows for cell in row.cells if cell.column in trained)
+        return tuple(sorted({seed for cell in cells for seed, _ in cell.values}))
+
+    def is_trained(self, claim: ClaimResult) -> bool:
+        """Whether repeated training decides it; the others are computed or timed."""
+        columns = {cell.column for cell in claim.claim.holds.cells}
+        return any(c.evidence == "seeds" and c.id in columns for c in self.columns)
+
+    def claims_by(self, source: ClaimSource) -> tuple[ClaimResult, ...]:
         """The claims of the paper, or our own checks."""
         return tuple(claim for claim in self.claims if claim.source == source)
 

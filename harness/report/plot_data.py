@@ -24,7 +24,7 @@ class Dot:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
+class PlotLine:
     """A group of rows in a panel, from low to high x."""
 
     series: str
@@ -65,7 +65,7 @@ def _x(model: TableModel, plot: Plot, row: RowResult) -> tuple[float | None, flo
     return measured, measured if cell.published is None else cell.published.intended.value
 
 
-def lines(model: TableModel, plot: Plot, column: str) -> list[Line]:
+def lines(model: TableModel, plot: Plot, column: str) -> list[PlotLine]:
     """The lines of one panel: groups with anything to show, in the order of the table."""
     rows = _rows_of(model, plot)
     drawn = []
@@ -74,7 +74,9 @@ def lines(model: TableModel, plot: Plot, column: str) -> list[Line]:
         dots = sorted(_dots(model, plot, of_group, column), key=lambda dot: dot.x)
         printed = sorted(_printed(model, plot, of_group, column))
         if printed or any(dot.mean is not None for dot in dots):
-            line = Line(series=group, index=index, measured=tuple(dots), published=tuple(printed))
+            line = PlotLine(
+                series=group, index=index, measured=tuple(dots), published=tuple(printed)
+            )
             drawn.append(line)
     return drawn
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from harness.errors import HarnessError
 from harness.paths import project_root
-from harness.report.document import Figure
+from harness.report.document import Picture
 from harness.report.model import TableModel
 from harness.store.files import replacing, writing
 
@@ -157,7 +157,7 @@ def _render(
             from harness.report.render.markdown import markdown
 
             folder = pictures_folder(model, folders)
-            drawn = [block.name for block in document.blocks if isinstance(block, Figure)]
+            drawn = [block.name for block in document.unfolded() if isinstance(block, Picture)]
             rendered[format_] = {
                 main: markdown(document, pictures=folder.name).encode(),
                 **{folder / f"{figure}.png": picture(figure, "png") for figure in drawn},

@@ -16,6 +16,9 @@ from harness.report.inert import inert
 from harness.report.model import Machine
 from harness.report.render.csv import plain
 
+OLD_NAMES = {"says": "text"}
+"""Columns that earlier files call otherwise."""
+
 
 class Line(dict[str, str]):
     """A line of a CSV file, and where it stands."""
@@ -47,7 +50,7 @@ def read_lines(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[
     text = _content(path)
     reader = csv.DictReader(StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in reader.fieldnames or ()]
+        header = [OLD_NAMES.get(n, n) for n in (name.strip() for name in reader.fieldnames or ())]
         reader.fieldnames = header
         _check_header(path, text.splitlines()[0] if text else "", header, usual, needed)
         lines = []

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from harness.evaluate.collapse import COLLAPSED
 from harness.report.document import Item, Tone
 from harness.report.format import NOUNS, OPERATORS, interval_text, listed, with_unit
-from harness.report.model import ClaimResult, Source, TableModel, Verdict
+from harness.report.model import ClaimResult, ClaimSource, TableModel, Verdict
 from harness.spec.table import Column
 from harness.text import count, number
 
@@ -29,27 +29,7 @@ TONES: dict[Verdict, Tone] = {
     Verdict.NOT_RUN: "muted",
 }
 
-MARKS = {
-    Verdict.REPRODUCED: "✓",
-    Verdict.SUPPORTED: "✓",
-    Verdict.MISPRINT: "✓",
-    Verdict.INDICATIVE: "≈",
-    Verdict.NOT_SETTLED: "?",
-    Verdict.LEANING: "~",
-    Verdict.OUT_OF_SCOPE: "⊘",
-    Verdict.ABOVE: "▲",
-    Verdict.BELOW: "▼",
-    Verdict.CONTRADICTED: "✗",
-    Verdict.FAILED: "✗",
-    Verdict.NOT_COMPARABLE: "–",
-    Verdict.MISSING: "○",
-    Verdict.NOT_RUN: "○",
-}
-
-
-def marked(verdict: Verdict) -> str:
-    """The verdict with a mark that does not rely on colour."""
-    return f"{MARKS[verdict]} {verdict}".replace(" ", "\N{NO-BREAK SPACE}")
+MOST_NAMED = 8  # claims that a profile cannot test, in one sentence
 
 
 def headline(model: TableModel) -> str:
@@ -64,37 +44,46 @@ def headline(model: TableModel) -> str:
 def _claims_sentence(model: TableModel) -> str:
     if not model.claims:
         return "No claim is judged at this profile."
-    if not any(claim.n for claim in model.claims):
+    if all(claim.verdict is Verdict.NOT_RUN for claim in model.claims):
         return "No claim is tested yet."
     parts = (counted(model.claims_by(source), source) for source in NOUNS)
     return " ".join(filter(None, parts))
 
 
-def counted(claims: Sequence[ClaimResult], source: Source) -> str:
+def counted(claims: Sequence[ClaimResult], source: ClaimSource) -> str:
     """How many of the papers' claims, or of our own checks, have come out which way."""
     one, several = NOUNS[source]
     if not claims:
         return "No claim of the paper is judged at this profile." if source == "paper" else ""
-    total, split = len(claims), _split(claims)
-    outcomes = {
-        "supported": len(split[Verdict.SUPPORTED]),
-        "contradicted": len(split[Verdict.CONTRADICTED]),
-        "measured but not settled": sum(claim.n > 0 for claim in split[Verdict.NOT_SETTLED]),
-        "not tested": sum(claim.n == 0 for claim in claims),
-    }
-    parts = [f"{n} {'is' if n == 1 else 'are'} {outcome}" for outcome, n in outcomes.items() if n]
-    if len(parts) == 1:
-        outcome = next(outcome for outcome, n in outcomes.items() if n)
-        if outcome == "not tested" and total > 1:
-            return f"None of the {total} {several} is tested."
-        who = {1: f"The one {one} is", 2: f"Both {several} are"}
-        return f"{who.get(total, f'All {total} {several} are')} {outcome}."
-    return f"Of {total} {several}, {listed(parts)}."
+    total, verdicts = len(claims), Counter(claim.verdict for claim in claims)
+    if len(verdicts) > 1:
+        parts = [_outcome(verdicts[verdict], verdict) for verdict in OUTCOMES if verdicts[verdict]]
+        return f"Of {total} {several}, {listed(parts, most=len(parts))}."
+    (verdict,) = verdicts
+    if verdict is Verdict.NOT_RUN and total > 1:
+        return f"None of the {total} {several} has been run."
+    who = {1: f"The one {one}", 2: f"Both {several}"}.get(total, f"All {total} {several}")
+    return f"{who} {_outcome(total, verdict).split(' ', 1)[1]}."
 
 
-def _split(claims: Sequence[ClaimResult]) -> dict[Verdict, list[ClaimResult]]:
-    kinds = (Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_SETTLED)
-    return {kind: [claim for claim in claims if claim.verdict is kind] for kind in kinds}
+OUTCOMES = (
+    Verdict.SUPPORTED,
+    Verdict.CONTRADICTED,
+    Verdict.LEANING,
+    Verdict.NOT_SETTLED,
+    Verdict.OUT_OF_SCOPE,
+    Verdict.FAILED,
+    Verdict.NOT_RUN,
+)
+"""What may become of a claim, in the order of telling."""
+
+
+def _outcome(n: int, verdict: Verdict) -> str:
+    """`1 is supported`, `2 failed`."""
+    if verdict is Verdict.FAILED:
+        return f"{n} failed"
+    tense = ("was", "were") if verdict is Verdict.NOT_RUN else ("is", "are")
+    return f"{n} {tense[n > 1]} {verdict}"
 
 
 def _cells_sentence(model: TableModel) -> str:
@@ -143,18 +132,22 @@ def _ended(sentence: str) -> str:
 
 
 def untested(model: TableModel) -> str:
-    """Which claims of the table the profile cannot test; empty where it asks all of them."""
+    """How many claims of the table the profile cannot test, by name where they are few; empty where
+    it asks all of them.
+    """
     if not model.untested:
         return ""
-    ids = listed([f"`{claim.claim.id}`" for claim in model.untested], most=len(model.untested))
-    n = count(len(model.untested), "claim of the table", "claims of the table")
-    return f"{n} cannot be tested at this profile: {ids}."
+    ids = [f"`{claim.claim.id}`" for claim in model.untested]
+    n = count(len(ids), "claim of the table", "claims of the table")
+    named = f": {listed(ids, most=MOST_NAMED)}" if len(ids) <= MOST_NAMED else ""
+    return f"{n} cannot be tested at this profile{named}."
 
 
 def collapse(model: TableModel) -> str:
     """Which rows have collapsed, with how many of their seeds; empty where none has."""
+    finished = len(model.finished_seeds)
     rows = [
-        f"{model.full_name(row.id)} ({count(len(row.collapsed), 'seed')} of {len(model.seeds)})"
+        f"{model.full_name(row.id)} ({count(len(row.collapsed), 'seed')} of {finished})"
         for row in model.rows
         if row.collapsed
     ]
@@ -164,36 +157,41 @@ def collapse(model: TableModel) -> str:
     return f"{listed(rows, most=8)}: {meaning}"
 
 
-def findings(model: TableModel) -> tuple[Item, ...]:
+def findings(model: TableModel, *, drawn: Collection[str] = ()) -> tuple[Item, ...]:
     """The claims by outcome, in their own words, the paper's before our own checks; those without
-    any result only as a number.
+    any result only as a number, those that a figure has `drawn` not again.
     """
-    return tuple(item for source in NOUNS for item in _findings(model, source))
+    return tuple(item for source in NOUNS for item in _findings(model, source, drawn))
 
 
-def _findings(model: TableModel, source: Source) -> list[Item]:
-    split = _split(model.claims_by(source))
+LEADS = {
+    Verdict.SUPPORTED: "Holds",
+    Verdict.CONTRADICTED: "Does not hold",
+    Verdict.LEANING: "Leaning",
+    Verdict.NOT_SETTLED: "Not settled",
+    Verdict.OUT_OF_SCOPE: "Out of scope",
+}
+
+
+def _findings(model: TableModel, source: ClaimSource, drawn: Collection[str]) -> list[Item]:
+    claims = model.claims_by(source)
     by_us = " (our own check)" if source == "ours" else ""
-    leads: tuple[tuple[Verdict, str, Tone], ...] = (
-        (Verdict.SUPPORTED, "Holds", "good"),
-        (Verdict.CONTRADICTED, "Does not hold", "bad"),
-        (Verdict.NOT_SETTLED, "Not settled", "warn"),
-    )
     items = [
-        Item(lead=f"{lead}{by_us}", tone=tone, text=_told(claim))
-        for verdict, lead, tone in leads
-        for claim in split[verdict]
-        if claim.n
+        Item(lead=f"{lead}{by_us}", tone=TONES[verdict], text=_told(claim))
+        for verdict, lead in LEADS.items()
+        for claim in claims
+        if claim.verdict is verdict and claim.estimate is not None and claim.claim.id not in drawn
     ]
-    open_claims = sum(not claim.n for claim in model.claims_by(source))
-    if items and open_claims:
-        text = f"{count(open_claims, *NOUNS[source])} for want of results, see the table."
-        items.append(Item(lead="Not tested", tone="muted", text=text))
+    for verdict, why in ((Verdict.FAILED, "their runs failed"), (Verdict.NOT_RUN, "no results")):
+        n = sum(claim.verdict is verdict for claim in claims)
+        if n and n < len(claims):
+            text = f"{count(n, *NOUNS[source])}, {why}: see the table."
+            items.append(Item(lead=str(verdict).capitalize(), tone=TONES[verdict], text=text))
     return items
 
 
 def _told(claim: ClaimResult) -> str:
-    """The claim, and in parentheses what was estimate."""
+    """The claim, and in parentheses what was estimated."""
     assert claim.estimate is not None
     estimate = with_unit(number(claim.estimate, claim.decimals), claim.unit)
     if claim.ci is not None and claim.n > 1:
@@ -204,10 +202,13 @@ def _told(claim: ClaimResult) -> str:
 
 
 def _outlook(claim: ClaimResult) -> str:
+    """What would settle it."""
     if not claim.n or not claim.seeds_needed:
         return ""
     needed = claim.seeds_needed
-    amount = f"more than {needed[2:]}" if needed.startswith(">") else needed
-    return (
-        f" It takes {'' if needed.startswith(('>', '2 or')) else 'about '}{amount} seeds to settle."
-    )
+    if needed == "2 or more":
+        return " One seed has no interval: at least 2 are needed."
+    if needed.startswith(">"):
+        return f" More than {needed[1:].strip()} seeds would be needed to settle it."
+    several = f" ({claim.seeds_needed_range})" if claim.seeds_needed_range else ""
+    return f" About {needed} seeds{several} would be needed to settle it."

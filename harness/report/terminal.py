@@ -10,10 +10,11 @@ import unicodedata
 from collections.abc import Sequence
 
 from harness.report.document import GroupRow, TableColumn
-from harness.report.format import HEADINGS, interval_text, signed, with_unit
+from harness.report.format import HEADINGS, interval_text, marked, signed, with_unit
 from harness.report.main_table import main_table
-from harness.report.model import ClaimResult, TableModel
-from harness.report.summary import collapse, headline, marked, untested
+from harness.report.model import ClaimResult, TableModel, Verdict
+from harness.report.preconditions import outcome, values
+from harness.report.summary import collapse, headline, untested
 from harness.text import number
 
 GAP = "  "
@@ -60,8 +61,14 @@ def _wrapped(text: str, width: int | None, *, first: str = "", rest: str = "") -
 
 def _claim(claim: ClaimResult) -> str:
     verdict = f"{marked(claim.verdict):<15}".replace(" ", "\N{NO-BREAK SPACE}")
+    lacking = (p for p in claim.preconditions if claim.verdict is Verdict.OUT_OF_SCOPE)
+    given = "".join(
+        f"; {outcome(p)}: {p.text} ({values(p)})"
+        for p in lacking
+        if p.verdict is not Verdict.SUPPORTED
+    )
     if claim.estimate is None:
-        return f"{verdict} {claim.claim.text}"
+        return f"{verdict} {claim.claim.text}{given}"
     write = signed if " − " in claim.quantity else number
     estimate = with_unit(write(claim.estimate, claim.decimals), claim.unit)
     interval = (
@@ -69,7 +76,7 @@ def _claim(claim: ClaimResult) -> str:
         if claim.ci is None or claim.n < 2
         else f", 95 % CI {interval_text(claim.ci, claim.decimals)}"
     )
-    return f"{verdict} {claim.claim.text}: {estimate}{interval}"
+    return f"{verdict} {claim.claim.text}: {estimate}{interval}{given}"
 
 
 def _table(model: TableModel, width: int | None) -> str:

@@ -24,6 +24,7 @@ class PaperRef:
     """Where the published numbers stand."""
 
     title: str  # of the paper
+    short: str = ""  # what the paper is called in a heading, by its method: MaskedKD
     arxiv: str | None = None  # its number there, in quotes: 2302.10494
     table: str | None = None  # its number in the paper
     caption: str = ""  # what the table shows, in a line

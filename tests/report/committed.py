@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.report.builder import build_report
 from harness.report.claims import Tested, judge_claim
+from harness.report.collect import data_of
 from harness.report.kept import read_kept
 from harness.report.measure import Side, deciding_measure
 from harness.report.model import ClaimResult, TableModel, Verdict
@@ -19,6 +20,7 @@ from harness.report.read_csv import Line, read_lines
 from harness.report.render.csv import CLAIMS, cells_csv, claims_csv, seeds_csv
 from harness.report.render.markdown import markdown
 from harness.report.statistics import Interval
+from harness.spec.expand import expand
 from harness.spec.table import Claim, TableSpec
 
 
@@ -38,6 +40,9 @@ def read_claims(table: TableSpec, profile: str, path: Path) -> TableModel:
         profile=profile,
         title=paper.title,
         caption=paper.caption,
+        short=paper.short,
+        number=paper.table or "",
+        data=data_of(expand(table, profile)),
         claims=tuple(claims),
     )
 
@@ -54,7 +59,7 @@ def _claim(claim: Claim, table: TableSpec, line: Line) -> ClaimResult:
     return replace(
         untested,
         claim=replace(
-            claim, text=line["says"].removeprefix("'"), added_by_us=line["source"] == "ours"
+            claim, text=line["text"].removeprefix("'"), added_by_us=line["source"] == "ours"
         ),
         margin=line.number("margin"),
         n=int(line.number("n")),

@@ -86,12 +86,6 @@ def test_what_is_not_settled_says_how_many_seeds_would_settle_it() -> None:
     assert "sd 0.31 of these 3" in found.reason
 
 
-def test_looks_between_the_stages_are_told() -> None:
-    found = judged([75.0, 75.4, 74.8, 75.1], [75.0] * 4)
-    assert "looks are planned at 3, 6 and 12 seeds" in found.reason
-    assert "looks" not in judged([75.0, 75.4, 74.8] * 2, [75.0] * 6).reason
-
-
 def test_on_the_margin_no_number_of_seeds_settles_it() -> None:
     found = judged([74.2, 74.7, 75.2], [75.0, 75.0, 75.0], offset=-0.3)
     assert found.seeds_needed == "> 100"

@@ -151,6 +151,7 @@ def reference(folder: Path, *, acc: str, pflops: str = "1767.6") -> Path:
         f"paper/good,paper,logit,pflops,teacher/train_pmacs,,1770,{pflops},,1,,,reproduced,r",
     ]
     (where / "good.paper.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # `says` is what the column `text` was called before
     claims = "table,profile,claim,says,estimate,ci_low,ci_high,margin,n,verdict,reason\n"
     (where / "good.paper.claims.csv").write_text(claims, encoding="utf-8")
     return folder

@@ -32,7 +32,7 @@ from harness.report.render.markdown import markdown
 from harness.tasks.attention import HEADS
 from tests.report.models import PFLOPS, cell, hostile, printed, relabelled, small
 
-NAMES = ("accuracy-cost", "curves", "kept", "attention", "deviation")
+NAMES = ("forest", "accuracy-cost", "curves", "kept", "attention", "deviation")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,11 +73,16 @@ def test_attention_pictures_fit_a_page() -> None:
 
 
 def test_no_data_no_plot() -> None:
-    empty = replace(small(), rows=(), curves=(), runs=())
+    empty = replace(small(), rows=(), claims=(), curves=(), runs=())
     assert figures(empty) == []
     drawn = [figure.name for figure in figures(small(profile="cpu"))]
     # somebody may have added one, as the docs say
-    assert [name for name in drawn if name in NAMES] == ["accuracy-cost", "curves", "kept"]
+    assert [name for name in drawn if name in NAMES] == [
+        "forest",
+        "accuracy-cost",
+        "curves",
+        "kept",
+    ]
 
 
 def made(name: str, model: TableModel) -> Drawing:

@@ -10,7 +10,7 @@ import pytest
 
 from harness.report.builder import build_report
 from harness.report.collect import collect
-from harness.report.document import Figure
+from harness.report.document import Picture
 from harness.report.drawing import styled
 from harness.report.figures import draw, figures, find
 from harness.report.model import TableModel
@@ -173,7 +173,7 @@ def test_a_report_shows_declared_plots_in_place_of_the_general_one(model: TableM
         "By cost. Filled: mean and 95 % confidence interval; faint: single seeds. "
         "Lines are broken where a row has not run. Hollow, dashed: as published."
     )
-    blocks = [block.name for block in build_report(model).blocks if isinstance(block, Figure)]
+    blocks = [block.name for block in build_report(model).blocks if isinstance(block, Picture)]
     assert blocks == [figure.name for figure in shown]
     for figure in shown:
         assert draw(figure.name, model, format="svg") == draw(figure.name, model, format="svg")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.report.claims_page import build_claims_page
+from harness.report.compare import read_lines
 from harness.report.format import decimals_shown
+from harness.report.render.csv import CLAIMS
 from harness.report.render.markdown import markdown
 from harness.report.statistics import Interval
 from harness.spec.load import list_tables, load_table
@@ -71,3 +73,11 @@ def test_a_report_shows_the_committed_numbers(path: Path) -> None:
             cell["column"],
             shown,
         )
+
+
+def test_a_file_from_before_the_column_was_called_text_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.claims.csv"
+    header = ",".join(CLAIMS).replace("text", "says")
+    path.write_text(f"{header}\nt,p,half,Half is enough,,,,0,0,not run,r,paper\n", encoding="utf-8")
+    (line,) = read_lines(path, CLAIMS, CLAIMS)
+    assert line["text"] == "Half is enough"

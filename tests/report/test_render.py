@@ -12,7 +12,7 @@ import pytest
 from pypdf import PdfReader
 
 from harness.report.builder import build_report
-from harness.report.document import Document, Heading, Paragraph, Table
+from harness.report.document import Document, Heading, Paragraph, TextTable
 from harness.report.figures import draw
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.render.csv import cells_csv, claims_csv
@@ -24,9 +24,11 @@ from harness.report.summary import findings, headline
 from harness.report.terminal import overview
 from harness.spec.table import Claim
 from tests.report.models import (
+    ACC,
     HOSTILE,
     PFLOPS,
     cell,
+    empty_picture,
     hostile,
     printed,
     retold,
@@ -45,8 +47,9 @@ def test_the_columns_of_the_csv_files_are_fixed() -> None:
         "table,profile,row,column,metric,unit,published,mean,std,n,ci_low,ci_high,verdict,reason"
     )
     assert claims == (
-        "table,profile,claim,says,estimate,ci_low,ci_high,margin,n,verdict,reason,source,"
-        "looks,images,se_images"
+        "table,profile,claim,text,estimate,ci_low,ci_high,margin,n,verdict,reason,source,"
+        "looks,images,se_images,adjusted_low,adjusted_high,p,p_adjusted,family,sd,sd_moderated,"
+        "seeds_needed"
     )
 
 
@@ -75,7 +78,7 @@ def test_claims_as_csv() -> None:
 
 
 def test_csv_survives_hostile_text() -> None:
-    assert {line["says"] for line in lines(claims_csv(hostile()))} == {HOSTILE}
+    assert {line["text"] for line in lines(claims_csv(hostile()))} == {HOSTILE}
 
 
 def visible(text: str) -> str:
@@ -94,7 +97,7 @@ class Words(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -118,7 +121,7 @@ def test_html_is_one_file_and_escapes_hostile_text() -> None:
     assert visible(HOSTILE) in visible("".join(words.text))
     assert {"script", "link", "textbf"}.isdisjoint(words.tags)
     assert not re.search(r'(src|href)="(?!data:)', text)
-    assert text.count("data:image/svg+xml;base64,") == 4
+    assert text.count("data:image/svg+xml;base64,") == 5
     assert "prefers-color-scheme: dark" in text
 
 
@@ -126,7 +129,8 @@ def test_markdown_escapes_hostile_text() -> None:
     text = markdown(build_report(hostile()), pictures="pictures")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
-    assert widths == {8, 11, 5, 3}  # claims, results, differences, missing and environment
+    # claims, results, differences, what verdicts rest on, missing and environment
+    assert widths == {8, 11, 5, 4, 3}
     assert "<b>" not in text.replace(r"\<b", "")
     unescaped = re.sub(r"\\([\\`*_{}\[\]<>#|$~&])", r"\1", text)
     assert visible(HOSTILE) in visible(unescaped)
@@ -136,7 +140,8 @@ def test_markdown_names_its_pictures() -> None:
     text = markdown(build_report(small()), pictures="table1.paper")
     found = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert found == [
-        f"table1.paper/{name}.png" for name in ("accuracy-cost", "curves", "kept", "deviation")
+        f"table1.paper/{name}.png"
+        for name in ("forest", "accuracy-cost", "curves", "kept", "deviation")
     ]
 
 
@@ -165,9 +170,13 @@ def test_latex_has_the_published_and_the_measured_value_side_by_side() -> None:
         assert opened == len(re.findall(r"(?<!\\)\}", line)), line
 
 
-def printed_pdf(model: TableModel) -> PdfReader:
-    made = pdf(build_report(model), picture=lambda name: draw(name, model, format="png"))
-    return PdfReader(BytesIO(made))
+def printed_pdf(model: TableModel, *, drawn: bool = True) -> PdfReader:
+    """The PDF, or one with an empty picture in place of those that take a second to draw."""
+
+    def picture(name: str) -> bytes:
+        return draw(name, model, format="png") if drawn else empty_picture()
+
+    return PdfReader(BytesIO(pdf(build_report(model), picture=picture)))
 
 
 LONG = without_figures(small(rows=50))
@@ -176,7 +185,7 @@ LONG = without_figures(small(rows=50))
 @pytest.fixture(scope="module")
 def long() -> PdfReader:
     """A table over several pages, with few plots."""
-    return printed_pdf(LONG)
+    return printed_pdf(LONG, drawn=False)
 
 
 def test_pdf_has_every_row_claim_and_verdict(long: PdfReader) -> None:
@@ -209,7 +218,7 @@ def test_pdf_turns_wide_tables_and_repeats_their_header(long: PdfReader) -> None
 )
 def test_a_report_is_called_by_its_place_in_the_paper(number: str, name: str) -> None:
     title = build_report(replace(small(), number=number)).title
-    assert title == f"{name}, profile paper: Students and teachers"
+    assert title == f"{name}: Students and teachers"
 
 
 def test_pdf_breaks_no_word_of_a_wide_table() -> None:
@@ -221,7 +230,7 @@ def test_pdf_breaks_no_word_of_a_wide_table() -> None:
     )
     rows = tuple(replace(row, cells=cells) for row in small().rows)
     wide = without_figures(replace(small(), columns=columns, rows=rows, claims=()))
-    text = " ".join(page.extract_text() for page in printed_pdf(wide).pages)
+    text = " ".join(page.extract_text() for page in printed_pdf(wide, drawn=False).pages)
     assert text.count("published") >= 4
     assert text.count("reproduced") >= 12
 
@@ -231,7 +240,7 @@ def test_pdf_has_no_empty_page_however_far_the_table_before_a_turned_page_reache
     for words in range(16):  # the last claim is a line longer each time
         says = " ".join(["claimed"] * 3 * words)
         claims = (*model.claims * 3, retold(model.claims[0], says))
-        for page in printed_pdf(replace(model, claims=claims)).pages:
+        for page in printed_pdf(replace(model, claims=claims), drawn=False).pages:
             text = visible(page.extract_text())
             assert len(text.replace("demo/table1, profile paper", "")) > 40, (words, text)
 
@@ -241,7 +250,7 @@ def test_pdf_leaves_no_heading_alone_at_the_foot_of_a_page() -> None:
     headings = {b.text for b in build_report(model).blocks if isinstance(b, Heading)}
     for words in range(12):  # the last claim is some lines longer each time
         claims = (*model.claims, retold(model.claims[0], "claimed " * 6 * words + "to hold"))
-        for page in printed_pdf(replace(model, claims=claims)).pages:
+        for page in printed_pdf(replace(model, claims=claims), drawn=False).pages:
             lines = [line.strip() for line in page.extract_text().splitlines()]
             shown = [line for line in lines if line and not re.fullmatch(r"\d+ / \d+", line)]
             assert not headings & set(shown[-1:]), words
@@ -262,8 +271,8 @@ def test_pdf_is_the_same_for_the_same_model() -> None:
     assert first == second
 
 
-def tables(document: Document) -> dict[str, Table]:
-    return {block.name: block for block in document.blocks if isinstance(block, Table)}
+def tables(document: Document) -> dict[str, TextTable]:
+    return {block.name: block for block in document.unfolded() if isinstance(block, TextTable)}
 
 
 def test_a_scaled_down_profile_says_once_that_it_is_not_comparable() -> None:
@@ -312,15 +321,15 @@ def test_the_papers_claims_and_our_own_checks_stand_apart() -> None:
 
 def test_the_headline_counts_the_papers_claims_without_our_own_checks() -> None:
     assert headline(small()).startswith(
-        "Of 4 claims of the paper, 1 is supported, 1 is contradicted, 1 is measured but not "
-        "settled and 1 is not tested. The one check of our own is supported."
+        "Of 4 claims of the paper, 1 is supported, 1 is contradicted, 1 is not settled and 1 was "
+        "not run. The one check of our own is supported."
     )
     own = replace(small(), claims=small().claims[-1:] * 2)
     assert headline(own).startswith(
         "No claim of the paper is judged at this profile. Both checks of our own are supported."
     )
     leads = [item.lead for item in findings(small())]
-    assert leads == ["Holds", "Does not hold", "Not settled", "Not tested", "Holds (our own check)"]
+    assert leads == ["Holds", "Does not hold", "Not settled", "Not run", "Holds (our own check)"]
 
 
 def test_the_terminal_heads_them_apart() -> None:
@@ -382,9 +391,9 @@ def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
 def test_published_numbers_stand_apart_from_measured_ones_of_another_recipe() -> None:
     model = replace(small(profile="fashion-mnist"), data="Fashion-MNIST", paper_data="ImageNet-1k")
     document = build_report(model)
-    assert document.title == (
-        "Table 1, profile fashion-mnist, on Fashion-MNIST (in the paper: Students and teachers)"
-    )
+    assert document.title == "Table 1 at the scale of Fashion-MNIST"
+    origin = next(block.text for block in document.blocks if isinstance(block, Paragraph))
+    assert "In the paper: Students and teachers." in origin
     found = tables(document)
     for row in found["results"].rows:
         if isinstance(row, tuple):
@@ -392,13 +401,19 @@ def test_published_numbers_stand_apart_from_measured_ones_of_another_recipe() ->
     assert {column.title for column in found["printed"].columns} == {"", "published"}
     text = markdown(document, pictures="x")
     assert "## Results on Fashion-MNIST" in text
-    assert "## The paper's numbers, on ImageNet-1k" in text
+    assert "## What the paper prints, on ImageNet-1k" in text.partition("## How to repeat")[2]
+    folded = html(document, picture=lambda _: b"").partition("<details>")[2]
+    assert "What the paper prints, on ImageNet-1k</h2></summary>" in folded
+    assert ">75.0<" in folded
     assert "printed" not in tables(build_report(small()))
 
 
 def test_one_seed_is_one_seed() -> None:
-    text = markdown(build_report(replace(small(), seeds=(0,))), pictures="x")
-    assert "profile `paper`, seed 0." in text
+    alone = replace(small(rows=1), seeds=(0,))
+    (row,) = alone.rows
+    cells = (cell(ACC, printed(75.0), (75.0,)), *row.cells[1:])
+    alone = replace(alone, rows=(replace(row, cells=cells),))
+    assert "profile `paper`, seed 0." in markdown(build_report(alone), pictures="x")
 
 
 def test_html_names_the_column_of_every_cell_for_small_screens() -> None:

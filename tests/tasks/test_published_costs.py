@@ -139,7 +139,7 @@ def test_a_view_of_a_self_taught_teacher_costs_what_torch_counts(keep: int) -> N
     with torch.device("meta"):
         anything = Normalisation(mean=(0.0,), std=(1.0,))
         model = build_model(teacher, classes=0, channels=3, input_norm=anything, dependencies={})
-    for name, efficient in (("gmacs", False), ("lean_gmacs", True)):
+    for name, efficient in (("gmacs", False), ("computed_gmacs", True)):
         counted = counted_macs(model, keep=keep, efficient=efficient)
         assert found[f"teacher/{name}"] == pytest.approx(counted / 1e9, rel=1e-12), name
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import harness.report.plain_matplotlib  # noqa: F401 (before all that draws)
-from harness.evidence import FigureOf
+from harness.evidence import FigureOf, Section
 from harness.registry import Registry
 from harness.report.drawing import shortened, styled
 from harness.report.fonts import face, family
@@ -38,7 +39,9 @@ LOOKED_UP = frozenset(
 class Figure(ABC):
     """A figure of one table, named `name`: what of it is shown, its words, its drawing."""
 
-    place: ClassVar[int] = 100  # in the report: lower ones come first
+    section: ClassVar[Section] = "plots"  # of the report
+    place: ClassVar[int] = 100  # in its section: lower ones come first
+    longest: ClassVar[int] = LONGEST  # characters of a text in it
 
     def __init__(self, model: TableModel, name: str) -> None:
         self.model = model
@@ -109,15 +112,16 @@ def draw(name: str, model: TableModel, *, format: Literal["png", "svg"]) -> byte
     """A figure as a file; the same table gives the same bytes."""
     stream = BytesIO()
     nameless = {"Software": None} if format == "png" else {"Date": None, "Creator": None}
-    model = with_texts(model, _drawable, but=NOT_READ | LOOKED_UP)
+    most = find(name, model).longest
+    model = with_texts(model, partial(_drawable, most=most), but=NOT_READ | LOOKED_UP)
     with styled(_families(model)):
         drawing = find(name, model).draw()
         drawing.savefig(stream, format=format, dpi=DPI, metadata=nameless)
     return stream.getvalue()
 
 
-def _drawable(text: str) -> str:
-    return shortened(numbered(text, lambda character: face(character) is not None), LONGEST)
+def _drawable(text: str, most: int) -> str:
+    return shortened(numbered(text, lambda character: face(character) is not None), most)
 
 
 def _families(model: TableModel) -> list[str]:

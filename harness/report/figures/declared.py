@@ -19,7 +19,7 @@ from harness.report.drawing import WIDTH, group_shade, shades
 from harness.report.figures import FIGURES, Figure
 from harness.report.format import with_unit
 from harness.report.model import TableModel
-from harness.report.plot_data import Line, lines, ticks, x_label
+from harness.report.plot_data import PlotLine, lines, ticks, x_label
 from harness.spec.table import Plot
 
 MARKERS = "osD^vP*X"
@@ -42,7 +42,7 @@ class DeclaredPlot(Figure):
         """One for each plot of the profile."""
         return [cls(model, plot) for plot in model.plots]
 
-    def select(self) -> list[tuple[str, list[Line]]]:
+    def select(self) -> list[tuple[str, list[PlotLine]]]:
         """Columns with their lines."""
         panels = [(column, lines(self.model, self.plot, column)) for column in self.plot.y]
         return [(column, drawn) for column, drawn in panels if drawn]
@@ -95,7 +95,7 @@ class DeclaredPlot(Figure):
         return figure
 
 
-def _apart(drawn: Sequence[Line], plot: Plot) -> list[Line]:
+def _apart(drawn: Sequence[PlotLine], plot: Plot) -> list[PlotLine]:
     """The lines with those that share their x moved aside a little, so that every bar is seen."""
     places = [{dot.x for dot in line.measured if dot.mean is not None} for line in drawn]
     every = set().union(*places)
@@ -115,7 +115,7 @@ def _apart(drawn: Sequence[Line], plot: Plot) -> list[Line]:
     return moved
 
 
-def _draw(axes: Axes, line: Line, model: TableModel, *, joined: bool) -> None:
+def _draw(axes: Axes, line: PlotLine, model: TableModel, *, joined: bool) -> None:
     """Mean and interval, seeds, a line that is broken where a row has not run; printed: dashed.
 
     Without lines where x are labels, between which there is nothing.
@@ -148,7 +148,7 @@ def _draw(axes: Axes, line: Line, model: TableModel, *, joined: bool) -> None:
         )
 
 
-def _places(panels: Sequence[tuple[str, Sequence[Line]]]) -> list[float]:
+def _places(panels: Sequence[tuple[str, Sequence[PlotLine]]]) -> list[float]:
     """Every x of every panel."""
     measured = {dot.x for _, those in panels for line in those for dot in line.measured}
     return sorted(

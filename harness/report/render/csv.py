@@ -9,7 +9,7 @@ from dataclasses import astuple, fields
 import pandas as pd
 
 from harness.report.format import looks_text
-from harness.report.model import Cell, Draw, Machine, TableModel
+from harness.report.model import Cell, ClaimResult, Draw, Machine, TableModel
 from harness.text import count
 
 CELLS = (
@@ -32,7 +32,7 @@ CLAIMS = (
     "table",
     "profile",
     "claim",
-    "says",
+    "text",
     "estimate",
     "ci_low",
     "ci_high",
@@ -44,6 +44,14 @@ CLAIMS = (
     "looks",
     "images",
     "se_images",
+    "adjusted_low",
+    "adjusted_high",
+    "p",
+    "p_adjusted",
+    "family",
+    "sd",
+    "sd_moderated",
+    "seeds_needed",
 )
 SEEDS = (
     "table",
@@ -70,13 +78,14 @@ recorded of the column's metric after so many epochs).
 """
 IMAGES = ("row", "column", "seed", "run", "images", "right")
 
-TEXTS = {"table", "unit", "says", "reason", "cpu", "device", "why"}
+TEXTS = {"table", "unit", "text", "reason", "cpu", "device", "why"}
 """Columns of free text; the others hold numbers, ids and verdicts."""
 FORMULA = ("=", "+", "-", "@")
 NUMBERS = frozenset(
     {
         *("published", "mean", "std", "n", "ci_low", "ci_high", "estimate", "margin"),
-        *("images", "se_images"),
+        *("images", "se_images", "adjusted_low", "adjusted_high", "p", "p_adjusted", "family"),
+        *("sd", "sd_moderated"),
     }
 )
 
@@ -173,7 +182,16 @@ def _claim_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
         outcome = (str(claim.n), str(claim.verdict), claim.reason, claim.source)
         images = "" if not claim.images else str(claim.images)
         looks = (looks_text(claim.look_seeds), images, _exact(claim.se_images))
-        yield *about, *numbers, *outcome, *looks
+        yield *about, *numbers, *outcome, *looks, *_inference(claim)
+
+
+def _inference(claim: ClaimResult) -> Iterator[str]:
+    """What the verdict rests on beside the interval of the claim alone."""
+    adjusted = claim.adjusted
+    yield from ("", "") if adjusted is None else (_exact(adjusted.low), _exact(adjusted.high))
+    yield from (_exact(claim.p), _exact(claim.p_adjusted))
+    yield str(claim.family or "")
+    yield from (_exact(claim.std), _exact(claim.std_moderated), claim.seeds_needed)
 
 
 def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:

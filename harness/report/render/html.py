@@ -8,18 +8,19 @@ import re
 from collections.abc import Callable, Iterator
 
 from harness.report.document import (
+    Appendix,
     Block,
     Bullets,
-    Code,
+    Commands,
     Document,
-    Figure,
     GroupRow,
     Heading,
     Item,
     Paragraph,
-    Table,
+    Picture,
     TableCell,
     TableColumn,
+    TextTable,
 )
 from harness.report.format import header_spans, marked_up
 
@@ -45,6 +46,13 @@ figure { margin: 1.2rem 0 1.8rem; }
 figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px;
   border: 1px solid var(--line); padding: .5rem; }
 figcaption, .caption { color: var(--soft); font-size: .88rem; max-width: 48rem; margin: .3rem 0; }
+.picture { display: block; }
+.picture input { position: absolute; opacity: 0; pointer-events: none; }
+.picture input:focus-visible + img { outline: 3px solid var(--good); }
+.picture .hint { display: none; color: var(--soft); font-size: .8rem; }
+details { margin: 2.2rem 0 .6rem; }
+summary { cursor: pointer; }
+summary h2 { display: inline; border: 0; margin: 0; }
 .scroll { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .88rem; line-height: 1.4; min-width: 100%; }
 th, td { padding: .3rem .6rem; text-align: left; vertical-align: top; }
@@ -62,6 +70,11 @@ tr.group th { background: var(--band); }
 .bad { color: var(--bad); font-weight: 600; }
 .warn { color: var(--warn); font-weight: 600; }
 .muted { color: var(--soft); }
+@media screen and (max-width: 44rem) {
+  .picture { overflow-x: auto; }
+  .picture .hint { display: block; position: sticky; left: 0; }
+  .picture input:checked + img { max-width: none; width: 46rem; }
+}
 @media screen and (max-width: 40rem) {
   .scroll { overflow-x: visible; }
   table, tbody, tr, td, tr.group th { display: block; min-width: 0; }
@@ -85,7 +98,10 @@ tr.group th { background: var(--band); }
   body { max-width: none; padding: 0; font-size: 10pt; }
   h2 { break-after: avoid; }
   figure, tr { break-inside: avoid; }
-  figure img { max-height: 230mm; }
+  figure img { max-height: 165mm; }
+  details::details-content { content-visibility: visible; display: block; height: auto; }
+  details > * { display: block; }
+  summary { list-style: none; }
   .scroll { overflow: visible; }
   table { font-size: 8pt; }
   th, td, .right, .short { padding: .15rem .3rem; white-space: normal; overflow-wrap: break-word; }
@@ -124,16 +140,30 @@ def _block(block: Block, picture: Callable[[str], bytes]) -> str:
             return f'<p class="{block.tone}">{_text(block.text)}</p>'
         case Bullets():
             return "<ul>" + "".join(f"<li>{_item(item)}</li>" for item in block.items) + "</ul>"
-        case Table():
+        case TextTable():
             return "\n".join(_table(block))
-        case Figure():
-            data = base64.b64encode(picture(block.name)).decode()
-            image = (
-                f'<img alt="{escaping.escape(block.alt)}" src="data:image/svg+xml;base64,{data}">'
-            )
-            return f"<figure>{image}<figcaption>{_text(block.caption)}</figcaption></figure>"
-        case Code():
+        case Picture():
+            return _figure(block, picture)
+        case Commands():
             return f"<pre><code>{_plain(block.text)}</code></pre>"
+        case Appendix():
+            parts = "\n".join(_block(part, picture) for part in block.blocks)
+            summary = f"<summary><h2>{_text(block.title)}</h2></summary>"
+            return f"<details>{summary}\n{parts}\n</details>"
+
+
+def _figure(block: Picture, picture: Callable[[str], bytes]) -> str:
+    """A picture that a small screen shows whole, and at its own size on a tap: the check box is the
+    state of that, so no script is needed.
+    """
+    data = base64.b64encode(picture(block.name)).decode()
+    alt, caption = escaping.escape(block.alt), _text(block.caption)
+    return (
+        '<figure><label class="picture"><input type="checkbox" aria-label="larger picture">'
+        f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
+        '<span class="hint">Tap the picture for its full size, and again to see it whole.</span>'
+        f"</label><figcaption>{caption}</figcaption></figure>"
+    )
 
 
 def _text(text: str) -> str:
@@ -150,7 +180,7 @@ def _item(item: Item) -> str:
     return lead + _text(item.text)
 
 
-def _table(table: Table) -> Iterator[str]:
+def _table(table: TextTable) -> Iterator[str]:
     wide = " wide" if len(table.columns) > UPRIGHT else ""
     yield f'<div class="scroll{wide}"><p class="caption">{_text(table.caption)}</p><table>'
     yield f"<thead>{''.join(_header(table))}</thead>"
@@ -174,7 +204,7 @@ def _cell(cell: TableCell, column: TableColumn) -> str:
     return f'<td class="{" ".join(filter(None, classes))}"{named}>{text}</td>'
 
 
-def _header(table: Table) -> Iterator[str]:
+def _header(table: TextTable) -> Iterator[str]:
     if any(column.span for column in table.columns):
         cells = (
             f'<th class="span" colspan="{width}">{_text(span)}</th>' if span else "<th></th>"

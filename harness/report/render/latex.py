@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.report.document import Document, GroupRow, Table
+from harness.report.document import Document, GroupRow, TextTable
 from harness.report.format import header_spans, in_pieces, marked_up, title_of
 from harness.report.render.tex_characters import in_tex
 from harness.report.render.unset import explained, numbered
 
 WIDE = 30  # characters: cells longer than this get a column that breaks lines
 GAP = 0.035  # of the line, between columns
+TIGHT_GAP = 0.014  # the same in a table that is set small
+USUAL, SMALL = r"\small", r"\scriptsize\setlength{\tabcolsep}{2pt}"
+SMALLER = 1.25  # as many letters on its lines
 LEAST, MOST = 0.3, 0.9  # of the line, shared by the columns that break lines
 LINES = 20  # of a row, about: a `longtable` breaks pages between rows alone
 LETTERS = 75  # of a line, about
@@ -27,8 +30,8 @@ def latex(document: Document) -> str:
     """Every table as a `longtable` with booktabs rules, to be `\\input`; ASCII alone, so that it
     does not depend on the encoding of the document around it.
     """
-    tables = [block for block in document.blocks if isinstance(block, Table)]
-    names = ("results", "printed", "claims", "checks", "differences")
+    tables = [block for block in document.unfolded() if isinstance(block, TextTable)]
+    names = ("results", "printed", "claims", "checks", "basis", "differences")
     wanted = [table for table in tables if table.name in names]
     subject = escape(document.subject).replace("\n", " ")
     label = re.sub(r"[^A-Za-z0-9]+", "-", document.subject.replace(", profile ", "-")).strip("-")
@@ -36,7 +39,7 @@ def latex(document: Document) -> str:
     return head + "\n".join(_table(table, label) for table in wanted) + _unset(wanted)
 
 
-def _unset(tables: list[Table]) -> str:
+def _unset(tables: list[TextTable]) -> str:
     """The line on characters that are written by their numbers."""
     texts = [text for table in tables for text in _texts(table)]
     unset = {character for text in texts for character in text if in_tex(character) is None}
@@ -45,7 +48,7 @@ def _unset(tables: list[Table]) -> str:
     return f"\n\\par\\noindent{{\\small {escape(explained(len(unset), 'pdfLaTeX'))}\\par}}\n"
 
 
-def _texts(table: Table) -> Iterator[str]:
+def _texts(table: TextTable) -> Iterator[str]:
     yield table.caption
     for column in table.columns:
         yield from (column.span, column.title)
@@ -80,10 +83,11 @@ def _word(word: str) -> str:
     return "".join(made)
 
 
-def _table(table: Table, label: str) -> str:
+def _table(table: TextTable, label: str) -> str:
     head = "\n".join([r"\toprule", *_header(table), r"\midrule"])
+    size = SMALL if _is_small(table) else USUAL
     lines = [
-        r"\begingroup\small\setlength{\LTcapwidth}{\linewidth}",
+        rf"\begingroup{size}\setlength{{\LTcapwidth}}{{\linewidth}}",
         rf"\begin{{longtable}}{{{_specification(table)}}}",
         rf"\caption{{{escape(table.caption)}}}\label{{tab:{label}-{table.name}}}\\",
         head,
@@ -99,7 +103,7 @@ def _table(table: Table, label: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _specification(table: Table) -> str:
+def _specification(table: TextTable) -> str:
     """Plain columns for short cells, paragraphs in proportion to their weights for long ones."""
     return "".join(
         column.align[0]
@@ -109,26 +113,41 @@ def _specification(table: Table) -> str:
     )
 
 
-def _shares(table: Table) -> list[float | None]:
+def _shares(table: TextTable) -> list[float | None]:
     """Of the line, for columns that break lines."""
-    cells = [row for row in table.rows if not isinstance(row, GroupRow)]
-    wide = [
-        any(len(row[index].text) > WIDE for row in cells) for index in range(len(table.columns))
-    ]
+    wide = _wide(table)
     total = sum(c.weight for c, is_wide in zip(table.columns, wide, strict=True) if is_wide)
-    letters = sum(
-        max([len(column.title), *(len(row[index].text) for row in cells)])
-        for index, column in enumerate(table.columns)
-        if not wide[index]
-    )
-    share = min(MOST, max(LEAST, 1 - letters / LETTERS - GAP * len(wide)))
+    share = min(MOST, max(LEAST, 1 - _taken(table, small=_is_small(table))))
     return [
         share * column.weight / total if is_wide else None
         for column, is_wide in zip(table.columns, wide, strict=True)
     ]
 
 
-def _header(table: Table) -> Iterator[str]:
+def _wide(table: TextTable) -> list[bool]:
+    """Which columns break lines."""
+    cells = [row for row in table.rows if not isinstance(row, GroupRow)]
+    return [any(len(row[at].text) > WIDE for row in cells) for at in range(len(table.columns))]
+
+
+def _taken(table: TextTable, *, small: bool) -> float:
+    """Of the line, about: by columns that do not break lines, and between all."""
+    cells = [row for row in table.rows if not isinstance(row, GroupRow)]
+    letters = sum(
+        max([len(column.title), *(len(row[index].text) for row in cells)])
+        for index, (column, wide) in enumerate(zip(table.columns, _wide(table), strict=True))
+        if not wide
+    )
+    gaps = (TIGHT_GAP if small else GAP) * len(table.columns)
+    return letters / (LETTERS * SMALLER if small else LETTERS) + gaps
+
+
+def _is_small(table: TextTable) -> bool:
+    """Whether the usual size would leave too little of the line to the columns that break."""
+    return _taken(table, small=False) > 1 - (LEAST if any(_wide(table)) else 0)
+
+
+def _header(table: TextTable) -> Iterator[str]:
     if any(column.span for column in table.columns):
         spans, rules, start = [], [], 1
         for span, width in header_spans(table):
@@ -144,7 +163,7 @@ def _header(table: Table) -> Iterator[str]:
     yield " & ".join(titles) + r" \\"
 
 
-def _rows(table: Table) -> Iterator[str]:
+def _rows(table: TextTable) -> Iterator[str]:
     width = len(table.columns)
     for row in in_pieces(table, _limits(table)):
         if isinstance(row, GroupRow):
@@ -155,7 +174,7 @@ def _rows(table: Table) -> Iterator[str]:
             yield " & ".join(_guarded(escape(cell.text)) for cell in row) + r" \\"
 
 
-def _limits(table: Table) -> list[int]:
+def _limits(table: TextTable) -> list[int]:
     """How many characters of each column make a row of LINES lines."""
     return [
         WIDE if share is None else max(WIDE, int(LINES * LETTERS * share))

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from harness.report.document import (
-    Block,
     Bullets,
-    Code,
+    Commands,
     Document,
-    Figure,
     GroupRow,
     Heading,
     Item,
     Paragraph,
-    Table,
+    Part,
+    Picture,
     TableCell,
+    TextTable,
 )
 from harness.report.format import marked_up
 
@@ -27,10 +27,10 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|$~&])")
 
 def markdown(document: Document, *, pictures: str) -> str:
     """The report; `pictures` is the folder of its PNG files, relative to it."""
-    return "\n\n".join(_block(block, pictures) for block in document.blocks) + "\n"
+    return "\n\n".join(_block(block, pictures) for block in document.unfolded()) + "\n"
 
 
-def _block(block: Block, pictures: str) -> str:
+def _block(block: Part, pictures: str) -> str:
     match block:
         case Heading():
             return f"{'#' * block.level} {_text(block.text)}"
@@ -38,11 +38,11 @@ def _block(block: Block, pictures: str) -> str:
             return _text(block.text)
         case Bullets():
             return "\n".join(f"- {_item(item)}" for item in block.items)
-        case Table():
+        case TextTable():
             return f"*{_text(block.caption)}*\n\n{_table(block)}"
-        case Figure():
+        case Picture():
             return f"![{_text(block.alt)}]({pictures}/{block.name}.png)\n\n*{_text(block.caption)}*"
-        case Code():
+        case Commands():
             return f"```sh\n{block.text}\n```"
 
 
@@ -59,7 +59,7 @@ def _item(item: Item) -> str:
     return f"**{_text(item.lead)}:** {_text(item.text)}" if item.lead else _text(item.text)
 
 
-def _table(table: Table) -> str:
+def _table(table: TextTable) -> str:
     headers = [_text(f"{column.span} {column.title}".strip()) for column in table.columns]
     return tabulate(
         list(_rows(table)),
@@ -70,7 +70,7 @@ def _table(table: Table) -> str:
     )
 
 
-def _rows(table: Table) -> Iterator[list[str]]:
+def _rows(table: TextTable) -> Iterator[list[str]]:
     for row in table.rows:
         if isinstance(row, GroupRow):
             yield [f"**{_text(row.text)}**", *[""] * (len(table.columns) - 1)]

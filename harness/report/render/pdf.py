@@ -34,17 +34,17 @@ from reportlab.platypus import Paragraph as Text
 from reportlab.platypus import Table as Grid
 
 from harness.report.document import (
-    Block,
     Bullets,
-    Code,
+    Commands,
     Document,
-    Figure,
     GroupRow,
     Heading,
     Item,
     Paragraph,
-    Table,
+    Part,
+    Picture,
     TableCell,
+    TextTable,
     Tone,
 )
 from harness.report.figures import DPI
@@ -103,7 +103,7 @@ def pdf(document: Document, *, picture: Callable[[str], bytes]) -> bytes:
     subject = numbered(document.subject, _has_glyph)
     if len(subject) > LONGEST_HEAD:
         subject = f"{subject[: LONGEST_HEAD - 1]}…"
-    blocks = (*document.blocks, *_unset(document))
+    blocks = (*document.unfolded(), *_unset(document))
     template.build(
         list(_flow(blocks, picture)),
         canvasmaker=partial(_Numbered, subject=subject),
@@ -115,7 +115,7 @@ def _has_glyph(character: str) -> bool:
     return face(character) is not None
 
 
-def _unset(document: Document) -> list[Block]:
+def _unset(document: Document) -> list[Part]:
     """The line on characters that are written by their numbers."""
     unset: set[str] = set()
 
@@ -124,7 +124,7 @@ def _unset(document: Document) -> list[Block]:
             unset.update(character for character in text if not _has_glyph(character))
         return text
 
-    with_texts(document.blocks, note, but=frozenset())
+    with_texts(document.unfolded(), note, but=frozenset())
     return [Paragraph(text=explained(len(unset), "This PDF"), tone="muted")] if unset else []
 
 
@@ -137,7 +137,7 @@ def _width(size: tuple[float, float]) -> float:
     return size[0] - float(2 * MARGIN)
 
 
-def _flow(blocks: Sequence[Block], picture: Callable[[str], bytes]) -> Iterator[Flowable]:
+def _flow(blocks: Sequence[Part], picture: Callable[[str], bytes]) -> Iterator[Flowable]:
     """The blocks in order; a heading stays with what follows, a wide table gets pages on their
     side.
     """
@@ -145,8 +145,10 @@ def _flow(blocks: Sequence[Block], picture: Callable[[str], bytes]) -> Iterator[
     for before, block, following in zip(
         [None, *blocks[:-1]], blocks, [*blocks[1:], None], strict=True
     ):
-        wide = any(isinstance(b, Table) and _is_wide(b) for b in (block, following))
-        turn = wide if isinstance(block, Heading) else isinstance(block, Table) and _is_wide(block)
+        wide = any(isinstance(b, TextTable) and _is_wide(b) for b in (block, following))
+        turn = (
+            wide if isinstance(block, Heading) else isinstance(block, TextTable) and _is_wide(block)
+        )
         if turn != sideways:
             sideways = turn
             yield NextPageTemplate("sideways" if turn else "upright")
@@ -163,11 +165,11 @@ def _flow(blocks: Sequence[Block], picture: Callable[[str], bytes]) -> Iterator[
             yield KeepTogether(parts)
 
 
-def _stays_whole(block: Block | None) -> bool:
-    return isinstance(block, Figure) or (isinstance(block, Table) and _is_short(block))
+def _stays_whole(block: Part | None) -> bool:
+    return isinstance(block, Picture) or (isinstance(block, TextTable) and _is_short(block))
 
 
-def _is_wide(table: Table) -> bool:
+def _is_wide(table: TextTable) -> bool:
     return len(table.columns) > COLUMNS_UPRIGHT
 
 
@@ -199,7 +201,7 @@ class _Numbered(Canvas):  # type: ignore[misc]
         self.drawRightString(width - MARGIN, MARGIN - 6 * mm, f"{number} / {len(self._pages)}")
 
 
-def _block(block: Block, picture: Callable[[str], bytes], width: float) -> Iterator[Flowable]:
+def _block(block: Part, picture: Callable[[str], bytes], width: float) -> Iterator[Flowable]:
     match block:
         case Heading():
             yield CondPageBreak(32 * mm)
@@ -208,18 +210,18 @@ def _block(block: Block, picture: Callable[[str], bytes], width: float) -> Itera
             yield Text(_toned(_text(block.text), block.tone), BODY)
         case Bullets():
             yield _bullets(block)
-        case Table():
+        case TextTable():
             yield Text(_text(block.caption), CAPTION)
             yield _grid(block, width)
-        case Figure():
+        case Picture():
             yield _image(picture(block.name), width)
             yield Text(_text(block.caption), BELOW)
-        case Code():
+        case Commands():
             text = numbered(block.text, _has_glyph)
             yield Preformatted(text, MONO, maxLineLength=LONGEST_COMMAND, newLineChars="  ")
 
 
-def _is_short(table: Table) -> bool:
+def _is_short(table: TextTable) -> bool:
     cells = [cell for row in table.rows if not isinstance(row, GroupRow) for cell in row]
     return sum(len(cell.text) for cell in cells) < SHORT
 
@@ -270,7 +272,7 @@ def _image(data: bytes, width: float) -> Image:
     return Image(BytesIO(data), across * scale, down * scale, hAlign="LEFT")
 
 
-def _grid(table: Table, width: float) -> Grid:
+def _grid(table: TextTable, width: float) -> Grid:
     head = _head(table)
     widths = _widths(table, width)
     body: list[list[object]] = []
@@ -310,7 +312,7 @@ def _grid(table: Table, width: float) -> Grid:
     )
 
 
-def _widths(table: Table, width: float) -> list[float]:
+def _widths(table: TextTable, width: float) -> list[float]:
     """In proportion to the weights; what a column lacks for its longest word, the others give."""
     total = sum(column.weight for column in table.columns)
     shares = [width * column.weight / total for column in table.columns]
@@ -329,26 +331,26 @@ def _widths(table: Table, width: float) -> list[float]:
     ]
 
 
-def _longest_word(table: Table, column: int) -> float:
+def _longest_word(table: TextTable, column: int) -> float:
     """In points."""
     cells = [row[column].text for row in table.rows if not isinstance(row, GroupRow)]
     words = {word for text in (table.columns[column].title, *cells) for word in text.split(" ")}
     return max(float(stringWidth(word, "DejaVu-Bold", SMALL.fontSize)) for word in words)
 
 
-def _after_numbers(table: Table) -> list[int]:
+def _after_numbers(table: TextTable) -> list[int]:
     """Columns whose words begin where the numbers before them end."""
     pairs = enumerate(pairwise(table.columns), start=1)
     return [at for at, (left, right) in pairs if (left.align, right.align) == ("right", "left")]
 
 
-def _apart(table: Table) -> Iterator[tuple[object, ...]]:
+def _apart(table: TextTable) -> Iterator[tuple[object, ...]]:
     """Room between those numbers and words."""
     for index in _after_numbers(table):
         yield ("LEFTPADDING", (index, 0), (index, -1), 8)
 
 
-def _head(table: Table) -> list[list[object]]:
+def _head(table: TextTable) -> list[list[object]]:
     """It stands on every page, so it must not fill one."""
     titles: list[object] = [
         Text(f"<b>{_text(title_of(column.title))}</b>", RIGHT if column.align == "right" else SMALL)
@@ -365,7 +367,7 @@ def _head(table: Table) -> list[list[object]]:
 _CENTRED = ParagraphStyle("centred", parent=SMALL, alignment=1)
 
 
-def _span_style(table: Table, head: int) -> Iterator[tuple[object, ...]]:
+def _span_style(table: TextTable, head: int) -> Iterator[tuple[object, ...]]:
     if head == 1:
         return
     start = 0

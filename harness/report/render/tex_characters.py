@@ -104,6 +104,7 @@ _MATHS = {
     "¬": r"\neg",
     "⊕": r"\oplus",
     "⊗": r"\otimes",
+    "⊘": r"\oslash",
     "⊙": r"\odot",
     "←": r"\leftarrow",
     "→": r"\rightarrow",
