@@ -33,7 +33,7 @@ from harness.report.model import TableModel, Verdict
 from harness.report.render.html import html
 from harness.report.render.latex import latex
 from harness.report.render.markdown import markdown
-from harness.report.summary import findings, headline, intervals
+from harness.report.summary import findings, headline
 from harness.report.terminal import overview
 from tests.report.models import READS, every_verdict, small
 
@@ -314,20 +314,13 @@ def test_the_terminal_names_the_precondition_that_does_not_hold() -> None:
     )
 
 
-def test_one_sentence_says_over_what_intervals_are() -> None:
+def test_what_the_choice_of_images_adds_stands_beside_each_claim() -> None:
     model = every_verdict()
-    assert intervals(model).startswith("Intervals are over the seeds of training on one machine:")
     claims = tuple(replace(claim, images=10_000, se_images=0.41) for claim in model.claims)
     told = replace(model, claims=claims)
-    assert intervals(told).endswith(
-        "What the choice of these 10,000 test images adds stands beside each claim (SE over "
-        "images)."
-    )
     basis = tables(build_report(told))["basis"]
     assert column(basis, "SE over images")["Distillation helps"] == "0.41"
     assert "SE over images" not in [c.title for c in tables(build_report(model))["basis"].columns]
-    texts = [b.text for b in build_report(told).blocks if isinstance(b, Paragraph)]
-    assert texts.count(intervals(told)) == 1
 
 
 def test_one_seed_needs_another_in_words_that_read_well() -> None:

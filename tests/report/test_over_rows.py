@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.report.claims import Side, judge_claim
 from harness.report.history import at_epochs
-from harness.report.measure import deciding_measure
+from harness.report.inference import LEVEL
+from harness.report.measure import Side, deciding_measure
 from harness.report.model import ClaimResult, FinishedRun, RowResult, Verdict
 from harness.spec.claims import Comparison
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.spec.table import Claim, Row
 from tests.report.models import ACC, NOWHERE, PFLOPS
+from tests.report.test_claims import alone
 
 
 def judged(text: str, values: Mapping[str, Sequence[float]], column: object = ACC) -> ClaimResult:
     comparison = Comparison.parse(text).among(values)
     claim = Claim(id="claim", text="A claim", holds=comparison, node=NOWHERE)
-    return judge_claim(claim, ACC if column is ACC else PFLOPS, *sides(comparison, values))
+    return alone(claim, ACC if column is ACC else PFLOPS, *sides(comparison, values))
 
 
 def sides(comparison: Comparison, values: Mapping[str, Sequence[float]]) -> list[Side]:
@@ -44,7 +45,7 @@ def test_a_difference_of_differences_is_paired_over_all_four_cells() -> None:
     found = judged("acc[a] - acc[b] > acc[c] - acc[d] + 0.1", FOUR)
     a, b, c, d = (np.array(FOUR[row], float) for row in "abcd")
     differences = (a - b) - (c - d)
-    low, high = stats.t.interval(0.95, 2, differences.mean(), stats.sem(differences))
+    low, high = stats.t.interval(1 - LEVEL, 2, differences.mean(), stats.sem(differences))
     assert found.estimate == pytest.approx(differences.mean())
     assert found.ci is not None
     assert (found.ci.low, found.ci.high) == pytest.approx((low, high))
@@ -86,7 +87,7 @@ PAIRS = {f"r{i}": [70.0 + i, 70.2 + i] for i in range(10)} | {
 def test_a_share_has_the_interval_of_clopper_and_pearson() -> None:
     found = judged("share(acc[{pair}.masked] > acc[{pair}]) >= 0.5", PAIRS)
     expected = stats.binomtest(8, 10, 0.5)
-    exact = expected.proportion_ci(0.95, method="exact")
+    exact = expected.proportion_ci(1 - LEVEL, method="exact")
     assert found.ci is not None
     assert (found.estimate, found.n) == (0.8, 10)
     assert (found.ci.low, found.ci.high) == pytest.approx((exact.low, exact.high))
@@ -96,8 +97,8 @@ def test_a_share_has_the_interval_of_clopper_and_pearson() -> None:
     over = deciding_measure(comparison, ACC, *sides(comparison, PAIRS)).over
     assert over is not None
     assert over.p == pytest.approx(expected.pvalue)
-    assert judged("share(acc[{pair}.masked] > acc[{pair}]) >= 0.4", PAIRS).verdict == "supported"
-    assert judged("share(acc[{pair}.masked] < acc[{pair}]) > 0.6", PAIRS).verdict == "contradicted"
+    assert judged("share(acc[{pair}.masked] > acc[{pair}]) >= 0.38", PAIRS).verdict == "supported"
+    assert judged("share(acc[{pair}.masked] < acc[{pair}]) > 0.62", PAIRS).verdict == "contradicted"
 
 
 def test_a_share_needs_every_row() -> None:
@@ -113,8 +114,8 @@ def test_every_is_as_strong_as_its_weakest_row() -> None:
     found = judged("every(acc[{r}.m] >= acc[{r}] - 0.3)", values)
     means = noise.mean(1) + 0.2
     errors = noise.std(1, ddof=1) / 2
-    low = (means - stats.t.ppf(0.975, 3) * errors).min()
-    high = (means + stats.t.ppf(1 - 0.025 / 6, 3) * errors).min()
+    low = (means - stats.t.ppf(1 - LEVEL / 2, 3) * errors).min()
+    high = (means + stats.t.ppf(1 - LEVEL / 12, 3) * errors).min()
     assert found.ci is not None
     assert found.estimate == pytest.approx(means.min())
     assert (found.ci.low, found.ci.high) == pytest.approx((low, high))
@@ -148,7 +149,7 @@ def test_a_correlation_has_the_interval_of_fisher() -> None:
     values |= {f"r{i}.t": [float(-x[i] + noise[i])] * 2 for i in range(12)}
     found = judged("correlation(acc[{r}], acc[{r}.t]) < 0", values)
     expected = stats.pearsonr(x, -x + noise)
-    low, high = expected.confidence_interval(0.95)
+    low, high = expected.confidence_interval(1 - LEVEL)
     assert found.ci is not None
     assert found.estimate == pytest.approx(expected.statistic)
     assert (found.ci.low, found.ci.high) == pytest.approx((low, high))

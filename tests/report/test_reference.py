@@ -77,7 +77,7 @@ def test_a_report_shows_the_committed_numbers(path: Path) -> None:
 
 def test_a_file_from_before_the_column_was_called_text_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.claims.csv"
-    header = ",".join(CLAIMS).replace("text", "says")
+    header = ",".join(CLAIMS[:12]).replace("text", "says")
     path.write_text(f"{header}\nt,p,half,Half is enough,,,,0,0,not run,r,paper\n", encoding="utf-8")
-    (line,) = read_lines(path, CLAIMS, CLAIMS)
+    (line,) = read_lines(path, CLAIMS, CLAIMS[:12])
     assert line["text"] == "Half is enough"
