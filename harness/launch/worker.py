@@ -110,6 +110,7 @@ class Worker:
         self._resources = dataclasses.replace(resources, device=device)
         self._rendezvous = rendezvous
         self.stopping = False
+        self._used = False  # by a run before
 
     def ask_to_stop(self, *_: object) -> None:
         """Let the run that is being executed save its checkpoint; start no other."""
@@ -216,7 +217,9 @@ class Worker:
         number = writer.lease.number
         log(f"attempt {number} on {os.uname().nodename}, process {os.getpid()}")
         writer.state(RUNNING)
-        begin_run()
+        if self._used:
+            begin_run()
+        self._used = True
         limit_threads(self._resources.threads)
         task = from_dict(record.task, record.plain)
         needed = _needed(record)
