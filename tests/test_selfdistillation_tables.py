@@ -92,7 +92,7 @@ def test_small_trainings_are_held_against_none(name: str, row: str) -> None:
         claim.id: claim.holds.text for claim in load_table(name).profile("fashion-mnist").claims
     }
     assert claims["training-helps"] == f"knn[{row}] > knn[untrained]"
-    assert len(claims) == 1 + len(load_table(name).claims)
+    assert {claim.id for claim in load_table(name).claims} < set(claims)
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -288,12 +288,14 @@ def test_a_signal_that_is_ignored_at_the_start_stays_ignored(name: str, slow_tab
     assert [record.attempt for record in records()] == [1, 1]
 
 
-def test_a_worker_that_somebody_stops_is_started_again(slow_table: str) -> None:
-    front = start_harness("run", slow_table, "--jobs", "2", "--rows", "a")
+def test_a_worker_that_somebody_stops_is_started_again(slow_table: str, tmp_path: Path) -> None:
+    held = {"COUNTING_HOLD": "6", "COUNTING_GO": str(tmp_path / "go")}
+    front = start_harness("run", slow_table, "--jobs", "2", "--rows", "a", **held)
     wait_for(lambda: running(2, steps=6))
     victim = next(record for record in records() if record.state == RUNNING)
     assert victim.pid is not None
     os.kill(victim.pid, signal.SIGTERM)
+    (tmp_path / "go").touch()
     said, _ = front.communicate(timeout=30)
     assert front.returncode == 0
     assert f"again   {victim.name}: stopped at step" in said
