@@ -23,7 +23,7 @@ from harness.report.document import (
     TextTable,
 )
 from harness.report.format import HEADINGS, NOUNS, listed, marked
-from harness.report.legend import meaning
+from harness.report.legend import INTERVALS, meaning
 from harness.report.main_table import DOUBT, main_table, printed_table
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.preconditions import drawn_claims
@@ -258,6 +258,8 @@ def _reading(model: TableModel) -> list[Block]:
         for verdict in Verdict
         if verdict in shown
     )
+    if drawn_claims(model):
+        items = (Item(lead="Intervals of claims", text=INTERVALS), *items)
     return [Heading(text="How to read this"), Bullets(items=items)] if items else []
 
 

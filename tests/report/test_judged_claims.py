@@ -120,7 +120,7 @@ def test_the_forest_has_words_for_verdicts_margins_and_preconditions() -> None:
     assert texts.index("Claims of the paper") < texts.index("Our own checks")
     assert "Longer training helps" not in joined
     caption = find("forest", every_verdict()).caption()
-    assert "Not drawn: 2 are without a result and 1 is computed or timed" in caption
+    assert "Not drawn, but in the tables: 2 without a result and 1 computed or timed" in caption
 
 
 def test_words_of_the_forest_do_not_overlap() -> None:
@@ -196,7 +196,7 @@ def test_claims_stand_below_the_preconditions_that_guard_them_with_both_values()
     texts = [row.text if isinstance(row, GroupRow) else row[0].text for row in rows]
     reads = next(text for text in texts if text.startswith("Given: The teacher keeps"))
     assert reads.replace("\N{NO-BREAK SPACE}", " ") == (
-        "Given: The teacher keeps 90 % of its accuracy on a random half: 0.73× (95 % CI 0.71 to "
+        "Given: The teacher keeps 90 % of its accuracy on a random half: 0.73× (98.15 % CI 0.71 to "
         "0.75), needs ≥ 0.90×: ✗ does not hold"
     )
     assert texts.index(reads) < texts.index("Half of the teacher is enough")
@@ -236,7 +236,7 @@ def test_what_verdicts_rest_on_is_a_table_of_its_own() -> None:
 
 def test_the_adjusted_interval_stands_beside_the_raw_one() -> None:
     claims = tables(build_report(every_verdict()))["claims"]
-    assert column(claims, "95 % CI")["Distillation helps"] == "0.10 to 1.50"
+    assert column(claims, "98.15 % CI")["Distillation helps"] == "0.10 to 1.50"
     assert column(claims, "Adjusted CI")["Distillation helps"] == "−0.25 to 1.85"
 
 
@@ -308,9 +308,9 @@ def test_the_terminal_names_the_precondition_that_does_not_hold() -> None:
     text = overview(every_verdict()).replace("\N{NO-BREAK SPACE}", " ")
     (line,) = [line for line in text.splitlines() if "Half of the teacher is enough" in line]
     assert " ".join(line.split()) == (
-        "⊘ out of scope Half of the teacher is enough: −2.50 points, 95 % CI −3.10 to −1.90; "
-        "✗ does not hold: The teacher keeps 90 % of its accuracy on a random half (0.73× (95 % CI "
-        "0.71 to 0.75), needs ≥ 0.90×)"
+        "⊘ out of scope Half of the teacher is enough: −2.50 points, 98.15 % CI −3.10 to −1.90; "
+        "✗ does not hold: The teacher keeps 90 % of its accuracy on a random half (0.73× "
+        "(98.15 % CI 0.71 to 0.75), needs ≥ 0.90×)"
     )
 
 

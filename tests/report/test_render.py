@@ -280,7 +280,7 @@ def test_a_scaled_down_profile_says_once_that_it_is_not_comparable() -> None:
     titles = [column.title for column in tables(document)["results"].columns]
     assert "verdict" not in titles
     paragraphs = [block.text for block in document.blocks if isinstance(block, Paragraph)]
-    assert any("not held against the paper's: another data set." in text for text in paragraphs)
+    assert any("not held against the paper's. Another data set." in text for text in paragraphs)
 
 
 def test_every_missing_cell_is_explained() -> None:
