@@ -67,9 +67,9 @@ LEGEND = {
 INTERVALS = (
     f"claims are judged with {listed([str(n) for n in STAGES])} seeds. Each of these looks errs in "
     f"{100 * LEVEL:.2f} % of cases, all of them together in about 5 %; hence intervals at "
-    f"{CONFIDENCE_TEXT}. They are two-sided, by Student's t, of differences seed by seed. The "
-    "adjusted ones are wider by Holm's method, for the number of trained claims of the paper in "
-    "the table, or of our own checks. Intervals of single cells are at 95 %."
+    f"{CONFIDENCE_TEXT}, two-sided; where two rows are compared, by Student's t of the differences "
+    "seed by seed. The adjusted ones allow, by Holm's method, for the number of trained claims of "
+    "the paper in the table, or of our own checks. Intervals of single cells are at 95 %."
 )
 """How the intervals of claims are made."""
 

@@ -29,11 +29,11 @@ from harness.report.drawing import styled
 from harness.report.figures import draw, figures, find
 from harness.report.figures.forest import MOST_ITEMS
 from harness.report.inference import benjamini_hochberg
-from harness.report.model import TableModel, Verdict
+from harness.report.model import ClaimResult, TableModel, Verdict
 from harness.report.render.html import html
 from harness.report.render.latex import latex
 from harness.report.render.markdown import markdown
-from harness.report.summary import findings, headline
+from harness.report.summary import counted, findings, headline
 from harness.report.terminal import overview
 from tests.report.models import READS, every_verdict, small
 
@@ -368,3 +368,36 @@ def test_a_plot_is_shown_larger_on_a_tap() -> None:
     page = html(build_report(every_verdict()), picture=lambda _: b"")
     assert page.count('<label class="picture"><input type="checkbox"') == page.count("<figure>")
     assert "input:checked + img { max-width: none; width: 46rem; }" in page
+
+
+def test_preconditions_that_read_alike_are_told_once() -> None:
+    model = every_verdict()
+    other = replace(READS, quantity="Top-1, other half / other whole")
+    claims = tuple(
+        replace(c, preconditions=tuple(other if p == READS else p for p in c.preconditions))
+        if n % 2
+        else c
+        for n, c in enumerate(guarded_by_reading(model))
+    )
+    rows = tables(build_report(replace(model, claims=claims)))["claims"].rows
+    told = [row.text for row in rows if isinstance(row, GroupRow)]
+    assert len(claims) > 1
+    assert len([text for text in told if text.startswith("Given: The teacher keeps")]) == 1
+
+
+def guarded_by_reading(model: TableModel) -> list[ClaimResult]:
+    one = next(c for c in model.claims if READS in c.preconditions)
+    return [replace(one, claim=replace(one.claim, id=f"{n}")) for n in range(4)]
+
+
+def test_none_is_settled_is_not_said_as_all_are_not() -> None:
+    claims = [c for c in every_verdict().claims if c.verdict is Verdict.NOT_SETTLED][:1] * 3
+    assert counted(claims, "paper") == "None of the 3 claims of the paper is settled."
+
+
+def test_intervals_of_claims_say_their_level_and_those_of_cells_theirs() -> None:
+    text = markdown(build_report(every_verdict()), pictures="x")
+    assert "98.15 % CI" in text
+    assert "95 % CI" not in text.replace("98.15 % CI", "")
+    assert text.count("Each of these looks errs in 1.85 %") == 1
+    assert "half the width of its 95 % confidence interval" in text  # of cells
