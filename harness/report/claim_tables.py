@@ -132,10 +132,10 @@ def basis_table(claims: Sequence[ClaimResult]) -> TextTable | None:
             "moderated: with what the other rows of the table say of it, and never less than whole "
             "test images allow. SE over images: what the choice of test images adds, with these "
             "seeds. p: how often chance alone would bring the estimate as far from the margin or "
-            "farther, to either side, if the true value were at it; adjusted by Holm's method, and decided "
-            f"at {LEVEL:g} or less. Looks: with how many seeds the claim was judged each time. "
-            "Seeds needed: to settle the claim four times of five if mean and spread stay as they "
-            "are; in parentheses, for the ends of the 95 % interval of the spread."
+            "farther, to either side, if the true value were at it; adjusted by Holm's method, and "
+            f"decided at {LEVEL:g} or less. Looks: with how many seeds the claim was judged each "
+            "time. Seeds needed: to settle the claim four times of five if mean and spread stay as "
+            "they are; in parentheses, for the ends of the 95 % interval of the spread."
         ),
         columns=tuple(column for column, _ in told_columns),
         rows=tuple(
