@@ -12,8 +12,9 @@ import pytest
 from pypdf import PdfReader
 
 from harness.report.builder import build_report
-from harness.report.document import Document, Heading, Paragraph, TextTable
+from harness.report.document import Document, Heading, Paragraph, TableCell, TableColumn, TextTable
 from harness.report.figures import draw
+from harness.report.format import marked
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.render.csv import cells_csv, claims_csv
 from harness.report.render.html import html
@@ -254,6 +255,32 @@ def test_pdf_leaves_no_heading_alone_at_the_foot_of_a_page() -> None:
             lines = [line.strip() for line in page.extract_text().splitlines()]
             shown = [line for line in lines if line and not re.fullmatch(r"\d+ / \d+", line)]
             assert not headings & set(shown[-1:]), words
+
+
+def test_pdf_leaves_no_caption_without_its_table_at_the_foot_of_a_page() -> None:
+    table = TextTable(
+        name="claims",
+        caption="What was found.",
+        columns=(TableColumn(title="Claim"), TableColumn(title="Why")),
+        rows=((TableCell(text="A claim"), TableCell(text="because " * 30)),) * 5,
+    )
+    for above in range(28, 44):
+        lines = (Paragraph(text="A line."),) * above
+        blocks = (*lines, Heading(text="Claims"), table)
+        document = Document(title="t", subject="t", blocks=blocks)
+        pages = PdfReader(BytesIO(pdf(document, picture=lambda _: b""))).pages
+        texts = [page.extract_text() for page in pages]
+        (page,) = [text for text in texts if "What was found." in text]
+        assert "A claim" in page, above
+
+
+def test_pdf_keeps_a_mark_and_its_verdict_on_one_line() -> None:
+    verdict = marked(Verdict.NOT_SETTLED)
+    ends = tuple(Paragraph(text=f"{'a ' * n}{verdict}") for n in range(50, 90))
+    document = Document(title="t", subject="t", blocks=ends)
+    pages = PdfReader(BytesIO(pdf(document, picture=lambda _: b""))).pages
+    text = "\n".join(page.extract_text() for page in pages)
+    assert text.replace("\N{NO-BREAK SPACE}", " ").count("? not settled") == len(ends)
 
 
 def test_pdf_survives_hostile_text() -> None:
