@@ -272,6 +272,8 @@ def test_the_head_tells_seeds_that_have_run_from_planned_ones() -> None:
         return next(block.text for block in blocks if isinstance(block, Paragraph))
 
     assert origin(every_verdict()).endswith(", seeds 0, 1 and 2 (seed 3 not finished).")
+    many = replace(every_verdict(), seeds=tuple(range(12)))
+    assert origin(many).endswith(", seeds 0, 1 and 2 (seeds 3-11 not finished).")
     nothing = tuple(
         replace(row, cells=tuple(replace(c, values=(), summary=None) for c in row.cells))
         for row in every_verdict().rows
@@ -355,7 +357,7 @@ def test_the_page_of_all_claims_has_q_over_all_tables_and_titles_with_their_data
     texts = [block.text for block in document.blocks if isinstance(block, Paragraph)]
     assert texts[0] == (
         "Of 9 claims of the paper, 3 are supported, 1 is contradicted, 2 are leaning, 2 are not "
-        "settled and 1 is out of scope. Of the 6 trained claims on this page, 4 have q ≤ 0.05."
+        "settled and 1 is out of scope. Of the 6 trained claims on this page, 2 have q ≤ 0.0185."
     )
     heads = [row.text for row in table.rows if isinstance(row, GroupRow)]
     assert heads[0] == (
