@@ -22,8 +22,8 @@ from harness.report.document import (
     TableColumn,
     TextTable,
 )
-from harness.report.format import HEADINGS, NOUNS, listed, marked
-from harness.report.legend import meaning
+from harness.report.format import HEADINGS, NOUNS, listed, marked, ranges
+from harness.report.legend import INTERVALS, meaning
 from harness.report.main_table import DOUBT, main_table, printed_table
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.preconditions import drawn_claims
@@ -31,6 +31,8 @@ from harness.report.scope import interval_scope
 from harness.report.summary import TONES, collapse, findings, headline, untested
 from harness.spec.table import Published
 from harness.text import count, duration, number
+
+MOST_SEEDS_LISTED = 8
 
 
 def build_report(model: TableModel) -> Document:
@@ -89,7 +91,10 @@ def _seeds(model: TableModel) -> str:
 
 def _numbers(seeds: Sequence[int]) -> str:
     word = "seed" if len(seeds) == 1 else "seeds"
-    return f"{word} {listed([str(seed) for seed in seeds], most=8)}"
+    few = len(seeds) <= MOST_SEEDS_LISTED
+    return (
+        f"{word} {listed([str(seed) for seed in seeds], most=len(seeds)) if few else ranges(seeds)}"
+    )
 
 
 def _short(model: TableModel) -> list[Block]:
@@ -258,6 +263,8 @@ def _reading(model: TableModel) -> list[Block]:
         for verdict in Verdict
         if verdict in shown
     )
+    if drawn_claims(model):
+        items = (Item(lead="Intervals of claims", text=INTERVALS), *items)
     return [Heading(text="How to read this"), Bullets(items=items)] if items else []
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from harness.report.document import GroupRow, TableCell, TableColumn, TextTable
 from harness.report.format import OPERATORS, interval_text, listed, marked, with_unit
+from harness.report.inference import CONFIDENCE_TEXT, LEVEL
 from harness.report.model import ClaimResult, ClaimSource
 from harness.report.preconditions import guarded, told
-from harness.report.statistics import CONFIDENCE
 from harness.report.summary import TONES
 from harness.text import number
 
@@ -19,6 +19,11 @@ CAPTIONS: dict[ClaimSource, str] = {
     "ours": "Our own checks: bounds that the paper does not print, how rows were paired, rows or "
     "quantities that it does not have.",
 }
+JUDGED: dict[ClaimSource, str] = {
+    "paper": f"Trained results are judged by {CONFIDENCE_TEXT} confidence intervals, adjusted for "
+    "all trained claims of the paper in the table; computed and timed ones by their value.",
+    "ours": "Judged as the paper's claims are, and adjusted for their own number.",
+}
 Rows = Sequence[GroupRow | tuple[TableCell, ...]]
 
 
@@ -26,12 +31,11 @@ def claims_table(source: ClaimSource, rows: Rows, *, by_page: bool = False) -> T
     """What the paper claims, or our own checks, with verdicts and reasons; of one table, or of a
     page of tables, which has a column for q.
     """
-    percent = f"{100 * CONFIDENCE:.0f} %"
     columns = [
         TableColumn(title="Claim" if source == "paper" else "Check", weight=2.4),
         TableColumn(title="Verdict", weight=1.75),
         TableColumn(title="Estimate", align="right", weight=1.4),
-        TableColumn(title=f"{percent} CI", align="right", weight=1.5),
+        TableColumn(title=f"{CONFIDENCE_TEXT} CI", align="right", weight=1.5),
         TableColumn(title="Adjusted CI", align="right", weight=1.5),
         TableColumn(title="Claimed", align="right", weight=1.1),
         *([TableColumn(title="q", align="right")] if by_page else []),
@@ -39,11 +43,7 @@ def claims_table(source: ClaimSource, rows: Rows, *, by_page: bool = False) -> T
     ]
     return TextTable(
         name="claims" if source == "paper" else "checks",
-        caption=(
-            f"{CAPTIONS[source]} Trained results are judged by {percent} confidence intervals of "
-            "differences paired by seed, adjusted for all claims of the table; computed and timed "
-            "ones by their value."
-        ),
+        caption=f"{CAPTIONS[source]} {JUDGED[source]}",
         columns=tuple(columns),
         rows=tuple(rows),
     )
@@ -128,11 +128,14 @@ def basis_table(claims: Sequence[ClaimResult]) -> TextTable | None:
     return TextTable(
         name="basis",
         caption=(
-            "What the verdicts on trained claims rest on. sd: standard deviation of the paired "
-            "differences over these seeds; moderated: with what the other rows of the table say of "
-            "it. SE over images: what the choice of test images adds, with these seeds. p: "
-            "two-sided, that the true value is at the margin; adjusted for all claims of the "
-            "table. Looks: how many seeds there were each time that the claim was judged."
+            "sd: standard deviation over these seeds, of differences where two rows are compared; "
+            "moderated: with what the other rows of the table say of it, and never less than whole "
+            "test images allow. SE over images: what the choice of test images adds, with these "
+            "seeds. p: how often chance alone would bring the estimate as far from the margin or "
+            "farther, to either side, if the true value were at it; adjusted by Holm's method, and "
+            f"decided at {LEVEL:g} or less. Looks: with how many seeds the claim was judged each "
+            "time. Seeds needed: to settle the claim four times of five if mean and spread stay as "
+            "they are; in parentheses, for the ends of the 95 % interval of the spread."
         ),
         columns=tuple(column for column, _ in told_columns),
         rows=tuple(

@@ -21,6 +21,7 @@ from harness.report.measure import Measure, Side
 from harness.report.model import ClaimResult, Judgement, PreconditionResult, Verdict
 from harness.report.over_rows import judge_over_rows
 from harness.report.power import extra_freedom, seeds_needed, std_range
+from harness.report.preconditions import values
 from harness.report.statistics import MOST_SEEDS, Interval, Summary, exponentiated
 from harness.spec.claims import Operator
 from harness.spec.table import Claim, Column, Precondition
@@ -55,6 +56,12 @@ class Tested:
         return self._interval(self.measure.summary, self.spread)
 
     @property
+    def is_capped(self) -> bool:
+        """Whether the assay has made the margin smaller than the claim has it."""
+        gain = None if self.assay is None else self.assay.ci
+        return gain is not None and gain.low > 0 and abs(self.measure.margin) == gain.low / 2
+
+    @property
     def survives(self) -> Interval | None:
         """The adjusted interval with failed seeds at their worst."""
         summary = None if self.at_worst is None else self.at_worst.summary
@@ -81,7 +88,7 @@ def judge_claim(
     """
     measure, operator = test.measure, claim.holds.operator
     judgement, needed, needed_range = _judge(operator, column, sides, test)
-    judgement = _in_scope(_sensitive(judgement, test), preconditions)
+    judgement = _in_scope(_sensitive(judgement, test), measure.quantity, preconditions)
     if judgement.verdict is not Verdict.NOT_SETTLED:
         needed = needed_range = ""
     summary, spread = measure.summary, test.spread
@@ -146,28 +153,31 @@ def _ends(measure: Measure, ci: Interval | None) -> Interval | None:
     return None if ci is None else Interval(low=measure.shown(ci.low), high=measure.shown(ci.high))
 
 
-def _in_scope(judgement: Judgement, preconditions: Sequence[PreconditionResult]) -> Judgement:
+def _in_scope(
+    judgement: Judgement, quantity: str, preconditions: Sequence[PreconditionResult]
+) -> Judgement:
     """Where a precondition fails, the comparison says nothing of the paper; where one is open,
     nothing of it is settled.
     """
     failed = [one for one in preconditions if one.verdict is Verdict.CONTRADICTED]
+    by_itself = f"by itself it is {judgement.verdict} ({quantity})"
     if failed:
-        reason = (
-            f"a precondition does not hold here ({_told(failed)}), so the comparison does not mean "
-            f"what it means in the paper; by itself: {judgement.reason}"
-        )
-        return Judgement(verdict=Verdict.OUT_OF_SCOPE, reason=reason)
+        reason = f"a precondition does not hold here ({_told(failed)})"
+        measured = (*DECIDED, Verdict.LEANING, Verdict.NOT_SETTLED)
+        told = by_itself if judgement.verdict in measured else judgement.reason
+        return Judgement(verdict=Verdict.OUT_OF_SCOPE, reason=f"{reason}; {told}")
     unshown = [one for one in preconditions if one.verdict is not Verdict.SUPPORTED]
     if not unshown or judgement.verdict not in (*DECIDED, Verdict.LEANING):
         return judgement
-    reason = f"a precondition is not shown here ({_told(unshown)}); by itself: {judgement.reason}"
+    reason = f"a precondition is not shown here ({_told(unshown)}); {by_itself}"
     return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
 
 
 def _told(preconditions: Sequence[PreconditionResult]) -> str:
     texts = [" ".join(one.text.split()).rstrip(".") for one in preconditions]
     return "; ".join(
-        f"{text}: {one.reason}" for text, one in zip(texts, preconditions, strict=True)
+        f"{text}: {one.reason if one.estimate is None else values(one)}"
+        for text, one in zip(texts, preconditions, strict=True)
     )
 
 
@@ -180,10 +190,10 @@ def _sensitive(judgement: Judgement, test: Tested) -> Judgement:
         return judgement
     shown = "has no interval yet"
     if gain.ci is not None and gain.measure.summary is not None:
-        shown = f"is {_finding(gain, gain.measure.summary, with_spread=False)}"
+        shown = f"is {_mean(gain.measure, gain.measure.summary)} ({_ci(gain)})"
     reason = (
         f"the gain ({gain.measure.quantity}) is not shown in these runs, so no loss of it could "
-        f"show: it {shown}; by itself: {judgement.reason}"
+        f"show: it {shown}; by itself the claim is {judgement.verdict} ({test.measure.quantity})"
     )
     return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
 
@@ -242,44 +252,31 @@ def _judge_scattered(
             f"would lie, so there is no interval to hold against {margin}"
         )
         return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), "", ""
-    finding = f"{measure.quantity}: {_finding(test, summary)}"
+    finding = f"{measure.quantity}: {_mean(measure, summary)}, {_ci(test)}"
     if test.family > 1:
-        finding += f"; adjusted for {test.family} comparisons {_interval(measure, test.adjusted)}"
+        finding += f", adjusted for {test.family} comparisons {_interval(measure, test.adjusted)}"
     verdict = _side(operator, test.adjusted.low, test.adjusted.high, measure.margin)
     if verdict in DECIDED:
-        reason = f"{finding}, all of it {_stands(operator, verdict)} {margin}"
+        reason = f"{finding}: all of it {_stands(operator, verdict)} {margin}"
         return Judgement(verdict=verdict, reason=reason), "", ""
     alone = _side(operator, test.ci.low, test.ci.high, measure.margin)
     if alone in DECIDED:
         stands = _stands(operator, alone)
         reason = f"{finding}: alone it is {stands} {margin}, adjusted it reaches across"
         return Judgement(verdict=Verdict.LEANING, reason=reason), "", ""
-    needed, needed_range = _needed(test, summary)
-    outlook = f"if mean and spread stay as they are, {_would_settle(needed, needed_range)}"
-    reason = f"{finding}, which reaches across {margin}; {outlook}"
-    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), needed, needed_range
+    reason = f"{finding}: it reaches across {margin}"
+    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), *_needed(test, summary)
 
 
-def _finding(test: Tested, summary: Summary, *, with_spread: bool = True) -> str:
-    """The mean with its interval, and the spreads that it rests on."""
-    measure = test.measure
+def _mean(measure: Measure, summary: Summary) -> str:
     write = signed if measure.difference else number
     mean = _amount(measure, write(measure.shown(summary.mean), measure.decimals))
     pairs = f"{summary.n} paired seeds" if measure.difference or measure.ratio else seeds(summary.n)
-    notes = [f"{CONFIDENCE_TEXT} CI {_interval(measure, test.ci)}"]
-    if with_spread and not measure.ratio and summary.std is not None and test.spread is not None:
-        own = number(summary.std, measure.decimals)
-        notes.append(f"sd {own} of these {summary.n}{_lent(test, own)}")
-    return f"{mean} on average over {pairs} ({'; '.join(notes)})"
+    return f"{mean} over {pairs}"
 
 
-def _lent(test: Tested, own: str) -> str:
-    """The spread with what was added to it, and from where."""
-    assert test.spread is not None
-    std = number(test.spread.std, test.measure.decimals)
-    if test.prior.freedom > 0:
-        return f", {std} with what the other rows say"
-    return "" if std == own else f", {std} by the number of images"
+def _ci(test: Tested) -> str:
+    return f"{CONFIDENCE_TEXT} CI {_interval(test.measure, test.ci)}"
 
 
 def _interval(measure: Measure, ci: Interval | None) -> str:
@@ -330,16 +327,6 @@ def _needed(test: Tested, summary: Summary) -> tuple[str, str]:
     return best, "" if low == high else f"{low} to {high}"
 
 
-def _would_settle(needed: str, needed_range: str) -> str:
-    if needed.startswith(">"):
-        amount = f"more than {MOST_SEEDS} seeds would be needed to settle it"
-    else:
-        amount = f"about {needed} seeds would settle it"
-    spread = needed_range.replace("> ", "more than ")
-    span = f" ({spread} by the interval of the spread)" if spread else ""
-    return f"{amount} four times of five{span}"
-
-
 def _side(operator: Operator, low: float, high: float, margin: float) -> Verdict:
     """Where the interval lies; equality, up to the last bits of decimal fractions, belongs to >=
     and <=.
@@ -369,9 +356,7 @@ def _margin(test: Tested) -> str:
     measure = test.measure
     text = number(measure.shown(measure.margin), measure.decimals)
     said = f"the margin of {_amount(measure, text)}"
-    if test.assay is None:
-        return said
-    return f"{said} (never more than half of the gain that these runs surely show)"
+    return f"{said} (half of the gain that these runs surely show)" if test.is_capped else said
 
 
 def _amount(measure: Measure, text: str) -> str:

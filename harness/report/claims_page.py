@@ -8,11 +8,12 @@ from harness.report.builder import title_of_report
 from harness.report.claim_tables import claim_rows, claims_table
 from harness.report.document import Block, Document, GroupRow, Heading, Paragraph, TableCell
 from harness.report.format import HEADINGS, NOUNS, listed
-from harness.report.inference import benjamini_hochberg
+from harness.report.inference import LEVEL, benjamini_hochberg
+from harness.report.legend import INTERVALS
 from harness.report.model import ClaimResult, ClaimSource, TableModel, Verdict
 from harness.report.summary import counted
 
-FALSE_SHARE = 0.05  # of the findings below this q, at most this share is false on average
+FALSE_SHARE = LEVEL  # at one look; of the findings of three looks about 5 % are false on average
 
 
 def build_claims_page(models: Sequence[TableModel], profile: str) -> Document:
@@ -33,10 +34,12 @@ def build_claims_page(models: Sequence[TableModel], profile: str) -> Document:
             rows = [row for model, claims in tables for row in _rows(model, claims, q[source])]
             blocks += [Heading(text=HEADINGS[source]), claims_table(source, rows, by_page=True)]
     if any(q.values()):
+        blocks.append(Paragraph(text=f"Intervals: {INTERVALS}", tone="muted"))
         text = (
             "q: the share of false findings that is to be expected among all trained claims of "
             "this page with a q this small or smaller (Benjamini and Hochberg 1995, over the p "
-            "of the claims, the papers' and our own apart)."
+            "of the claims, the papers' and our own apart). Three looks at "
+            f"q ≤ {FALSE_SHARE:g} come to about 5 %."
         )
         blocks.append(Paragraph(text=text, tone="muted"))
     without = [f"`{model.table}`" for model in models if not any(map(_has_result, model.claims))]

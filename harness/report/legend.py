@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.format import judged_by_ratio
+from harness.report.format import judged_by_ratio, listed
+from harness.report.inference import CONFIDENCE_TEXT, LEVEL, STAGES
 from harness.report.model import Verdict
 from harness.spec.table import Column
 
@@ -40,21 +41,20 @@ LEGEND = {
     Verdict.FAILED: "every run of the cell, or of one side of the claim, ended in an error; the "
     "report quotes it.",
     Verdict.SUPPORTED: (
-        "the whole 95 % confidence interval, adjusted for all trained claims of the table, lies on "
-        "the claimed side of the margin (two-sided, Student's t, differences paired by seed). "
-        "Computed and timed claims are judged by their value."
+        "the whole adjusted confidence interval lies on the claimed side of the margin. Computed "
+        "and timed claims are judged by their value."
     ),
     Verdict.CONTRADICTED: (
-        "the whole interval, adjusted in the same way, lies on the other side of the margin."
+        "the whole adjusted confidence interval lies on the other side of the margin."
     ),
     Verdict.NOT_SETTLED: (
-        "measured, and the 95 % interval of this claim alone reaches across the margin, or there "
-        "is none, or a precondition is not settled itself; the number of seeds that would settle "
-        "it assumes that mean and spread stay as they are."
+        "measured, and the interval of this claim alone reaches across the margin, or there is "
+        "none; or a precondition, or the gain that could be lost, is not shown here; or it would "
+        "not hold if failed seeds had ended at their row's worst."
     ),
     Verdict.LEANING: (
-        "measured, and nearly settled: the 95 % interval of this claim alone lies on one side of "
-        "the margin, the interval adjusted for all claims of the table reaches across it."
+        "measured, and nearly settled: the interval of this claim alone lies on one side of the "
+        "margin, the adjusted one reaches across it."
     ),
     Verdict.OUT_OF_SCOPE: (
         "measured or not, and not judged: a precondition of the claim does not hold at this "
@@ -63,6 +63,15 @@ LEGEND = {
     ),
     Verdict.NOT_RUN: "not measured: runs of the claim are missing; the report says what they need.",
 }
+
+INTERVALS = (
+    f"claims are judged with {listed([str(n) for n in STAGES])} seeds. Each of these looks errs in "
+    f"{100 * LEVEL:.2f} % of cases, all of them together in about 5 %; hence intervals at "
+    f"{CONFIDENCE_TEXT}, two-sided; where two rows are compared, by Student's t of the differences "
+    "seed by seed. The adjusted ones allow, by Holm's method, for the number of trained claims of "
+    "the paper in the table, or of our own checks. Intervals of single cells are at 95 %."
+)
+"""How the intervals of claims are made."""
 
 
 def meaning(verdict: Verdict, columns: Sequence[Column]) -> str:

@@ -57,12 +57,12 @@ def looked_at(
     if not trained or not cells or not result.n:
         return result
     looks = _looks(cells)
-    told = [_told(looks)] if looks else []
+    told = _told(looks, failed=len(result.failed_seeds))
     names = dict.fromkeys(row.name for row in compared)
     more = {
         row.name: text
         for row, cell in zip(compared, cells, strict=True)
-        if (text := _surplus(row.name, cell, looks))
+        if (text := _surplus(row.name, cell, looks, result.failed_seeds))
     }
     told += [more[name] for name in names if name in more]
     counts = {cell.images for cell in cells}
@@ -90,23 +90,32 @@ def _looks(cells: Sequence[Cell]) -> tuple[tuple[int, ...], ...]:
     return tuple(seeds for seeds in looks if len(seeds) > 1 or seeds is looks[-1])
 
 
-def _told(looks: Sequence[Sequence[int]]) -> str:
+def _told(looks: Sequence[Sequence[int]], *, failed: int) -> list[str]:
+    """Earlier looks, and numbers of seeds that are not planned; nothing of one that is, or would be
+    without `failed` seeds.
+    """
+    if not looks:
+        return []
     *before, now = looks
     text = f"seeds {ranges(now)}" if len(now) > 1 else f"seed {ranges(now)}"
     if before:
         text += f", judged before with {', '.join(str(len(seeds)) for seeds in before)}"
-    unplanned = [str(len(seeds)) for seeds in looks if len(seeds) not in STAGES]
+    unplanned = [
+        str(len(seeds)) for seeds in looks if not {len(seeds), len(seeds) + failed} & {*STAGES}
+    ]
+    if not before and not unplanned:
+        return []
     if unplanned:
         planned = ", ".join(map(str, STAGES))
         text += f" ({', '.join(unplanned)} {'is' if len(unplanned) == 1 else 'are'} no planned "
         text += f"number: {planned})"
-    return text
+    return [text]
 
 
-def _surplus(name: str, cell: Cell, looks: Sequence[Sequence[int]]) -> str:
-    """Seeds of one row that the others do not have."""
+def _surplus(name: str, cell: Cell, looks: Sequence[Sequence[int]], failed: Sequence[int]) -> str:
+    """Seeds of one row that the others do not have, but for those that have `failed` there."""
     counted = set(looks[-1]) if looks else set()
-    more = sorted({seed for seed, _ in cell.values} - counted)
+    more = sorted({seed for seed, _ in cell.values} - counted - set(failed))
     if not more or not counted:
         return ""
     who, do = ("seed", "does") if len(more) == 1 else ("seeds", "do")

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.report.format import OPERATORS, interval_text, marked, with_unit
+from harness.report.inference import CONFIDENCE_TEXT
 from harness.report.model import ClaimResult, PreconditionResult, TableModel, Verdict
 from harness.text import number
 
@@ -18,12 +19,13 @@ def guarded(
     claims: Iterable[ClaimResult],
 ) -> list[tuple[tuple[PreconditionResult, ...], list[ClaimResult]]]:
     """Claims with the preconditions that they share, in order of first appearance; those without
-    any come first.
+    any come first. Preconditions that read alike, of rows with the same teacher, are told once.
     """
-    groups: dict[tuple[PreconditionResult, ...], list[ClaimResult]] = {}
+    groups: dict[tuple[str, ...], tuple[tuple[PreconditionResult, ...], list[ClaimResult]]] = {}
     for claim in claims:
-        groups.setdefault(claim.preconditions, []).append(claim)
-    return sorted(groups.items(), key=lambda group: bool(group[0]))
+        key = tuple(map(told, claim.preconditions))
+        groups.setdefault(key, (claim.preconditions, []))[1].append(claim)
+    return sorted(groups.values(), key=lambda group: bool(group[0]))
 
 
 def drawn_claims(model: TableModel) -> list[ClaimResult]:
@@ -46,7 +48,7 @@ def values(precondition: PreconditionResult, *, interval: bool = True) -> str:
         return f"not measured, {needed}"
     measured = with_unit(number(precondition.estimate, decimals), unit)
     if interval and precondition.ci is not None and precondition.n > 1:
-        measured += f" (95 % CI {interval_text(precondition.ci, decimals)})"
+        measured += f" ({CONFIDENCE_TEXT} CI {interval_text(precondition.ci, decimals)})"
     return f"{measured}, {needed}"
 
 

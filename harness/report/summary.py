@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from harness.evaluate.collapse import COLLAPSED
 from harness.report.document import Item, Tone
 from harness.report.format import NOUNS, OPERATORS, interval_text, listed, with_unit
+from harness.report.inference import CONFIDENCE_TEXT
 from harness.report.model import ClaimResult, ClaimSource, TableModel, Verdict
 from harness.spec.table import Column
 from harness.text import count, number
@@ -62,6 +63,8 @@ def counted(claims: Sequence[ClaimResult], source: ClaimSource) -> str:
     (verdict,) = verdicts
     if verdict is Verdict.NOT_RUN and total > 1:
         return f"None of the {total} {several} has been run."
+    if verdict is Verdict.NOT_SETTLED and total > 1:  # "all are not settled" could be misread
+        return f"None of the {total} {several} is settled."
     who = {1: f"The one {one}", 2: f"Both {several}"}.get(total, f"All {total} {several}")
     return f"{who} {_outcome(total, verdict).split(' ', 1)[1]}."
 
@@ -88,8 +91,10 @@ def _outcome(n: int, verdict: Verdict) -> str:
 
 def _cells_sentence(model: TableModel) -> str:
     if not model.as_published:
+        difference = _ended(model.profile_difference)
         return (
-            f"Absolute numbers are not held against the paper's: {_ended(model.profile_difference)}"
+            "Absolute numbers are not held against the paper's. "
+            f"{difference[:1].upper()}{difference[1:]}"
         )
     return " ".join(filter(None, (_column_sentence(model, column) for column in model.columns)))
 
@@ -195,7 +200,7 @@ def _told(claim: ClaimResult) -> str:
     assert claim.estimate is not None
     estimate = with_unit(number(claim.estimate, claim.decimals), claim.unit)
     if claim.ci is not None and claim.n > 1:
-        estimate += f", 95 % CI {interval_text(claim.ci, claim.decimals)}"
+        estimate += f", {CONFIDENCE_TEXT} CI {interval_text(claim.ci, claim.decimals)}"
     limit = f"{OPERATORS[claim.claim.holds.operator]} {number(claim.margin, claim.decimals)}"
     says = " ".join(claim.claim.text.split()).rstrip(".")
     return f"{says} ({estimate}; claimed {limit}).{_outlook(claim)}"

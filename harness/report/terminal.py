@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from harness.report.document import GroupRow, TableColumn
 from harness.report.format import HEADINGS, interval_text, marked, signed, with_unit
+from harness.report.inference import CONFIDENCE_TEXT
 from harness.report.main_table import main_table
 from harness.report.model import ClaimResult, TableModel, Verdict
 from harness.report.preconditions import outcome, values
@@ -74,7 +75,7 @@ def _claim(claim: ClaimResult) -> str:
     interval = (
         ""
         if claim.ci is None or claim.n < 2
-        else f", 95 % CI {interval_text(claim.ci, claim.decimals)}"
+        else f", {CONFIDENCE_TEXT} CI {interval_text(claim.ci, claim.decimals)}"
     )
     return f"{verdict} {claim.claim.text}: {estimate}{interval}{given}"
 

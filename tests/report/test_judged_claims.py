@@ -29,11 +29,11 @@ from harness.report.drawing import styled
 from harness.report.figures import draw, figures, find
 from harness.report.figures.forest import MOST_ITEMS
 from harness.report.inference import benjamini_hochberg
-from harness.report.model import TableModel, Verdict
+from harness.report.model import ClaimResult, TableModel, Verdict
 from harness.report.render.html import html
 from harness.report.render.latex import latex
 from harness.report.render.markdown import markdown
-from harness.report.summary import findings, headline
+from harness.report.summary import counted, findings, headline
 from harness.report.terminal import overview
 from tests.report.models import READS, every_verdict, small
 
@@ -120,7 +120,7 @@ def test_the_forest_has_words_for_verdicts_margins_and_preconditions() -> None:
     assert texts.index("Claims of the paper") < texts.index("Our own checks")
     assert "Longer training helps" not in joined
     caption = find("forest", every_verdict()).caption()
-    assert "Not drawn: 2 are without a result and 1 is computed or timed" in caption
+    assert "Not drawn, but in the tables: 2 without a result and 1 computed or timed" in caption
 
 
 def test_words_of_the_forest_do_not_overlap() -> None:
@@ -196,7 +196,7 @@ def test_claims_stand_below_the_preconditions_that_guard_them_with_both_values()
     texts = [row.text if isinstance(row, GroupRow) else row[0].text for row in rows]
     reads = next(text for text in texts if text.startswith("Given: The teacher keeps"))
     assert reads.replace("\N{NO-BREAK SPACE}", " ") == (
-        "Given: The teacher keeps 90 % of its accuracy on a random half: 0.73× (95 % CI 0.71 to "
+        "Given: The teacher keeps 90 % of its accuracy on a random half: 0.73× (98.15 % CI 0.71 to "
         "0.75), needs ≥ 0.90×: ✗ does not hold"
     )
     assert texts.index(reads) < texts.index("Half of the teacher is enough")
@@ -236,7 +236,7 @@ def test_what_verdicts_rest_on_is_a_table_of_its_own() -> None:
 
 def test_the_adjusted_interval_stands_beside_the_raw_one() -> None:
     claims = tables(build_report(every_verdict()))["claims"]
-    assert column(claims, "95 % CI")["Distillation helps"] == "0.10 to 1.50"
+    assert column(claims, "98.15 % CI")["Distillation helps"] == "0.10 to 1.50"
     assert column(claims, "Adjusted CI")["Distillation helps"] == "−0.25 to 1.85"
 
 
@@ -272,6 +272,8 @@ def test_the_head_tells_seeds_that_have_run_from_planned_ones() -> None:
         return next(block.text for block in blocks if isinstance(block, Paragraph))
 
     assert origin(every_verdict()).endswith(", seeds 0, 1 and 2 (seed 3 not finished).")
+    many = replace(every_verdict(), seeds=tuple(range(12)))
+    assert origin(many).endswith(", seeds 0, 1 and 2 (seeds 3-11 not finished).")
     nothing = tuple(
         replace(row, cells=tuple(replace(c, values=(), summary=None) for c in row.cells))
         for row in every_verdict().rows
@@ -308,9 +310,9 @@ def test_the_terminal_names_the_precondition_that_does_not_hold() -> None:
     text = overview(every_verdict()).replace("\N{NO-BREAK SPACE}", " ")
     (line,) = [line for line in text.splitlines() if "Half of the teacher is enough" in line]
     assert " ".join(line.split()) == (
-        "⊘ out of scope Half of the teacher is enough: −2.50 points, 95 % CI −3.10 to −1.90; "
-        "✗ does not hold: The teacher keeps 90 % of its accuracy on a random half (0.73× (95 % CI "
-        "0.71 to 0.75), needs ≥ 0.90×)"
+        "⊘ out of scope Half of the teacher is enough: −2.50 points, 98.15 % CI −3.10 to −1.90; "
+        "✗ does not hold: The teacher keeps 90 % of its accuracy on a random half (0.73× "
+        "(98.15 % CI 0.71 to 0.75), needs ≥ 0.90×)"
     )
 
 
@@ -355,7 +357,7 @@ def test_the_page_of_all_claims_has_q_over_all_tables_and_titles_with_their_data
     texts = [block.text for block in document.blocks if isinstance(block, Paragraph)]
     assert texts[0] == (
         "Of 9 claims of the paper, 3 are supported, 1 is contradicted, 2 are leaning, 2 are not "
-        "settled and 1 is out of scope. Of the 6 trained claims on this page, 4 have q ≤ 0.05."
+        "settled and 1 is out of scope. Of the 6 trained claims on this page, 2 have q ≤ 0.0185."
     )
     heads = [row.text for row in table.rows if isinstance(row, GroupRow)]
     assert heads[0] == (
@@ -368,3 +370,36 @@ def test_a_plot_is_shown_larger_on_a_tap() -> None:
     page = html(build_report(every_verdict()), picture=lambda _: b"")
     assert page.count('<label class="picture"><input type="checkbox"') == page.count("<figure>")
     assert "input:checked + img { max-width: none; width: 46rem; }" in page
+
+
+def test_preconditions_that_read_alike_are_told_once() -> None:
+    model = every_verdict()
+    other = replace(READS, quantity="Top-1, other half / other whole")
+    claims = tuple(
+        replace(c, preconditions=tuple(other if p == READS else p for p in c.preconditions))
+        if n % 2
+        else c
+        for n, c in enumerate(guarded_by_reading(model))
+    )
+    rows = tables(build_report(replace(model, claims=claims)))["claims"].rows
+    told = [row.text for row in rows if isinstance(row, GroupRow)]
+    assert len(claims) > 1
+    assert len([text for text in told if text.startswith("Given: The teacher keeps")]) == 1
+
+
+def guarded_by_reading(model: TableModel) -> list[ClaimResult]:
+    one = next(c for c in model.claims if READS in c.preconditions)
+    return [replace(one, claim=replace(one.claim, id=f"{n}")) for n in range(4)]
+
+
+def test_none_is_settled_is_not_said_as_all_are_not() -> None:
+    claims = [c for c in every_verdict().claims if c.verdict is Verdict.NOT_SETTLED][:1] * 3
+    assert counted(claims, "paper") == "None of the 3 claims of the paper is settled."
+
+
+def test_intervals_of_claims_say_their_level_and_those_of_cells_theirs() -> None:
+    text = markdown(build_report(every_verdict()), pictures="x")
+    assert "98.15 % CI" in text
+    assert "95 % CI" not in text.replace("98.15 % CI", "")
+    assert text.count("Each of these looks errs in 1.85 %") == 1
+    assert "half the width of its 95 % confidence interval" in text  # of cells

@@ -12,8 +12,9 @@ import pytest
 from pypdf import PdfReader
 
 from harness.report.builder import build_report
-from harness.report.document import Document, Heading, Paragraph, TextTable
+from harness.report.document import Document, Heading, Paragraph, TableCell, TableColumn, TextTable
 from harness.report.figures import draw
+from harness.report.format import marked
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.render.csv import cells_csv, claims_csv
 from harness.report.render.html import html
@@ -256,6 +257,32 @@ def test_pdf_leaves_no_heading_alone_at_the_foot_of_a_page() -> None:
             assert not headings & set(shown[-1:]), words
 
 
+def test_pdf_leaves_no_caption_without_its_table_at_the_foot_of_a_page() -> None:
+    table = TextTable(
+        name="claims",
+        caption="What was found.",
+        columns=(TableColumn(title="Claim"), TableColumn(title="Why")),
+        rows=((TableCell(text="A claim"), TableCell(text="because " * 30)),) * 5,
+    )
+    for above in range(28, 44):
+        lines = (Paragraph(text="A line."),) * above
+        blocks = (*lines, Heading(text="Claims"), table)
+        document = Document(title="t", subject="t", blocks=blocks)
+        pages = PdfReader(BytesIO(pdf(document, picture=lambda _: b""))).pages
+        texts = [page.extract_text() for page in pages]
+        (page,) = [text for text in texts if "What was found." in text]
+        assert "A claim" in page, above
+
+
+def test_pdf_keeps_a_mark_and_its_verdict_on_one_line() -> None:
+    verdict = marked(Verdict.NOT_SETTLED)
+    ends = tuple(Paragraph(text=f"{'a ' * n}{verdict}") for n in range(50, 90))
+    document = Document(title="t", subject="t", blocks=ends)
+    pages = PdfReader(BytesIO(pdf(document, picture=lambda _: b""))).pages
+    text = "\n".join(page.extract_text() for page in pages)
+    assert text.replace("\N{NO-BREAK SPACE}", " ").count("? not settled") == len(ends)
+
+
 def test_pdf_survives_hostile_text() -> None:
     text = visible(" ".join(one.extract_text() for one in printed_pdf(hostile()).pages))
     assert "<b>&amp;|" in text
@@ -280,7 +307,7 @@ def test_a_scaled_down_profile_says_once_that_it_is_not_comparable() -> None:
     titles = [column.title for column in tables(document)["results"].columns]
     assert "verdict" not in titles
     paragraphs = [block.text for block in document.blocks if isinstance(block, Paragraph)]
-    assert any("not held against the paper's: another data set." in text for text in paragraphs)
+    assert any("not held against the paper's. Another data set." in text for text in paragraphs)
 
 
 def test_every_missing_cell_is_explained() -> None:

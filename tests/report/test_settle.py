@@ -18,7 +18,7 @@ from harness.store import Store
 from tests.conftest import TINY_VIT, Experiments
 from tests.launch.counting import BatchedRun
 from tests.launch.processes import harness as command
-from tests.report.results import finish
+from tests.report.results import fail, finish
 
 TABLE = f"""
 paper: {{title: Counting}}
@@ -130,3 +130,18 @@ def test_a_look_between_the_stages_and_seeds_of_one_row_alone_are_told(table: Ta
     assert claim.looks == (2, 4)
     assert "seeds 0-3, judged before with 2 (2, 4 are no planned number: 3, 6, 12)" in claim.reason
     assert claim.reason.endswith("seeds 4-5 of B alone do not count")
+
+
+def test_a_failed_seed_is_told_once_and_what_is_planned_not_at_all(table: TableSpec) -> None:
+    for run in expand(table, "paper", rows="b,c", seeds=range(3)).runs:
+        if (run.title.row, run.title.seed) == ("c", 1):
+            fail(Store(), run, "the loss is nan")
+        else:
+            value = {"b": 50.0, "c": 40.0}[run.title.row] + 7 * ((run.title.seed or 0) % 2)
+            finish(Store(), run, {"val/top1": value + (run.title.seed or 0)})
+    model = harness.load("tests/settle").look("paper")
+    claim = next(one for one in model.claims if one.claim.id == "open")
+    assert (claim.n, claim.looks, claim.failed_seeds) == (2, (2,), (1,))
+    assert "1 seed of C failed" in claim.reason
+    assert "planned" not in claim.reason  # 3 seeds were
+    assert "alone" not in claim.reason.rpartition("failed")[2]

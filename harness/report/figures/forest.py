@@ -18,6 +18,7 @@ from harness.evidence import Section
 from harness.report.drawing import INK, SOFT, WIDTH
 from harness.report.figures import FIGURES, Figure
 from harness.report.format import HEADINGS, OPERATORS, listed, marked
+from harness.report.inference import CONFIDENCE_TEXT
 from harness.report.model import ClaimResult, PreconditionResult, TableModel, Verdict
 from harness.report.preconditions import drawn_claims, guarded, outcome, values
 from harness.report.statistics import Interval
@@ -98,8 +99,9 @@ class ForestPlot(Figure):
             return "The forest plot goes on."
         parts = [
             "Claims that training decides, as distance of the estimate from the claim's margin: to "
-            "the right, in the shaded half, lies what is claimed. Thick: the 95 % interval of the "
-            "claim alone; thin: adjusted for all claims of the table. A tick marks no difference."
+            "the right, in the shaded half, lies what is claimed. Thick: the interval of the claim "
+            f"alone ({CONFIDENCE_TEXT}); thin: adjusted for the number of claims. A grey tick "
+            "marks no difference."
         ]
         if any(_beyond(panel) for panel in self.select()):
             parts.append("Arrow: the interval goes on.")
@@ -107,9 +109,9 @@ class ForestPlot(Figure):
         rest = [claim for claim in self.model.claims if claim.claim.id not in drawn]
         without = sum(self.model.is_trained(claim) for claim in rest)
         others = ((without, "without a result"), (len(rest) - without, "computed or timed"))
-        told = [f"{n} {'is' if n == 1 else 'are'} {what}" for n, what in others if n]
+        told = [f"{n} {what}" for n, what in others if n]
         if told:
-            parts.append(f"Not drawn: {listed(told)}; the tables have them.")
+            parts.append(f"Not drawn, but in the tables: {listed(told)}.")
         return " ".join(parts)
 
     def alt(self) -> str:

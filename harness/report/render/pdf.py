@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
@@ -65,6 +66,8 @@ MARGIN = 16 * mm
 HEAD = 4 * mm
 COLUMNS_UPRIGHT = 7  # more of them need a page on its side
 SHORT = 900  # characters of a table that is not broken over pages
+BEGINNING = 75 * mm  # of a table, about: heading, caption, names of the columns, a row
+BREAKS = re.compile(r"[^\S\N{NO-BREAK SPACE}]+")
 TALLEST = 225 * mm  # of a picture
 MOST_LINES = 14  # of a row, about: one that is taller than its page cannot be set
 LETTER = 4.3  # points, about
@@ -156,6 +159,8 @@ def _flow(blocks: Sequence[Part], picture: Callable[[str], bytes]) -> Iterator[F
         width = _width(landscape(A4) if sideways else A4)
         if isinstance(block, Heading) and _stays_whole(following):
             continue  # drawn together with that
+        if isinstance(block, Heading) and isinstance(following, TextTable):
+            yield CondPageBreak(BEGINNING)
         parts = list(_block(block, picture, width))
         if not _stays_whole(block):
             yield from parts
@@ -227,7 +232,8 @@ def _is_short(table: TextTable) -> bool:
 
 
 def _text(text: str) -> str:
-    return marked_up(" ".join(text.split()), plain=_words, code=_code)
+    text = BREAKS.sub(" ", text).strip(" ")
+    return marked_up(text, plain=_words, code=_code)
 
 
 def _words(text: str) -> str:
