@@ -60,6 +60,11 @@ def summarise(values: Sequence[float]) -> Summary | None:
     return Summary(n=n, mean=mean, std=std, ci=Interval(low=mean - half, high=mean + half))
 
 
+def scatters(summary: Summary) -> bool:
+    """Whether its values differ by more than what subtracting decimal fractions leaves."""
+    return summary.std is not None and summary.std > 1e-9 * max(1.0, abs(summary.mean))
+
+
 def half_width(std: float, n: int, confidence: float = CONFIDENCE) -> float:
     """Half the width of the interval for the mean of `n` values: t(n - 1) * std / sqrt(n)."""
     assert n >= 2
