@@ -320,6 +320,7 @@ def test_whole_images_leave_a_variance_to_every_term() -> None:
 
 
 def test_seeds_that_failed_in_a_row_of_several_are_told_and_held_against_the_claim() -> None:
+    values: dict[str, Sequence[float]]
     values = {f"r{i}": (80.0, 80.1, 79.9, 80.0) for i in range(1, 7)}
     values |= {f"s{i}": (70.0, 70.1, 69.9, 70.2) for i in range(1, 7)}
     every = "every(acc[r{n}] > acc[s{n}])"
