@@ -170,7 +170,11 @@ def read_draws(path: Path) -> dict[Key, dict[int, Draw]]:
                 run=line["run"],
                 machine=machine_of(line),
             )
-            draws.setdefault((line["row"], line["column"]), {})[draw.seed] = draw
+            cell = draws.setdefault((line["row"], line["column"]), {})
+            if draw.seed in cell:
+                what = f"seed {draw.seed} of this row and column is there twice"
+                raise HarnessError(f"{line.place}: {what}")
+            cell[draw.seed] = draw
     return draws
 
 
