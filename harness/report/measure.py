@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from harness.report.format import difference_unit
 from harness.report.inference import resolution
-from harness.report.statistics import Interval, Summary, log_ratios, paired, summarise
+from harness.report.statistics import Interval, Summary, exponential, log_ratios, paired, summarise
 from harness.spec.claims import CellRef, Comparison, Quantity, Sum
 from harness.spec.table import Column
 
@@ -54,7 +54,7 @@ class Measure:
 
     def shown(self, value: float) -> float:
         """From the scale of judging to the one that people read."""
-        return math.exp(value) if self.ratio else value
+        return exponential(value) if self.ratio else value
 
 
 Failed: TypeAlias = Callable[[Comparison, Sequence[Side], int], Sequence[Side]]
