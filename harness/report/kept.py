@@ -18,7 +18,7 @@ from harness.report.found import Found
 from harness.report.looks import looks_of
 from harness.report.model import Draw, FinishedRun, Provenance, TableModel
 from harness.report.publish import file_name
-from harness.report.read_csv import Line, machine_of, read_lines
+from harness.report.read_csv import Line, machine_of, quoted, read_lines
 from harness.report.render.csv import IMAGES, SEEDS, plain
 from harness.report.results import SHORT
 from harness.spec.expand import ResolvedRow, expand
@@ -65,7 +65,7 @@ class Kept:
         for line in lines:
             where = (line["table"], line["profile"])
             if where != (table.name, profile):
-                shown = f"{where[0]}, profile {where[1]}"
+                shown = f"{quoted(where[0])}, profile {quoted(where[1])}"
                 raise HarnessError(f"{line.place}: is of {shown}, not of {table.name}, {profile}")
         bits = read_lines(images, IMAGES, IMAGES) if images.is_file() else []
         return cls(

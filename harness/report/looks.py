@@ -19,7 +19,7 @@ from harness.report.format import ranges
 from harness.report.found import right_of, se_over_images
 from harness.report.inference import STAGES
 from harness.report.model import Cell, ClaimResult, Draw, RowResult
-from harness.report.read_csv import Line, read_lines
+from harness.report.read_csv import Line, quoted, read_lines
 from harness.report.render.csv import SEEDS
 from harness.spec.claims import CellRef
 from harness.spec.table import Column
@@ -46,7 +46,7 @@ def looks_of(lines: Sequence[Line], table: str, profile: str) -> dict[tuple[str,
     looks: dict[tuple[str, str, int], int] = {}
     for line in noted:
         if (line["table"], line["profile"]) != (table, profile):
-            of = f"{line['table']}, profile {line['profile']}"
+            of = f"{quoted(line['table'])}, profile {quoted(line['profile'])}"
             raise HarnessError(f"{line.place}: is of {of}, not of {table}, profile {profile}")
         key, look = (line["row"], line["column"], line.whole("seed")), line.whole("look")
         if key in looks:
