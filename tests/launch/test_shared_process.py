@@ -242,7 +242,7 @@ def test_kill_9_in_its_second_run_is_told_of_that_run_alone(
     os.kill(int(starts(tmp_path)[1]), signal.SIGKILL)
     said, failures = front.communicate()
     assert front.returncode == 2
-    assert said.count("its process was killed (SIGKILL") == 1, failures
+    assert failures.count("its process was killed (SIGKILL") == 1, said
     states = sorted(record.state for record in Store().records())
     assert states == [DONE] * 3 + ["interrupted"]
     assert starts(tmp_path)[0] == starts(tmp_path)[1] != starts(tmp_path)[2]

@@ -133,11 +133,14 @@ def test_blocked_rows_and_claims_without_training_are_told(
     told = until_settled(table, "paper", lambda batch: True, judge, lambda batch: 0.0)
     assert told == "3 claims without a result: clear, open, later."
     batches: list[Batch] = []
+
+    def compute(batch: Batch) -> bool:
+        batches.append(batch)
+        return True
+
     bare = TABLE.partition("claims:")[0] + "profiles: {paper: {}}"
     other = load_table(experiments.table("tests/bare", bare))
-    told = until_settled(
-        other, "paper", lambda batch: not batches.append(batch), judge, lambda batch: 0.0
-    )
+    told = until_settled(other, "paper", compute, judge, lambda batch: 0.0)
     assert told == "No claim here is decided by training: there is nothing to settle."
     assert [batch.seeds for batch in batches] == [(0, 1)]
 
