@@ -34,7 +34,7 @@ def read_pools(folders: Sequence[Path], name: str) -> list[Draws]:
                 f"--pool {folder}: there is no {name}.seeds.csv in it; give a results folder in "
                 "which `harness report` has kept per-seed values"
             )
-        pools.append({key: tuple(by.values()) for key, by in read_draws(path).items()})
+        pools.append({key: tuple(by.values()) for key, by in read_draws(path, name).items()})
     return pools
 
 

@@ -107,3 +107,14 @@ def test_a_damaged_file_is_one_sentence_or_harmless(results: Path, which: str) -
             assert len(said) < 1000
             if isinstance(found, TableModel):
                 no_verdict_without_an_interval(found)
+
+
+def test_a_pool_of_another_table_is_refused(results: Path) -> None:
+    other = results.parent.parent / "elsewhere" / "tests"
+    shutil.copytree(results, other)
+    path = other / f"{NAME}.seeds.csv"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("tests/settle", "tests/other"), encoding="utf-8")
+    says = f"seeds.csv:2: is of tests/other.paper, not of tests/{NAME}$"
+    with pytest.raises(HarnessError, match=says):
+        collect_finished(load_table("tests/settle"), "paper", Store(), pools=[other.parent])
