@@ -157,19 +157,30 @@ class Table:
             self.spec,
             profile,
             compute,
-            lambda: self.look(profile),
+            lambda seeds: self.look(profile, seeds),
             lambda batch: self.work(profile, batch.part),
         )
         return _together(outcomes)
 
-    def look(self, profile: str) -> TableModel:
-        """Judge, and note the look in the table's CSV files."""
+    def look(self, profile: str, seeds: Sequence[int]) -> TableModel:
+        """Judge what is there of these seeds, and note the look in the table's CSV files. Not where
+        other seeds are there too: part of a later stage is no planned look, and this one was noted
+        before that stage began.
+        """
+        from harness.device import resolve_device
+        from harness.report.collect import collect
         from harness.report.publish import Folders, publish
         from harness.store import Store
 
         model = self.results(profile).model
-        publish(model, ("csv",), Folders.beside(Store().root))
-        return model
+        trained = {column.id for column in model.columns if column.evidence == "seeds"}
+        cells = (cell for row in model.rows for cell in row.cells if cell.column in trained)
+        if {seed for cell in cells for seed, _ in cell.values} <= set(seeds):
+            publish(model, ("csv",), Folders.beside(Store().root))
+            return model
+        expansion = self.expand(profile, seeds=tuple(seeds))
+        device = resolve_device(expansion.profile.resources.device)
+        return collect(expansion, Store(), device=device)
 
     def work(self, profile: str, part: Selection) -> float:
         """Estimated seconds of what is missing of a part, one run after the other."""

@@ -111,7 +111,7 @@ def _until_settled(arguments: argparse.Namespace) -> tuple[int, str]:
         table.spec,
         profile,
         compute,
-        lambda: table.look(profile),
+        lambda seeds: table.look(profile, seeds),
         lambda batch: table.work(profile, batch.part),
     )
     return max(codes, key=(DONE, SOME_FAILED, USER_ERROR, INTERRUPTED).index), told or last

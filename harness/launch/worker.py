@@ -12,16 +12,18 @@ import argparse
 import dataclasses
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from harness.code import CodeRecord
 from harness.device import resolve_device
@@ -209,7 +211,7 @@ class Worker:
         except HarnessError as error:
             _end(writer, FAILED, str(error))
             return EXIT_FAILED
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             return self._crashed(writer, error)
         return EXIT_DONE
 
@@ -331,5 +333,16 @@ def _flush() -> None:
             stream.flush()
 
 
+def _end_process(code: int) -> NoReturn:
+    """Without waiting for threads and processes that runs have left behind, perhaps for ever."""
+    left = [one for one in threading.enumerate() if not one.daemon]
+    if len(left) > 1 or multiprocessing.active_children():
+        for process in multiprocessing.active_children():
+            process.kill()
+        _flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _end_process(main())

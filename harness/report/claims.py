@@ -46,7 +46,7 @@ class Tested:
     level: float = LEVEL  # of the adjusted interval
     family: int = 1  # comparisons that were adjusted for
     assay: Tested | None = None  # the gain that bounds the margin
-    at_worst: Measure | None = None  # with failed seeds at the worst values of their rows
+    at_worst: Measure | None = None  # with failed seeds at the values that speak most against it
 
     @property
     def adjusted(self) -> Interval | None:
@@ -64,6 +64,8 @@ class Tested:
     @property
     def survives(self) -> Interval | None:
         """The adjusted interval with failed seeds at their worst."""
+        if self.at_worst is not None and self.at_worst.over is not None:
+            return self.at_worst.over.interval(self.level)
         summary = None if self.at_worst is None else self.at_worst.summary
         if summary is None or summary.std is None or self.spread is None:
             return None
@@ -204,13 +206,17 @@ def _judge(
     """With the number of seeds that would settle it, and its range, where it is not."""
     measure = test.measure
     summary = measure.summary
+    if summary is None and measure.undefined:
+        reason = f"{measure.quantity} means nothing: {measure.undefined}"
+        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), "", ""
     if summary is None:
         reason = f"not tested: {_why_untested(sides)}"
         failed = any(side.failed and not side.values for side in sides)
         verdict = Verdict.FAILED if failed else Verdict.NOT_RUN
         return Judgement(verdict=verdict, reason=reason), "", ""
     if measure.over is not None and column.evidence == "seeds":
-        return judge_over_rows(operator, measure, test.level), "", ""
+        judgement = judge_over_rows(operator, measure, test.level)
+        return _with_failures(operator, judgement, test, sides), "", ""
     if column.evidence == "seeds":
         judgement, needed, needed_range = _judge_scattered(operator, test, summary, sides)
         return _with_failures(operator, judgement, test, sides), needed, needed_range
@@ -288,16 +294,21 @@ def _interval(measure: Measure, ci: Interval | None) -> str:
 def _with_failures(
     operator: Operator, judgement: Judgement, test: Tested, sides: Sequence[Side]
 ) -> Judgement:
-    """Failed seeds are told, and what is supported must be so with each at its row's worst."""
-    failed = [
-        f"{count(len(side.failed_seeds), 'seed')} of {side.label} failed"
-        for side in sides
-        if side.failed_seeds
-    ]
+    """Failed seeds are told, and what is supported must be so with each at the value of its row
+    that speaks most against the claim. A correlation has no such value: there they are told alone.
+    """
+    failed = list(
+        dict.fromkeys(
+            f"{count(len(side.failed_seeds), 'seed')} of {side.label} failed"
+            for side in sides
+            if side.failed_seeds
+        )
+    )
     if not failed:
         return judgement
     told = f"{judgement.reason}; {' and '.join(failed)}"
-    if judgement.verdict is not Verdict.SUPPORTED:
+    has_worst = test.measure.over is None or test.at_worst is not None
+    if judgement.verdict is not Verdict.SUPPORTED or not has_worst:
         return Judgement(verdict=judgement.verdict, reason=told)
     survives = test.survives
     if (

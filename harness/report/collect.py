@@ -19,7 +19,7 @@ from harness.report.format import listed
 from harness.report.found import Found, Source, images_of, right_of, se_over_images
 from harness.report.history import at_epochs, curves, finished_runs
 from harness.report.judging import Measured, Pools, judge_claims, measured
-from harness.report.looks import Looks, looked_at, read_looks, with_looks
+from harness.report.looks import Looks, looked_at, lost_looks, read_looks, with_looks
 from harness.report.losses import losses
 from harness.report.measure import Side, deciding_measure
 from harness.report.model import (
@@ -60,7 +60,8 @@ def collect(
     """
     results = RunResults.read(expansion, store, device=device)
     name = file_name(expansion.table.name, expansion.profile.name)
-    looks = read_looks(store.root / f"{name}.seeds.csv")
+    memory, profile = store.root / f"{name}.seeds.csv", expansion.profile.name
+    looks = read_looks(memory, expansion.table.name, profile)
     columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
     figures = _declared_figures(expansion, columns)
     runs, damaged = finished_runs(expansion, results, figures, read_file)
@@ -75,7 +76,11 @@ def collect(
         figures=figures,
         provenance=provenance(results),
         gpu_hours=results.gpu_hours(),
-        unreadable=(*results.unreadable(), *damaged),
+        unreadable=(
+            *results.unreadable(),
+            *damaged,
+            *lost_looks(memory, store.root / f"{name}.csv"),
+        ),
     )
 
 
@@ -318,12 +323,21 @@ def _measured(
     runs: Sequence[FinishedRun],
 ) -> Measured:
     """A comparison and what the runs say of it, before anything is concluded."""
-    column = next(column for column in columns if column.id == comparison.left.column)
+    column = _deciding_column(comparison, columns)
     sides = _sides(comparison.cells, rows)
     sides = at_epochs(sides, comparison.cells, columns, rows, runs)
     if column.evidence == "timing" and comparison.offset == 0 and comparison.factor != 1:
         sides = _timed_in_turn(sides, comparison.cells, rows)
     return measured(comparison, column, sides, deciding_measure)
+
+
+def _deciding_column(comparison: Comparison, columns: Sequence[Column]) -> Column:
+    """The column of its first cell; of several, the first that training decides, or that is timed:
+    what is computed beside it makes a verdict no surer.
+    """
+    by_id = {column.id: column for column in columns}
+    found = [by_id[id_] for id_ in dict.fromkeys(cell.column for cell in comparison.cells)]
+    return min(found, key=lambda column: ("seeds", "timing", "exact").index(column.evidence))
 
 
 def _runs(expansion: Expansion) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.report.format import difference_unit, with_unit
 from harness.report.model import Draw, Machine
 from harness.report.publish import file_name, reference_folder
-from harness.report.read_csv import Line, machine_of, read_lines
+from harness.report.read_csv import Line, machine_of, quoted, read_lines
 from harness.report.render.csv import CELLS, CLAIMS, SEEDS
 from harness.report.statistics import Interval, Summary, t_quantile, within
 from harness.spec.table import Column
@@ -159,10 +159,15 @@ def _seeds_beside(cells: Path) -> Path:
     return cells.with_name(f"{cells.name.removesuffix('.csv')}.seeds.csv")
 
 
-def read_draws(path: Path) -> dict[Key, dict[int, Draw]]:
-    """The values of a per-seed file by cell and seed; nothing where there is none."""
+def read_draws(path: Path, name: str = "") -> dict[Key, dict[int, Draw]]:
+    """The values of a per-seed file by cell and seed; nothing where there is none. HarnessError
+    where it is of another table at a profile than `name`.
+    """
     draws: dict[Key, dict[int, Draw]] = {}
     for line in read_lines(path, SEEDS, NEEDED_OF_SEEDS) if path.is_file() else []:
+        of = file_name(line.get("table", ""), line.get("profile", ""))
+        if name and of != name:
+            raise HarnessError(f"{line.place}: is of {quoted(of)}, not of {name}")
         if line["state"] == "done":
             draw = Draw(
                 seed=line.whole("seed"),
@@ -170,7 +175,11 @@ def read_draws(path: Path) -> dict[Key, dict[int, Draw]]:
                 run=line["run"],
                 machine=machine_of(line),
             )
-            draws.setdefault((line["row"], line["column"]), {})[draw.seed] = draw
+            cell = draws.setdefault((line["row"], line["column"]), {})
+            if draw.seed in cell:
+                what = f"seed {draw.seed} of this row and column is there twice"
+                raise HarnessError(f"{line.place}: {what}")
+            cell[draw.seed] = draw
     return draws
 
 

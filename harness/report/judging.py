@@ -19,12 +19,11 @@ from harness.report.inference import (
     interval,
     moderated,
     non_inferiority_margin,
-    resolution,
     two_sided_p,
 )
-from harness.report.measure import Measure, Side
+from harness.report.measure import Measure, Side, at_worst, rounding
 from harness.report.model import ClaimResult, PreconditionResult, RowResult
-from harness.report.statistics import Summary, log_ratios, paired, summarise
+from harness.report.statistics import log_ratios, paired, scatters, summarise
 from harness.spec.claims import CellRef, Comparison
 from harness.spec.table import Claim, Column
 
@@ -40,7 +39,8 @@ class Measured:
     column: Column
     sides: tuple[Side, ...]
     measure: Measure
-    # with every failed seed at the worst value of its row; None: none failed
+    # with every failed seed at the value of its row that speaks most against the comparison; None:
+    # none failed, or a row has no value
     at_worst: Measure | None = None
     scale: Scale | None = None  # of the rows that lend their spread; None: none can
 
@@ -54,14 +54,15 @@ def measured(
     """A comparison with its deciding quantity, as `measuring(comparison, column, *sides)` gives
     it, as it stands and with failed seeds at their worst.
     """
-    worst = at_worst(comparison, column, sides)
     measure = measuring(comparison, column, *sides)
+    failed = any(side.failed_seeds for side in sides) and all(side.values for side in sides)
+    failed = failed and comparison.over != "correlation"  # which nothing speaks against most
     return Measured(
         comparison=comparison,
         column=column,
         sides=tuple(sides),
         measure=measure,
-        at_worst=None if worst is None else measuring(comparison, column, *worst),
+        at_worst=measuring(comparison, column, *sides, failed=at_worst) if failed else None,
         scale=_scale(comparison, measure),
     )
 
@@ -77,26 +78,6 @@ def _scale(comparison: Comparison, measure: Measure) -> Scale | None:
     if measure.ratio:
         return "log ratio"
     return "difference" if comparison.factor == 1 else None
-
-
-def at_worst(
-    comparison: Comparison, column: Column, sides: Sequence[Side]
-) -> tuple[Side, ...] | None:
-    """The sides with every seed that failed on one of them at the worst value of its row; None
-    where none failed, or a side has no value. Which end is worst, the column says; where it does
-    not, it is the one against the claim.
-    """
-    if not any(side.failed_seeds for side in sides) or not all(side.values for side in sides):
-        return None
-    upward = comparison.operator in (">=", ">")
-    found = []
-    for index, side in enumerate(sides):
-        lowest = column.better == "higher" if column.better else upward == (index == 0)
-        worst = (min if lowest else max)(side.values.values())
-        found.append(
-            replace(side, values={**dict.fromkeys(side.failed_seeds, worst), **side.values})
-        )
-    return tuple(found)
 
 
 class Pools:
@@ -123,10 +104,8 @@ class Pools:
         return self._priors[column, scale]
 
     def floor(self, one: Measured) -> float:
-        """The least variance that whole images leave to a percentage."""
-        if one.column.unit != "%" or one.scale not in ("value", "difference"):
-            return 0.0
-        return resolution(self.images, values=len(one.sides))
+        """The least variance that whole images leave to the deciding quantity."""
+        return rounding(one.comparison, one.column, one.sides, self.images)
 
     def key(self, one: Measured, margin: float) -> Hashable:
         """The hypothesis that a comparison tests: claims with the same one are one test, whichever
@@ -188,11 +167,6 @@ def judge_claims(
         judge_claim(claim, one.column, one.sides, test, given)
         for claim, one, test, given in zip(claims, found, tests, preconditions, strict=True)
     )
-
-
-def scatters(summary: Summary) -> bool:
-    """Whether its values differ by more than what subtracting decimal fractions leaves."""
-    return summary.std is not None and summary.std > 1e-9 * max(1.0, abs(summary.mean))
 
 
 def _tested(one: Measured, pools: Pools, *, gain: Measured | None = None) -> Tested:

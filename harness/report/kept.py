@@ -15,9 +15,10 @@ from harness.errors import HarnessError
 from harness.plan import PlannedRun, gpu_hours
 from harness.report.collect import judged
 from harness.report.found import Found
+from harness.report.looks import looks_of
 from harness.report.model import Draw, FinishedRun, Provenance, TableModel
 from harness.report.publish import file_name
-from harness.report.read_csv import Line, machine_of, read_lines
+from harness.report.read_csv import Line, machine_of, quoted, read_lines
 from harness.report.render.csv import IMAGES, SEEDS, plain
 from harness.report.results import SHORT
 from harness.spec.expand import ResolvedRow, expand
@@ -50,6 +51,8 @@ def read_kept(table: TableSpec, profile: str, folder: Path) -> TableModel:
 class Kept:
     """Per-seed values as a source of cells."""
 
+    table: str
+    profile: str
     lines: tuple[Line, ...]
     bits: dict[tuple[str, str, str], tuple[int, bytes]]  # by row, column, seed as written
 
@@ -62,10 +65,12 @@ class Kept:
         for line in lines:
             where = (line["table"], line["profile"])
             if where != (table.name, profile):
-                shown = f"{where[0]}, profile {where[1]}"
+                shown = f"{quoted(where[0])}, profile {quoted(where[1])}"
                 raise HarnessError(f"{line.place}: is of {shown}, not of {table.name}, {profile}")
         bits = read_lines(images, IMAGES, IMAGES) if images.is_file() else []
         return cls(
+            table.name,
+            profile,
             tuple(lines),
             {(one["row"], one["column"], one["seed"]): _bits(one) for one in bits},
         )
@@ -73,11 +78,7 @@ class Kept:
     @property
     def looks(self) -> dict[tuple[str, str, int], int]:
         """As noted with the values."""
-        return {
-            (line["row"], line["column"], line.whole("seed")): line.whole("look")
-            for line in self.lines
-            if line.get("look")
-        }
+        return looks_of(self.lines, self.table, self.profile)
 
     def runs(self, metrics: Mapping[str, str]) -> tuple[FinishedRun, ...]:
         """What the trainings recorded after some of their epochs; `metrics` by column."""

@@ -8,16 +8,18 @@ follow the looks of every claim, and its sentence tells them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from harness.errors import HarnessError
 from harness.report.format import ranges
 from harness.report.found import right_of, se_over_images
 from harness.report.inference import STAGES
 from harness.report.model import Cell, ClaimResult, Draw, RowResult
-from harness.report.read_csv import read_lines
+from harness.report.read_csv import Line, quoted, read_lines
 from harness.report.render.csv import SEEDS
 from harness.spec.claims import CellRef
 from harness.spec.table import Column
@@ -26,16 +28,46 @@ Looks: TypeAlias = Mapping[tuple[str, str, int], int]
 """By row, column and seed: how many values the cell had when that one was first shown."""
 
 
-def read_looks(path: Path) -> Looks:
-    """Those that the report before this one has noted; none where there was none."""
+def read_looks(path: Path, table: str, profile: str) -> Looks:
+    """Those that the report before this one has noted; none where there was none. HarnessError
+    where the file is not as a report writes it: a look at seeds that are not there, or of another
+    table.
+    """
     if not path.is_file():
         return {}
-    lines = read_lines(path, SEEDS, ("row", "column", "seed", "look"))
-    return {
-        (line["row"], line["column"], line.whole("seed")): line.whole("look")
-        for line in lines
-        if line["look"]
-    }
+    needed = ("table", "profile", "row", "column", "seed", "look")
+    return looks_of(read_lines(path, SEEDS, needed), table, profile)
+
+
+def looks_of(lines: Sequence[Line], table: str, profile: str) -> dict[tuple[str, str, int], int]:
+    """What the lines of per-seed values note."""
+    noted = [line for line in lines if line.get("look")]
+    counts = Counter((line["row"], line["column"]) for line in noted)
+    looks: dict[tuple[str, str, int], int] = {}
+    for line in noted:
+        if (line["table"], line["profile"]) != (table, profile):
+            of = f"{quoted(line['table'])}, profile {quoted(line['profile'])}"
+            raise HarnessError(f"{line.place}: is of {of}, not of {table}, profile {profile}")
+        key, look = (line["row"], line["column"], line.whole("seed")), line.whole("look")
+        if key in looks:
+            raise HarnessError(f"{line.place}: seed {key[2]} of this row and column is there twice")
+        if not 1 <= look <= counts[key[:2]]:
+            most = f"{counts[key[:2]]} values of this row and column"
+            raise HarnessError(f"{line.place}: look: {look} is no number from 1 to the {most}")
+        looks[key] = look
+    return looks
+
+
+def lost_looks(path: Path, cells: Path) -> tuple[str, ...]:
+    """A sentence where an earlier report was written without its per-seed values, or they are gone;
+    none otherwise.
+    """
+    if path.is_file() or not cells.is_file():
+        return ()
+    return (
+        f"{path} is missing beside {cells.name}: how often its claims were judged before is not "
+        "known, so their looks begin anew",
+    )
 
 
 def with_looks(draws: Sequence[Draw], looks: Looks, *, row: str, column: str) -> tuple[Draw, ...]:

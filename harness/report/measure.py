@@ -7,9 +7,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from harness.report.format import difference_unit
-from harness.report.statistics import Interval, Summary, log_ratios, paired, summarise
+from harness.report.inference import resolution
+from harness.report.statistics import Interval, Summary, exponential, log_ratios, paired, summarise
 from harness.spec.claims import CellRef, Comparison, Quantity, Sum
 from harness.spec.table import Column
 
@@ -48,20 +50,86 @@ class Measure:
     ratio: bool = False
     difference: bool = False
     over: OverRows | None = None  # of a statement about several rows
+    undefined: str = ""  # why there is no summary though all cells have values
 
     def shown(self, value: float) -> float:
         """From the scale of judging to the one that people read."""
-        return math.exp(value) if self.ratio else value
+        return exponential(value) if self.ratio else value
 
 
-def deciding_measure(comparison: Comparison, column: Column, *sides: Side) -> Measure:
+Failed: TypeAlias = Callable[[Comparison, Sequence[Side], int], Sequence[Side]]
+"""What stands for failed seeds: of a comparison with its sides, and 1 where it is claimed or -1
+where its contrary is."""
+
+
+def weights(comparison: Comparison) -> dict[CellRef, float]:
+    """How much of each cell is in the left side less the right one."""
+    found: dict[CellRef, float] = {}
+    right = () if comparison.right is None else comparison.right.terms
+    terms = [(term.factor, term.cell) for term in comparison.left.terms]
+    terms += [(-comparison.factor * term.factor, term.cell) for term in right]
+    for factor, cell in terms:
+        found[cell] = found.get(cell, 0.0) + factor
+    return found
+
+
+def at_worst(comparison: Comparison, sides: Sequence[Side], claims: int = 1) -> list[Side]:
+    """The sides with every seed that failed at the value of its row that speaks most against the
+    comparison: where a high value helps it, the lowest. `claims` is -1 where it is claimed not to
+    hold.
+    """
+    upward = claims if comparison.operator in (">=", ">") else -claims
+    helps = weights(comparison)
+    found = []
+    for cell, side in zip(comparison.cells, sides, strict=True):
+        worst = (min if upward * helps[cell] > 0 else max)(side.values.values())
+        found.append(
+            replace(side, values={**dict.fromkeys(side.failed_seeds, worst), **side.values})
+        )
+    return found
+
+
+def rounding(comparison: Comparison, column: Column, sides: Sequence[Side], images: int) -> float:
+    """The variance that whole images leave to the deciding quantity, by the factor of each cell;
+    0 where it is no percentage of images. Of a ratio, that of its logarithm.
+    """
+    if column.unit != "%" or comparison.over is not None or not all(s.values for s in sides):
+        return 0.0
+    factors = weights(comparison)
+    if _is_ratio(comparison, sides):
+        means = dict(zip(comparison.cells, map(_mean, sides), strict=True))
+        factors = {cell: 1 / mean for cell, mean in means.items()}
+    return sum(factor**2 for factor in factors.values()) * resolution(images, values=1)
+
+
+def _mean(side: Side) -> float:
+    return math.fsum(side.values.values()) / len(side.values)
+
+
+def _is_ratio(comparison: Comparison, sides: Sequence[Side]) -> bool:
+    plain = isinstance(comparison.left, CellRef) and isinstance(comparison.right, CellRef)
+    return (
+        plain
+        and comparison.factor > 0
+        and comparison.factor != 1
+        and comparison.offset == 0
+        and log_ratios(sides[0].values, sides[1].values) is not None
+    )
+
+
+def deciding_measure(
+    comparison: Comparison, column: Column, *sides: Side, failed: Failed | None = None
+) -> Measure:
     """What the comparison is decided by: a difference, a ratio, or one value; or what is said of
-    several rows. `sides` are its cells, in their order.
+    several rows. `sides` are its cells, in their order. Failed seeds have no value, or the one that
+    `failed` gives them.
     """
     if comparison.over is not None:
         from harness.report.over_rows import measure_over_rows  # it builds on this module
 
-        return measure_over_rows(comparison, column, sides)
+        return measure_over_rows(comparison, column, sides, failed)
+    if failed is not None:
+        sides = tuple(failed(comparison, sides, 1))
     left, right = combined(comparison, sides)
     decimals = column.decimals + (column.evidence == "seeds")
     if right is None:
@@ -74,12 +142,9 @@ def deciding_measure(comparison: Comparison, column: Column, *sides: Side) -> Me
             decimals=decimals,
             difference=difference,
         )
-    plain = isinstance(comparison.left, CellRef) and isinstance(comparison.right, CellRef)
-    logs = log_ratios(left.values, right.values) if plain else None
-    is_ratio = comparison.factor > 0 and comparison.factor != 1 and comparison.offset == 0
-    if is_ratio and logs is not None:
+    if _is_ratio(comparison, sides):
         return Measure(
-            summary=summarise(logs),
+            summary=summarise(log_ratios(left.values, right.values) or []),
             margin=math.log(comparison.factor),
             quantity=f"{column.label}, {left.label} / {right.label}",
             unit="×",

@@ -12,9 +12,17 @@ from dataclasses import dataclass
 from scipy.special import bdtr, betaincinv, ndtr, ndtri, stdtr
 
 from harness.report.format import interval_text, signed, with_unit
-from harness.report.measure import Measure, OverRows, Side, combined, deciding_measure
+from harness.report.measure import (
+    Failed,
+    Measure,
+    OverRows,
+    Side,
+    combined,
+    deciding_measure,
+    rounding,
+)
 from harness.report.model import Judgement, Verdict
-from harness.report.statistics import Interval, Summary, t_quantile
+from harness.report.statistics import Interval, Summary, scatters, t_quantile
 from harness.spec.claims import Comparison, Operator
 from harness.spec.table import Column
 from harness.text import count, number
@@ -22,18 +30,29 @@ from harness.text import count, number
 FEWEST_FOR_A_CORRELATION = 4  # rows: with three the interval of Fisher's z has no width to speak of
 
 
-def measure_over_rows(comparison: Comparison, column: Column, sides: Sequence[Side]) -> Measure:
+def measure_over_rows(
+    comparison: Comparison, column: Column, sides: Sequence[Side], failed: Failed | None = None
+) -> Measure:
     """The quantity with its interval. Without a value of every row there is none: the rows that
-    were run first would speak for all.
+    were run first would speak for all. `failed` gives failed seeds a value, row by row.
     """
     by_cell = dict(zip(comparison.cells, sides, strict=True))
     members = [(member, [by_cell[cell] for cell in member.cells]) for member in comparison.members]
     if comparison.over == "correlation":
         return _correlation(comparison, members)
+    few = comparison.over == "share" and comparison.operator in ("<=", "<")
+    if failed is not None:
+        members = [
+            (member, [*failed(member, found, -1 if few else 1)]) for member, found in members
+        ]
     measures = [deciding_measure(member, column, *found) for member, found in members]
     if comparison.over == "share":
         return _share(comparison, column, measures)
-    return _every(comparison, column, measures)
+    floors = [
+        rounding(member, column, found, min(side.images for side in found))
+        for member, found in members
+    ]
+    return _every(comparison, column, measures, floors)
 
 
 def _share(comparison: Comparison, column: Column, measures: Sequence[Measure]) -> Measure:
@@ -86,7 +105,8 @@ def _correlation(
             points.append((_mean(x), _mean(y)))
     r = _pearson(points) if len(points) == n else None
     if r is None:
-        return _unknown(comparison, quantity)
+        constant = "one of the two is the same in all rows" if len(points) == n else ""
+        return _unknown(comparison, quantity, constant)
 
     def interval(level: float) -> Interval | None:
         if n < FEWEST_FOR_A_CORRELATION:
@@ -122,8 +142,11 @@ def _pearson(points: Sequence[tuple[float, float]]) -> float | None:
     mean_x, mean_y = (sum(values) / n for values in zip(*points, strict=True))
     xx = sum((x - mean_x) ** 2 for x, _ in points)
     yy = sum((y - mean_y) ** 2 for _, y in points)
-    if xx == 0 or yy == 0:
-        return None  # nothing varies
+    if any(
+        spread <= n * (1e-9 * max(1.0, abs(mean))) ** 2
+        for spread, mean in ((xx, mean_x), (yy, mean_y))
+    ):
+        return None  # nothing varies, but for the last bits
     xy: float = sum((x - mean_x) * (y - mean_y) for x, y in points)
     return xy / math.sqrt(xx * yy)
 
@@ -133,28 +156,30 @@ class _Member:
     """A row of "every", turned so that the comparison says it is at least 0."""
 
     mean: float
-    error: float | None  # None: one seed
+    error: float | None  # None: one seed, or seeds that do not scatter
     freedom: int
 
     def end(self, level: float, sign: int) -> float:
-        assert self.error is not None
+        assert self.error
         return self.mean + sign * t_quantile(1 - level / 2, self.freedom) * self.error
 
     def p(self, sign: int) -> float:
         """One-sided, that it is not on that side of 0."""
-        if not self.error:
-            return 0.0 if sign * self.mean > 0 else 1.0
+        assert self.error
         return float(stdtr(self.freedom, -sign * self.mean / self.error))
 
 
-def _every(comparison: Comparison, column: Column, measures: Sequence[Measure]) -> Measure:
-    """The row that is nearest to breaking it. That all hold needs each to be shown at the level (an
-    intersection-union test); that one does not must survive Bonferroni's adjustment for the choice.
+def _every(
+    comparison: Comparison, column: Column, measures: Sequence[Measure], floors: Sequence[float]
+) -> Measure:
+    """The row that is nearest to breaking it; `floors` are the least variances of their values.
+    That all hold needs each to be shown at the level (an intersection-union test); that one does
+    not must survive Bonferroni's adjustment for the choice.
     """
     n = len(measures)
     quantity = f"{column.label}, the weakest of {n} rows in {comparison.inner}"
     turn = 1 if comparison.operator in (">=", ">") else -1
-    found = [_turned(one, turn) for one in measures]
+    found = [_turned(one, turn, floor) for one, floor in zip(measures, floors, strict=True)]
     known = [one for one in found if one is not None]
     if len(known) < n:
         return _unknown(comparison, quantity)
@@ -207,16 +232,25 @@ def _shown(
     return shown
 
 
-def _turned(measure: Measure, turn: int) -> _Member | None:
+def _turned(measure: Measure, turn: int, floor: float) -> _Member | None:
     summary = measure.summary
     if summary is None:
         return None
-    error = None if summary.std is None else summary.std / math.sqrt(summary.n)
+    error = None
+    if summary.std is not None and (floor or scatters(summary)):
+        error = math.sqrt(max(summary.std**2, floor) / summary.n)
     return _Member(turn * (summary.mean - measure.margin), error, summary.n - 1)
 
 
-def _unknown(comparison: Comparison, quantity: str) -> Measure:
-    return Measure(summary=None, margin=comparison.offset, quantity=quantity, unit="", decimals=2)
+def _unknown(comparison: Comparison, quantity: str, undefined: str = "") -> Measure:
+    return Measure(
+        summary=None,
+        margin=comparison.offset,
+        quantity=quantity,
+        unit="",
+        decimals=2,
+        undefined=undefined,
+    )
 
 
 def holds(operator: Operator, value: float, margin: float) -> bool:
@@ -237,7 +271,8 @@ def judge_over_rows(operator: Operator, measure: Measure, level: float) -> Judge
     ci = measure.over.interval(level)
     told = f"{measure.quantity}: {value} ({measure.over.note}"
     if ci is None:
-        reason = f"{told}): too few for an interval to hold against {margin}"
+        why = "too few, or equal in all seeds: there is no interval to hold against"
+        reason = f"{told}): {why} {margin}"
         return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
     ends = interval_text(ci, measure.decimals, sign=measure.difference)
     told = f"{told}; {100 * (1 - level):.4g} % CI {ends})"

@@ -34,7 +34,7 @@ def read_pools(folders: Sequence[Path], name: str) -> list[Draws]:
                 f"--pool {folder}: there is no {name}.seeds.csv in it; give a results folder in "
                 "which `harness report` has kept per-seed values"
             )
-        pools.append({key: tuple(by.values()) for key, by in read_draws(path).items()})
+        pools.append({key: tuple(by.values()) for key, by in read_draws(path, name).items()})
     return pools
 
 
@@ -57,13 +57,13 @@ def on_machines(
         return result
     by_machine: dict[Machine, list[dict[int, float]]] = {}
     for index, ref in enumerate(refs):
-        own = next(row for row in rows if row.id == ref.row).cell(ref.column).draws
+        own = next(row for row in rows if row.id == ref.row).cell(ref.column).draws  # it goes first
         for draw in [
             *own,
             *(draw for pool in pools for draw in pool.get((ref.row, ref.column), ())),
         ]:
             sides = by_machine.setdefault(draw.machine, [{} for _ in refs])
-            sides[index][draw.seed] = draw.value
+            sides[index].setdefault(draw.seed, draw.value)
     groups = {
         machine: list(sides[0].values())
         if len(sides) == 1

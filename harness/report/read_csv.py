@@ -20,6 +20,16 @@ OLD_NAMES = {"says": "text"}
 """Columns that earlier files call otherwise."""
 
 
+MOST_QUOTED = 60
+"""Characters of a field that a message repeats."""
+
+
+def quoted(text: str) -> str:
+    """A field in a message: one line, and not all of it."""
+    line = " ".join(inert(text).split())
+    return line if len(line) <= MOST_QUOTED else f"{line[:MOST_QUOTED]}..."
+
+
 class Line(dict[str, str]):
     """A line of a CSV file, and where it stands."""
 
@@ -34,14 +44,14 @@ class Line(dict[str, str]):
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise HarnessError(f"{self.place}: {name}: '{inert(self[name])}' is no finite number")
+            raise HarnessError(f"{self.place}: {name}: '{quoted(self[name])}' is no finite number")
         return value
 
     def whole(self, name: str) -> int:
         """A field that must be a whole number from 0 up; an empty one is 0."""
         text = self[name] or "0"
         if not re.fullmatch("[0-9]{1,15}", text):
-            raise HarnessError(f"{self.place}: {name}: '{inert(text)}' is no whole number")
+            raise HarnessError(f"{self.place}: {name}: '{quoted(text)}' is no whole number")
         return int(text)
 
 
@@ -88,7 +98,7 @@ def _check_header(
         raise HarnessError(f"{path} is empty: `harness report --format csv` writes it anew")
     twice = [name for name, n in Counter(header).items() if n > 1]
     if twice:
-        raise HarnessError(f"{path}:1: the column {inert(twice[0])} is there twice")
+        raise HarnessError(f"{path}:1: the column {quoted(twice[0])} is there twice")
     lacking = [name for name in needed if name not in header]
     if not lacking:
         return

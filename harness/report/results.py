@@ -89,9 +89,9 @@ class RunResults:
                 right=b"" if right is None else np.packbits(right).tobytes(),
             )
         failures = [
-            (self.seed(identity), identity[:SHORT], failed.error or "")
+            (self.seed(identity), failed.identity[:SHORT], failed.error or "")
             for identity in identities
-            if (failed := self.record(identity)) is not None and failed.state == FAILED
+            if (failed := self._failed(identity)) is not None
         ]
         return Found(
             draws=tuple(draws[seed] for seed in sorted(draws)),
@@ -164,15 +164,13 @@ class RunResults:
         records = [self.record(identity) for identity in identities]
         return tuple(r.error or "" for r in records if r is not None and r.state == FAILED)
 
-    def failed_seeds(self, identities: Sequence[str]) -> tuple[int, ...]:
-        """Seeds of which a run, or one that it needs, ended in an error."""
-        return tuple(sorted({self.seed(i) for i in identities if self._failed(i)}))
-
-    def _failed(self, identity: str) -> bool:
+    def _failed(self, identity: str) -> RunRecord | None:
+        """The run that failed, of this one and those that it needs; None: none has."""
         record, run = self.record(identity), self.runs[identity].run
         if record is not None and record.state in (DONE, FAILED):
-            return record.state == FAILED
-        return any(self._failed(needed) for needed in run.depends if needed in self.runs)
+            return record if record.state == FAILED else None
+        found = (self._failed(needed) for needed in run.depends if needed in self.runs)
+        return next((failed for failed in found if failed is not None), None)
 
     def missing_reason(self, identities: Sequence[str]) -> str:
         """Why there is no value yet, and what would bring it."""

@@ -7,13 +7,13 @@ intervals allow for holds (see `harness.report.looks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.report.inference import STAGES
 from harness.report.model import ClaimResult, TableModel, Verdict
-from harness.spec.table import Profile, TableSpec
+from harness.spec.table import Claim, Column, Profile, TableSpec
 from harness.text import count
 
 if TYPE_CHECKING:
@@ -41,17 +41,22 @@ def until_settled(
     table: TableSpec,
     profile: str,
     compute: Callable[[Batch], bool],
-    judge: Callable[[], TableModel],
+    judge: Callable[[Sequence[int]], TableModel],
     cost: Callable[[Batch], float],
 ) -> str:
     """Compute batch after batch, the cheapest of a stage first, until every claim is settled or has
     the seeds of the last stage; the sentence that says which.
 
     `compute` gives False to end here: it was stopped, or the runs are a cluster's now. `judge`
-    reports, which is the look at the results that is noted; `cost` estimates what is missing of a
-    batch.
+    reports on the seeds of a stage, which is the look at the results that is noted; `cost`
+    estimates what is missing of a batch.
     """
     chosen = table.profile(profile)
+    columns = table.columns_at(profile)
+    if not any(_is_trained(claim, columns) for claim in chosen.claims):
+        usual = Batch(stage=0, rows=None, seeds=chosen.seeds, why="no claim waits for more seeds")
+        compute(usual)
+        return "No claim here is decided by training: there is nothing to settle."
     first = Batch(
         stage=STAGES[0],
         rows=None,
@@ -60,7 +65,7 @@ def until_settled(
     )
     if not compute(first):
         return ""
-    left = unsettled(judge())
+    left = unsettled(judge(first.seeds))
     for stage in STAGES[1:]:
         if not left:
             break
@@ -68,11 +73,33 @@ def until_settled(
         for batch in sorted(batches, key=cost):
             if not compute(batch):
                 return ""
-        left = [claim for claim in unsettled(judge()) if claim.claim.id in _ids(left)]
+        model = judge(stage_seeds(chosen, stage))
+        left = [claim for claim in unsettled(model) if claim.claim.id in _ids(left)]
+    return _told(left)
+
+
+def _told(left: Sequence[ClaimResult]) -> str:
+    """Which claims are open, by the number of seeds that they have: some of them may be blocked, or
+    have failed.
+    """
     if not left:
         return "Every claim that training decides is settled."
-    names = ", ".join(claim.claim.id for claim in left)
-    return f"{count(len(left), 'claim')} not settled with {STAGES[-1]} seeds: {names}."
+    by_seeds: dict[int, list[str]] = {}
+    for claim in left:
+        by_seeds.setdefault(len(claim.look_seeds[-1]) if claim.look_seeds else 0, []).append(
+            claim.claim.id
+        )
+    parts = [
+        f"{count(len(names), 'claim')} "
+        + (f"not settled with {count(n, 'seed')}" if n else "without a result")
+        + f": {', '.join(names)}"
+        for n, names in sorted(by_seeds.items(), reverse=True)
+    ]
+    return f"{'; '.join(parts)}."
+
+
+def _is_trained(claim: Claim, columns: Mapping[str, Column]) -> bool:
+    return all(columns[cell.column].evidence == "seeds" for cell in claim.holds.cells)
 
 
 def _ids(claims: Sequence[ClaimResult]) -> set[str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
+LARGEST_RATIO = 1e9
 MOST_SEEDS = 100  # nobody trains more: above this the answer is "> 100"
 
 
@@ -60,6 +61,11 @@ def summarise(values: Sequence[float]) -> Summary | None:
     return Summary(n=n, mean=mean, std=std, ci=Interval(low=mean - half, high=mean + half))
 
 
+def scatters(summary: Summary) -> bool:
+    """Whether its values differ by more than what subtracting decimal fractions leaves."""
+    return summary.std is not None and summary.std > 1e-9 * max(1.0, abs(summary.mean))
+
+
 def half_width(std: float, n: int, confidence: float = CONFIDENCE) -> float:
     """Half the width of the interval for the mean of `n` values: t(n - 1) * std / sqrt(n)."""
     assert n >= 2
@@ -96,13 +102,20 @@ def log_ratios(left: Mapping[int, float], right: Mapping[int, float]) -> list[fl
     return [math.log(left[seed]) - math.log(right[seed]) for seed in common]
 
 
+def exponential(x: float) -> float:
+    """Of the logarithm of a ratio; an end of an interval beyond the largest that is written is that
+    one.
+    """
+    return math.exp(min(x, math.log(LARGEST_RATIO)))
+
+
 def exponentiated(summary: Summary) -> Summary:
     """A summary of logarithms as one of ratios: geometric mean and its interval (std has no
     counterpart).
     """
     ci = summary.ci
-    scaled = None if ci is None else Interval(low=math.exp(ci.low), high=math.exp(ci.high))
-    return Summary(n=summary.n, mean=math.exp(summary.mean), ci=scaled)
+    scaled = None if ci is None else Interval(low=exponential(ci.low), high=exponential(ci.high))
+    return Summary(n=summary.n, mean=exponential(summary.mean), ci=scaled)
 
 
 def equivalence_p(summary: Summary, target: float, tolerance: float) -> float:

@@ -114,6 +114,8 @@ class ClaimReader:
         plain = isinstance(assay.left, CellRef) and assay.right is not None and assay.factor == 1
         if assay.over or not plain or assay.operator not in (">", ">="):
             what = f"'{text}' is no gain: write COLUMN[ROW] > COLUMN[ROW]"
+        elif {cell.column for cell in assay.cells} != {cell.column for cell in holds.cells}:
+            what = f"'{text}' is of other columns than '{holds.text}', whose margin it bounds"
         elif holds.over or holds.right is None or holds.factor != 1 or holds.offset == 0:
             what = "only a claim with a margin has one: COLUMN[ROW] >= COLUMN[ROW] - NUMBER"
         else:
@@ -141,6 +143,17 @@ class ClaimReader:
                 what = f"{cell}: only what a training evaluates has values at its epochs"
                 told = f"{key}: {what}, column '{column.id}' is from '{column.task.name}'{context}"
                 self._builder.problem(where, told)
+        units = {
+            cell.column: self._columns[cell.column].unit
+            for cell in comparison.cells
+            if cell.column in self._columns
+        }
+        if len(set(units.values())) > 1 and comparison.over != "correlation":
+            told = " and ".join(
+                f"{column} is in {unit or 'numbers'}" for column, unit in units.items()
+            )
+            what = f"{told}: only what has the same unit can be compared, added or subtracted"
+            self._builder.problem(where, f"{key}: {what}{context}")
         return len(self._builder.problems) == before
 
     def _is_followed(self, column: Column) -> bool:

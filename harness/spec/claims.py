@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,9 +27,13 @@ GRAMMAR = (
 )
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<operator>>=|<=|>|<)|(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![A-Za-z0-9_.]|\s*\[)"
+    r"\s*(?:(?P<operator>>=|<=|>|<)|(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(?![A-Za-z0-9_.]|\s*\[)"
     r"|(?P<name>[A-Za-z0-9_]+)|(?P<sign>[-+*(),@%])|(?P<row>\[[^\[\]]*\]))"
 )
+LARGEST = 1e100
+"""Of a number in a claim: what is added and multiplied stays finite."""
+MOST_NAMES = 4
+"""In the rows of a statement about several rows: finding what fits takes a time with that power."""
 _ROW = re.compile(r"(?:[A-Za-z0-9_.+-]|\{[A-Za-z_][A-Za-z0-9_]*\})+")
 _NAME = re.compile(r"\{(\w+)\}")
 
@@ -200,6 +203,10 @@ def _as_pattern(row: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
+def _short(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def _fill(row: str, names: Mapping[str, str]) -> str:
     return _NAME.sub(lambda match: names[match[1]], row)
 
@@ -253,6 +260,8 @@ class _Parser:
             self._fail("a {NAME} in the rows of both sides, which stands for several rows")
         if not any(self._names <= set(_NAME.findall(cell.row)) for cell in inner.cells):
             self._fail("one row that has all names", back=True)
+        if len(self._names) > MOST_NAMES:
+            self._fail(f"at most {MOST_NAMES} names in braces", back=True)
         self._symbol(")")
         operator, offset = inner.operator, inner.offset
         if over != "every":
@@ -306,13 +315,21 @@ class _Parser:
         number = self._optional("number")
         if number is None:
             return 1.0, self._cell()
-        if not math.isfinite(float(number)):
-            raise ValueError(f"{number} in '{self._text}' is too large for a number")
+        value = self._finite(number)
         if self._optional("sign", "*"):
-            return float(number), self._cell()
+            if value == 0:
+                self._fail("a factor other than 0 before *", back=True)
+            return value, self._cell()
         if not numbers:
             self._fail("* and a cell")
-        return float(number), None
+        return value, None
+
+    def _finite(self, number: str) -> float:
+        if float(number) > LARGEST:
+            raise ValueError(
+                f"{_short(number)} in '{_short(self._text)}' is too large: at most {LARGEST:g}"
+            )
+        return float(number)
 
     def _cell(self) -> CellRef:
         column = self._take("name", "COLUMN[ROW]")
@@ -329,9 +346,9 @@ class _Parser:
     def _epoch(self) -> Epoch | None:
         if not self._optional("sign", "@"):
             return None
-        value = float(self._take("number", "an epoch, @2 or @25%"))
+        value = self._finite(self._take("number", "an epoch, @2 or @25%"))
         percent = self._optional("sign", "%") is not None
-        if not math.isfinite(value) or (percent and value > 100):
+        if percent and value > 100:
             self._fail("at most 100 %", back=True)
         return Epoch(value, percent)
 
@@ -358,6 +375,6 @@ class _Parser:
         got = f"'{rest[:20]}{'...' if len(rest) > 20 else ''}'" if rest else "its end"
         place = len(self._text) - len(self._text[at:].lstrip()) + 1
         raise ValueError(
-            f"'{self._text}' is no claim: expected {wanted} at character {place}, got {got} "
-            f"(write {GRAMMAR})"
+            f"'{_short(self._text)}' is no claim: expected {wanted} at character {place}, "
+            f"got {got} (write {GRAMMAR})"
         )

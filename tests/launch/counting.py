@@ -8,10 +8,17 @@ test knows where it stands, however busy the machine is.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
+import sys
+import tempfile
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar, Literal, Self
 from weakref import WeakSet
 
@@ -87,6 +94,11 @@ class Counting(Task):
             raise ValueError("a bug")
         if self.behaviour == "untidy" and step == 3:
             os.environ["LEFT_BEHIND"] = "1"
+        behaviour = self.behaviour
+        if "COUNTING_SECOND" in os.environ and _is_second():
+            behaviour = os.environ["COUNTING_SECOND"]
+        if behaviour in LEFT_BEHIND and step == 3:
+            LEFT_BEHIND[behaviour]()
         if self.behaviour == "hold" and step == 3:
             _note(f"held {len(_HELD)} before")
             _HELD.add(_InACircle())
@@ -100,6 +112,41 @@ class Counting(Task):
     def macs(self) -> float:
         """One per step."""
         return float(self.steps)
+
+
+def _leave_torch_in_64_bits() -> None:
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+
+
+def _leave_a_folder() -> None:
+    folder = tempfile.mkdtemp()
+    os.chdir(folder)
+    os.rmdir(folder)
+
+
+def _poison() -> None:
+    sys.modules["json.decoder"] = ModuleType("json.decoder")
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+LEFT_BEHIND: dict[str, Callable[[], object]] = {
+    "thread": lambda: threading.Thread(target=threading.Event().wait).start(),
+    "process": lambda: multiprocessing.Process(target=time.sleep, args=(600,)).start(),
+    "dtype": _leave_torch_in_64_bits,
+    "folder": _leave_a_folder,
+    "modules": _poison,
+    "deaf": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "path": lambda: sys.path.insert(0, "/nowhere"),
+    "umask": lambda: os.umask(0o077),
+    "exit": lambda: os._exit(0),
+    "interrupt": lambda: _raise(KeyboardInterrupt()),
+}
+"""What runs do to the process that others share with them."""
 
 
 @TASKS.register("counting")
@@ -201,6 +248,12 @@ def _save(context: RunContext, step: int, value: int) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def _is_second() -> bool:
+    """Whether the run that goes on is the second of all."""
+    journal = Path(os.environ["COUNTING_JOURNAL"]).read_text(encoding="utf-8")
+    return journal.count("start ") == 2
 
 
 def _note(line: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
 from dataclasses import asdict
@@ -171,11 +172,16 @@ def test_runs_in_one_process_have_the_bits_of_runs_in_two(tmp_path: Path) -> Non
 
 
 def test_an_unseeded_draw_does_not_follow_from_the_run_before() -> None:
+    import numpy as np
     import torch
 
     torch.manual_seed(7)
+    random.seed(7)
+    np.random.seed(7)
     begin_run()
     assert torch.initial_seed() != 7
+    assert random.random() != random.Random(7).random()
+    assert np.random.random() != np.random.RandomState(7).random_sample()
 
 
 def test_what_a_run_held_is_free_before_the_next_begins(tmp_path: Path) -> None:
@@ -253,3 +259,43 @@ def test_the_latest_value_of_a_run_that_goes_on(tmp_path: Path) -> None:
     assert latest.look() == 70
     path.write_text('{"epoch": 0.5, "loss/total": 2.0}\n')  # cut back to a checkpoint
     assert latest.look() is None
+
+
+@pytest.mark.parametrize(
+    "left", ["thread", "process", "dtype", "folder", "modules", "deaf", "path", "umask"]
+)
+def test_what_a_run_leaves_behind_ends_its_process_and_no_more(tmp_path: Path, left: str) -> None:
+    shared = Shared(tmp_path)
+    assert shared.compute(CountingRun(seed=1, behaviour=left)) == EXIT_DONE
+    assert not shared.process.is_free
+    wait_for(shared.process.has_ended)  # by itself, not because it is killed
+    assert shared.close() == EXIT_DONE
+    (record,) = shared.store.records()
+    assert (record.state, record.attempt) == (DONE, 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("exit", "its process ended with exit code 0"),
+        ("interrupt", "KeyboardInterrupt"),
+    ],
+)
+def test_a_run_that_ends_its_process_is_the_only_one_blamed(
+    experiments: Experiments, tmp_path: Path, how: str, why: str
+) -> None:
+    table = experiments.table("tests/plain", plainly(pause=0.0))
+    names = {"COUNTING_JOURNAL": str(tmp_path / "journal"), "COUNTING_SECOND": how}
+    done = harness("run", table, "--jobs", "1", "--seeds", "0,1,2", **names)
+    assert done.returncode == 2, done.stderr
+    said = done.stdout + done.stderr
+    assert said.count("failed  ") == 1
+    assert why in said
+    assert "Traceback" not in said
+    assert sorted(record.state for record in Store().records()).count(DONE) == 5
+    assert [record.attempt for record in Store().records()] == [1] * 6
+    pids = starts(tmp_path)
+    assert len(pids) == 6
+    assert pids[0] == pids[1] != pids[2]
+    for pid in set(pids):
+        assert not Path("/proc", pid).exists()

@@ -14,7 +14,7 @@ from scipy import stats
 
 from harness.report.inference import LEVEL, Prior, fit_prior, holm, resolution
 from harness.report.judging import Measured, Pools, judge_claims, measured
-from harness.report.measure import Side, deciding_measure
+from harness.report.measure import Side, at_worst, deciding_measure
 from harness.report.model import Cell, ClaimResult, RowResult, Verdict
 from harness.spec.claims import Comparison
 from harness.spec.table import Claim, Column, Precondition, Row
@@ -273,4 +273,95 @@ def test_supported_survives_failed_seeds_or_is_not_settled() -> None:
     assert found.verdict is Verdict.NOT_SETTLED
     assert found.reason.endswith(
         "1 seed of a failed: with each at the worst value of its row the claim is not supported"
+    )
+
+
+def failing(holds: str, values: Values, **failed: tuple[int, ...]) -> ClaimResult:
+    comparison = Comparison.parse(holds).among(values)
+    judged = replace(claim(holds), holds=comparison)
+    return table(values, judged, failed=failed)[holds]
+
+
+@pytest.mark.parametrize("better", ["higher", None])
+def test_the_sign_of_each_term_decides_what_is_worst_for_a_failed_seed(better: str | None) -> None:
+    column = replace(ACC, better=better)  # type: ignore[arg-type]
+    values = {"a": (1.0, 3.0), "b": (1.0, 3.0), "c": (1.0, 3.0)}
+
+    def worst(holds: str) -> list[float]:
+        comparison = Comparison.parse(holds)
+        sides = [
+            Side(label=cell.row, values={0: 1.0, 1: 3.0}, failed_seeds=(2,))
+            for cell in comparison.cells
+        ]
+        one = measured(comparison, column, sides, deciding_measure)
+        assert one.measure.summary is not None
+        assert one.measure.summary.n == len(values["a"])
+        assert one.at_worst is not None
+        found = at_worst(comparison, sides)
+        return [side.values[2] for side in found]
+
+    assert worst("acc[a] > acc[b]") == [1, 3]
+    assert worst("acc[a] - acc[b] > 0") == [1, 3]
+    assert worst("acc[a] + acc[b] > acc[c]") == [1, 1, 3]
+    assert worst("acc[a] - 2 * acc[b] + acc[c] < 5") == [3, 1, 3]
+    assert worst("acc[a] > 9 - acc[b]") == [1, 1]
+    assert worst("acc[a] - acc[b] > acc[c] - 2 * acc[b]") == [1, 1, 3, 1]  # b in all counts +1
+
+
+def test_whole_images_leave_a_variance_to_every_term() -> None:
+    same = {"a": (80.0, 80.0, 80.0), "b": (70.0, 70.0, 70.0), "c": (60.0, 60.0, 60.0)}
+    step = (100 / 100) ** 2 / 12
+
+    def floor(holds: str) -> float:
+        comparison = Comparison.parse(holds)
+        sides = [
+            Side(label=cell.row, values=dict(enumerate(same[cell.row])))
+            for cell in comparison.cells
+        ]
+        return Pools((), {}, 100).floor(measured(comparison, ACC, sides, deciding_measure))
+
+    assert floor("acc[a] > acc[b]") == pytest.approx(2 * step)
+    assert floor("acc[a] - 2 * acc[b] > acc[c] + 1") == pytest.approx((1 + 4 + 1) * step)
+    assert floor("acc[a] > 0.5 * acc[b] + 1") == pytest.approx((1 + 0.25) * step)
+    assert floor("acc[a] > 1.1 * acc[b]") == pytest.approx((1 / 80**2 + 1 / 70**2) * step)
+    assert floor("acc[a] - acc[a] + acc[b] > 1") == pytest.approx(step)
+
+
+def test_seeds_that_failed_in_a_row_of_several_are_told_and_held_against_the_claim() -> None:
+    values: dict[str, Sequence[float]]
+    values = {f"r{i}": (80.0, 80.1, 79.9, 80.0) for i in range(1, 7)}
+    values |= {f"s{i}": (70.0, 70.1, 69.9, 70.2) for i in range(1, 7)}
+    every = "every(acc[r{n}] > acc[s{n}])"
+    assert failing(every, values).verdict is Verdict.SUPPORTED
+    kept = failing(every, values, r1=(0,))
+    assert kept.verdict is Verdict.SUPPORTED
+    assert kept.reason.endswith(
+        "1 seed of r1 failed: supported too with each at the worst value of its row"
+    )
+    values["r1"] = (71.0, 71.1, 70.9)
+    values["s1"] = (78.0, 70.1, 70.0, 69.9)  # far better than the worst of r1 at its failed seed
+    lost = failing(every, values, r1=(0,))
+    assert lost.verdict is Verdict.NOT_SETTLED
+    assert "with each at the worst value of its row the claim is not supported" in lost.reason
+    few = "share(acc[r{n}] < acc[s{n}]) <= 0.9"
+    assert "1 seed of r1 failed" in failing(few, values, r1=(0,)).reason
+
+
+def test_every_shows_nothing_where_no_seed_scatters() -> None:
+    values = {"r1": (80.0, 80.0, 80.0), "r2": (80.0, 81.0, 80.5), "s": (70.0, 70.0, 70.0)}
+    found = failing("every(acc[r{n}] > acc[s])", values)
+    assert found.verdict is Verdict.NOT_SETTLED
+    assert (found.ci, found.p) == (None, None)
+    assert "equal in all seeds" in found.reason
+
+
+def test_a_correlation_with_what_never_varies_means_nothing() -> None:
+    values = {f"r{i}": (80.1, 80.1, 80.1) for i in range(5)}
+    values |= {f"s{i}": (70.0 + i, 70.1 + i, 70.2 + i) for i in range(5)}
+    values["r3"] = (80.1, 80.1 + 1e-14, 80.1)
+    found = failing("correlation(acc[r{n}], acc[s{n}]) > 0.5", values)
+    assert found.verdict is Verdict.NOT_SETTLED
+    assert found.reason == (
+        "correlation over 5 rows of acc[r{n}], acc[s{n}] means nothing: one of the two is the same "
+        "in all rows"
     )

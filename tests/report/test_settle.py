@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,8 @@ def test_open_claims_get_more_seeds_cheapest_first_and_settled_ones_none(table: 
                 finish(Store(), run, {"val/top1": value[run.title.row]})
         return True
 
-    def judge() -> TableModel:
-        at_stage.append(harness.load("tests/settle").look("paper"))
+    def judge(seeds: Sequence[int]) -> TableModel:
+        at_stage.append(harness.load("tests/settle").look("paper", seeds))
         return at_stage[-1]
 
     def cost(batch: Batch) -> float:
@@ -93,6 +94,88 @@ def test_open_claims_get_more_seeds_cheapest_first_and_settled_ones_none(table: 
     assert claims[-1]["clear"].looks == (3, 6)
     cells = {(row.id, len(row.cell("value").values)) for row in at_stage[-1].rows}
     assert cells == {("a", 6), ("b", 12), ("c", 12), ("d", 6)}
+
+
+def test_an_interruption_in_a_stage_makes_no_look(table: TableSpec) -> None:
+    """With 5 of the 6 seeds there, the command goes on, and no claim was judged with 5."""
+    interrupted = 4
+
+    def compute(batch: Batch) -> bool:
+        for run in expand(table, "paper", rows=batch.rows, seeds=batch.seeds).runs:
+            seed = run.title.seed or 0
+            if seed > interrupted:
+                return False
+            if Store().record(run.identity) is None:
+                noise = (-1) ** seed if run.title.row in "bd" else 0.0
+                finish(Store(), run, {"val/top1": 50 + noise})
+        return True
+
+    def judge(seeds: Sequence[int]) -> TableModel:
+        return harness.load("tests/settle").look("paper", seeds)
+
+    def settle() -> str:
+        return until_settled(table, "paper", compute, judge, lambda batch: 0.0)
+
+    assert settle() == ""
+    interrupted = 11
+    assert settle() == "2 claims not settled with 12 seeds: open, later."
+    model = harness.load("tests/settle").results("paper").model
+    assert {claim.looks for claim in model.claims} == {(3, 6, 12)}
+    assert settle() == "2 claims not settled with 12 seeds: open, later."
+
+
+def test_blocked_rows_and_claims_without_training_are_told(
+    table: TableSpec, experiments: Experiments
+) -> None:
+    def judge(seeds: Sequence[int]) -> TableModel:
+        return harness.load("tests/settle").look("paper", seeds)
+
+    told = until_settled(table, "paper", lambda batch: True, judge, lambda batch: 0.0)
+    assert told == "3 claims without a result: clear, open, later."
+    batches: list[Batch] = []
+
+    def compute(batch: Batch) -> bool:
+        batches.append(batch)
+        return True
+
+    bare = TABLE.partition("claims:")[0] + "profiles: {paper: {}}"
+    other = load_table(experiments.table("tests/bare", bare))
+    told = until_settled(other, "paper", compute, judge, lambda batch: 0.0)
+    assert told == "No claim here is decided by training: there is nothing to settle."
+    assert [batch.seeds for batch in batches] == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (",3,", ",9,", "seeds.csv:2: look: 9 is no number from 1 to the 3 values of this row"),
+        (",3,", ",0,", "seeds.csv:2: look: 0 is no number from 1 to the 3 values of this row"),
+        ("tests/settle", "other/one", "seeds.csv:2: is of other/one, profile paper, not of tests"),
+    ],
+)
+def test_edited_looks_are_never_believed(
+    table: TableSpec, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    for run in expand(table, "paper", seeds=(0, 1, 2)).runs:
+        finish(Store(), run, {"val/top1": 50.0 + (run.title.seed or 0)})
+    harness.load("tests/settle").look("paper", (0, 1, 2))
+    path = tmp_path / "results/tests/settle.paper.seeds.csv"
+    header, first, *rest = path.read_text(encoding="utf-8").splitlines()
+    with path.open() as file:
+        (line, *_) = csv.DictReader(file)
+    fields = dict(line)
+    key = "look" if old == ",3," else "table"
+    fields[key] = new.strip(",")
+    assert first
+    path.write_text("\n".join([header, ",".join(fields.values()), *rest, ""]), encoding="utf-8")
+    with pytest.raises(HarnessError, match=says):
+        harness.load("tests/settle").results("paper")
+    path.write_text("\n".join([header, first, first, *rest]), encoding="utf-8")
+    with pytest.raises(HarnessError, match="seed 0 of this row and column is there twice"):
+        harness.load("tests/settle").results("paper")
+    path.unlink()
+    (told,) = harness.load("tests/settle").results("paper").model.unreadable
+    assert "is missing beside settle.paper.csv: how often its claims were judged" in told
 
 
 def test_the_command_follows_the_stages_and_notes_the_looks(
@@ -125,7 +208,7 @@ def test_a_look_between_the_stages_and_seeds_of_one_row_alone_are_told(table: Ta
             if Store().record(run.identity) is None:
                 value = values[run.title.row] + 0.1 * ((run.title.seed or 0) % 3)
                 finish(Store(), run, {"val/top1": value + 0.01 * len(run.title.row)})
-        model = harness.load("tests/settle").look("paper")
+        model = harness.load("tests/settle").look("paper", range(6))
     claim = next(one for one in model.claims if one.claim.id == "open")
     assert claim.looks == (2, 4)
     assert "seeds 0-3, judged before with 2 (2, 4 are no planned number: 3, 6, 12)" in claim.reason
