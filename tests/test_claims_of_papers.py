@@ -188,6 +188,7 @@ def test_what_costs_nothing_is_held_against_the_gain() -> None:
         ("maskedkd/table4", "smoke"),
         ("maskedkd/table6", "paper"),
         ("maskedkd/table6", "fashion-mnist"),
+        ("maskedkd/table6", "cifar10-small"),
         ("maskedkd/table6", "cifar10"),
         ("maskedkd/table6", "smoke"),
         ("maskedkd/table7", "paper"),

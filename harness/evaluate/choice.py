@@ -29,10 +29,12 @@ def choice_of(method: Method) -> Choice | None:
     """None: the method hides nothing, or looks at no attention to choose it."""
     if isinstance(method, Distillation) and method.mask is not None:
         source = method.mask.criterion.attention_source()
-        return source and Choice(source=source, own_pass=source.network != "student")
+        return (
+            None if source is None else Choice(source=source, own_pass=source.network != "student")
+        )
     if isinstance(method, DinoMaskedTeacher):
         source = method.criterion.attention_source()
-        return source and Choice(source=source, own_pass=False)
+        return None if source is None else Choice(source=source, own_pass=False)
     if isinstance(method, Ibot | MaskedDino) and method.mask.needs_attention:
         return Choice(source=AttentionSource(network="teacher"), own_pass=False)
     if isinstance(method, MaskedStudent):  # it looks at the whole image before it trains on a part
