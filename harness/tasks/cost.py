@@ -8,7 +8,9 @@ from typing import ClassVar, Literal, Self
 
 from harness.data import open_dataset, train_images
 from harness.errors import RunFailed
+from harness.evaluate.choice import choice_of, mean_over_heads
 from harness.evidence import Baseline, Evidence, FigureOf
+from harness.methods.masked_student import MaskedStudent
 from harness.models.config import ModelConfig
 from harness.models.cost import Macs, efficient_macs, published_macs
 from harness.models.merging import merged_macs
@@ -16,15 +18,18 @@ from harness.run import TASKS, RunContext, Task
 from harness.shown_patches import TEACHER_COST, UNMASKED
 from harness.train.config import TrainConfig
 
-MEGA, GIGA, PETA = 1e6, 1e9, 1e15
+KILO, MEGA, GIGA, PETA = 1e3, 1e6, 1e9, 1e15
 PARTS = ("attention", "projections", "mlp", "blocks", "embedding", "head")
 PER_PASS = frozenset(
     {"teacher/gmacs", "teacher/computed_gmacs"} | {f"teacher/{p}_gmacs" for p in PARTS}
 )
 FROZEN = frozenset({"teacher/train_pmacs"})
 SELF_TAUGHT = frozenset({"teacher/one_view_pmacs", "teacher/views_pmacs"})
+STUDENTS = frozenset({"student/train_gmacs", "supervision_ratio"})
+CHOICE = frozenset({"choice/gmacs", "choice/kflops"})
 ACTIVATIONS = frozenset({"student/activation_mb", "teacher/activation_mb", "activation_mb"})
 TAUGHT_VIEWS = 2  # the global ones
+STEP_PASSES = 3  # of a trained network: forward, and backward twice as much
 
 
 @TASKS.register("cost")
@@ -42,6 +47,15 @@ class CostRun(Task):
     `teacher/train_pmacs`. A self-taught one sees both global views: `teacher/views_pmacs`; Table 4
     of that paper counts one, `teacher/one_view_pmacs`. Its projection head is not counted.
 
+    `student/train_gmacs`, in 1e9, is one image through the student and back: three times the
+    forward pass, without the gradient of the image, which no one needs; and `supervision_ratio`
+    the teacher's pass over it (the same paper, Figure 1). Of students with a frozen teacher.
+
+    What choosing patches costs for an image, as the papers count, with attention written out:
+    `choice/gmacs` the multiply-adds of passes that are run for that alone, 0 where the attention
+    is a by-product of training's own, and `choice/kflops`, in 1e3, the additions that average the
+    class token's attention over heads (section 3.2 there).
+
     Activations of a forward pass on a batch, in MB (1e6 bytes) at fp32: `student/activation_mb`,
     `teacher/activation_mb` and their sum `activation_mb` are what a backward pass would need,
     without the weights, attention written out as in the released code. The teacher keeps none of it
@@ -57,8 +71,13 @@ class CostRun(Task):
     train_images: int
     epochs: float
     batch_size: int = 128  # of the activations
+    student_keep: int | None = None  # patches that the student is trained on; none: all
+    chooser: ModelConfig | None = None  # whose attention chooses patches; none: nobody's
+    queries: Literal["cls", "patches"] = "cls"  # of that attention
+    own_pass: bool = False  # the chooser is run for that alone
 
-    version: ClassVar[int] = 2  # from 2 on what this package computes is `teacher/computed_gmacs`
+    # from 2 on what this package computes is `teacher/computed_gmacs`; from 3 on: student, choice
+    version: ClassVar[int] = 3
     batched: ClassVar[bool] = True
     seeded: ClassVar[bool] = False
     evidence: ClassVar[Evidence] = "exact"
@@ -68,7 +87,7 @@ class CostRun(Task):
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """All there are: which of them a run gives depends on its teacher."""
-        return PER_PASS | FROZEN | SELF_TAUGHT | ACTIVATIONS
+        return PER_PASS | FROZEN | SELF_TAUGHT | STUDENTS | CHOICE | ACTIVATIONS
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
@@ -80,14 +99,24 @@ class CostRun(Task):
         data = open_dataset(train.data)
         channels = train.student.shape.channels if self_taught else data.channels
         teacher = network.cost_config(channels)
+        keep = train.method.teacher_keep(teacher.shape.patches)
+        method = train.method
+        student_keep = method.keep if isinstance(method, MaskedStudent) else None
+        hides = self_taught or keep < teacher.shape.patches or student_keep is not None
+        choice = choice_of(train.method) if hides else None
+        chooser = None if choice is None else train.networks().get(choice.source.network, network)
         return cls(
             student=train.student.cost_config(channels),
             teacher=teacher,
-            keep=train.method.teacher_keep(teacher.shape.patches),
+            keep=keep,
             merge=train.method.teacher_merge(),
             classes=0 if self_taught else data.classes,
             train_images=train_images(train.data),
             epochs=train.recipe.epochs,
+            student_keep=student_keep,
+            chooser=None if chooser is None else chooser.cost_config(channels),
+            queries="cls" if choice is None else choice.source.saliency.queries,
+            own_pass=choice is not None and choice.own_pass,
         )
 
     @property
@@ -102,6 +131,10 @@ class CostRun(Task):
             return f"a self-taught teacher sees views, not images: ask for {ways}"
         if metric in SELF_TAUGHT and not self.self_taught:
             return "the teacher is frozen and sees no views: ask for 'teacher/train_pmacs'"
+        if metric in STUDENTS and self.self_taught:
+            return "the student sees views of many sizes: ask of students with a frozen teacher"
+        if metric == "choice/kflops" and self.queries == "patches":
+            return "additions are counted of the class token's attention, not of the patches'"
         if metric in ACTIVATIONS and (self.self_taught or self.merge):
             which = "that merge tokens" if self.merge else "that are self-taught"
             return f"activations of teachers {which} are not counted"
@@ -119,7 +152,7 @@ class CostRun(Task):
             efficient = efficient_macs(shape, keep=self.keep, classes=self.classes)
             self._check(published, efficient)
         over_training = published.total * self.train_images * self.epochs / PETA
-        counts = {
+        counts = self._choice() | {
             "teacher/gmacs": published.total / GIGA,
             "teacher/computed_gmacs": efficient.total / GIGA,
             **{f"teacher/{part}_gmacs": getattr(published, part) / GIGA for part in PARTS},
@@ -129,7 +162,29 @@ class CostRun(Task):
             counts["teacher/views_pmacs"] = TAUGHT_VIEWS * over_training
             return counts
         counts["teacher/train_pmacs"] = over_training
+        training = self._student_macs()
+        counts["student/train_gmacs"] = training / GIGA
+        counts["supervision_ratio"] = published.total / training
         return counts if self.merge else counts | self._activations()
+
+    def _student_macs(self) -> int:
+        """Of one image, forward and backward."""
+        shape = self.student.shape
+        keep = shape.patches if self.student_keep is None else self.student_keep
+        once = published_macs(shape, keep=keep, classes=self.classes)
+        return STEP_PASSES * once.total - once.embedding
+
+    def _choice(self) -> dict[str, float]:
+        """What choosing costs."""
+        if self.chooser is None:
+            return dict.fromkeys(CHOICE, 0.0)
+        shape, macs = self.chooser.shape, 0
+        if self.own_pass:
+            macs = published_macs(shape, keep=shape.patches, classes=0).total
+        counts = {"choice/gmacs": macs / GIGA}
+        if self.queries == "cls":
+            counts["choice/kflops"] = mean_over_heads(shape) / KILO
+        return counts
 
     def _check(self, published: Macs, efficient: Macs) -> None:
         for closed, is_efficient in ((published, False), (efficient, True)):

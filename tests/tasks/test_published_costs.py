@@ -16,7 +16,7 @@ from harness.run import TASKS, Resources
 from harness.spec.expand import expand
 from harness.spec.load import list_tables, load_table
 from harness.spec.table import Column, Published
-from harness.tasks.cost import ACTIVATIONS, CostRun
+from harness.tasks.cost import ACTIVATIONS, STUDENTS, CostRun
 from harness.train.config import TrainConfig
 
 MISPRINTS = {
@@ -107,7 +107,7 @@ def test_every_teacher_gives_all_but_what_it_is_said_to_lack() -> None:
         assert run.execute(Nothing()).keys() == run.metrics() - lacking[-1]  # type: ignore[arg-type]
     assert lacking == [
         {"teacher/one_view_pmacs", "teacher/views_pmacs"},
-        {"teacher/train_pmacs", *ACTIVATIONS},
+        {"teacher/train_pmacs", *STUDENTS, *ACTIVATIONS},
         {"teacher/one_view_pmacs", "teacher/views_pmacs", *ACTIVATIONS},
     ]
 
