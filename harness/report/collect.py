@@ -21,7 +21,7 @@ from harness.report.history import at_epochs, curves, finished_runs
 from harness.report.judging import Measured, Pools, judge_claims, measured
 from harness.report.looks import Looks, looked_at, lost_looks, read_looks, with_looks
 from harness.report.losses import losses
-from harness.report.measure import Side, deciding_measure
+from harness.report.measure import Side
 from harness.report.model import (
     Cell,
     FinishedRun,
@@ -31,6 +31,7 @@ from harness.report.model import (
     Untested,
     Verdict,
 )
+from harness.report.over_rows import deciding_measure
 from harness.report.pools import on_machines, read_pools
 from harness.report.provenance import provenance
 from harness.report.publish import file_name

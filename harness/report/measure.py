@@ -117,17 +117,12 @@ def _is_ratio(comparison: Comparison, sides: Sequence[Side]) -> bool:
     )
 
 
-def deciding_measure(
+def measure_cells(
     comparison: Comparison, column: Column, *sides: Side, failed: Failed | None = None
 ) -> Measure:
-    """What the comparison is decided by: a difference, a ratio, or one value; or what is said of
-    several rows. `sides` are its cells, in their order. Failed seeds have no value, or the one that
-    `failed` gives them.
+    """What a comparison of cells is decided by: a difference, a ratio, or one value. `sides` are
+    its cells, in their order. Failed seeds have no value, or the one that `failed` gives them.
     """
-    if comparison.over is not None:
-        from harness.report.over_rows import measure_over_rows  # it builds on this module
-
-        return measure_over_rows(comparison, column, sides, failed)
     if failed is not None:
         sides = tuple(failed(comparison, sides, 1))
     left, right = combined(comparison, sides)

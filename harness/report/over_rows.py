@@ -18,7 +18,7 @@ from harness.report.measure import (
     OverRows,
     Side,
     combined,
-    deciding_measure,
+    measure_cells,
     rounding,
 )
 from harness.report.model import Judgement, Verdict
@@ -28,6 +28,17 @@ from harness.spec.table import Column
 from harness.text import count, number
 
 FEWEST_FOR_A_CORRELATION = 4  # rows: with three the interval of Fisher's z has no width to speak of
+
+
+def deciding_measure(
+    comparison: Comparison, column: Column, *sides: Side, failed: Failed | None = None
+) -> Measure:
+    """What any comparison is decided by: see `measure_cells` for cells, and this module for what is
+    said of several rows.
+    """
+    if comparison.over is None:
+        return measure_cells(comparison, column, *sides, failed=failed)
+    return measure_over_rows(comparison, column, sides, failed)
 
 
 def measure_over_rows(
@@ -45,7 +56,7 @@ def measure_over_rows(
         members = [
             (member, [*failed(member, found, -1 if few else 1)]) for member, found in members
         ]
-    measures = [deciding_measure(member, column, *found) for member, found in members]
+    measures = [measure_cells(member, column, *found) for member, found in members]
     if comparison.over == "share":
         return _share(comparison, column, measures)
     floors = [

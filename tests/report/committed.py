@@ -13,8 +13,9 @@ from harness.report.builder import build_report
 from harness.report.claims import Tested, judge_claim
 from harness.report.collect import data_of
 from harness.report.kept import read_kept
-from harness.report.measure import Side, deciding_measure
+from harness.report.measure import Side
 from harness.report.model import ClaimResult, TableModel, Verdict
+from harness.report.over_rows import deciding_measure
 from harness.report.publish import file_name
 from harness.report.read_csv import Line, read_lines
 from harness.report.render.csv import CLAIMS, cells_csv, claims_csv, seeds_csv

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.report.judging import Pools, judge_claims, measured
-from harness.report.measure import Side, deciding_measure
+from harness.report.measure import Side
 from harness.report.model import ClaimResult, Verdict
+from harness.report.over_rows import deciding_measure
 from harness.spec.claims import CellRef, Comparison, Operator
 from harness.spec.table import Claim, Column
 from tests.report.models import ACC, NOWHERE, PFLOPS, SPEED

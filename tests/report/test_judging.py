@@ -14,8 +14,9 @@ from scipy import stats
 
 from harness.report.inference import LEVEL, Prior, fit_prior, holm, resolution
 from harness.report.judging import Measured, Pools, judge_claims, measured
-from harness.report.measure import Side, at_worst, deciding_measure
+from harness.report.measure import Side, at_worst
 from harness.report.model import Cell, ClaimResult, RowResult, Verdict
+from harness.report.over_rows import deciding_measure
 from harness.spec.claims import Comparison
 from harness.spec.table import Claim, Column, Precondition, Row
 from tests.report.models import ACC, NOWHERE

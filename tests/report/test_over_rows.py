@@ -10,8 +10,9 @@ from scipy import stats
 
 from harness.report.history import at_epochs
 from harness.report.inference import LEVEL
-from harness.report.measure import Side, deciding_measure
+from harness.report.measure import Side
 from harness.report.model import ClaimResult, FinishedRun, RowResult, Verdict
+from harness.report.over_rows import deciding_measure
 from harness.spec.claims import Comparison
 from harness.spec.expand import expand
 from harness.spec.load import load_table
