@@ -34,6 +34,17 @@ class AttentionSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PatchChoice:
+    """The attention by which a method chooses the patches that a network does not see, and whether
+    a pass is run for that alone; without one it is a by-product of a pass that training makes
+    anyway.
+    """
+
+    source: AttentionSource
+    own_pass: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CriterionInput:
     """What a criterion may look at, for one batch of B images; the teacher has N patches each."""
 

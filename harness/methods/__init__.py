@@ -14,6 +14,7 @@ from harness.registry import Registry
 
 if TYPE_CHECKING:
     from harness.data.multicrop import MultiCrop
+    from harness.masking import PatchChoice
     from harness.models.architectures import Architecture
     from harness.models.vit import VisionTransformer
     from harness.train.config import Recipe
@@ -152,6 +153,14 @@ class Method(ABC):
     def teacher_keep(self, patches: int) -> int:
         """How many of its `patches` the teacher is shown."""
         return patches
+
+    def student_keep(self, patches: int) -> int | None:
+        """How many of its `patches` the student is trained on; None: it chooses none."""
+        return None
+
+    def patch_choice(self) -> PatchChoice | None:
+        """None: it hides nothing, or looks at no attention to choose it."""
+        return None
 
     def teacher_merge(self) -> int:
         """How many tokens every block of the teacher merges away."""

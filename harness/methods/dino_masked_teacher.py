@@ -10,7 +10,7 @@ from harness.bounds import KeptPatches
 from harness.errors import FieldError
 from harness.evidence import FigureOf
 from harness.lazy import torch
-from harness.masking import Criterion, CriterionInput, check_criterion
+from harness.masking import Criterion, CriterionInput, PatchChoice, check_criterion
 from harness.masking.attention import StudentAttention
 from harness.masking.keep import kept_counts, top_k
 from harness.methods import METHODS, Batch, Networks, Objective, Step
@@ -55,6 +55,11 @@ class DinoMaskedTeacher(SelfDistillation):
     def teacher_keep(self, patches: int) -> int:
         """The keep count, or all patches."""
         return min(self.keep, patches)
+
+    def patch_choice(self) -> PatchChoice | None:
+        """By the criterion."""
+        source = self.criterion.attention_source()
+        return None if source is None else PatchChoice(source=source)
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """More patches than there are would be DINO under another name."""

@@ -12,7 +12,7 @@ from harness.distributed import DistContext
 from harness.errors import FieldError
 from harness.evidence import FigureOf
 from harness.lazy import torch
-from harness.masking import AttentionSource, Criterion, CriterionInput, check_criterion
+from harness.masking import AttentionSource, Criterion, CriterionInput, PatchChoice, check_criterion
 from harness.masking.attention import StudentAttention
 from harness.masking.keep import kept_counts, to_grid, top_k
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
@@ -98,6 +98,13 @@ class Distillation(Method):
     def teacher_keep(self, patches: int) -> int:
         """The mask's keep count, or all patches."""
         return patches if self.mask is None else min(self.mask.keep, patches)
+
+    def patch_choice(self) -> PatchChoice | None:
+        """By the mask's criterion; only the student's own attention comes without another pass."""
+        source = None if self.mask is None else self.mask.criterion.attention_source()
+        if source is None:
+            return None
+        return PatchChoice(source=source, own_pass=source.network != "student")
 
     def build(self, networks: Networks) -> DistillationObjective:
         """The objective over student and teacher."""

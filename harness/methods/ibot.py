@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.bounds import NotNegative, NotNegativeInt, Positive, Unit
 from harness.errors import FieldError
 from harness.lazy import torch
+from harness.masking import AttentionSource, PatchChoice
 from harness.masking.views import MaskSampler, PatchMask
 from harness.masking.views.block import BlockWise
 from harness.methods import METHODS, Batch, Networks, Objective, Step
@@ -94,6 +95,11 @@ class Ibot(SelfDistillation):
         hidden = 2 * n * HIDDEN_SHARE
         heads = 3 * self.head.macs(d, hidden, hidden) + self.head.macs(d, 2 * n, hidden)
         return SelfDistillation.image_macs(self, student) + 8 * last + heads
+
+    def patch_choice(self) -> PatchChoice | None:
+        """By the teacher's attention, where masks follow it."""
+        follows = self.mask.needs_attention
+        return PatchChoice(source=AttentionSource(network="teacher")) if follows else None
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""

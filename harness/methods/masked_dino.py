@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import FieldError
 from harness.lazy import torch
+from harness.masking import AttentionSource, PatchChoice
 from harness.masking.views import MaskSampler, PatchMask
 from harness.masking.views.random import RandomMask
 from harness.methods import METHODS, Batch, Networks, Objective, Step
@@ -49,6 +50,11 @@ class MaskedDino(SelfDistillation):
                 "must be student-global: the mask looks at the attention of a teacher that sees "
                 f"whole global views; got {self.where}",
             )
+
+    def patch_choice(self) -> PatchChoice | None:
+        """By the teacher's attention, where masks follow it."""
+        follows = self.mask.needs_attention
+        return PatchChoice(source=AttentionSource(network="teacher")) if follows else None
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.bounds import KeptPatches, NotNegative, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
+from harness.masking import AttentionSource, PatchChoice
 from harness.masking.keep import top_k
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 from harness.methods.losses.logit import Logit
@@ -50,6 +51,14 @@ class MaskedStudent(Method):
         if self.keep > student.patches:
             what = f"must be at most the student's {student.patches} patches, got {self.keep}"
             raise FieldError("keep", what)
+
+    def student_keep(self, patches: int) -> int | None:
+        """The keep count."""
+        return min(self.keep, patches)
+
+    def patch_choice(self) -> PatchChoice | None:
+        """It looks at the whole image before it trains on a part."""
+        return PatchChoice(source=AttentionSource(network="student"), own_pass=True)
 
     def build(self, networks: Networks) -> MaskedStudentObjective:
         """The objective over student and teacher."""

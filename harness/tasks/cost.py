@@ -8,11 +8,11 @@ from typing import ClassVar, Literal, Self
 
 from harness.data import open_dataset, train_images
 from harness.errors import RunFailed
-from harness.evaluate.choice import choice_of, mean_over_heads
 from harness.evidence import Baseline, Evidence, FigureOf
-from harness.methods.masked_student import MaskedStudent
+from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
 from harness.models.cost import Macs, efficient_macs, published_macs
+from harness.models.families import family_of
 from harness.models.merging import merged_macs
 from harness.run import TASKS, RunContext, Task
 from harness.shown_patches import TEACHER_COST, UNMASKED
@@ -100,10 +100,9 @@ class CostRun(Task):
         channels = train.student.shape.channels if self_taught else data.channels
         teacher = network.cost_config(channels)
         keep = train.method.teacher_keep(teacher.shape.patches)
-        method = train.method
-        student_keep = method.keep if isinstance(method, MaskedStudent) else None
+        student_keep = train.method.student_keep(train.student.shape.patches)
         hides = self_taught or keep < teacher.shape.patches or student_keep is not None
-        choice = choice_of(train.method) if hides else None
+        choice = train.method.patch_choice() if hides else None
         chooser = None if choice is None else train.networks().get(choice.source.network, network)
         return cls(
             student=train.student.cost_config(channels),
@@ -243,3 +242,11 @@ def _saved_bytes(config: ModelConfig, classes: int, keep: int, batch_size: int) 
         kept = torch.arange(keep).expand(batch_size, -1) if keep < shape.patches else None
     with sdpa_kernel(SDPBackend.MATH):
         return saved_bytes(lambda: model(images, keep=kept, efficient=False).logits, model)
+
+
+def mean_over_heads(shape: Architecture) -> int:
+    """Additions that make one score a patch of the class token's attention in H heads, N H
+    (arXiv 2302.10494, section 3.2).
+    """
+    rows, columns = family_of(shape).grid(shape)
+    return rows * columns * shape.heads
