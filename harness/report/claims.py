@@ -37,6 +37,7 @@ class Tested:
     """
 
     measure: Measure
+    written: float | None = None  # the margin as the claim has it; an assay may leave less
     prior: Prior = NO_PRIOR
     floor: float = 0.0  # of the variance
     spread: Spread | None = None
@@ -261,17 +262,34 @@ def _judge_scattered(
     finding = f"{measure.quantity}: {_mean(measure, summary)}, {_ci(test)}"
     if test.family > 1:
         finding += f", adjusted for {test.family} comparisons {_interval(measure, test.adjusted)}"
-    verdict = _side(operator, test.adjusted.low, test.adjusted.high, measure.margin)
+    verdict = _side_of_claim(operator, test.adjusted, test)
     if verdict in DECIDED:
         reason = f"{finding}: all of it {_stands(operator, verdict)} {margin}"
         return Judgement(verdict=verdict, reason=reason), "", ""
-    alone = _side(operator, test.ci.low, test.ci.high, measure.margin)
+    alone = _side_of_claim(operator, test.ci, test)
     if alone in DECIDED:
         stands = _stands(operator, alone)
         reason = f"{finding}: alone it is {stands} {margin}, adjusted it reaches across"
         return Judgement(verdict=Verdict.LEANING, reason=reason), "", ""
     reason = f"{finding}: it reaches across {margin}"
+    beyond = _side(operator, test.adjusted.low, test.adjusted.high, measure.margin)
+    if beyond is Verdict.CONTRADICTED:
+        own = _amount(measure, number(measure.shown(test.written or 0.0), measure.decimals))
+        reason = (
+            f"{finding}: it is {_stands(operator, beyond)} {margin}, not beyond the claim's {own}"
+        )
     return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), *_needed(test, summary)
+
+
+def _side_of_claim(operator: Operator, ci: Interval, test: Tested) -> Verdict:
+    """Where an interval lies. A claim is supported by the margin that its assay leaves; only what
+    lies beyond the margin that the claim itself allows contradicts it.
+    """
+    verdict = _side(operator, ci.low, ci.high, test.measure.margin)
+    if verdict is not Verdict.CONTRADICTED or test.written is None:
+        return verdict
+    beyond = _side(operator, ci.low, ci.high, test.written) is Verdict.CONTRADICTED
+    return verdict if beyond else Verdict.NOT_SETTLED
 
 
 def _mean(measure: Measure, summary: Summary) -> str:

@@ -177,7 +177,8 @@ def _tested(one: Measured, pools: Pools, *, gain: Measured | None = None) -> Tes
         if assay.ci is not None:
             margin = non_inferiority_margin(measure.margin, assay.ci)
             measure = measure if margin is None else replace(measure, margin=margin)
-    test = Tested(measure=measure, assay=assay, at_worst=one.at_worst)
+    written = one.measure.margin
+    test = Tested(measure=measure, written=written, assay=assay, at_worst=one.at_worst)
     if one.column.evidence == "seeds" and measure.over is not None:
         return replace(test, ci=measure.over.interval(LEVEL), p=measure.over.p)
     summary = measure.summary

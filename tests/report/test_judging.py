@@ -240,6 +240,22 @@ def test_the_margin_is_half_of_a_gain_that_is_shown() -> None:
     assert wide.reason.endswith("the margin of −0.01 points")  # which the gain does not bound
 
 
+def test_a_loss_that_the_claim_allows_does_not_contradict_it() -> None:
+    values = {"logit": (82.5, 82.6, 82.55), "none": (82.1, 82.15, 82.1)}
+    asked = claim(
+        "acc[masked] >= acc[logit] - 0.4",
+        name="it",
+        assay=Comparison.parse("acc[logit] > acc[none]"),
+    )
+    small = table({**values, "masked": tuple(np.subtract(values["logit"], 0.3))}, asked)["it"]
+    assert small.adjusted is not None
+    assert -0.4 < small.adjusted.low < small.adjusted.high < small.margin
+    assert small.verdict is Verdict.NOT_SETTLED
+    assert small.reason.endswith("not beyond the claim's −0.40 points")
+    large = table({**values, "masked": tuple(np.subtract(values["logit"], 2.0))}, asked)["it"]
+    assert large.verdict is Verdict.CONTRADICTED
+
+
 def test_without_a_gain_no_loss_could_show() -> None:
     values = {"logit": NONE, "none": (82.3, 82.1, 82.5), "masked": tuple(np.add(NONE, 0.01))}
     asked = claim(
