@@ -20,8 +20,7 @@ from options import options
 
 from harness.data.multicrop import MultiCrop
 from harness.evaluate.throughput import interleaved_seconds, median_ratio
-from harness.masking.views.attmask_high import AttMaskHigh
-from harness.masking.views.attmask_hint import AttMaskHint
+from harness.masking.views.attmask import AttMaskHigh, AttMaskHint
 from harness.masking.views.random import RandomMask
 from harness.methods import Batch, Networks, Step
 from harness.methods.dino import Dino
