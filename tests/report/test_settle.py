@@ -222,7 +222,7 @@ def test_a_failed_seed_is_told_once_and_what_is_planned_not_at_all(table: TableS
         else:
             value = {"b": 50.0, "c": 40.0}[run.title.row] + 7 * ((run.title.seed or 0) % 2)
             finish(Store(), run, {"val/top1": value + (run.title.seed or 0)})
-    model = harness.load("tests/settle").look("paper")
+    model = harness.load("tests/settle").look("paper", range(3))
     claim = next(one for one in model.claims if one.claim.id == "open")
     assert (claim.n, claim.looks, claim.failed_seeds) == (2, (2,), (1,))
     assert "1 seed of C failed" in claim.reason
