@@ -31,7 +31,6 @@ from harness.report.model import (
     Untested,
     Verdict,
 )
-from harness.report.over_rows import deciding_measure
 from harness.report.pools import on_machines, read_pools
 from harness.report.provenance import provenance
 from harness.report.publish import file_name
@@ -329,7 +328,7 @@ def _measured(
     sides = at_epochs(sides, comparison.cells, columns, rows, runs)
     if column.evidence == "timing" and comparison.offset == 0 and comparison.factor != 1:
         sides = _timed_in_turn(sides, comparison.cells, rows)
-    return measured(comparison, column, sides, deciding_measure)
+    return measured(comparison, column, sides)
 
 
 def _deciding_column(comparison: Comparison, columns: Sequence[Column]) -> Column:

@@ -21,8 +21,9 @@ from harness.report.inference import (
     non_inferiority_margin,
     two_sided_p,
 )
-from harness.report.measure import Measure, Side, at_worst, rounding
+from harness.report.measure import Measure, Side, rounding
 from harness.report.model import ClaimResult, PreconditionResult, RowResult
+from harness.report.over_rows import deciding_measure
 from harness.report.statistics import log_ratios, paired, scatters, summarise
 from harness.spec.claims import CellRef, Comparison
 from harness.spec.table import Claim, Column
@@ -45,16 +46,9 @@ class Measured:
     scale: Scale | None = None  # of the rows that lend their spread; None: none can
 
 
-def measured(
-    comparison: Comparison,
-    column: Column,
-    sides: Sequence[Side],
-    measuring: Callable[..., Measure],
-) -> Measured:
-    """A comparison with its deciding quantity, as `measuring(comparison, column, *sides)` gives
-    it, as it stands and with failed seeds at their worst.
-    """
-    measure = measuring(comparison, column, *sides)
+def measured(comparison: Comparison, column: Column, sides: Sequence[Side]) -> Measured:
+    """A comparison with its deciding quantity, as it is and with failed seeds at their worst."""
+    measure = deciding_measure(comparison, column, *sides)
     failed = any(side.failed_seeds for side in sides) and all(side.values for side in sides)
     failed = failed and comparison.over != "correlation"  # which nothing speaks against most
     return Measured(
@@ -62,7 +56,7 @@ def measured(
         column=column,
         sides=tuple(sides),
         measure=measure,
-        at_worst=measuring(comparison, column, *sides, failed=at_worst) if failed else None,
+        at_worst=deciding_measure(comparison, column, *sides, worst=True) if failed else None,
         scale=_scale(comparison, measure),
     )
 

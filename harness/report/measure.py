@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from harness.report.format import difference_unit
 from harness.report.inference import resolution
@@ -55,11 +54,6 @@ class Measure:
     def shown(self, value: float) -> float:
         """From the scale of judging to the one that people read."""
         return exponential(value) if self.ratio else value
-
-
-Failed: TypeAlias = Callable[[Comparison, Sequence[Side], int], Sequence[Side]]
-"""What stands for failed seeds: of a comparison with its sides, and 1 where it is claimed or -1
-where its contrary is."""
 
 
 def weights(comparison: Comparison) -> dict[CellRef, float]:
@@ -118,13 +112,14 @@ def _is_ratio(comparison: Comparison, sides: Sequence[Side]) -> bool:
 
 
 def measure_cells(
-    comparison: Comparison, column: Column, *sides: Side, failed: Failed | None = None
+    comparison: Comparison, column: Column, *sides: Side, worst: bool = False
 ) -> Measure:
     """What a comparison of cells is decided by: a difference, a ratio, or one value. `sides` are
-    its cells, in their order. Failed seeds have no value, or the one that `failed` gives them.
+    its cells, in their order. Failed seeds have no value, or
+    the `worst` of their row.
     """
-    if failed is not None:
-        sides = tuple(failed(comparison, sides, 1))
+    if worst:
+        sides = tuple(at_worst(comparison, sides))
     left, right = combined(comparison, sides)
     decimals = column.decimals + (column.evidence == "seeds")
     if right is None:

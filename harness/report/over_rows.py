@@ -13,10 +13,10 @@ from scipy.special import bdtr, betaincinv, ndtr, ndtri, stdtr
 
 from harness.report.format import interval_text, signed, with_unit
 from harness.report.measure import (
-    Failed,
     Measure,
     OverRows,
     Side,
+    at_worst,
     combined,
     measure_cells,
     rounding,
@@ -31,31 +31,29 @@ FEWEST_FOR_A_CORRELATION = 4  # rows: with three the interval of Fisher's z has 
 
 
 def deciding_measure(
-    comparison: Comparison, column: Column, *sides: Side, failed: Failed | None = None
+    comparison: Comparison, column: Column, *sides: Side, worst: bool = False
 ) -> Measure:
     """What any comparison is decided by: see `measure_cells` for cells, and this module for what is
     said of several rows.
     """
     if comparison.over is None:
-        return measure_cells(comparison, column, *sides, failed=failed)
-    return measure_over_rows(comparison, column, sides, failed)
+        return measure_cells(comparison, column, *sides, worst=worst)
+    return measure_over_rows(comparison, column, sides, worst=worst)
 
 
 def measure_over_rows(
-    comparison: Comparison, column: Column, sides: Sequence[Side], failed: Failed | None = None
+    comparison: Comparison, column: Column, sides: Sequence[Side], *, worst: bool = False
 ) -> Measure:
     """The quantity with its interval. Without a value of every row there is none: the rows that
-    were run first would speak for all. `failed` gives failed seeds a value, row by row.
+    were run first would speak for all. `worst` gives failed seeds a value, row by row.
     """
     by_cell = dict(zip(comparison.cells, sides, strict=True))
     members = [(member, [by_cell[cell] for cell in member.cells]) for member in comparison.members]
     if comparison.over == "correlation":
         return _correlation(comparison, members)
     few = comparison.over == "share" and comparison.operator in ("<=", "<")
-    if failed is not None:
-        members = [
-            (member, [*failed(member, found, -1 if few else 1)]) for member, found in members
-        ]
+    if worst:
+        members = [(member, at_worst(member, found, -1 if few else 1)) for member, found in members]
     measures = [measure_cells(member, column, *found) for member, found in members]
     if comparison.over == "share":
         return _share(comparison, column, measures)

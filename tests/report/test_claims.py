@@ -13,7 +13,6 @@ from scipy import stats
 from harness.report.judging import Pools, judge_claims, measured
 from harness.report.measure import Side
 from harness.report.model import ClaimResult, Verdict
-from harness.report.over_rows import deciding_measure
 from harness.spec.claims import CellRef, Comparison, Operator
 from harness.spec.table import Claim, Column
 from tests.report.models import ACC, NOWHERE, PFLOPS, SPEED
@@ -44,9 +43,7 @@ def judged(
 
 def alone(claim: Claim, column: Column, *sides: Side) -> ClaimResult:
     """The verdict on a claim of a table that has no other and no other rows."""
-    (found,) = judge_claims(
-        [claim], lambda one: measured(one, column, sides, deciding_measure), Pools([], {})
-    )
+    (found,) = judge_claims([claim], lambda one: measured(one, column, sides), Pools([], {}))
     return found
 
 

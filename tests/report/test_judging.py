@@ -16,7 +16,6 @@ from harness.report.inference import LEVEL, Prior, fit_prior, holm, resolution
 from harness.report.judging import Measured, Pools, judge_claims, measured
 from harness.report.measure import Side, at_worst
 from harness.report.model import Cell, ClaimResult, RowResult, Verdict
-from harness.report.over_rows import deciding_measure
 from harness.spec.claims import Comparison
 from harness.spec.table import Claim, Column, Precondition, Row
 from tests.report.models import ACC, NOWHERE
@@ -56,7 +55,7 @@ def table(
             Side(label=cell.row, values=seeds(cell.row), failed_seeds=failed.get(cell.row, ()))
             for cell in comparison.cells
         ]
-        return measured(comparison, column, sides, deciding_measure)
+        return measured(comparison, column, sides)
 
     pools = Pools(rows, runs or {}, images)
     return {found.claim.id: found for found in judge_claims(claims, measure, pools)}
@@ -310,7 +309,7 @@ def test_the_sign_of_each_term_decides_what_is_worst_for_a_failed_seed(better: s
             Side(label=cell.row, values={0: 1.0, 1: 3.0}, failed_seeds=(2,))
             for cell in comparison.cells
         ]
-        one = measured(comparison, column, sides, deciding_measure)
+        one = measured(comparison, column, sides)
         assert one.measure.summary is not None
         assert one.measure.summary.n == len(values["a"])
         assert one.at_worst is not None
@@ -335,7 +334,7 @@ def test_whole_images_leave_a_variance_to_every_term() -> None:
             Side(label=cell.row, values=dict(enumerate(same[cell.row])))
             for cell in comparison.cells
         ]
-        return Pools((), {}, 100).floor(measured(comparison, ACC, sides, deciding_measure))
+        return Pools((), {}, 100).floor(measured(comparison, ACC, sides))
 
     assert floor("acc[a] > acc[b]") == pytest.approx(2 * step)
     assert floor("acc[a] - 2 * acc[b] > acc[c] + 1") == pytest.approx((1 + 4 + 1) * step)
