@@ -226,7 +226,7 @@ def _cell(
     if published is None and found.silent:
         return Cell(column=column.id)
     summary = summarise(list(found.values.values()))
-    ratio = _ratio(resolved, column, expansion, source) if column.is_ratio else None
+    ratio = _ratio(resolved, column, expansion, source, found) if column.is_ratio else None
     evidence = CellEvidence(
         column=column,
         published=published,
@@ -263,7 +263,7 @@ def _expected(identities: Sequence[str], found: Found, profile: Profile) -> int:
 
 
 def _ratio(
-    resolved: ResolvedRow, column: Column, expansion: Expansion, source: Source
+    resolved: ResolvedRow, column: Column, expansion: Expansion, source: Source, found: Found
 ) -> Ratio | None:
     published = resolved.row.published.get(column.id)
     baseline = _baseline(resolved, column, expansion)
@@ -273,7 +273,7 @@ def _ratio(
         return None
     return Ratio(
         baseline="" if baseline.row.id == resolved.row.id else baseline.row.id,
-        measured=_measured_ratio(resolved, baseline, column, source),
+        measured=_measured_ratio(found, baseline, column, source),
         published=_printed_ratio(published, baseline.row.published.get(column.id)),
     )
 
@@ -303,9 +303,8 @@ def _baseline(
 
 
 def _measured_ratio(
-    resolved: ResolvedRow, baseline: ResolvedRow, column: Column, source: Source
+    found: Found, baseline: ResolvedRow, column: Column, source: Source
 ) -> float | None:
-    found = source.found(resolved, column)
     in_turn = [draw.ratio for draw in found.draws if draw.ratio is not None]
     if in_turn:
         return in_turn[0]

@@ -18,7 +18,7 @@ from harness.report.found import Found
 from harness.report.looks import looks_of
 from harness.report.model import Draw, FinishedRun, Provenance, TableModel
 from harness.report.publish import file_name
-from harness.report.read_csv import Line, machine_of, quoted, read_lines
+from harness.report.read_csv import Line, machine_of, read_lines, require_table
 from harness.report.render.csv import IMAGES, SEEDS, plain
 from harness.report.results import SHORT
 from harness.spec.expand import ResolvedRow, expand
@@ -54,6 +54,7 @@ class Kept:
     table: str
     profile: str
     lines: tuple[Line, ...]
+    of_cells: dict[tuple[str, str], list[Line]]  # the same by row and column
     bits: dict[tuple[str, str, str], tuple[int, bytes]]  # by row, column, seed as written
 
     @classmethod
@@ -62,16 +63,16 @@ class Kept:
         name = file_name(table.name, profile)
         path, images = folder / f"{name}.seeds.csv", folder / f"{name}.images.csv"
         lines = read_lines(path, SEEDS, NEEDED)
+        require_table(lines, table.name, profile)
+        of_cells: dict[tuple[str, str], list[Line]] = {}
         for line in lines:
-            where = (line["table"], line["profile"])
-            if where != (table.name, profile):
-                shown = f"{quoted(where[0])}, profile {quoted(where[1])}"
-                raise HarnessError(f"{line.place}: is of {shown}, not of {table.name}, {profile}")
+            of_cells.setdefault((line["row"], line["column"]), []).append(line)
         bits = read_lines(images, IMAGES, IMAGES) if images.is_file() else []
         return cls(
             table.name,
             profile,
             tuple(lines),
+            of_cells,
             {(one["row"], one["column"], one["seed"]): _bits(one) for one in bits},
         )
 
@@ -97,9 +98,7 @@ class Kept:
 
     def found(self, row: ResolvedRow, column: Column) -> Found:
         """What the lines of a cell say."""
-        lines = [
-            line for line in self.lines if (line["row"], line["column"]) == (row.row.id, column.id)
-        ]
+        lines = self.of_cells.get((row.row.id, column.id), [])
         by_state: dict[str, list[Line]] = {}
         for line in lines:
             by_state.setdefault(line["state"], []).append(line)

@@ -19,7 +19,7 @@ from harness.report.format import ranges
 from harness.report.found import right_of, se_over_images
 from harness.report.inference import STAGES
 from harness.report.model import Cell, ClaimResult, Draw, RowResult
-from harness.report.read_csv import Line, quoted, read_lines
+from harness.report.read_csv import Line, read_lines, require_table
 from harness.report.render.csv import SEEDS
 from harness.spec.claims import CellRef
 from harness.spec.table import Column
@@ -42,12 +42,10 @@ def read_looks(path: Path, table: str, profile: str) -> Looks:
 def looks_of(lines: Sequence[Line], table: str, profile: str) -> dict[tuple[str, str, int], int]:
     """What the lines of per-seed values note."""
     noted = [line for line in lines if line.get("look")]
+    require_table(noted, table, profile)
     counts = Counter((line["row"], line["column"]) for line in noted)
     looks: dict[tuple[str, str, int], int] = {}
     for line in noted:
-        if (line["table"], line["profile"]) != (table, profile):
-            of = f"{quoted(line['table'])}, profile {quoted(line['profile'])}"
-            raise HarnessError(f"{line.place}: is of {of}, not of {table}, profile {profile}")
         key, look = (line["row"], line["column"], line.whole("seed")), line.whole("look")
         if key in looks:
             raise HarnessError(f"{line.place}: seed {key[2]} of this row and column is there twice")

@@ -6,7 +6,7 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from io import StringIO
 from pathlib import Path
@@ -110,6 +110,14 @@ def _check_header(
         f"{path}:1: the columns {', '.join(lacking)} are missing "
         f"(the first line must be {','.join(usual)})"
     )
+
+
+def require_table(lines: Iterable[Line], table: str, profile: str) -> None:
+    """HarnessError at the first line that is of another table, or of another profile."""
+    for line in lines:
+        if (line["table"], line["profile"]) != (table, profile):
+            of = f"{quoted(line['table'])}, profile {quoted(line['profile'])}"
+            raise HarnessError(f"{line.place}: is of {of}, not of {table}, profile {profile}")
 
 
 def machine_of(line: Line) -> Machine:
