@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.report.format import interval_text, listed, seeds, signed, with_unit
 from harness.report.inference import (
@@ -20,9 +21,9 @@ from harness.report.inference import (
 from harness.report.measure import Measure, Side
 from harness.report.model import ClaimResult, Judgement, PreconditionResult, Verdict
 from harness.report.over_rows import judge_over_rows
-from harness.report.power import extra_freedom, seeds_needed, std_range
+from harness.report.power import MOST_SEEDS, extra_freedom, seeds_needed, std_range
 from harness.report.preconditions import values
-from harness.report.statistics import MOST_SEEDS, Interval, Summary, exponentiated
+from harness.report.statistics import Interval, Summary
 from harness.spec.claims import Operator
 from harness.spec.table import Claim, Column, Precondition
 from harness.text import count, number
@@ -95,19 +96,10 @@ def judge_claim(
     if judgement.verdict is not Verdict.NOT_SETTLED:
         needed = needed_range = ""
     summary, spread = measure.summary, test.spread
-    shown = None if summary is None else (exponentiated(summary) if measure.ratio else summary)
     scattered = summary is not None and not measure.ratio and column.evidence == "seeds"
     return ClaimResult(
+        **_outcome(column, test, judgement),
         claim=claim,
-        quantity=measure.quantity,
-        unit=measure.unit,
-        decimals=measure.decimals,
-        margin=measure.shown(measure.margin),
-        n=0 if shown is None else shown.n,
-        estimate=None if shown is None else shown.mean,
-        ci=_ends(measure, _raw(column, test)),
-        verdict=judgement.verdict,
-        reason=judgement.reason,
         seeds_needed=needed,
         adjusted=_ends(measure, test.adjusted),
         p=test.p,
@@ -125,22 +117,27 @@ def judge_precondition(
     given: Precondition, column: Column, sides: Sequence[Side], test: Tested
 ) -> PreconditionResult:
     """Whether it holds, by the same rules."""
-    measure, operator = test.measure, given.holds.operator
+    operator = given.holds.operator
     judgement, _, _ = _judge(operator, column, sides, test)
+    outcome = _outcome(column, test, judgement)
+    return PreconditionResult(**outcome, text=given.text, operator=operator)
+
+
+def _outcome(column: Column, test: Tested, judgement: Judgement) -> dict[str, Any]:
+    """The fields of an `Outcome`, on the scale that people read."""
+    measure = test.measure
     summary = measure.summary
-    return PreconditionResult(
-        text=given.text,
-        quantity=measure.quantity,
-        unit=measure.unit,
-        decimals=measure.decimals,
-        margin=measure.shown(measure.margin),
-        n=0 if summary is None else summary.n,
-        estimate=None if summary is None else measure.shown(summary.mean),
-        ci=_ends(measure, _raw(column, test)),
-        verdict=judgement.verdict,
-        reason=judgement.reason,
-        operator=operator,
-    )
+    return {
+        "quantity": measure.quantity,
+        "unit": measure.unit,
+        "decimals": measure.decimals,
+        "margin": measure.shown(measure.margin),
+        "n": 0 if summary is None else summary.n,
+        "estimate": None if summary is None else measure.shown(summary.mean),
+        "ci": _ends(measure, _raw(column, test)),
+        "verdict": judgement.verdict,
+        "reason": judgement.reason,
+    }
 
 
 def _raw(column: Column, test: Tested) -> Interval | None:

@@ -160,38 +160,35 @@ class RowResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PreconditionResult:
+class Outcome:
+    """What the runs say of a comparison."""
+
+    quantity: str  # what `estimate` is, in words
+    unit: str
+    decimals: int
+    margin: float
+    n: int
+    estimate: float | None
+    ci: Interval | None  # of this comparison alone
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreconditionResult(Outcome):
     """What must hold for a claim to mean at a profile what it means in the paper, and whether it
     does.
     """
 
     text: str
-    quantity: str  # what `estimate` is, in words
-    unit: str
-    decimals: int
-    margin: float
-    n: int
-    estimate: float | None
-    ci: Interval | None
-    verdict: Verdict
-    reason: str
     operator: Operator = ">="  # the side of the margin that it asks for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClaimResult:
+class ClaimResult(Outcome):
     """A claim of the spec and what the runs say of it."""
 
     claim: Claim
-    quantity: str  # what `estimate` is, in words
-    unit: str
-    decimals: int
-    margin: float
-    n: int
-    estimate: float | None
-    ci: Interval | None
-    verdict: Verdict
-    reason: str
     seeds_needed: str = ""  # "7", "> 100", or empty
     adjusted: Interval | None = None  # with the adjustment for all claims of the table
     p: float | None = None  # two-sided, that the true value is at the margin

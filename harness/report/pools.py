@@ -12,8 +12,10 @@ from typing import TypeAlias
 
 from harness.errors import HarnessError
 from harness.report.compare import Key, read_draws
-from harness.report.format import signed, with_unit
+from harness.report.format import interval_text, signed, with_unit
+from harness.report.inference import CONFIDENCE_TEXT
 from harness.report.model import ClaimResult, Draw, Machine, RowResult
+from harness.report.pooling import pool
 from harness.report.statistics import paired
 from harness.spec.claims import CellRef
 from harness.text import count, number
@@ -60,7 +62,7 @@ def on_machines(
         own = next(row for row in rows if row.id == ref.row).cell(ref.column).draws  # it goes first
         for draw in [
             *own,
-            *(draw for pool in pools for draw in pool.get((ref.row, ref.column), ())),
+            *(draw for other in pools for draw in other.get((ref.row, ref.column), ())),
         ]:
             sides = by_machine.setdefault(draw.machine, [{} for _ in refs])
             sides[index].setdefault(draw.seed, draw.value)
@@ -80,6 +82,12 @@ def on_machines(
         for name, values in named
     ]
     told = f"machines: {', '.join(means)}"
+    groups_of_seeds = [values for _, values in named]
+    if sum(map(len, groups_of_seeds)) > len(named):
+        pooled = pool(groups_of_seeds)
+        mean = with_unit(write(pooled.mean, result.decimals), result.unit)
+        ci = interval_text(pooled.ci, result.decimals, sign=len(refs) > 1)
+        told += f"; of machines like these {mean} ({CONFIDENCE_TEXT} CI {ci})"
     return replace(result, machines=named, reason=f"{result.reason}; {told}")
 
 

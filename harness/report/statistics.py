@@ -16,7 +16,6 @@ from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 LARGEST_RATIO = 1e9
-MOST_SEEDS = 100  # nobody trains more: above this the answer is "> 100"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,15 +108,6 @@ def exponential(x: float) -> float:
     return math.exp(min(x, math.log(LARGEST_RATIO)))
 
 
-def exponentiated(summary: Summary) -> Summary:
-    """A summary of logarithms as one of ratios: geometric mean and its interval (std has no
-    counterpart).
-    """
-    ci = summary.ci
-    scaled = None if ci is None else Interval(low=exponential(ci.low), high=exponential(ci.high))
-    return Summary(n=summary.n, mean=exponential(summary.mean), ci=scaled)
-
-
 def equivalence_p(summary: Summary, target: float, tolerance: float) -> float:
     """The TOST p-value that the true mean lies within `tolerance` of `target`: small means
     equivalent.
@@ -128,41 +118,6 @@ def equivalence_p(summary: Summary, target: float, tolerance: float) -> float:
         return 0.0 if within(distance, tolerance) else 1.0
     error = summary.std / math.sqrt(summary.n)
     return float(stdtr(summary.n - 1, (distance - tolerance) / error))
-
-
-def seeds_needed(std: float, distance: float) -> int | None:
-    """How many seeds would bring the 95 % interval off a threshold `distance` away, if `std` stays
-    as it is.
-
-    None: more than 100, or `distance` is 0. It is the number at which the half-width drops below
-    the distance: an even chance, not a promise.
-    """
-    if std == 0:
-        return 2 if distance else None
-    for n in range(2, MOST_SEEDS + 1):
-        if half_width(std, n) < abs(distance):
-            return n
-    return None
-
-
-def welch_half_width(first: Summary, second: Summary) -> float | None:
-    """Half the 95 % interval of the difference of two independent means (Welch); None if neither
-    shows its spread.
-
-    Where one side has a single value it is taken to spread like the other.
-    """
-    if first.std is None and second.std is None:
-        return None
-    if first.std is None or second.std is None:
-        with_spread = second if first.std is None else first
-        assert with_spread.std is not None
-        error = with_spread.std * math.sqrt(1 / first.n + 1 / second.n)
-        return t_quantile((1 + CONFIDENCE) / 2, with_spread.n - 1) * error
-    a, b = first.std**2 / first.n, second.std**2 / second.n
-    if a + b == 0:
-        return 0.0
-    freedom = (a + b) ** 2 / (a**2 / (first.n - 1) + b**2 / (second.n - 1))
-    return t_quantile((1 + CONFIDENCE) / 2, freedom) * math.sqrt(a + b)
 
 
 def within(distance: float, tolerance: float) -> bool:

@@ -12,6 +12,7 @@ from scipy import stats
 from harness.cli import main
 from harness.report.collect import collect_finished
 from harness.report.compare import DriftTests, compare_cells
+from harness.report.inference import LEVEL
 from harness.report.publish import Folders, publish
 from harness.report.statistics import summarise
 from harness.spec.expand import expand
@@ -167,6 +168,10 @@ def test_claims_are_told_for_each_machine_whose_values_are_given(
     groups = {name: pytest.approx(values) for name, values in claim.machines}
     assert groups == {"Another CPU": [1.0, 1.4, 1.2], "A CPU": [3.0, 2.6, 2.8]}
     told = "machines: +1.20 points on Another CPU (3 seeds), +2.80 points on A CPU (3 seeds)"
-    assert claim.reason.endswith(told)
+    assert told in claim.reason
+    # two means 1.6 apart, one degree of freedom: 2 -+ t(0.99075) * 0.8
+    half = stats.t.ppf(1 - LEVEL / 2, 1) * 0.8
+    ends = f"{2 - half:+.2f} to {2 + half:+.2f}".replace("-", "\N{MINUS SIGN}")
+    assert claim.reason.endswith(f"; of machines like these +2.00 points (98.15 % CI {ends})")
     assert main(["report", "paper/good", "--pool", "nowhere", "--format", "csv"]) == 1
     assert "there is no paper/good.paper.seeds.csv in it" in capsys.readouterr().err
