@@ -14,9 +14,9 @@ from harness.data.config import DataConfig
 from harness.device import resolve_device
 from harness.errors import HarnessError
 from harness.evidence import FigureOf
+from harness.report.cell_values import CellSource, CellValues, images_of, right_of, se_over_images
 from harness.report.compare import references
 from harness.report.format import listed
-from harness.report.found import Found, Source, images_of, right_of, se_over_images
 from harness.report.history import at_epochs, curves, finished_runs
 from harness.report.judging import Measured, Pools, judge_claims, measured
 from harness.report.looks import Looks, looked_at, lost_looks, read_looks, with_looks
@@ -86,7 +86,7 @@ def collect(
 
 def judged(
     expansion: Expansion,
-    source: Source,
+    source: CellSource,
     *,
     looks: Looks | None = None,
     runs: Sequence[FinishedRun] = (),
@@ -193,7 +193,7 @@ def _seeds(expansion: Expansion) -> tuple[int, ...]:
 
 
 def _rows(
-    expansion: Expansion, columns: Sequence[Column], source: Source, looks: Looks
+    expansion: Expansion, columns: Sequence[Column], source: CellSource, looks: Looks
 ) -> tuple[RowResult, ...]:
     rows, minimised = [], losses(expansion.rows)
     bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
@@ -218,11 +218,11 @@ def _rows(
 
 
 def _cell(
-    resolved: ResolvedRow, column: Column, expansion: Expansion, source: Source, looks: Looks
+    resolved: ResolvedRow, column: Column, expansion: Expansion, source: CellSource, looks: Looks
 ) -> Cell:
     published = resolved.row.published.get(column.id)
     identities = resolved.runs.get(column.id, ())
-    found = source.found(resolved, column)
+    found = source.cell_values(resolved, column)
     if published is None and found.silent:
         return Cell(column=column.id)
     summary = summarise(list(found.values.values()))
@@ -256,14 +256,18 @@ def _cell(
     )
 
 
-def _expected(identities: Sequence[str], found: Found, profile: Profile) -> int:
+def _expected(identities: Sequence[str], found: CellValues, profile: Profile) -> int:
     """How many values a cell should have: other rows' extra seeds are not this one's."""
     seeds = {draw.seed for draw in found.draws} | {seed for seed, _, _ in found.failures}
     return min(len(identities), len(seeds.union(profile.seeds)))
 
 
 def _ratio(
-    resolved: ResolvedRow, column: Column, expansion: Expansion, source: Source, found: Found
+    resolved: ResolvedRow,
+    column: Column,
+    expansion: Expansion,
+    source: CellSource,
+    found: CellValues,
 ) -> Ratio | None:
     published = resolved.row.published.get(column.id)
     baseline = _baseline(resolved, column, expansion)
@@ -303,13 +307,13 @@ def _baseline(
 
 
 def _measured_ratio(
-    found: Found, baseline: ResolvedRow, column: Column, source: Source
+    found: CellValues, baseline: ResolvedRow, column: Column, source: CellSource
 ) -> float | None:
     in_turn = [draw.ratio for draw in found.draws if draw.ratio is not None]
     if in_turn:
         return in_turn[0]
     value = summarise(list(found.values.values()))
-    base = summarise(list(source.found(baseline, column).values.values()))
+    base = summarise(list(source.cell_values(baseline, column).values.values()))
     if value is None or base is None or base.mean == 0:
         return None
     return value.mean / base.mean

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from harness.errors import HarnessError
+from harness.report.cell_values import right_of, se_over_images
 from harness.report.format import ranges
-from harness.report.found import right_of, se_over_images
 from harness.report.inference import STAGES
 from harness.report.model import Cell, ClaimResult, Draw, RowResult
 from harness.report.read_csv import Line, read_lines, require_table

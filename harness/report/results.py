@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.evaluate.collapse import COLLAPSED
 from harness.evaluate.right import RIGHT, Right, read_right
 from harness.plan import PlannedRun, gpu_hours, make_plan
-from harness.report.found import Found
+from harness.report.cell_values import CellValues
 from harness.report.model import Draw, Machine
 from harness.run import TASKS
 from harness.spec.expand import Expansion, ResolvedRow
@@ -67,7 +67,7 @@ class RunResults:
                 values[self.seed(identity) if seeded else 0] = float(value)
         return dict(sorted(values.items()))
 
-    def found(self, row: ResolvedRow, column: Column) -> Found:
+    def cell_values(self, row: ResolvedRow, column: Column) -> CellValues:
         """What became of the runs behind a cell."""
         identities, seeded = row.runs.get(column.id, ()), column.evidence == "seeds"
         draws = {}
@@ -93,7 +93,7 @@ class RunResults:
             for identity in identities
             if (failed := self._failed(identity)) is not None
         ]
-        return Found(
+        return CellValues(
             draws=tuple(draws[seed] for seed in sorted(draws)),
             failures=tuple(failures),
             missing_reason=self.missing_reason(identities)

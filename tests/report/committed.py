@@ -12,7 +12,6 @@ from harness.errors import HarnessError
 from harness.report.builder import build_report
 from harness.report.claims import Tested, judge_claim
 from harness.report.collect import data_of
-from harness.report.kept import read_kept
 from harness.report.measure import Side
 from harness.report.model import ClaimResult, TableModel, Verdict
 from harness.report.over_rows import deciding_measure
@@ -20,6 +19,7 @@ from harness.report.publish import file_name
 from harness.report.read_csv import Line, read_lines
 from harness.report.render.csv import CLAIMS, cells_csv, claims_csv, seeds_csv
 from harness.report.render.markdown import markdown
+from harness.report.seeds_file import read_seeds_file
 from harness.report.statistics import Interval
 from harness.spec.expand import expand
 from harness.spec.table import Claim, TableSpec
@@ -85,7 +85,7 @@ OF_RUNS = ("Plots", "Provenance")
 def assert_remade(table: TableSpec, profile: str, results: Path, reports: Path) -> None:
     """The cells, the claims and the Markdown report are those of the per-seed values."""
     name = file_name(table.name, profile)
-    model = read_kept(table, profile, results)
+    model = read_seeds_file(table, profile, results)
     assert cells_csv(model) == (results / f"{name}.csv").read_text(encoding="utf-8")
     assert claims_csv(model) == (results / f"{name}.claims.csv").read_text(encoding="utf-8")
     assert seeds_csv(model) == (results / f"{name}.seeds.csv").read_text(encoding="utf-8")

@@ -17,8 +17,8 @@ from harness.errors import HarnessError
 from harness.evaluate.right import RIGHT, write_right
 from harness.report.collect import collect_finished
 from harness.report.compare import compare_cells, compare_claims
-from harness.report.kept import read_kept
 from harness.report.model import TableModel, Verdict
+from harness.report.seeds_file import read_seeds_file
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.spec.table import TableSpec
@@ -72,7 +72,7 @@ def readers(table: TableSpec, own: Path, other: Path) -> list[Callable[[], objec
     return [
         lambda: collect_finished(table, "paper", Store()),
         lambda: collect_finished(table, "paper", Store(), pools=[other.parent]),
-        lambda: read_kept(table, "paper", other.parent),
+        lambda: read_seeds_file(table, "paper", other.parent),
         lambda: compare_cells(own / f"{NAME}.csv", other / f"{NAME}.csv", spec),
         lambda: compare_claims(own / f"{NAME}.claims.csv", other / f"{NAME}.claims.csv"),
     ]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness.evaluate.right import RIGHT, write_right
+from harness.report.cell_values import right_of, se_over_images
 from harness.report.collect import collect_finished
-from harness.report.found import right_of, se_over_images
 from harness.report.model import Draw, Machine, RowResult
 from harness.report.scope import interval_scope
 from harness.spec.expand import expand

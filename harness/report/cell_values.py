@@ -1,4 +1,4 @@
-"""What was found of one cell: its values with where they come from, or what became of its runs.
+"""The values of one cell with where they come from, or what became of its runs.
 
 Read from the run directories, or from the per-seed values that a report keeps: the verdicts are the
 same, so a reference can be made again from its values alone.
@@ -20,8 +20,8 @@ from harness.spec.table import Column
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """What became of the runs behind a cell."""
+class CellValues:
+    """What the runs behind a cell gave, or why they gave nothing."""
 
     draws: tuple[Draw, ...] = ()  # by seed
     failures: tuple[tuple[int, str, str], ...] = ()  # (seed, run, error)
@@ -35,10 +35,10 @@ class Found:
         return {draw.seed: draw.value for draw in self.draws}
 
 
-class Source(Protocol):
+class CellSource(Protocol):
     """Where the values of a table come from."""
 
-    def found(self, row: ResolvedRow, column: Column) -> Found:
+    def cell_values(self, row: ResolvedRow, column: Column) -> CellValues:
         """What is known of a cell."""
 
     def collapsed_seeds(self, row: ResolvedRow) -> tuple[int, ...]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.plan import PlannedRun, gpu_hours
+from harness.report.cell_values import CellValues
 from harness.report.collect import judged
-from harness.report.found import Found
 from harness.report.looks import looks_of
 from harness.report.model import Draw, FinishedRun, Provenance, TableModel
 from harness.report.publish import file_name
@@ -27,11 +27,11 @@ from harness.spec.table import Column, TableSpec
 NEEDED = ("table", "profile", "row", "column", "state", "seed", "value", "run")
 
 
-def read_kept(table: TableSpec, profile: str, folder: Path) -> TableModel:
+def read_seeds_file(table: TableSpec, profile: str, folder: Path) -> TableModel:
     """The table judged from the per-seed values in a results folder; without curves, pictures and
     environments, which runs alone have. HarnessError where they are none of this table.
     """
-    kept = Kept.read(table, profile, folder)
+    kept = SeedsFile.read(table, profile, folder)
     usual = table.profile(profile).seeds
     extra = sorted({seed for _, _, seed in kept.looks} - set(usual))
     expansion = expand(table, profile, seeds=[*usual, *extra])
@@ -48,7 +48,7 @@ def read_kept(table: TableSpec, profile: str, folder: Path) -> TableModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SeedsFile:
     """Per-seed values as a source of cells."""
 
     table: str
@@ -58,7 +58,7 @@ class Kept:
     bits: dict[tuple[str, str, str], tuple[int, bytes]]  # by row, column, seed as written
 
     @classmethod
-    def read(cls, table: TableSpec, profile: str, folder: Path) -> Kept:
+    def read(cls, table: TableSpec, profile: str, folder: Path) -> SeedsFile:
         """The two files of a table at a profile; the bits may be missing."""
         name = file_name(table.name, profile)
         path, images = folder / f"{name}.seeds.csv", folder / f"{name}.images.csv"
@@ -96,13 +96,13 @@ class Kept:
             for (row, seed), found in records.items()
         )
 
-    def found(self, row: ResolvedRow, column: Column) -> Found:
+    def cell_values(self, row: ResolvedRow, column: Column) -> CellValues:
         """What the lines of a cell say."""
         lines = self.of_cells.get((row.row.id, column.id), [])
         by_state: dict[str, list[Line]] = {}
         for line in lines:
             by_state.setdefault(line["state"], []).append(line)
-        return Found(
+        return CellValues(
             draws=tuple(self._draw(line) for line in by_state.get("done", [])),
             failures=tuple(
                 (line.whole("seed"), line["run"], plain(line["why"]))
