@@ -9,12 +9,14 @@ import os
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness import variables
-from harness.models.config import Weights
+from harness.data import ready
+from harness.data.config import DataConfig
+from harness.models.config import ModelConfig, Weights
 from harness.models.files import peek
 from harness.paths import project_file
 from harness.variables import user_path
@@ -32,6 +34,12 @@ def missing_weights(weights: Weights) -> str | None:
             f"python -c \"import timm; timm.create_model('{weights.hub}', pretrained=True)\""
         )
     return None
+
+
+def missing_inputs(data: DataConfig, models: Iterable[ModelConfig]) -> list[str]:
+    """What a run over a data set lacks on this machine: the set, and weights of its networks."""
+    missing = [ready(data), *(missing_weights(model.weights) for model in models)]
+    return [what for what in missing if what is not None]
 
 
 def _cached(name: str) -> bool:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Literal, Self
 
-from harness.data import open_dataset, ready
+from harness.data import open_dataset
 from harness.data.config import DataConfig
 from harness.evidence import FigureOf
 from harness.methods.untrained import Pixels
-from harness.models.available import missing_weights
+from harness.models.available import missing_inputs
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext, Task
@@ -89,8 +89,7 @@ class AttentionRun(Task):
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""
-        needed = (ready(self.data), missing_weights(self.model.weights))
-        return [what for what in needed if what is not None]
+        return missing_inputs(self.data, [self.model])
 
     def macs(self) -> float:
         """The network on every image that judges."""

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from harness.data import open_dataset, ready, train_images
+from harness.data import open_dataset, train_images
 from harness.data.config import DataConfig
 from harness.methods.untrained import Pixels
-from harness.models.available import missing_weights
+from harness.models.available import missing_inputs
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
 from harness.run import TASKS, Bank, BankTask, RunContext
@@ -102,8 +102,7 @@ class KnnRun(BankTask):
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""
-        weights = None if self.model is None else missing_weights(self.model.weights)
-        return [what for what in (ready(self.data), weights) if what is not None]
+        return missing_inputs(self.data, [] if self.model is None else [self.model])
 
     def macs(self) -> float:
         """The network on every image, and the cosines of all pairs."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from harness.data import open_dataset, ready, train_images
+from harness.data import open_dataset, train_images
 from harness.data.config import DataConfig
 from harness.errors import HarnessError
 from harness.methods.untrained import Pixels
-from harness.models.available import missing_weights
+from harness.models.available import missing_inputs
 from harness.models.config import ModelConfig
 from harness.models.cost import published_macs
 from harness.run import TASKS, Bank, BankTask, RunContext
@@ -95,8 +95,7 @@ class LinearRun(BankTask):
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""
-        needed = (ready(self.data), missing_weights(self.model.weights))
-        return [what for what in needed if what is not None]
+        return missing_inputs(self.data, [self.model])
 
     def macs(self) -> float:
         """The network on every image, twice, and again in every epoch where images are augmented;

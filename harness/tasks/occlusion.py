@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, Self
 
-from harness.data import open_dataset, ready
+from harness.data import open_dataset
 from harness.data.config import DataConfig
-from harness.models.available import missing_weights
+from harness.models.available import missing_inputs
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
 from harness.models.families import family_of
@@ -65,20 +65,23 @@ class OcclusionRun(Task):
         network = data.network(self.model, seed=0)
         patches = self.model.shape.patches
         metrics = {"teacher/top1": random_patches_accuracy(network, data.queries(), patches)}
-        for part in PERCENT:
-            keep = max(1, round(patches * part / 100))
+        for part, keep in _kept(patches).items():
             accuracy = random_patches_accuracy(network, data.queries(), patches, keep=keep)
             metrics[f"teacher/random{part}_top1"] = accuracy
         return metrics
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""
-        needed = (ready(self.data), missing_weights(self.model.weights))
-        return [what for what in needed if what is not None]
+        return missing_inputs(self.data, [self.model])
 
     def macs(self) -> float:
         """The network on every image that judges, on all patches and on each part of them."""
         dataset, shape = open_dataset(self.data), self.model.shape
-        keeps = [shape.patches, *(max(1, round(shape.patches * part / 100)) for part in PERCENT)]
+        keeps = [shape.patches, *_kept(shape.patches).values()]
         each = [efficient_macs(shape, keep=keep, classes=dataset.classes).total for keep in keeps]
         return dataset.val_images * sum(each)
+
+
+def _kept(patches: int) -> dict[int, int]:
+    """How many of `patches` are shown, by their share in percent."""
+    return {part: max(1, round(patches * part / 100)) for part in PERCENT}

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 from harness.batch_plan import BatchPlan
-from harness.data import open_dataset, ready, train_images
+from harness.data import open_dataset, train_images
 from harness.methods import METHODS
+from harness.models.available import missing_inputs
 from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import Probe, TrainConfig
@@ -78,11 +79,7 @@ class TrainRun(Task):
         """The data set, and weights that are neither random, nor shipped, nor trained by a
         dependency.
         """
-        from harness.models.available import missing_weights
-
-        models = self.train.networks().values()
-        missing = [ready(self.train.data), *(missing_weights(model.weights) for model in models)]
-        return [what for what in missing if what is not None]
+        return missing_inputs(self.train.data, self.train.networks().values())
 
     def macs(self) -> float:
         """Three forward passes of the student (one forward, two backward; one where only its head
