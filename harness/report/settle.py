@@ -129,9 +129,9 @@ def stage_seeds(profile: Profile, stage: int) -> tuple[int, ...]:
 
 def unsettled(model: TableModel) -> list[ClaimResult]:
     """The claims that more seeds could settle."""
-    trained = {column.id for column in model.columns if column.evidence == "seeds"}
+    columns = {column.id: column for column in model.columns}
     return [
         claim
         for claim in model.claims
-        if claim.verdict in OPEN and all(ref.column in trained for ref in claim.claim.holds.cells)
+        if claim.verdict in OPEN and _is_trained(claim.claim, columns)
     ]
