@@ -38,6 +38,13 @@ def train_images(data: DataConfig) -> int:
     return train_count(open_dataset(data), data)
 
 
+def pixel_side(data: DataConfig) -> int:
+    """Side of the images of a set that is held in memory, in pixels."""
+    size = open_dataset(data).size
+    assert size is not None, "sets in memory have square images of one size"
+    return size
+
+
 def steps_per_epoch(data: DataConfig, recipe: Recipe) -> int:
     """Whole batches in one epoch; DataError if there is none."""
     return whole_batches(train_images(data), recipe.batch_size)

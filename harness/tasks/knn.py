@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from harness.data import open_dataset, train_images
+from harness.data import open_dataset, pixel_side, train_images
 from harness.data.config import DataConfig
 from harness.methods.untrained import Pixels
 from harness.models.available import missing_inputs
@@ -96,9 +96,7 @@ class KnnRun(BankTask):
     def _image_size(self) -> int:
         if self.model is not None:
             return self.model.shape.image_size
-        size = open_dataset(self.data).size
-        assert size is not None, "sets in memory have square images of one size"
-        return size
+        return pixel_side(self.data)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""

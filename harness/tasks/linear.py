@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from harness.data import open_dataset, train_images
+from harness.data import open_dataset, pixel_side, train_images
 from harness.data.config import DataConfig
 from harness.errors import HarnessError
 from harness.methods.untrained import Pixels
@@ -31,9 +31,12 @@ class LinearRun(BankTask):
     (arXiv 2111.07832) has 45 and reports the best of them too, AttMask's command (arXiv 2203.12719)
     one, and DINO's (arXiv 2104.14294) is tuned by hand, in a range that is not given. The 13 of
     `probe.rates` are ours.
+
+    Rows with `method: pixels` have the same metrics, of the normalised pixels as features (for sets
+    that fit into memory).
     """
 
-    model: ModelConfig
+    model: ModelConfig | None  # None: the images themselves are the features
     data: DataConfig
     probe: Probe
     eval_crop: float
@@ -47,13 +50,15 @@ class LinearRun(BankTask):
 
     @classmethod
     def of(cls, train: TrainConfig, bank: Bank = "all") -> Self | None:
-        """The student of `train`; None where there is no network, or it is no plain ViT with a
-        class token to probe.
+        """The student of `train`; None where it is no plain ViT with a class token to probe, and
+        for pixels that do not fit into memory.
         """
-        shape = train.student.shape
-        if isinstance(train.method, Pixels) or shape.family != "vit" or shape.pooling != "token":
+        shape, no_network = train.student.shape, isinstance(train.method, Pixels)
+        if no_network and not open_dataset(train.data).in_memory:
             return None
-        if train.probe.blocks > shape.depth:
+        if not no_network and (shape.family != "vit" or shape.pooling != "token"):
+            return None
+        if not no_network and train.probe.blocks > shape.depth:
             raise HarnessError(
                 f"probe.blocks must be at most {shape.depth}, the student's blocks; "
                 f"got {train.probe.blocks}"
@@ -73,10 +78,10 @@ class LinearRun(BankTask):
                 f"probe.batch_size {train.probe.batch_size} is larger than the {images} images"
             )
         return cls(
-            model=train.student.for_evaluation(),
+            model=None if no_network else train.student.for_evaluation(),
             data=data,
             probe=train.probe,
-            eval_crop=train.recipe.eval_crop,
+            eval_crop=1.0 if no_network else train.recipe.eval_crop,
             seed=train.seed,
         )
 
@@ -95,16 +100,20 @@ class LinearRun(BankTask):
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""
-        return missing_inputs(self.data, [self.model])
+        return missing_inputs(self.data, [] if self.model is None else [self.model])
 
     def macs(self) -> float:
         """The network on every image, twice, and again in every epoch where images are augmented;
         the classifiers forward and backward.
         """
-        dataset, shape, probe = open_dataset(self.data), self.model.shape, self.probe
+        dataset, probe = open_dataset(self.data), self.probe
         images = train_images(self.data)
-        each = published_macs(shape, keep=shape.patches, classes=0).total
+        if self.model is None:
+            each, width = 0.0, dataset.channels * pixel_side(self.data) ** 2
+        else:
+            shape = self.model.shape
+            each = published_macs(shape, keep=shape.patches, classes=0).total
+            width = shape.width * (probe.blocks + probe.average)
         passes = 1 if not probe.augment else probe.epochs
-        width = shape.width * (probe.blocks + probe.average)
         heads = 2 * len(probe.rates) * width * dataset.classes
         return 2 * images * (passes * each + probe.epochs * heads) + 2 * dataset.val_images * each

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harness.data import pixel_side
 from harness.data.config import DataConfig
 from harness.data.module import DataModule
 from harness.data.sampler import Sampler
@@ -31,11 +32,17 @@ CROPS = Augment(interpolation="bilinear")  # as DINO's released linear evaluatio
 class ProbeTask:
     """Everything that decides the numbers of a linear probe."""
 
-    model: ModelConfig
+    model: ModelConfig | None  # None: the images themselves are the features
     data: DataConfig
     probe: Probe
     eval_crop: float
     seed: int
+
+    def image_size(self) -> int:
+        """Side of the images, in pixels."""
+        if self.model is not None:
+            return self.model.shape.image_size
+        return pixel_side(self.data)
 
 
 def probe(task: ProbeTask, context: RunContext) -> dict[str, float]:
@@ -110,7 +117,9 @@ class _ProbeTraining:
         if len(accuracies) == probe.epochs:
             return accuracies
         evaluation_data = self._open()
-        network = evaluation_data.network(task.model, seed=task.seed)
+        network = None
+        if task.model is not None:
+            network = evaluation_data.network(task.model, seed=task.seed)
         queries = self._features(network, evaluation_data.queries())
         heads = self._heads(
             evaluation_data.module, width=queries[0].shape[1], device=evaluation_data.device
@@ -130,7 +139,7 @@ class _ProbeTraining:
         task = self.task
         return open_evaluation_data(
             task.data,
-            image_size=task.model.shape.image_size,
+            image_size=task.image_size(),
             eval_crop=task.eval_crop,
             seed=task.seed,
             context=self.progress.context,
@@ -149,18 +158,20 @@ class _ProbeTraining:
         )
 
     def _features(
-        self, network: VisionTransformer, batches: Iterator[tuple[Tensor, Tensor]]
+        self, network: VisionTransformer | None, batches: Iterator[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         pairs = [(self._seen(network, images), labels) for images, labels in batches]
         features, labels = zip(*pairs, strict=True)
         return torch.cat(features), torch.cat(labels)
 
-    def _seen(self, network: VisionTransformer, images: Tensor) -> Tensor:
+    def _seen(self, network: VisionTransformer | None, images: Tensor) -> Tensor:
+        if network is None:
+            return images.flatten(1)
         probe = self.task.probe
         return network.probed_features(images, blocks=probe.blocks, average=probe.average)
 
     def _batches(
-        self, network: VisionTransformer, evaluation_data: EvaluationData, *, start: int
+        self, network: VisionTransformer | None, evaluation_data: EvaluationData, *, start: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Features and labels from epoch `start` on, without end."""
         module, probe = evaluation_data.module, self.task.probe

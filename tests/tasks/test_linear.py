@@ -5,17 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.special
+import torch
 
 from harness.data.config import DataConfig
+from harness.data.module import open_data
+from harness.data.sampler import Sampler
 from harness.errors import Interrupted, SpecError
 from harness.models.config import ModelConfig
+from harness.seeding import generator
 from harness.tasks.linear import LinearRun
 from harness.train.config import Probe
+from harness.train.evaluation_data import AS_THEY_ARE
 from tests.conftest import Experiments
 from tests.tasks.pictures import runs_of, write_pictures
 from tests.train.test_loop import Context
 
+CPU = torch.device("cpu")
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
 PROBE = Probe(blocks=2, epochs=4, batch_size=32, rates=(1e-5, 0.05, 1.0))
 LINEAR = "linear: {from: linear, metric: val/linear_split_top1}"
@@ -82,10 +90,18 @@ def test_settings_of_the_probe_do_not_touch_the_training_run(experiments: Experi
           - {id: labels, set: {probe: {blocks: 1, epochs: 3}}}
           - {id: pixels, set: {method: pixels}}"""
     with_probe = runs_of(experiments, LINEAR, rows, FASHION)
-    assert [run.task for run in with_probe] == ["train", "linear", "train", "linear"]
+    assert [(run.task, run.title.row) for run in with_probe] == [
+        ("train", "labels"),
+        ("linear", "labels"),
+        ("train", "labels"),
+        ("linear", "labels"),
+        ("linear", "pixels"),
+        ("linear", "pixels"),
+    ]
+    assert with_probe[4].depends == ()
     assert with_probe[1].plain["probe"]["epochs"] == 3
     without = runs_of(experiments, LINEAR, "- {id: labels, set: {probe: {blocks: 2}}}", FASHION)
-    assert [run.identity for run in without[::2]] == [run.identity for run in with_probe[::2]]
+    assert [run.identity for run in without[::2]] == [with_probe[i].identity for i in (0, 2)]
     assert without[1].identity != with_probe[1].identity
 
 
@@ -103,3 +119,41 @@ def test_settings_of_the_probe_do_not_touch_the_training_run(experiments: Experi
 def test_settings_that_cannot_be(experiments: Experiments, probe: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         runs_of(experiments, LINEAR, f"- {{id: labels, set: {{probe: {probe}}}}}", FASHION)
+
+
+def test_pixels_are_judged_by_the_same_classifier(tmp_path: Path) -> None:
+    data = DataConfig(name="fashion-mnist", train_fraction=0.01)
+    probe = Probe(epochs=2, batch_size=100, augment=False, rates=(0.1,))
+    run = LinearRun(model=None, data=data, probe=probe, eval_crop=1.0, seed=3)
+    context = Context(tmp_path / "run")
+    found = run.execute(context)
+
+    opened = open_data(
+        data,
+        AS_THEY_ARE,
+        image_size=28,
+        batch_size=100,
+        eval_crop=1.0,
+        seed=3,
+        device=CPU,
+        workers=0,
+    )
+    sides = []
+    for batches in (opened.train_eval(500), opened.val(500)):
+        images, labels = zip(*batches, strict=True)
+        sides.append((torch.cat(images).flatten(1).double().numpy(), torch.cat(labels).numpy()))
+    (bank, labels), (queries, answers) = sides
+    weight = 0.01 * torch.randn(784, 10, generator=generator(3, "probe")).double().numpy()
+    bias, speed, bias_speed = np.zeros(10), np.zeros((784, 10)), np.zeros(10)
+    order = Sampler(images=600, batch_size=100, repeats=1, seed=3).batches(0)
+    for step in range(12):
+        rows = next(order)[1].numpy()
+        rate = 0.1 * 100 / 256 * (1 if step < 6 else 0.5)  # a cosine by epochs
+        wrong = scipy.special.softmax(bank[rows] @ weight + bias, axis=1)
+        wrong[np.arange(100), labels[rows]] -= 1
+        speed = 0.9 * speed + bank[rows].T @ wrong / 100
+        bias_speed = 0.9 * bias_speed + wrong.mean(axis=0)
+        weight, bias = weight - rate * speed, bias - rate * bias_speed
+    right = 100 * float(((queries @ weight + bias).argmax(axis=1) == answers).mean())
+    assert context.metrics[-1]["linear/top1"][0] == pytest.approx(right, abs=0.03)
+    assert found["val/linear_best_top1"] > 60
