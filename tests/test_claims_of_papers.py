@@ -78,7 +78,8 @@ def test_checks_that_the_paper_has_no_bound_or_no_numbers_for_are_ours() -> None
     assert "half-the-patches-faster" in ours("maskedkd/table2")  # printed: 2.1 times
     assert {"equal-cost-1_17", "equal-cost-of16.low"} <= ours("maskedkd/fig6")
     arms = {"locals-stay-whole", "teacher-stays-whole"}
-    assert ours("asymmetric/dino-tiny") == {*arms, "training-helps"}
+    linear = {f"{claim}.linear" for claim in (*arms, "training-helps", "masking-helps")}
+    assert ours("asymmetric/dino-tiny") == {*arms, "training-helps", *linear}
     every = {claim.id for claim in load_table("maskedkd/table11").profile("fashion-mnist").claims}
     assert ours("maskedkd/table11") == every  # 0.6 and a tenth are not printed
     budget = load_table("maskedkd/budget").claims
@@ -155,7 +156,10 @@ def test_every_trained_claim_of_a_scaled_down_profile_has_preconditions() -> Non
                     assert given.holds != claim.holds
     assert bare == {
         ("asymmetric/dino-tiny", "training-helps"),
+        ("asymmetric/dino-tiny", "training-helps.linear"),
+        ("attmask/dino", "training-helps.linear"),
         ("attmask/ratio", "training-helps"),
+        ("attmask/ratio", "training-helps.linear"),
         ("maskedkd/table2", "distillation-helps"),
         ("maskedkd/table4", "training-helps"),
         ("maskedkd/table8", "distillation-helps"),
