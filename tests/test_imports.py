@@ -75,3 +75,19 @@ def test_imports_go_down_the_list_of_the_docs() -> None:
         and order.index(module.split(".")[1]) > order.index(other.split(".")[1])
     ]
     assert not upward
+
+
+def defined_names(tree: ast.Module) -> Iterator[str]:
+    """The classes of a module, wherever in it, and the types that it gives a name."""
+    yield from (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+            yield ast.unparse(node.target)
+
+
+def test_no_two_types_of_the_package_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        for name in defined_names(ast.parse(path.read_text(encoding="utf-8"))):
+            homes.setdefault(name, []).append(module)
+    assert not {name: places for name, places in homes.items() if len(places) > 1}
