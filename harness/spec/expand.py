@@ -323,9 +323,9 @@ class _Expander:
 
 
 def _same_profile(table: TableSpec, profile: Profile) -> Profile:
-    """The profile of that name, or of the shared one that it starts from, or the only one."""
-    for name in (profile.name, profile.start):
-        if name is not None and name in table.profiles:
+    """The profile of that name, or of the nearest shared one behind it, or the only one."""
+    for name in (profile.name, *profile.starts_from):
+        if name in table.profiles:
             return table.profiles[name]
     if len(table.profiles) == 1:
         return next(iter(table.profiles.values()))
