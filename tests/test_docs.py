@@ -67,7 +67,7 @@ def test_all_components_of_the_docs_make_a_table_together(tmp_path: Path) -> Non
         "HARNESS_PLUGINS": ",".join(Path(file).stem for file in examples()),
         "PYTHONPATH": os.pathsep.join([str(tmp_path / "plugins"), str(ROOT)]),
     }
-    words = ["reproduce", "example/own", "--profile", "small", "--format", "csv"]
+    words = ["reproduce", "example/own", "--profile", "small", "--format", "csv,md"]
     shown = run([sys.executable, "-m", "harness", *words], tmp_path, **plugins)
     assert "warning" not in shown
     with (tmp_path / "results/example/own.small.csv").open() as file:
@@ -76,6 +76,9 @@ def test_all_components_of_the_docs_make_a_table_together(tmp_path: Path) -> Non
     assert float(cells["labels", "acc"]["mean"]) > 90  # stripes are easy
     with (tmp_path / "results/example/own.small.claims.csv").open() as file:
         assert float(next(csv.DictReader(file))["estimate"]) < 0
+    (report,) = (tmp_path / "reports").rglob("own.small.md")
+    (figure,) = re.findall(r"!\[Overconfidence over accuracy\]\((.*?)\)", report.read_text())
+    assert (report.parent / figure).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

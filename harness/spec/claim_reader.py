@@ -181,12 +181,12 @@ class ClaimReader:
     ) -> Iterator[Precondition]:
         """One; or one for each row that its claim compares, where it asks something of these."""
         context = f" (for claim '{claim.id}' at profile '{scope.profile}')"
-        found = dict[str, Precondition]()
+        by_comparison = dict[str, Precondition]()
         for names in _names(claim.holds):
             texts = [entry.holds, entry.text]
             for key, value in names.items():
                 texts = [text.replace(f"{{{key}}}", value) for text in texts]
-            if texts[0] in found:
+            if texts[0] in by_comparison:
                 continue
             holds = self._parsed(entry.node, "holds", texts[0], scope.rows, context)
             if holds is None:
@@ -194,10 +194,10 @@ class ClaimReader:
             where = entry.node.find("holds")
             if not self._check_cells(holds, where, "holds", scope.rows, scope.columns, context):
                 return
-            found[texts[0]] = Precondition(
+            by_comparison[texts[0]] = Precondition(
                 id=name, text=texts[1], holds=holds, source=entry.source, node=entry.node
             )
-        yield from found.values()
+        yield from by_comparison.values()
 
 
 def _names(holds: Comparison) -> Iterator[Mapping[str, str]]:

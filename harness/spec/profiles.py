@@ -46,7 +46,7 @@ def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Mer
     if also:
         listed = [*(_ALL if listed is None else listed), *also]
     seeds = [part.seeds for part in parts if part.seeds is not None]
-    given = [part for part in parts if part.given is not None]
+    with_given = [part for part in parts if part.given is not None]
     stand_ins = NO_STAND_INS
     for part in parts:
         stand_ins = part.stand_ins.over(stand_ins)
@@ -66,8 +66,8 @@ def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Mer
             for part in shared
             for name, precondition in part.preconditions.items()
         },
-        given=(given[-1].given or ()) if given else (),
-        where_given=given[-1].node.find("given") if given else None,
+        given=(with_given[-1].given or ()) if with_given else (),
+        where_given=with_given[-1].node.find("given") if with_given else None,
         resources=_resources(parts, builder),
     )
 
@@ -93,8 +93,8 @@ def _shared(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> list[Profi
 
 def _description(shared: Sequence[ProfileEntry], entry: ProfileEntry) -> str:
     """What the nearest shared profile says that says anything, and what the table adds to it."""
-    said = [part.description for part in shared if part.description][-1:]
-    return "; ".join(text.strip() for text in (*said, entry.description) if text)
+    shared_text = [part.description for part in shared if part.description][-1:]
+    return "; ".join(text.strip() for text in (*shared_text, entry.description) if text)
 
 
 def _resources(parts: Sequence[ProfileEntry], builder: Builder) -> Resources:
