@@ -139,7 +139,7 @@ class ClaimReader:
                     told = f"{key}: {unknown(what, name, list(valid))}{context}"
                     self._builder.problem(where, told)
             column = self._columns.get(cell.column)
-            if cell.at is not None and column is not None and not self._is_followed(column):
+            if cell.at is not None and column is not None and column.task.name != "train":
                 what = f"{cell}: only what a training evaluates has values at its epochs"
                 told = f"{key}: {what}, column '{column.id}' is from '{column.task.name}'{context}"
                 self._builder.problem(where, told)
@@ -155,10 +155,6 @@ class ClaimReader:
             what = f"{told}: only what has the same unit can be compared, added or subtracted"
             self._builder.problem(where, f"{key}: {what}{context}")
         return len(self._builder.problems) == before
-
-    def _is_followed(self, column: Column) -> bool:
-        """Whether its metric is evaluated during the training itself."""
-        return column.task.name == "train"
 
     def _given_to(self, claim: Claim, scope: Scope) -> Iterator[Precondition]:
         ids, where = self._given[claim.node], claim.node.find("given")

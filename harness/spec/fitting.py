@@ -63,10 +63,7 @@ class Materials:
         return replace(data, version=version)
 
     def with_checksum(self, weights: Weights, where: Location) -> Weights:
-        """The weights of a file with its SHA-256."""
-        return replace(weights, sha256=self._sha256(weights, where))
-
-    def _sha256(self, weights: Weights, where: Location) -> str | None:
+        """The weights of a file with its SHA-256; as they are where there is none."""
         assert weights.file is not None
         path = project_file(weights.file)
         if not path.is_file():
@@ -77,11 +74,13 @@ class Materials:
                 else ""
             )
             self._builder.problem(where, f"file: {path} {is_there}{relative}")
-            return weights.sha256
-        if weights.sha256 is None and path not in self._sums:
+            return weights
+        if weights.sha256 is not None:
+            return weights
+        if path not in self._sums:
             with path.open("rb") as file:
                 self._sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
-        return weights.sha256 or self._sums[path]
+        return replace(weights, sha256=self._sums[path])
 
     def check(self, config: TrainConfig, trained: Mapping[str, TrainConfig], node: MapNode) -> None:
         """That networks fit their weights and data, and that the data make a batch; `trained` has
