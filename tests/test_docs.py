@@ -56,16 +56,16 @@ def run_example(module: str, registry: Registry[Any], monkeypatch: pytest.Monkey
 
 def test_all_components_of_the_docs_make_a_table_together(tmp_path: Path) -> None:
     page = (ROOT / "docs/extending.md").read_text()
+    (tmp_path / "mine").mkdir()
     for file, code in examples().items():
-        (tmp_path / "plugins").mkdir(exist_ok=True)
-        (tmp_path / "plugins" / Path(file).name).write_text(code)
+        (tmp_path / "mine" / Path(file).name).write_text(code)
     spec = re.search(r"`(experiments/[\w/]+\.yaml)`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
     assert spec is not None
     (tmp_path / spec[1]).parent.mkdir(parents=True)
     (tmp_path / spec[1]).write_text(spec[2])
     plugins = {
-        "HARNESS_PLUGINS": ",".join(Path(file).stem for file in examples()),
-        "PYTHONPATH": os.pathsep.join([str(tmp_path / "plugins"), str(ROOT)]),
+        "HARNESS_PLUGINS": "mine",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
     }
     words = ["reproduce", "example/own", "--profile", "small", "--format", "csv,md"]
     shown = run([sys.executable, "-m", "harness", *words], tmp_path, **plugins)
