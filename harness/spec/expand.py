@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -282,15 +282,13 @@ class _Expander:
         node = merge_all(row.layers, TrainConfig, under=row.node)
         config = self._builder.build(node, TrainConfig)
         if isinstance(config, TrainConfig):
-            config = self._completed(
-                config, node, lambda reference: self._follow(reference, table, profile)
-            )
+            config = self._completed(config, node, table, profile)
         problems, self._builder.problems = tuple(self._builder.problems), outer
         complete = isinstance(config, TrainConfig) and not problems
         return (config if complete else None), problems
 
     def _completed(
-        self, config: TrainConfig, node: MapNode, follow: Callable[[str], Dependency]
+        self, config: TrainConfig, node: MapNode, table: TableSpec, profile: Profile
     ) -> TrainConfig:
         """With the identities and checksums of weights, and the version of the data."""
         trained: dict[str, TrainConfig] = {}
@@ -298,7 +296,7 @@ class _Expander:
         for key, model in config.networks().items():
             weights = model.weights
             if weights.run is not None:
-                dependency = follow(weights.run)
+                dependency = self._follow(weights.run, table, profile)
                 self._builder.problems += dependency.problems
                 if dependency.wrong is not None:
                     where = node.find(key, "weights", "run")
