@@ -141,11 +141,11 @@ class Table:
 
     def _until_settled(self, profile: str, options: RunOptions) -> RunSummary | Submission:
         from harness.launch.local import RunSummary
-        from harness.report.settle import Batch, until_settled
+        from harness.report.settle import SeedBatch, until_settled
 
         outcomes: list[RunSummary | Submission] = []
 
-        def compute(batch: Batch) -> bool:
+        def compute(batch: SeedBatch) -> bool:
             asked: RunOptions = {**options, "rows": batch.rows, "seeds": batch.seeds}
             outcome = self.prepare(profile, **asked).run()
             outcomes.append(outcome)

@@ -26,7 +26,7 @@ ALIKE = 10.0
 """Up to this factor sizes are alike; what much smaller runs took was mostly their start."""
 
 
-Measured: TypeAlias = Mapping[str, list[tuple[float, float]]]
+Timings: TypeAlias = Mapping[str, list[tuple[float, float]]]
 """(Multiply-adds, seconds) of finished runs, sorted, by task or by what is alike in them."""
 
 
@@ -35,8 +35,8 @@ class Rates:
     """What finished runs on one sort of device took: by task, and of those that are alike."""
 
     device: Device
-    by_task: Measured
-    by_workload: Measured = field(default_factory=dict)
+    by_task: Timings
+    by_workload: Timings = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Iterable[RunRecord], *, device: Device) -> Self:
@@ -115,7 +115,7 @@ def _shape(model: object) -> object:
     return {key: part for key, part in model.items() if key != "weights"}
 
 
-def _sorted(found: dict[str, list[tuple[float, float]]]) -> Measured:
+def _sorted(found: dict[str, list[tuple[float, float]]]) -> Timings:
     return {key: sorted(pairs) for key, pairs in found.items()}
 
 

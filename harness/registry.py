@@ -3,7 +3,7 @@
 A component is one file in its package with one `@REGISTRY.register("name")`; the file is found by
 itself. Another distribution adds its own through an entry point in the group `harness.<kind>` that
 names a module to import; for a module that is not installed, name it in the environment variable
-HARNESS_PLUGINS (several: comma-separated).
+HARNESS_PLUGINS (several: comma-separated), or the folder that it is in.
 
 A component that cannot be loaded, or that lacks a method, is broken: who asks for it is told why,
 with its file, and all others can be used.
@@ -132,7 +132,15 @@ class Registry(Generic[T]):
             self._import(entry.name, entry.load, named=True)
         for name in (variables.value("HARNESS_PLUGINS") or "").split(","):
             if name.strip():
-                self._import(name.strip(), plugin=True)
+                self._import_plugin(name.strip())
+
+    def _import_plugin(self, name: str) -> None:
+        """A module, or a package that imports its own; of a plain folder every file."""
+        self._import(name, plugin=True)
+        module = sys.modules.get(name)
+        if getattr(module, "__file__", None) is None:  # a folder without `__init__.py`
+            for part in pkgutil.iter_modules(getattr(module, "__path__", ())):
+                self._import(f"{name}.{part.name}")
 
     def _import(
         self,

@@ -21,7 +21,7 @@ VARIABLES = {
     "HARNESS_CACHE": "folder of fetched data; else `~/.cache/harness/data`",
     "HARNESS_CLUSTER": "file that describes the cluster; else `~/.config/harness/cluster.yaml`",
     "HARNESS_LOCKS": "folder of the lock that timings need; else one of yours in `/tmp`",
-    "HARNESS_PLUGINS": "modules with components of your own, comma-separated",
+    "HARNESS_PLUGINS": "modules or folders with components of your own, comma-separated",
     "HARNESS_OFFLINE": "1: download nothing",
 }
 """What each is for; docs/environment.md has the same table."""

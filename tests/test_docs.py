@@ -56,18 +56,18 @@ def run_example(module: str, registry: Registry[Any], monkeypatch: pytest.Monkey
 
 def test_all_components_of_the_docs_make_a_table_together(tmp_path: Path) -> None:
     page = (ROOT / "docs/extending.md").read_text()
+    (tmp_path / "mine").mkdir()
     for file, code in examples().items():
-        (tmp_path / "plugins").mkdir(exist_ok=True)
-        (tmp_path / "plugins" / Path(file).name).write_text(code)
+        (tmp_path / "mine" / Path(file).name).write_text(code)
     spec = re.search(r"`(experiments/[\w/]+\.yaml)`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
     assert spec is not None
     (tmp_path / spec[1]).parent.mkdir(parents=True)
     (tmp_path / spec[1]).write_text(spec[2])
     plugins = {
-        "HARNESS_PLUGINS": ",".join(Path(file).stem for file in examples()),
-        "PYTHONPATH": os.pathsep.join([str(tmp_path / "plugins"), str(ROOT)]),
+        "HARNESS_PLUGINS": "mine",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
     }
-    words = ["reproduce", "example/own", "--profile", "small", "--format", "csv"]
+    words = ["reproduce", "example/own", "--profile", "small", "--format", "csv,md"]
     shown = run([sys.executable, "-m", "harness", *words], tmp_path, **plugins)
     assert "warning" not in shown
     with (tmp_path / "results/example/own.small.csv").open() as file:
@@ -76,6 +76,9 @@ def test_all_components_of_the_docs_make_a_table_together(tmp_path: Path) -> Non
     assert float(cells["labels", "acc"]["mean"]) > 90  # stripes are easy
     with (tmp_path / "results/example/own.small.claims.csv").open() as file:
         assert float(next(csv.DictReader(file))["estimate"]) < 0
+    (report,) = (tmp_path / "reports").rglob("own.small.md")
+    (figure,) = re.findall(r"!\[Overconfidence over accuracy\]\((.*?)\)", report.read_text())
+    assert (report.parent / figure).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_criterion_of_the_docs_works_and_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,3 +75,30 @@ def test_imports_go_down_the_list_of_the_docs() -> None:
         and order.index(module.split(".")[1]) > order.index(other.split(".")[1])
     ]
     assert not upward
+
+
+CAPITALISED = re.compile(r"_?[A-Z]\w*[a-z]\w*")
+
+
+def types_of(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """The classes of a module, wherever in it, and the other types that it gives a name."""
+    classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    named = [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
+    named += [
+        target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
+    ]
+    names = map(ast.unparse, named)
+    return classes, {name for name in names if CAPITALISED.fullmatch(name)}
+
+
+def test_no_class_of_the_package_shares_its_name_with_another_type() -> None:
+    classes: dict[str, list[str]] = {}
+    aliases: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        of_module, others = types_of(ast.parse(path.read_text(encoding="utf-8")))
+        for name in of_module:
+            classes.setdefault(name, []).append(module)
+        for name in others:
+            aliases.setdefault(name, []).append(module)
+    shared = {name: places + aliases.get(name, []) for name, places in classes.items()}
+    assert not {name: places for name, places in shared.items() if len(places) > 1}

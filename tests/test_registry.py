@@ -148,3 +148,34 @@ def test_an_entry_point_that_cannot_be_loaded(
         HarnessError, match=r"'gone' cannot be used: .*No module named 'no_such_mod"
     ):
         things.get("gone")
+
+
+def test_a_folder_of_ones_own_is_loaded_file_by_file(
+    package: Callable[..., Registry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    things = package(fine=good("fine"))
+    folder = f"mine_{things._package}"
+    (tmp_path / folder).mkdir()
+    for name, text in (("one", good("one")), ("two", good("two")), ("bad", bad("name"))):
+        content = text.replace("{package}", things._package)
+        (tmp_path / folder / f"{name}.py").write_text(content, encoding="utf-8")
+    monkeypatch.setenv("HARNESS_PLUGINS", folder)
+    assert things.names() == ["fine", "one", "two"]
+    assert things.get("two").__module__ == f"{folder}.two"
+    with pytest.raises(HarnessError, match=r"thing 'bad' cannot be used: .*bad\.py:5: NameError"):
+        things.get("bad")
+    for module in [one for one in sys.modules if one.partition(".")[0] == folder]:
+        del sys.modules[module]
+
+
+def test_a_package_of_ones_own_says_itself_what_it_imports(
+    package: Callable[..., Registry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    things = package(fine=good("fine"))
+    folder = tmp_path / f"mine_{things._package}"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("", encoding="utf-8")
+    (folder / "one.py").write_text("raise SystemExit\n", encoding="utf-8")
+    monkeypatch.setenv("HARNESS_PLUGINS", folder.name)
+    assert things.names() == ["fine"]
+    assert not things.broken

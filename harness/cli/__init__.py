@@ -98,7 +98,7 @@ def _failed(error: OSError) -> str:
     return ": ".join([*files[:1], cause(error)])
 
 
-class _Parser(argparse.ArgumentParser):
+class _CommandParser(argparse.ArgumentParser):
     """Exits with 1 for a wrong command line, as for other mistakes; 2 means that runs failed."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
@@ -111,12 +111,12 @@ class _Parser(argparse.ArgumentParser):
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """One that knows all about the command of `argv`, and of the others what they are for."""
     typed = next((word for word in argv if not word.startswith("-")), None)
-    parser = _Parser(
+    parser = _CommandParser(
         prog="harness",
         description="Runs the tables of masked-distillation ViT papers and says what holds.",
     )
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_CommandParser)
     for name, what in COMMANDS.items():
         if name == typed:
             importlib.import_module(f"{__name__}.{name}").add(commands)

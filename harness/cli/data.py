@@ -50,7 +50,7 @@ def run_get(arguments: argparse.Namespace) -> int:
     """Fetch a set; what is tried goes to stderr."""
     dataset = DATASETS.get(arguments.name)
     splits = dataset.load(Telling(sys.stderr))
-    found = {
+    facts = {
         "name": dataset.name,
         "version": dataset.version,
         "train_images": len(splits.train.labels),
@@ -58,7 +58,7 @@ def run_get(arguments: argparse.Namespace) -> int:
         "cache": str(dataset.cache_file) if dataset.cache_file else None,
     }
     kept = f", kept in {dataset.cache_file}" if dataset.cache_file else ""
-    _print(arguments, found, f"{_counts(found)}{kept}")
+    _print(arguments, facts, f"{_counts(facts)}{kept}")
     return 0
 
 
@@ -67,9 +67,9 @@ def run_verify(arguments: argparse.Namespace) -> int:
     dataset = DATASETS.get(arguments.name)
     if arguments.name == "folder" and arguments.path is None:
         raise DataError("`harness data verify folder` needs --path: a directory or a zip of images")
-    found = asdict(verify(dataset, path=arguments.path, everything=arguments.all, say=_say))
-    verdict = "all right" if not found["remarks"] else "right, but for what is said above"
-    _print(arguments, found, f"{_counts(found)}, {found['decoded']:,} images read: {verdict}")
+    facts = asdict(verify(dataset, path=arguments.path, everything=arguments.all, say=_say))
+    verdict = "all right" if not facts["remarks"] else "right, but for what is said above"
+    _print(arguments, facts, f"{_counts(facts)}, {facts['decoded']:,} images read: {verdict}")
     return 0
 
 
@@ -77,13 +77,13 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _print(arguments: argparse.Namespace, found: dict[str, Any], text: str) -> None:
-    print(json.dumps(found, indent=2) if arguments.json else text)
+def _print(arguments: argparse.Namespace, facts: dict[str, Any], text: str) -> None:
+    print(json.dumps(facts, indent=2) if arguments.json else text)
 
 
-def _counts(found: dict[str, Any]) -> str:
-    sizes = f"{found['train_images']:,} + {found['val_images']:,} images"
-    return f"{found['name']} (version {found['version']}): {sizes}"
+def _counts(facts: dict[str, Any]) -> str:
+    sizes = f"{facts['train_images']:,} + {facts['val_images']:,} images"
+    return f"{facts['name']} (version {facts['version']}): {sizes}"
 
 
 def _here(dataset: DataSet) -> tuple[str | None, str | None]:

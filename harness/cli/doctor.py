@@ -88,8 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
     return int(any(finding.state == "missing" for finding in findings))
 
 
-def _cluster(given: str) -> Iterator[Check]:
-    return examine_cluster(find_cluster(given or None), default_root())
+def _cluster(file: str) -> Iterator[Check]:
+    return examine_cluster(find_cluster(file or None), default_root())
 
 
 def _of_cluster(check: Check) -> Finding:

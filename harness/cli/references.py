@@ -61,18 +61,18 @@ def of_reference(name: str, profile: str | None) -> list[tuple[str, str]]:
     from harness.spec.paths import list_tables
 
     folder = reference_folder() / name
-    found = [
+    published = [
         (table, at)
         for table in list_tables()
         for at in load_table(table).profiles
         if profile in (None, at) and (folder / f"{file_name(table, at)}.csv").is_file()
     ]
-    if not found:
+    if not published:
         at = "" if profile is None else f" at profile '{profile}'"
         raise HarnessError(
             f"{folder} has no results{at}: `harness report TABLE --reference {name}` publishes some"
         )
-    return found
+    return published
 
 
 def _resources(arguments: argparse.Namespace) -> list[str]:

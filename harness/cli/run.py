@@ -20,7 +20,7 @@ from harness.plan import Plan
 from harness.text import count, duration
 
 if TYPE_CHECKING:
-    from harness.report.settle import Batch
+    from harness.report.settle import SeedBatch
 
 EXECUTORS = ("local", "slurm")
 RESOURCES = ("jobs", "device", "threads", "workers", "processes", "nodes", "micro_batch")
@@ -95,7 +95,7 @@ def _until_settled(arguments: argparse.Namespace) -> tuple[int, str]:
     codes: list[int] = []
     last = ""
 
-    def compute(batch: Batch) -> bool:
+    def compute(batch: SeedBatch) -> bool:
         nonlocal last
         print(batch.why)
         code, last = _compute(arguments, profile, batch.part)

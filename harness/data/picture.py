@@ -1,6 +1,7 @@
 """The one place that decodes image files: which formats, how large, and what becomes of modes.
 
-Every failure is Damaged or Refused and says the cause; whoever knows the file adds its name.
+Every failure is Damaged or UnsupportedPicture and says the cause; whoever knows the file adds its
+name.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ class Damaged(Exception):
     """No image, or one that is not whole, and why."""
 
 
-class Refused(Exception):
+class UnsupportedPicture(Exception):
     """An image that is not taken as it is, and why."""
 
 
 def decode(content: bytes, *, channels: int) -> Image:
-    """The picture in `content`, RGB or grey (8 bits); Damaged if it is none, Refused if it is too
-    large or holds numbers of an unknown range.
+    """The picture in `content`, RGB or grey (8 bits); Damaged if it is none, UnsupportedPicture if
+    it is too large or holds numbers of an unknown range.
 
     The first frame of an animation. Transparency is dropped and EXIF orientation is not applied,
     as in torchvision's ImageFolder. 16-bit values are divided by 257.
@@ -55,14 +56,14 @@ def decode(content: bytes, *, channels: int) -> Image:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _check_size(*image.size)
                 return _eight_bits(image).convert("RGB" if channels == 3 else "L")
-    except Refused:
+    except UnsupportedPicture:
         raise
     except UnidentifiedImageError as error:
         raise Damaged(f"no known image format{_looks_like(content)}") from error
     except Image.DecompressionBombError as error:
-        raise Refused(_too_many_pixels("it has")) from error
+        raise UnsupportedPicture(_too_many_pixels("it has")) from error
     except MemoryError as error:
-        raise Refused("it takes more memory than there is") from error
+        raise UnsupportedPicture("it takes more memory than there is") from error
     except Exception as error:  # decoders raise whatever damaged bytes lead them to
         raise Damaged(str(error).strip() or type(error).__name__) from error
 
@@ -96,12 +97,12 @@ def looks_like_image(head: bytes) -> bool:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
-        raise Refused(_too_many_pixels(f"{width:,} x {height:,} are"))
+        raise UnsupportedPicture(_too_many_pixels(f"{width:,} x {height:,} are"))
     short, long = sorted((width, height))
     if short < 1:
         raise Damaged("it has no pixels")
     if long > MOST_RATIO * short:
-        raise Refused(
+        raise UnsupportedPicture(
             f"{width:,} x {height:,} pixels: one side is more than {MOST_RATIO} times the other; "
             "cut it, or leave it out"
         )
@@ -124,7 +125,9 @@ def _eight_bits(image: Image) -> Image:
         return image.convert("RGB")
     if mode not in _CONVERTED:
         what = _NO_RANGE.get(mode, f"pixels of Pillow's mode {mode}")
-        raise Refused(f"it holds {what}, whose range is not known; save it with 8 or 16 bits")
+        raise UnsupportedPicture(
+            f"it holds {what}, whose range is not known; save it with 8 or 16 bits"
+        )
     return image
 
 
@@ -133,7 +136,7 @@ def _sixteen_bits(image: Image) -> bool:
     if image.format == "TIFF":
         bits = getattr(image, "tag_v2", {}).get(_BITS, (1,))
         if image.mode.startswith("I;16") and tuple(bits) != (16,):
-            raise Refused(f"it has {bits[0]} bits a pixel; save it with 8 or 16 bits")
+            raise UnsupportedPicture(f"it has {bits[0]} bits a pixel; save it with 8 or 16 bits")
     # anymaps of more than 8 bits are read as 32-bit integers that go up to 65,535
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
 

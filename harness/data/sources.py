@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from harness.train.config import Augment
 
 Key = tuple[int, int, int]  # epoch, position in the epoch, index into the chosen images
-Batch = tuple[tuple[Tensor, ...], Tensor]  # pixels, or each crop; labels
+LoadedBatch = tuple[tuple[Tensor, ...], Tensor]  # pixels, or each crop; labels
 Colours = Callable[[Sequence[Tensor], int], tuple[Tensor, ...]]  # of the crops of a batch, and step
 Stopping = Callable[[], bool]  # whether the run should end soon
 
@@ -300,7 +300,7 @@ class _Cropped:
         ]
 
 
-class _Images(Dataset[Batch]):
+class _Images(Dataset[LoadedBatch]):
     """Images of a split, transformed; each draws from a stream of its own in any process."""
 
     def __init__(
@@ -319,7 +319,7 @@ class _Images(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._chosen)
 
-    def __getitems__(self, keys: list[Key]) -> Batch | HarnessError:
+    def __getitems__(self, keys: list[Key]) -> LoadedBatch | HarnessError:
         """A batch at once: what all of its images share is done once."""
         try:
             with kept_generators():

@@ -21,7 +21,7 @@ from harness.data.naming import (
     to_bytes,
     with_folders_above,
 )
-from harness.data.picture import MOST_BYTES, Damaged, Refused, decode
+from harness.data.picture import MOST_BYTES, Damaged, UnsupportedPicture, decode
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ImageTree(ABC):
             return decode(self.read(name), channels=channels)
         except Damaged as error:
             raise self.unreadable(name, error) from error
-        except Refused as error:
+        except UnsupportedPicture as error:
             raise self.refused(name, error) from error
 
     def where(self, name: str) -> str:

@@ -26,7 +26,7 @@ USER_FILE = "~/.config/harness/cluster.yaml"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Node:
+class ComputeNode:
     """One node of the partition; a run gets the share of it that its GPU or its cores are."""
 
     cpus: int  # cores, 1 to 100,000
@@ -43,12 +43,13 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class ClusterPart:
     """Where one sort of work goes instead. What it leaves open is as for the rest of the cluster;
     with a `partition` of its own, `qos`, `constraint` and `gpu_type` are its own too.
     """
 
-    node: Node | None = None  # what a node has; none here and below: as for the rest of the cluster
+    # what a node has; none here and below: as for the rest of the cluster
+    node: ComputeNode | None = None
     # with one of its own, `qos`, `constraint` and `gpu_type` are its own too
     partition: str | None = None
     account: str | None = None  # that is charged
@@ -67,14 +68,14 @@ class Part:
 class Cluster:
     """How jobs are asked for. Nothing of it changes a result."""
 
-    node: Node  # what a node has; a run gets the part of it that its GPU, or its cores, are
+    node: ComputeNode  # what a node has; a run gets the part of it that its GPU, or its cores, are
     partition: str | None = None  # of sbatch, as the next three; none: SLURM's default
     account: str | None = None  # that is charged
     qos: str | None = None  # quality of service
     constraint: str | None = None  # features of a node: `a100`
     gpu_type: str | None = None  # as in --gpus-per-node=TYPE:1, where a cluster wants it named
-    cpu: Part | None = None  # for runs that need no GPU
-    timing: Part | None = None  # for runs that time something, alone on a node
+    cpu: ClusterPart | None = None  # for runs that need no GPU
+    timing: ClusterPart | None = None  # for runs that time something, alone on a node
     # more options of sbatch, by their long names
     options: Mapping[str, str] = field(default_factory=dict)
     # time limit of a job, at least 1; a run that needs longer goes on in its next attempt
@@ -127,7 +128,7 @@ class Cluster:
         """What runs compute on where a profile leaves it open."""
         return "cuda" if self.node.gpus else "cpu"
 
-    def at(self, part: Part | None) -> Cluster:
+    def at(self, part: ClusterPart | None) -> Cluster:
         """The cluster as work of that part sees it."""
         if part is None:
             return self
@@ -338,7 +339,7 @@ def job_resources(
 
 
 def _spread(
-    resources: Resources, node: Node, room: int, most: int, device: Device
+    resources: Resources, node: ComputeNode, room: int, most: int, device: Device
 ) -> tuple[int, int]:
     """On how many nodes, and how many processes on each of them."""
     processes = min(resources.processes, most)
@@ -365,7 +366,7 @@ def _spread(
     return nodes, tasks
 
 
-def _memory_mb(resources: Resources, node: Node, fraction: float) -> int | None:
+def _memory_mb(resources: Resources, node: ComputeNode, fraction: float) -> int | None:
     wanted = resources.memory_gb
     if node.memory_gb is None:
         return None if wanted is None else round(wanted * 1024)

@@ -30,7 +30,7 @@ from harness.launch.rendezvous import (
 )
 from harness.process import install_handler, prepare_process
 from harness.run import Resources
-from harness.spec.rebuild import from_dict
+from harness.spec.identity import from_dict
 from harness.store import Store, read_record
 from harness.store.record import CHECKPOINT
 

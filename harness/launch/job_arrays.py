@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.device import Device
-from harness.launch.cluster import Cluster, JobResources, Part, job_resources, with_workers_that_fit
+from harness.launch.cluster import (
+    Cluster,
+    ClusterPart,
+    JobResources,
+    job_resources,
+    with_workers_that_fit,
+)
 from harness.launch.queue import LARGEST_BATCH
 from harness.plan import TO_RUN, Plan, PlannedRun
 from harness.run import TASKS, Resources, Task
@@ -102,7 +108,7 @@ def _work_class(
     cluster: Cluster,
     resources: Resources,
     device: Device,
-    part: Part | None,
+    part: ClusterPart | None,
 ) -> WorkClass:
     there = cluster.at(part)
     # a node may have GPUs that the job did not ask for

@@ -35,7 +35,7 @@ from harness.launch.worker_group import RankLost, Rendezvous, clamp_processes, w
 from harness.launch.worker_process import Units
 from harness.process import install_handler, prepare_process
 from harness.run import Resources
-from harness.spec.rebuild import from_dict
+from harness.spec.identity import from_dict
 from harness.store import (
     DONE,
     FAILED,

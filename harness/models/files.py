@@ -22,7 +22,7 @@ from harness.errors import WeightsError
 MOST_BYTES: Final = 32 << 30
 """No checkpoint of these networks comes near, with optimiser and all; a file is read whole."""
 
-Format = Literal["safetensors", "torch"]
+FileFormat = Literal["safetensors", "torch"]
 
 _LEGACY: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's older form begins
 _LONGEST_HEADER: Final = 100_000_000  # bytes, as safetensors itself says
@@ -90,7 +90,7 @@ def read_content(path: Path) -> bytes:
         raise WeightsError(f"{path}: cannot read the weights: {reason}") from error
 
 
-def format_of(path: Path, beginning: bytes, size: int) -> Format:
+def format_of(path: Path, beginning: bytes, size: int) -> FileFormat:
     """What the file is, from its first bytes; WeightsError names what cannot be read as weights.
 
     A few hundred bytes tell, so that `harness check` can say it too, without torch.
@@ -103,7 +103,7 @@ def format_of(path: Path, beginning: bytes, size: int) -> Format:
     return "safetensors"
 
 
-def peek(path: Path) -> Format:
+def peek(path: Path) -> FileFormat:
     """`format_of` of a file that is not read further."""
     try:
         with path.open("rb") as file:

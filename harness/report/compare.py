@@ -21,7 +21,7 @@ from harness.report.statistics import Interval, Summary, t_quantile, within
 from harness.spec.table import Column
 from harness.text import number
 
-Status: TypeAlias = Literal["same", "drifted", "changed", "not compared", "missing", "new"]
+CellStatus: TypeAlias = Literal["same", "drifted", "changed", "not compared", "missing", "new"]
 Key: TypeAlias = tuple[str, str]
 
 NEEDED = ("row", "column", "mean", "std", "n", "ci_low", "ci_high", "verdict")  # of CELLS
@@ -34,7 +34,7 @@ OPPOSITE = {"supported": "contradicted", "contradicted": "supported"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
+class CsvCell:
     """A cell of a CSV file."""
 
     summary: Summary | None
@@ -123,7 +123,7 @@ class Difference:
     what: Key  # (row, column), or ("claim", its id)
     reference: str
     result: str
-    status: Status
+    status: CellStatus
     why: str = ""
 
 
@@ -250,7 +250,7 @@ def compare_claims(result: Path, reference: Path) -> tuple[Difference, ...]:
         verdict_now = here.get(claim)
         if verdict_now is None:
             continue
-        status: Status = "same" if verdict_now == verdict else "changed"
+        status: CellStatus = "same" if verdict_now == verdict else "changed"
         why = "the opposite" if OPPOSITE.get(verdict) == verdict_now else ""
         differences.append(
             Difference(
@@ -274,7 +274,7 @@ def _compare(
     decimals = 2 if column is None else column.decimals + 1
     texts = {"reference": _text(reference, decimals), "result": _text(result, decimals)}
     if result is None or reference is None:
-        status: Status = "new" if reference is None else "missing"
+        status: CellStatus = "new" if reference is None else "missing"
         return Difference(what=key, status=status, **texts)
     evidence = "seeds" if column is None else column.evidence
     if evidence == "timing":
@@ -303,13 +303,13 @@ def _text(summary: Summary | None, decimals: int) -> str:
     return f"{text} (n={summary.n})"
 
 
-def _cells(path: Path) -> dict[Key, Measured]:
-    cells: dict[Key, Measured] = {}
+def _cells(path: Path) -> dict[Key, CsvCell]:
+    cells: dict[Key, CsvCell] = {}
     for line in read_lines(path, CELLS, NEEDED):
         key = line["row"], line["column"]
         if key in cells:
             raise HarnessError(f"{line.place}: a second line for row {key[0]}, column {key[1]}")
-        cells[key] = Measured(summary=_summary(line), verdict=line["verdict"])
+        cells[key] = CsvCell(summary=_summary(line), verdict=line["verdict"])
     return cells
 
 

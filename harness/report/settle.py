@@ -23,7 +23,7 @@ OPEN = frozenset({Verdict.NOT_SETTLED, Verdict.LEANING, Verdict.NOT_RUN})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
+class SeedBatch:
     """The rows of one claim, or at the first stage all rows, with the seeds of the stage."""
 
     stage: int
@@ -40,9 +40,9 @@ class Batch:
 def until_settled(
     table: TableSpec,
     profile: str,
-    compute: Callable[[Batch], bool],
+    compute: Callable[[SeedBatch], bool],
     judge: Callable[[Sequence[int]], TableModel],
-    cost: Callable[[Batch], float],
+    cost: Callable[[SeedBatch], float],
 ) -> str:
     """Compute batch after batch, the cheapest of a stage first, until every claim is settled or has
     the seeds of the last stage; the sentence that says which.
@@ -54,10 +54,12 @@ def until_settled(
     chosen = table.profile(profile)
     columns = table.columns_at(profile)
     if not any(_is_trained(claim, columns) for claim in chosen.claims):
-        usual = Batch(stage=0, rows=None, seeds=chosen.seeds, why="no claim waits for more seeds")
+        usual = SeedBatch(
+            stage=0, rows=None, seeds=chosen.seeds, why="no claim waits for more seeds"
+        )
         compute(usual)
         return "No claim here is decided by training: there is nothing to settle."
-    first = Batch(
+    first = SeedBatch(
         stage=STAGES[0],
         rows=None,
         seeds=stage_seeds(chosen, STAGES[0]),
@@ -106,9 +108,9 @@ def _ids(claims: Sequence[ClaimResult]) -> set[str]:
     return {claim.claim.id for claim in claims}
 
 
-def _batch(claim: ClaimResult, profile: Profile, stage: int) -> Batch:
+def _batch(claim: ClaimResult, profile: Profile, stage: int) -> SeedBatch:
     rows = dict.fromkeys(ref.row for ref in claim.claim.holds.cells)
-    return Batch(
+    return SeedBatch(
         stage=stage,
         rows=",".join(rows),
         seeds=stage_seeds(profile, stage),

@@ -38,6 +38,9 @@ _LEAVES: Mapping[type, str] = {
 }
 
 
+_KINDS: Mapping[type, str] = {MapNode: "a mapping", ListNode: "a list"}
+
+
 class Builder:
     """Builds objects and keeps the `problems` that it meets.
 
@@ -75,7 +78,7 @@ class Builder:
         if isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Mapping):
             return self._mapping(node, get_args(hint)[1], label)
         if hint in (MapNode, ListNode):
-            return node if isinstance(node, hint) else self._wrong(node, _kind(hint), label)
+            return node if isinstance(node, hint) else self._wrong(node, _KINDS[hint], label)
         return self._remembered(node, hint, label)
 
     def problem(self, where: Location, what: str) -> _Nothing:
@@ -258,10 +261,6 @@ def _bare(hint: Any) -> str:
 def _called(new: str) -> str:
     """A key's new name, or its new form, `key: value`."""
     return f"written as `{new}`" if ": " in new else f"called '{new}'"
-
-
-def _kind(hint: Any) -> str:
-    return "a mapping" if hint is MapNode else "a list"
 
 
 def _shown(node: Node) -> str:

@@ -139,7 +139,7 @@ class ClaimReader:
                     told = f"{key}: {unknown(what, name, list(valid))}{context}"
                     self._builder.problem(where, told)
             column = self._columns.get(cell.column)
-            if cell.at is not None and column is not None and not self._is_followed(column):
+            if cell.at is not None and column is not None and column.task.name != "train":
                 what = f"{cell}: only what a training evaluates has values at its epochs"
                 told = f"{key}: {what}, column '{column.id}' is from '{column.task.name}'{context}"
                 self._builder.problem(where, told)
@@ -155,10 +155,6 @@ class ClaimReader:
             what = f"{told}: only what has the same unit can be compared, added or subtracted"
             self._builder.problem(where, f"{key}: {what}{context}")
         return len(self._builder.problems) == before
-
-    def _is_followed(self, column: Column) -> bool:
-        """Whether its metric is evaluated during the training itself."""
-        return column.task.name == "train"
 
     def _given_to(self, claim: Claim, scope: Scope) -> Iterator[Precondition]:
         ids, where = self._given[claim.node], claim.node.find("given")
@@ -181,12 +177,12 @@ class ClaimReader:
     ) -> Iterator[Precondition]:
         """One; or one for each row that its claim compares, where it asks something of these."""
         context = f" (for claim '{claim.id}' at profile '{scope.profile}')"
-        found = dict[str, Precondition]()
+        by_comparison = dict[str, Precondition]()
         for names in _names(claim.holds):
             texts = [entry.holds, entry.text]
             for key, value in names.items():
                 texts = [text.replace(f"{{{key}}}", value) for text in texts]
-            if texts[0] in found:
+            if texts[0] in by_comparison:
                 continue
             holds = self._parsed(entry.node, "holds", texts[0], scope.rows, context)
             if holds is None:
@@ -194,10 +190,10 @@ class ClaimReader:
             where = entry.node.find("holds")
             if not self._check_cells(holds, where, "holds", scope.rows, scope.columns, context):
                 return
-            found[texts[0]] = Precondition(
+            by_comparison[texts[0]] = Precondition(
                 id=name, text=texts[1], holds=holds, source=entry.source, node=entry.node
             )
-        yield from found.values()
+        yield from by_comparison.values()
 
 
 def _names(holds: Comparison) -> Iterator[Mapping[str, str]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.spec.nodes import ScalarNode
 
 Operator = Literal[">=", ">", "<=", "<"]
-OverRows = Literal["share", "every", "correlation"]
+Quantifier = Literal["share", "every", "correlation"]
 """What a claim says of several rows: for which share of them a comparison holds, that it holds for
 each, or how two quantities go together.
 """
@@ -122,7 +122,7 @@ class Comparison:
     factor: float = 1.0
     offset: float = 0.0
     text: str  # as written
-    over: OverRows | None = None
+    over: Quantifier | None = None
     inner: Comparison | None = None
     members: tuple[Comparison, ...] = ()
 
@@ -227,12 +227,12 @@ class _Parser:
             self._fail("the end")
         return found
 
-    def _function(self) -> OverRows | None:
+    def _function(self) -> Quantifier | None:
         match = re.match(r"\s*(share|every|correlation)\s*\(", self._text)
         if match is None:
             return None
         self._at, self._names = match.end(), frozenset()
-        return cast(OverRows, match[1])
+        return cast(Quantifier, match[1])
 
     def _plain(self) -> Comparison:
         start = self._at
@@ -254,7 +254,7 @@ class _Parser:
             text=self._text[start : self._at].strip(),
         )
 
-    def _over_rows(self, over: OverRows) -> Comparison:
+    def _over_rows(self, over: Quantifier) -> Comparison:
         inner = self._pair() if over == "correlation" else self._plain()
         if not self._names:
             self._fail("a {NAME} in the rows of both sides, which stands for several rows")

@@ -8,11 +8,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
-from harness.models.config import Weights
+from harness.models.config import ModelConfig, Weights
 from harness.run import TASKS, BankTask, Task
+from harness.spec.build import Builder
+from harness.spec.fitting import Materials
 from harness.spec.identity import identity, to_dict
+from harness.spec.merge import merge_all
+from harness.spec.nodes import MapNode
 from harness.spec.read import read_table, wrong_seeds
-from harness.spec.resolve import Dependency, Resolved, Resolver
 from harness.spec.table import Profile, Row, TableSpec, TaskChoice
 from harness.train.config import TrainConfig
 
@@ -149,8 +152,21 @@ def _selected(table: TableSpec, profile: Profile, rows: str | None) -> tuple[Row
     return tuple(row for row in profile.rows if any(fnmatchcase(row.id, glob) for glob in wanted))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dependency:
+    """The training run that a reference `table#row` stands for."""
+
+    identity: str = ""
+    config: TrainConfig | None = None  # of its row; None: it is wrong
+    problems: tuple[Diagnostic, ...] = ()  # with its row
+    wrong: str | None = None  # with the reference itself
+
+
 class _Expander:
-    """Collects runs, each once; follows dependencies into other tables."""
+    """Makes each row a configuration, and the configuration the runs behind its cells.
+
+    Collects runs, each once; follows dependencies into other tables.
+    """
 
     def __init__(self, table: TableSpec, *, tasks: Sequence[str] | None = None) -> None:
         self._tasks = tasks
@@ -158,7 +174,8 @@ class _Expander:
         self._table = table
         self._tables: dict[str, TableSpec] = {table.name: table}
         self._runs: dict[str, Run] = {}
-        self._resolver = Resolver()
+        self._builder = Builder()
+        self._materials = Materials(self._builder)
         self._followed: dict[tuple[str, str, str], Dependency] = {}
         self._path: list[tuple[str, str, str]] = []
 
@@ -186,9 +203,9 @@ class _Expander:
 
     def _row(self, profile: Profile, row: Row, seeds: Sequence[int]) -> ResolvedRow | None:
         """The row with its runs; None if its configuration is wrong."""
-        resolved = self._resolve(self._table, profile, row)
-        self.problems += [(problem, row.id) for problem in resolved.problems]
-        if resolved.config is None:
+        config, problems = self._configuration(self._table, profile, row)
+        self.problems += [(problem, row.id) for problem in problems]
+        if config is None:
             return None
         runs: dict[str, tuple[str, ...]] = {}
         filled: dict[TaskChoice, tuple[str, ...]] = {}
@@ -197,9 +214,9 @@ class _Expander:
             if self._tasks is not None and task.name not in self._tasks:
                 filled[task] = ()
             if task not in filled:
-                filled[task] = self._of_task(task, resolved.config, profile, row, seeds)
+                filled[task] = self._of_task(task, config, profile, row, seeds)
             runs[column.id] = filled[task]
-        return ResolvedRow(row=row, config=resolved.config, runs=runs)
+        return ResolvedRow(row=row, config=config, runs=runs)
 
     def _of_task(
         self,
@@ -256,10 +273,45 @@ class _Expander:
             )
         return key
 
-    def _resolve(self, table: TableSpec, profile: Profile, row: Row) -> Resolved:
-        return self._resolver.resolve(
-            row, lambda reference: self._follow(reference, table, profile)
-        )
+    def _configuration(
+        self, table: TableSpec, profile: Profile, row: Row
+    ) -> tuple[TrainConfig | None, tuple[Diagnostic, ...]]:
+        """The complete configuration of a row, with seed 0, and the problems with it."""
+        # a row that another one starts from is asked for in the middle of that one
+        outer, self._builder.problems = self._builder.problems, []
+        node = merge_all(row.layers, TrainConfig, under=row.node)
+        config = self._builder.build(node, TrainConfig)
+        if isinstance(config, TrainConfig):
+            config = self._completed(config, node, table, profile)
+        problems, self._builder.problems = tuple(self._builder.problems), outer
+        complete = isinstance(config, TrainConfig) and not problems
+        return (config if complete else None), problems
+
+    def _completed(
+        self, config: TrainConfig, node: MapNode, table: TableSpec, profile: Profile
+    ) -> TrainConfig:
+        """With the identities and checksums of weights, and the version of the data."""
+        trained: dict[str, TrainConfig] = {}
+        completed: dict[str, ModelConfig] = {}
+        for key, model in config.networks().items():
+            weights = model.weights
+            if weights.run is not None:
+                dependency = self._follow(weights.run, table, profile)
+                self._builder.problems += dependency.problems
+                if dependency.wrong is not None:
+                    where = node.find(key, "weights", "run")
+                    self._builder.problem(where, f"run: {dependency.wrong}")
+                if dependency.config is not None:
+                    trained[key] = dependency.config
+                weights = replace(weights, run=dependency.identity)
+            elif weights.file is not None:
+                where = node.find(key, "weights", "file")
+                weights = self._materials.with_checksum(weights, where)
+            completed[key] = replace(model, weights=weights)
+        data = self._materials.with_version(config.data, node)
+        config = replace(config, data=data, **completed)  # type: ignore[arg-type]
+        self._materials.check(config, trained, node)
+        return config
 
     def _follow(self, reference: str, table: TableSpec, profile: Profile) -> Dependency:
         """The training run of `table#row` at the same profile; `#row` is a row of this table."""
@@ -298,19 +350,15 @@ class _Expander:
         return self._followed[key]
 
     def _trained(self, table: TableSpec, profile: Profile, row: Row) -> Dependency:
-        outer = self._resolver
-        self._resolver = Resolver()  # the outer one is in the middle of a row
-        resolved = self._resolve(table, profile, row)
-        self._resolver = outer
-        if resolved.config is None:
-            return Dependency(problems=resolved.problems)
-        seed = profile.seeds[0]
-        config = TASKS.get("train").of(replace(resolved.config, seed=seed))
+        config, problems = self._configuration(table, profile, row)
         if config is None:
+            return Dependency(problems=problems)
+        seed = profile.seeds[0]
+        training = TASKS.get("train").of(replace(config, seed=seed))
+        if training is None:
             return Dependency(wrong=f"row '{row.id}' of {table.name} trains nothing")
         title = RunLabel(table=table.name, profile=profile.name, row=row.id, seed=seed)
-        identity_of_run = self._run("train", config, title)
-        return Dependency(identity=identity_of_run, config=resolved.config)
+        return Dependency(identity=self._run("train", training, title), config=config)
 
     def _load(self, name: str) -> TableSpec:
         if name not in self._tables:
@@ -323,9 +371,9 @@ class _Expander:
 
 
 def _same_profile(table: TableSpec, profile: Profile) -> Profile:
-    """The profile of that name, or of the shared one that it starts from, or the only one."""
-    for name in (profile.name, profile.start):
-        if name is not None and name in table.profiles:
+    """The profile of that name, or of the nearest shared one behind it, or the only one."""
+    for name in (profile.name, *profile.starts_from):
+        if name in table.profiles:
             return table.profiles[name]
     if len(table.profiles) == 1:
         return next(iter(table.profiles.values()))

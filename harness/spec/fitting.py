@@ -1,15 +1,23 @@
-"""Whether weights go with the network and the data of their row: said before anything runs."""
+"""The data and weights that configurations name, as they lie here: which version, and whether they
+go with the network of their row. It is said before anything runs.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
-from harness.data import open_dataset
-from harness.errors import HarnessError
+from harness.data import fingerprint, open_dataset, steps_per_epoch
+from harness.data.config import DataConfig
+from harness.errors import HarnessError, Location
 from harness.models.available import class_counts
-from harness.models.config import ModelConfig
-from harness.paths import project_file
+from harness.models.config import ModelConfig, Weights
+from harness.paths import project_file, project_root
+from harness.spec.build import Builder
+from harness.spec.nodes import MapNode
 from harness.train.config import TrainConfig
 
 _HUB_CLASSES = {"1": 1000, "12": 11821, "21": 21843, "22": 21841}
@@ -19,6 +27,79 @@ FINE_TUNE = (
     'head: new}` for its student), and give `weights: {run: "#THAT-ROW"}` here: docs/models.md, '
     "A teacher for other classes"
 )
+
+
+class Materials:
+    """Looks at each data set and file once, for all rows; the problems it meets go to `builder`."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+        self._data: dict[DataConfig, DataConfig] = {}
+        self._sums: dict[Path, str] = {}
+        self._misfits: dict[tuple[object, ...], list[tuple[str, str]]] = {}
+
+    def with_version(self, data: DataConfig, node: MapNode) -> DataConfig:
+        """`data` with the version of the images that lie here; as it is where there are none."""
+        if data not in self._data:
+            before = len(self._builder.problems)
+            complete = self._with_version(data, node)
+            if len(self._builder.problems) > before:
+                return data
+            self._data[data] = complete
+        return self._data[data]
+
+    def _with_version(self, data: DataConfig, node: MapNode) -> DataConfig:
+        try:
+            version = fingerprint(data)
+        except HarnessError as error:
+            key = "name" if data.path is None else "path"
+            self._builder.problem(node.find("data", key), f"{key}: {error}")
+            return data
+        if data.version not in ("", version):
+            self._builder.problem(
+                node.find("data", "version"),
+                f"version: asks for '{data.version}', here it is '{version}'",
+            )
+        return replace(data, version=version)
+
+    def with_checksum(self, weights: Weights, where: Location) -> Weights:
+        """The weights of a file with its SHA-256; as they are where there is none."""
+        assert weights.file is not None
+        path = project_file(weights.file)
+        if not path.is_file():
+            is_there = "is no file: a folder or device" if path.exists() else "does not exist"
+            relative = (
+                f" ({weights.file} is relative to the project, {project_root()})"
+                if not Path(weights.file).is_absolute()
+                else ""
+            )
+            self._builder.problem(where, f"file: {path} {is_there}{relative}")
+            return weights
+        if weights.sha256 is not None:
+            return weights
+        if path not in self._sums:
+            with path.open("rb") as file:
+                self._sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
+        return replace(weights, sha256=self._sums[path])
+
+    def check(self, config: TrainConfig, trained: Mapping[str, TrainConfig], node: MapNode) -> None:
+        """That networks fit their weights and data, and that the data make a batch; `trained` has
+        the rows that networks, by their keys, take weights from.
+        """
+        if not config.data.version:
+            return  # nothing is known of the data
+        for key, model in config.networks().items() if config.method.trains else ():
+            if model.weights.random:
+                continue
+            asked = (key, model, trained.get(key), config.data)
+            if asked not in self._misfits:
+                self._misfits[asked] = list(misfits(key, model, trained.get(key), config))
+            for name, what in self._misfits[asked]:
+                self._builder.problem(node.find(key, "weights", name), f"{name}: {what}")
+        try:
+            steps_per_epoch(config.data, config.recipe)
+        except HarnessError as error:
+            self._builder.problem(node.find("recipe", "batch_size"), f"batch_size: {error}")
 
 
 def misfits(

@@ -1,4 +1,6 @@
-"""The plain form of a config, and a run's identity: the hash of all that can change its numbers."""
+"""The plain form of a config, there and back, and a run's identity: the hash of all of it that can
+change a number.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,38 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from harness.errors import HarnessError, Location
 from harness.run import TASKS, Task
+from harness.spec.build import Builder
 from harness.spec.fields import is_tagged
+from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 
 SCHEMA = 1
 """Raised when the plain form itself changes; part of every identity."""
+
+_HERE = Location("run.json", 1, 1)
 
 
 def to_dict(config: object) -> dict[str, Any]:
     """A config as JSON values: all fields, defaults too; registered classes with name and version.
 
-    What `rebuild.from_dict` makes a config of again.
+    It is what stands in `run.json`.
     """
     return _object(config, everything=True)
+
+
+def from_dict(task: str, plain: Mapping[str, Any]) -> Task:
+    """The config of a run of `task` that a worker executes, from its plain form; HarnessError if a
+    version with other options wrote it.
+    """
+    builder = Builder(versioned=True)
+    config = builder.build(_node(plain), TASKS.get(task))
+    if isinstance(config, Task) and not builder.problems:
+        return config
+    what = "; ".join(problem.what for problem in builder.problems)
+    raise HarnessError(
+        f"this run was planned by another version of harness ({what}): plan it again"
+    )
 
 
 def identity_form(config: object) -> dict[str, Any]:
@@ -92,3 +113,12 @@ def _tag(cls: Any) -> tuple[tuple[str, Any], ...]:
     if not is_tagged(cls):
         return ()
     return (("name", cls.registry.name_of(cls)), ("version", cls.version))
+
+
+def _node(value: Any) -> Node:
+    if isinstance(value, Mapping):
+        entries = {key: _node(child) for key, child in value.items()}
+        return MapNode(_HERE, entries, dict.fromkeys(entries, _HERE))
+    if isinstance(value, list | tuple):
+        return ListNode(_HERE, tuple(_node(item) for item in value))
+    return ScalarNode(_HERE, value, "null" if value is None else str(value))

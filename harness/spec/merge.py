@@ -39,8 +39,9 @@ def _merge_maps(lower: MapNode, upper: MapNode, hint: Any, *, at: MapNode) -> Ma
     entries, keys = dict(lower.entries), {**lower.keys, **upper.keys}
     fields = _fields(lower, upper, hint)
     for key, node in upper.entries.items():
-        below = entries.get(key)
-        entries[key] = node if below is None else merge(below, node, _hint(fields.get(key)))
+        below, field = entries.get(key), fields.get(key)
+        hint_of_key = None if field is None else field.hint
+        entries[key] = node if below is None else merge(below, node, hint_of_key)
     return MapNode(at.where, entries, keys)
 
 
@@ -66,7 +67,3 @@ def _fields(lower: MapNode, upper: MapNode, hint: Any) -> Mapping[str, FieldInfo
             hint.registry.get(name.value) if registered and isinstance(name, ScalarNode) else None
         )
     return fields_of(hint) if isinstance(hint, type) and is_dataclass(hint) else {}
-
-
-def _hint(field: FieldInfo | None) -> Any:
-    return None if field is None else field.hint

@@ -126,9 +126,9 @@ class Pieces:
             return node
         return replace(node, entries={**node.entries, path[0]: new})
 
-    def profile(self, name: Node) -> MapNode | BadNode:
-        """The file of a shared profile."""
-        return self._named(name, "profile", NO_STAND_INS, ())
+    def profile(self, name: Node, inside: tuple[str, ...] = ()) -> MapNode | BadNode:
+        """The file of a shared profile, that those of the names `inside` start from."""
+        return self._named(name, "profile", NO_STAND_INS, inside)
 
     def _resolve(self, node: Node, kind: str, stand_ins: StandIns, inside: tuple[str, ...]) -> Node:
         if isinstance(node, ScalarNode) and isinstance(node.value, str):

@@ -1,4 +1,4 @@
-"""A table's profile over the shared one that it starts from (`experiments/profiles/`)."""
+"""A table's profile over the shared ones that it starts from (`experiments/profiles/`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.run import Resources
 from harness.spec.build import Builder
 from harness.spec.merge import merge
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
-from harness.spec.pieces import Pieces, StandIns
+from harness.spec.pieces import NO_STAND_INS, Pieces, StandIns
 from harness.spec.schema import PreconditionEntry, ProfileEntry
 
 _ALL = (ScalarNode(Location("", 1, 1), "*", "*"),)
@@ -19,8 +19,9 @@ _ALL = (ScalarNode(Location("", 1, 1), "*", "*"),)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergedProfile:
-    """What the shared profile and the table's say together."""
+    """What the shared profiles and the table's say together."""
 
+    starts_from: tuple[str, ...]  # the shared profiles, nearest first
     description: str
     seeds: tuple[int, ...] | None
     stand_ins: StandIns
@@ -34,10 +35,9 @@ class MergedProfile:
 
 
 def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> MergedProfile:
-    """`entry` over the profile that it starts from; problems go to `builder`."""
+    """`entry` over the profiles that it starts from; problems go to `builder`."""
     shared = _shared(entry, builder, pieces)
-    descriptions = [part.description for part in (shared, entry) if part is not None]
-    parts = [entry] if shared is None else [shared, entry]
+    parts = [*shared, entry]
     also = [item for part in parts if part.also is not None for item in part.also.items]
     rows = next((part.rows for part in reversed(parts) if part.rows is not None), None)
     listed: Sequence[Node] | None = None if rows is None else rows.items
@@ -46,37 +46,55 @@ def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Mer
     if also:
         listed = [*(_ALL if listed is None else listed), *also]
     seeds = [part.seeds for part in parts if part.seeds is not None]
-    given = [part for part in parts if part.given is not None]
+    with_given = [part for part in parts if part.given is not None]
+    stand_ins = NO_STAND_INS
     for part in parts:
+        stand_ins = part.stand_ins.over(stand_ins)
         pieces.check_names(part.stand_ins)
     builder.problems += pieces.problems
     pieces.problems.clear()
     return MergedProfile(
-        description="; ".join(text.strip() for text in descriptions if text),
+        starts_from=tuple(part.start for part in reversed(parts) if part.start is not None),
+        description=_description(shared, entry),
         seeds=seeds[-1] if seeds else None,
-        stand_ins=entry.stand_ins if shared is None else entry.stand_ins.over(shared.stand_ins),
+        stand_ins=stand_ins,
         base=[part.base for part in parts if part.base is not None],
         rows=listed,
         claims=[part.claims for part in parts],
-        shared_preconditions={} if shared is None else dict(shared.preconditions),
-        given=(given[-1].given or ()) if given else (),
-        where_given=given[-1].node.find("given") if given else None,
+        shared_preconditions={
+            name: precondition
+            for part in shared
+            for name, precondition in part.preconditions.items()
+        },
+        given=(with_given[-1].given or ()) if with_given else (),
+        where_given=with_given[-1].node.find("given") if with_given else None,
         resources=_resources(parts, builder),
     )
 
 
-def _shared(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> ProfileEntry | None:
-    if entry.start is None:
-        return None
-    node = pieces.profile(entry.node.entries["from"])
-    builder.problems += pieces.problems
-    pieces.problems.clear()
-    shared = builder.build(node, ProfileEntry)
-    if not isinstance(shared, ProfileEntry):
-        return None
-    if shared.start is not None:
-        builder.problem(shared.node.keys["from"], "from: a shared profile starts from no other")
-    return shared
+def _shared(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> list[ProfileEntry]:
+    """The shared profiles behind a table's, each after the one that it starts from; none where one
+    of them cannot be read.
+    """
+    parts: list[ProfileEntry] = []
+    names: tuple[str, ...] = ()
+    upper = entry
+    while upper.start is not None:
+        node = pieces.profile(upper.node.entries["from"], names)
+        builder.problems += pieces.problems
+        pieces.problems.clear()
+        lower = builder.build(node, ProfileEntry)
+        if not isinstance(lower, ProfileEntry):
+            return []
+        parts.append(lower)
+        names, upper = (*names, upper.start), lower
+    return parts[::-1]
+
+
+def _description(shared: Sequence[ProfileEntry], entry: ProfileEntry) -> str:
+    """What the nearest shared profile says that says anything, and what the table adds to it."""
+    shared_text = [part.description for part in shared if part.description][-1:]
+    return "; ".join(text.strip() for text in (*shared_text, entry.description) if text)
 
 
 def _resources(parts: Sequence[ProfileEntry], builder: Builder) -> Resources:

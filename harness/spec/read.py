@@ -241,7 +241,7 @@ class _Loader:
         )
         return Profile(
             name=name,
-            start=entry.start,
+            starts_from=merged.starts_from,
             description=merged.description,
             seeds=self._seeds if merged.seeds is None else self._checked(merged.seeds, entry.node),
             rows=rows,

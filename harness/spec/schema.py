@@ -93,9 +93,11 @@ class PreconditionEntry:
 class ProfileEntry:
     """A value of `profiles`, or a file of `experiments/profiles/`."""
 
-    # a file of `experiments/profiles/` that it starts from
+    # a file of `experiments/profiles/` that it starts from; that one may start from another
     start: str | None = field(default=None, metadata={"key": "from"})
-    description: str = ""  # how it differs from the paper's own runs; reports print it
+    # how it differs from the paper's own runs; reports print it. A table's is appended to the
+    # shared one; of shared ones the nearest counts
+    description: str = ""
     seeds: tuple[int, ...] | None = None  # in place of the table's
     # what takes the place of the paper's networks, recipes and numbers of kept patches
     stand_ins: StandIns = NO_STAND_INS

@@ -261,7 +261,7 @@ class Profile:
     """The scale a table is run at: rows, their configurations, seeds, claims it can judge."""
 
     name: str
-    start: str | None = None  # the shared profile that it starts from
+    starts_from: tuple[str, ...] = ()  # the shared profiles behind it, nearest first
     description: str = ""  # how it differs from the paper; empty for `paper` itself
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]

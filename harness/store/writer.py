@@ -166,9 +166,9 @@ class RunWriter:
             "attempt": self.lease.number,
             "finished": now_text(),
             "device": device,
-            "artifacts": {name: found.to_dict() for name, found in self._artifacts.items()},
+            "artifacts": {name: artifact.to_dict() for name, artifact in self._artifacts.items()},
             "used": {
-                identity: {name: found.to_dict() for name, found in artifacts.items()}
+                identity: {name: artifact.to_dict() for name, artifact in artifacts.items()}
                 for identity, artifacts in (used or {}).items()
             },
         }
@@ -270,10 +270,10 @@ def tidy(directory: Path) -> None:
 def _sweep(directory: Path) -> None:
     """Remove what killed writers did not get to put in place; others write the job's note too."""
     for folder in (directory, directory / ATTEMPTS):
-        for of, paths in leftovers(folder).items():
+        for name, paths in leftovers(folder).items():
             for path in paths:
                 with suppress(OSError):
-                    if of != JOB or time.time() - path.stat().st_mtime > STALE:
+                    if name != JOB or time.time() - path.stat().st_mtime > STALE:
                         path.unlink()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,19 @@ def test_each_value_has_its_file_and_line(
     assert found["batch_size: 64"] == "experiments/recipes/light.yaml:3"
     assert found["flip: 0.5"] == "default"
     assert found["name: logit"] == "default"
+
+
+def test_the_place_that_the_tutorial_prints(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.chdir(root)
+    page = (root / "docs/tutorial.md").read_text(encoding="utf-8")
+    command = re.search(r"\$ harness show (\S+ \S+)\n", page)
+    line = re.search(r"\n +(keep: \d+) +# (\S+)\n", page)
+    assert command is not None
+    assert line is not None
+    assert shown(capsys, *command[1].split())[line[1]] == line[2]
 
 
 def test_the_same_as_json(experiments: Experiments, capsys: pytest.CaptureFixture[str]) -> None:

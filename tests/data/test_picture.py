@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.picture import Damaged, Refused, decode, looks_like_image, remarks
+from harness.data.picture import Damaged, UnsupportedPicture, decode, looks_like_image, remarks
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
 SIXTEEN = np.array([[0, 257, 65535, 30000], [128, 129, 384, 386]], dtype=np.uint16)
@@ -133,7 +133,7 @@ def test_orientation_is_not_applied_and_told() -> None:
     ],
 )
 def test_what_is_refused(content: bytes, what: str) -> None:
-    with pytest.raises(Refused, match=what):
+    with pytest.raises(UnsupportedPicture, match=what):
         decode(content, channels=3)
 
 
@@ -167,12 +167,12 @@ def test_every_format_is_known_by_its_first_bytes(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM"])
 def test_any_damage_is_one_of_two_errors(kind: str) -> None:
-    """Bytes changed and cut at random: a picture, Damaged or Refused."""
+    """Bytes changed and cut at random: a picture, Damaged or UnsupportedPicture."""
     draws = np.random.default_rng(0)
     whole = saved(RGB, kind)
     for _ in range(150):
         content = bytearray(whole[: int(draws.integers(1, len(whole) + 1))])
         for at in draws.integers(0, len(content), 4):
             content[at] = int(draws.integers(256))
-        with suppress(Damaged, Refused):
+        with suppress(Damaged, UnsupportedPicture):
             assert decode(bytes(content), channels=3).mode == "RGB"

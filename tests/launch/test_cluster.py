@@ -14,9 +14,9 @@ from harness.device import Device
 from harness.errors import HarnessError, SpecError
 from harness.launch.cluster import (
     Cluster,
+    ClusterPart,
+    ComputeNode,
     JobResources,
-    Node,
-    Part,
     as_in_jobs,
     find_cluster,
     job_resources,
@@ -28,7 +28,7 @@ from harness.launch.shell import shell_value, whole_commands
 from harness.run import Resources
 
 DOCS = Path(__file__).parents[2] / "docs/cluster.md"
-GPUS = Cluster(node=Node(cpus=64, gpus=8, memory_gb=500))
+GPUS = Cluster(node=ComputeNode(cpus=64, gpus=8, memory_gb=500))
 
 
 def written(folder: Path, text: str) -> Path:
@@ -41,7 +41,7 @@ def test_the_description_of_the_docs_is_one(tmp_path: Path) -> None:
     text = re.search(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert text is not None
     cluster = load_cluster(written(tmp_path, text[1]))
-    assert cluster.node == Node(cpus=64, gpus=8, memory_gb=500)
+    assert cluster.node == ComputeNode(cpus=64, gpus=8, memory_gb=500)
     assert cluster.environment["HARNESS_DATA"] == "/shared/data"
     assert cluster.at(cluster.cpu).partition == "cpu"
 
@@ -129,7 +129,7 @@ def test_a_run_gets_its_share_of_a_node() -> None:
         (Resources(processes=16, nodes=1), GPUS, "are 16 a node, .* has room for 8 with 1 CPUs"),
         (Resources(processes=8, nodes=1, threads=9), GPUS, "has room for 7 with 9 CPUs each"),
         (Resources(memory_gb=501), GPUS, "asks for 501 GB of memory"),
-        (Resources(), Cluster(node=Node(cpus=4)), "asks for a GPU"),
+        (Resources(), Cluster(node=ComputeNode(cpus=4)), "asks for a GPU"),
     ],
 )
 def test_what_no_node_gives_is_an_error(resources: Resources, cluster: Cluster, said: str) -> None:
@@ -165,20 +165,20 @@ def test_workers_leave_every_gpu_of_a_node_its_share_of_the_cores() -> None:
     assert with_workers_that_fit(Resources(threads=1, workers=8), GPUS, device="cuda").workers == 7
     assert with_workers_that_fit(Resources(threads=1, workers=8), GPUS, device="cpu").workers == 8
     assert job_resources(Resources(threads=9, workers=4), GPUS, device="cuda").cpus == 13
-    odd = Cluster(node=Node(cpus=60, gpus=8))
+    odd = Cluster(node=ComputeNode(cpus=60, gpus=8))
     assert job_resources(Resources(threads=2, workers=6), odd, device="cuda").cpus == 7
 
 
 def test_a_part_has_what_it_leaves_open_from_the_rest() -> None:
-    node = Node(cpus=64, gpus=8)
-    part = Part(partition="cpu", minutes=20)
+    node = ComputeNode(cpus=64, gpus=8)
+    part = ClusterPart(partition="cpu", minutes=20)
     cluster = Cluster(
         node=node, partition="gpu", account="me", qos="high", constraint="a100", cpu=part
     )
     there = cluster.at(cluster.cpu)
     assert (there.partition, there.account, there.minutes, there.node) == ("cpu", "me", 20, node)
     assert (there.qos, there.constraint) == (None, None)  # those of another partition
-    assert cluster.at(Part(minutes=5)).constraint == "a100"
+    assert cluster.at(ClusterPart(minutes=5)).constraint == "a100"
     assert cluster.at(None) is cluster
 
 
@@ -197,7 +197,7 @@ def test_the_environment_of_jobs_counts_while_a_plan_is_made(
     monkeypatch.setenv("ROOT", "/shared")
     monkeypatch.setenv("HARNESS_DATA", "/mine")
     values = {"HARNESS_DATA": "$ROOT/data", "OTHER": "${HARNESS_DATA}:$$"}
-    with as_in_jobs(Cluster(node=Node(cpus=1), environment=values)):
+    with as_in_jobs(Cluster(node=ComputeNode(cpus=1), environment=values)):
         assert (os.environ["HARNESS_DATA"], os.environ["OTHER"]) == (
             "/shared/data",
             "/shared/data:$",
@@ -226,11 +226,11 @@ def test_lines_of_one_command_stay_together() -> None:
     ],
 )
 def test_a_folder_where_jobs_cannot_work_is_an_error(scratch: str, said: str) -> None:
-    cluster = Cluster(node=Node(cpus=1), scratch=scratch)
+    cluster = Cluster(node=ComputeNode(cpus=1), scratch=scratch)
     with pytest.raises(HarnessError, match=said):
         cluster.folder(Path("/results"))
     with pytest.raises(HarnessError, match="must not hold ':'"):
-        Cluster(node=Node(cpus=1)).folder(Path("/my:results"))
+        Cluster(node=ComputeNode(cpus=1)).folder(Path("/my:results"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import harness
 from harness.errors import HarnessError
 from harness.report.model import TableModel, Verdict
-from harness.report.settle import Batch, stage_seeds, until_settled
+from harness.report.settle import SeedBatch, stage_seeds, until_settled
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.spec.table import TableSpec
@@ -57,10 +57,10 @@ def test_stages_go_on_after_the_seeds_of_the_profile(table: TableSpec) -> None:
 
 
 def test_open_claims_get_more_seeds_cheapest_first_and_settled_ones_none(table: TableSpec) -> None:
-    batches: list[Batch] = []
+    batches: list[SeedBatch] = []
     at_stage: list[TableModel] = []
 
-    def compute(batch: Batch) -> bool:
+    def compute(batch: SeedBatch) -> bool:
         """`later` is settled by its sixth seed; `open` never."""
         batches.append(batch)
         for run in expand(table, "paper", rows=batch.rows, seeds=batch.seeds).runs:
@@ -75,7 +75,7 @@ def test_open_claims_get_more_seeds_cheapest_first_and_settled_ones_none(table: 
         at_stage.append(harness.load("tests/settle").look("paper", seeds))
         return at_stage[-1]
 
-    def cost(batch: Batch) -> float:
+    def cost(batch: SeedBatch) -> float:
         return {"b,c": 2.0, "d,a": 1.0}[batch.rows or ""]
 
     told = until_settled(table, "paper", compute, judge, cost)
@@ -100,7 +100,7 @@ def test_an_interruption_in_a_stage_makes_no_look(table: TableSpec) -> None:
     """With 5 of the 6 seeds there, the command goes on, and no claim was judged with 5."""
     interrupted = 4
 
-    def compute(batch: Batch) -> bool:
+    def compute(batch: SeedBatch) -> bool:
         for run in expand(table, "paper", rows=batch.rows, seeds=batch.seeds).runs:
             seed = run.title.seed or 0
             if seed > interrupted:
@@ -132,9 +132,9 @@ def test_blocked_rows_and_claims_without_training_are_told(
 
     told = until_settled(table, "paper", lambda batch: True, judge, lambda batch: 0.0)
     assert told == "3 claims without a result: clear, open, later."
-    batches: list[Batch] = []
+    batches: list[SeedBatch] = []
 
-    def compute(batch: Batch) -> bool:
+    def compute(batch: SeedBatch) -> bool:
         batches.append(batch)
         return True
 

@@ -25,9 +25,8 @@ from harness.models.families.cait import CaiT
 from harness.models.families.vit import PlainViT
 from harness.spec.expand import expand
 from harness.spec.fields import fields_of, is_tagged
-from harness.spec.identity import canonical_json, identity, identity_form, to_dict
+from harness.spec.identity import canonical_json, from_dict, identity, identity_form, to_dict
 from harness.spec.load import load_table
-from harness.spec.rebuild import from_dict
 from harness.tasks.train import TrainRun
 from harness.train.config import Augment, Recipe, TrainConfig
 from tests.conftest import Experiments

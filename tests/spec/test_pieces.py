@@ -279,6 +279,70 @@ def test_a_description_in_the_old_key_is_not_missing(project: Experiments) -> No
     assert "is missing" not in str(error.value)
 
 
+UPPER = """
+    from: small
+    description: smaller still
+    seeds: [5]
+    stand_ins: {networks: {large: {from: small, depth: 1}}, keep: {11: 4}}
+    base: {recipe: {lr: 3e-3}}
+    preconditions:
+      helps: {text: It helps, holds: "acc[all] > acc[none]", source: Figure 1}
+    also:
+      - {id: other, set: {student: small, method: supervised}}
+"""
+
+
+def shared(project: Experiments, **profiles: str) -> None:
+    """Shared profiles beside `small`."""
+    folder = project.root / "experiments" / "profiles"
+    for name, text in profiles.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+
+def test_a_shared_profile_starts_from_another(project: Experiments) -> None:
+    shared(project, upper=UPPER, top="from: upper\nresources: {threads: 3}\n")
+    text = SPEC.replace("from: small\n", "from: top\n        given: [helps]\n")
+    table = load_table(project.table("paper/pieces", text.replace("[none, part]", "[none, all]")))
+    tiny = table.profile("tiny")
+    assert tiny.starts_from == ("top", "upper", "small")
+    assert tiny.description == "smaller still; and tiny"
+    assert tiny.seeds == (5,)
+    assert (tiny.resources.threads, tiny.resources.workers) == (3, 1)
+    assert [row.id for row in tiny.rows] == ["none", "all", "extra", "other"]
+    assert [one.text for one in tiny.claims[0].given] == ["It helps"]
+    config = config_of(table, "tiny", "all")
+    assert config.teacher is not None
+    # of `upper` the student, of `small` the teacher, the epochs and the recipe that stands in
+    assert (config.student.depth, config.teacher.depth) == (1, 1)
+    assert (config.student.heads, config.teacher.heads) == (2, 2)
+    assert (config.recipe.epochs, config.recipe.lr) == (4, 3e-3)
+
+
+@pytest.mark.parametrize(
+    ("upper", "problem"),
+    [
+        ("\nfrom: upper\n", "2:7: profile 'upper' is made from itself: upper -> upper"),
+        ("from: smal\n", "1:7: unknown profile 'smal'; did you mean 'small'?"),
+        ("from: {a: b}\n", "1:7: from: must be a text, got a mapping"),
+        ("from: 3\n", "1:7: from: must be the name of a profile"),
+    ],
+)
+def test_what_a_shared_profile_cannot_start_from(
+    project: Experiments, upper: str, problem: str
+) -> None:
+    shared(project, upper=upper)
+    lines = said(project, "from: small\n", "from: upper\n").splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"experiments/profiles/upper.yaml:{problem}"), lines
+
+
+def test_shared_profiles_that_start_from_each_other(project: Experiments) -> None:
+    shared(project, upper="from: other\n", other="from: upper\n")
+    text = said(project, "from: small\n", "from: upper\n")
+    circle = "profile 'upper' is made from itself: upper -> other -> upper"
+    assert text == f"experiments/profiles/other.yaml:1:7: {circle}"
+
+
 def test_the_old_name_of_a_profile_is_told(project: Experiments) -> None:
     text = SPEC.replace("tiny:\n", "fashion-mnist:\n")
     table = load_table(project.table("paper/pieces", text))
