@@ -40,7 +40,8 @@ class TrainRun(Task):
         validation = {
             f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
         }
-        return frozenset({*validation, "features/std", "features/rank"})
+        extra = (METHODS.get(method).extra_metrics for method in METHODS.names())
+        return frozenset({*validation, "features/std", "features/rank"}.union(*extra))
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:

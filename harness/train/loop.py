@@ -406,7 +406,7 @@ class _Training:
                 metrics |= {f"val/{name}_{key}": value for key, value in scores.metrics.items()}
                 self.right[f"val/{name}_top1"] = scores.right
         student.train()
-        return metrics
+        return metrics | self.objective.evaluated()
 
     def _where(self, done: int) -> dict[str, float]:
         return {
