@@ -1,5 +1,5 @@
-"""Which positions of an image are chosen, in two numbers: how evenly they are used, and how far from
-the centre they lie (what Figures 4 and 5 of MaskedKD, arXiv 2302.10494, show as maps).
+"""Which positions of an image are chosen, in two numbers: how evenly they are used, and how far
+from the centre they lie (what Figures 4 and 5 of MaskedKD, arXiv 2302.10494, show as maps).
 """
 
 from __future__ import annotations

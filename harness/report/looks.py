@@ -165,7 +165,9 @@ def _se_over_images(result: ClaimResult, cells: Sequence[Cell]) -> float | None:
     bits = [right_of(cell.draws) for cell in cells]
     if any(len(right) != len(cell.draws) for right, cell in zip(bits, cells, strict=True)):
         return None
-    seeds = [seed for right, cell in zip(bits, cells, strict=True) if not cell.seedless for seed in right]
+    seeds = [
+        seed for right, cell in zip(bits, cells, strict=True) if not cell.seedless for seed in right
+    ]
     bits = [
         dict.fromkeys(seeds, next(iter(right.values()))) if cell.seedless and right else right
         for right, cell in zip(bits, cells, strict=True)

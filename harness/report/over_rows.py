@@ -186,7 +186,9 @@ def _every(
     not must survive Bonferroni's adjustment for the choice.
     """
     n = len(measures)
-    quantity = f"{column.label}, the weakest of {n} rows in {comparison.inner}{comparison.condition}"
+    quantity = (
+        f"{column.label}, the weakest of {n} rows in {comparison.inner}{comparison.condition}"
+    )
     turn = 1 if comparison.operator in (">=", ">") else -1
     found = [_turned(one, turn, floor) for one, floor in zip(measures, floors, strict=True)]
     known = [one for one in found if one is not None]

@@ -45,7 +45,9 @@ claims:
   - {{id: pixels, text: It beats pixels, holds: "knn[a] > knn[pixels]"}}
   - {{id: teacher, text: It stays behind its teacher, holds: "acc[a] < whole[a] - 1"}}
   - {{id: between, text: It is between, holds: "acc[a] - whole[a] < knn[pixels] - whole[a] + 99"}}
-  - {{id: costs, text: What costs more teaches better, holds: "correlation(acc[{{row}}], gflops[{{row}}] where {{row}} is not pixels) > 0"}}
+  - id: costs
+    text: What costs more teaches better
+    holds: "correlation(acc[{{row}}], gflops[{{row}}] where {{row}} is not pixels) > 0"
 profiles: {{paper: {{}}}}
 """
 A = {"knn": (60.0, 61.0, 60.4), "acc": (70.0, 71.0, 70.4)}
@@ -105,7 +107,9 @@ def test_a_failed_seed_is_beside_what_no_seed_changes_too(experiments: Experimen
 def test_more_seeds_can_settle_what_is_trained_in_part(experiments: Experiments) -> None:
     model = model_of(experiments)
     still = {claim.claim.id for claim in unsettled(model)}
-    open_ = {claim.claim.id for claim in model.claims if claim.verdict in ("not settled", "leaning")}
+    open_ = {
+        claim.claim.id for claim in model.claims if claim.verdict in ("not settled", "leaning")
+    }
     assert still == open_
 
 

@@ -157,7 +157,9 @@ def test_where_takes_some_of_the_rows() -> None:
     ]
     assert found.condition == " where {k} is 75 or 4* and {p} is not b"
     assert str(found.inner) == "acc[{p}.logit.keep{k}] > acc[{p}.logit]"
-    left_out = Comparison.parse("correlation(acc[{row}], t[{row}] where {row} is not none or c.*)<0")
+    left_out = Comparison.parse(
+        "correlation(acc[{row}], t[{row}] where {row} is not none or c.*)<0"
+    )
     assert [one.left.row for one in left_out.among(ROWS).members] == list(ROWS[1:-1])
 
 
@@ -176,7 +178,10 @@ def test_where_takes_some_of_the_rows() -> None:
             "every(acc[{a}.x] > acc[{a}] where {a} is b or)",
             r"expected a VALUE: letters, digits and _ . \+ -, or \* and \? for others at .* 46",
         ),
-        ("every(acc[{a}.x] > acc[{a}] where {a} is b, c)", r"expected \) at character 43, got ', c"),
+        (
+            "every(acc[{a}.x] > acc[{a}] where {a} is b, c)",
+            r"expected \) at character 43, got ', c",
+        ),
         ("acc[a] > acc[b] where {a} is b", "expected the end at character 17, got 'where"),
         ("acc[a] > acc[b] > acc[c]", r"expected the end at character 17, got '> acc\[c\]'"),
         ("acc[{a}] > 1", "expected a grid with this name, or share.* at character 4"),
