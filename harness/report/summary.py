@@ -24,7 +24,7 @@ TONES: dict[Verdict, Tone] = {
     Verdict.ABOVE: "bad",
     Verdict.BELOW: "bad",
     Verdict.CONTRADICTED: "bad",
-    Verdict.FAILED: "bad",
+    Verdict.FAILED: "broken",
     Verdict.NOT_COMPARABLE: "muted",
     Verdict.MISSING: "muted",
     Verdict.NOT_RUN: "muted",
