@@ -84,7 +84,9 @@ class ClaimReader:
                 continue
             self._given[entry.node] = entry.given
             for point in grid.points():
-                holds = self._parsed(entry.node, "holds", grid.fill_rows(entry.holds, point), [*rows])
+                holds = self._parsed(
+                    entry.node, "holds", grid.fill_rows(entry.holds, point), [*rows]
+                )
                 assay = None
                 if entry.assay is not None and holds is not None:
                     text = grid.fill(entry.assay, point, "assay")

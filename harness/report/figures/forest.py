@@ -52,7 +52,9 @@ LEAST_ITEMS = 4  # that a further panel of a figure has room for
 MOST_LINES = 4  # of the text of an item
 ROOM = 1.12  # of what fits whole, to each side
 CERTAIN = 0.75  # of the intervals, by their reach, fit whole
-FARTHEST = 3.0  # times that reach: an estimate that lies beyond is an arrow, or the others were dots
+FARTHEST = (
+    3.0  # times that reach: an estimate that lies beyond is an arrow, or the others were dots
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
