@@ -43,7 +43,7 @@ rows:
   - {{id: pixels, label: pixels, set: {{teacher: null, method: pixels}}}}
 claims:
   - {{id: pixels, text: It beats pixels, holds: "knn[a] > knn[pixels]"}}
-  - {{id: teacher, text: It stays behind its teacher, holds: "acc[a] < whole[a] - 1"}}
+  - {{id: teacher, text: "[a] stays behind its teacher", holds: "acc[a] < whole[a] - 1"}}
   - {{id: between, text: It is between, holds: "acc[a] - whole[a] < knn[pixels] - whole[a] + 99"}}
   - id: costs
     text: What costs more teaches better
@@ -89,6 +89,7 @@ def test_one_run_of_pixels_stands_beside_every_seed(experiments: Experiments) ->
 
 def test_what_is_computed_stands_beside_every_seed(experiments: Experiments) -> None:
     found = claims_of(model_of(experiments))
+    assert found["teacher"].claim.text == "A stays behind its teacher"
     assert found["teacher"].n == 3
     assert found["teacher"].estimate == pytest.approx(np.mean(A["acc"]) - 75.0)
     assert found["teacher"].look_seeds == ((0, 1, 2),)
