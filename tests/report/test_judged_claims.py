@@ -114,7 +114,6 @@ def test_both_intervals_are_drawn_and_one_that_goes_on_has_an_arrow() -> None:
 
 
 def test_an_estimate_far_beyond_the_others_is_an_arrow() -> None:
-    before = forest(every_verdict()).axes[0]
     claims = tuple(
         replace(
             claim,
@@ -129,7 +128,7 @@ def test_an_estimate_far_beyond_the_others_is_an_arrow() -> None:
     model = replace(every_verdict(), claims=claims)
     axes = forest(model).axes[0]
     far = axes.get_xlim()[1]
-    assert far < 2 * before.get_xlim()[1]
+    assert far < 10  # of intervals that reach 3 points in the median
     assert [at for at, mark in marks(axes) if mark == "X"] == []
     lines = [np.asarray(line.get_xdata(), float) for line in axes.get_lines()[1:]]
     assert all((np.abs(x) <= far + 1e-9).all() for x in lines if len(x) == 1)

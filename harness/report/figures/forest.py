@@ -52,9 +52,7 @@ LEAST_ITEMS = 4  # that a further panel of a figure has room for
 MOST_LINES = 4  # of the text of an item
 ROOM = 1.12  # of what fits whole, to each side
 CERTAIN = 0.75  # of the intervals, by their reach, fit whole
-FARTHEST = (
-    3.0  # times that reach: an estimate that lies beyond is an arrow, or the others were dots
-)
+FARTHEST = 3.0  # times the median reach: what lies beyond is an arrow, or the rest were dots
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -331,9 +329,11 @@ def _limit(panel: Panel) -> float:
     """How far the axis reaches: most intervals whole, and the estimates that are not far beyond."""
     estimates = [abs(_distance(c, c.estimate)) for c in panel.claims if c.estimate is not None]
     ends = sorted(max(map(abs, _ends(c, i))) for c in panel.claims for i in _intervals(c))
-    usual = ends[math.ceil(CERTAIN * len(ends)) - 1] if ends else max(estimates, default=0.0)
-    near = [x for x in estimates if x <= FARTHEST * usual]
-    return ROOM * max([*near, usual]) or 1.0
+    if not ends:
+        return ROOM * max(estimates, default=0.0) or 1.0
+    most = FARTHEST * ends[(len(ends) - 1) // 2]
+    usual = min(ends[math.ceil(CERTAIN * len(ends)) - 1], most)
+    return ROOM * max([usual, *(x for x in estimates if x <= most)]) or 1.0
 
 
 def _is_far(panel: Panel, claim: ClaimResult) -> bool:
