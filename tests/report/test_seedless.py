@@ -10,7 +10,8 @@ import harness
 from harness.report.inference import LEVEL
 from harness.report.judging import Pools, judge_claims, measured
 from harness.report.measure import Side
-from harness.report.model import ClaimResult, TableModel, Verdict
+from harness.report.model import ClaimResult, Draw, Machine, TableModel, Verdict
+from harness.report.pools import on_machines
 from harness.report.settle import unsettled
 from harness.spec.claims import Comparison
 from harness.spec.expand import expand
@@ -103,6 +104,19 @@ def test_a_failed_seed_is_beside_what_no_seed_changes_too(experiments: Experimen
     found = claims_of(model_of(experiments, failed=1))["teacher"]
     assert (found.n, found.failed_seeds) == (2, (1,))
     assert "1 seed of A failed" in found.reason
+
+
+def test_another_machine_has_it_beside_every_seed_too(experiments: Experiments) -> None:
+    model = model_of(experiments)
+    other = Machine(cpu="Another CPU")
+    drawn = [Draw(seed=seed, value=v + 1, machine=other) for seed, v in enumerate(A["knn"])]
+    pool = {("a", "knn"): drawn, ("pixels", "knn"): [Draw(seed=0, value=50.0, machine=other)]}
+    found = on_machines(claims_of(model)["pixels"], model.rows, [pool])
+    here = np.array(A["knn"]) - 50.0
+    assert dict(found.machines) == {
+        "A CPU": pytest.approx(tuple(here)),
+        "Another CPU": pytest.approx(tuple(here + 1)),
+    }
 
 
 def test_more_seeds_can_settle_what_is_trained_in_part(experiments: Experiments) -> None:
