@@ -225,7 +225,7 @@ def test_a_report_without_trained_results_has_no_forest() -> None:
     model = replace(model, claims=tuple(c for c in model.claims if not model.is_trained(c)))
     assert not [figure for figure in figures(model) if figure.section == "claims"]
     leads = [item.lead for item in findings(model)]
-    assert leads == ["Holds"]
+    assert leads == ["Supported"]
 
 
 def test_the_summary_counts_each_word_in_its_sentence() -> None:
