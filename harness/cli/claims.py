@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 from harness.cli._table import in_short
@@ -23,6 +24,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--profile", metavar="P", default="fashion-mnist", help="the scale (default: fashion-mnist)"
     )
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON in place of the page; see docs/json.md"
+    )
     add_reference(parser)
     add_pool(parser)
     parser.set_defaults(run=run)
@@ -30,6 +34,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and print it."""
+    from harness.report.claims_json import claims_json
     from harness.report.claims_page import build_claims_page
     from harness.report.collect import collect_finished
     from harness.report.pools import having
@@ -60,8 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
         paths.append(reference_reports(arguments.reference) / f"claims.{profile}.md")
     for path in paths:
         write(path, page.encode())
-    print(page)
-    print("\n".join(map(str, paths)))
+    if arguments.json:
+        print(json.dumps(claims_json(models, profile), indent=2, ensure_ascii=False))
+    else:
+        print(page)
+        print("\n".join(map(str, paths)))
     for name, why in broken.items():
         print(f"error: {name} is left out: {why}", file=sys.stderr)
     damaged = list(dict.fromkeys(line for model in models for line in model.unreadable))

@@ -96,6 +96,12 @@ class Objective(ABC):
         """Predictors to evaluate beside the student: from images (B, C, H, W) to logits."""
         return {}
 
+    def evaluated(self) -> dict[str, float]:
+        """What these predictors did with the images of the evaluation that has just ended, by the
+        names of the method's `extra_metrics`. All processes of a run call it.
+        """
+        return {}
+
     def summary(self) -> dict[str, Any]:
         """Plain values about the steps since the last call (kept-token shares, say)."""
         return {}
@@ -115,6 +121,9 @@ class Method(ABC):
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
     # names that its objective's `extra_predictors` may give
     extra_predictors: ClassVar[frozenset[str]] = frozenset()
+    extra_metrics: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # that its objective's `evaluated` may give
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """Raise FieldError where it does not go with `student`, `teacher` and `saliency_model`, or

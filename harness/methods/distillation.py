@@ -15,6 +15,7 @@ from harness.lazy import torch
 from harness.masking import AttentionSource, Criterion, CriterionInput, PatchChoice, check_criterion
 from harness.masking.attention import StudentAttention
 from harness.masking.keep import kept_counts, to_grid, top_k
+from harness.masking.positions import distance_from_centre, evenness
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 from harness.methods.losses import DistillationLoss
 from harness.methods.losses.logit import Logit
@@ -54,10 +55,12 @@ class Distillation(Method):
     uses_teacher: ClassVar[bool] = True
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
     extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    extra_metrics: ClassVar[frozenset[str]] = frozenset({"kept/evenness", "kept/distance"})
     loss: DistillationLoss = Logit()  # what of the teacher the student imitates
     weight: NotNegative = 1.0  # weight of that loss, the paper's lambda
     mask: Mask | None = None  # which patches the teacher sees; none: all
-    # also evaluate the teacher on the patches that it is shown: `val/teacher_top1`
+    # also evaluate the teacher on the patches that it is shown, `val/teacher_top1`, and which those
+    # are: `kept/evenness`, `kept/distance`
     teacher_accuracy: bool = False
     labels: NotNegative = 1.0  # weight of the cross-entropy with the labels
 
@@ -154,6 +157,8 @@ class DistillationObjective(Objective):
         self._counts: torch.Tensor | None = None
         self._images: torch.Tensor | int = 0
         self._pending: list[torch.Tensor] = []  # the counts of this step, and of how many images
+        # (N,) how often each patch was kept in this evaluation
+        self._judged = torch.zeros(networks.teacher.patches, dtype=torch.float64)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, and before their weights `ce` and `distill`."""
@@ -253,13 +258,28 @@ class DistillationObjective(Objective):
         if not self.method.teacher_accuracy:
             return {}
         generator = torch.Generator().manual_seed(0)
+        self._judged.zero_()
 
         def teacher(images: torch.Tensor) -> torch.Tensor:
             kept = self._choose(None, images, generator, 1.0)
+            if kept is not None:
+                self._judged += kept_counts(kept, self.teacher.patches).cpu()
             logits: torch.Tensor = self.teacher(images, keep=kept).logits
             return logits
 
         return {"teacher": teacher}
+
+    def evaluated(self) -> dict[str, float]:
+        """Which positions the teacher is shown, of the images that judge; nothing where it is shown
+        all of them.
+        """
+        DistContext.current().all_reduce_sum_([self._judged])
+        if not self._judged.any():
+            return {}
+        return {
+            "kept/evenness": evenness(self._judged),
+            "kept/distance": distance_from_centre(self._judged, self.teacher.grid),
+        }
 
     def summary(self) -> dict[str, Any]:
         """`kept`: share of images in which each patch was kept, N values in raster order."""

@@ -103,7 +103,7 @@ def _short(model: TableModel) -> list[Block]:
     items: list[Item] = []
     if model.unreadable:
         text = f"{'; '.join(model.unreadable)}."
-        items.append(Item(lead="Damaged files, left out", tone="bad", text=text))
+        items.append(Item(lead="Damaged files, left out", tone="broken", text=text))
     if text := collapse(model):
         items.append(Item(lead="Collapsed", tone="bad", text=f"{text}."))
     blocks += [Bullets(items=tuple(items))] if items else []

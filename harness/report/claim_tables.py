@@ -12,7 +12,7 @@ from harness.report.inference import CONFIDENCE_TEXT, LEVEL
 from harness.report.model import ClaimResult, ClaimSource
 from harness.report.preconditions import guarded, told
 from harness.report.summary import TONES
-from harness.text import number
+from harness.text import count, number
 
 CAPTIONS: dict[ClaimSource, str] = {
     "paper": "Claims of the paper, in words or by its printed numbers.",
@@ -146,11 +146,14 @@ def basis_table(claims: Sequence[ClaimResult]) -> TextTable | None:
 
 
 def _seeds(claim: ClaimResult) -> str:
+    n = str(claim.n)
+    if claim.claim.holds.over is not None and claim.look_seeds:  # `n` counts rows
+        n = f"{len(claim.look_seeds[-1])}, in {count(claim.n, 'row')}"
     if not claim.failed_seeds:
-        return str(claim.n)
+        return n
     failed = listed([str(seed) for seed in claim.failed_seeds], most=8)
     word = "seed" if len(claim.failed_seeds) == 1 else "seeds"
-    return f"{claim.n}; {word} {failed} failed"
+    return f"{n}; {word} {failed} failed"
 
 
 def _spreads(claim: ClaimResult) -> str:

@@ -195,7 +195,7 @@ def _seeds(expansion: Expansion) -> tuple[int, ...]:
 def _rows(
     expansion: Expansion, columns: Sequence[Column], source: CellSource, looks: Looks
 ) -> tuple[RowResult, ...]:
-    rows, minimised = [], losses(expansion.rows)
+    rows, minimised, seeds = [], losses(expansion.rows), _seeds(expansion)
     bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
     for resolved in expansion.rows:
         row = resolved.row
@@ -210,7 +210,7 @@ def _rows(
                 loss=minimised[row.id],
                 collapsed=source.collapsed_seeds(resolved),
                 cells=tuple(
-                    _cell(resolved, column, expansion, source, looks) for column in columns
+                    _cell(resolved, column, expansion, source, looks, seeds) for column in columns
                 ),
             )
         )
@@ -218,7 +218,12 @@ def _rows(
 
 
 def _cell(
-    resolved: ResolvedRow, column: Column, expansion: Expansion, source: CellSource, looks: Looks
+    resolved: ResolvedRow,
+    column: Column,
+    expansion: Expansion,
+    source: CellSource,
+    looks: Looks,
+    seeds: Sequence[int],
 ) -> Cell:
     published = resolved.row.published.get(column.id)
     identities = resolved.runs.get(column.id, ())
@@ -253,7 +258,15 @@ def _cell(
         failures=tuple((seed, run, first_line(error)) for seed, run, error in found.failures),
         images=images_of(draws),
         se_images=se_over_images(right) if len(right) == len(draws) else None,
+        seedless=_is_seedless(column, identities, seeds),
     )
+
+
+def _is_seedless(column: Column, identities: Sequence[str], seeds: Sequence[int]) -> bool:
+    """Whether a cell has one value, whatever the seed: nothing is trained for it, or one run serves
+    all seeds (pixels, public weights).
+    """
+    return column.evidence != "seeds" or (len(seeds) > 1 and len(set(identities)) == 1)
 
 
 def _expected(identities: Sequence[str], found: CellValues, profile: Profile) -> int:
@@ -328,6 +341,11 @@ def _measured(
     """A comparison and what the runs say of it, before anything is concluded."""
     column = _deciding_column(comparison, columns)
     sides = _sides(comparison.cells, rows)
+    labels = {other.id: f" ({other.label})" for other in columns if other.id != column.id}
+    sides = [
+        replace(side, label=f"{side.label}{labels.get(cell.column, '')}")
+        for side, cell in zip(sides, comparison.cells, strict=True)
+    ]
     sides = at_epochs(sides, comparison.cells, columns, rows, runs)
     if column.evidence == "timing" and comparison.offset == 0 and comparison.factor != 1:
         sides = _timed_in_turn(sides, comparison.cells, rows)
@@ -392,6 +410,7 @@ def _sides(cells: Sequence[CellRef], rows: Sequence[RowResult]) -> list[Side]:
                 failed=failed,
                 failed_seeds=tuple(seed for seed, _, _ in cell.failures),
                 images=cell.images,
+                seedless=cell.seedless,
             )
         )
     return sides

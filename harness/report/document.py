@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Tone = Literal["", "good", "bad", "warn", "muted"]
+Tone = Literal["", "good", "bad", "warn", "muted", "broken"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

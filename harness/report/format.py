@@ -35,7 +35,7 @@ MARKS = {
     Verdict.ABOVE: "▲",
     Verdict.BELOW: "▼",
     Verdict.CONTRADICTED: "✗",
-    Verdict.FAILED: "✗",
+    Verdict.FAILED: "!",
     Verdict.NOT_COMPARABLE: "–",
     Verdict.MISSING: "○",
     Verdict.NOT_RUN: "○",

@@ -21,7 +21,7 @@ from harness.report.inference import (
     non_inferiority_margin,
     two_sided_p,
 )
-from harness.report.measure import Measure, Side, rounding
+from harness.report.measure import Measure, Side, at_every_seed, rounding
 from harness.report.model import ClaimResult, PreconditionResult, RowResult
 from harness.report.over_rows import deciding_measure
 from harness.report.statistics import log_ratios, paired, scatters, summarise
@@ -48,6 +48,7 @@ class Measured:
 
 def measured(comparison: Comparison, column: Column, sides: Sequence[Side]) -> Measured:
     """A comparison with its deciding quantity, as it is and with failed seeds at their worst."""
+    sides = at_every_seed(sides)
     measure = deciding_measure(comparison, column, *sides)
     failed = any(side.failed_seeds for side in sides) and all(side.values for side in sides)
     failed = failed and comparison.over != "correlation"  # which nothing speaks against most
@@ -57,17 +58,28 @@ def measured(comparison: Comparison, column: Column, sides: Sequence[Side]) -> M
         sides=tuple(sides),
         measure=measure,
         at_worst=deciding_measure(comparison, column, *sides, worst=True) if failed else None,
-        scale=_scale(comparison, measure),
+        scale=_scale(comparison, measure, column, sides),
     )
 
 
-def _scale(comparison: Comparison, measure: Measure) -> Scale | None:
+def _scale(
+    comparison: Comparison, measure: Measure, column: Column, sides: Sequence[Side]
+) -> Scale | None:
+    """What no seed changes adds nothing to the spread, so beside it a row scatters as its values
+    do; two columns of trained rows lend each other nothing.
+    """
     left, right = comparison.left, comparison.right
-    if CellRef(left.column, left.row) != left:
+    if comparison.over is not None or CellRef(left.column, left.row) != left:
         return None
     if right is None:
         return "value"
     if CellRef(right.column, right.row) != right:
+        return None
+    seeded = [c for c, side in zip((left, right), sides, strict=True) if not side.seedless]
+    if len(seeded) == 1:
+        plain = seeded[0].column == column.id and (seeded[0] is left or comparison.factor == 1)
+        return "value" if plain and not measure.ratio else None
+    if left.column != right.column:
         return None
     if measure.ratio:
         return "log ratio"

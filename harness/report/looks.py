@@ -81,11 +81,13 @@ def looked_at(
     """The result with its looks, told in its sentence, and with the standard error over images."""
     refs = result.claim.holds.cells
     compared = [next(row for row in rows if row.id == ref.row) for ref in refs]
-    cells = [row.cell(ref.column) for row, ref in zip(compared, refs, strict=True)]
-    wanted = {ref.column for ref in refs}
-    trained = all(column.evidence == "seeds" for column in columns if column.id in wanted)
-    if not trained or not cells or not result.n:
+    all_cells = [row.cell(ref.column) for row, ref in zip(compared, refs, strict=True)]
+    evidence = {column.id: column.evidence for column in columns}
+    trained = any(evidence[ref.column] == "seeds" for ref in refs)
+    seeded = [index for index, cell in enumerate(all_cells) if not cell.seedless]
+    if not trained or not seeded or not result.n:
         return result
+    compared, cells = [compared[index] for index in seeded], [all_cells[index] for index in seeded]
     looks = _looks(cells)
     told = _told(looks, failed=len(result.failed_seeds))
     names = dict.fromkeys(row.name for row in compared)
@@ -102,7 +104,7 @@ def looked_at(
         look_seeds=looks,
         reason="; ".join([result.reason, *told]),
         images=counts.pop() if len(counts) == 1 else 0,
-        se_images=_se_over_images(result, cells),
+        se_images=_se_over_images(result, all_cells),
     )
 
 
@@ -163,4 +165,11 @@ def _se_over_images(result: ClaimResult, cells: Sequence[Cell]) -> float | None:
     bits = [right_of(cell.draws) for cell in cells]
     if any(len(right) != len(cell.draws) for right, cell in zip(bits, cells, strict=True)):
         return None
+    seeds = [
+        seed for right, cell in zip(bits, cells, strict=True) if not cell.seedless for seed in right
+    ]
+    bits = [
+        dict.fromkeys(seeds, next(iter(right.values()))) if cell.seedless and right else right
+        for right, cell in zip(bits, cells, strict=True)
+    ]
     return se_over_images(bits[0], bits[1] if len(bits) == 2 else None)

@@ -25,6 +25,7 @@ class Side:
     failed: bool = False  # its runs ended in errors
     failed_seeds: tuple[int, ...] = ()  # those whose runs ended in errors
     images: int = 0  # that judge each value; 0: not known
+    seedless: bool = False  # no seed changes its one value: it is computed, or nothing is drawn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +66,21 @@ def weights(comparison: Comparison) -> dict[CellRef, float]:
     for factor, cell in terms:
         found[cell] = found.get(cell, 0.0) + factor
     return found
+
+
+def at_every_seed(sides: Sequence[Side]) -> list[Side]:
+    """The sides with a value that depends on no seed at every seed of the others, also at those
+    that failed there: it is what it is beside each of them.
+    """
+    seeds = sorted(
+        {seed for side in sides if not side.seedless for seed in (*side.values, *side.failed_seeds)}
+    )
+    return [
+        replace(side, values=dict.fromkeys(seeds, next(iter(side.values.values()))))
+        if side.seedless and side.values and seeds
+        else side
+        for side in sides
+    ]
 
 
 def at_worst(comparison: Comparison, sides: Sequence[Side], claims: int = 1) -> list[Side]:

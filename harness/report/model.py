@@ -109,6 +109,7 @@ class Cell:
     failures: tuple[tuple[int, str, str], ...] = ()  # (seed, run, first line of its error)
     images: int = 0  # that judge each value; 0: not known
     se_images: float | None = None  # standard error of the mean over images, seeds as they are
+    seedless: bool = False  # one value for every seed: it is computed, or nothing is drawn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

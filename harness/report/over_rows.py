@@ -68,7 +68,7 @@ def _share(comparison: Comparison, column: Column, measures: Sequence[Measure]) 
     """Clopper and Pearson's interval, which errs at most as often as it says."""
     assert comparison.inner is not None
     n, summaries = len(measures), [one.summary for one in measures]
-    quantity = f"{column.label}, share of {n} rows with {comparison.inner}"
+    quantity = f"{column.label}, share of {n} rows with {comparison.inner}{comparison.condition}"
     means = [summary.mean for summary in summaries if summary is not None]
     if len(means) < n:
         return _unknown(comparison, quantity)
@@ -106,7 +106,7 @@ def _correlation(
     """Pearson's, with the interval of Fisher's z."""
     assert comparison.inner is not None
     n = len(members)
-    quantity = f"correlation over {n} rows of {comparison.inner}"
+    quantity = f"correlation over {n} rows of {comparison.inner}{comparison.condition}"
     points = []
     for member, found in members:
         x, y = combined(member, found)
@@ -186,7 +186,9 @@ def _every(
     not must survive Bonferroni's adjustment for the choice.
     """
     n = len(measures)
-    quantity = f"{column.label}, the weakest of {n} rows in {comparison.inner}"
+    quantity = (
+        f"{column.label}, the weakest of {n} rows in {comparison.inner}{comparison.condition}"
+    )
     turn = 1 if comparison.operator in (">=", ">") else -1
     found = [_turned(one, turn, floor) for one, floor in zip(measures, floors, strict=True)]
     known = [one for one in found if one is not None]

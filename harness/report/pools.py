@@ -58,14 +58,19 @@ def on_machines(
     if not result.look_seeds:  # computed, timed, or without a result here
         return result
     by_machine: dict[Machine, list[dict[int, float]]] = {}
-    for index, ref in enumerate(refs):
-        own = next(row for row in rows if row.id == ref.row).cell(ref.column).draws  # it goes first
+    cells = [next(row for row in rows if row.id == ref.row).cell(ref.column) for ref in refs]
+    for index, (ref, cell) in enumerate(zip(refs, cells, strict=True)):
         for draw in [
-            *own,
+            *([] if cell.seedless else cell.draws),  # this machine goes first
             *(draw for other in pools for draw in other.get((ref.row, ref.column), ())),
         ]:
-            sides = by_machine.setdefault(draw.machine, [{} for _ in refs])
-            sides[index].setdefault(draw.seed, draw.value)
+            if not cell.seedless:
+                sides = by_machine.setdefault(draw.machine, [{} for _ in refs])
+                sides[index].setdefault(draw.seed, draw.value)
+    for index, cell in enumerate(cells):
+        if cell.seedless:  # the same beside every seed, on every machine
+            for sides in by_machine.values():
+                sides[index] = dict.fromkeys(sides[1 - index], cell.draws[0].value)
     groups = {
         machine: list(sides[0].values())
         if len(sides) == 1

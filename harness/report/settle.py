@@ -101,7 +101,7 @@ def _told(left: Sequence[ClaimResult]) -> str:
 
 
 def _is_trained(claim: Claim, columns: Mapping[str, Column]) -> bool:
-    return all(columns[cell.column].evidence == "seeds" for cell in claim.holds.cells)
+    return any(columns[cell.column].evidence == "seeds" for cell in claim.holds.cells)
 
 
 def _ids(claims: Sequence[ClaimResult]) -> set[str]:

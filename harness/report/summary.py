@@ -24,7 +24,7 @@ TONES: dict[Verdict, Tone] = {
     Verdict.ABOVE: "bad",
     Verdict.BELOW: "bad",
     Verdict.CONTRADICTED: "bad",
-    Verdict.FAILED: "bad",
+    Verdict.FAILED: "broken",
     Verdict.NOT_COMPARABLE: "muted",
     Verdict.MISSING: "muted",
     Verdict.NOT_RUN: "muted",
@@ -169,21 +169,21 @@ def findings(model: TableModel, *, drawn: Collection[str] = ()) -> tuple[Item, .
     return tuple(item for source in NOUNS for item in _findings(model, source, drawn))
 
 
-LEADS = {
-    Verdict.SUPPORTED: "Holds",
-    Verdict.CONTRADICTED: "Does not hold",
-    Verdict.LEANING: "Leaning",
-    Verdict.NOT_SETTLED: "Not settled",
-    Verdict.OUT_OF_SCOPE: "Out of scope",
-}
+MEASURED = (
+    Verdict.SUPPORTED,
+    Verdict.CONTRADICTED,
+    Verdict.LEANING,
+    Verdict.NOT_SETTLED,
+    Verdict.OUT_OF_SCOPE,
+)
 
 
 def _findings(model: TableModel, source: ClaimSource, drawn: Collection[str]) -> list[Item]:
     claims = model.claims_by(source)
     by_us = " (our own check)" if source == "ours" else ""
     items = [
-        Item(lead=f"{lead}{by_us}", tone=TONES[verdict], text=_told(claim))
-        for verdict, lead in LEADS.items()
+        Item(lead=f"{verdict.capitalize()}{by_us}", tone=TONES[verdict], text=_told(claim))
+        for verdict in MEASURED
         for claim in claims
         if claim.verdict is verdict and claim.estimate is not None and claim.claim.id not in drawn
     ]

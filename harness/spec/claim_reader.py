@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +15,7 @@ from harness.spec.nodes import ListNode, MapNode
 from harness.spec.schema import ClaimEntry, PreconditionEntry
 from harness.spec.table import Claim, Column, Precondition, Row
 
+_BRACKETED = re.compile(r"\[([A-Za-z0-9_.+-]+)\]")
 FROM_CLAIM = ("column", "left", "right")
 """Names in a precondition that each claim fills: its column, and the rows that it compares."""
 
@@ -45,8 +48,8 @@ class ClaimReader:
     ) -> tuple[Claim, ...]:
         """The claims of `nodes`, beside those of the table, `before`."""
         ids, claims = [row.id for row in rows], list[Claim]()
-        ids_so_far = {claim.id for claim in before}
-        for claim in (claim for node in nodes for claim in self._claims(node, ids)):
+        ids_so_far, names = {claim.id for claim in before}, _row_names(rows)
+        for claim in (claim for node in nodes for claim in self._claims(node, names)):
             if claim.id in ids_so_far:
                 grid = "grid" in claim.node.keys
                 hint = "; the id of a grid must hold its values" if grid else ""
@@ -70,7 +73,7 @@ class ClaimReader:
             for claim in claims
         )
 
-    def _claims(self, node: ListNode | None, rows: Sequence[str]) -> Iterator[Claim]:
+    def _claims(self, node: ListNode | None, rows: Mapping[str, str]) -> Iterator[Claim]:
         for item in node.items if node is not None else ():
             entry = self._builder.build(item, ClaimEntry)
             if not isinstance(entry, ClaimEntry):
@@ -81,7 +84,9 @@ class ClaimReader:
                 continue
             self._given[entry.node] = entry.given
             for point in grid.points():
-                holds = self._parsed(entry.node, "holds", grid.fill_rows(entry.holds, point), rows)
+                holds = self._parsed(
+                    entry.node, "holds", grid.fill_rows(entry.holds, point), [*rows]
+                )
                 assay = None
                 if entry.assay is not None and holds is not None:
                     text = grid.fill(entry.assay, point, "assay")
@@ -90,13 +95,24 @@ class ClaimReader:
                     break
                 yield Claim(
                     id=grid.fill(entry.id, point, "id"),
-                    text=grid.fill(entry.text, point, "text"),
+                    text=self._named(entry.node, grid.fill(entry.text, point, "text"), rows),
                     holds=holds,
                     added_by_us=entry.added_by_us,
                     scaled_down_version_of=entry.scaled_down_version_of,
                     assay=assay,
                     node=entry.node,
                 )
+
+    def _named(self, node: MapNode, text: str, rows: Mapping[str, str]) -> str:
+        """A text with `[ROW]` replaced by what the table calls that row."""
+
+        def name(match: re.Match[str]) -> str:
+            if match[1] not in rows:
+                what = unknown("row", match[1], list(rows))
+                self._builder.problem(node.find("text"), f"text: {what}")
+            return rows.get(match[1], match[0])
+
+        return _BRACKETED.sub(name, text)
 
     def _parsed(
         self, node: MapNode, key: str, text: str, rows: Sequence[str], context: str = ""
@@ -194,6 +210,17 @@ class ClaimReader:
                 id=name, text=texts[1], holds=holds, source=entry.source, node=entry.node
             )
         yield from by_comparison.values()
+
+
+def _row_names(rows: Sequence[Row]) -> dict[str, str]:
+    """What the table calls each row: its label, with the group in front where another row has the
+    same one.
+    """
+    labels = Counter(row.label for row in rows)
+    return {
+        row.id: f"{row.group}, {row.label}" if row.group and labels[row.label] > 1 else row.label
+        for row in rows
+    }
 
 
 def _names(holds: Comparison) -> Iterator[Mapping[str, str]]:

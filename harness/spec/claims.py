@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeAlias, cast
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ GRAMMAR = (
     "SIDE >= SIDE, with >, <= or < too. A SIDE adds and subtracts cells, COLUMN[ROW] or "
     "FACTOR * COLUMN[ROW]; the right one numbers too. COLUMN[ROW]@2 is a cell after epoch 2, @25% "
     "after a quarter of the epochs. Over all rows that fit a {NAME}: share(SIDE > SIDE) >= NUMBER, "
-    "every(SIDE > SIDE), correlation(SIDE, SIDE) < NUMBER"
+    "every(SIDE > SIDE), correlation(SIDE, SIDE) < NUMBER; before the ), 'where {NAME} is VALUE or "
+    "VALUE', with 'is not' and 'and', takes some of these rows"
 )
 
 _TOKEN = re.compile(
@@ -36,6 +38,7 @@ MOST_NAMES = 4
 """In the rows of a statement about several rows: finding what fits takes a time with that power."""
 _ROW = re.compile(r"(?:[A-Za-z0-9_.+-]|\{[A-Za-z_][A-Za-z0-9_]*\})+")
 _NAME = re.compile(r"\{(\w+)\}")
+_VALUE = re.compile(r"\s*(?!(?:or|and)\b)([A-Za-z0-9_.+*?-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,25 @@ Quantity: TypeAlias = CellRef | Sum
 """What a side of a comparison is made of."""
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which values a name may have, `{part} is 75 or 50`: texts, in which `*` and `?` stand for
+    others, as in a profile's `rows`.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    negated: bool = False
+
+    def takes(self, names: Mapping[str, str]) -> bool:
+        """Whether a row with these names is one of them."""
+        found = any(fnmatchcase(names[self.name], value) for value in self.values)
+        return found is not self.negated
+
+    def __str__(self) -> str:
+        return f"{{{self.name}}} is {'not ' if self.negated else ''}{' or '.join(self.values)}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
     """`left operator factor * right + offset`; without `right` the other side is `offset` alone.
@@ -124,6 +146,7 @@ class Comparison:
     text: str  # as written
     over: Quantifier | None = None
     inner: Comparison | None = None
+    where: tuple[Where, ...] = ()  # all of which must hold for a member
     members: tuple[Comparison, ...] = ()
 
     @classmethod
@@ -146,14 +169,31 @@ class Comparison:
         sides = (self.left,) if self.right is None else (self.left, self.right)
         return tuple(term.cell for side in sides for term in side.terms)
 
+    @property
+    def condition(self) -> str:
+        """What it says of its rows, ` where {row} is not a`; empty where it is of all that fit."""
+        return f" where {' and '.join(map(str, self.where))}" if self.where else ""
+
     def among(self, rows: Iterable[str]) -> Self:
         """With the members that these rows make: one for all values of its names for which every
-        cell's row is there. ValueError where there are fewer than two.
+        cell's row is there and `where` holds. ValueError where there are fewer than two, or where a
+        value of `where` is that of no row.
         """
         if self.inner is None:
             return self
-        ids = tuple(dict.fromkeys(rows))
-        members = tuple(self.inner.filled(names) for names in self.inner.fits(ids))
+        fitting = list(self.inner.fits(tuple(dict.fromkeys(rows))))
+        for where in self.where:
+            found = sorted({names[where.name] for names in fitting})
+            for value in where.values:
+                if found and not any(fnmatchcase(one, value) for one in found):
+                    raise ValueError(
+                        f"'{self.text}': no {{{where.name}}} is {value}: {_short(', '.join(found))}"
+                    )
+        members = tuple(
+            self.inner.filled(names)
+            for names in fitting
+            if all(where.takes(names) for where in self.where)
+        )
         if len(members) < 2:
             many = "only one row fits" if members else "no row fits"
             raise ValueError(f"'{self.text}': {many}: a statement about several rows needs two")
@@ -262,6 +302,7 @@ class _Parser:
             self._fail("one row that has all names", back=True)
         if len(self._names) > MOST_NAMES:
             self._fail(f"at most {MOST_NAMES} names in braces", back=True)
+        where = self._where()
         self._symbol(")")
         operator, offset = inner.operator, inner.offset
         if over != "every":
@@ -279,7 +320,38 @@ class _Parser:
             text=self._text.strip(),
             over=over,
             inner=inner,
+            where=where,
         )
+
+    def _where(self) -> tuple[Where, ...]:
+        """What follows the word `where`."""
+        found, word = list[Where](), "where"
+        while self._word(word):
+            name = re.compile(r"\s*\{(\w+)\}\s+is\b").match(self._text, self._at)
+            if name is None:
+                self._fail("'{NAME} is VALUE', or 'is not'")
+            if name[1] not in (self._names or ()):
+                known = " or ".join(f"{{{one}}}" for one in sorted(self._names or ()))
+                self._fail(f"{known}, a name of these rows")
+            self._at = name.end()
+            negated, values = self._word("not"), [self._value()]
+            while self._word("or"):
+                values.append(self._value())
+            found.append(Where(name[1], tuple(values), negated))
+            word = "and"
+        return tuple(found)
+
+    def _word(self, word: str) -> bool:
+        match = re.compile(rf"\s*{word}\b").match(self._text, self._at)
+        self._at = self._at if match is None else match.end()
+        return match is not None
+
+    def _value(self) -> str:
+        match = _VALUE.match(self._text, self._at)
+        if match is None:
+            self._fail("a VALUE: letters, digits and _ . + -, or * and ? for others")
+        self._at = match.end()
+        return match[1]
 
     def _pair(self) -> Comparison:
         """The two quantities of a correlation."""

@@ -13,6 +13,7 @@ from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import Probe, TrainConfig
 
+OF_FEATURES = ("features/std", "features/rank", "val/knn20_top1")
 FEW_CLASSES = 5  # see `harness.evaluate.classification`
 
 
@@ -21,7 +22,8 @@ FEW_CLASSES = 5  # see `harness.evaluate.classification`
 class TrainRun(Task):
     """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats.
 
-    Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves.
+    Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves;
+    where `evaluate_every` asks for curves, `val/knn20_top1` among the images that are trained on.
     """
 
     train: TrainConfig
@@ -40,7 +42,8 @@ class TrainRun(Task):
         validation = {
             f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
         }
-        return frozenset({*validation, "features/std", "features/rank"})
+        extra = (METHODS.get(method).extra_metrics for method in METHODS.names())
+        return frozenset({*validation, *OF_FEATURES}.union(*extra))
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:

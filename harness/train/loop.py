@@ -20,7 +20,8 @@ from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.collapse import COLLAPSED
-from harness.evaluate.features import extract, spread
+from harness.evaluate.features import LabelledFeatures, extract, spread
+from harness.evaluate.knn import knn_accuracy
 from harness.evaluate.right import RIGHT, write_right
 from harness.methods import Batch, Networks, Objective, Step
 from harness.models.build import (
@@ -50,6 +51,7 @@ from harness.train.schedule import learning_rate, total_steps
 LOGS_PER_EPOCH = 10
 SUMMARIES = 8  # of a method's own state over a training, at least; long trainings have one an epoch
 EVAL_BATCH = 500
+NEIGHBOURS = 20
 
 
 def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
@@ -375,7 +377,7 @@ class _Training:
         batches = self.data.val(EVAL_BATCH)
         with self._autocast():
             if self.config.method.multicrop is not None:
-                metrics = spread(self.dist.all_gather(extract(model, batches).features))
+                metrics = self._evaluate_features(model, batches)
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
                 scores = classify(model, batches)
@@ -384,6 +386,25 @@ class _Training:
         metrics |= self._evaluate_extra_predictors()
         self.context.metric({**self._where(done), **metrics})
         return metrics
+
+    def _evaluate_features(
+        self, model: VisionTransformer, batches: Iterator[tuple[Tensor, Tensor]]
+    ) -> dict[str, float]:
+        """Whether they tell images apart; where a curve is asked for, k-NN among the images that
+        are trained on too.
+        """
+        found = self._gathered(extract(model, batches))
+        metrics = spread(found.features)
+        if self.recipe.evaluate_every is not None:
+            bank = self._gathered(extract(model, self.data.train_eval(EVAL_BATCH)))
+            accuracies = knn_accuracy(bank, found, ks=(NEIGHBOURS,), classes=self.data.classes)
+            metrics |= {f"val/knn{k}_top1": top1 for k, top1 in accuracies.items()}
+        return metrics
+
+    def _gathered(self, found: LabelledFeatures) -> LabelledFeatures:
+        """With those of all processes."""
+        gather = self.dist.all_gather
+        return LabelledFeatures(gather(found.features), gather(found.labels))
 
     def _warn_of_collapse(self, std: float, done: int) -> None:
         if std < COLLAPSED:
@@ -406,7 +427,7 @@ class _Training:
                 metrics |= {f"val/{name}_{key}": value for key, value in scores.metrics.items()}
                 self.right[f"val/{name}_top1"] = scores.right
         student.train()
-        return metrics
+        return metrics | self.objective.evaluated()
 
     def _where(self, done: int) -> dict[str, float]:
         return {

@@ -4,6 +4,7 @@ decided, what verdicts rest on, and the page of all claims.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -14,6 +15,8 @@ from matplotlib.figure import Figure as Drawing
 from scipy.stats import false_discovery_control
 
 from harness.report.builder import build_report, title_of_report
+from harness.report.claim_tables import basis_table
+from harness.report.claims_json import claims_json
 from harness.report.claims_page import build_claims_page
 from harness.report.document import (
     Appendix,
@@ -27,14 +30,17 @@ from harness.report.document import (
 )
 from harness.report.drawing import styled
 from harness.report.figures import draw, figures, find
-from harness.report.figures.forest import MOST_ITEMS
+from harness.report.figures.forest import MOST_ITEMS, TONE_COLOURS
+from harness.report.format import marked
 from harness.report.inference import benjamini_hochberg
 from harness.report.model import ClaimResult, TableModel, Verdict
 from harness.report.render.html import html
 from harness.report.render.latex import latex
 from harness.report.render.markdown import markdown
-from harness.report.summary import counted, findings, headline
+from harness.report.statistics import Interval
+from harness.report.summary import OUTCOMES, TONES, counted, findings, headline
 from harness.report.terminal import overview
+from harness.spec.claims import Comparison
 from tests.report.models import READS, every_verdict, small
 
 
@@ -107,6 +113,65 @@ def test_both_intervals_are_drawn_and_one_that_goes_on_has_an_arrow() -> None:
     assert "Arrow: the interval goes on." in find("forest", every_verdict()).caption()
 
 
+def test_an_estimate_far_beyond_the_others_is_an_arrow() -> None:
+    claims = tuple(
+        replace(
+            claim,
+            estimate=-40.0,
+            ci=Interval(low=-41.0, high=-39.0),
+            adjusted=Interval(low=-42.0, high=-38.0),
+        )
+        if claim.verdict is Verdict.CONTRADICTED and claim.source == "paper"
+        else claim
+        for claim in every_verdict().claims
+    )
+    model = replace(every_verdict(), claims=claims)
+    axes = forest(model).axes[0]
+    far = axes.get_xlim()[1]
+    assert far < 10  # of intervals that reach 3 points in the median
+    assert [at for at, mark in marks(axes) if mark == "X"] == []
+    lines = [np.asarray(line.get_xdata(), float) for line in axes.get_lines()[1:]]
+    assert all((np.abs(x) <= far + 1e-9).all() for x in lines if len(x) == 1)
+    assert "An arrow without a mark: so does the estimate" in find("forest", model).caption()
+    assert "An arrow without" not in find("forest", every_verdict()).caption()
+
+
+def test_what_failed_is_not_marked_as_contradicted() -> None:
+    marked_as = {verdict: marked(verdict)[0] for verdict in OUTCOMES}
+    apart = {Verdict.NOT_RUN, Verdict.NOT_SETTLED, Verdict.LEANING, Verdict.OUT_OF_SCOPE}
+    apart |= {Verdict.FAILED, Verdict.CONTRADICTED, Verdict.SUPPORTED}
+    assert len({marked_as[verdict] for verdict in apart}) == len(apart)
+    assert TONES[Verdict.FAILED] != TONES[Verdict.CONTRADICTED]
+    assert {TONES[verdict] for verdict in apart} <= TONE_COLOURS.keys()
+
+
+def test_over_several_rows_seeds_and_rows_are_told_apart() -> None:
+    claim = next(one for one in every_verdict().claims if one.n)
+    holds = Comparison.parse("share(acc[{row}] > acc[none]) > 0.5").among(("a", "b", "c", "none"))
+    over = replace(
+        claim,
+        claim=replace(claim.claim, holds=holds),
+        n=4,
+        failed_seeds=(),
+        look_seeds=((0, 1, 2),),
+    )
+    table = basis_table([over])
+    assert table is not None
+    assert list(column(table, "Seeds").values()) == ["3, in 4 rows"]
+
+
+def test_claims_for_programs_have_the_words_and_numbers_of_the_report() -> None:
+    model = every_verdict()
+    (table,) = json.loads(json.dumps(claims_json([model], model.profile)))["tables"]
+    assert [one["verdict"] for one in table["claims"]] == [str(one.verdict) for one in model.claims]
+    for told, claim in zip(table["claims"], model.claims, strict=True):
+        assert (told["id"], told["source"]) == (claim.claim.id, claim.source)
+        assert (told["estimate"], told["margin"]) == (claim.estimate, claim.margin)
+        assert told["interval"] == (None if claim.ci is None else [claim.ci.low, claim.ci.high])
+        assert [one["text"] for one in told["given"]] == [one.text for one in claim.preconditions]
+    assert len(table["not_asked"]) == len(model.untested)
+
+
 def test_the_forest_has_words_for_verdicts_margins_and_preconditions() -> None:
     texts = [t.get_text() for axes in forest(every_verdict()).axes for t in axes.texts]
     joined = " ".join(" ".join(texts).replace("\N{NO-BREAK SPACE}", " ").split())
@@ -160,7 +225,7 @@ def test_a_report_without_trained_results_has_no_forest() -> None:
     model = replace(model, claims=tuple(c for c in model.claims if not model.is_trained(c)))
     assert not [figure for figure in figures(model) if figure.section == "claims"]
     leads = [item.lead for item in findings(model)]
-    assert leads == ["Holds"]
+    assert leads == ["Supported"]
 
 
 def test_the_summary_counts_each_word_in_its_sentence() -> None:

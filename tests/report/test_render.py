@@ -356,7 +356,13 @@ def test_the_headline_counts_the_papers_claims_without_our_own_checks() -> None:
         "No claim of the paper is judged at this profile. Both checks of our own are supported."
     )
     leads = [item.lead for item in findings(small())]
-    assert leads == ["Holds", "Does not hold", "Not settled", "Not run", "Holds (our own check)"]
+    assert leads == [
+        "Supported",
+        "Contradicted",
+        "Not settled",
+        "Not run",
+        "Supported (our own check)",
+    ]
 
 
 def test_the_terminal_heads_them_apart() -> None:
@@ -395,7 +401,7 @@ def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:
         "Group 0: Logit 0 (2 seeds of 3): features/std ended below 0.05, all images look the same "
         "to the network."
     )
-    assert findings(model)[0].lead == "Holds"
+    assert findings(model)[0].lead == "Supported"
     text = markdown(build_report(model), pictures="x")
     first = next(line for line in text.splitlines() if line.startswith("- "))
     assert visible(first) == f"- **Collapsed:** {sentence}"

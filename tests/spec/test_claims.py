@@ -145,9 +145,44 @@ def test_every_and_correlation() -> None:
     ]
 
 
+def test_where_takes_some_of_the_rows() -> None:
+    text = "share(acc[{p}.logit.keep{k}] > acc[{p}.logit] where {k} is 75 or 4* and {p} is not b)"
+    with pytest.raises(ValueError, match=r"no \{k\} is 4\*: 50, 75"):
+        Comparison.parse(f"{text} > 0").among(ROWS)
+    rows = (*ROWS, "a.logit.keep40", "b.logit.keep40")
+    found = Comparison.parse(f"{text} > 0").among(rows)
+    assert [str(one) for one in found.members] == [
+        "acc[a.logit.keep75] > acc[a.logit]",
+        "acc[a.logit.keep40] > acc[a.logit]",
+    ]
+    assert found.condition == " where {k} is 75 or 4* and {p} is not b"
+    assert str(found.inner) == "acc[{p}.logit.keep{k}] > acc[{p}.logit]"
+    left_out = Comparison.parse(
+        "correlation(acc[{row}], t[{row}] where {row} is not none or c.*)<0"
+    )
+    assert [one.left.row for one in left_out.among(ROWS).members] == list(ROWS[1:-1])
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
+        (
+            "every(acc[{a}.x] > acc[{a}] where a is b)",
+            r"expected '\{NAME\} is VALUE', or 'is not' at character 35, got 'a is b\)'",
+        ),
+        (
+            "every(acc[{a}.x] > acc[{a}] where {b} is b)",
+            r"expected \{a\}, a name of these rows at character 35, got '\{b\} is b\)'",
+        ),
+        (
+            "every(acc[{a}.x] > acc[{a}] where {a} is b or)",
+            r"expected a VALUE: letters, digits and _ . \+ -, or \* and \? for others at .* 46",
+        ),
+        (
+            "every(acc[{a}.x] > acc[{a}] where {a} is b, c)",
+            r"expected \) at character 43, got ', c",
+        ),
+        ("acc[a] > acc[b] where {a} is b", "expected the end at character 17, got 'where"),
         ("acc[a] > acc[b] > acc[c]", r"expected the end at character 17, got '> acc\[c\]'"),
         ("acc[{a}] > 1", "expected a grid with this name, or share.* at character 4"),
         (

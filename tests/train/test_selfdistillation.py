@@ -20,6 +20,8 @@ from harness.methods.dino_masked_teacher import DinoMaskedTeacher
 from harness.methods.ibot import Ibot
 from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.config import Head, Temperatures
+from harness.models.config import Weights
+from harness.tasks.knn import KnnRun
 from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
 from tests.train.test_loop import Context, outcome, vit
@@ -37,6 +39,25 @@ def config(method: Method | None = None) -> TrainConfig:
         method=method or Dino(head=HEAD, crops=CROPS),
         recipe=Recipe(epochs=2, batch_size=50, lr=1e-3, weight_decay=0.04),
     )
+
+
+def test_a_curve_of_neighbours_is_recorded_where_it_is_asked_for(tmp_path: Path) -> None:
+    """At the end the same as the evaluation of the network that the run leaves."""
+    asked = config()
+    asked = replace(asked, recipe=replace(asked.recipe, epochs=1, evaluate_every=0.5))
+    context = Context(tmp_path / "curve")
+    result = train(asked, context)
+    found = [one for one in context.metrics if "val/knn20_top1" in one]
+    curve = {one["epoch"]: one["val/knn20_top1"] for one in found}
+    assert list(curve) == [0.5, 1.0]
+    weights = Weights(file=str(context.directory / "model.safetensors"))
+    judged = KnnRun(
+        model=replace(asked.student, weights=weights, drop_path=0.0),
+        data=asked.data,
+        eval_crop=asked.recipe.eval_crop,
+        seed=0,
+    ).execute(Context(tmp_path / "judged"))
+    assert curve[1.0] == result["val/knn20_top1"] == judged["val/knn20_top1"]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ TONE_COLOURS = {
     "bad": "#b3261e",
     "warn": "#8a5a00",
     "muted": "#656d76",
+    "broken": "#7b3fa0",
     "": INK,
 }
 MARKERS = {
@@ -49,8 +50,9 @@ LEFT, RIGHT = 0.415, 0.77  # of the width: where the panel begins and ends
 MOST_ITEMS = 18  # of a figure: more claims go on in one of their own
 LEAST_ITEMS = 4  # that a further panel of a figure has room for
 MOST_LINES = 4  # of the text of an item
-ROOM = 1.12  # of the farthest estimate, to each side
-CERTAIN = 0.75  # of the intervals, by width, fit whole
+ROOM = 1.12  # of what fits whole, to each side
+CERTAIN = 0.75  # of the intervals, by their reach, fit whole
+FARTHEST = 3.0  # times the median reach: what lies beyond is an arrow, or the rest were dots
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,8 @@ class ForestPlot(Figure):
         ]
         if any(_beyond(panel) for panel in self.select()):
             parts.append("Arrow: the interval goes on.")
+        if any(_is_far(panel, claim) for panel in self.select() for claim in panel.claims):
+            parts.append("An arrow without a mark: so does the estimate; its number is beside it.")
         drawn = {claim.claim.id for claim in drawn_claims(self.model)}
         rest = [claim for claim in self.model.claims if claim.claim.id not in drawn]
         without = sum(self.model.is_trained(claim) for claim in rest)
@@ -274,6 +278,8 @@ def _draw_claim(axes: Axes, claim: ClaimResult, y: float, far: float) -> None:
         if interval is None or claim.n < 2:
             continue
         low, high = _ends(claim, interval)
+        if low > far or high < -far:  # all of it lies beyond
+            continue
         axes.plot([max(low, -far), min(high, far)], [y, y], color=colour, lw=width, zorder=3,
                   solid_capstyle="butt", alpha=1 if width < 2 else 0.65)  # fmt: skip
         for end, beyond, arrow in ((-far, low < -far, "<"), (far, high > far, ">")):
@@ -281,10 +287,15 @@ def _draw_claim(axes: Axes, claim: ClaimResult, y: float, far: float) -> None:
                 axes.plot(end, y, arrow, color=colour, ms=6, mew=0, zorder=4, clip_on=False)
     filled = claim.verdict in MARKERS
     assert claim.estimate is not None
-    axes.plot(
-        _distance(claim, claim.estimate), y, MARKERS.get(claim.verdict, "o"), ms=6, mec=colour,
-        mfc=colour if filled else "white", mew=1.1, zorder=5,
-    )  # fmt: skip
+    at = _distance(claim, claim.estimate)
+    if abs(at) > far:
+        axes.plot(math.copysign(far, at), y, "<" if at < 0 else ">", color=colour, ms=6, mew=0,
+                  zorder=4, clip_on=False)  # fmt: skip
+    else:
+        axes.plot(
+            at, y, MARKERS.get(claim.verdict, "o"), ms=6, mec=colour,
+            mfc=colour if filled else "white", mew=1.1, zorder=5,
+        )  # fmt: skip
     none = _distance_of_none(claim)
     if none is not None and abs(none) < far:
         axes.plot([none, none], [y - 0.09, y + 0.09], color=SOFT, lw=1.2, zorder=2)
@@ -315,11 +326,18 @@ def _distance_of_none(claim: ClaimResult) -> float | None:
 
 
 def _limit(panel: Panel) -> float:
-    """How far the axis reaches: every estimate, most intervals whole, the others with an arrow."""
+    """How far the axis reaches: most intervals whole, and the estimates that are not far beyond."""
     estimates = [abs(_distance(c, c.estimate)) for c in panel.claims if c.estimate is not None]
     ends = sorted(max(map(abs, _ends(c, i))) for c in panel.claims for i in _intervals(c))
-    usual = ends[math.ceil(CERTAIN * len(ends)) - 1] if ends else 0.0
-    return ROOM * max([*estimates, usual]) or 1.0
+    if not ends:
+        return ROOM * max(estimates, default=0.0) or 1.0
+    most = FARTHEST * ends[(len(ends) - 1) // 2]
+    usual = min(ends[math.ceil(CERTAIN * len(ends)) - 1], most)
+    return ROOM * max([usual, *(x for x in estimates if x <= most)]) or 1.0
+
+
+def _is_far(panel: Panel, claim: ClaimResult) -> bool:
+    return claim.estimate is not None and abs(_distance(claim, claim.estimate)) > _limit(panel)
 
 
 def _intervals(claim: ClaimResult) -> list[Interval]:

@@ -26,9 +26,11 @@ from harness.report.format import header_spans, marked_up
 
 STYLE = """
 :root { --ink: #1f2328; --soft: #656d76; --line: #d8dee4; --page: #ffffff; --band: #f6f8fa;
-  --good: #0a6b2d; --bad: #b3261e; --warn: #8a5a00; color-scheme: light dark; }
+  --good: #0a6b2d; --bad: #b3261e; --warn: #8a5a00; --broken: #7b3fa0;
+  color-scheme: light dark; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d;
-  --page: #0d1117; --band: #161b22; --good: #56d364; --bad: #ff8a80; --warn: #e3b341; } }
+  --page: #0d1117; --band: #161b22; --good: #56d364; --bad: #ff8a80; --warn: #e3b341;
+  --broken: #d2a8ff; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1rem 4rem; background: var(--page);
   color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -60,7 +62,7 @@ th { font-weight: 600; white-space: nowrap; }
 thead tr:last-child th { border-bottom: 2px solid var(--line); }
 thead th.span { text-align: center; border-bottom: 1px solid var(--line); }
 tbody tr { border-bottom: 1px solid var(--line); }
-tr.group th { background: var(--band); }
+tr.group th { background: var(--band); white-space: normal; }
 .right { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .short { white-space: nowrap; }
 .wide table { font-size: .8rem; }
@@ -69,6 +71,7 @@ tr.group th { background: var(--band); }
 .good { color: var(--good); font-weight: 600; }
 .bad { color: var(--bad); font-weight: 600; }
 .warn { color: var(--warn); font-weight: 600; }
+.broken { color: var(--broken); font-weight: 600; }
 .muted { color: var(--soft); }
 @media screen and (max-width: 44rem) {
   .picture { overflow-x: auto; }
@@ -94,7 +97,8 @@ tr.group th { background: var(--band); }
 @page wide { size: A4 landscape; margin: 12mm; }
 @media print {
   :root { --ink: #000; --soft: #555; --line: #bbb; --page: #fff; --band: #f3f3f3;
-    --good: #0a6b2d; --bad: #b3261e; --warn: #8a5a00; color-scheme: light; }
+    --good: #0a6b2d; --bad: #b3261e; --warn: #8a5a00; --broken: #7b3fa0;
+    color-scheme: light; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   h2 { break-after: avoid; }
   figure, tr { break-inside: avoid; }

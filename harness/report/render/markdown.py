@@ -80,4 +80,4 @@ def _rows(table: TextTable) -> Iterator[list[str]]:
 
 def _cell(cell: TableCell) -> str:
     text = _text(cell.text)
-    return f"**{text}**" if cell.tone in ("good", "bad") else text
+    return f"**{text}**" if cell.tone in ("good", "bad", "broken") else text

@@ -58,6 +58,7 @@ COLOURS: dict[Tone, str] = {
     "": "#1f2328",
     "good": "#0a6b2d",
     "bad": "#b3261e",
+    "broken": "#7b3fa0",
     "warn": "#8a5a00",
     "muted": "#656d76",
 }
@@ -385,7 +386,7 @@ def _span_style(table: TextTable, head: int) -> Iterator[tuple[object, ...]]:
 
 
 def _cell(cell: TableCell, align: str) -> Text:
-    bold = cell.tone in ("good", "bad", "warn")
+    bold = cell.tone in ("good", "bad", "warn", "broken")
     return Text(
         _toned(_text(cell.text), cell.tone, bold=bold), RIGHT if align == "right" else SMALL
     )
