@@ -22,3 +22,14 @@ def stream(seed: int, *names: str | int) -> int:
 def generator(seed: int, *names: str | int) -> torch.Generator:
     """A CPU generator at the start of the stream called `names`."""
     return torch.Generator().manual_seed(stream(seed, *names))
+
+
+def seed_unnamed(seed: int, device: torch.device) -> None:
+    """Seed the draws that take no generator, on the CPU and on `device`.
+
+    The same as `torch.manual_seed`, which in a process without a GPU writes down three stack traces
+    at every call, for the case that one is used later.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)

@@ -19,6 +19,7 @@ from harness.errors import DataError
 
 SILENCE = 10.0  # seconds a server may say nothing
 APT_SILENCE = 60.0  # seconds in which apt-get may get nothing at all
+TRIES = 3  # downloads of a file, until one is not cut short
 
 
 def offline() -> bool:
@@ -27,15 +28,26 @@ def offline() -> bool:
 
 
 def download(url: str, into: Path) -> None:
-    """Put the file at `url` into the folder `into`, under its name there."""
+    """Put the file at `url` into the folder `into`, under its name there. What a server cuts short
+    is begun again.
+    """
+    path = into / url.rpartition("/")[2]
     try:
-        with (
-            urllib.request.urlopen(url, timeout=SILENCE) as answer,
-            (into / url.rpartition("/")[2]).open("wb") as file,
-        ):
-            shutil.copyfileobj(answer, file)
+        for _ in range(TRIES):
+            if _whole(url, path):
+                return
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"the download failed ({_brief(error)})") from error
+    raise DataError(f"the download failed ({path.name} was cut short {TRIES} times)")
+
+
+def _whole(url: str, path: Path) -> bool:
+    """Whether all of the file came before the server closed the connection."""
+    cut = contextlib.suppress(ConnectionResetError, http.client.IncompleteRead)
+    with urllib.request.urlopen(url, timeout=SILENCE) as answer, path.open("wb") as file, cut:
+        shutil.copyfileobj(answer, file)
+        return not answer.length  # bytes that are still to come, where the server says it
+    return False
 
 
 def with_torchvision(download: Callable[[], object]) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.distributed import DistContext, open_tcp_store
 from harness.errors import HarnessError, Interrupted
-from harness.launch.context import end_with_parent, limit_threads, log
+from harness.launch.context import end_with_parent, keep_freed_memory, limit_threads, log
 from harness.launch.rendezvous import (
     LOCAL,
     Connection,
@@ -129,6 +129,7 @@ class FollowerRank:
     def _execute(self, info: RendezvousInfo) -> None:
         resources = Resources(**info.resources)
         limit_threads(resources.threads)
+        keep_freed_memory()
         if info.host == LOCAL:
             use_loopback()
         directory = Path(info.directory)

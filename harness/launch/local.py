@@ -90,6 +90,7 @@ class LocalExecutor:
         self._timing_lock: TimingLock  # while `run` goes on
         # other commands compute on this machine too: nothing can be timed now
         self._machine_is_shared = False
+        self._waiting = ""  # for what the machine is needed meanwhile
         self._workers: list[_Worker] = []
         self._free: list[WorkerProcess] = []  # would take another unit
         self._leaving: list[WorkerProcess] = []  # have no unit, and end
@@ -169,13 +170,17 @@ class LocalExecutor:
                 self._give_up(str(error))
 
     def _take(self) -> list[PlannedRun]:
+        self._waiting = ""
         if not self._workers:
             self._timing_lock.release()  # so that two commands do not wait for each other
             wanted = self._queue.wants_alone and not self._other_commands_running()
             alone = wanted and self._timing_lock.acquire_exclusive()
             if not alone and not self._timing_lock.acquire_shared():
-                return []  # another command times something, which is soon over
+                self._waiting = "waiting for a timing of"
+                return []  # which is soon over
             self._machine_is_shared = self._queue.wants_alone and not alone
+            if self._machine_is_shared:
+                self._waiting = "the next run times something and waits for"
         chosen = self._queue.take(
             jobs=self.plan.jobs,
             running=len(self._workers),
@@ -449,7 +454,15 @@ class LocalExecutor:
             blocked=len(self._queue.blocked),
             active=active,
             left=makespan(loads, self.plan.jobs),
+            waiting=self._waits_for(),
         )
+
+    def _waits_for(self) -> str:
+        """Why nothing is started: the commands that the machine is needed for meanwhile."""
+        if not self._waiting:
+            return ""
+        holders = self._timing_lock.holders()
+        return f"{self._waiting} {'; '.join(map(str, holders)) or 'another harness command'}"
 
     def _left(
         self, planned: PlannedRun, running: dict[str, tuple[RunRecord | None, bool]]

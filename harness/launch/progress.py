@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -43,6 +44,7 @@ class Snapshot:
     blocked: int
     active: Sequence[Active]
     left: float  # seconds, estimated
+    waiting: str = ""  # why nothing is started, "waiting for ..."
 
 
 class Display:
@@ -73,14 +75,19 @@ class Display:
         """Show how far everything is."""
         self._last = time.monotonic()
         if not self._live:
-            self._write(_summary(snapshot) + "".join(_brief(one) for one in snapshot.active) + "\n")
+            waiting = f"; {snapshot.waiting}" if snapshot.waiting else ""
+            active = "".join(_brief(one) for one in snapshot.active)
+            self._write(_summary(snapshot) + active + waiting + "\n")
             return
         width = shutil.get_terminal_size().columns - 1
         lines = [_summary(snapshot), *(_detail(one) for one in snapshot.active[:MOST_SHOWN])]
         if len(snapshot.active) > MOST_SHOWN:
             lines.append(f"  and {len(snapshot.active) - MOST_SHOWN} more")
+        lines = [line[:width] for line in lines]
+        if snapshot.waiting:  # whole: its end says what to do
+            lines += textwrap.wrap(f"  {snapshot.waiting}", width, subsequent_indent="  ")
         self._erase()
-        self._write("".join(line[:width] + "\n" for line in lines))
+        self._write("".join(line + "\n" for line in lines))
         self._height = len(lines)
 
     def close(self) -> None:

@@ -5,11 +5,31 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import variables
 from harness.errors import HarnessError, cause
 from harness.paths import own_temporary
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Another command of the user's that computes, or times something, on this machine."""
+
+    pid: int
+    command: str
+    stopped: int | None  # the process of it that is stopped (Ctrl-Z), if one is
+
+    def __str__(self) -> str:
+        """With what to do where nothing would ever happen by itself."""
+        name = f"process {self.pid} ({self.command})"
+        if self.stopped is None:
+            return name
+        which = "" if self.stopped == self.pid else f"its process {self.stopped} "
+        go_on = f"`fg` in its terminal or `kill -CONT {self.stopped}`"
+        return f"{name}: {which}is stopped; {go_on} lets it go on, `kill -9 {self.pid}` ends it"
 
 
 class TimingLock:
@@ -40,12 +60,53 @@ class TimingLock:
         """Hold nothing, for good."""
         os.close(self._file)
 
+    def holders(self) -> list[Holder]:
+        """The others that hold it; none where the system does not tell (no Linux)."""
+        inode, found = os.fstat(self._file).st_ino, []
+        for line in _read(Path("/proc/locks")).splitlines():
+            words = line.split()
+            held = words[1:2] == ["FLOCK"] and words[5].rpartition(":")[2] == str(inode)
+            pid = int(words[4]) if held else 0
+            if pid > 0 and pid != os.getpid() and self._is_open_in(pid):
+                found.append(_holder(pid))
+        return found
+
+    def _is_open_in(self, pid: int) -> bool:
+        """Whether a process has this file, and not one of the same number elsewhere."""
+        with suppress(OSError):
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    if os.path.samestat(os.stat(f"/proc/{pid}/fd/{name}"), os.fstat(self._file)):
+                        return True
+        return False
+
     def _take(self, how: int) -> bool:
         try:
             fcntl.flock(self._file, how | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
+
+
+def _holder(pid: int) -> Holder:
+    processes = [pid, *map(int, _read(Path(f"/proc/{pid}/task/{pid}/children")).split())]
+    stopped = (one for one in processes if _state(one) == "T")
+    words = _read(Path(f"/proc/{pid}/cmdline")).rstrip("\0").split("\0")
+    names = [os.path.basename(word) for word in words]
+    if "harness" in names:
+        words = ["harness", *words[names.index("harness") + 1 :]]
+    return Holder(pid, " ".join(words), next(stopped, None))
+
+
+def _state(pid: int) -> str:
+    """R, S, T (stopped) and others; empty where the process is gone."""
+    return _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2][1:2]
+
+
+def _read(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def _folder() -> Path:

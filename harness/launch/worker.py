@@ -28,7 +28,13 @@ from typing import Final, NoReturn
 from harness.code import CodeRecord
 from harness.device import resolve_device
 from harness.errors import HarnessError, Interrupted
-from harness.launch.context import WorkerContext, end_with_parent, limit_threads, log
+from harness.launch.context import (
+    WorkerContext,
+    end_with_parent,
+    keep_freed_memory,
+    limit_threads,
+    log,
+)
 from harness.launch.environment import environment
 from harness.launch.process_state import ProcessState, begin_run
 from harness.launch.worker_group import RankLost, Rendezvous, clamp_processes, worker_group
@@ -90,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     resources = Resources(**json.loads(arguments.resources))
     limit_threads(resources.threads)
+    keep_freed_memory()
     rendezvous = None
     if arguments.rendezvous is not None:
         end_with_parent()  # the other tasks would not know of this one's end

@@ -23,7 +23,7 @@ from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
-from harness.seeding import stream
+from harness.seeding import seed_unnamed, stream
 from harness.shown_patches import KEPT_PATCHES
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class DistillationObjective(Objective):
             return loss(student, teacher, kept)
         total = torch.zeros((), device=student.logits.device)
         for number, rows in step.batch_slice.groups(images, loss.group_size()).items():
-            torch.manual_seed(stream(step.generator.initial_seed(), "group", number))
+            seed_unnamed(stream(step.generator.initial_seed(), "group", number), total.device)
             if len(rows) == images:  # nothing to pick out
                 return loss(student, teacher, kept)
             of_group = loss(

@@ -36,7 +36,7 @@ from harness.models.config import ModelConfig
 from harness.models.layers import replace_drop_path, set_batch_slice
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.run import RunContext
-from harness.seeding import generator, stream
+from harness.seeding import generator, seed_unnamed, stream
 from harness.train.checkpoint import (
     DamagedCheckpoint,
     read_checkpoint,
@@ -301,7 +301,7 @@ class _Training:
         """Every draw is a function of seed and step: a resumed run draws the same, and so do the
         parts of a batch, each of which takes its own images' draws.
         """
-        torch.manual_seed(stream(self.config.seed, "forward", index))
+        seed_unnamed(stream(self.config.seed, "forward", index), self.device)
         set_batch_slice(self.depths, batch_slice)
         return Step(
             index=index,

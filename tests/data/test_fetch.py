@@ -22,6 +22,7 @@ from harness.data.telling import Telling
 from harness.errors import DataError
 from tests.conftest import TINY_VIT, Experiments
 from tests.data.conftest import SmallFashion, small_files
+from tests.data.origin import origin
 from tests.launch.processes import harness, start_harness
 
 NAME = "slow-fashion"
@@ -306,3 +307,16 @@ def test_files_of_a_server_are_verified(
     known.server = "http://127.0.0.1:9"
     with pytest.raises(DataError, match=r"^the download failed \(urlopen error "):
         known._from_server()
+
+
+def test_what_a_server_cuts_short_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with origin() as server:
+        known = SmallFashion()
+        known.server = server.variables["SERVED"]
+        for how in ("half", "half", "whole", "half", "half", "half"):
+            server.answer(how)
+        assert len(known._from_server().train.labels) == 60
+        assert server.asked == 3
+        with pytest.raises(DataError, match=r"failed \(train-images.*gz was cut short 3 times\)$"):
+            known._from_server()

@@ -25,6 +25,7 @@ from harness.methods.losses.manifold import Manifold
 from harness.methods.supervised import Supervised
 from harness.models.config import ModelConfig, Weights
 from harness.run import Resources
+from harness.seeding import seed_unnamed
 from harness.tasks.train import TrainRun
 from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
@@ -115,6 +116,14 @@ def test_a_resumed_run_is_bit_identical(tmp_path: Path, stop_at: int) -> None:
         train(config(), Context(tmp_path / "broken", stop_at=stop_at))
     resumed = Context(tmp_path / "broken")
     assert outcome(resumed, train(config(), resumed)) == expected
+
+
+def test_unnamed_draws_are_those_of_torchs_own_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(2**62 + 5)
+    expected = torch.rand(3).tolist()
+    monkeypatch.setattr("traceback.format_stack", lambda: pytest.fail("time for nothing"))
+    seed_unnamed(2**62 + 5, torch.device("cpu"))
+    assert torch.rand(3).tolist() == expected
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path: Path) -> None:

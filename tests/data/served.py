@@ -1,0 +1,28 @@
+"""A plugin of tests: a data set whose only origin is the HTTP server at $SERVED."""
+
+from __future__ import annotations
+
+import os
+
+from harness.data import DATASETS
+from harness.data.dataset import Source
+from tests.data.conftest import SmallFashion
+
+
+class ServedFashion(SmallFashion):
+    """80 images."""
+
+    name = "served-fashion"
+
+    @property
+    def server(self) -> str:  # type: ignore[override]
+        """Its address."""
+        return os.environ["SERVED"]
+
+    @property
+    def origins(self) -> tuple[Source, ...]:
+        """The server."""
+        return (Source(label="a server", read=self._from_server, size=62_000),)
+
+
+DATASETS.register(ServedFashion.name)(ServedFashion())
