@@ -226,6 +226,8 @@ class _Training:
         model = self.objective.final_model
         assert isinstance(model, VisionTransformer)
         self.context.save_artifact(ARTIFACT, lambda path: save_model(model, path))
+        for name, write in self.objective.artifacts().items():
+            self.context.save_artifact(name, write)
         if self.right:
             self.context.save_artifact(RIGHT, lambda path: write_right(path, self.right))
         return result
@@ -374,7 +376,7 @@ class _Training:
         assert isinstance(model, VisionTransformer)
         batches = self.data.val(EVAL_BATCH)
         with self._autocast():
-            if self.config.method.multicrop is not None:
+            if not self.config.method.uses_labels:
                 metrics = spread(self.dist.all_gather(extract(model, batches).features))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
