@@ -146,6 +146,13 @@ class Method(ABC):
         return 1
 
     @property
+    def needs_whole_batch(self) -> bool:
+        """Whether a process must compute all of its images of a step at once: there is something
+        over the whole batch of a step (batch norm) that processes share, and parts of it could not.
+        """
+        return False
+
+    @property
     def multicrop(self) -> MultiCrop | None:
         """The crops it learns from; None: one picture and its label, as the recipe augments it."""
         return None

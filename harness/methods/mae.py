@@ -16,7 +16,7 @@ from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 from harness.models.architectures import Architecture
-from harness.models.cost import efficient_macs
+from harness.models.cost import published_macs
 from harness.models.interface import ForwardRequest
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class Mae(Method):
     def image_macs(self, student: Architecture) -> float:
         """Multiply-adds of one training image: encoder and decoder, forward and backward."""
         seen = self.seen(student.patches)
-        whole = efficient_macs(student, keep=seen, classes=0).total
-        return 3 * (whole + self.decoder.macs(student, seen))
+        return 3 * (encoder_macs(student, seen) + self.decoder.macs(student, seen))
 
     def student_keep(self, patches: int) -> int | None:
         """What the encoder sees."""
@@ -189,6 +188,12 @@ def random_order(
         images, lambda rows: torch.rand(rows, patches, generator=generator)
     )
     return noise.argsort(dim=1)
+
+
+def encoder_macs(student: Architecture, seen: int) -> float:
+    """Multiply-adds of an encoder that embeds and sees so many patches, all of which leave it."""
+    macs = published_macs(student, keep=seen, classes=0)
+    return macs.total - macs.embedding * (1 - seen / student.patches)
 
 
 def normalised(pixels: Tensor) -> Tensor:

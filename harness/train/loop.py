@@ -146,6 +146,7 @@ class _Training:
             group_size=self.config.method.group_size,
             processes=self.dist.size,
             micro_batch=self.context.resources.micro_batch,
+            whole=self.config.method.needs_whole_batch,
         )
         wrong = plan.why_not_computable()
         if wrong is not None:

@@ -133,3 +133,49 @@ def assert_gradients(module: nn.Module, weights: Weights, nothing: set[str]) -> 
         torch.testing.assert_close(
             parameter.grad.double(), wanted, atol=2e-6, rtol=2e-4, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+def batch_norm(rows: Tensor, weights: Weights, name: str, *, running: bool) -> Tensor:
+    """Over the rows, or by the running statistics."""
+    mean, var = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
+    if not running:
+        mean, var = rows.mean(0), rows.var(0, unbiased=False)
+    scaled = (rows - mean) / (var + 1e-5).sqrt()
+    return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def embed(rows: Tensor, weights: Weights, *, running: bool = False) -> Tensor:
+    """Linear, batch norm, ReLU, linear, without biases."""
+    x = batch_norm(rows @ weights["first.weight"].T, weights, "norm", running=running)
+    return x.clamp(min=0) @ weights["second.weight"].T
+
+
+def cosine(one: Tensor, other: Tensor) -> Tensor:
+    return (one * other).sum() / (one.norm() * other.norm())
+
+
+def context_loss(
+    built: Any,
+    networks: dict[str, Weights],
+    views: tuple[Tensor, ...],
+    seen: tuple[Tensor, Tensor],
+    *,
+    own: bool = False,
+) -> Tensor:
+    """LUT's loss between views: every pair of a student's view and a teacher's, written out."""
+    predicted, taught = [], []
+    for view, keep in zip(views, seen, strict=True):
+        pooled, whole = [], []
+        for image, places in zip(view, keep, strict=True):
+            tokens = encode(built.student, networks["student"], image, places)
+            pooled.append(tokens[1:].mean(0))
+            whole.append(encode(built.teacher, networks["teacher"], image, None)[1:].mean(0))
+        rows = embed(torch.stack(pooled), networks["head"])
+        predicted.append(embed(rows, networks["predictor"]))
+        taught.append(embed(torch.stack(whole), networks["teacher_head"], running=True))
+    terms = [
+        2 - 2 * cosine(predicted[view][image], taught[view if own else 1 - view][image])
+        for view in range(2)
+        for image in range(len(views[0]))
+    ]
+    return torch.stack(terms).mean()

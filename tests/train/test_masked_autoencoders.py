@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 
 from harness.data.config import DataConfig
 from harness.distributed import DistContext
-from harness.errors import Interrupted
+from harness.errors import Interrupted, RunFailed
 from harness.methods import Method
+from harness.methods.lut import Lut, LutHead, TwoViews
 from harness.methods.mae import DECODER_FILE, Decoder, Mae
 from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
@@ -21,7 +22,8 @@ from tests.train.test_loop import Context, outcome, vit
 DECODER = Decoder(width=16, depth=1, heads=2)
 MAE = Mae(decoder=DECODER)
 RESIZED = Augment(scale=(0.2, 1.0))
-METHODS: dict[str, Method] = {"mae": MAE}
+LUT = Lut(decoder=DECODER, head=LutHead(hidden=24), crops=TwoViews(pad_pixels=2))
+METHODS: dict[str, Method] = {"mae": MAE, "lut": LUT}
 
 
 def config(method: Method, *, batch_size: int = 50, drop_path: float = 0.1) -> TrainConfig:
@@ -79,3 +81,8 @@ def test_parts_of_a_batch_give_the_loss_of_the_whole(tmp_path: Path) -> None:
         train(plain, context)
         losses.append([line["loss/total"] for line in context.metrics if "loss/total" in line])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_batch_norm_over_parts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match="micro_batch is 7: this method looks at the whole batch"):
+        train(config(LUT), Context(tmp_path / "run", micro_batch=7))
