@@ -125,6 +125,7 @@ docs: install-dev ## write docs/reference.md, every key of a spec, from the code
 bench: install-dev ## measure what is claimed about speed; some minutes
 	$(BIN)/python benchmarks/masked_step.py
 	$(BIN)/python benchmarks/selfdistillation_step.py
+	$(BIN)/python benchmarks/mae_step.py
 	$(BIN)/python benchmarks/input_pipeline.py
 
 clean: ## remove the virtual environment and caches; results and reports stay
