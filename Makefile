@@ -95,11 +95,11 @@ $(attmask): attmask-%: install
 asymmetric-dino: install ## random masks of the student's global views; 35 minutes
 	@$(call reproduce,asymmetric/dino-tiny)
 
-mae: install ## MAE: masked autoencoding, then fine-tuning; not timed yet
+mae: install ## MAE: masked autoencoding, then fine-tuning; 5 minutes (estimated)
 	@$(call reproduce,mae/sizes)
 
-lut: ## LUT against MAE: unmasked tokens teach too; not timed yet
-lut-views: ## LUT: what its loss between views is made of; not timed yet
+lut: ## LUT against MAE: unmasked tokens teach too; 10 minutes (estimated)
+lut-views: ## LUT: what its loss between views is made of; half an hour (estimated)
 $(lut): lut%: install
 	@$(call reproduce,lut/$(if $*,views,sizes))
 

@@ -156,6 +156,10 @@ def test_every_trained_claim_of_a_scaled_down_profile_has_preconditions() -> Non
     assert bare == {
         ("asymmetric/dino-tiny", "training-helps"),
         ("attmask/ratio", "training-helps"),
+        ("lut/sizes", "lut-helps"),
+        ("lut/sizes", "mae-helps"),
+        ("mae/sizes", "beats-pixels"),
+        ("mae/sizes", "pre-training-helps"),
         ("maskedkd/table2", "distillation-helps"),
         ("maskedkd/table4", "training-helps"),
         ("maskedkd/table8", "distillation-helps"),

@@ -72,7 +72,8 @@ def _cut(spec: CropSpec, crops: MultiCrop) -> Callable[[Image.Image], Image.Imag
         return RandomResizedCrop(spec.size, spec.scale, crops.ratio, Image.Resampling.BICUBIC)
     whole = v2.Resize(spec.size, v2.InterpolationMode.BICUBIC)
     shifted = v2.RandomCrop(spec.size, padding=crops.pad_pixels, padding_mode="reflect")
-    return v2.Compose([whole, shifted])
+    composed: Callable[[Image.Image], Image.Image] = v2.Compose([whole, shifted])
+    return composed
 
 
 class RandomResizedCrop:

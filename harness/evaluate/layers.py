@@ -35,7 +35,7 @@ def look_into_layers(
     """
     vit: Any = model.vit
     apart, sums, features, count = distances(*model.grid), None, [], 0
-    pieces = (piece for images, _ in batches for piece in images.split(AT_ONCE))
+    pieces = (piece for images, _ in batches for piece in torch.split(images, AT_ONCE))
     for images in pieces:
         apart = apart.to(images.device)
         tokens, found = embed_tokens(vit, model.preprocess(images)), []
@@ -75,4 +75,5 @@ def _spectrum(features: Tensor) -> Tensor:
     """Singular values of centred features (N, D), the largest first."""
     centred = features - features.mean(dim=0)
     values = torch.linalg.eigvalsh(centred.T @ centred).flip(0).clamp(min=0)
-    return values.sqrt().cpu()
+    spectrum: Tensor = values.sqrt().cpu()
+    return spectrum

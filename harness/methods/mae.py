@@ -159,7 +159,7 @@ class MaeObjective(Objective):
         """Mean over the hidden patches' pixels; as many are hidden in every image."""
         from harness.models.families.vit import gather_patches
 
-        guesses = self.decoder(tokens, keep, hidden)
+        guesses: Tensor = self.decoder(tokens, keep, hidden)
         pixels = gather_patches(self.student.renormalise(images), hidden, self.patch_size).float()
         if self.method.normalise_targets:
             pixels = normalised(pixels)

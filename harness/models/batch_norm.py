@@ -64,11 +64,11 @@ class GlobalBatchNorm(nn.Module):
         together = DistContext.current().size > 1
         count = rows.new_full((1,), len(rows))
         first = torch.cat([rows.sum(dim=0), count])
-        first = _Sum.apply(first) if together else first  # type: ignore[no-untyped-call]
+        first = _Sum.apply(first) if together else first
         images = first[-1].detach()
         mean = first[:-1] / images
         second = (rows - mean).square().sum(dim=0)
-        second = _Sum.apply(second) if together else second  # type: ignore[no-untyped-call]
+        second = _Sum.apply(second) if together else second
         variance: Tensor = second / images
         with torch.no_grad():
             unbiased = variance * images / (images - 1).clamp(min=1)
