@@ -90,4 +90,14 @@ def _fine_tuned(student: ModelConfig, how: FineTune) -> ModelConfig:
     if not weights.random:
         weights = replace(weights, head="new")
     tuned = replace(student, drop_path=how.drop_path, trained="all", weights=weights)
-    return tuned if how.arch is None else replace(tuned, arch=how.arch)
+    if how.arch is None:
+        return tuned
+    other = replace(tuned, arch=how.arch)
+    for name in ("image_size", "patch_size", "width", "depth", "heads"):
+        mine, its = getattr(student.shape, name), getattr(other.shape, name)
+        if mine != its:
+            raise HarnessError(
+                f"finetune.arch: '{how.arch}' has {name} {its}, the student {mine}: give one of "
+                "the same dimensions, or leave it out"
+            )
+    return other

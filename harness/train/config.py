@@ -182,8 +182,9 @@ class FineTune:
     recipe: Recipe
     # stochastic depth meanwhile, as of networks
     drop_path: Annotated[float, Bound(least=0, below=1)] = 0.0
-    # the same network with another way to classify: `mae_base_patch16_224` reads the mean of the
-    # patches; none: its own, the class token
+    # an architecture of the same dimensions that classifies in another way: `mae_base_patch16_224`
+    # reads the mean of the patches; dimensions that the student names itself are its own; none: as
+    # the student, by the class token
     arch: str | None = None
 
     def __post_init__(self) -> None:

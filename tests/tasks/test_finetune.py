@@ -55,6 +55,14 @@ def test_patches_can_be_pooled_where_the_network_has_such_a_form() -> None:
     assert found is not None
     shape = found.train.student.shape
     assert (shape.pooling, shape.width) == ("avg", base.shape.width)
+    small = FineTuneRun.of(replace(row(), finetune=how))
+    assert small is not None
+    assert replace(small.train.student.shape, pooling="token", timm="") == replace(
+        row().student.shape, timm=""
+    )
+    large = replace(row(student=base), finetune=replace(HOW, arch="vit_large_patch16_224"))
+    with pytest.raises(HarnessError, match="'vit_large_patch16_224' has width 1024, the student 7"):
+        FineTuneRun.of(large)
 
 
 def test_a_training_does_not_know_how_it_will_be_fine_tuned() -> None:

@@ -119,7 +119,9 @@ def test_a_table_of_masked_autoencoders_from_its_spec_to_its_report(
           data: {{name: folder, path: pictures}}
           student: {{{TINY_VIT}, channels: 3, init: mae}}
           method: {{name: mae, decoder: {{width: 16, depth: 1, heads: 2}}}}
-          finetune: {{recipe: {{from: light, batch_size: 25, epochs: 2, layer_decay: 0.75}}}}
+          finetune:
+            recipe: {{from: light, batch_size: 25, epochs: 2, layer_decay: 0.75}}
+            arch: mae_base_patch16_224
         rows:
           - {{id: mae}}
           - id: lut
