@@ -76,8 +76,8 @@ class ReconstructionRun(Task):
         )
 
     def execute(self, context: RunContext) -> dict[str, float]:
-        """See `harness.evaluate.reconstruction`."""
-        from harness.evaluate.reconstruction import reconstruct
+        """See `harness.train.reconstruction`."""
+        from harness.train.reconstruction import reconstruct
         from harness.models.vit import Normalisation
         from harness.train.evaluation_data import open_evaluation_data
 
