@@ -93,8 +93,11 @@ class Mae(Method):
         return self.seen(patches)
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
-        """A plain ViT with a class token, some of whose patches are seen."""
-        student = networks["student"]
+        """A plain ViT with a class token, some of whose patches are seen, and images unmixed."""
+        student, augment = networks["student"], recipe.augment
+        if augment.mixup or augment.cutmix or augment.label_smoothing:
+            what = "learns without labels: mixup, cutmix and label_smoothing of `recipe.augment`"
+            raise FieldError("method", f"{what} must be 0")
         if student.prefix_tokens != 1 or not student.positioned_prefix or student.family != "vit":
             raise FieldError("name", "needs a plain ViT: one CLS token, with a position")
         if student.pooling != "token":

@@ -77,9 +77,9 @@ class ReconstructionRun(Task):
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.reconstruction`."""
-        from harness.train.reconstruction import reconstruct
         from harness.models.vit import Normalisation
         from harness.train.evaluation_data import open_evaluation_data
+        from harness.train.reconstruction import reconstruct
 
         size = self.model.shape.image_size
         data = open_evaluation_data(

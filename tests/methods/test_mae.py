@@ -17,7 +17,7 @@ from harness.models.config import ModelConfig
 from harness.models.mae import PixelDecoder, sine_cosine_positions
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.seeding import generator
-from harness.train.config import Recipe
+from harness.train.config import Augment, Recipe
 from harness.train.optimizer import parameter_groups
 from tests.methods.mae_reference import (
     assert_gradients,
@@ -193,6 +193,9 @@ def test_what_does_not_fit_is_refused() -> None:
         SMALL.check({"student": student.shape}, recipe)
     with pytest.raises(FieldError, match=r"0\.95 leaves none of the student's 16 patch"):
         Mae(mask_ratio=0.95).check({"student": replace(student, width=32).shape}, recipe)
+    mixed = replace(recipe, augment=Augment(mixup=0.8))
+    with pytest.raises(FieldError, match="learns without labels: mixup, cutmix"):
+        SMALL.check({"student": replace(student, width=32).shape}, mixed)
     tuned = ModelConfig(arch="mae_base_patch16_224")
     with pytest.raises(FieldError, match="vit_base_patch16_224 as `arch`"):
         SMALL.check({"student": tuned.shape}, recipe)
