@@ -40,9 +40,10 @@ HARNESS := $(BIN)/python -m harness
 # tables by the folder of their specs
 maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6
 attmask := $(addprefix attmask-,strategies ratio share full dino)
+lut := lut lut-views
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino teacher references test check docs bench clean
+.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino mae $(lut) teacher references test check docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -94,6 +95,14 @@ $(attmask): attmask-%: install
 asymmetric-dino: install ## random masks of the student's global views; 35 minutes
 	@$(call reproduce,asymmetric/dino-tiny)
 
+mae: install ## MAE: masked autoencoding, then fine-tuning; 5 minutes (estimated)
+	@$(call reproduce,mae/sizes)
+
+lut: ## LUT against MAE: unmasked tokens teach too; 10 minutes (estimated)
+lut-views: ## LUT: what its loss between views is made of; half an hour (estimated)
+$(lut): lut%: install
+	@$(call reproduce,lut/$(if $*,views,sizes))
+
 teacher: override PROFILE := paper
 teacher: install ## train the shipped Fashion-MNIST teacher again and compare; an hour
 	@$(call reproduce,teachers/fashion-mnist)
@@ -116,6 +125,7 @@ docs: install-dev ## write docs/reference.md, every key of a spec, from the code
 bench: install-dev ## measure what is claimed about speed; some minutes
 	$(BIN)/python benchmarks/masked_step.py
 	$(BIN)/python benchmarks/selfdistillation_step.py
+	$(BIN)/python benchmarks/mae_step.py
 	$(BIN)/python benchmarks/input_pipeline.py
 
 clean: ## remove the virtual environment and caches; results and reports stay

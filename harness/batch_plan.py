@@ -20,6 +20,7 @@ class BatchPlan:
     group_size: int = 1  # images that the loss compares with each other; 1: it compares none
     processes: int = 1
     micro_batch: int | None = None  # images that a process computes at once; None: all it has
+    whole: bool = False  # whether a process must compute all it has at once
 
     @property
     def groups(self) -> int:
@@ -48,6 +49,13 @@ class BatchPlan:
 
     def why_not_computable(self) -> str | None:
         """Why a training cannot begin like this; None if it can."""
+        most = 2 * -(-(self.batch // 2) // self.processes) + self.batch % 2  # a process's images
+        if self.whole and self.micro_batch is not None and self.micro_batch < most:
+            return (
+                f"micro_batch is {self.micro_batch}: this method looks at the whole batch of "
+                f"{self.batch} at once (batch norm); leave micro_batch out, or use more processes: "
+                "each then has fewer images"
+            )
         if self.group_size == 1:
             return None
         if self.groups % self.processes:

@@ -75,11 +75,14 @@ def _drawn(
     )
     order = torch.randperm(4, generator=generator).tolist()
     low, high = crops.blur_sigma
+    chosen = [draws[1] < crops.grey, draws[2] < blur, draws[4] < solarize]
+    if crops.effects == "one":
+        chosen = [(3 * draws[1]).long() == effect for effect in range(3)]
     return _Parts(
         jitter=draws[0] < crops.jitter,
-        grey=draws[1] < (crops.grey if images.shape[1] == 3 else 0.0),
-        blur=draws[2] < blur,
-        solarize=draws[4] < solarize,
+        grey=chosen[0] & (images.shape[1] == 3),
+        blur=chosen[1],
+        solarize=chosen[2],
         order=order,
         strength=2 * draws[5:9] - 1,
         sigma=low + (high - low) * draws[3],

@@ -141,6 +141,19 @@ def padded_crops(
     return around[batch, channel, y[:, None, :, None], x[:, None, None, :]].float()
 
 
+def reflected_crops(
+    images: Tensor, shift_y: Tensor, shift_x: Tensor, flip: Tensor, *, padding: int
+) -> Tensor:
+    """As `padded_crops`, with a border that reflects the image."""
+    last, span = images.shape[-1] - 1, torch.arange(images.shape[-1]) - padding
+    y = shift_y[:, None] + span
+    x = shift_x[:, None] + torch.where(flip[:, None], span.flip(0), span)
+    y, x = ((last - (last - at.abs()).abs()).to(images.device) for at in (y, x))
+    batch = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
+    return images[batch, channel, y[:, None, :, None], x[:, None, None, :]].float()
+
+
 def mirrored(images: Tensor, flip: Tensor) -> Tensor:
     """Images (B, C, H, W) as floats, mirrored where `flip` (B,)."""
     chosen = flip.to(images.device)[:, None, None, None]

@@ -62,5 +62,7 @@ class CropColours:
                 batch_slice=self.batch_slice,
                 finish=self.normalise,
             )
+            if spec.recolored
+            else self.normalise(pixels)
             for number, (pixels, spec) in enumerate(zip(cropped, specs, strict=True))
         )

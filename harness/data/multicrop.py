@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 from harness.bounds import (
     Bound,
@@ -14,6 +14,7 @@ from harness.bounds import (
     at_least,
     check_bounds,
 )
+from harness.errors import FieldError
 
 HUE = "must be from 0 to 0.5 of the circle, got "
 
@@ -49,9 +50,21 @@ class MultiCrop:
     )
     blur_sigma: PositiveRange = (0.1, 2.0)  # standard deviation of the blur, pixels
     solarize: Probability = 0.2  # probability that the second global crop is solarised
+    # how a global crop is cut. pad: the whole image, shifted within a border of its reflection
+    # (arXiv 2204.07118, simple random crop); `global_scale` and `ratio` have no effect then
+    cut: Literal["resized", "pad"] = "resized"
+    pad_pixels: Annotated[int, at_least(0, most=4096)] = 4  # width of that border
+    recolored: Literal["all", "second"] = "all"  # which crops' colours are changed at all
+    # what happens after the jitter. each: grey, blur and solarise as their probabilities say; one:
+    # exactly one of the three, each as often
+    effects: Literal["each", "one"] = "each"
+
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"cut", "pad_pixels", "recolored", "effects"})
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.cut == "pad" and self.local_crops:
+            raise FieldError("local_crops", f"goes with `cut: resized`; got {self.local_crops}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,14 +75,29 @@ class CropSpec:
     scale: tuple[float, float]  # area, as a fraction of the image
     blur: float  # probability
     solarize: float  # probability
+    padded: bool = False  # whether the whole image is shifted within a border
+    recolored: bool = True  # whether its colours are changed at all
 
 
 def crop_specs(crops: MultiCrop, image_size: int) -> list[CropSpec]:
     """The two global crops, then the local ones."""
     first, second, local = crops.blur
     specs = [
-        CropSpec(size=image_size, scale=crops.global_scale, blur=first, solarize=0.0),
-        CropSpec(size=image_size, scale=crops.global_scale, blur=second, solarize=crops.solarize),
+        CropSpec(
+            size=image_size,
+            scale=crops.global_scale,
+            blur=blur,
+            solarize=solarize,
+            padded=crops.cut == "pad",
+            recolored=crops.recolored == "all" or number == 1,
+        )
+        for number, (blur, solarize) in enumerate(((first, 0.0), (second, crops.solarize)))
     ]
-    small = CropSpec(size=crops.local_size, scale=crops.local_scale, blur=local, solarize=0.0)
+    small = CropSpec(
+        size=crops.local_size,
+        scale=crops.local_scale,
+        blur=local,
+        solarize=0.0,
+        recolored=crops.recolored == "all",
+    )
     return specs + [small] * crops.local_crops

@@ -19,7 +19,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from harness.data.crops import draw_boxes, mirrored, padded_crops, resized, resized_crops
+from harness.data.crops import (
+    draw_boxes,
+    mirrored,
+    padded_crops,
+    reflected_crops,
+    resized,
+    resized_crops,
+)
 from harness.data.dataset import Arrays, Split
 from harness.data.multicrop import CropSpec, MultiCrop, crop_specs
 from harness.data.processes import PATIENCE, POLL, delivered, shared
@@ -171,6 +178,12 @@ def _random_crops(
     draws: torch.Generator,
 ) -> Tensor:
     """One crop of each image; they stand at `positions` of a batch of `count`, which is drawn."""
+    if spec.padded:
+        shifts = torch.randint(2 * crops.pad_pixels + 1, (2, count), generator=draws)
+        flip = torch.rand(count, generator=draws)[positions] < crops.flip
+        y, x = shifts[:, positions]
+        whole = resized(images, size=spec.size, interpolation="bicubic")
+        return reflected_crops(whole, y, x, flip, padding=crops.pad_pixels)
     boxes = draw_boxes(
         count, size=images.shape[-1], scale=spec.scale, ratio=crops.ratio, generator=draws
     ).select(positions)

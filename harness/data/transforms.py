@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import v2
 
-from harness.data.multicrop import MultiCrop, crop_specs
+from harness.data.multicrop import CropSpec, MultiCrop, crop_specs
 
 if TYPE_CHECKING:
     from harness.train.config import Augment
@@ -59,15 +59,21 @@ class MultiCropTransform:
     """All crops of one image, cropped and mirrored, as one row of bytes."""
 
     def __init__(self, crops: MultiCrop, image_size: int) -> None:
-        bicubic = Image.Resampling.BICUBIC
-        self._transforms = [
-            (RandomResizedCrop(spec.size, spec.scale, crops.ratio, bicubic), RandomFlip(crops.flip))
-            for spec in crop_specs(crops, image_size)
-        ]
+        flip = RandomFlip(crops.flip)
+        self._transforms = [(_cut(spec, crops), flip) for spec in crop_specs(crops, image_size)]
 
     def __call__(self, image: Image.Image) -> Tensor:
         """(sum of C * S * S,) bytes."""
         return torch.cat([to_bytes(flip(crop(image))).flatten() for crop, flip in self._transforms])
+
+
+def _cut(spec: CropSpec, crops: MultiCrop) -> Callable[[Image.Image], Image.Image]:
+    if not spec.padded:
+        return RandomResizedCrop(spec.size, spec.scale, crops.ratio, Image.Resampling.BICUBIC)
+    whole = v2.Resize(spec.size, v2.InterpolationMode.BICUBIC)
+    shifted = v2.RandomCrop(spec.size, padding=crops.pad_pixels, padding_mode="reflect")
+    composed: Callable[[Image.Image], Image.Image] = v2.Compose([whole, shifted])
+    return composed
 
 
 class RandomResizedCrop:

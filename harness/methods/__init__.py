@@ -13,6 +13,8 @@ from harness.lazy import torch
 from harness.registry import Registry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.data.multicrop import MultiCrop
     from harness.masking import PatchChoice
     from harness.models.architectures import Architecture
@@ -106,6 +108,10 @@ class Objective(ABC):
         """Plain values about the steps since the last call (kept-token shares, say)."""
         return {}
 
+    def artifacts(self) -> Mapping[str, Callable[[Path], None]]:
+        """What a finished training leaves beside its network: file name -> what writes it."""
+        return {}
+
     def warnings(self, summary: Mapping[str, Any]) -> Mapping[str, str]:
         """What a summary shows to be going wrong, by a name: each is logged once."""
         return {}
@@ -149,9 +155,21 @@ class Method(ABC):
         return 1
 
     @property
+    def needs_whole_batch(self) -> bool:
+        """Whether a process must compute all of its images of a step at once: there is something
+        over the whole batch of a step (batch norm) that processes share, and parts of it could not.
+        """
+        return False
+
+    @property
     def multicrop(self) -> MultiCrop | None:
         """The crops it learns from; None: one picture and its label, as the recipe augments it."""
         return None
+
+    @property
+    def uses_labels(self) -> bool:
+        """False: it never looks at them, and nothing trains the classifier."""
+        return self.multicrop is None
 
     def image_macs(self, student: Architecture) -> float | None:
         """Multiply-adds of one training image, where that is not three passes of the student and

@@ -75,6 +75,7 @@ PLAIN: dict[str, Architecture] = {
         "deit3_huge_patch14_224", *_H, patch=14, positioned_prefix=False
     ),
     # ViT as MAE is fine-tuned (He et al. 2022, arXiv 2111.06377, as released): mean pooling
+    "mae_small_patch16_224": _vit("vit_small_patch16_224", *_S, pooling="avg"),
     "mae_base_patch16_224": _vit("vit_base_patch16_224", *_B, pooling="avg"),
     "mae_large_patch16_224": _vit("vit_large_patch16_224", *_L, pooling="avg"),
     "mae_huge_patch14_224": _vit("vit_huge_patch14_224", *_H, patch=14, pooling="avg"),

@@ -22,6 +22,7 @@ from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
 from harness.models.files import read_content
+from harness.models.mae import init_as_mae
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.models.weights import differences, read_weights
 from harness.paths import project_file
@@ -47,6 +48,8 @@ def build_model(
     model = VisionTransformer(_create(config, classes), config.shape)
     if config.init == "moco":
         set_positions(model)
+    elif config.init == "mae":
+        init_as_mae(model)
     elif config.init == "dino":
         torch.nn.init.trunc_normal_(model.vit.cls_token, std=0.02)
     weights, weights_norm = config.weights, input_norm

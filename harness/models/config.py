@@ -79,8 +79,9 @@ class ModelConfig:
     # how random weights of a plain ViT are drawn. timm: normal 0.02 at every width, which is made
     # for wide networks; moco: Xavier, in proportion to the width, and sines and cosines for the
     # positions (arXiv 2104.02057, as released, where those are not trained); dino: timm's, with the
-    # class token from the same normal 0.02, where timm has 1e-6 (arXiv 2104.14294, as released)
-    init: Literal["timm", "moco", "dino"] = "timm"
+    # class token from the same normal 0.02, where timm has 1e-6 (arXiv 2104.14294, as released);
+    # mae: Xavier, the class token normal 0.02, sines and cosines (arXiv 2111.06377, as released)
+    init: Literal["timm", "moco", "dino", "mae"] = "timm"
 
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"arch"})
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"trained", "init"})
@@ -95,10 +96,10 @@ class ModelConfig:
             raise FieldError(
                 "init", f"must be timm: '{self.arch}' is no plain ViT; got {self.init}"
             )
-        if self.init == "moco" and self.shape.width % 4:
+        if self.init in ("moco", "mae") and self.shape.width % 4:
             raise FieldError(
                 "init",
-                "moco needs a width that 4 divides, for sines and cosines of rows and "
+                f"{self.init} needs a width that 4 divides, for sines and cosines of rows and "
                 f"columns; got {self.shape.width}",
             )
 

@@ -122,6 +122,7 @@ class VisionTransformer(nn.Module):
         mask: Tensor | None = None,
         mask_token: Tensor | None = None,
         outputs: ForwardRequest = LOGITS_ONLY,
+        embed_all: bool = True,  # projecting gathered pixels rounds otherwise: recorded runs do
     ) -> Features:
         """What leaves the blocks for `images` of any size, which are not resized; plain ViTs only.
 
@@ -134,7 +135,7 @@ class VisionTransformer(nn.Module):
             mask=mask,
             mask_token=mask_token,
             outputs=outputs,
-            embed_all=True,  # projecting gathered pixels rounds otherwise: recorded runs embed all
+            embed_all=embed_all,
         )
 
     def probed_features(self, images: Tensor, *, blocks: int, average: bool) -> Tensor:

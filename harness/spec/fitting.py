@@ -143,7 +143,7 @@ def _of_run(
             there = f"{name} {getattr(trained_shape, name)}, here it is {getattr(shape, name)}"
             yield "run", f"that row trains a network of {there}: make them equal"
             return
-    if key == "teacher" and trained.method.multicrop is not None:
+    if key == "teacher" and not trained.method.uses_labels:
         yield "run", f"that row trains without labels, so its classifier is random: {FINE_TUNE}"
     elif model.weights.head == "own" and trained.data.version:
         yield from _wrong_classes("run", key, open_dataset(trained.data).classes, config)

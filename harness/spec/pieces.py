@@ -85,6 +85,10 @@ class Pieces:
         entries = dict(layer.entries)
         if "recipe" in entries:
             entries["recipe"] = self._resolve(entries["recipe"], "recipe", stand_ins, ())
+        tuning = entries.get("finetune")
+        if isinstance(tuning, MapNode) and "recipe" in tuning.entries:
+            recipe = self._resolve(tuning.entries["recipe"], "recipe", stand_ins, ())
+            entries["finetune"] = replace(tuning, entries={**tuning.entries, "recipe": recipe})
         for key in NETWORKS:
             if key in entries:
                 entries[key] = self._resolve(entries[key], "network", stand_ins, ())

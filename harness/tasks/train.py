@@ -48,7 +48,9 @@ class TrainRun(Task):
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """None for rows whose method trains nothing."""
-        return cls(train=replace(train, probe=Probe())) if train.method.trains else None
+        return (
+            cls(train=replace(train, probe=Probe(), finetune=None)) if train.method.trains else None
+        )
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.loop.train`."""

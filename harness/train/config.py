@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ from harness.bounds import (
     check_bounds,
 )
 from harness.data.config import DataConfig
-from harness.errors import FieldError
+from harness.errors import FieldError, unknown
 from harness.methods import Method
 from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
+from harness.models.families import known_architectures
 
 RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MOST_RATES = 1000
@@ -86,8 +88,10 @@ class Recipe:
     lr: Annotated[
         float, above(0, most=1e30)
     ]  # peak learning rate, for a batch of `lr_batch` images
-    # linear rule: peak = lr * batch_size / lr_batch; none: lr as it is
+    # none: the peak is lr as it is; otherwise `lr_rule` says what it is
     lr_batch: Count | None = None
+    # linear: peak = lr * batch_size / lr_batch; sqrt: peak = lr * sqrt(batch_size / lr_batch)
+    lr_rule: Literal["linear", "sqrt"] = "linear"
     min_lr: NotNegative = 0.0  # learning rate at the end of the cosine
     # epochs in which the rate rises linearly from `warmup_lr` to its peak
     warmup_epochs: NotNegative = 0.0
@@ -110,8 +114,12 @@ class Recipe:
     # side of the centre crop over the resized image; sets in memory are not cropped
     eval_crop: Share = 0.875
 
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lr_rule"})
+
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.lr_rule == "sqrt" and self.lr_batch is None:
+            raise FieldError("lr_rule", "sqrt needs `lr_batch`, the batch that `lr` is meant for")
         if self.batch_size % 2 and (self.augment.mixup > 0 or self.augment.cutmix > 0):
             raise FieldError(
                 "batch_size", f"must be even with mixup or cutmix, got {self.batch_size}"
@@ -131,11 +139,18 @@ class Recipe:
     @property
     def peak_lr(self) -> float:
         """The learning rate after warm-up."""
-        return self.lr if self.lr_batch is None else self.lr * self.batch_size / self.lr_batch
+        if self.lr_batch is None:
+            return self.lr
+        if self.lr_rule == "sqrt":
+            return self.lr * math.sqrt(self.batch_size / self.lr_batch)
+        return self.lr * self.batch_size / self.lr_batch
 
     @property
     def _peak_rule(self) -> str:
-        return "lr" if self.lr_batch is None else "lr * batch_size / lr_batch"
+        if self.lr_batch is None:
+            return "lr"
+        share = "batch_size / lr_batch"
+        return f"lr * sqrt({share})" if self.lr_rule == "sqrt" else f"lr * {share}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,6 +175,27 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FineTune:
+    """How a trained network is fine-tuned with labels (the task `finetune`)."""
+
+    # how its weights are fitted; a name of `experiments/recipes/`, or `{from: NAME, ...}`
+    recipe: Recipe
+    # stochastic depth meanwhile, as of networks
+    drop_path: Annotated[float, Bound(least=0, below=1)] = 0.0
+    # an architecture of the same dimensions that classifies in another way: `mae_base_patch16_224`
+    # reads the mean of the patches; dimensions that the student names itself are its own; none: as
+    # the student, by the class token
+    arch: str | None = None
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if self.arch is not None and self.arch not in known_architectures():
+            raise FieldError(
+                "arch", unknown("architecture", self.arch, list(known_architectures()))
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """Everything that decides the numbers of a training run."""
 
@@ -175,8 +211,10 @@ class TrainConfig:
     seed: Annotated[int, at_least(0, most=2**32 - 1)] = 0
     # how the evaluation `linear` trains its classifier; no training run keeps it
     probe: Probe = Probe()
+    # how the evaluation `finetune` trains all of the network on labels; no training run keeps it
+    finetune: FineTune | None = None
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"saliency_model", "probe"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"saliency_model", "probe", "finetune"})
     RENAMED: ClassVar[Mapping[str, str]] = {"guide": "saliency_model"}
 
     def __post_init__(self) -> None:

@@ -148,6 +148,7 @@ class _Training:
             group_size=self.config.method.group_size,
             processes=self.dist.size,
             micro_batch=self.context.resources.micro_batch,
+            whole=self.config.method.needs_whole_batch,
         )
         wrong = plan.why_not_computable()
         if wrong is not None:
@@ -228,6 +229,8 @@ class _Training:
         model = self.objective.final_model
         assert isinstance(model, VisionTransformer)
         self.context.save_artifact(ARTIFACT, lambda path: save_model(model, path))
+        for name, write in self.objective.artifacts().items():
+            self.context.save_artifact(name, write)
         if self.right:
             self.context.save_artifact(RIGHT, lambda path: write_right(path, self.right))
         return result
@@ -376,7 +379,7 @@ class _Training:
         assert isinstance(model, VisionTransformer)
         batches = self.data.val(EVAL_BATCH)
         with self._autocast():
-            if self.config.method.multicrop is not None:
+            if not self.config.method.uses_labels:
                 metrics = self._evaluate_features(model, batches)
                 self._warn_of_collapse(metrics["features/std"], done)
             else:

@@ -143,3 +143,48 @@ def test_so_do_crops_of_images_from_files() -> None:
     parts = zip(rows.split([3 * size**2 for size in sizes], dim=1), sizes, strict=True)
     crops = tuple(part.view(-1, 3, size, size) for part, size in parts)
     check_areas(crops, slack=0.06)  # slopes between bytes
+
+
+def test_a_padded_crop_is_the_image_shifted_within_its_reflection() -> None:
+    """Against torchvision's padding, for every shift; and each shift is drawn as often."""
+    crops = replace(PLAIN, local_crops=0, cut="pad", pad_pixels=2)
+    first, second = (255 * view for view in views(crops))
+    around = torch.nn.functional.pad(ramps().float()[None], (2, 2, 2, 2), mode="reflect")[0]
+    every = {(y, x): around[:, y : y + SIDE, x : x + SIDE] for y in range(5) for x in range(5)}
+    counts = dict.fromkeys(every, 0)
+    for picture in first[:500]:
+        same = [at for at, crop in every.items() if torch.allclose(picture, crop, atol=1e-3)]
+        assert len(same) == 1
+        counts[same[0]] += 1
+    assert min(counts.values()) > 0
+    assert max(counts.values()) < 50  # 20 each, standard deviation 4.4
+    assert not torch.equal(first, second), "the two views are shifted apart"
+
+
+def test_padded_crops_of_images_from_files_are_those() -> None:
+    crops = replace(PLAIN, local_crops=0, cut="pad", pad_pixels=2)
+    picture = Image.fromarray(ramps().permute(1, 2, 0).numpy())
+    around = torch.nn.functional.pad(ramps().float()[None], (2, 2, 2, 2), mode="reflect")[0]
+    for _ in range(20):
+        row = MultiCropTransform(crops, SIDE)(picture).view(2, 3, SIDE, SIDE)
+        assert any(
+            torch.equal(row[0].float(), around[:, y : y + SIDE, x : x + SIDE])
+            for y in range(5)
+            for x in range(5)
+        )
+
+
+def test_one_of_grey_blur_and_solarise_changes_the_second_view_alone() -> None:
+    crops = replace(
+        PLAIN, local_crops=0, cut="pad", pad_pixels=0, recolored="second", effects="one"
+    )
+    first, second = (255 * view for view in views(crops))
+    plain = ramps().float()
+    assert torch.allclose(first, plain.expand_as(first), atol=1e-3)
+    grey = (second[:, 0] - second[:, 1]).abs().amax(dim=(1, 2)) < 1e-2
+    inverted = torch.where(plain >= 128, 255 - plain, plain)
+    solarised = (second - inverted).abs().amax(dim=(1, 2, 3)) < 1e-2
+    changed = (second - plain).abs().amax(dim=(1, 2, 3)) > 1e-2
+    assert not bool((grey & solarised).any())
+    for share in (grey, solarised, changed & ~grey & ~solarised):
+        assert 0.29 < float(share.float().mean()) < 0.38  # a third, standard deviation 0.011
