@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,8 +87,10 @@ class Recipe:
     lr: Annotated[
         float, above(0, most=1e30)
     ]  # peak learning rate, for a batch of `lr_batch` images
-    # linear rule: peak = lr * batch_size / lr_batch; none: lr as it is
+    # none: the peak is lr as it is; otherwise `lr_rule` says what it is
     lr_batch: Count | None = None
+    # linear: peak = lr * batch_size / lr_batch; sqrt: peak = lr * sqrt(batch_size / lr_batch)
+    lr_rule: Literal["linear", "sqrt"] = "linear"
     min_lr: NotNegative = 0.0  # learning rate at the end of the cosine
     # epochs in which the rate rises linearly from `warmup_lr` to its peak
     warmup_epochs: NotNegative = 0.0
@@ -99,6 +102,8 @@ class Recipe:
     weight_decay: NotNegative = 0.05
     # the rate of every block below the last is that of the next one times this
     layer_decay: Share = 1.0
+    # the rate of the patch embedding is multiplied by this, beside `layer_decay`
+    patch_embed_rate: Share = 1.0
     betas: tuple[Beta, Beta] = (0.9, 0.999)  # AdamW's
     eps: Positive = 1e-8  # AdamW's
     # largest norm of the gradient of all parameters; none: not clipped
@@ -110,8 +115,12 @@ class Recipe:
     # side of the centre crop over the resized image; sets in memory are not cropped
     eval_crop: Share = 0.875
 
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lr_rule", "patch_embed_rate"})
+
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.lr_rule == "sqrt" and self.lr_batch is None:
+            raise FieldError("lr_rule", "sqrt needs `lr_batch`, the batch that `lr` is meant for")
         if self.batch_size % 2 and (self.augment.mixup > 0 or self.augment.cutmix > 0):
             raise FieldError(
                 "batch_size", f"must be even with mixup or cutmix, got {self.batch_size}"
@@ -131,11 +140,18 @@ class Recipe:
     @property
     def peak_lr(self) -> float:
         """The learning rate after warm-up."""
-        return self.lr if self.lr_batch is None else self.lr * self.batch_size / self.lr_batch
+        if self.lr_batch is None:
+            return self.lr
+        if self.lr_rule == "sqrt":
+            return self.lr * math.sqrt(self.batch_size / self.lr_batch)
+        return self.lr * self.batch_size / self.lr_batch
 
     @property
     def _peak_rule(self) -> str:
-        return "lr" if self.lr_batch is None else "lr * batch_size / lr_batch"
+        if self.lr_batch is None:
+            return "lr"
+        share = "batch_size / lr_batch"
+        return f"lr * sqrt({share})" if self.lr_rule == "sqrt" else f"lr * {share}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
