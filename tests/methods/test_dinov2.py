@@ -1,4 +1,4 @@
-"""DINOv2's losses, gradients and schedules against float64 references, and iBOT as its special case."""
+"""DINOv2's losses, gradients and schedules against float64 references; iBOT as its special case."""
 
 from __future__ import annotations
 

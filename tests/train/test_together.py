@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ TRAININGS = {
         MaskedDino(head=HEAD, crops=CROPS, how="drop", mask=RandomMask()), student=vit()
     ),
     "dinov2": config(  # 27 pairs in 4 groups of neighbours
-        Dinov2(head=HEAD, crops=CROPS, koleo_images=14, mask=StratifiedBlocks(ratio=(0.2, 0.5)))
+        Dinov2(head=HEAD, crops=CROPS, koleo_images=14, mask=StratifiedBlocks(ratio=(0.2, 0.5))),
+        student=replace(
+            vit(drop_path=0.3), drop_path_rule="uniform", registers=2, layer_scale=0.1, mlp="swiglu"
+        ),
     ),
     "dinov2, centred": config(
         Dinov2(head=HEAD, crops=CROPS, koleo_weight=0.0, targets="centering", heads="shared")

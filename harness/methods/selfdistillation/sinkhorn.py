@@ -1,4 +1,4 @@
-"""Sinkhorn-Knopp: a batch is spread evenly over the prototypes (arXiv 2006.09882, as DINOv2 has it).
+"""Sinkhorn-Knopp: a batch is spread evenly over the prototypes (arXiv 2006.09882, section 3.2).
 
 Q = diag(u) exp(logits / T) diag(v), u for prototypes and v for samples. An iteration gives every
 prototype the weight 1 / K, then every sample the weight 1 / B. As the samples come last, a sample's
