@@ -156,6 +156,8 @@ def test_every_trained_claim_of_a_scaled_down_profile_has_preconditions() -> Non
     assert bare == {
         ("asymmetric/dino-tiny", "training-helps"),
         ("attmask/ratio", "training-helps"),
+        ("dinov2/ablation", "training-helps"),
+        ("dinov2/short", "training-helps"),
         ("maskedkd/table2", "distillation-helps"),
         ("maskedkd/table4", "training-helps"),
         ("maskedkd/table8", "distillation-helps"),

@@ -209,8 +209,10 @@ class Dinov2Objective(IbotObjective):
         if self.dinov2.clip_by == "tensor":
             super().clip_gradients(optimizer, most)
             return
-        heads = [self.head] if self.patch_head is self.head else [self.head, self.patch_head]
-        for modules in ([self.student, self.token], *([head] for head in heads)):
+        parts: list[list[nn.Module]] = [[self.student, self.token], [self.head]]
+        if self.patch_head is not self.head:
+            parts.append([self.patch_head])
+        for modules in parts:
             parameters = [p for module in modules for p in module.parameters()]
             torch.nn.utils.clip_grad_norm_(parameters, most)
 

@@ -70,7 +70,7 @@ class PlainViT(Family):
         if shape.layer_scale is not None:
             options["init_values"] = shape.layer_scale
         if shape.mlp == "swiglu":
-            from timm.layers import SwiGLUPacked
+            from timm.layers.mlp import SwiGLUPacked
 
             # timm's ratio is that of gates and values together, and is rounded down
             ratio = (2 * shape.gate_width + 0.5) / shape.width
