@@ -44,7 +44,7 @@ class Dinov2(Ibot):
     # what the teacher's logits become. sinkhorn: every prototype gets the same share of the batch,
     # class tokens and hidden patches apart; centering: less a running mean, as in DINO
     targets: Literal["sinkhorn", "centering"] = "sinkhorn"
-    sinkhorn_iterations: Annotated[int, at_least(1, most=1000)] = 3
+    sinkhorn_iterations: Annotated[int, at_least(1, most=1000)] = 3  # of prototypes and samples
     # separate: patches have a head of their own, of the same size; shared: one head, as iBOT
     heads: Literal["separate", "shared"] = "separate"
     # `bottleneck` of the patches' own head; none: that of `head`
