@@ -41,9 +41,10 @@ HARNESS := $(BIN)/python -m harness
 maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6
 attmask := $(addprefix attmask-,strategies ratio share full dino)
 lut := lut lut-views
+dinov2 := $(addprefix dinov2-,ablation short)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino mae $(lut) teacher references test check docs bench clean
+.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino mae $(lut) dinov2 $(dinov2) teacher references test check docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -91,6 +92,12 @@ attmask-full: ## AttMask: all of the data, few-shot k-NN; 20 minutes
 attmask-dino: ## AttMask table 3: masks in DINO, no patch loss; 15 minutes
 $(attmask): attmask-%: install
 	@$(call reproduce,attmask/$*)
+
+dinov2: $(dinov2) ## both tables of DINOv2
+dinov2-ablation: ## DINOv2 table 1: from DINO to iBOT to DINOv2; 20 minutes
+dinov2-short: ## DINOv2: the released short recipe, and its parts; 15 minutes
+$(dinov2): dinov2-%: install
+	@$(call reproduce,dinov2/$*)
 
 asymmetric-dino: install ## random masks of the student's global views; 35 minutes
 	@$(call reproduce,asymmetric/dino-tiny)

@@ -25,6 +25,7 @@ from harness.masking.views.random import RandomMask
 from harness.methods import Batch, Networks, Step
 from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
+from harness.methods.dinov2 import Dinov2
 from harness.methods.ibot import Ibot
 from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.config import Head, SelfDistillation
@@ -42,6 +43,7 @@ TOTAL = 1000
 COMPARED = (  # a step, and the one it is held against
     ("iBOT, random", "DINO"),
     ("iBOT, block-wise", "DINO"),
+    ("DINOv2", "iBOT, block-wise"),
     ("AttMask-High", "iBOT, random per batch"),
     ("AttMask-Hint", "iBOT, random per batch"),
     ("DINO, masked student", "DINO"),
@@ -60,6 +62,7 @@ def methods() -> dict[str, SelfDistillation]:
         "iBOT, random": Ibot(crops=CROPS, head=HEAD, mask=RandomMask()),
         "iBOT, random per batch": Ibot(crops=CROPS, head=HEAD, mask=per_batch),
         "iBOT, block-wise": Ibot(crops=CROPS, head=HEAD),
+        "DINOv2": Dinov2(crops=CROPS, head=HEAD),
         "AttMask-High": Ibot(crops=CROPS, head=HEAD, mask=AttMaskHigh()),
         "AttMask-Hint": Ibot(crops=CROPS, head=HEAD, mask=AttMaskHint()),
         "DINO, masked student": MaskedDino(crops=CROPS, head=HEAD, mask=per_batch),

@@ -174,6 +174,8 @@ def test_every_trained_claim_of_a_scaled_down_profile_has_preconditions() -> Non
         ("lut/sizes", "mae-helps"),
         ("mae/sizes", "beats-pixels"),
         ("mae/sizes", "pre-training-helps"),
+        ("dinov2/ablation", "training-helps"),
+        ("dinov2/short", "training-helps"),
         ("maskedkd/table2", "distillation-helps"),
         ("maskedkd/table4", "training-helps"),
         ("maskedkd/table8", "distillation-helps"),

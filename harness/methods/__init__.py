@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -67,6 +67,11 @@ class Objective(ABC):
     # everything trained or carried along, by name: what a checkpoint saves
     modules: dict[str, torch.nn.Module]
     decays_tokens: bool = False  # whether CLS and mask tokens and positions have weight decay
+
+    def before_losses(self, pieces: Iterator[tuple[Batch, Step]]) -> None:
+        """Called before the losses of a step with all (micro-)batches that follow, in their order:
+        for what the whole batch decides. They are made while they are iterated over.
+        """
 
     @abstractmethod
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:

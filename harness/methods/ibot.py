@@ -121,21 +121,30 @@ class IbotObjective(SelfDistillationObjective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`, `cls` and `patch`."""
-        images, count = torch.cat(batch.views[:2]), len(batch.views)
+        images = torch.cat(batch.views[:2])
         saliency = Saliency() if self.ibot.mask.needs_attention else None
         outputs = ForwardRequest(patches=True, saliency=saliency)
         with torch.no_grad():
             taught = self.teacher.forward_features(images, outputs=outputs)
         hidden = self._draw(step, images, taught.saliency)
-        seen = replaced(self.student, images, hidden, self.token, patches=True)
-        student = list(seen.cls.chunk(2))
-        if count > 2:
-            local = self.student.forward_features(torch.cat(batch.views[2:]))
-            student += local.cls.chunk(count - 2)
+        seen, student = self._seen(batch, images, hidden)
         cls = self._cls_loss(student, taught.cls, step)
         patch = self._patch_loss(seen, taught, hidden, step)
         total = self.ibot.cls_weight * cls + self.ibot.patch_weight * patch
         return {"total": total, "cls": cls, "patch": patch}
+
+    def _seen(
+        self, batch: Batch, images: Tensor, hidden: PatchMask
+    ) -> tuple[Features, list[Tensor]]:
+        """The student's global views `images` without what is hidden, and CLS tokens (B, D) of
+        all views.
+        """
+        seen = replaced(self.student, images, hidden, self.token, patches=True)
+        cls, count = list(seen.cls.chunk(2)), len(batch.views)
+        if count > 2:
+            local = self.student.forward_features(torch.cat(batch.views[2:]))
+            cls += local.cls.chunk(count - 2)
+        return seen, cls
 
     def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         views, grid = len(images), self.student.grid

@@ -22,7 +22,11 @@ class Architecture:
     heads: int
     channels: int = 3
     mlp_ratio: float = 4.0
-    prefix_tokens: int = 1  # CLS, and DIST where there is one
+    prefix_tokens: int = 1  # CLS, and DIST or registers where there are any
+    registers: int = 0  # learned tokens beside CLS, without positions (arXiv 2309.16588)
+    # of a block: an MLP of `mlp_ratio`, or a gated one that costs as much (arXiv 2002.05202)
+    mlp: Literal["gelu", "swiglu"] = "gelu"
+    layer_scale: float | None = None  # its first value; none: as timm builds the architecture
     positioned_prefix: bool = True  # False: position embeddings for patches only (DeiT-III)
     # what the classifier reads. avg: the mean of the patch tokens that are seen, then normed
     pooling: Literal["token", "avg"] = "token"
@@ -32,6 +36,16 @@ class Architecture:
     def patches(self) -> int:
         """Patch tokens of a full image, N."""
         return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def distilled(self) -> bool:
+        """Whether there is a distillation token, with a classifier of its own."""
+        return self.prefix_tokens - self.registers == 2
+
+    @property
+    def gate_width(self) -> int:
+        """Hidden units of a gated MLP: two thirds of `mlp_ratio`, the next multiple of 8."""
+        return (int(self.mlp_ratio * self.width * 2 / 3) + 7) // 8 * 8
 
 
 def _vit(

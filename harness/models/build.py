@@ -14,6 +14,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import save
+from timm.layers.drop import DropPath
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
@@ -128,12 +129,13 @@ def _create(config: ModelConfig, classes: int) -> Any:
     before = shape.pooling == "avg" and hub is not None and not {":", "/"}.intersection(hub)
     if before:
         options["global_pool"] = "token"
+    uniform = config.drop_path_rule == "uniform"
     try:
         vit: Any = timm.create_model(
             hub or shape.timm,
             pretrained=hub is not None,
             num_classes=classes,
-            drop_path_rate=config.drop_path,
+            drop_path_rate=0.0 if uniform else config.drop_path,
             **options,
         )
     except Exception as error:  # timm raises whatever the hub's client raises
@@ -143,6 +145,14 @@ def _create(config: ModelConfig, classes: int) -> Any:
             f"cannot get the weights '{hub}' from the model hub: {error}. "
             "Fetch them into the hub's cache with internet, or give `weights: {file: ...}`."
         ) from error
+    if uniform:
+        for block in vit.blocks:
+            block.drop_path1, block.drop_path2 = (
+                DropPath(config.drop_path),
+                DropPath(config.drop_path),
+            )
+    if shape.mlp == "swiglu" and config.weights.random:
+        reset_gates(vit, xavier=config.init == "moco")
     if before:
         if vit.pretrained_cfg["num_classes"]:
             raise WeightsError(
@@ -151,6 +161,19 @@ def _create(config: ModelConfig, classes: int) -> Any:
             )
         pool_patches(vit)
     return vit
+
+
+def reset_gates(vit: Any, *, xavier: bool) -> None:
+    """Draw the gates and values of SwiGLU like every other layer, as DINOv2 does: timm starts half
+    of them at a constant 1.
+    """
+    for block in vit.blocks:
+        layer = block.mlp.fc1
+        if xavier:
+            torch.nn.init.xavier_uniform_(layer.weight)
+        else:
+            torch.nn.init.trunc_normal_(layer.weight, std=0.02)
+        torch.nn.init.zeros_(layer.bias)
 
 
 def pool_patches(vit: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
-from harness.bounds import Bound, at_least, check_bounds
+from harness.bounds import Bound, Positive, at_least, check_bounds
 from harness.errors import FieldError, unknown
 from harness.models.architectures import Architecture
 from harness.models.families import family_of, known_architectures
@@ -74,6 +74,14 @@ class ModelConfig:
     heads: Annotated[int, at_least(1, most=1024)] | None = None
     # stochastic depth: the probability that the last block is left out, linear from 0
     drop_path: Annotated[float, Bound(least=0, below=1)] = 0.0
+    # uniform: the same probability in every block, in place of linear from 0 (arXiv 2304.07193)
+    drop_path_rule: Literal["linear", "uniform"] = "linear"
+    # of a plain ViT, here and below: learned tokens beside the class token, without positions
+    registers: Annotated[int, at_least(0, most=1024)] = 0
+    # what each residual branch is multiplied by at first, trained; none: the architecture's own
+    layer_scale: Positive | None = None
+    # of a block; swiglu: a gated MLP with two thirds of the units, which costs as much
+    mlp: Literal["gelu", "swiglu"] = "gelu"
     weights: Weights = Weights()  # what it starts from; none: random
     trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
     # how random weights of a plain ViT are drawn. timm: normal 0.02 at every width, which is made
@@ -84,13 +92,16 @@ class ModelConfig:
     init: Literal["timm", "moco", "dino", "mae"] = "timm"
 
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"arch"})
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"trained", "init"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
+        {"trained", "init", "drop_path_rule", "registers", "layer_scale", "mlp"}
+    )
 
     def __post_init__(self) -> None:
         known = known_architectures()
         if self.arch not in known:
             raise FieldError("arch", unknown("architecture", self.arch, list(known)))
         check_bounds(self)
+        self._check_additions()
         self._check_shape()
         if self.init != "timm" and not family_of(self.shape).chooses_init:
             raise FieldError(
@@ -102,6 +113,18 @@ class ModelConfig:
                 f"{self.init} needs a width that 4 divides, for sines and cosines of rows and "
                 f"columns; got {self.shape.width}",
             )
+
+    def _check_additions(self) -> None:
+        if self.drop_path_rule == "uniform" and self.drop_path == 0:
+            raise FieldError("drop_path_rule", "has no effect without drop_path: leave it out")
+        catalogue = known_architectures()[self.arch]
+        for key in ("registers", "layer_scale", "mlp", "drop_path_rule"):
+            default = type(self).__dataclass_fields__[key].default
+            if getattr(self, key) != default and not family_of(catalogue).plain:
+                what = f"is an option of plain ViTs, and '{self.arch}' is none: leave it out"
+                raise FieldError(key, what)
+        if self.registers and catalogue.distilled:
+            raise FieldError("registers", "do not go with a distillation token: leave them out")
 
     def _check_shape(self) -> None:
         shape = self.shape
@@ -147,7 +170,7 @@ class ModelConfig:
                 f"'{hub}' are of another network than '{self.arch}': "
                 f"give {fitting}the `arch` that they are of",
             )
-        for key in ("width", "depth", "heads"):
+        for key in ("width", "depth", "heads", "registers", "mlp", "layer_scale"):
             if getattr(self.shape, key) != getattr(catalogue, key):
                 raise FieldError(
                     key,
@@ -161,7 +184,7 @@ class ModelConfig:
 
     def for_evaluation(self) -> ModelConfig:
         """The same after training: how it was trained makes no difference to an evaluation."""
-        return replace(self, drop_path=0.0, trained="all")
+        return replace(self, drop_path=0.0, drop_path_rule="linear", trained="all")
 
     def cost_config(self, channels: int) -> ModelConfig:
         """What decides the cost of a forward pass: rows that share it share their cost runs.
@@ -169,7 +192,8 @@ class ModelConfig:
         `channels` are the data's, used where the config gives none.
         """
         channels = self.channels or channels
-        return replace(self.for_evaluation(), weights=Weights(), init="timm", channels=channels)
+        bare = replace(self.for_evaluation(), weights=Weights(), init="timm", layer_scale=None)
+        return replace(bare, channels=channels)
 
     def identity_more(self) -> dict[str, int]:
         """The version of the family's code, which no key of a spec names."""
@@ -188,4 +212,13 @@ class ModelConfig:
             for key in ("image_size", "patch_size", "channels", "width", "depth", "heads")
             if (value := getattr(self, key)) is not None
         }
-        return replace(known_architectures()[self.arch], **changes)
+        catalogue = known_architectures()[self.arch]
+        if self.registers:
+            changes["registers"] = self.registers
+            changes["prefix_tokens"] = catalogue.prefix_tokens + self.registers
+            changes["positioned_prefix"] = False
+        if self.layer_scale is not None:
+            changes["layer_scale"] = self.layer_scale
+        if self.mlp != "gelu":
+            changes["mlp"] = self.mlp
+        return replace(catalogue, **changes)

@@ -21,7 +21,10 @@ from harness.spec.nodes import MapNode
 from harness.train.config import TrainConfig
 
 _HUB_CLASSES = {"1": 1000, "12": 11821, "21": 21843, "22": 21841}
-_DIMENSIONS = ("width", "depth", "heads", "patch_size", "image_size", "prefix_tokens", "pooling")
+_DIMENSIONS = (
+    *("width", "depth", "heads", "patch_size", "image_size", "prefix_tokens", "pooling"),
+    *("registers", "mlp", "layer_scale"),
+)
 FINE_TUNE = (
     "fine-tune it on these data first, as a row of its own (`method: supervised`, `weights: {..., "
     'head: new}` for its student), and give `weights: {run: "#THAT-ROW"}` here: docs/models.md, '

@@ -103,6 +103,8 @@ class Recipe:
     weight_decay: NotNegative = 0.05
     # the rate of every block below the last is that of the next one times this
     layer_decay: Share = 1.0
+    # the rate of the patch embedding is multiplied by this, beside `layer_decay`
+    patch_embed_rate: Share = 1.0
     betas: tuple[Beta, Beta] = (0.9, 0.999)  # AdamW's
     eps: Positive = 1e-8  # AdamW's
     # largest norm of the gradient of all parameters; none: not clipped
@@ -114,7 +116,7 @@ class Recipe:
     # side of the centre crop over the resized image; sets in memory are not cropped
     eval_crop: Share = 0.875
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lr_rule"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lr_rule", "patch_embed_rate"})
 
     def __post_init__(self) -> None:
         check_bounds(self)

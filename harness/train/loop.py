@@ -268,16 +268,10 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         views, targets = self._next(index, batches)
-        images = views[0]
-        batch_slice = self.dist.batch_slice(self.plan.batch)
         summed: dict[str, Tensor] = {}
-        for chosen in self.plan.micro_batches(batch_slice, len(images)):
-            batch = Batch(
-                images=_rows(images, chosen),
-                targets=_rows(targets, chosen),
-                views=tuple(_rows(view, chosen) for view in views),
-            )
-            step = self._step(index, batch_slice.subset(chosen, len(images)))
+        with self._autocast():
+            self.objective.before_losses(self._pieces(index, views, targets))
+        for batch, step in self._pieces(index, views, targets):
             with self._autocast():
                 losses = self.objective.losses(batch, step)
             weight = len(batch.images) / self.plan.batch
@@ -290,6 +284,20 @@ class _Training:
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
+
+    def _pieces(
+        self, index: int, views: tuple[Tensor, ...], targets: Tensor
+    ) -> Iterator[tuple[Batch, Step]]:
+        """This process's micro-batches, each with its own draws set up."""
+        images = views[0]
+        batch_slice = self.dist.batch_slice(self.plan.batch)
+        for chosen in self.plan.micro_batches(batch_slice, len(images)):
+            batch = Batch(
+                images=_rows(images, chosen),
+                targets=_rows(targets, chosen),
+                views=tuple(_rows(view, chosen) for view in views),
+            )
+            yield batch, self._step(index, batch_slice.subset(chosen, len(images)))
 
     def _next(
         self, done: int, batches: Iterator[tuple[tuple[Tensor, ...], Tensor]]

@@ -23,12 +23,14 @@ def parameter_groups(
 
     With `layer_decay` below 1 every depth has its own two groups, and each group's `lr_scale`
     multiplies the schedule's rate: 1 for the head and the last norm, `layer_decay` to the power of
-    the blocks above for the others (BEiT, MAE).
+    the blocks above for the others (BEiT, MAE). A mask token counts to what comes before the
+    blocks. `patch_embed_rate` multiplies the patch embedding's too (DINOv2).
     """
-    groups: dict[tuple[bool, int], dict[str, Any]] = {}
+    groups: dict[tuple[bool, int, bool], dict[str, Any]] = {}
+    names = [name for module in modules.values() for name, _ in module.named_parameters()]
+    top = 1 + max((_block(name) or 0 for name in names), default=0)
     for module in modules.values():
         timms: set[str] = getattr(getattr(module, "vit", None), "no_weight_decay", set)()
-        top = 1 + max((_block(name) or 0 for name, _ in module.named_parameters()), default=0)
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
@@ -37,12 +39,13 @@ def parameter_groups(
             token = name.rsplit(".", 1)[-1] in NEVER_DECAYED
             never = not decay_tokens if token else name.removeprefix("vit.") in timms
             decayed = parameter.ndim > 1 and not never
+            slow = recipe.patch_embed_rate != 1 and "patch_embed" in name
             new = {
                 "params": [],
                 "weight_decay": recipe.weight_decay if decayed else 0.0,
-                "lr_scale": recipe.layer_decay**above,
+                "lr_scale": recipe.layer_decay**above * (recipe.patch_embed_rate if slow else 1),
             }
-            groups.setdefault((decayed, above), new)["params"].append(parameter)
+            groups.setdefault((decayed, above, slow), new)["params"].append(parameter)
     return list(groups.values())
 
 
@@ -51,7 +54,7 @@ def _block(name: str) -> int | None:
     match = re.search(r"(?:^|\.)blocks\.(\d+)\.", name)
     if match:
         return int(match[1]) + 1
-    before = ("patch_embed", "pos_embed", "cls_token", "dist_token", "reg_token", "norm_pre")
+    before = ("patch_embed", "pos_embed", "norm_pre", "mask_token", *NEVER_DECAYED)
     return 0 if any(part in name for part in before) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from harness.batch_slice import BatchSlice
 from harness.errors import FieldError
 from harness.masking.views import MASK_SAMPLERS, MaskInput, MaskSampler, PatchMask
 from harness.masking.views.attmask import AttMaskHigh, AttMaskHint, AttMaskLow
 from harness.masking.views.block import BlockWise
 from harness.masking.views.random import RandomMask
+from harness.masking.views.stratified import StratifiedBlocks
 
 
 def sight(
@@ -60,8 +63,9 @@ def all_masks() -> list[MaskSampler]:
     return [MASK_SAMPLERS.get(name)() for name in MASK_SAMPLERS.names()]
 
 
-def test_there_are_the_five_masks_of_the_papers() -> None:
+def test_there_are_the_masks_of_the_papers() -> None:
     names = ["attmask-high", "attmask-hint", "attmask-low", "block-wise", "random"]
+    names.append("stratified-blocks")
     assert MASK_SAMPLERS.names() == names
 
 
@@ -230,3 +234,51 @@ def test_impossible_hints_and_blocks_are_refused() -> None:
         AttMaskHint(show=2.0)
     with pytest.raises(FieldError, match="at most 1"):
         BlockWise(aspect=3.0)
+
+
+@pytest.mark.parametrize("views", [2, 3, 7, 40])
+@pytest.mark.parametrize("probability", [0.5, 0.3, 1.0, 0.0])
+def test_stratified_blocks_are_in_exactly_so_many_views(views: int, probability: float) -> None:
+    mask = StratifiedBlocks(probability=probability, ratio=(0.2, 0.5))
+    counts = mask.sample(sight(views=views)).counts
+    assert int((counts > 0).sum()) == math.floor(probability * views + 1e-9)
+
+
+def test_every_slice_of_the_ratios_is_drawn_from_once() -> None:
+    """Of 40 views of 196 patches 20 are masked: the i-th smallest target is the floor of a ratio
+    from the i-th of 20 slices, each 2 % of the patches wide.
+    """
+    for seed in range(20):
+        targets = StratifiedBlocks().targets(sight(seed=seed))
+        drawn = sorted(count for count in targets.tolist() if count)
+        assert len(drawn) == 20
+        for at, count in enumerate(drawn):
+            assert math.floor((0.1 + 0.02 * at) * 196) <= count <= (0.12 + 0.02 * at) * 196
+    where = [StratifiedBlocks().targets(sight(seed=seed)) > 0 for seed in range(200)]
+    share = torch.stack(where).double().mean(dim=0)
+    assert float((share - 0.5).abs().max()) < 0.15  # four deviations of 200 fair coins
+
+
+def test_stratified_blocks_reach_their_targets_from_below() -> None:
+    found = StratifiedBlocks().sample(sight()).counts
+    targets = StratifiedBlocks().targets(sight())
+    assert bool((found <= targets).all())
+    assert float((targets - found).double().mean()) < 2  # blocks of 4 patches fill small gaps
+
+
+def test_the_smallest_block_is_an_option() -> None:
+    """Where it is all of the target, every view has one block of so many patches, or rounded."""
+    mask = StratifiedBlocks(probability=1.0, ratio=(0.25, 0.25), smallest_block=49, aspect=1.0)
+    flags = mask.sample(sight(views=30)).flags().view(30, 14, 14)
+    for view in flags:
+        assert int(view.any(dim=0).sum()) == int(view.any(dim=1).sum()) == 7
+    with pytest.raises(FieldError, match="must be at least 1 patch"):
+        StratifiedBlocks(smallest_block=0)
+
+
+def test_parts_of_a_batch_get_the_stratified_masks_of_the_whole() -> None:
+    whole = StratifiedBlocks().sample(sight(views=24)).flags()
+    for chosen in ([0, 1, 2, 9, 10, 11], [3, 4, 5, 6, 7, 8]):
+        part = replace(sight(views=12), batch_slice=BatchSlice(tuple(chosen), 12))
+        rows = [*chosen, *(12 + at for at in chosen)]
+        assert torch.equal(StratifiedBlocks().sample(part).flags(), whole[rows])

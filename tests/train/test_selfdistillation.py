@@ -17,6 +17,7 @@ from harness.masking.views.attmask import AttMaskHint
 from harness.methods import Method
 from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
+from harness.methods.dinov2 import Dinov2
 from harness.methods.ibot import Ibot
 from harness.methods.masked_dino import MaskedDino
 from harness.methods.selfdistillation.config import Head, Temperatures
@@ -69,6 +70,8 @@ def test_a_curve_of_neighbours_is_recorded_where_it_is_asked_for(tmp_path: Path)
         (Dino(head=replace(HEAD, norm_last_layer=True), crops=CROPS), 7),
         (Ibot(head=HEAD, crops=CROPS), 7),
         (Ibot(head=HEAD, crops=CROPS, mask=AttMaskHint(ratio=(0.3, 0.6), show=0.5)), 5),
+        (Dinov2(head=HEAD, crops=CROPS), 5),
+        (Dinov2(head=HEAD, crops=CROPS, targets="centering", koleo_images=20), 7),
         (MaskedDino(head=HEAD, crops=CROPS, where="student-and-teacher"), 7),
         (MaskedDino(head=HEAD, crops=CROPS, where="student-all", how="drop"), 3),
         (DinoMaskedTeacher(head=HEAD, crops=CROPS, keep=9), 7),
@@ -203,9 +206,14 @@ def test_a_batch_of_two_trains(tmp_path: Path) -> None:
     assert 0 < train(small, Context(tmp_path / "run"))["features/std"] <= 1
 
 
-def test_parts_of_a_batch_give_the_loss_of_the_whole(tmp_path: Path) -> None:
-    """Nothing is drawn per part here, so only rounding is left between the two."""
-    plain = replace(config(), student=vit(), recipe=replace(config().recipe, epochs=0.5))
+@pytest.mark.parametrize(
+    "method",
+    [Dino(head=HEAD, crops=CROPS), Dinov2(head=HEAD, crops=CROPS, koleo_images=10)],
+    ids=["Dino", "Dinov2"],
+)
+def test_parts_of_a_batch_give_the_loss_of_the_whole(tmp_path: Path, method: Method) -> None:
+    """What is drawn is drawn for the whole batch, so only rounding is left between the two."""
+    plain = replace(config(method), recipe=replace(config().recipe, epochs=0.5))
     whole, parts = Context(tmp_path / "whole"), Context(tmp_path / "parts", micro_batch=10)
     train(plain, whole)
     train(plain, parts)

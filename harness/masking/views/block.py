@@ -26,7 +26,7 @@ class BlockWise(RatioMask):
 
     def sample(self, inputs: MaskInput) -> PatchMask:
         """Blocks of each masked view, a ratio each; all views draw their next block at once."""
-        target = self.ratios(inputs, "view") * inputs.patches
+        target = self.targets(inputs)
         hidden = torch.zeros(inputs.views, inputs.rows, inputs.columns, dtype=torch.bool)
         going = target > 0
         while going.any():
@@ -36,6 +36,14 @@ class BlockWise(RatioMask):
             going &= found & (hidden.sum(dim=(1, 2)) < target)
         return from_bool_mask(hidden.flatten(1), inputs.device)
 
+    def targets(self, inputs: MaskInput) -> torch.Tensor:
+        """(V,) on the CPU: how many patches of each view are to be hidden, at most."""
+        return self.ratios(inputs, "view") * inputs.patches
+
+    def smallest(self, inputs: MaskInput) -> int:
+        """Patches of the smallest block."""
+        return int((min(inputs.rows, inputs.columns) // 3) ** 2)
+
     def _blocks(
         self, inputs: MaskInput, hidden: torch.Tensor, left: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,7 +52,7 @@ class BlockWise(RatioMask):
         """
         rows, columns = inputs.rows, inputs.columns
         draws = inputs.draws(4, ATTEMPTS)
-        smallest = (min(rows, columns) // 3) ** 2
+        smallest = self.smallest(inputs)
         area = smallest + (left - smallest) * draws[0]
         aspect = torch.exp(math.log(self.aspect) * (2 * draws[1] - 1))
         height, width = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()

@@ -43,7 +43,7 @@ class G2SD(DistillationLoss):
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
         """The student needs a distillation token."""
-        if not family_of(student).gives_heads or student.prefix_tokens != 2:
+        if not family_of(student).gives_heads or not student.distilled:
             raise FieldError(
                 "loss",
                 "g2sd needs a student with a distillation token: deit_small_distilled_patch16_224",

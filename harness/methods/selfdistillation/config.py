@@ -113,7 +113,8 @@ class SelfDistillation(Method):
         if warmup > recipe.epochs:
             what = f"{warmup} is longer than the {recipe.epochs:g} epochs"
             raise FieldError("temperatures.warmup_epochs", what)
-        if student.prefix_tokens != 1 or not student.positioned_prefix:
+        registers = student.registers  # they and the CLS token beside them have no positions
+        if student.prefix_tokens != 1 + registers or not (student.positioned_prefix or registers):
             what = "self-distillation needs a plain ViT: one CLS token, with a position"
             raise FieldError("name", what)
         if student.pooling != "token":

@@ -109,19 +109,27 @@ class SelfDistillationObjective(Objective):
 
     def before_update(self, step: Step, optimizer: torch.optim.Optimizer) -> None:
         """Clip each tensor, drop the frozen prototypes' gradients, set this step's weight decay."""
-        clip = self.method.clip
         for group in optimizer.param_groups:
             start = group.setdefault("weight_decay_start", group["weight_decay"])
             if start > 0:
                 end = self.method.weight_decay_end
                 group["weight_decay"] = cosine(start, end, step.index, step.total)
-            if clip is not None:
-                clip_grad_norm_per_tensor_(
-                    [p.grad for p in group["params"] if p.grad is not None], clip
-                )
+        if self.method.clip is not None:
+            self.clip_gradients(optimizer, self.method.clip)
         if step.index < self.method.head.freeze_last_layer_epochs * step.per_epoch:
-            for parameter in self.head.last_layer():
+            for parameter in self.last_layers():
                 parameter.grad = None
+
+    def clip_gradients(self, optimizer: torch.optim.Optimizer, most: float) -> None:
+        """Each tensor's to a norm of its own of at most `most`."""
+        for group in optimizer.param_groups:
+            clip_grad_norm_per_tensor_(
+                [p.grad for p in group["params"] if p.grad is not None], most
+            )
+
+    def last_layers(self) -> list[nn.Parameter]:
+        """The prototypes, which wait in the first epochs."""
+        return self.head.last_layer()
 
     def after_step(self, step: Step) -> None:
         """Move the centre and the teacher."""

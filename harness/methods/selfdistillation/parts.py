@@ -103,7 +103,8 @@ class Center:
         """One step of the running mean."""
         with torch.no_grad():
             mean = self._sum / self._count
-            self.value = self.value * self._momentum + mean * (1 - self._momentum)
+            moved = self.value * self._momentum + mean * (1 - self._momentum)
+            self.value = torch.where(self._count > 0, moved, self.value)  # nothing seen: it stays
             self._sum, self._count = torch.zeros_like(self._sum), torch.zeros_like(self._count)
 
 

@@ -55,6 +55,7 @@ class Family(ABC):
     mergeable: ClassVar[bool] = False  # `harness.models.merging` can run it
     chooses_init: ClassVar[bool] = False  # timm's builder knows several ways to draw weights
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads
+    plain: ClassVar[bool] = False  # registers, LayerScale and SwiGLU can be added to it
 
     def depth(self, shape: Architecture) -> int:
         """Blocks whose attention can be asked for."""
@@ -119,4 +120,6 @@ def embedding_macs(shape: Architecture, patches: int) -> int:
 
 def mlp_macs(shape: Architecture, tokens: int) -> int:
     """Of one block's MLP."""
+    if shape.mlp == "swiglu":
+        return 3 * tokens * shape.width * shape.gate_width
     return round(2 * shape.mlp_ratio * tokens * shape.width**2)

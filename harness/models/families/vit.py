@@ -43,6 +43,7 @@ class PlainViT(Family):
     architectures: ClassVar[Mapping[str, Architecture]] = PLAIN
     gives_heads: ClassVar[bool] = True
     chooses_init: ClassVar[bool] = True
+    plain: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
 
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
@@ -52,7 +53,7 @@ class PlainViT(Family):
         n, d, p = keep + shape.prefix_tokens, shape.width, shape.prefix_tokens
         full = shape.depth - 1
         last = p if efficient and shape.pooling == "token" else n
-        heads = 2 if shape.prefix_tokens == 2 else 1  # the distillation token has its own
+        heads = 2 if shape.distilled else 1
         return Macs(
             embedding=embedding_macs(shape, keep if efficient else shape.patches),
             attention=full * 2 * n * n * d + 2 * last * n * d,
@@ -60,6 +61,21 @@ class PlainViT(Family):
             mlp=full * mlp_macs(shape, n) + mlp_macs(shape, last),
             head=heads * d * classes,
         )
+
+    def timm_options(self, shape: Architecture) -> dict[str, Any]:
+        """Also what was added to a plain ViT (arXiv 2304.07193, 2309.16588)."""
+        options = Family.timm_options(self, shape)
+        if shape.registers:
+            options |= {"reg_tokens": shape.registers, "no_embed_class": True}
+        if shape.layer_scale is not None:
+            options["init_values"] = shape.layer_scale
+        if shape.mlp == "swiglu":
+            from timm.layers.mlp import SwiGLUPacked
+
+            # timm's ratio is that of gates and values together, and is rounded down
+            ratio = (2 * shape.gate_width + 0.5) / shape.width
+            options |= {"mlp_layer": SwiGLUPacked, "mlp_ratio": ratio, "act_layer": torch.nn.SiLU}
+        return options
 
     def forward(
         self,
