@@ -131,7 +131,8 @@ def _measured(row: RowResult, column: Column, model: TableModel) -> TableCell:
         text += f" ± {number(summary.ci.half_width, decimals)}"
     if cell.ratio is not None and cell.ratio.measured is not None and cell.ratio.baseline:
         text += f" ({ratio_text(cell.ratio.measured)})"
-    if column.evidence == "seeds" and summary.n != _most_seeds(model):
+    seeded = column.evidence == "seeds" and not cell.seedless
+    if seeded and summary.n != _most_seeds(model):
         text += f"\N{NO-BREAK SPACE}(n={summary.n})"
     if row.has_collapsed(column):
         text += COLLAPSE

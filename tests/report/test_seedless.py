@@ -7,11 +7,13 @@ import pytest
 from scipy import stats
 
 import harness
+from harness.report.builder import build_report
 from harness.report.inference import LEVEL
 from harness.report.judging import Pools, judge_claims, measured
 from harness.report.measure import Side
 from harness.report.model import ClaimResult, Draw, Machine, TableModel, Verdict
 from harness.report.pools import on_machines
+from harness.report.render.markdown import markdown
 from harness.report.settle import unsettled
 from harness.spec.claims import Comparison
 from harness.spec.expand import expand
@@ -85,6 +87,9 @@ def test_one_run_of_pixels_stands_beside_every_seed(experiments: Experiments) ->
     assert found.estimate == pytest.approx(np.mean(A["knn"]) - 50.0)
     assert found.looks == (3,)
     assert "alone" not in found.reason
+    page = markdown(build_report(model), pictures="")
+    (line,) = [line for line in page.splitlines() if line.startswith("| pixels ")]
+    assert "n=" not in line  # it lacks no seed
     assert found.verdict is Verdict.SUPPORTED
 
 
