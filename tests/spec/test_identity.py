@@ -62,6 +62,7 @@ NOT_ALONE = {
     "teacher.weights.run",
     "teacher.trained",
     "teacher.init",  # a CaiT has one way
+    "recipe.lr_rule",  # goes with lr_batch: see the test of it
 }
 
 VALUES: dict[Any, list[Any]] = {
@@ -184,6 +185,16 @@ def test_a_run_of_before_those_fields_keeps_its_identity(monkeypatch: pytest.Mon
     table = load_table("teachers/fashion-mnist")
     (run,) = expand(table, "smoke").runs
     assert run.identity == "eb4630ef3078d3c41e2df3e60f078e09fc8e742fd1b9985eca0b49b94a2f1efa"
+
+
+def test_the_rule_of_the_rate_counts_and_needs_its_batch() -> None:
+    linear = dataclasses.replace(FULL, recipe=dataclasses.replace(FULL.recipe, lr_batch=16))
+    root = dataclasses.replace(FULL, recipe=dataclasses.replace(linear.recipe, lr_rule="sqrt"))
+    assert "lr_rule" not in identity_form(linear.recipe)
+    assert identity_form(linear) != identity_form(root)
+    assert (linear.recipe.peak_lr, root.recipe.peak_lr) == pytest.approx((4e-3, 2e-3))
+    with pytest.raises(FieldError, match="sqrt needs `lr_batch`, the batch that `lr` is meant for"):
+        dataclasses.replace(FULL.recipe, lr_rule="sqrt")
 
 
 def test_where_weights_come_from_counts() -> None:

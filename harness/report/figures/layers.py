@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from harness.report.drawing import WIDTH, shades, shortened
 from harness.report.figures import FIGURES, RecordedFigure
@@ -78,15 +78,17 @@ class Layers(RecordedFigure):
             _by_block(panels[1], [one.entropy for one in curves], colours[row], name)
             _spectrum(panels[2], [one.spectrum for one in curves], colours[row])
         titles = (
-            ("Attention distance (patches)", "Block"),
-            ("Attention entropy (nats)", "Block"),
-            ("Singular values, over the largest", "Number"),
+            ("Distance (patches)", "Block"),
+            ("Entropy (nats)", "Block"),
+            ("Singular values", "Number"),
         )
         for axes, (title, label) in zip(panels, titles, strict=True):
             axes.set_title(title)
             axes.set_xlabel(label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[2].set_yscale("log")
+        panels[2].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panels[2].yaxis.set_minor_formatter(NullFormatter())
         lines, names = panels[0].get_legend_handles_labels()
         figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False)
         return figure
