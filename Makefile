@@ -94,8 +94,8 @@ $(attmask): attmask-%: install
 	@$(call reproduce,attmask/$*)
 
 dinov2: $(dinov2) ## both tables of DINOv2
-dinov2-ablation: ## DINOv2 table 1: from DINO to iBOT to DINOv2; 20 minutes
-dinov2-short: ## DINOv2: the released short recipe, and its parts; 15 minutes
+dinov2-ablation: ## DINOv2 table 1: from DINO to iBOT to DINOv2; an hour (estimated)
+dinov2-short: ## DINOv2: the released short recipe, and its parts; half an hour (estimated)
 $(dinov2): dinov2-%: install
 	@$(call reproduce,dinov2/$*)
 

@@ -62,7 +62,9 @@ NOT_ALONE = {
     "teacher.weights.run",
     "teacher.trained",
     "teacher.init",  # a CaiT has one way
-    "recipe.lr_rule",  # goes with lr_batch: see the test of it
+    "student.drop_path_rule",  # together with drop_path: tests/models/test_additions.py
+    "teacher.drop_path_rule",
+    "recipe.lr_rule",  # together with lr_batch
 }
 
 VALUES: dict[Any, list[Any]] = {
@@ -168,6 +170,8 @@ def test_fields_that_came_later_count_only_when_they_are_used() -> None:
     assert "init" not in form["student"]
     assert "head" not in form["teacher"]["weights"]
     assert "probe" not in form
+    assert not {"registers", "layer_scale", "mlp", "drop_path_rule"} & form["student"].keys()
+    assert not {"lr_rule", "patch_embed_rate"} & form["recipe"].keys()
     assert "teacher_accuracy" not in form["method"]
     used = [
         dataclasses.replace(LOOKING, saliency_model=dataclasses.replace(VIT, depth=3)),
@@ -175,8 +179,11 @@ def test_fields_that_came_later_count_only_when_they_are_used() -> None:
         with_leaf(FULL, "student.init", "moco"),
         with_leaf(FULL, "teacher.weights.head", "new"),
         with_leaf(FULL, "method.teacher_accuracy", True),
+        with_leaf(FULL, "student.registers", 4),
+        with_leaf(FULL, "recipe.patch_embed_rate", 0.2),
+        with_leaf(with_leaf(FULL, "recipe.lr_batch", 64), "recipe.lr_rule", "sqrt"),
     ]
-    assert len({key(config) for config in [FULL, LOOKING, *used]}) == 7
+    assert len({key(config) for config in [FULL, LOOKING, *used]}) == 10
 
 
 def test_a_run_of_before_those_fields_keeps_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
