@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from harness.code import CodeRecord
 from harness.evaluate.right import RIGHT, write_right
-
 from harness.spec.expand import Run, expand
 from harness.spec.load import load_table
 from harness.store import Store
@@ -84,9 +83,17 @@ def fill(table: str, lines: int) -> None:
     packages = {f"package-{index}": "1.0.0" for index in range(70)}
     environment = json.dumps(
         {
-            **{"harness": "0.1.0", "commit": "0" * 40, "dirty": None, "python": "3.11.7"},
-            **{"platform": "Linux", "host": "node", "cpu": "A CPU", "cores": 2, "threads": 1},
-            **{"gpus": [], "torch": {"version": "2.0", "capability": "AVX2"}},
+            "harness": "0.1.0",
+            "commit": "0" * 40,
+            "dirty": None,
+            "python": "3.11.7",
+            "platform": "Linux",
+            "host": "node",
+            "cpu": "A CPU",
+            "cores": 2,
+            "threads": 1,
+            "gpus": [],
+            "torch": {"version": "2.0", "capability": "AVX2"},
             "packages": {**packages, "torch": "2.0", "timm": "1.0"},
         },
         indent=2,
@@ -108,7 +115,10 @@ def fill(table: str, lines: int) -> None:
         top1 = 100 * float(bits.mean())
         (directory / "metrics.jsonl").write_text(metrics(run, rng, lines, top1))
         result = {
-            **{"metrics": {"val/top1": top1}, "seconds": 9.0, "attempt": 1, "device": "cpu"},
+            "metrics": {"val/top1": top1},
+            "seconds": 9.0,
+            "attempt": 1,
+            "device": "cpu",
             "finished": "2025-01-01T00:00:00+00:00",
             "artifacts": {RIGHT: Artifact.of(directory / RIGHT).to_dict()},
             "code": code,
@@ -161,7 +171,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         home = str(options.keep.resolve() if options.keep else temporary)
         os.environ |= {"HARNESS_HOME": home, "HARNESS_RESULTS": f"{home}/results"}
-        os.environ |= {"OMP_NUM_THREADS": "1"}
+        # as an installed copy, whose modules are compiled once
+        os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPYCACHEPREFIX": f"{temporary}/compiled"}
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         table = table_of(Experiments(Path(home)), options.runs, options.seeds)
         if not Store().runs.exists():
             with told("plan, nothing done"):
@@ -177,7 +189,9 @@ def main() -> None:
             ),
         ]
         for words in commands:
-            with told(" ".join(word for word in words if word not in (table, "--profile", "paper"))):
+            with told(
+                " ".join(word for word in words if word not in (table, "--profile", "paper"))
+            ):
                 harness(*words)
 
 

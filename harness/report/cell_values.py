@@ -66,8 +66,9 @@ def se_over_images(
     *,
     factor: float = 1.0,
 ) -> float | None:
-    """The standard error, in percent, of the mean over seeds of left - factor * right, if other images of the
-    same kind had judged the same networks: each image is one observation, its seeds averaged.
+    """The standard error, in percent, of the mean over seeds of left - factor * right, if other
+    images of the same kind had judged the same networks: each image is one observation, its seeds
+    averaged.
 
     None where bits are not kept for every seed, or of other numbers of images.
     """

@@ -1,8 +1,8 @@
 """`metrics.jsonl` as a report reads it: only the lines that hold what is wanted are parsed.
 
-Of ten thousand runs with hundreds of lines each, a report shows a few. So lines are first told apart
-by their shape, which is a line without its digits: a few shapes make up a file, and each is looked
-at once. A file with any other line is parsed whole, which says what is wrong with it and where.
+Of ten thousand runs with hundreds of lines each, a report shows a few. So lines are first told
+apart by their shape, which is a line without its digits: a few shapes make up a file, and each is
+looked at once. A file with any other line is parsed whole, which says what is wrong, and where.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class MetricsFile:
         """
         if not self.regular:
             return [one for one in self.all_records() if not one.keys().isdisjoint(names)]
-        found = {self.content.rfind(b"\n", 0, at) + 1 for name in names for at in self._places(name)}
+        found = {
+            self.content.rfind(b"\n", 0, at) + 1 for name in names for at in self._places(name)
+        }
         return [self._parsed(begin) for begin in sorted(found)]
 
     def points(self, name: str) -> Points:

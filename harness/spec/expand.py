@@ -269,10 +269,7 @@ class _Expander:
             else:
                 parts = (getattr(config, field.name) for field in fields(config))  # type: ignore[arg-type]
                 found = tuple(
-                    key
-                    for part in parts
-                    if is_dataclass(part)
-                    for key in self._dependencies(part)
+                    key for part in parts if is_dataclass(part) for key in self._dependencies(part)
                 )
             known = self._weights[id(config)] = (config, found)
         return known[1]
