@@ -85,4 +85,5 @@ def se_over_images(
 
 def _share(bits: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
     """Of each image, over seeds, in percent."""
-    return 100.0 * np.sum(bits, axis=0, dtype=np.int64) / len(bits)
+    right: NDArray[np.int64] = np.sum(bits, axis=0, dtype=np.int64)
+    return 100.0 * right / len(bits)

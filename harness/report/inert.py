@@ -99,8 +99,8 @@ def _changed(value: Any, texts: _Changes, but: frozenset[str]) -> Any:
 
 
 @cache
-def _names(cls: type, but: frozenset[str]) -> tuple[str, ...]:
+def _names(cls: Any, but: frozenset[str]) -> tuple[str, ...]:
     """The fields of a data class that are gone through; none of what is none."""
-    if not is_dataclass(cls) or cls is type:
+    if not is_dataclass(cls):
         return ()
     return tuple(field.name for field in fields(cls) if field.name not in but)

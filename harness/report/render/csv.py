@@ -213,8 +213,8 @@ def _inference(claim: ClaimResult) -> Iterator[str]:
 
 def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
     runs: dict[str, list[FinishedRun]] = {}
-    for run in model.runs:
-        runs.setdefault(run.row, []).append(run)
+    for finished in model.runs:
+        runs.setdefault(finished.row, []).append(finished)
     for row in model.rows:
         for column in model.columns:
             cell = row.cell(column.id)
