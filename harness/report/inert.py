@@ -89,8 +89,9 @@ def _changed(value: Any, texts: _Changes, but: frozenset[str]) -> Any:
             return value  # thousands of them in curves
         parts = [_changed(part, texts, but) for part in value]
         return value if all(map(is_, parts, value)) else tuple(parts)
+    cls: Any = type(value)
     moved = {}
-    for name in _names(type(value), but):
+    for name in _names(cls, but):
         old = getattr(value, name)
         new = _changed(old, texts, but)
         if new is not old:
