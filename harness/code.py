@@ -109,6 +109,12 @@ class CodeRecord:
 
     def changed(self, sources: Sources) -> tuple[str, ...]:
         """What is not as it was: modules, and libraries with both versions."""
+        key = tuple(tuple(part.items()) for part in (self.modules, self.libraries, self.files))
+        if key not in sources.changes:
+            sources.changes[key] = self._changed(sources)
+        return sources.changes[key]
+
+    def _changed(self, sources: Sources) -> tuple[str, ...]:
         modules = [
             name
             for name, digest in self.modules.items()
@@ -150,6 +156,7 @@ class Sources:
         self._known: dict[str, list[Any]] = _remembered(self._place)
         self._new = False
         self._digests: dict[str, str | None] = {}
+        self.changes: dict[tuple[Any, ...], tuple[str, ...]] = {}  # by the parts of a record
 
     def digest(self, module: str, file: str | None) -> str | None:
         """That of a module; None where it is not here. `file` is where it lay, if not with us."""
@@ -342,5 +349,9 @@ def _release(version: str) -> str:
 
 
 def _texts(value: object) -> TypeGuard[Mapping[str, str]]:
-    texts = [*value.keys(), *value.values()] if isinstance(value, Mapping) else [None]
-    return all(isinstance(text, str) and text.isprintable() for text in texts)
+    if not isinstance(value, Mapping):
+        return False
+    try:
+        return "".join([*value.keys(), *value.values()]).isprintable()
+    except TypeError:
+        return False

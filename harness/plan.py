@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias
 
@@ -161,9 +161,12 @@ def make_plan(
     device: Device,
     jobs: int,
     recompute: Recompute | None = None,
+    records: Sequence[RunRecord] | None = None,
 ) -> Plan:
-    """Hold the runs of `expansion` against `store`. Reads only."""
-    records = store.records()
+    """Hold the runs of `expansion` against `store`, which holds `records` where that has been read
+    already. Reads only.
+    """
+    records = store.records() if records is None else records
     rates = Rates.of(records, device=device)
     planner = _Planner(records, rates, recompute)
     return Plan(
@@ -268,7 +271,9 @@ class _Planner:
         device: Device,
     ) -> bool:
         """Whether the user asked to compute a finished run again, and it can be."""
-        if record is None or record.state != DONE or self._what_is_missing(run, device):
+        if self._recompute is None or record is None or record.state != DONE:
+            return False
+        if self._what_is_missing(run, device):
             return False
         if self._recompute == "changed":
             again = bool(other_code) or not self._again.isdisjoint(run.depends)

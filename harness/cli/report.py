@@ -85,10 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
     if pools and arguments.reference is not None:
         raise HarnessError("--reference publishes the values of one machine: leave --pool out")
     profile = arguments.profile or table.default_profile
-    model = collect_finished(table, profile, store, pools=pools)
     formats = arguments.format
     if arguments.reference is not None and "csv" not in formats:
         formats = (*formats, "csv")  # the looks are noted there
+    drawn = set(formats) != {"csv"}
+    model = collect_finished(table, profile, store, pools=pools, drawn=drawn)
     written = [publish(model, formats, Folders.beside(store.root))]
     if arguments.reference is not None:
         written.append(publish_reference(model, formats, arguments.reference))

@@ -51,24 +51,24 @@ def images_of(draws: Sequence[Draw]) -> int:
     return counts.pop() if len(counts) == 1 else 0
 
 
-def right_of(draws: Sequence[Draw]) -> dict[int, NDArray[np.float64]]:
-    """By seed, 100 for each image that was right and 0 for the others, where runs have kept it."""
+def right_of(draws: Sequence[Draw]) -> dict[int, NDArray[np.uint8]]:
+    """By seed, 1 for each image that was right and 0 for the others, where runs have kept it."""
     return {
-        draw.seed: 100.0
-        * np.unpackbits(np.frombuffer(draw.right, np.uint8), count=draw.images).astype(np.float64)
+        draw.seed: np.unpackbits(np.frombuffer(draw.right, np.uint8), count=draw.images)
         for draw in draws
         if draw.images
     }
 
 
 def se_over_images(
-    left: Mapping[int, NDArray[np.float64]],
-    right: Mapping[int, NDArray[np.float64]] | None = None,
+    left: Mapping[int, NDArray[np.uint8]],
+    right: Mapping[int, NDArray[np.uint8]] | None = None,
     *,
     factor: float = 1.0,
 ) -> float | None:
-    """The standard error of the mean over seeds of left - factor * right, if other images of the
-    same kind had judged the same networks: each image is one observation, its seeds averaged.
+    """The standard error, in percent, of the mean over seeds of left - factor * right, if other
+    images of the same kind had judged the same networks: each image is one observation, its seeds
+    averaged.
 
     None where bits are not kept for every seed, or of other numbers of images.
     """
@@ -79,5 +79,11 @@ def se_over_images(
     others = [] if right is None else [right[seed] for seed in seeds]
     if len({len(part) for part in (*parts, *others)}) > 1 or len(parts[0]) < 2:
         return None
-    each = np.mean(parts, axis=0) - (factor * np.mean(others, axis=0) if others else 0.0)
+    each = _share(parts) - (factor * _share(others) if others else 0.0)
     return float(each.std(ddof=1) / math.sqrt(len(each)))
+
+
+def _share(bits: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """Of each image, over seeds, in percent."""
+    right: NDArray[np.int64] = np.sum(bits, axis=0, dtype=np.int64)
+    return 100.0 * right / len(bits)

@@ -17,7 +17,7 @@ from harness.evidence import FigureOf
 from harness.report.cell_values import CellSource, CellValues, images_of, right_of, se_over_images
 from harness.report.compare import references
 from harness.report.format import listed
-from harness.report.history import at_epochs, curves, finished_runs
+from harness.report.history import at_epochs, finished_runs
 from harness.report.judging import Measured, Pools, judge_claims, measured
 from harness.report.looks import Looks, looked_at, lost_looks, read_looks, with_looks
 from harness.report.losses import losses
@@ -41,7 +41,7 @@ from harness.run import TASKS
 from harness.spec.claims import CellRef, Comparison
 from harness.spec.expand import Expansion, ResolvedRow, expand, needed_runs
 from harness.spec.table import Claim, Column, Profile, Published, TableSpec
-from harness.store import DONE, Store
+from harness.store import DONE, RunRecord, Store
 
 
 def collect(
@@ -50,35 +50,47 @@ def collect(
     *,
     device: Literal["cpu", "cuda"] = "cpu",
     pools: Sequence[Path] = (),
+    records: Sequence[RunRecord] | None = None,
+    drawn: bool = True,
 ) -> TableModel:
     """Everything that a report of this table at this profile says. Reads run directories, writes
     nothing.
 
     Claims that compare rows which `expansion` lacks are untested, as those of rows that the profile
     lacks. `pools` are results folders of other machines, whose per-seed values are set
-    beside these.
+    beside these. `records` is what `store` holds, where that has been read. Without `drawn` it is
+    not read what figures alone show.
     """
-    results = RunResults.read(expansion, store, device=device)
+    results = RunResults.read(expansion, store, device=device, records=records)
     name = file_name(expansion.table.name, expansion.profile.name)
     memory, profile = store.root / f"{name}.seeds.csv", expansion.profile.name
     looks = read_looks(memory, expansion.table.name, profile)
     columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
-    figures = _declared_figures(expansion, columns)
-    runs, damaged = finished_runs(expansion, results, figures, read_file)
-    model = judged(expansion, results, looks=looks, runs=runs)
+    figures = _declared_figures(expansion, columns) if drawn else ()
+    names = {column.metric for column in columns}
+    names |= shown_records(figures) if drawn else set()
+    recorded = finished_runs(
+        expansion,
+        results,
+        figures,
+        read_file,
+        names=names,
+        followed=_followed(columns) if drawn else (),
+    )
+    model = judged(expansion, results, looks=looks, runs=recorded.runs)
     if pools:
         others = read_pools(pools, name)
         claims = [on_machines(claim, model.rows, others) for claim in model.claims]
         model = replace(model, claims=tuple(claims))
     return replace(
         model,
-        curves=curves(runs, _followed(columns)),
+        curves=recorded.curves,
         figures=figures,
         provenance=provenance(results),
         gpu_hours=results.gpu_hours(),
         unreadable=(
             *results.unreadable(),
-            *damaged,
+            *recorded.damaged,
             *lost_looks(memory, store.root / f"{name}.csv"),
         ),
     )
@@ -135,6 +147,14 @@ def _declared_figures(expansion: Expansion, columns: Sequence[Column]) -> tuple[
     owners = [TASKS.get(column.task.name).figures for column in columns]
     owners += [row.config.method.figures for row in expansion.rows]
     return tuple(dict.fromkeys(figure for figures in owners for figure in figures))
+
+
+def shown_records(figures: Sequence[FigureOf]) -> set[str]:
+    """The keys of `metrics.jsonl` that figures show, beside the metrics of columns."""
+    from harness.report.figures import FIGURES  # not above: it imports all that draws
+
+    own = (FIGURES.get(name).records for name in FIGURES.names())
+    return {figure.source for figure in figures}.union(*own)
 
 
 def read_file(figure: FigureOf, path: Path) -> object:
@@ -443,20 +463,28 @@ def _timed_in_turn(
 
 
 def collect_finished(
-    table: TableSpec, profile: str, store: Store, *, pools: Sequence[Path] = ()
+    table: TableSpec,
+    profile: str,
+    store: Store,
+    *,
+    pools: Sequence[Path] = (),
+    drawn: bool = True,
 ) -> TableModel:
-    """What a report says of the runs that are there, on the device that its profile asks for."""
-    expansion = expand_finished(table, profile, store)
+    """What a report says of the runs that are there, on the device that its profile asks for;
+    without `drawn`, one that has no figures.
+    """
+    records = store.records()
+    expansion = expand_finished(table, profile, records)
     device = resolve_device(expansion.profile.resources.device)
-    return collect(expansion, store, device=device, pools=pools)
+    return collect(expansion, store, device=device, pools=pools, records=records, drawn=drawn)
 
 
-def expand_finished(table: TableSpec, profile: str, store: Store) -> Expansion:
+def expand_finished(table: TableSpec, profile: str, records: Sequence[RunRecord]) -> Expansion:
     """The table at its profile's seeds, and at others that `harness run --seeds` has finished."""
     usual = table.profile(profile).seeds
     done = {
         record.identity: record.title.seed
-        for record in store.records()
+        for record in records
         if record.state == DONE and record.title.table == table.name
     }
     extra = sorted({seed for seed in done.values() if seed is not None} - set(usual))

@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.errors import HarnessError
 from harness.evidence import FigureOf
 from harness.report.measure import Side
+from harness.report.metrics_file import METRICS, MetricsFile, Points, is_number
 from harness.report.model import Curve, FinishedRun, RowResult
 from harness.report.results import RunResults
 from harness.spec.claims import CellRef
 from harness.spec.expand import Expansion, ResolvedRow
 from harness.spec.table import Column
 
-METRICS = "metrics.jsonl"
 LOSS = "loss/total"
 MOST_POINTS = 60  # of a curve: more cannot be seen
 
 
-def curves(runs: Sequence[FinishedRun], metrics: Sequence[str]) -> tuple[Curve, ...]:
-    """The training loss and `metrics` over epochs, for every run; single points are no curve."""
-    drawn = []
-    for run in runs:
-        for name in (*metrics, LOSS):
-            points = [
-                (float(r["epoch"]), float(r[name]))
-                for r in run.records
-                if name in r and "epoch" in r and not isinstance(r[name], list)
-            ]
-            if name == LOSS:
-                points = _whole(points)
-            if len(points) > 1:
-                epochs, values = zip(*_thinned(points), strict=True)
-                drawn.append(
-                    Curve(row=run.row, seed=run.seed, metric=name, epochs=epochs, values=values)
-                )
-    return tuple(drawn)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recorded:
+    """What the finished runs of a table have recorded."""
+
+    runs: tuple[FinishedRun, ...]
+    curves: tuple[Curve, ...]
+    damaged: tuple[str, ...]  # a line for each file: what such a file holds is left out whole
 
 
 def finished_runs(
@@ -48,22 +38,32 @@ def finished_runs(
     results: RunResults,
     figures: Sequence[FigureOf],
     read: Callable[[FigureOf, Path], object],
-) -> tuple[tuple[FinishedRun, ...], tuple[str, ...]]:
-    """Every finished run of the table's rows, and one line for each file that is damaged: what such
-    a file holds is left out whole. Of the files that `figures` draw, which `read` reads, a row has
-    that of its first run where it can be read.
+    *,
+    names: Collection[str],
+    followed: Sequence[str],
+) -> Recorded:
+    """Every finished run of the table's rows, with the records that hold a metric of `names`, and
+    the curves of the metrics `followed`, which are of `names`, and of the loss, which is followed
+    where anything is. Of the files that `figures` draw, which `read` reads, a row has that of its
+    first run where it can be read.
     """
     runs: list[FinishedRun] = []
+    curves: list[Curve] = []
     damaged: dict[Path, str] = {}
     for resolved in expansion.rows:
-        open_files = {figure.source: figure for figure in figures}
+        row, open_files = resolved.row.id, {figure.source: figure for figure in figures}
         for identity, record in results.done(_identities(resolved)).items():
             records: tuple[Mapping[str, Any], ...] = ()
-            path = record.directory / METRICS
+            path, seed = record.directory / METRICS, results.seed(identity)
             try:
-                records = tuple(read_metrics(path))
+                metrics = MetricsFile.read(path)
+                records = tuple(metrics.records(names))
+                loss = metrics.points(LOSS) if followed else ([], [])
             except HarnessError as error:
                 damaged[path] = str(error)
+                records, loss = (), ([], [])
+            if followed:
+                curves += _curves(row, seed, records, followed, loss)
             files: dict[str, Any] = {}
             for name in list(open_files):
                 path = record.directory / name
@@ -75,14 +75,42 @@ def finished_runs(
                         damaged[path] = str(error)
             runs.append(
                 FinishedRun(
-                    row=resolved.row.id,
-                    seed=results.seed(identity),
+                    row=row,
+                    seed=seed,
                     metrics=_numbers(record.result or {}),
                     records=records,
                     files=files,
                 )
             )
-    return tuple(runs), tuple(damaged.values())
+    return Recorded(runs=tuple(runs), curves=tuple(curves), damaged=tuple(damaged.values()))
+
+
+def _curves(
+    row: str,
+    seed: int,
+    records: Sequence[Mapping[str, Any]],
+    metrics: Sequence[str],
+    loss: Points,
+) -> Iterator[Curve]:
+    """Metrics over epochs, and the training loss; single points are no curve."""
+    for name in metrics:
+        found = [
+            (float(record["epoch"]), float(record[name]))
+            for record in records
+            if name in record and "epoch" in record and not isinstance(record[name], list)
+        ]
+        epochs, values = [epoch for epoch, _ in found], [value for _, value in found]
+        if len(epochs) > 1:
+            yield _curve(row, seed, name, epochs, values)
+    epochs, values = _whole(*loss)
+    if len(epochs) > 1:
+        yield _curve(row, seed, LOSS, epochs, values)
+
+
+def _curve(row: str, seed: int, metric: str, epochs: list[float], values: list[float]) -> Curve:
+    return Curve(
+        row=row, seed=seed, metric=metric, epochs=_thinned(epochs), values=_thinned(values)
+    )
 
 
 def at_epochs(
@@ -149,77 +177,31 @@ def whole_file(figure: FigureOf, path: Path, read: Callable[[FigureOf, Path], ob
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items() if _is_number(value)}
+    return {name: float(value) for name, value in metrics.items() if is_number(value)}
 
 
 def _identities(resolved: ResolvedRow) -> tuple[str, ...]:
     return tuple(dict.fromkeys(identity for runs in resolved.runs.values() for identity in runs))
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics file; none if there is no file, and a last line cut short is left
-    out. HarnessError, one line, where it holds anything else.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise HarnessError(f"{path} cannot be read: {error.strerror}") from None
-    lines = content.split(b"\n")
-    records = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(_record(line))
-        except ValueError as error:
-            if number == len(lines):  # without a line end: its writer was stopped
-                break
-            raise HarnessError(f"{path}:{number}: {error}") from None
-    return records
-
-
-def _record(line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line.decode())
-    except UnicodeDecodeError:
-        raise ValueError("not UTF-8") from None
-    except (ValueError, RecursionError):
-        raise ValueError("no JSON") from None
-    if not isinstance(record, dict):
-        raise ValueError("no record of metrics")
-    for name, value in record.items():
-        numbers = value if isinstance(value, list) else [value]
-        if not numbers or not all(map(_is_number, numbers)):
-            raise ValueError(f"{name} is no finite number")
-    return record
-
-
-def _is_number(value: object) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _whole(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _whole(epochs: list[float], values: list[float]) -> Points:
     """Without a last mean over so few steps that its noise would look like a turn of the curve."""
-    if len(points) < 3:
-        return points
-    before, rest = points[-2][0] - points[-3][0], points[-1][0] - points[-2][0]
-    return points if rest >= before / 2 else points[:-1]
+    if len(epochs) < 3:
+        return epochs, values
+    before, rest = epochs[-2] - epochs[-3], epochs[-1] - epochs[-2]
+    return (epochs, values) if rest >= before / 2 else (epochs[:-1], values[:-1])
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most MOST_POINTS points, each the mean of its neighbours; the last one stays as it is."""
-    size = -(-len(points) // MOST_POINTS)
+def _thinned(values: list[float]) -> tuple[float, ...]:
+    """At most MOST_POINTS values, each the mean of its neighbours; the last one stays as it is."""
+    size = -(-len(values) // MOST_POINTS)
     if size == 1:
-        return list(points)
-    chunks = [points[first : first + size] for first in range(0, len(points) - 1, size)]
-    means = [
-        tuple(sum(values) / len(chunk) for values in zip(*chunk, strict=True)) for chunk in chunks
-    ]
-    return [*((epoch, value) for epoch, value in means), points[-1]]
+        return tuple(values)
+    firsts = range(0, len(values) - 1, size)
+    whole = len(values) // size
+    sums = np.array(values[: whole * size]).reshape(whole, size).cumsum(axis=1)[:, -1]
+    means = (sums / size).tolist()[: len(firsts)]
+    if len(means) < len(firsts):  # the last neighbours are fewer
+        rest = values[firsts[-1] :]
+        means.append(sum(rest) / len(rest))
+    return (*means, values[-1])

@@ -9,7 +9,8 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
-from functools import lru_cache
+from functools import cache, lru_cache
+from operator import is_
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -61,25 +62,46 @@ def with_texts(value: Value, change: Callable[[str], str], *, but: frozenset[str
 
     Goes through data classes and tuples; what has not changed is the same object.
     """
-    return _changed(value, change, but)  # type: ignore[no-any-return]
+    return _changed(value, _Changes(change), but)  # type: ignore[no-any-return]
 
 
-def _changed(value: Any, change: Callable[[str], str], but: frozenset[str]) -> Any:
-    if isinstance(value, Enum | float | int | None):
+class _Changes(dict[str, str]):
+    """Texts as a change leaves them; many are there more than once."""
+
+    def __init__(self, change: Callable[[str], str]) -> None:
+        super().__init__()
+        self._change = change
+
+    def __missing__(self, text: str) -> str:
+        new = self._change(text)
+        self[text] = text if new == text else new
+        return self[text]
+
+
+def _changed(value: Any, texts: _Changes, but: frozenset[str]) -> Any:
+    if value is None or isinstance(value, float | int | Enum):
         return value
     if isinstance(value, str):
-        new = change(value)
+        new = texts[value]
         return value if new == value else new
     if isinstance(value, tuple):
         if value and isinstance(value[0], float):
             return value  # thousands of them in curves
-        parts = tuple(_changed(part, change, but) for part in value)
-        return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
-    if is_dataclass(value) and not isinstance(value, type):
-        old = {field.name: getattr(value, field.name) for field in fields(value)}
-        new_parts = {
-            name: part if name in but else _changed(part, change, but) for name, part in old.items()
-        }
-        moved = {name: part for name, part in new_parts.items() if part is not old[name]}
-        return replace(value, **moved) if moved else value
-    return value
+        parts = [_changed(part, texts, but) for part in value]
+        return value if all(map(is_, parts, value)) else tuple(parts)
+    cls: Any = type(value)
+    moved = {}
+    for name in _names(cls, but):
+        old = getattr(value, name)
+        new = _changed(old, texts, but)
+        if new is not old:
+            moved[name] = new
+    return replace(value, **moved) if moved else value
+
+
+@cache
+def _names(cls: Any, but: frozenset[str]) -> tuple[str, ...]:
+    """The fields of a data class that are gone through; none of what is none."""
+    if not is_dataclass(cls):
+        return ()
+    return tuple(field.name for field in fields(cls) if field.name not in but)

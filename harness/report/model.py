@@ -228,7 +228,8 @@ class FinishedRun:
     row: str
     seed: int
     metrics: Mapping[str, float] = field(default_factory=dict)  # of its end
-    records: tuple[Mapping[str, Any], ...] = ()  # of `metrics.jsonl`
+    # of `metrics.jsonl`: those with a metric of a column, or with a key that a figure shows
+    records: tuple[Mapping[str, Any], ...] = ()
     files: Mapping[str, Any] = field(default_factory=dict)  # by name, as a figure has read them
 
 

@@ -6,7 +6,7 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from io import StringIO
 from pathlib import Path
@@ -33,7 +33,7 @@ def quoted(text: str) -> str:
 class Line(dict[str, str]):
     """A line of a CSV file, and where it stands."""
 
-    def __init__(self, fields: Mapping[str, str], place: str) -> None:
+    def __init__(self, fields: Iterable[tuple[str, str]], place: str) -> None:
         super().__init__(fields)
         self.place = place
 
@@ -55,20 +55,30 @@ class Line(dict[str, str]):
         return int(text)
 
 
+class _Texts(dict[str, str]):
+    """Fields as `inert` leaves them; most are there many times."""
+
+    def __missing__(self, text: str) -> str:
+        new = self[text] = inert(text)
+        return new
+
+
 def read_lines(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[Line]:
     """The lines of a CSV file that has these columns, in any order, perhaps among others."""
     text = _content(path)
-    reader = csv.DictReader(StringIO(text, newline=""), strict=True)
+    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    texts = _Texts()
     try:
-        header = [OLD_NAMES.get(n, n) for n in (name.strip() for name in reader.fieldnames or ())]
-        reader.fieldnames = header
+        header = [OLD_NAMES.get(n, n) for n in (name.strip() for name in next(reader, ()))]
         _check_header(path, text.splitlines()[0] if text else "", header, usual, needed)
         lines = []
         for fields in reader:
+            if not fields:
+                continue
             place = f"{path}:{reader.line_num}"
-            if None in fields or None in fields.values():
+            if len(fields) != len(header):
                 raise HarnessError(f"{place}: not {len(header)} fields")
-            lines.append(Line({key: inert(value) for key, value in fields.items()}, place))
+            lines.append(Line(zip(header, map(texts.__getitem__, fields), strict=True), place))
         return lines
     except csv.Error as error:
         raise HarnessError(f"{path}:{reader.line_num}: no CSV: {error}") from None

@@ -30,15 +30,23 @@ class RunResults:
     """The runs of an expansion and how they stand, by identity."""
 
     runs: Mapping[str, PlannedRun]
-    # by identity, read once: facts of its environment, and which images it got right
-    _environments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    # by the environment, which the records hold, and the device
+    _machines: dict[tuple[int, str | None], Machine] = field(default_factory=dict)
+    # by identity, read once: which images it got right
     _right: dict[str, Mapping[str, Right]] = field(default_factory=dict)
     _damaged: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, expansion: Expansion, store: Store, *, device: Literal["cpu", "cuda"]) -> Self:
+    def read(
+        cls,
+        expansion: Expansion,
+        store: Store,
+        *,
+        device: Literal["cpu", "cuda"],
+        records: Sequence[RunRecord] | None = None,
+    ) -> Self:
         """Hold the expansion against the store; `device` is where missing runs would go."""
-        plan = make_plan(expansion, store, device=device, jobs=1)
+        plan = make_plan(expansion, store, device=device, jobs=1, records=records)
         return cls(runs={planned.run.identity: planned for planned in plan.runs})
 
     def record(self, identity: str) -> RunRecord | None:
@@ -82,8 +90,8 @@ class RunResults:
                 seed=seed,
                 value=float(value),
                 run=identity[:SHORT],
-                commit=commit_of(self._environment(identity)),
-                machine=_machine(self._environment(identity), record),
+                commit=commit_of(record.environment),
+                machine=self._machine(record),
                 ratio=result.get(TASKS.get(column.task.name).in_turn.get(column.metric, "")),
                 images=0 if right is None else len(right),
                 right=b"" if right is None else np.packbits(right).tobytes(),
@@ -107,11 +115,11 @@ class RunResults:
         """Seeds of a row whose features no longer tell images apart."""
         return self.collapsed([identity for runs in row.runs.values() for identity in runs])
 
-    def _environment(self, identity: str) -> Mapping[str, Any]:
-        if identity not in self._environments:
-            record = self.record(identity)
-            self._environments[identity] = {} if record is None else record.environment
-        return self._environments[identity]
+    def _machine(self, record: RunRecord) -> Machine:
+        key = (id(record.environment), record.device)
+        if key not in self._machines:
+            self._machines[key] = _machine(record.environment, record)
+        return self._machines[key]
 
     def _bits(self, identity: str, metric: str, value: float) -> Right | None:
         """Which images the run got right, if it has kept that; bits that do not make up the value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,7 +12,7 @@ from harness.models.config import ModelConfig, Weights
 from harness.run import TASKS, BankTask, Task
 from harness.spec.build import Builder
 from harness.spec.fitting import Materials
-from harness.spec.identity import identity, to_dict
+from harness.spec.identity import Forms, identity, to_dict
 from harness.spec.merge import merge_all
 from harness.spec.nodes import MapNode
 from harness.spec.read import read_table, wrong_seeds
@@ -178,6 +178,9 @@ class _Expander:
         self._materials = Materials(self._builder)
         self._followed: dict[tuple[str, str, str], Dependency] = {}
         self._path: list[tuple[str, str, str]] = []
+        self._forms: Forms = {}
+        # by the id of a config, which lives as long: the runs that it takes weights from
+        self._weights: dict[int, tuple[object, tuple[str, ...]]] = {}
 
     def expand(self, profile: Profile, rows: Sequence[Row], seeds: Sequence[int]) -> Expansion:
         """The rows of a profile and all their runs."""
@@ -260,7 +263,7 @@ class _Expander:
         return replace(config, student=replace(config.student, weights=trained))
 
     def _run(self, task: str, config: Task, title: RunLabel) -> str:
-        key = identity(task, config)
+        key = identity(task, config, self._forms)
         if key not in self._runs:
             self._runs[key] = Run(
                 task=task,
@@ -268,10 +271,25 @@ class _Expander:
                 identity=key,
                 name=run_name(task, title, key),
                 title=title,
-                depends=tuple(dict.fromkeys(_dependencies(config))),
-                plain=to_dict(config),
+                depends=tuple(dict.fromkeys(self._dependencies(config))),
+                plain=to_dict(config, self._forms),
             )
         return key
+
+    def _dependencies(self, config: object) -> tuple[str, ...]:
+        """The runs that a config takes weights from; of a part that many share, found once."""
+        known = self._weights.get(id(config))
+        if known is None:
+            found: tuple[str, ...] = ()
+            if isinstance(config, Weights):
+                found = () if config.run is None else (config.run,)
+            else:
+                parts = (getattr(config, field.name) for field in fields(config))  # type: ignore[arg-type]
+                found = tuple(
+                    key for part in parts if is_dataclass(part) for key in self._dependencies(part)
+                )
+            known = self._weights[id(config)] = (config, found)
+        return known[1]
 
     def _configuration(
         self, table: TableSpec, profile: Profile, row: Row
@@ -388,15 +406,3 @@ def run_name(task: str, title: RunLabel, key: str) -> str:
         *([] if title.seed is None else [f"s{title.seed}"]),
     ]
     return "-".join([*parts, key[:8]])
-
-
-def _dependencies(config: object) -> Iterator[str]:
-    """The runs that a config takes weights from."""
-    if isinstance(config, Weights):
-        if config.run is not None:
-            yield config.run
-        return
-    for field in fields(config):  # type: ignore[arg-type]
-        part = getattr(config, field.name)
-        if is_dataclass(part):
-            yield from _dependencies(part)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from harness.errors import HarnessError, Location
 from harness.run import TASKS, Task
@@ -23,12 +23,19 @@ SCHEMA = 1
 _HERE = Location("run.json", 1, 1)
 
 
-def to_dict(config: object) -> dict[str, Any]:
+Forms: TypeAlias = dict[tuple[int, bool], tuple[object, dict[str, Any]]]
+"""Plain forms that were made already, by the id of their config, which lives as long. Rows and
+seeds share most parts of their configs.
+"""
+
+
+def to_dict(config: object, forms: Forms | None = None) -> dict[str, Any]:
     """A config as JSON values: all fields, defaults too; registered classes with name and version.
+    Parts that are in `forms` are taken from there, others are added.
 
     It is what stands in `run.json`.
     """
-    return _object(config, everything=True)
+    return _object(config, {} if forms is None else forms, everything=True)
 
 
 def from_dict(task: str, plain: Mapping[str, Any]) -> Task:
@@ -47,16 +54,18 @@ def from_dict(task: str, plain: Mapping[str, Any]) -> Task:
 
 def identity_form(config: object) -> dict[str, Any]:
     """The plain form without the fields that cannot change a number."""
-    return _object(config, everything=False)
+    return _object(config, {}, everything=False)
 
 
-def identity(task: str, config: Task) -> str:
-    """64 hex digits; equal for two runs exactly when they must give the same numbers."""
+def identity(task: str, config: Task, forms: Forms | None = None) -> str:
+    """64 hex digits; equal for two runs exactly when they must give the same numbers. `forms` as of
+    `to_dict`.
+    """
     form = {
         "schema": SCHEMA,
         "kind": task,
         "version": TASKS.get(task).version,
-        "config": identity_form(config),
+        "config": _object(config, {} if forms is None else forms, everything=False),
     }
     return hashlib.sha256(canonical_json(form).encode()).hexdigest()
 
@@ -68,24 +77,32 @@ def canonical_json(value: object) -> str:
     )
 
 
-def _value(value: Any, *, everything: bool) -> Any:
+def _value(value: Any, forms: Forms, *, everything: bool) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)  # `epochs: 3` and `epochs: 3.0` are one number
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, tuple):
-        return [_value(item, everything=everything) for item in value]
+        return [_value(item, forms, everything=everything) for item in value]
     assert dataclasses.is_dataclass(value), f"a config cannot hold {value!r}"
-    return _object(value, everything=everything)
+    return _object(value, forms, everything=everything)
 
 
-def _object(config: object, *, everything: bool) -> dict[str, Any]:
+def _object(config: object, forms: Forms, *, everything: bool) -> dict[str, Any]:
+    known = forms.get((id(config), everything))
+    if known is None:
+        form = _new_object(config, forms, everything=everything)
+        known = forms[id(config), everything] = (config, form)
+    return known[1]
+
+
+def _new_object(config: object, forms: Forms, *, everything: bool) -> dict[str, Any]:
     cls: Any = type(config)
     form: dict[str, Any] = dict(_tag(cls))
     for name in _names(cls, everything):
         value = getattr(config, name)
         if everything or name not in _added_later(cls) or value != _added_later(cls)[name]:
-            form[name] = _value(value, everything=everything)
+            form[name] = _value(value, forms, everything=everything)
     if not everything and hasattr(config, "identity_more"):
         form |= config.identity_more()
     return form

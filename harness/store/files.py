@@ -210,6 +210,8 @@ def line_in(value: object) -> str | None:
     """A text that JSON gave, as one line that every terminal takes; None for anything else."""
     if not isinstance(value, str):
         return None
+    if value.isprintable():
+        return value[:LONGEST_LINE]
     plain = value.encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair
     return "".join(sign if sign.isprintable() else " " for sign in plain)[:LONGEST_LINE]
 

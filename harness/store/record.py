@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from harness.code import CodeRecord
@@ -14,6 +16,8 @@ from harness.store.files import (
     FileError,
     line_in,
     number_in,
+    parsed,
+    read_bytes,
     read_json,
     read_json_or_nothing,
     seconds_of,
@@ -132,14 +136,16 @@ class RunRecord:
     artifacts: Mapping[str, Artifact] | None = None  # of a result; None: it did not note them
     used: Mapping[str, Mapping[str, Artifact]] | None = None  # of the runs it depends on, as used
     code: CodeRecord | None = None  # that computed the result; None: it did not note it
+    _environment: list[Mapping[str, Any]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def environment(self) -> Mapping[str, Any]:
-        """`environment.json` of the last attempt; empty before the first, or if damaged."""
-        try:
-            return _facts(read_json_or_nothing(self.directory / ENVIRONMENT))
-        except FileError:  # tells where a number comes from: the number itself is there
-            return {}
+        """`environment.json` of the last attempt; empty before the first, or if damaged. It is read
+        once, when it is first asked for.
+        """
+        if not self._environment:
+            self._environment.append(_read_environment(self.directory / ENVIRONMENT))
+        return self._environment[0]
 
 
 def read_record(directory: Path) -> RunRecord | None:
@@ -311,6 +317,24 @@ def _broken(directory: Path, state: str, what: str) -> RunRecord:
 def _reason(error: Exception) -> str:
     text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
     return line_in(text) or type(error).__name__
+
+
+def _read_environment(path: Path) -> Mapping[str, Any]:
+    try:
+        content = read_bytes(path)
+    except (FileNotFoundError, FileError):  # it tells where a number comes from: that is there
+        return {}
+    return _parsed_environment(content)
+
+
+@lru_cache(maxsize=64)
+def _parsed_environment(content: bytes) -> Mapping[str, Any]:
+    """All runs of a machine have the same."""
+    try:
+        value = parsed(content)
+    except ValueError:
+        return {}
+    return MappingProxyType(_facts(value)) if isinstance(value, dict) else {}
 
 
 def _facts(content: Mapping[str, Any]) -> dict[str, Any]:

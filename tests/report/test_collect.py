@@ -9,7 +9,7 @@ import pytest
 
 from harness.report.collect import collect, expand_finished
 from harness.report.figures import find
-from harness.report.history import read_metrics
+from harness.report.metrics_file import read_metrics
 from harness.report.model import Ratio, RowResult, Verdict
 from harness.report.plot_data import metric_by_row
 from harness.shown_patches import TEACHER_COST, shown_patches
@@ -213,10 +213,10 @@ def test_seeds_that_were_run_besides_the_usual_ones_count(good: Expansion) -> No
     wider = expand(good.table, "paper", seeds=[0, 1, 5, 6])
     fill(store, good, {"none": NONE})
     finish(store, run_of(wider, "train", "none", 5), {"val/top1": 72.4})
-    model = collect(expand_finished(good.table, "paper", store), store)
+    model = collect(expand_finished(good.table, "paper", store.records()), store)
     assert model.row("none").cell("acc").values == ((0, 72.0), (1, 72.2), (5, 72.4))
     assert model.seeds == (0, 1, 5)
-    assert expand_finished(good.table, "paper", store) == expand(
+    assert expand_finished(good.table, "paper", store.records()) == expand(
         good.table, "paper", seeds=[0, 1, 5]
     )
 

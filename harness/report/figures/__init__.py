@@ -42,6 +42,8 @@ class Figure(ABC):
     section: ClassVar[Section] = "plots"  # of the report
     place: ClassVar[int] = 100  # in its section: lower ones come first
     longest: ClassVar[int] = LONGEST  # characters of a text in it
+    # keys of `metrics.jsonl` that it reads, beside the metrics of columns and what is declared
+    records: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, model: TableModel, name: str) -> None:
         self.model = model

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, fields
-
-import pandas as pd
+from dataclasses import fields
+from io import StringIO
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from harness.report.format import looks_text
-from harness.report.model import Cell, ClaimResult, Draw, Machine, TableModel
+from harness.report.model import Cell, ClaimResult, Draw, FinishedRun, Machine, TableModel
 from harness.text import count
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CELLS = (
     "table",
@@ -80,6 +85,8 @@ IMAGES = ("row", "column", "seed", "run", "images", "right")
 
 TEXTS = {"table", "unit", "text", "reason", "cpu", "device", "why"}
 """Columns of free text; the others hold numbers, ids and verdicts."""
+_AFTER_VALUE = ("",) * (len(SEEDS) - SEEDS.index("value") - 1)
+_MACHINE = attrgetter(*(field.name for field in fields(Machine)))
 FORMULA = ("=", "+", "-", "@")
 NUMBERS = frozenset(
     {
@@ -92,19 +99,19 @@ NUMBERS = frozenset(
 
 def cells_csv(model: TableModel) -> str:
     """One line for every cell that has a printed number or a run."""
-    return _written(_frame(CELLS, _cell_lines(model)))
+    return _written(CELLS, _cell_lines(model))
 
 
 def claims_csv(model: TableModel) -> str:
     """One line for every claim."""
-    return _written(_frame(CLAIMS, _claim_lines(model)))
+    return _written(CLAIMS, _claim_lines(model))
 
 
 def seeds_csv(model: TableModel) -> str:
     """One line for every value, and what tells it from others: from these alone the other files can
     be made again.
     """
-    return _written(_frame(SEEDS, _seed_lines(model)))
+    return _written(SEEDS, _seed_lines(model))
 
 
 def images_csv(model: TableModel) -> str:
@@ -112,7 +119,7 @@ def images_csv(model: TableModel) -> str:
     the first one highest, in base64. Empty where none has.
     """
     lines = list(_image_lines(model))
-    return _written(_frame(IMAGES, lines)) if lines else ""
+    return _written(IMAGES, lines) if lines else ""
 
 
 def cells_frame(model: TableModel) -> pd.DataFrame:
@@ -126,13 +133,23 @@ def claims_frame(model: TableModel) -> pd.DataFrame:
 
 
 def _frame(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame(lines, columns=list(header))
 
 
-def _written(frame: pd.DataFrame) -> str:
-    for column in TEXTS.intersection(frame.columns):
-        frame[column] = [_no_formula(text) for text in frame[column]]
-    return frame.to_csv(index=False, lineterminator="\n")
+def _written(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
+    texts = [index for index, name in enumerate(header) if name in TEXTS]
+    stream = StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    for line in lines:
+        if any(line[index].startswith(FORMULA) for index in texts):
+            line = tuple(
+                _no_formula(text) if index in texts else text for index, text in enumerate(line)
+            )
+        writer.writerow(line)
+    return stream.getvalue()
 
 
 def _no_formula(text: str) -> str:
@@ -195,6 +212,9 @@ def _inference(claim: ClaimResult) -> Iterator[str]:
 
 
 def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
+    runs: dict[str, list[FinishedRun]] = {}
+    for finished in model.runs:
+        runs.setdefault(finished.row, []).append(finished)
     for row in model.rows:
         for column in model.columns:
             cell = row.cell(column.id)
@@ -212,15 +232,14 @@ def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
             for need in cell.needs:
                 yield *about, *_without_value("needs", need)
             if seeded:
-                for seed, epoch, value in _recorded(model, row.id, column.metric):
-                    facts = {"state": "epoch", "seed": str(seed), "epoch": epoch, "value": value}
-                    yield *about, *(dict.fromkeys(SEEDS[4:], "") | facts).values()
+                for seed, epoch, value in _recorded(runs.get(row.id, ()), column.metric):
+                    yield *about, "epoch", str(seed), epoch, value, *_AFTER_VALUE
 
 
-def _recorded(model: TableModel, row: str, metric: str) -> Iterator[tuple[int, str, str]]:
+def _recorded(runs: Iterable[FinishedRun], metric: str) -> Iterator[tuple[int, str, str]]:
     """Seed, epoch and value of what the trainings of a row have recorded of a metric."""
-    for run in model.runs:
-        for record in run.records if run.row == row else ():
+    for run in runs:
+        for record in run.records:
             value, epoch = record.get(metric), record.get("epoch")
             if isinstance(value, int | float) and isinstance(epoch, int | float):
                 yield run.seed, repr(float(epoch)), repr(float(value))
@@ -238,7 +257,7 @@ def _draw(draw: Draw, *, seeded: bool, collapsed: bool) -> tuple[str, ...]:
         "yes" if collapsed else "",
         draw.run,
         draw.commit,
-        *astuple(draw.machine),
+        *_MACHINE(draw.machine),
         "",
     )
 

@@ -1,0 +1,164 @@
+"""`metrics.jsonl` as a report reads it: only the lines that hold what is wanted are parsed.
+
+Of ten thousand runs with hundreds of lines each, a report shows a few. So lines are first told
+apart by their shape, which is a line without its digits: a few shapes make up a file, and each is
+looked at once. A file with any other line is parsed whole, which says what is wrong, and where.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from harness.errors import HarnessError
+
+METRICS = "metrics.jsonl"
+Points: TypeAlias = tuple[list[float], list[float]]
+"""Epochs, and a metric there."""
+
+_NUMBER = rb"-?\.?(?:e-)?"  # without its digits
+_VALUE = rb"(?:%s|\[%s(?:, %s)*\])" % (_NUMBER, _NUMBER, _NUMBER)
+_KEY = rb'"[ !#-\[\]-~]+": '
+_SHAPE = re.compile(rb"\{%s%s(?:, %s%s)*\}" % (_KEY, _VALUE, _KEY, _VALUE))
+"""Of a line as a run writes it; its keys cannot be taken for anything else."""
+_EMPTY = re.compile(rb'": [,}]')
+"""A number that lost all of its digits, which a shape cannot tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsFile:
+    """The content of a file; `regular` where every line is as a run writes it, so that each can be
+    parsed by itself.
+    """
+
+    path: Path
+    content: bytes
+    regular: bool
+
+    @classmethod
+    def read(cls, path: Path) -> MetricsFile:
+        """An empty one where there is no file; HarnessError, one line, where it cannot be read."""
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            content = b""
+        except OSError as error:
+            raise HarnessError(f"{path} cannot be read: {error.strerror}") from None
+        return cls(path, content, _is_regular(content))
+
+    def records(self, names: Collection[str]) -> list[dict[str, Any]]:
+        """Those with any of the metrics `names`, in their order. A last line cut short is left out;
+        HarnessError, one line, where the file holds anything that is no record.
+        """
+        if not self.regular:
+            return [one for one in self.all_records() if not one.keys().isdisjoint(names)]
+        found = {
+            self.content.rfind(b"\n", 0, at) + 1 for name in names for at in self._places(name)
+        }
+        return [self._parsed(begin) for begin in sorted(found)]
+
+    def points(self, name: str) -> Points:
+        """A metric that is a number, over epochs, where the file has both."""
+        if self.regular:
+            key = re.escape(_key(name))
+            pairs = re.findall(rb'"epoch": ([^,}\[]*),.*%s([^,}\[]*)' % key, self.content)
+            if len(pairs) == self.content.count(_key(name)):
+                try:
+                    epochs, values = ([float(pair[side]) for pair in pairs] for side in (0, 1))
+                except ValueError:
+                    pass  # parsing it line by line tells where
+                else:
+                    if all(map(math.isfinite, epochs)) and all(map(math.isfinite, values)):
+                        return epochs, values
+        kept = [
+            (float(record["epoch"]), float(record[name]))
+            for record in self.all_records()
+            if name in record and "epoch" in record and not isinstance(record[name], list)
+        ]
+        return [epoch for epoch, _ in kept], [value for _, value in kept]
+
+    def all_records(self) -> list[dict[str, Any]]:
+        """Every record."""
+        lines = self.content.split(b"\n")
+        records = []
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                records.append(_record(line))
+            except ValueError as error:
+                if number == len(lines):  # without a line end: its writer was stopped
+                    break
+                raise HarnessError(f"{self.path}:{number}: {error}") from None
+        return records
+
+    def _places(self, name: str) -> list[int]:
+        key, places, at = _key(name), [], -1
+        while (at := self.content.find(key, at + 1)) >= 0:
+            places.append(at)
+        return places
+
+    def _parsed(self, begin: int) -> dict[str, Any]:
+        try:
+            return _record(self.content[begin : self.content.index(b"\n", begin)])
+        except ValueError as error:
+            number = self.content.count(b"\n", 0, begin) + 1
+            raise HarnessError(f"{self.path}:{number}: {error}") from None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics file; none if there is no file, and a last line cut short is left
+    out. HarnessError, one line, where it holds anything else.
+    """
+    return MetricsFile.read(path).all_records()
+
+
+def _is_regular(content: bytes) -> bool:
+    if not content:
+        return True
+    if not content.isascii() or not content.endswith(b"\n"):
+        return False
+    shapes = set(content[:-1].translate(None, b"0123456789").split(b"\n"))
+    return all(map(_known, shapes)) and _EMPTY.search(content) is None
+
+
+@lru_cache(maxsize=4096)
+def _known(shape: bytes) -> bool:
+    return _SHAPE.fullmatch(shape) is not None
+
+
+def _key(name: str) -> bytes:
+    """As it stands in a line."""
+    return f"{json.dumps(name, ensure_ascii=False)}: ".encode()
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line.decode())
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except (ValueError, RecursionError):
+        raise ValueError("no JSON") from None
+    if not isinstance(record, dict):
+        raise ValueError("no record of metrics")
+    for name, value in record.items():
+        numbers = value if isinstance(value, list) else [value]
+        if not numbers or not all(map(is_number, numbers)):
+            raise ValueError(f"{name} is no finite number")
+    return record
+
+
+def is_number(value: object) -> bool:
+    """Whether JSON gave a finite number."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
