@@ -104,7 +104,8 @@ class Recipe:
     # largest norm of the gradient of all parameters; none: not clipped
     clip_norm: Positive | None = None
     # of forward and backward pass; weights are always fp32
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    # tf32: fp32, whose products an NVIDIA GPU rounds to TF32
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     augment: Augment = Augment()  # what happens to training images
     evaluate_every: Positive | None = None  # epochs between evaluations; none: only at the end
     # side of the centre crop over the resized image; sets in memory are not cropped
