@@ -43,6 +43,7 @@ from harness.train.checkpoint import (
     set_aside,
     write_checkpoint,
 )
+from harness.train.compiled import as_written, compile_blocks
 from harness.train.config import TrainConfig
 from harness.train.gradients import GradientSum
 from harness.train.macs import image_macs
@@ -148,6 +149,12 @@ class _Training:
         self._warn_of_class_order()
         self.frozen: list[VisionTransformer] = []  # teacher and saliency model, watched
         self.objective = self._build_objective()
+        if self.recipe.compile == "blocks":
+            students = self.objective.modules.values()
+            compile_blocks(
+                [*self.frozen, *(one for one in students if isinstance(one, VisionTransformer))],
+                self.device,
+            )
         self.optimizer = build_optimizer(
             self.objective.modules, self.recipe, decay_tokens=self.objective.decays_tokens
         )
@@ -463,6 +470,10 @@ class _Training:
 
     def _evaluate(self, done: int) -> dict[str, float]:
         self._write_line()
+        with as_written(self.recipe.compile == "blocks"):
+            return self._evaluated(done)
+
+    def _evaluated(self, done: int) -> dict[str, float]:
         model = self.objective.final_model
         assert isinstance(model, VisionTransformer)
         batches = self.data.val(EVAL_BATCH)

@@ -43,6 +43,7 @@ class PlainViT(Family):
     architectures: ClassVar[Mapping[str, Architecture]] = PLAIN
     gives_heads: ClassVar[bool] = True
     chooses_init: ClassVar[bool] = True
+    compilable: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
 
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
