@@ -6,8 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +44,7 @@ from harness.train.checkpoint import (
 from harness.train.compiled import as_written, compile_blocks
 from harness.train.config import TrainConfig
 from harness.train.gradients import GradientSum
+from harness.train.loss_log import Meters, OpenLine
 from harness.train.macs import image_macs
 from harness.train.narration import Narrator
 from harness.train.optimizer import build_optimizer
@@ -53,7 +52,7 @@ from harness.train.peaks import peak_flops
 from harness.train.precision import autocast, float32_products
 from harness.train.schedule import learning_rate, total_steps
 from harness.train.speed import KEY as SPEED
-from harness.train.speed import Interval, Speedometer
+from harness.train.speed import Speedometer
 from harness.transfer import HostCopy, to_device
 
 LOGS_PER_EPOCH = 10
@@ -93,44 +92,6 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-@dataclass(slots=True)
-class _Meters:
-    """Running sums of the losses since the last log line, kept on the device: no synchronisation
-    per step.
-    """
-
-    sums: dict[str, Tensor]
-    steps: int = 0
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
-        self.steps += 1
-
-    def take(self) -> tuple[dict[str, Tensor], int]:
-        """The sums and of how many steps; new ones begin."""
-        taken = self.sums, self.steps
-        self.sums, self.steps = {}, 0
-        return taken
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "sums": {name: value.cpu() for name, value in self.sums.items()},
-            "steps": self.steps,
-        }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _OpenLine:
-    """A line of `metrics.jsonl` whose numbers are on their way from the device."""
-
-    done: int
-    names: tuple[str, ...]
-    steps: int  # that the sums are of
-    numbers: HostCopy  # the sum of each loss, then the signs of the frozen networks
-    interval: Interval
-
-
 def _rows(values: Tensor, chosen: Sequence[int]) -> Tensor:
     """Some rows; a range of them is not copied."""
     if isinstance(chosen, range):
@@ -165,8 +126,8 @@ class _Training:
         self.total = total_steps(self.recipe, self.per_epoch)
         self.log_every = max(1, self.per_epoch // LOGS_PER_EPOCH)
         self.summarise_every = min(self.per_epoch, math.ceil(self.total / SUMMARIES))
-        self.meters = _Meters({})
-        self.open_line: _OpenLine | None = None
+        self.meters = Meters({})
+        self.open_line: OpenLine | None = None
         self.warned: set[str] = set()
         self.right: dict[str, Tensor] = {}  # by metric, of the last evaluation
         self.saved_at = time.monotonic()
@@ -308,7 +269,7 @@ class _Training:
         except DamagedCheckpoint as error:
             what = set_aside(path) if self.dist.rank == 0 else "the first process moves it away"
             raise WeightsError(f"{error}: {what}") from error
-        self.meters = _Meters(
+        self.meters = Meters(
             {name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"]
         )
         self.context.log(f"resuming at step {step} of {self.total}")
@@ -427,15 +388,8 @@ class _Training:
 
     def _begin_line(self, done: int) -> None:
         """Have the losses since the last line come from the device. On a CPU they are here."""
-        sums, steps = self.meters.take()
         signs = [network.sign for network in self.frozen if network.sign is not None]
-        self.open_line = _OpenLine(
-            done=done,
-            names=tuple(sums),
-            steps=steps,
-            numbers=HostCopy(torch.stack([*sums.values(), *signs])),
-            interval=self.speed.take(),
-        )
+        self.open_line = self.meters.close(done, signs, self.speed.take())
         if self.open_line.numbers.immediate:
             self._write_line()
 
@@ -443,10 +397,8 @@ class _Training:
         line, self.open_line = self.open_line, None
         if line is None:
             return
-        numbers = line.numbers.get().tolist()
-        sums = dict(zip(line.names, numbers, strict=False))
-        means = {f"loss/{name}": value / line.steps for name, value in sums.items()}
-        self._check_finite(means["loss/total"], numbers[len(sums) :], line.done)
+        means, signs = line.read()
+        self._check_finite(means["loss/total"], signs, line.done)
         rate = learning_rate(self.recipe, line.done - 1, self.per_epoch)
         where = self._where(line.done)
         self.context.metric({**where, "lr": rate, **means, SPEED: line.interval.record()})
