@@ -33,7 +33,7 @@ class SideStream(SideWork):
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._stream.wait_stream(torch.cuda.current_stream(device))  # the images are there
 
     def running(self) -> AbstractContextManager[object]:

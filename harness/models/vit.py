@@ -31,6 +31,9 @@ class VisionTransformer(nn.Module):
     are exchanged with timm as they are.
     """
 
+    norm_factor: Tensor | None  # (C, 1, 1)
+    norm_shift: Tensor | None
+
     def __init__(self, vit: Any, shape: Architecture) -> None:
         super().__init__()
         self.vit = vit

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -34,7 +35,8 @@ def compile_blocks(
     for network in networks:
         for module in network.modules():
             if isinstance(module, StochasticDepth):  # a compiled draw would be another one
-                module.draw = torch.compiler.disable(module.draw)  # type: ignore[method-assign]
+                leave_out: Any = torch.compiler.disable
+                module.draw = leave_out(module.draw)  # type: ignore[method-assign]
         for block in network.vit.blocks:
             block.compile(dynamic=False, backend=backend)
 
@@ -56,4 +58,5 @@ def as_written(compiled: bool) -> AbstractContextManager[object]:
     """Inside, nothing is compiled: evaluations give the numbers that they give elsewhere."""
     if not compiled:
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance

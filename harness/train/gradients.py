@@ -49,8 +49,8 @@ class GradientSum:
         if overlap:
             for bucket in self._buckets:
                 for parameter in bucket.parameters:
-                    handle = parameter.register_post_accumulate_grad_hook(self._arrived)
-                    self._handles.append(handle)
+                    listen: Any = parameter.register_post_accumulate_grad_hook
+                    self._handles.append(listen(self._arrived))
 
     def close(self) -> None:
         """The parameters forget it: nothing else would free either of them."""
@@ -96,7 +96,7 @@ class GradientSum:
             if bucket.work is None or bucket.flat is None:
                 continue
             bucket.work.wait()
-            parts = bucket.flat.split([tensor.numel() for tensor in bucket.sums])
+            parts = torch.split(bucket.flat, [tensor.numel() for tensor in bucket.sums])
             for tensor, part in zip(bucket.sums, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
             bucket.work, bucket.flat, bucket.sums = None, None, []

@@ -37,7 +37,7 @@ class _DeviceMark:
     """When a GPU gets there: the host is ahead of it."""
 
     def __init__(self) -> None:
-        self._event = torch.cuda.Event(enable_timing=True)
+        self._event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         self._event.record()
 
     def until(self, later: Mark) -> float:

@@ -12,7 +12,7 @@ from harness.distributed import DistContext, process_group
 from harness.train.gradients import BUCKET_BYTES, FEWEST_BUCKETS, GradientSum, cut
 
 
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(*(nn.Linear(24, 24) for _ in range(12)), nn.Linear(24, 3))
 
@@ -23,7 +23,8 @@ def slice_of(rank: int, part: int) -> torch.Tensor:
 
 def gradients(ranks: DistContext, *, way: str) -> tuple[list[torch.Tensor], list[str]]:
     """Of two micro-batches, and what happened in which order."""
-    model, events = network(), []
+    model = network()
+    events: list[str] = []
     unused = nn.Parameter(torch.ones(5))  # has no part in the loss
     parameters = [unused, *model.parameters()]
     reduce = torch.distributed.all_reduce
@@ -32,7 +33,7 @@ def gradients(ranks: DistContext, *, way: str) -> tuple[list[torch.Tensor], list
         events.append("sent")
         return reduce(tensor, **options)
 
-    torch.distributed.all_reduce = told
+    torch.distributed.all_reduce = told  # type: ignore[assignment]
     summed = GradientSum(parameters, ranks, overlap=way == "overlap")
     model[0].weight.register_hook(lambda grad: events.append("first layer"))
     for part in range(2):
