@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.lazy import torch
+from harness.transfer import to_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class BatchSlice:
         drawn = sample(total)
         views = torch.arange(total // self.batch)[:, None] * self.batch
         chosen = (views + torch.tensor(self.indices)).flatten()[:rows]
-        return drawn.index_select(dim, chosen.to(drawn.device))
+        return drawn.index_select(dim, to_device(chosen, drawn.device))
 
 
 def num_groups(batch: int, most: int) -> int:

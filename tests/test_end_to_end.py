@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from harness.spec.load import load_table
-from tests.launch.processes import LAST_RESORT, wait_for
+from tests.launch.processes import LAST_RESORT, metrics, wait_for
 from tests.report.committed import assert_remade
 
 ROOT = Path(__file__).parents[1]
@@ -149,7 +149,7 @@ def outcome(home: Path) -> tuple[object, ...]:
     weights = {
         name: value.tolist() for name, value in load_file(path / "model.safetensors").items()
     }
-    return result, (path / "metrics.jsonl").read_text(), weights
+    return result, metrics(path), weights
 
 
 @pytest.fixture(scope="module")

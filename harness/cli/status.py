@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import api
 from harness.cli import USER_ERROR
+from harness.cli._speed import in_words, newest_speed
 from harness.cli._table import add_selection, selection
 from harness.cli.plan import other_code
 from harness.code import Sources
@@ -153,6 +154,7 @@ def _entry_json(entry: RunRecord | Run, changed: Sequence[str] | None) -> dict[s
         else {"done": progress.done, "total": progress.total, "unit": progress.unit},
         "eta_seconds": record.eta if record else None,
         "seconds": record.seconds if record else None,
+        "speed": newest_speed(record.directory) or None if record else None,
         "error": record.error if record else None,
         "result": dict(record.result) if record and record.result is not None else None,
         "directory": str(record.directory) if record else None,
@@ -215,6 +217,8 @@ def _detail(record: RunRecord, job: JobInfo | None) -> str:
         parts.append(f"{progress.unit} {progress.done}/{progress.total}")
     if record.eta is not None:
         parts.append(f"{duration(record.eta)} left")
+    if record.state == RUNNING and record.directory:
+        parts += in_words(newest_speed(record.directory))
     if record.state == RUNNING and record.host:
         parts.append(f"on {record.host}, process {record.pid}")
     if record.job is not None and record.state in (RUNNING, QUEUED):

@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.data.multicrop import MultiCrop
 from harness.data.pieces import pieces
+from harness.transfer import to_device
 
 LUMA = (0.299, 0.587, 0.114)
 DENSE: Final = 128
@@ -95,14 +96,14 @@ def _recoloured(images: Tensor, crops: MultiCrop, parts: _Parts, rows: range) ->
     """
 
     def jitter(some: Tensor, chosen: Tensor) -> Tensor:
-        strength = parts.strength[:, chosen].to(some.device)
+        strength = to_device(parts.strength[:, chosen], some.device)
         return _jittered(some, crops, parts.order, strength)
 
     def to_grey(some: Tensor, _: Tensor) -> Tensor:
         return grey(some).expand(-1, 3, -1, -1).contiguous()  # it may be written to
 
     def blur(some: Tensor, chosen: Tensor) -> Tensor:
-        return blurred(some, parts.sigma[chosen].to(some.device))
+        return blurred(some, to_device(parts.sigma[chosen], some.device))
 
     def solarize(some: Tensor, _: Tensor) -> Tensor:
         return torch.where(some >= 128, 255 - some, some)
@@ -116,7 +117,9 @@ def _recoloured(images: Tensor, crops: MultiCrop, parts: _Parts, rows: range) ->
     # which images each part changes is known before anything is computed, and without the device:
     # their places go there in one copy
     places = [chosen[rows.start : rows.stop].nonzero()[:, 0] for chosen, _ in whole]
-    split = torch.split(torch.cat(places).to(images.device), [len(place) for place in places])
+    split = torch.split(
+        to_device(torch.cat(places), images.device), [len(place) for place in places]
+    )
     owned = False  # whether `images` may be written to: the caller's may not
     for (_, change), place, moved in zip(whole, places, split, strict=True):
         if len(place) == len(images):
@@ -161,7 +164,7 @@ def grey(images: Tensor) -> Tensor:
     """Luma (B, 1, S, S); images of one channel as they are."""
     if images.shape[1] != 3:
         return images
-    weights = torch.tensor(LUMA, device=images.device, dtype=images.dtype)
+    weights = to_device(torch.tensor(LUMA, dtype=images.dtype), images.device)
     return (images * weights[:, None, None]).sum(dim=1, keepdim=True)
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from harness.transfer import to_device
+
 Interpolation = Literal["bilinear", "bicubic"]
 ATTEMPTS = 10  # as torchvision and timm: after that many misfits, the centre
 
@@ -84,10 +86,12 @@ def resized_crops(
     """
     batch, channels, native, _ = images.shape
     table = resize_table(native, size, interpolation, images.device)
-    moved = torch.stack((boxes.top, boxes.left, boxes.height, boxes.width)).to(images.device)
+    moved = to_device(
+        torch.stack((boxes.top, boxes.left, boxes.height, boxes.width)), images.device
+    )
     rows = table[moved[0] * (native + 1) + moved[2]]  # (B, S, H)
     columns = table[moved[1] * (native + 1) + moved[3]]  # (B, S, W)
-    columns = torch.where(flip.to(images.device)[:, None, None], columns.flip(1), columns)
+    columns = torch.where(to_device(flip, images.device)[:, None, None], columns.flip(1), columns)
     wide = images.reshape(batch, channels * native, native).float() @ columns.transpose(1, 2)
     tall = rows[:, None] @ wide.view(batch, channels, native, size)
     return tall.clamp_(0, 255)
@@ -133,9 +137,9 @@ def padded_crops(
     native = images.shape[-1]
     around = torch.nn.functional.pad(images, (padding, padding, padding, padding))
     span = torch.arange(native)
-    y = (shift_y[:, None] + span).to(images.device)  # (B, H)
+    y = to_device(shift_y[:, None] + span, images.device)  # (B, H)
     x = shift_x[:, None] + torch.where(flip[:, None], span.flip(0), span)
-    x = x.to(images.device)  # (B, W)
+    x = to_device(x, images.device)  # (B, W)
     batch = torch.arange(len(images), device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
     return around[batch, channel, y[:, None, :, None], x[:, None, None, :]].float()
@@ -156,7 +160,7 @@ def reflected_crops(
 
 def mirrored(images: Tensor, flip: Tensor) -> Tensor:
     """Images (B, C, H, W) as floats, mirrored where `flip` (B,)."""
-    chosen = flip.to(images.device)[:, None, None, None]
+    chosen = to_device(flip, images.device)[:, None, None, None]
     return torch.where(chosen, images.flip(3), images).float()
 
 
@@ -172,5 +176,5 @@ def resized(
         return images
     first = round((scaled - size) / 2)  # as torchvision's CenterCrop
     weights = resize_weights(images.shape[-1], scaled, interpolation)[first : first + size]
-    weights = weights.float().to(images.device)
+    weights = to_device(weights.float(), images.device)
     return (weights @ images @ weights.T).clamp_(0, 255)

@@ -16,6 +16,7 @@ from harness.data.colour import color_jitter
 from harness.data.multicrop import MultiCrop, crop_specs
 from harness.data.pieces import pieces
 from harness.seeding import generator
+from harness.transfer import to_device
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,12 +28,9 @@ class Normalise:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) floats."""
-        scale = torch.tensor([1 / (255 * std) for std in self.std], device=pixels.device)
-        shift = torch.tensor(
-            [-mean / std for mean, std in zip(self.mean, self.std, strict=True)],
-            device=pixels.device,
-        )
-        scale, shift = scale[:, None, None], shift[:, None, None]
+        scale = torch.tensor([1 / (255 * std) for std in self.std])
+        shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)])
+        scale, shift = to_device(torch.stack([scale, shift]), pixels.device)[:, :, None, None]
         out = torch.empty(pixels.shape, device=pixels.device)
         for piece in pieces(pixels):
             torch.addcmul(shift, pixels[piece].float(), scale, out=out[piece])

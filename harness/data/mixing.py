@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.data.pieces import together
+from harness.transfer import to_device
 
 if TYPE_CHECKING:
     from harness.train.config import Augment
@@ -48,13 +50,54 @@ def erase(
     tall, wide = tall.gather(0, first)[0], wide.gather(0, first)[0]
     top = (draws[2].gather(0, first)[0] * (height - tall + 1)).long()
     left = (draws[3].gather(0, first)[0] * (width - wide + 1)).long()
+    boxes: list[Box] = []
+    own, total = [], 0
     for index in chosen.nonzero().flatten().tolist():
         shape = (channels, int(tall[index]), int(wide[index]))
-        y, x = int(top[index]), int(left[index])
         noise = torch.randn(shape, generator=generator)
         if index in position:
-            images[position[index], :, y : y + shape[1], x : x + shape[2]] = noise.to(images.device)
+            boxes.append(Box(position[index], int(top[index]), int(left[index]), *shape[1:]))
+            own.append(noise)
+            total += noise.numel()
+    if images.device.type == "cpu":
+        for box, noise in zip(boxes, own, strict=True):
+            rows, columns = slice(box.top, box.top + box.tall), slice(box.left, box.left + box.wide)
+            images[box.image, :, rows, columns] = noise
+    elif boxes:
+        joined = torch.empty(total, pin_memory=images.device.type == "cuda")
+        torch.cat([noise.flatten() for noise in own], out=joined)
+        fill_boxes_(images, boxes, to_device(joined, images.device))
     return images
+
+
+class Box(NamedTuple):
+    """A part of an image of a batch, in pixels."""
+
+    image: int
+    top: int
+    left: int
+    tall: int
+    wide: int
+
+
+def fill_boxes_(images: Tensor, boxes: Sequence[Box], values: Tensor) -> None:
+    """Put `values`, box after box and each (C, tall, wide), into `images` (B, C, H, W), in place.
+
+    All at once: as many launches for a thousand boxes as for one.
+    """
+    channels, height, width = images.shape[1:]
+    table = torch.tensor(boxes).T
+    sizes = channels * table[3] * table[4]
+    host = torch.cat([table, sizes[None], (sizes.cumsum(0) - sizes)[None]])
+    moved = to_device(host, images.device)
+    # for each value its box's column; how many there are is known, or the host would ask the device
+    image, top, left, tall, wide, _, start = moved.repeat_interleave(
+        moved[5], dim=1, output_size=len(values)
+    )
+    place = torch.arange(len(values), device=images.device) - start
+    column, row, channel = place % wide, place // wide % tall, place // (tall * wide)
+    pixel = ((image * channels + channel) * height + top + row) * width + left + column
+    images.view(-1).index_copy_(0, pixel, values)
 
 
 def soft_targets(labels: Tensor, *, classes: int, smoothing: float) -> Tensor:

@@ -40,6 +40,7 @@ from harness.data.transforms import (
 from harness.distributed import DistContext
 from harness.errors import DataError, HarnessError
 from harness.seeding import generator, stream
+from harness.transfer import to_device
 
 if TYPE_CHECKING:
     from harness.train.config import Augment
@@ -105,7 +106,7 @@ class MemoryImages(ImageSource):
     def train(self, order: Sampler, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         for at, indices in order.batches(step):
             positions, count = self.setup.dist.shard_indices(len(indices)), len(indices)
-            chosen = indices[positions].to(self.images.device)
+            chosen = to_device(indices[positions], self.images.device)
             yield self._augmented(self.images[chosen], at, count, positions), self.labels[chosen]
 
     def crops(
@@ -114,7 +115,7 @@ class MemoryImages(ImageSource):
         specs = crop_specs(crops, self.setup.image_size)
         for at, indices in order.batches(step):
             positions, count = self.setup.dist.shard_indices(len(indices)), len(indices)
-            chosen = indices[positions].to(self.images.device)
+            chosen = to_device(indices[positions], self.images.device)
             images = self.images[chosen]
             cropped = [
                 _random_crops(
@@ -266,8 +267,7 @@ class WorkerImages(ImageSource):
             if isinstance(batch, HarnessError):
                 raise batch
             pixels, labels = batch
-            moved = tuple(part.to(device, non_blocking=True) for part in pixels)
-            yield moved, labels.to(device, non_blocking=True)
+            yield tuple(to_device(part, device) for part in pixels), to_device(labels, device)
 
 
 @dataclass(frozen=True, slots=True)

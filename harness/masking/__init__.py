@@ -13,6 +13,7 @@ from harness.errors import FieldError
 from harness.lazy import torch
 from harness.models.interface import Saliency
 from harness.registry import Registry
+from harness.transfer import to_device
 
 CRITERIA: Registry[type[Criterion]] = Registry(
     "masking criterion",
@@ -63,7 +64,7 @@ class CriterionInput:
         drawn = self.batch_slice.draw_for_slice(
             self.batch, lambda rows: torch.rand(rows, self.patches, generator=self.generator)
         )
-        return drawn.to(self.device)
+        return to_device(drawn, self.device)
 
 
 class Criterion(ABC):

@@ -32,4 +32,8 @@ def top_k(scores: torch.Tensor, keep: int) -> torch.Tensor:
 
 def kept_counts(kept: torch.Tensor, patches: int) -> torch.Tensor:
     """How often each patch position is in `kept` (B, K): counts (N,), int64, on its device."""
-    return torch.bincount(kept.flatten(), minlength=patches)
+    flat = kept.flatten()
+    # not `bincount`, for whose length the host waits
+    return torch.zeros(patches, dtype=torch.int64, device=kept.device).index_add_(
+        0, flat, torch.ones_like(flat)
+    )

@@ -25,6 +25,7 @@ from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
 from harness.seeding import seed_unnamed, stream
 from harness.shown_patches import KEPT_PATCHES
+from harness.transfer import to_device
 
 if TYPE_CHECKING:
     from harness.train.config import Recipe
@@ -187,7 +188,9 @@ class DistillationObjective(Objective):
             if len(rows) == images:  # nothing to pick out
                 return loss(student, teacher, kept)
             of_group = loss(
-                student.select(rows), teacher.select(rows), None if kept is None else kept[rows]
+                student.select(rows),
+                teacher.select(rows),
+                None if kept is None else kept[to_device(torch.tensor(rows), kept.device)],
             )
             total = total + of_group * (len(rows) / images)
         return total
@@ -233,7 +236,7 @@ class DistillationObjective(Objective):
         if kept is None:
             return
         counts = kept_counts(kept, self.teacher.patches)
-        images = torch.tensor([len(kept)], dtype=counts.dtype, device=counts.device)
+        images = counts.new_full((1,), len(kept))
         self._pending.append(torch.cat([counts, images]))
 
     def after_step(self, step: Step) -> None:
@@ -247,7 +250,8 @@ class DistillationObjective(Objective):
         DistContext.current().all_reduce_sum_([counts])
         self._pending = []
         before = torch.zeros_like(counts[:-1]) if self._counts is None else self._counts
-        self._counts = counts[:-1] + before.to(counts.device)  # a checkpoint's are on the CPU
+        # a checkpoint's are on the CPU, and go back once
+        self._counts = counts[:-1] + to_device(before, counts.device)
         self._images = counts[-1] + self._images  # no number yet, or every step would wait for it
 
     def extra_predictors(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:

@@ -197,7 +197,7 @@ class IbotObjective(SelfDistillationObjective):
         """Continue from those."""
         super().load_state(state)
         self.patch_center.value = state["patch_center"].to(self.device)
-        self.patch_masking.load_state(state["patch_masking"], torch.device("cpu"))
+        self.patch_masking.load_state(state["patch_masking"], self.device)
 
     def summary(self) -> dict[str, Any]:
         """Also `hidden_share`."""

@@ -131,7 +131,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
         super().load_state(state)
-        self.patch_masking.load_state(state["patch_masking"], torch.device("cpu"))
+        self.patch_masking.load_state(state["patch_masking"], self.device)
 
     def summary(self) -> dict[str, Any]:
         """Also `hidden_share`."""

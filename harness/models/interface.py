@@ -9,6 +9,7 @@ from typing import Literal
 
 from harness.errors import FieldError
 from harness.lazy import torch
+from harness.transfer import to_device
 
 NAMED_LAYERS = ("first", "middle", "last")
 
@@ -68,7 +69,7 @@ class ForwardOutput:
 
     def select(self, images: Sequence[int]) -> ForwardOutput:
         """The same for some of the images, by their places in the batch."""
-        chosen = torch.tensor(images, device=self.logits.device)
+        chosen = to_device(torch.tensor(images), self.logits.device)
 
         def some(value: torch.Tensor | None) -> torch.Tensor | None:
             return None if value is None else value.index_select(0, chosen)

@@ -18,20 +18,23 @@ class StochasticDepth(nn.Module):
     def __init__(self, replaced: DropPath) -> None:
         super().__init__()
         self.drop = float(replaced.drop_prob or 0.0)
+        self.drops = self.drop > 0
         self.scale = replaced.scale_by_keep
         self.batch_slice = BatchSlice()
 
     def forward(self, branch: Tensor) -> Tensor:
         """The branch (B, ...) of a residual block, 0 for the images that skip it."""
-        if self.drop == 0 or not self.training:
+        if not self.drops or not self.training:
             return branch
+        return branch * self.draw(branch)
+
+    def draw(self, branch: Tensor) -> Tensor:
+        """(B, 1, ...): 0 for the images that skip it, and what keeps the mean for the others."""
         keep, rest = 1 - self.drop, (1,) * (branch.ndim - 1)
         mask = self.batch_slice.draw_for_slice(
             len(branch), lambda rows: branch.new_empty(rows, *rest).bernoulli_(keep)
         )
-        if keep > 0 and self.scale:
-            mask = mask / keep
-        return branch * mask
+        return mask / keep if keep > 0 and self.scale else mask
 
 
 def replace_drop_path(network: nn.Module) -> list[StochasticDepth]:

@@ -31,6 +31,9 @@ class VisionTransformer(nn.Module):
     are exchanged with timm as they are.
     """
 
+    norm_factor: Tensor | None  # (C, 1, 1)
+    norm_shift: Tensor | None
+
     def __init__(self, vit: Any, shape: Architecture) -> None:
         super().__init__()
         self.vit = vit
@@ -39,7 +42,9 @@ class VisionTransformer(nn.Module):
         self.grid = self.family.grid(shape)
         self.prefix = shape.prefix_tokens
         self.weights_norm: Normalisation | None = None  # how its weights want images scaled
-        self.rescale: tuple[Tensor, Tensor] | None = None
+        # what turns images normalised otherwise into such; not among the weights
+        self.register_buffer("norm_factor", None, persistent=False)
+        self.register_buffer("norm_shift", None, persistent=False)
         self._watched = False
         self._sign: Tensor | None = None  # 0, or NaN once something was not finite; see `watch`
 
@@ -56,7 +61,7 @@ class VisionTransformer(nn.Module):
         weights_std, input_std = torch.tensor(weights_norm.std), torch.tensor(input_norm.std)
         factor = input_std / weights_std
         shift = (torch.tensor(input_norm.mean) - torch.tensor(weights_norm.mean)) / weights_std
-        self.rescale = (factor.view(-1, 1, 1), shift.view(-1, 1, 1))
+        self.norm_factor, self.norm_shift = factor.view(-1, 1, 1), shift.view(-1, 1, 1)
 
     def watch(self) -> None:
         """From now on, remember whether a pass met a number that is not finite (`diverged`).
@@ -74,6 +79,11 @@ class VisionTransformer(nn.Module):
             for name in makers:
                 if name in made:
                     made[name].register_forward_hook(self._note_output)
+
+    @property
+    def sign(self) -> Tensor | None:
+        """What `diverged` looks at, on the device: 0, or NaN; None before a watched pass."""
+        return self._sign
 
     @property
     def diverged(self) -> bool:
@@ -192,7 +202,6 @@ class VisionTransformer(nn.Module):
         """Images (B, C, H, W) of any size in this network's own normalisation; the same tensor
         where that is the one they have.
         """
-        if self.rescale is None:
+        if self.norm_factor is None or self.norm_shift is None:
             return images
-        factor, shift = (part.to(images) for part in self.rescale)
-        return images * factor + shift
+        return images * self.norm_factor.to(images) + self.norm_shift.to(images)

@@ -9,9 +9,9 @@ from harness.batch_plan import BatchPlan
 from harness.data import open_dataset, train_images
 from harness.methods import METHODS
 from harness.models.available import missing_inputs
-from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import Probe, TrainConfig
+from harness.train.macs import image_macs
 
 OF_FEATURES = ("features/std", "features/rank", "val/knn20_top1")
 FEW_CLASSES = 5  # see `harness.evaluate.classification`
@@ -87,26 +87,6 @@ class TrainRun(Task):
         return missing_inputs(self.train.data, self.train.networks().values())
 
     def macs(self) -> float:
-        """Three forward passes of the student (one forward, two backward; one where only its head
-        is trained), one of the masked teacher and one of the saliency model, per image; or what the
-        method says of itself.
-        """
+        """Of every image in every epoch (`harness.train.macs`)."""
         train = self.train
-        of_method = train.method.image_macs(train.student.shape)
-        if of_method is not None:
-            return of_method * train.recipe.epochs * train_images(train.data)
-        classes = open_dataset(train.data).classes
-        student = train.student.shape
-        passes = 3 if train.student.trained == "all" else 1
-        each = passes * efficient_macs(student, keep=student.patches, classes=classes).total
-        if train.saliency_model is not None:
-            saliency_model = train.saliency_model.shape
-            each += efficient_macs(
-                saliency_model, keep=saliency_model.patches, classes=classes
-            ).total
-        if train.teacher is not None:
-            teacher = train.teacher.shape
-            each += efficient_macs(
-                teacher, keep=train.method.teacher_keep(teacher.patches), classes=classes
-            ).total
-        return each * train.recipe.epochs * train_images(train.data)
+        return image_macs(train) * train.recipe.epochs * train_images(train.data)

@@ -26,7 +26,7 @@ from harness.errors import FieldError, unknown
 from harness.methods import Method
 from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
-from harness.models.families import known_architectures
+from harness.models.families import family_of, known_architectures
 
 RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MOST_RATES = 1000
@@ -110,13 +110,17 @@ class Recipe:
     # largest norm of the gradient of all parameters; none: not clipped
     clip_norm: Positive | None = None
     # of forward and backward pass; weights are always fp32
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    # tf32: fp32, whose products an NVIDIA GPU rounds to TF32
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    # blocks: torch compiles each transformer block of plain ViTs, once for a machine; numbers are
+    # rounded otherwise. Worth it in long trainings on a GPU
+    compile: Literal["none", "blocks"] = "none"
     augment: Augment = Augment()  # what happens to training images
     evaluate_every: Positive | None = None  # epochs between evaluations; none: only at the end
     # side of the centre crop over the resized image; sets in memory are not cropped
     eval_crop: Share = 0.875
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lr_rule", "patch_embed_rate"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lr_rule", "patch_embed_rate", "compile"})
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -239,6 +243,10 @@ class TrainConfig:
                 "`augment` has no effect here: the method's `crops` say what happens to images",
             )
         networks = self.networks()
+        for name, network in networks.items():
+            if self.recipe.compile == "blocks" and not family_of(network.shape).compilable:
+                what = f"`blocks` is for plain ViTs, and the {name} is a {network.shape.family}"
+                raise FieldError("recipe.compile", what)
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")

@@ -6,16 +6,15 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.batch_plan import BatchPlan
 from harness.batch_slice import BatchSlice
 from harness.data.mixing import soft_targets
 from harness.data.module import DataModule, open_data
+from harness.data.prefetch import prefetched
 from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.classification import accuracy, classify
@@ -43,15 +42,25 @@ from harness.train.checkpoint import (
     set_aside,
     write_checkpoint,
 )
+from harness.train.compiled import as_written, compile_blocks
 from harness.train.config import TrainConfig
+from harness.train.gradients import GradientSum
+from harness.train.loss_log import Meters, OpenLine
+from harness.train.macs import image_macs
 from harness.train.narration import Narrator
 from harness.train.optimizer import build_optimizer
+from harness.train.peaks import peak_flops
+from harness.train.precision import autocast, float32_products
 from harness.train.schedule import learning_rate, total_steps
+from harness.train.speed import KEY as SPEED
+from harness.train.speed import Speedometer
+from harness.transfer import HostCopy, to_device
 
 LOGS_PER_EPOCH = 10
 SUMMARIES = 8  # of a method's own state over a training, at least; long trainings have one an epoch
 EVAL_BATCH = 500
 NEIGHBOURS = 20
+FLAG_STEPS = 10  # between looks, on a GPU, at whether several processes are to stop
 
 
 def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
@@ -62,7 +71,10 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
     when asked to stop.
     """
     device = pick_device(context.resources.device)
-    with process_group(context.dist, context.rendezvous_store, device):
+    with (
+        process_group(context.dist, context.rendezvous_store, device),
+        float32_products(config.recipe.precision, device),
+    ):
         return _Training(config, context).run()
 
 
@@ -82,37 +94,11 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-@dataclass(slots=True)
-class _Meters:
-    """Running sums of the losses since the last log line, kept on the device: no synchronisation
-    per step.
-    """
-
-    sums: dict[str, Tensor]
-    steps: int = 0
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
-        self.steps += 1
-
-    def means(self) -> dict[str, float]:
-        means = {f"loss/{name}": float(value) / self.steps for name, value in self.sums.items()}
-        self.sums, self.steps = {}, 0
-        return means
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "sums": {name: value.cpu() for name, value in self.sums.items()},
-            "steps": self.steps,
-        }
-
-
 def _rows(values: Tensor, chosen: Sequence[int]) -> Tensor:
     """Some rows; a range of them is not copied."""
     if isinstance(chosen, range):
         return values[chosen.start : chosen.stop]
-    return values[list(chosen)]
+    return values.index_select(0, to_device(torch.tensor(chosen), values.device))
 
 
 class _Training:
@@ -126,6 +112,12 @@ class _Training:
         self._warn_of_class_order()
         self.frozen: list[VisionTransformer] = []  # teacher and saliency model, watched
         self.objective = self._build_objective()
+        if self.recipe.compile == "blocks":
+            students = self.objective.modules.values()
+            compile_blocks(
+                [*self.frozen, *(one for one in students if isinstance(one, VisionTransformer))],
+                self.device,
+            )
         self.optimizer = build_optimizer(
             self.objective.modules, self.recipe, decay_tokens=self.objective.decays_tokens
         )
@@ -136,10 +128,14 @@ class _Training:
         self.total = total_steps(self.recipe, self.per_epoch)
         self.log_every = max(1, self.per_epoch // LOGS_PER_EPOCH)
         self.summarise_every = min(self.per_epoch, math.ceil(self.total / SUMMARIES))
-        self.meters = _Meters({})
+        self.meters = Meters({})
+        self.open_line: OpenLine | None = None
         self.warned: set[str] = set()
         self.right: dict[str, Tensor] = {}  # by metric, of the last evaluation
         self.saved_at = time.monotonic()
+        self.gradients = GradientSum(self._parameters(), self.dist)
+        self.stop_flag: HostCopy | None = None
+        self.speed = self._speedometer()
 
     def _plan_batch(self) -> BatchPlan:
         """RunFailed where a piece of the batch would not have whole groups."""
@@ -219,10 +215,14 @@ class _Training:
             per_epoch=self.per_epoch,
             batch=self.recipe.batch_size,
         )
-        batches = self._batches(start)
-        for step in range(start, self.total):
-            self._train_step(step, batches)
-            self._after_step(step + 1)
+        batches = prefetched(self._batches(start), self.device)
+        self.speed.take()  # what came before is no step
+        try:
+            for step in range(start, self.total):
+                self._train_step(step, batches)
+                self._after_step(step + 1)
+        finally:
+            self.gradients.close()
         result = self._evaluate(self.total)
         if not math.isfinite(result.get("val/loss", 0.0)):  # no training loss sees the last update
             raise RunFailed(f"the validation loss is {result['val/loss']} after the last step")
@@ -234,6 +234,23 @@ class _Training:
         if self.right:
             self.context.save_artifact(RIGHT, lambda path: write_right(path, self.right))
         return result
+
+    def _parameters(self) -> list[nn.Parameter]:
+        """What is trained, in the order of the networks' layers."""
+        modules = self.objective.modules.values()
+        every = (p for module in modules for p in module.parameters() if p.requires_grad)
+        return list(dict.fromkeys(every))
+
+    def _speedometer(self) -> Speedometer:
+        peak = None
+        if self.device.type == "cuda":
+            peak = peak_flops(torch.cuda.get_device_name(self.device), self.recipe.precision)
+        return Speedometer(
+            self.device,
+            images=self.plan.batch,
+            flops_per_image=2 * image_macs(self.config),
+            peak=None if peak is None else peak * self.dist.size,
+        )
 
     def _batches(self, start: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         """All views of the images, and soft targets."""
@@ -257,7 +274,7 @@ class _Training:
         except DamagedCheckpoint as error:
             what = set_aside(path) if self.dist.rank == 0 else "the first process moves it away"
             raise WeightsError(f"{error}: {what}") from error
-        self.meters = _Meters(
+        self.meters = Meters(
             {name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"]
         )
         self.context.log(f"resuming at step {step} of {self.total}")
@@ -267,37 +284,71 @@ class _Training:
         rate = learning_rate(self.recipe, index, self.per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        views, targets = self._next(index, batches)
+        with self.speed.waiting():
+            views, targets = self._next(index, batches)
         summed: dict[str, Tensor] = {}
         with self._autocast():
             self.objective.before_losses(self._pieces(index, views, targets))
-        for batch, step in self._pieces(index, views, targets):
+        pieces = len(self._micro_batches(views[0])[1])
+        for number, (batch, step) in enumerate(self._pieces(index, views, targets), 1):
             with self._autocast():
                 losses = self.objective.losses(batch, step)
             weight = len(batch.images) / self.plan.batch
-            self.scaler.scale(losses["total"] * weight).backward()  # type: ignore[no-untyped-call]
+            whole = number == pieces
+            with self.gradients.last_backward() if whole else nullcontext():
+                self.scaler.scale(losses["total"] * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
                 summed[name] = (
                     summed.get(name, torch.zeros((), device=self.device)) + value.detach() * weight
                 )
-        self.dist.all_reduce_sum_([*self._gradients(), *summed.values()])
+        self._sum_over_processes(index, summed)
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
+        self.speed.step()
+
+    def _sum_over_processes(self, index: int, losses: dict[str, Tensor]) -> None:
+        """The gradients, the losses, and whether one of the processes is asked to stop.
+
+        That goes with the gradients: it takes no message of its own.
+        """
+        if self.dist.size == 1:
+            return
+        asked = torch.full((), float(self.context.should_stop()), device=self.device)
+        self.gradients.finish([*losses.values(), asked])
+        if self.device.type == "cpu" or index % FLAG_STEPS == 0:
+            self.stop_flag = HostCopy(asked)
+
+    def _asked_to_stop(self, done: int) -> bool:
+        """The same in all processes, after the same step. A GPU is asked every `FLAG_STEPS` steps,
+        for what it knew a step before.
+        """
+        if self.dist.size == 1:
+            return self.context.should_stop()
+        flag = self.stop_flag
+        if flag is None or not (flag.immediate or (done - 1) % FLAG_STEPS == 1):
+            return False
+        self.stop_flag = None
+        return bool(flag.get() > 0)
 
     def _pieces(
         self, index: int, views: tuple[Tensor, ...], targets: Tensor
     ) -> Iterator[tuple[Batch, Step]]:
         """This process's micro-batches, each with its own draws set up."""
         images = views[0]
-        batch_slice = self.dist.batch_slice(self.plan.batch)
-        for chosen in self.plan.micro_batches(batch_slice, len(images)):
+        batch_slice, micro_batches = self._micro_batches(images)
+        for chosen in micro_batches:
             batch = Batch(
                 images=_rows(images, chosen),
                 targets=_rows(targets, chosen),
                 views=tuple(_rows(view, chosen) for view in views),
             )
             yield batch, self._step(index, batch_slice.subset(chosen, len(images)))
+
+    def _micro_batches(self, images: Tensor) -> tuple[BatchSlice, list[slice]]:
+        """Which images of the step this process has, and which of them are computed at a time."""
+        batch_slice = self.dist.batch_slice(self.plan.batch)
+        return batch_slice, list(self.plan.micro_batches(batch_slice, len(images)))
 
     def _next(
         self, done: int, batches: Iterator[tuple[tuple[Tensor, ...], Tensor]]
@@ -322,16 +373,8 @@ class _Training:
             batch_slice=batch_slice,
         )
 
-    def _gradients(self) -> list[Tensor]:
-        """Those of this process's slice of the batch: over all slices, they add up."""
-        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
-        return [p.grad for p in parameters if p.grad is not None]
-
     def _autocast(self) -> AbstractContextManager[object]:
-        if self.recipe.precision == "fp32":
-            return nullcontext()
-        dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float16
-        return torch.autocast(self.device.type, dtype=dtype)
+        return autocast(self.recipe.precision, self.device)
 
     def _update(self, step: Step) -> None:
         self.scaler.unscale_(self.optimizer)
@@ -345,29 +388,42 @@ class _Training:
 
     def _after_step(self, done: int) -> None:
         self.context.progress(done, self.total)
+        self._write_line()  # what was to be logged a step ago: the device has it by now
         if done % self.log_every == 0 or done == self.total:
-            self._log(done)
+            self._begin_line(done)
         if done % self.summarise_every == 0 or done == self.total:
             self._summarise(done)
         if self._evaluation_is_due(done):
-            self.narrator.evaluated(done, self._evaluate(done))
-        # all processes stop after the same step
-        asked = self.dist.any_rank(self.context.should_stop())[0]
-        stop = asked and done < self.total
+            with self.speed.paused():
+                self.narrator.evaluated(done, self._evaluate(done))
+        stop = self._asked_to_stop(done) and done < self.total
         old = time.monotonic() - self.saved_at > self.context.resources.checkpoint_seconds
         if stop or (old and done < self.total):
-            self._save(done)
+            with self.speed.paused():
+                self._save(done)
         if stop:
             raise Interrupted(f"at step {done} of {self.total}")
 
-    def _log(self, done: int) -> None:
-        means = self.meters.means()
-        self._check_finite(means["loss/total"], done)
-        rate = learning_rate(self.recipe, done - 1, self.per_epoch)
-        self.context.metric({**self._where(done), "lr": rate, **means})
-        self.narrator.losses(done, loss=means["loss/total"], rate=rate)
+    def _begin_line(self, done: int) -> None:
+        """Have the losses since the last line come from the device. On a CPU they are here."""
+        signs = [network.sign for network in self.frozen if network.sign is not None]
+        self.open_line = self.meters.close(done, signs, self.speed.take())
+        if self.open_line.numbers.immediate:
+            self._write_line()
+
+    def _write_line(self) -> None:
+        line, self.open_line = self.open_line, None
+        if line is None:
+            return
+        means, signs = line.read()
+        self._check_finite(means["loss/total"], signs, line.done)
+        rate = learning_rate(self.recipe, line.done - 1, self.per_epoch)
+        where = self._where(line.done)
+        self.context.metric({**where, "lr": rate, **means, SPEED: line.interval.record()})
+        self.narrator.losses(line.done, loss=means["loss/total"], rate=rate)
 
     def _summarise(self, done: int) -> None:
+        self._write_line()
         extra = self.objective.summary()
         if extra:
             self.context.metric({**self._where(done), **extra})
@@ -383,6 +439,11 @@ class _Training:
         return math.floor(done / every) > math.floor((done - 1) / every)
 
     def _evaluate(self, done: int) -> dict[str, float]:
+        self._write_line()
+        with as_written(self.recipe.compile == "blocks"):
+            return self._evaluated(done)
+
+    def _evaluated(self, done: int) -> dict[str, float]:
         model = self.objective.final_model
         assert isinstance(model, VisionTransformer)
         batches = self.data.val(EVAL_BATCH)
@@ -447,8 +508,8 @@ class _Training:
             "images": done * self.recipe.batch_size,
         }
 
-    def _check_finite(self, loss: float, done: int) -> None:
-        if any(network.diverged for network in self.frozen):
+    def _check_finite(self, loss: float, signs: Sequence[float], done: int) -> None:
+        if not all(map(math.isfinite, signs)):
             raise RunFailed(
                 f"the teacher or saliency model computed numbers that are not finite, by step "
                 f"{done} of {self.total}: use precision fp32 or bf16, or look at its weights"
@@ -460,8 +521,10 @@ class _Training:
             )
 
     def _save(self, done: int) -> None:
+        self._write_line()
         if "total" in self.meters.sums:
-            self._check_finite(float(self.meters.sums["total"]), done)
+            signs = [float(one.sign) for one in self.frozen if one.sign is not None]
+            self._check_finite(float(self.meters.sums["total"]), signs, done)
         self.context.save_checkpoint(
             lambda path: write_checkpoint(
                 path,

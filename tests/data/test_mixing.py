@@ -11,7 +11,7 @@ import torch
 from timm.data.mixup import mixup_target
 from timm.data.random_erasing import RandomErasing
 
-from harness.data.mixing import erase, mix, soft_targets
+from harness.data.mixing import Box, erase, fill_boxes_, mix, soft_targets
 from harness.train.config import Augment
 
 OFF = Augment(crop="none", flip=0)
@@ -126,3 +126,18 @@ def test_without_mixing_nothing_changes() -> None:
     mixed, found = mix(images.clone(), targets, OFF, draws=Random(0))
     assert torch.equal(mixed, images)
     assert torch.equal(found, targets)
+
+
+def test_boxes_filled_at_once_are_those_filled_one_by_one() -> None:
+    draws = Random(0)
+    images = torch.randn(5, 3, 17, 23, generator=generator(0))
+    expected, boxes, noises = images.clone(), [], []
+    for image in (0, 2, 3):
+        tall, wide = draws.randrange(1, 17), draws.randrange(1, 23)
+        top, left = draws.randrange(18 - tall), draws.randrange(24 - wide)
+        noise = torch.randn(3, tall, wide, generator=generator(image))
+        expected[image, :, top : top + tall, left : left + wide] = noise
+        boxes.append(Box(image, top, left, tall, wide))
+        noises.append(noise.flatten())
+    fill_boxes_(images, boxes, torch.cat(noises))
+    assert torch.equal(images, expected)

@@ -103,10 +103,13 @@ def says(process: subprocess.Popen[str], words: str) -> None:
 
 
 def metrics(directory: Path) -> list[dict[str, int]]:
-    """The lines of `metrics.jsonl` that are whole."""
+    """The lines of `metrics.jsonl` that are whole, without what is of the machine alone."""
     path = directory / "metrics.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.split("\n")[:-1]]
+    records = [json.loads(line) for line in text.split("\n")[:-1]]
+    for record in records:
+        record.pop("speed", None)
+    return records
 
 
 def reached(directory: Path, step: int) -> Callable[[], bool]:

@@ -163,11 +163,8 @@ def test_runs_in_one_process_have_the_bits_of_runs_in_two(tmp_path: Path) -> Non
         shared.close()
         record = shared.store.record(second.identity)
         assert record is not None
-        files = [
-            (record.directory / name).read_bytes()
-            for name in ("metrics.jsonl", "model.safetensors")
-        ]
-        results.append((record.result, files))
+        weights = (record.directory / "model.safetensors").read_bytes()
+        results.append((record.result, metrics(record.directory), weights))
     assert results[0] == results[1]
 
 

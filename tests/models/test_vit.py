@@ -171,7 +171,7 @@ def test_weights_in_a_file_keep_their_normalisation(tmp_path: Path) -> None:
         again = build_model(
             replace(SMALL, weights=weights), classes=7, channels=3, input_norm=SEEN, dependencies={}
         ).eval()
-        assert (again.rescale is not None) is rescaled
+        assert (again.norm_factor is not None) is rescaled
         assert torch.equal(again(images()).logits, model(images()).logits) is rescaled
     save_file(model.vit.state_dict(), tmp_path / "half.safetensors", metadata={"mean": "0.1,0.2"})
     with pytest.raises(WeightsError, match="both mean and std"):

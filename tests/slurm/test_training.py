@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import Experiments
 from tests.launch.processes import REPOSITORY, harness, start_harness
+from tests.launch.processes import metrics as read_lines
 from tests.slurm.cluster import SlurmCluster
 from tests.slurm.conftest import Submit
 from tests.slurm.runs import TRAINING, finished, job_of, member, only, outcomes, status
@@ -97,7 +98,7 @@ def test_a_disturbed_training_ends_with_the_same_bits(
     assert log.read_text().count("ended without a word") == disturbances.count("kill")
     assert log.read_text().count("resuming at step") == len(disturbances)
     assert directory.name == expected.name
-    assert metrics.read_bytes() == (expected / "metrics.jsonl").read_bytes()
+    assert read_lines(directory) == read_lines(expected)
     results = [json.loads((one / "result.json").read_text()) for one in (directory, expected)]
     assert results[0]["metrics"] == results[1]["metrics"]
     weights, right = (load_file(one / "model.safetensors") for one in (directory, expected))

@@ -46,6 +46,7 @@ class Context:
         self.dist, self.rendezvous_store = DistContext(), None
         self.stop_at, self.done = stop_at, 0
         self.metrics: list[dict[str, Any]] = []
+        self.speeds: list[dict[str, float]] = []  # of the machine: no run gives them twice
         self.logged: list[str] = []
 
     def log(self, message: str) -> None:
@@ -54,7 +55,10 @@ class Context:
 
     def metric(self, record: Mapping[str, Any]) -> None:
         """Kept as the text a file would hold."""
-        self.metrics.append(json.loads(json.dumps(record)))
+        kept = json.loads(json.dumps(record))
+        if "speed" in kept:
+            self.speeds.append(kept.pop("speed"))
+        self.metrics.append(kept)
 
     def progress(self, done: int, total: int, unit: str = "step") -> None:
         """Remembered for `should_stop`."""

@@ -14,6 +14,7 @@ from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.bounds import Ends, Unit, check_bounds
 from harness.lazy import torch
 from harness.registry import Registry
+from harness.transfer import to_device
 
 MASK_SAMPLERS: Registry[type[MaskSampler]] = Registry(
     "view mask", "harness.masking.views", base=lambda: MaskSampler
@@ -76,7 +77,7 @@ class PatchMask:
         to which views without any contribute 0.
         """
         each = 1 / (self.counts.clamp(min=1) * len(self.counts))
-        return each.repeat_interleave(self.counts).to(self.indices.device, non_blocking=True)
+        return to_device(each.repeat_interleave(self.counts), self.indices.device)
 
 
 class MaskSampler(ABC):
@@ -131,8 +132,7 @@ def from_ranks(order: torch.Tensor, chosen: torch.Tensor) -> PatchMask:
     """
     patches = order.shape[1]
     view, rank = chosen.nonzero(as_tuple=True)
-    flat = (view * patches + rank).to(order.device, non_blocking=True)
-    first = (view * patches).to(order.device, non_blocking=True)
+    flat, first = to_device(torch.stack([view * patches + rank, view * patches]), order.device)
     return PatchMask(
         indices=order.flatten()[flat] + first, counts=chosen.sum(dim=1), patches=patches
     )
@@ -140,5 +140,5 @@ def from_ranks(order: torch.Tensor, chosen: torch.Tensor) -> PatchMask:
 
 def from_bool_mask(chosen: torch.Tensor, device: torch.device) -> PatchMask:
     """Hidden patches by place: `chosen` (V, N) on the CPU, in raster order."""
-    at = chosen.flatten().nonzero()[:, 0].to(device, non_blocking=True)
+    at = to_device(chosen.flatten().nonzero()[:, 0], device)
     return PatchMask(indices=at, counts=chosen.sum(dim=1), patches=chosen.shape[1])

@@ -14,6 +14,7 @@ from harness.masking.views import (
     floor_count,
     from_ranks,
 )
+from harness.transfer import to_device
 
 
 @MASK_SAMPLERS.register("random")
@@ -33,4 +34,4 @@ class RandomMask(RatioMask):
         counts = floor_count(self.ratios(inputs, self.ratio_per), inputs.patches)
         noise = inputs.noise(inputs.patches)
         chosen = torch.arange(inputs.patches) < counts[:, None]
-        return from_ranks(noise.argsort(dim=1).to(inputs.device), chosen)
+        return from_ranks(to_device(noise.argsort(dim=1), inputs.device), chosen)

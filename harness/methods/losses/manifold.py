@@ -13,6 +13,7 @@ from harness.methods.losses.logit import Logit
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput, ForwardRequest
+from harness.transfer import to_device
 
 
 @LOSSES.register("manifold")
@@ -86,7 +87,7 @@ class Manifold(DistillationLoss):
         """Of one pair of layers; tokens (B, K, D) of either."""
         s, t = (torch.nn.functional.normalize(x, dim=-1) for x in (student, teacher))
         batch, patches, _ = s.shape
-        drawn = torch.randperm(batch * patches)[: self.samples].to(s.device)
+        drawn = to_device(torch.randperm(batch * patches)[: self.samples], s.device)
         return (
             self.intra * _difference(s, t)
             + self.inter * _difference(s.transpose(0, 1), t.transpose(0, 1))

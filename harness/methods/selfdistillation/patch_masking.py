@@ -9,6 +9,7 @@ from harness.masking.views import MaskInput, MaskSampler, PatchMask
 from harness.methods import Step
 from harness.methods.selfdistillation.parts import RunningSums
 from harness.models.interface import Features, ForwardRequest
+from harness.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +42,10 @@ class PatchMasking(RunningSums):
             batch_slice=step.batch_slice,
         )
         hidden = self.sampler.sample(inputs)
-        self.add(hidden=hidden.counts.sum(), patches=torch.tensor(views * inputs.patches))
+        self.add(
+            hidden=torch.full((), len(hidden.indices), device=self.device),
+            patches=torch.full((), views * inputs.patches, device=self.device),
+        )
         return hidden
 
     def _of_step(self, step: Step) -> tuple[float, float]:
@@ -83,7 +87,7 @@ def dropped(model: VisionTransformer, images: Tensor, hidden: PatchMask) -> Tens
     counts = sorted(set(hidden.counts.tolist()))
     tokens, views = [], []
     for count in counts:
-        chosen = (hidden.counts == count).nonzero()[:, 0].to(images.device, non_blocking=True)
+        chosen = to_device((hidden.counts == count).nonzero()[:, 0], images.device)
         keep = order[chosen, : hidden.patches - count] if count else None
         tokens.append(model.forward_features(images[chosen], keep=keep).cls)
         views.append(chosen)

@@ -52,6 +52,7 @@ class Family(ABC):
     gives_tokens: ClassVar[bool] = True  # see `ForwardRequest`
     gives_maps: ClassVar[bool] = True
     gives_heads: ClassVar[bool] = False
+    compilable: ClassVar[bool] = False  # its forward pass calls the network's blocks as they are
     mergeable: ClassVar[bool] = False  # `harness.models.merging` can run it
     chooses_init: ClassVar[bool] = False  # timm's builder knows several ways to draw weights
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads

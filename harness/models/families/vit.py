@@ -44,6 +44,7 @@ class PlainViT(Family):
     gives_heads: ClassVar[bool] = True
     chooses_init: ClassVar[bool] = True
     plain: ClassVar[bool] = True
+    compilable: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
 
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
@@ -184,8 +185,8 @@ def _cls_and_patches(attention: torch.Tensor, prefix: int) -> torch.Tensor:
     """Rows and columns of CLS and the patches of (B, n, n): without DIST."""
     if prefix == 1:
         return attention
-    wanted = [0, *range(prefix, attention.shape[-1])]
-    return attention[:, wanted][:, :, wanted]
+    rows = torch.cat([attention[:, :1], attention[:, prefix:]], dim=1)
+    return torch.cat([rows[:, :, :1], rows[:, :, prefix:]], dim=2)
 
 
 def embed_tokens(
