@@ -40,7 +40,7 @@ class LinearRun(BankTask):
     data: DataConfig
     probe: Probe
     eval_crop: float
-    seed: int
+    seed: int  # 0 where there is no network, so that one run serves all seeds
 
     @classmethod
     def metrics(cls) -> frozenset[str]:
@@ -82,7 +82,7 @@ class LinearRun(BankTask):
             data=data,
             probe=train.probe,
             eval_crop=1.0 if no_network else train.recipe.eval_crop,
-            seed=train.seed,
+            seed=0 if no_network else train.seed,
         )
 
     def execute(self, context: RunContext) -> dict[str, float]:

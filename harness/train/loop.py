@@ -345,7 +345,7 @@ class _Training:
             )
             yield batch, self._step(index, batch_slice.subset(chosen, len(images)))
 
-    def _micro_batches(self, images: Tensor) -> tuple[BatchSlice, list[slice]]:
+    def _micro_batches(self, images: Tensor) -> tuple[BatchSlice, list[Sequence[int]]]:
         """Which images of the step this process has, and which of them are computed at a time."""
         batch_slice = self.dist.batch_slice(self.plan.batch)
         return batch_slice, list(self.plan.micro_batches(batch_slice, len(images)))

@@ -50,7 +50,7 @@ Spans: TypeAlias = list[tuple[Mark, Mark]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Interval:
+class SpeedSample:
     """Some steps, without what came between them."""
 
     images: int
@@ -116,13 +116,13 @@ class Speedometer:
         """One more is done."""
         self._count += 1
 
-    def take(self) -> Interval:
+    def take(self) -> SpeedSample:
         """What there was since the last time; a new interval begins."""
         self._steps.append((self._since, self._mark()))
         memory = None
         if self._device.type == "cuda":
             memory = int(torch.cuda.max_memory_allocated(self._device))
-        interval = Interval(
+        interval = SpeedSample(
             images=self._count * self._images,
             steps=self._steps,
             waits=self._waits,
