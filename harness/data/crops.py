@@ -152,7 +152,7 @@ def reflected_crops(
     last, span = images.shape[-1] - 1, torch.arange(images.shape[-1]) - padding
     y = shift_y[:, None] + span
     x = shift_x[:, None] + torch.where(flip[:, None], span.flip(0), span)
-    y, x = ((last - (last - at.abs()).abs()).to(images.device) for at in (y, x))
+    y, x = (to_device(last - (last - at.abs()).abs(), images.device) for at in (y, x))
     batch = torch.arange(len(images), device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
     return images[batch, channel, y[:, None, :, None], x[:, None, None, :]].float()

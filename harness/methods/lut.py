@@ -20,6 +20,7 @@ from harness.methods.mae import Mae, MaeObjective, encoder_macs, random_order
 from harness.methods.selfdistillation.parts import cosine, ema_update_
 from harness.models.architectures import Architecture
 from harness.models.interface import ForwardRequest
+from harness.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -137,7 +138,8 @@ class LutObjective(MaeObjective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`, `pixels` and `context`."""
-        first, second = (keep.to(self.device) for keep in self.draw_views(step, len(batch.images)))
+        drawn = self.draw_views(step, len(batch.images))
+        first, second = (to_device(keep, self.device) for keep in drawn)
         images, seen = batch.views[0], self.method.seen(self.student.patches)
         taught = self._taught(batch.views)
         keep = torch.cat([first[:, :seen], second])

@@ -18,6 +18,7 @@ from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 from harness.models.architectures import Architecture
 from harness.models.cost import published_macs
 from harness.models.interface import ForwardRequest
+from harness.transfer import to_device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +142,7 @@ class MaeObjective(Objective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
-        order = self.draw_order(step, len(batch.images)).to(batch.images.device)
+        order = to_device(self.draw_order(step, len(batch.images)), batch.images.device)
         seen = self.method.seen(self.student.patches)
         tokens = self.encoded(batch.images, order[:, :seen])
         return {"total": self.pixel_loss(batch.images, tokens, order[:, :seen], order[:, seen:])}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.train.speed import Interval
+from harness.train.speed import SpeedSample
 from harness.transfer import HostCopy
 
 
@@ -28,7 +28,7 @@ class Meters:
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
         self.steps += 1
 
-    def close(self, done: int, signs: Sequence[Tensor], interval: Interval) -> OpenLine:
+    def close(self, done: int, signs: Sequence[Tensor], interval: SpeedSample) -> OpenLine:
         """The line of what there was until now; new sums begin."""
         line = OpenLine(
             done=done,
@@ -56,7 +56,7 @@ class OpenLine:
     names: tuple[str, ...]
     steps: int  # that the sums are of
     numbers: HostCopy  # the sum of each loss, then the signs of the frozen networks
-    interval: Interval
+    interval: SpeedSample
 
     def read(self) -> tuple[dict[str, float], list[float]]:
         """The mean losses and the signs; waits for them."""

@@ -32,6 +32,7 @@ from harness.masking.views.random import RandomMask
 from harness.methods import METHODS, Method
 from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
+from harness.methods.dinov2 import Dinov2
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.ibot import Ibot
 from harness.methods.losses import LOSSES
@@ -39,6 +40,8 @@ from harness.methods.losses.attention import Attention
 from harness.methods.losses.g2sd import G2SD
 from harness.methods.losses.logit import Logit
 from harness.methods.losses.manifold import Manifold
+from harness.methods.lut import Lut, LutHead, TwoViews
+from harness.methods.mae import Decoder, Mae
 from harness.methods.masked_dino import MaskedDino
 from harness.methods.masked_student import MaskedStudent
 from harness.methods.merged_teacher import MergedTeacher
@@ -53,13 +56,14 @@ from tests.train.test_loop import Context, vit
 from tests.train.waiting import Waits
 
 HEAD = Head(out_dim=32, hidden=16, bottleneck=8, norm_last_layer=False)
+DECODER = Decoder(width=16, depth=1, heads=2)
 CROPS = MultiCrop(local_crops=2, local_size=14)
 BATCH = 54
 
 
 def config(method: Method, **changes: Any) -> TrainConfig:
     augment = Augment()
-    if method.multicrop is None:
+    if method.uses_labels:
         augment = Augment(mixup=0.8, cutmix=1.0, label_smoothing=0.1, erasing=0.5)
     recipe = Recipe(
         epochs=1.5, batch_size=BATCH, lr=1e-3, weight_decay=0.04, clip_norm=1.0, augment=augment
@@ -113,6 +117,12 @@ TRAININGS = {
         f"ibot, {type(mask).__name__}": config(Ibot(head=HEAD, crops=CROPS, mask=mask))
         for mask in (BlockWise(), RandomMask(), AttMaskHigh(), AttMaskLow(), AttMaskHint())
     },
+    "dinov2": config(Dinov2(head=HEAD, crops=CROPS, koleo_images=7)),
+    "dinov2 with running means": config(
+        Dinov2(head=HEAD, crops=CROPS, koleo_images=7, targets="centering", heads="shared")
+    ),
+    "mae": config(Mae(decoder=DECODER)),
+    "lut": config(Lut(decoder=DECODER, head=LutHead(hidden=16), crops=TwoViews(pad_pixels=2))),
     "ibot before it hides": config(Ibot(head=HEAD, crops=CROPS, start_epoch=1)),
     "masked dino": config(MaskedDino(head=HEAD, crops=CROPS, where="student-and-teacher")),
     "patches left out": config(

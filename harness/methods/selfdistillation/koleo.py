@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.lazy import torch
+from harness.transfer import to_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ def koleo(tokens: Tensor, groups: Iterable[Sequence[int]]) -> Tensor:
         for members in groups:
             if len(members) < 2:
                 continue
-            part = units[torch.as_tensor(members, device=units.device)]
+            part = units[to_device(torch.as_tensor(members), units.device)]
             with torch.no_grad():
                 nearest = (part @ part.T).fill_diagonal_(-torch.inf).argmax(dim=1)
             distances = functional.pairwise_distance(part, part[nearest], eps=EPS)
