@@ -163,6 +163,8 @@ def plain(text: str) -> str:
 
 
 def _with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
     for name in NUMBERS.intersection(frame.columns):
         frame[name] = pd.to_numeric(frame[name])
     return frame
