@@ -93,7 +93,7 @@ attmask-dino: ## AttMask table 3: masks in DINO, no patch loss; 15 minutes
 $(attmask): attmask-%: install
 	@$(call reproduce,attmask/$*)
 
-dinov2: $(dinov2) ## both tables of DINOv2
+dinov2: $(dinov2) ## both tables of DINOv2; an hour and a half (estimated)
 dinov2-ablation: ## DINOv2 table 1: from DINO to iBOT to DINOv2; an hour (estimated)
 dinov2-short: ## DINOv2: the released short recipe, and its parts; half an hour (estimated)
 $(dinov2): dinov2-%: install
