@@ -23,8 +23,11 @@ Points: TypeAlias = tuple[list[float], list[float]]
 """Epochs, and a metric there."""
 
 _NUMBER = rb"-?\.?(?:e-)?"  # without its digits
-_VALUE = rb"(?:%s|\[%s(?:, %s)*\])" % (_NUMBER, _NUMBER, _NUMBER)
 _KEY = rb'"[ !#-\[\]-~]+": '
+_NAMED = rb"%s%s" % (_KEY, _NUMBER)
+_LIST = rb"\[%s(?:, %s)*\]" % (_NUMBER, _NUMBER)
+_GROUP = rb"\{(?:%s(?:, %s)*)?\}" % (_NAMED, _NAMED)  # as `speed`
+_VALUE = rb"(?:%s|%s|%s)" % (_NUMBER, _LIST, _GROUP)
 _SHAPE = re.compile(rb"\{%s%s(?:, %s%s)*\}" % (_KEY, _VALUE, _KEY, _VALUE))
 """Of a line as a run writes it; its keys cannot be taken for anything else."""
 _EMPTY = re.compile(rb'": [,}]')
@@ -61,7 +64,8 @@ class MetricsFile:
         found = {
             self.content.rfind(b"\n", 0, at) + 1 for name in names for at in self._places(name)
         }
-        return [self._parsed(begin) for begin in sorted(found)]
+        records = (self._parsed(begin) for begin in sorted(found))
+        return [one for one in records if not one.keys().isdisjoint(names)]
 
     def points(self, name: str) -> Points:
         """A metric that is a number, over epochs, where the file has both."""
@@ -79,7 +83,7 @@ class MetricsFile:
         kept = [
             (float(record["epoch"]), float(record[name]))
             for record in self.all_records()
-            if name in record and "epoch" in record and not isinstance(record[name], list)
+            if name in record and "epoch" in record and is_number(record[name])
         ]
         return [epoch for epoch, _ in kept], [value for _, value in kept]
 
@@ -148,8 +152,9 @@ def _record(line: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError("no record of metrics")
     for name, value in record.items():
-        numbers = value if isinstance(value, list) else [value]
-        if not numbers or not all(map(is_number, numbers)):
+        group = value.values() if isinstance(value, dict) else [value]
+        numbers = value if isinstance(value, list) else group
+        if value == [] or not all(map(is_number, numbers)):
             raise ValueError(f"{name} is no finite number")
     return record
 

@@ -21,7 +21,9 @@ def lines(count: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for step in range(1, count + 1):
         about = {"step": step, "epoch": step / 7, "lr": draw.random() * 1e-6}
-        found.append({**about, "loss/total": -draw.random(), "loss/ce": draw.random()})
+        speed = {"images_per_second": 1000 * draw.random(), "kept": draw.random()}
+        losses = {"loss/total": -draw.random(), "loss/ce": draw.random()}
+        found.append({**about, **losses, "speed": speed if step % 2 else {}})
         if step % 5 == 0:
             found.append({**about, "val/top1": 100 * draw.random()})
             found.append({**about, "kept": [draw.random(), 1.0]})
