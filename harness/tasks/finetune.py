@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
-from harness.batch_plan import BatchPlan
-from harness.data import open_dataset, train_images
 from harness.errors import HarnessError
 from harness.methods.supervised import Supervised
 from harness.methods.untrained import Pixels
-from harness.models.available import missing_inputs
 from harness.models.config import ModelConfig
-from harness.models.cost import published_macs
-from harness.run import TASKS, RunContext, Task
-from harness.tasks.train import FEW_CLASSES
+from harness.run import TASKS
+from harness.tasks.train import Training
 from harness.train.config import FineTune, TrainConfig
 
 
 @TASKS.register("finetune")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FineTuneRun(Task):
+class FineTuneRun(Training):
     """Trains all weights on labels, from those of the row's network, with a new classifier
     (`finetune:` in a spec): `val/top1`, `val/top5` in percent and `val/loss` in nats, after the
-    last step.
+    last step; `train` is the fine-tuning itself.
 
     The whole training set has labels, whatever share the network was trained on. Rows with
     `method: untrained` start from random weights: training from scratch.
     """
-
-    train: TrainConfig  # the fine-tuning itself
 
     is_evaluation: ClassVar[bool] = True
 
@@ -55,33 +49,6 @@ class FineTuneRun(Task):
                 seed=train.seed,
             )
         )
-
-    def execute(self, context: RunContext) -> dict[str, float]:
-        """See `harness.train.loop.train`."""
-        from harness.train.loop import train
-
-        return train(self.train, context)
-
-    def lacks(self, metric: str) -> str | None:
-        """As of a training."""
-        if metric.endswith("top5") and open_dataset(self.train.data).classes <= FEW_CLASSES:
-            return f"top-5 says nothing of the few classes of {self.train.data.name}"
-        return None
-
-    def max_processes(self) -> int:
-        """Each has at least two images of a batch, mixup's partners."""
-        return BatchPlan(batch=self.train.recipe.batch_size).max_processes
-
-    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
-        """The data set, and published weights that are not at hand."""
-        return missing_inputs(self.train.data, [self.train.student])
-
-    def macs(self) -> float:
-        """Three forward passes an image."""
-        data, shape = self.train.data, self.train.student.shape
-        classes = open_dataset(data).classes
-        each = published_macs(shape, keep=shape.patches, classes=classes).total
-        return 3 * each * self.train.recipe.epochs * train_images(data)
 
 
 def _fine_tuned(student: ModelConfig, how: FineTune) -> ModelConfig:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Self
 
 from harness.data import open_dataset
-from harness.data.config import DataConfig
 from harness.errors import WeightsError
 from harness.evidence import FigureOf
 from harness.methods import Networks
 from harness.methods.mae import DECODER_FILE, Mae, MaeObjective
-from harness.models.available import missing_inputs
-from harness.models.config import ModelConfig
-from harness.run import TASKS, RunContext, Task
+from harness.run import TASKS, RunContext
+from harness.tasks.of_network import NetworkEvaluation, save_json
 from harness.train.config import TrainConfig
 
 PICTURES = "reconstruction.json"
@@ -34,7 +31,7 @@ GUESSES: Final = FigureOf(
 
 @TASKS.register("reconstruction")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReconstructionRun(Task):
+class ReconstructionRun(NetworkEvaluation):
     """Guesses of hidden patches, over all images that judge: rows of `mae` and `lut`.
 
     `reconstruction/error`: mean squared error of their pixels, each patch less its mean and over
@@ -42,13 +39,8 @@ class ReconstructionRun(Task):
     mean, about 1.
     """
 
-    model: ModelConfig
-    method: Mae
-    data: DataConfig
-    eval_crop: float
-    seed: int  # of the masks
+    method: Mae  # the masks have the seed of the run
 
-    is_evaluation: ClassVar[bool] = True
     figures: ClassVar[tuple[FigureOf, ...]] = (GUESSES,)
 
     @classmethod
@@ -78,14 +70,9 @@ class ReconstructionRun(Task):
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.reconstruction`."""
         from harness.models.vit import Normalisation
-        from harness.train.evaluation_data import open_evaluation_data
         from harness.train.reconstruction import reconstruct
 
-        size = self.model.shape.image_size
-        data = open_evaluation_data(
-            self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
-        )
-        network = data.network(self.model, seed=self.seed)
+        data, network = self.opened(context)
         built = MaeObjective(self.method, Networks(student=network, teacher=None))
         assert self.model.weights.run is not None
         load_decoder(built, context.dependencies[self.model.weights.run] / DECODER_FILE)
@@ -95,16 +82,8 @@ class ReconstructionRun(Task):
             seed=self.seed,
             norm=Normalisation(mean=data.module.mean, std=data.module.std),
         )
-
-        def write(path: Path) -> None:
-            path.write_text(json.dumps(pictures), encoding="utf-8")
-
-        context.save_artifact(PICTURES, write)
+        save_json(context, PICTURES, pictures)
         return metrics
-
-    def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
-        """The data set."""
-        return missing_inputs(self.data, [self.model])
 
     def macs(self) -> float:
         """Encoder and decoder on every image that judges."""

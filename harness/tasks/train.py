@@ -17,40 +17,11 @@ OF_FEATURES = ("features/std", "features/rank", "val/knn20_top1")
 FEW_CLASSES = 5  # see `harness.evaluate.classification`
 
 
-@TASKS.register("train")
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainRun(Task):
-    """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats.
-
-    Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves;
-    where `evaluate_every` asks for curves, `val/knn20_top1` among the images that are trained on.
-    """
+class Training(Task):
+    """What trains a network and evaluates it."""
 
     train: TrainConfig
-
-    version: ClassVar[int] = 2  # from 2 on the rate is at most its peak in warm-up's last step
-    curves: ClassVar[frozenset[str]] = frozenset({"val/teacher_top1"})
-
-    @classmethod
-    def metrics(cls) -> frozenset[str]:
-        """Of the student and of what methods evaluate beside it."""
-        prefixes = {
-            f"{name}_"
-            for method in METHODS.names()
-            for name in METHODS.get(method).extra_predictors
-        }
-        validation = {
-            f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
-        }
-        extra = (METHODS.get(method).extra_metrics for method in METHODS.names())
-        return frozenset({*validation, *OF_FEATURES}.union(*extra))
-
-    @classmethod
-    def of(cls, train: TrainConfig) -> Self | None:
-        """None for rows whose method trains nothing."""
-        return (
-            cls(train=replace(train, probe=Probe(), finetune=None)) if train.method.trains else None
-        )
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.loop.train`."""
@@ -90,3 +61,37 @@ class TrainRun(Task):
         """Of every image in every epoch (`harness.train.macs`)."""
         train = self.train
         return image_macs(train) * train.recipe.epochs * train_images(train.data)
+
+
+@TASKS.register("train")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRun(Training):
+    """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats.
+
+    Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves;
+    where `evaluate_every` asks for curves, `val/knn20_top1` among the images that are trained on.
+    """
+
+    version: ClassVar[int] = 2  # from 2 on the rate is at most its peak in warm-up's last step
+    curves: ClassVar[frozenset[str]] = frozenset({"val/teacher_top1"})
+
+    @classmethod
+    def metrics(cls) -> frozenset[str]:
+        """Of the student and of what methods evaluate beside it."""
+        prefixes = {
+            f"{name}_"
+            for method in METHODS.names()
+            for name in METHODS.get(method).extra_predictors
+        }
+        validation = {
+            f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
+        }
+        extra = (METHODS.get(method).extra_metrics for method in METHODS.names())
+        return frozenset({*validation, *OF_FEATURES}.union(*extra))
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> Self | None:
+        """None for rows whose method trains nothing."""
+        return (
+            cls(train=replace(train, probe=Probe(), finetune=None)) if train.method.trains else None
+        )
