@@ -289,12 +289,13 @@ class _Training:
         summed: dict[str, Tensor] = {}
         with self._autocast():
             self.objective.before_losses(self._pieces(index, views, targets))
-        pieces = len(self._micro_batches(views[0])[1])
-        for number, (batch, step) in enumerate(self._pieces(index, views, targets), 1):
+        computed = 0
+        for batch, step in self._pieces(index, views, targets):
             with self._autocast():
                 losses = self.objective.losses(batch, step)
             weight = len(batch.images) / self.plan.batch
-            whole = number == pieces
+            computed += len(batch.images)
+            whole = computed == len(views[0])
             with self.gradients.last_backward() if whole else nullcontext():
                 self.scaler.scale(losses["total"] * weight).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
@@ -336,19 +337,14 @@ class _Training:
     ) -> Iterator[tuple[Batch, Step]]:
         """This process's micro-batches, each with its own draws set up."""
         images = views[0]
-        batch_slice, micro_batches = self._micro_batches(images)
-        for chosen in micro_batches:
+        batch_slice = self.dist.batch_slice(self.plan.batch)
+        for chosen in self.plan.micro_batches(batch_slice, len(images)):
             batch = Batch(
                 images=_rows(images, chosen),
                 targets=_rows(targets, chosen),
                 views=tuple(_rows(view, chosen) for view in views),
             )
             yield batch, self._step(index, batch_slice.subset(chosen, len(images)))
-
-    def _micro_batches(self, images: Tensor) -> tuple[BatchSlice, list[Sequence[int]]]:
-        """Which images of the step this process has, and which of them are computed at a time."""
-        batch_slice = self.dist.batch_slice(self.plan.batch)
-        return batch_slice, list(self.plan.micro_batches(batch_slice, len(images)))
 
     def _next(
         self, done: int, batches: Iterator[tuple[tuple[Tensor, ...], Tensor]]
