@@ -134,25 +134,30 @@ def padded_crops(
     images: Tensor, shift_y: Tensor, shift_x: Tensor, flip: Tensor, *, padding: int
 ) -> Tensor:
     """Crops of the native size from images with a black border; shifts (B,) in 0..2 * padding."""
-    native = images.shape[-1]
     around = torch.nn.functional.pad(images, (padding, padding, padding, padding))
-    span = torch.arange(native)
-    y = to_device(shift_y[:, None] + span, images.device)  # (B, H)
-    x = shift_x[:, None] + torch.where(flip[:, None], span.flip(0), span)
-    x = to_device(x, images.device)  # (B, W)
-    batch = torch.arange(len(images), device=images.device)[:, None, None, None]
-    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-    return around[batch, channel, y[:, None, :, None], x[:, None, None, :]].float()
+    y, x = _shifted(torch.arange(images.shape[-1]), shift_y, shift_x, flip)
+    return _picked(around, y, x)
 
 
 def reflected_crops(
     images: Tensor, shift_y: Tensor, shift_x: Tensor, flip: Tensor, *, padding: int
 ) -> Tensor:
     """As `padded_crops`, with a border that reflects the image."""
-    last, span = images.shape[-1] - 1, torch.arange(images.shape[-1]) - padding
-    y = shift_y[:, None] + span
-    x = shift_x[:, None] + torch.where(flip[:, None], span.flip(0), span)
-    y, x = (to_device(last - (last - at.abs()).abs(), images.device) for at in (y, x))
+    last = images.shape[-1] - 1
+    y, x = _shifted(torch.arange(last + 1) - padding, shift_y, shift_x, flip)
+    return _picked(images, *(last - (last - at.abs()).abs() for at in (y, x)))
+
+
+def _shifted(span: Tensor, shift_y: Tensor, shift_x: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (B, H) and columns (B, W) of crops that begin at `span` and the shifts."""
+    return shift_y[:, None] + span, shift_x[:, None] + torch.where(
+        flip[:, None], span.flip(0), span
+    )
+
+
+def _picked(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """The pixels in the rows `y` (B, H) and columns `x` (B, W) of each image, as floats."""
+    y, x = to_device(y, images.device), to_device(x, images.device)
     batch = torch.arange(len(images), device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
     return images[batch, channel, y[:, None, :, None], x[:, None, None, :]].float()
