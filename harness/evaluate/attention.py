@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterable
 from typing import Any
 
-import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from harness.evaluate.png import png
 from harness.models.vit import VisionTransformer
 
 PICTURES = 8  # images whose maps are kept for looking at
@@ -90,9 +87,5 @@ def look(
 
 
 def _picture(pixels: Tensor, attention: Tensor, label: int) -> dict[str, Any]:
-    raw = pixels.round().clamp(0, 255).to(torch.uint8).cpu()
-    array = raw[0].numpy() if len(raw) == 1 else raw.permute(1, 2, 0).numpy()
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format="PNG")
     heads = [[round(value, 7) for value in head] for head in attention.cpu().tolist()]
-    return {"label": label, "png": base64.b64encode(stream.getvalue()).decode(), "heads": heads}
+    return {"label": label, "png": png(pixels), "heads": heads}

@@ -75,12 +75,18 @@ def spread(features: Tensor) -> dict[str, float]:
     """`features/std` and `features/rank` of unit features (N, D).
 
     `std`: root mean square distance from their mean; 1 if they point everywhere, 0 if they are all
-    the same. `rank`: effective number of dimensions, exp of the entropy of the covariance's
-    eigenvalues (Roy and Vetterli 2007), from 1 to D.
+    the same. `rank`: effective number of dimensions.
     """
     centred = (features - features.mean(dim=0)).double()
     variance = centred.square().sum(dim=1).mean()
-    shares = torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0)
-    shares = shares / shares.sum().clamp(min=1e-300)
+    rank = effective_rank(torch.linalg.eigvalsh(centred.T @ centred).clamp(min=0))
+    return {"features/std": float(variance.sqrt()), "features/rank": rank}
+
+
+def effective_rank(eigenvalues: Tensor) -> float:
+    """Effective number of dimensions of a covariance with these eigenvalues (D,), from 1 to D: exp
+    of the entropy of their shares (Roy and Vetterli 2007).
+    """
+    shares = eigenvalues / eigenvalues.sum().clamp(min=1e-300)
     entropy = -(shares * shares.clamp(min=1e-300).log()).sum()
-    return {"features/std": float(variance.sqrt()), "features/rank": float(entropy.exp())}
+    return float(entropy.exp())

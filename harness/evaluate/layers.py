@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.evaluate.features import effective_rank
 from harness.models.families.vit import attention_rows, embed_tokens
 from harness.models.vit import VisionTransformer
 
@@ -54,14 +55,12 @@ def look_into_layers(
     assert sums is not None, "there are images"
     means = (sums / count).cpu()
     spectrum = _spectrum(torch.cat(features))
-    shares = spectrum.square() / spectrum.square().sum().clamp(min=1e-300)
-    rank = torch.exp(-(shares * shares.clamp(min=1e-300).log()).sum())
     distance = means[:, 0].mean(dim=1)
     metrics = {
         "layers/distance_first": float(distance[0]),
         "layers/distance_last": float(distance[-1]),
         "layers/distance_even": float(apart.mean()),
-        "layers/rank": float(rank),
+        "layers/rank": effective_rank(spectrum.square()),
     }
     curves = {
         "distance": means[:, 0].tolist(),

@@ -200,9 +200,13 @@ def encoder_macs(student: Architecture, seen: int) -> float:
     return macs.total - macs.embedding * (1 - seen / student.patches)
 
 
+def patch_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and (unbiased, as released) standard deviation of patches (..., P): (..., 1) each."""
+    variance = pixels.var(dim=-1, keepdim=True)
+    return pixels.mean(dim=-1, keepdim=True), (variance + VARIANCE).sqrt()
+
+
 def normalised(pixels: Tensor) -> Tensor:
-    """Pixels of patches (..., P) less their patch's mean, over its standard deviation (unbiased,
-    as released).
-    """
-    mean, variance = pixels.mean(dim=-1, keepdim=True), pixels.var(dim=-1, keepdim=True)
-    return (pixels - mean) / (variance + VARIANCE).sqrt()
+    """Pixels of patches (..., P) less their patch's mean, over its standard deviation."""
+    mean, deviation = patch_statistics(pixels)
+    return (pixels - mean) / deviation

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from harness.batch_slice import FULL_BATCH
-from harness.methods.mae import VARIANCE, MaeObjective, random_order
+from harness.evaluate.png import png
+from harness.methods.mae import MaeObjective, patch_statistics, random_order
 from harness.models.families.vit import gather_patches
 from harness.models.vit import Normalisation
 from harness.seeding import generator
@@ -43,8 +41,7 @@ def reconstruct(
         keep, hidden = order[:, :seen], order[:, seen:]
         guesses = built.decoder(built.encoded(images, keep), keep, hidden).float()
         given = gather_patches(images, hidden, built.patch_size).float()
-        mean, deviation = given.mean(dim=-1, keepdim=True), given.var(dim=-1, keepdim=True)
-        deviation = (deviation + VARIANCE).sqrt()
+        mean, deviation = patch_statistics(given)
         targets = (given - mean) / deviation
         if not built.method.normalise_targets:
             guesses = (guesses - mean) / deviation
@@ -74,9 +71,9 @@ def _drawn(built: MaeObjective, pixels: Tensor, guess: Tensor, hidden: Tensor) -
     """An image (1, C, H, W) in 0..255, what is seen of it, and that with the guess (M, P)."""
     grey = torch.full_like(guess, 128.0)
     return {
-        "original": _png(pixels[0]),
-        "masked": _png(_put(built, pixels, hidden, grey)),
-        "guess": _png(_put(built, pixels, hidden, guess)),
+        "original": png(pixels[0]),
+        "masked": png(_put(built, pixels, hidden, grey)),
+        "guess": png(_put(built, pixels, hidden, guess)),
     }
 
 
@@ -88,11 +85,3 @@ def _put(built: MaeObjective, pixels: Tensor, places: Tensor, patches: Tensor) -
         top, left = place // columns * height, place % columns * width
         out[:, top : top + height, left : left + width] = patch.view(-1, height, width)
     return out
-
-
-def _png(pixels: Tensor) -> str:
-    raw = pixels.round().clamp(0, 255).to(torch.uint8).cpu()
-    array = raw[0].numpy() if len(raw) == 1 else raw.permute(1, 2, 0).numpy()
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format="PNG")
-    return base64.b64encode(stream.getvalue()).decode()

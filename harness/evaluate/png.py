@@ -1,0 +1,19 @@
+"""Images as text, for files that a report draws from."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def png(pixels: Tensor) -> str:
+    """An image (C, H, W) in 0..255, grey or RGB, as PNG in base64."""
+    raw = pixels.round().clamp(0, 255).to(torch.uint8).cpu()
+    array = raw[0].numpy() if len(raw) == 1 else raw.permute(1, 2, 0).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format="PNG")
+    return base64.b64encode(stream.getvalue()).decode()
