@@ -13,12 +13,13 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.evidence import FigureOf
 from harness.report.measure import Side
-from harness.report.metrics_file import METRICS, MetricsFile, Points, is_number
+from harness.report.metrics_file import MetricsFile, Points, is_number, points
 from harness.report.model import Curve, FinishedRun, RowResult
 from harness.report.results import RunResults
 from harness.spec.claims import CellRef
 from harness.spec.expand import Expansion, ResolvedRow
 from harness.spec.table import Column
+from harness.store.record import METRICS
 
 LOSS = "loss/total"
 MOST_POINTS = 60  # of a curve: more cannot be seen
@@ -94,12 +95,7 @@ def _curves(
 ) -> Iterator[Curve]:
     """Metrics over epochs, and the training loss; single points are no curve."""
     for name in metrics:
-        found = [
-            (float(record["epoch"]), float(record[name]))
-            for record in records
-            if name in record and "epoch" in record and not isinstance(record[name], list)
-        ]
-        epochs, values = [epoch for epoch, _ in found], [value for _, value in found]
+        epochs, values = points(records, name)
         if len(epochs) > 1:
             yield _curve(row, seed, name, epochs, values)
     epochs, values = _whole(*loss)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any, TypeAlias
 
 from harness.errors import HarnessError
 
-METRICS = "metrics.jsonl"
 Points: TypeAlias = tuple[list[float], list[float]]
 """Epochs, and a metric there."""
 
@@ -80,12 +79,7 @@ class MetricsFile:
                 else:
                     if all(map(math.isfinite, epochs)) and all(map(math.isfinite, values)):
                         return epochs, values
-        kept = [
-            (float(record["epoch"]), float(record[name]))
-            for record in self.all_records()
-            if name in record and "epoch" in record and is_number(record[name])
-        ]
-        return [epoch for epoch, _ in kept], [value for _, value in kept]
+        return points(self.all_records(), name)
 
     def all_records(self) -> list[dict[str, Any]]:
         """Every record."""
@@ -114,6 +108,16 @@ class MetricsFile:
         except ValueError as error:
             number = self.content.count(b"\n", 0, begin) + 1
             raise HarnessError(f"{self.path}:{number}: {error}") from None
+
+
+def points(records: Iterable[Mapping[str, Any]], name: str) -> Points:
+    """Of the records that have an epoch and a number as this metric."""
+    pairs = [
+        (float(record["epoch"]), float(record[name]))
+        for record in records
+        if name in record and "epoch" in record and is_number(record[name])
+    ]
+    return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
