@@ -10,16 +10,14 @@ process, so a drifting machine slows them alike; the ratio is a median over turn
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from itertools import count
 
-import pandas as pd
 import torch
-from options import options
+from options import compared, options, show
 from torch import Tensor
 
-from harness.evaluate.throughput import interleaved_seconds, median_ratio
+from harness.evaluate.throughput import interleaved_seconds
 from harness.methods import Batch, Networks, Step
 from harness.methods.mae import Mae, MaeObjective
 from harness.models.build import build_model
@@ -76,31 +74,14 @@ def training_step(name: str, batch: int, device: torch.device) -> Callable[[], o
     return run
 
 
-def measure(batch: int, device: torch.device, repeats: int) -> pd.DataFrame:
-    """One line."""
-    steps = {name: training_step(name, batch, device) for name in (MAE, WHOLE)}
-    seconds = interleaved_seconds(steps, device=device, warmup=1, repeats=repeats)
-    line = {
-        "step": WHOLE,
-        "ms": 1000 * statistics.median(seconds[WHOLE]),
-        "against": MAE,
-        "its ms": 1000 * statistics.median(seconds[MAE]),
-        "ratio": median_ratio(seconds[WHOLE], seconds[MAE]),
-    }
-    return pd.DataFrame([line])
-
-
 def main() -> None:
-    """Print the table; keep it as CSV where asked."""
+    """One line."""
     arguments = options(__doc__, batch=8)
-    found = measure(arguments.batch, torch.device(arguments.device), arguments.repeats)
-    print(
-        f"{ARCH}, 224 px, a decoder of 8 blocks x 512, batch {arguments.batch}, "
-        f"{arguments.device}, {arguments.threads} threads, fp32\n"
-    )
-    print(found.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
-    if arguments.csv:
-        found.to_csv(arguments.csv, index=False)
+    batch, device = arguments.batch, torch.device(arguments.device)
+    steps = {name: training_step(name, batch, device) for name in (MAE, WHOLE)}
+    seconds = interleaved_seconds(steps, device=device, warmup=1, repeats=arguments.repeats)
+    about = f"{ARCH}, 224 px, a decoder of 8 blocks x 512, batch {batch}"
+    show([compared(WHOLE, MAE, seconds)], about, arguments)
 
 
 if __name__ == "__main__":

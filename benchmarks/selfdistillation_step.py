@@ -10,16 +10,14 @@ ratios are medians over turns.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from itertools import count
 
-import pandas as pd
 import torch
-from options import options
+from options import compared, options, show
 
 from harness.data.multicrop import MultiCrop
-from harness.evaluate.throughput import interleaved_seconds, median_ratio
+from harness.evaluate.throughput import interleaved_seconds
 from harness.masking.views.attmask import AttMaskHigh, AttMaskHint
 from harness.masking.views.random import RandomMask
 from harness.methods import Batch, Networks, Step
@@ -103,35 +101,17 @@ def training_step(
     return run
 
 
-def measure(batch: int, device: torch.device, repeats: int) -> pd.DataFrame:
-    """One line per comparison."""
-    steps = {name: training_step(method, batch, device) for name, method in methods().items()}
-    seconds = interleaved_seconds(steps, device=device, warmup=1, repeats=repeats)
-    lines = [
-        {
-            "step": name,
-            "ms": 1000 * statistics.median(seconds[name]),
-            "against": base,
-            "its ms": 1000 * statistics.median(seconds[base]),
-            "ratio": median_ratio(seconds[name], seconds[base]),
-        }
-        for name, base in COMPARED
-    ]
-    return pd.DataFrame(lines)
-
-
 def main() -> None:
-    """Print the table; keep it as CSV where asked."""
+    """One line per comparison."""
     arguments = options(__doc__, batch=8)
-    found = measure(arguments.batch, torch.device(arguments.device), arguments.repeats)
-    print(
+    batch, device = arguments.batch, torch.device(arguments.device)
+    steps = {name: training_step(method, batch, device) for name, method in methods().items()}
+    seconds = interleaved_seconds(steps, device=device, warmup=1, repeats=arguments.repeats)
+    about = (
         f"{ARCH}, 2 x 224 px + {CROPS.local_crops} x {CROPS.local_size} px, "
-        f"{HEAD.out_dim} prototypes, batch {arguments.batch}, {arguments.device}, "
-        f"{arguments.threads} threads, fp32\n"
+        f"{HEAD.out_dim} prototypes, batch {batch}"
     )
-    print(found.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
-    if arguments.csv:
-        found.to_csv(arguments.csv, index=False)
+    show([compared(name, base, seconds) for name, base in COMPARED], about, arguments)
 
 
 if __name__ == "__main__":
