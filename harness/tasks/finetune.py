@@ -19,9 +19,9 @@ from harness.train.config import FineTune, TrainConfig
 class FineTuneRun(Training):
     """Trains all weights on labels, from those of the row's network, with a new classifier
     (`finetune:` in a spec): `val/top1`, `val/top5` in percent and `val/loss` in nats, after the
-    last step; `train` is the fine-tuning itself.
+    last step.
 
-    The whole training set has labels, whatever share the network was trained on. Rows with
+    `train` is the fine-tuning itself. The whole training set has labels, whatever share the network was trained on. Rows with
     `method: untrained` start from random weights: training from scratch.
     """
 
