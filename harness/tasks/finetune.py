@@ -21,8 +21,8 @@ class FineTuneRun(Training):
     (`finetune:` in a spec): `val/top1`, `val/top5` in percent and `val/loss` in nats, after the
     last step.
 
-    `train` is the fine-tuning itself. The whole training set has labels, whatever share the network was trained on. Rows with
-    `method: untrained` start from random weights: training from scratch.
+    `train` is the fine-tuning itself. The whole training set has labels, whatever share the network
+    was trained on. Rows with `method: untrained` start from random weights: training from scratch.
     """
 
     is_evaluation: ClassVar[bool] = True
