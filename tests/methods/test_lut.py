@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_refused() -> None:
         replace(SMALL, crops=TwoViews(pad_pixels=16)).check({"student": student.shape}, recipe)
     with pytest.raises(FieldError, match="at most 0, got 2"):
         TwoViews(local_crops=2)
-    with pytest.raises(FieldError, match="needs a `recipe.batch_size` of 2 or more"):
+    with pytest.raises(FieldError, match=r"needs a `recipe\.batch_size` of 2 or more"):
         SMALL.check({"student": student.shape}, replace(recipe, batch_size=1))
 
 
