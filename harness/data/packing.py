@@ -76,7 +76,7 @@ def pack_set(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _PackPlan:
     """A pack that is to be written."""
 
     tree: ImageTree
@@ -145,7 +145,7 @@ def write_pack(
             f"{shown(tree.path)}: holds images that were made smaller; pack the images as they came"
         )
     names = sorted(map(to_bytes, tree.listing().images))
-    wanted = _Wanted(tree, names, shorter_side, channels)
+    wanted = _PackPlan(tree, names, shorter_side, channels)
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ def _another(path: Path) -> DataError:
     return DataError(f"{shown(path)}: another process is writing it; wait for that one")
 
 
-def _fill(file: BinaryIO, wanted: _Wanted, tell: Telling) -> None:
+def _fill(file: BinaryIO, wanted: _PackPlan, tell: Telling) -> None:
     """All of a pack, on disk when this returns."""
     headers = _done(file, wanted, tell)
     begin = len(MAGIC) + ORIGIN
@@ -211,7 +211,7 @@ def _fill(file: BinaryIO, wanted: _Wanted, tell: Telling) -> None:
     os.fsync(file.fileno())
 
 
-def _done(file: BinaryIO, wanted: _Wanted, tell: Telling) -> list[Counted]:
+def _done(file: BinaryIO, wanted: _PackPlan, tell: Telling) -> list[Counted]:
     """The headers of the images that are in the file whole; it stands behind the last of them."""
     origin = wanted.origin
     headers: list[Counted] = []

@@ -9,13 +9,13 @@ from typing import Final, TypeVar
 
 from harness.device import cores
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 _TOGETHER: Final = 512  # items that are handed to the threads at once: results wait in memory
 
 
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_threads(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
     """What `work` makes of each item, in their order."""
     rest = iter(items)
     with ThreadPoolExecutor(min(16, 2 * cores())) as pool:
