@@ -1,4 +1,4 @@
-"""Which patches a mask keeps, and what is lost with the others: whole objects, or a part of each."""
+"""What a mask keeps, and what is lost with the rest: whole objects, or a part of each."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ AT_START: Final = "kept-at-start.json"
 """The artifacts: images, which of their patches are kept, and the shares of objects."""
 
 CAPTION: Final = (
-    "Images that judge as the teacher sees them, {when} (one seed), as in Figure {number} of "
+    "Images that judge as the teacher sees them, {when}; one seed. As in Figure {number} of "
     "MaskedKD, arXiv 2302.10494."
 )
 
@@ -186,7 +186,9 @@ class KeptAtStartRun(KeptRun):
             figure="masked-images",
             id="masked-images-at-start",
             source=AT_START,
-            caption=CAPTION.format(when="before training, by random weights", number=7),
+            caption=CAPTION.format(
+                when="before training, where a student has random weights", number=7
+            ),
             alt="Images without their hidden patches, before training",
             extent=shown_patches,
         ),

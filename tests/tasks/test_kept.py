@@ -1,4 +1,4 @@
-"""The tasks `kept` and `kept-at-start`: numbers against closed forms and numpy, down to a report."""
+"""The tasks `kept` and `kept-at-start`: numbers against closed forms and numpy, then a report."""
 
 from __future__ import annotations
 
