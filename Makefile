@@ -38,7 +38,7 @@ BIN := .venv/bin
 HARNESS := $(BIN)/python -m harness
 
 # tables by the folder of their specs
-maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6
+maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig1 fig2 fig3 fig4 fig6 fig7 fig9
 attmask := $(addprefix attmask-,strategies ratio share full dino)
 lut := lut lut-views
 dinov2 := $(addprefix dinov2-,ablation short)
@@ -70,17 +70,21 @@ table8: ## MaskedKD table 8: a frozen student; 9 minutes
 table9: ## MaskedKD table 9: augmentation; 22 minutes
 table10: ## MaskedKD table 10: cost by operation; a few seconds
 table11: ## MaskedKD table 11: memory (measured on a GPU); a few seconds
+fig1: ## MaskedKD figure 1: what teachers and students cost; a few seconds
 fig2: ## MaskedKD figure 2: fewer and fewer patches; 45 minutes
 fig3: ## MaskedKD figure 3: criteria over training; 25 minutes
+fig4: ## MaskedKD figures 4 and 5: which patches are used, and when; 15 minutes (estimated)
 fig6: ## MaskedKD figure 6: masking against merging; 65 minutes
+fig7: ## MaskedKD figure 7: what a student with random weights hides; under a minute
+fig9: ## MaskedKD figure 9: a small and a large teacher; 40 minutes (estimated)
 $(maskedkd): install
 	@$(call reproduce,maskedkd/$@)
 
 budget-curve: install ## accuracy as the student's training grows, half of the teacher's patches; 1 h 40 min
 	@$(call reproduce,maskedkd/budget)
 
-costs: install ## what MaskedKD's tables and Figure 6 cost, computed: under a minute, no data
-	@for table in table2 table4 table7 table8 table9 table10 table11 fig6; do \
+costs: install ## what MaskedKD's tables and Figures 1, 6 and 9 cost, computed: a minute, no data
+	@for table in table2 table4 table7 table8 table9 table10 table11 fig1 fig6 fig9; do \
 	  $(HARNESS) reproduce maskedkd/$$table --profile paper --format md,csv \
 	    --tasks cost || exit $$?; \
 	done

@@ -33,7 +33,13 @@ AT_PAPER = {
     "patch14": {"student.patch_size", "method.crops.local_size"},
     "momentum": {"method.momentum"},
     "warmup": {"recipe.warmup_epochs"},
-    "batch": {"recipe.batch_size", "recipe.epochs", "recipe.warmup_epochs"},
+    "batch": {
+        "recipe.batch_size",
+        "recipe.epochs",
+        "recipe.warmup_epochs",
+        "method.temperatures.warmup_epochs",
+        "method.head.freeze_last_layer_epochs",
+    },
 }
 
 
@@ -115,6 +121,36 @@ def test_the_short_recipe_is_the_released_one() -> None:
     assert (student.shape.width, student.shape.depth, student.shape.patches) == (1024, 24, 196)
     cells = load_table("dinov2/short").rows[0].published
     assert {key: cell.value for key, cell in cells.items()} == {"knn": 81.6, "linear": 82.9}
+
+
+@pytest.mark.parametrize("row", ["ibot", "warmup", "batch", "heads", "rates"])
+def test_the_long_recipe_is_that_of_the_released_vit_l14(row: str) -> None:
+    """Epochs of the code are 1,250 steps, whatever the batch; those here are passes."""
+    config = configs("dinov2/ablation", "paper")[row]
+    recipe, method = config.recipe, config.method
+    assert isinstance(method, Ibot)
+    steps = 1_281_167 / recipe.batch_size
+    slow = row != "ibot"
+    wanted = {"total": 500, "warm-up": 80 if slow else 10, "temperature": 30, "last layer": 1}
+    found = {
+        "total": recipe.epochs,
+        "warm-up": recipe.warmup_epochs,
+        "temperature": method.temperatures.warmup_epochs,
+        "last layer": method.head.freeze_last_layer_epochs,
+    }
+    for name, epochs in found.items():
+        assert epochs * steps / 1250 == pytest.approx(wanted[name], rel=0.01), name
+    assert recipe.batch_size == (3072 if row in ("batch", "heads", "rates") else 2048)
+    assert method.weight_decay_end == 0.2
+
+
+@pytest.mark.parametrize("profile", SMALL)
+def test_shallow_networks_have_the_layer_scale_of_shallow_networks(profile: str) -> None:
+    """arXiv 2103.17239, section 2: 0.1 up to 18 blocks."""
+    for name in ("dinov2/ablation", "dinov2/short"):
+        for row, config in configs(name, profile).items():
+            assert config.student.shape.depth <= 18
+            assert config.student.layer_scale in (None, 0.1), (name, row)
 
 
 def test_make_targets() -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 from harness.data import DATASETS
 from harness.data.dataset import DataSet
+from harness.data.naming import shown
+from harness.data.pack import Pack, is_pack
+from harness.data.packing import pack_set
 from harness.data.telling import Telling
 from harness.data.verify import verify
 from harness.errors import DataError
@@ -21,8 +24,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """The command, its three verbs and their options."""
     parser = subparsers.add_parser("data")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    shown = verbs.add_parser("list", help="all data sets and what is on this machine")
-    shown.set_defaults(run=run_list)
+    listed = verbs.add_parser("list", help="all data sets and what is on this machine")
+    listed.set_defaults(run=run_list)
     fetched = verbs.add_parser("get", help="fetch a data set from its first origin that works")
     fetched.add_argument("name", metavar="NAME")
     fetched.set_defaults(run=run_get)
@@ -31,7 +34,18 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     checked.add_argument("--path", type=Path, help="the copy to check (default: the one found)")
     checked.add_argument("--all", action="store_true", help="decode every image of a large set")
     checked.set_defaults(run=run_verify)
-    for verb in (shown, fetched, checked):
+    packed = verbs.add_parser(
+        "pack", help="put all images of a set into one file, as they are or made smaller"
+    )
+    packed.add_argument("name", metavar="NAME")
+    packed.add_argument("--path", type=Path, help="the copy to pack (default: the one found)")
+    packed.add_argument("--to", type=Path, metavar="FILE", help="the pack (default: in the cache)")
+    packed.set_defaults(run=run_pack)
+    for verb, what in ((packed, "reduce larger images to"), (checked, "check the pack with")):
+        verb.add_argument(
+            "--size", type=int, metavar="PX", help=f"{what} a shorter side of so many pixels"
+        )
+    for verb in (listed, fetched, checked, packed):
         verb.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
@@ -67,10 +81,45 @@ def run_verify(arguments: argparse.Namespace) -> int:
     dataset = DATASETS.get(arguments.name)
     if arguments.name == "folder" and arguments.path is None:
         raise DataError("`harness data verify folder` needs --path: a directory or a zip of images")
+    size, path = arguments.size, arguments.path
+    if size is None and path is not None and is_pack(path):
+        size = Pack(path).shorter_side
+    dataset = dataset.packed_at(_checked(size))
     facts = asdict(verify(dataset, path=arguments.path, everything=arguments.all, say=_say))
     verdict = "all right" if not facts["remarks"] else "right, but for what is said above"
     _print(arguments, facts, f"{_counts(facts)}, {facts['decoded']:,} images read: {verdict}")
     return 0
+
+
+def run_pack(arguments: argparse.Namespace) -> int:
+    """Write a pack, or complete one; what is done goes to stderr."""
+    dataset, size = DATASETS.get(arguments.name), _checked(arguments.size)
+    if arguments.name == "folder" and arguments.path is None:
+        raise DataError("`harness data pack folder` needs --path: a directory or a zip of images")
+    pack = pack_set(
+        dataset,
+        path=arguments.path,
+        shorter_side=size,
+        to=arguments.to,
+        tell=Telling(sys.stderr),
+    )
+    facts = {**asdict(pack), "name": dataset.name, "path": str(pack.path), "packed": size}
+    there = "" if pack.new else "was there already: "
+    packed = (
+        "" if size is None else f"; in a spec: `data: {{name: {dataset.name}, packed: {size}}}`"
+    )
+    text = (
+        f"{dataset.name} (version {pack.version}): {there}{pack.images:,} images, "
+        f"{pack.size / 1e9:.2f} GB in {shown(pack.path)}{packed}"
+    )
+    _print(arguments, facts, text)
+    return 0
+
+
+def _checked(size: int | None) -> int | None:
+    if size is not None and size < 1:
+        raise DataError(f"--size must be at least 1 pixel, got {size}")
+    return size
 
 
 def _say(line: str) -> None:

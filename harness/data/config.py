@@ -27,12 +27,15 @@ class DataConfig:
     train_fraction: Share = 1.0
     # so many images of every class, the first by file order: AttMask's "20 %" of ImageNet is 260
     train_per_class: Annotated[int, at_least(1, "image")] | None = None
+    # the shorter side, in pixels, that a pack has reduced larger images to (`harness data pack NAME
+    # --size 256`); none: the images as they are
+    packed: Annotated[int, at_least(1, "pixel")] | None = None
     # holdout: a tenth of the training set, kept out of training
     evaluate_on: Literal["val", "holdout"] = "val"
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"path"})
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"name"})
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"train_per_class"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"train_per_class", "packed"})
 
     def components(self) -> tuple[type, ...]:
         """The code behind the name; see `harness.code`."""

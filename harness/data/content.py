@@ -7,39 +7,38 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from harness.data.naming import from_bytes, shown, to_bytes
+from harness.data.pack import suffix
 from harness.data.paths import cache_dir
+from harness.data.threads import in_threads
 from harness.data.tree import ImageTree, open_tree
-from harness.device import cores
 
-T = TypeVar("T")
 Stamp = tuple[int, ...]
 
 _HEADER: Final = b"harness image hashes 1\n"
-_TOGETHER: Final = 512  # images that are handed to the threads at once
 _SETTLED: Final = 2 * 10**9
 """Nanoseconds after which another change of a file shows in its times, on any file system."""
 _MANY: Final = 20_000  # images whose reading is worth a word
 
 
 def files_version(path: Path) -> str:
-    """The version of a user's own images: their fingerprint."""
-    return f"files-{fingerprint(open_tree(path))}"
+    """The version of a user's own images: their fingerprint, and what a pack made of them."""
+    tree = open_tree(path)
+    return f"files-{fingerprint(tree)}{suffix(tree.shorter_side)}"
 
 
 def fingerprint(tree: ImageTree) -> str:
-    """Of the names and contents of all images; a directory and a zip of it have the same.
+    """Of the names and contents of all images as they came; a directory, a zip and a pack of it
+    have the same.
 
     What a file held is remembered in the cache by its path, inode, size and times.
     """
     listing = tree.listing()
-    hashes = _hashes(tree, listing.images)
+    hashes = tree.hashes() or _hashes(tree, listing.images)
     digest = hashlib.sha256()
     for name in listing.images:
         digest.update(to_bytes(name.removeprefix(listing.prefix)) + b"\0" + hashes[name])
@@ -61,7 +60,8 @@ def _hashes(tree: ImageTree, names: Sequence[str]) -> dict[str, bytes]:
     if len(new) >= _MANY:
         where = shown(tree.path)
         print(f"reading {len(new):,} images of {where} for their version, once", file=sys.stderr)
-    hashes.update(zip(new, _in_threads(tree, new), strict=True))
+    read = in_threads(lambda name: hashlib.sha256(tree.read(name)).digest(), new)
+    hashes.update(zip(new, read, strict=True))
     if new or len(remembered) != len(names):
         settled = {
             name: (stamp, hashes[name]) for name, stamp in stamps.items() if _settled(stamp, now)
@@ -69,23 +69,6 @@ def _hashes(tree: ImageTree, names: Sequence[str]) -> dict[str, bytes]:
         if settled:
             memory.write(settled)
     return hashes
-
-
-def _in_threads(tree: ImageTree, names: Iterable[str]) -> Iterator[bytes]:
-    """In the order of `names`: reading and hashing let other threads compute."""
-
-    def one(name: str) -> bytes:
-        return hashlib.sha256(tree.read(name)).digest()
-
-    with ThreadPoolExecutor(min(16, 2 * cores())) as pool:
-        for some in _batches(names, _TOGETHER):
-            yield from pool.map(one, some)
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
 
 
 def _settled(stamp: Stamp, now: int) -> bool:

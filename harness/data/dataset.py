@@ -138,15 +138,31 @@ class DataSet(ABC):
         return None
 
     def of(self, config: DataConfig) -> DataSet:
-        """This data set as `config` describes it: only `folder` depends on it."""
+        """This data set as `config` describes it: only sets of image files depend on it."""
+        return self.packed_at(config.packed)
+
+    def packed_at(self, shorter_side: int | None) -> DataSet:
+        """This data set as a pack holds it; DataError for a set that lives in memory."""
+        if shorter_side is not None:
+            raise DataError(
+                f"data set {self.name}: `packed` is for sets of image files, and this one lives in "
+                "memory; leave it out"
+            )
         return self
+
+    @property
+    def pack_name(self) -> str:
+        """What its packs are called; DataError where it cannot be packed."""
+        raise DataError(f"data set {self.name} lives in memory: it needs no pack")
 
     def class_counts(self) -> tuple[int, ...]:
         """Training images per class; equal unless a set says otherwise."""
         return (self.train_images // self.classes,) * self.classes
 
     def missing(self) -> str | None:
-        """What this machine lacks and the next step; None when the set seems to be here."""
+        """What this machine lacks and the next step; None when the set seems to be here. DataError
+        where that cannot be told.
+        """
         cached = self.cache_file
         if cached is not None and cached.is_file():
             return None

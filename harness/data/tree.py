@@ -1,4 +1,4 @@
-"""Folders of images, `<split>/<class>/*`, as a directory or read in place from one zip."""
+"""Folders of images, `<split>/<class>/*`, as a directory, or read in place from a zip or a pack."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import stat
 import threading
 import zipfile
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
+from harness.data.image_tree import TOO_LARGE, ImageTree
 from harness.data.naming import (
     Listing,
     from_bytes,
@@ -21,71 +21,17 @@ from harness.data.naming import (
     to_bytes,
     with_folders_above,
 )
-from harness.data.picture import MOST_BYTES, Damaged, UnsupportedPicture, decode
+from harness.data.pack import Pack, is_pack
+from harness.data.picture import MOST_BYTES
 from harness.errors import DataError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+__all__ = ["Directory", "ImageTree", "Zip", "open_regular", "open_tree"]
 
 NOT_REGULAR: Final = "no regular file (a pipe, a device or a folder); remove it"
 _PACKED_AS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _METHODS: Final = {9: "Deflate64", 93: "Zstandard", 95: "xz", 96: "JPEG", 98: "PPMd"}
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
-
-
-class ImageTree(ABC):
-    """The image files below one root, by their path relative to it, with `/` between the parts."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @abstractmethod
-    def listing(self) -> Listing:
-        """All images, and what else is there; DataError if they cannot all be listed."""
-
-    def names(self) -> list[str]:
-        """All images, sorted."""
-        return list(self.listing().images)
-
-    @abstractmethod
-    def stamp(self, name: str) -> tuple[int, ...]:
-        """Numbers that change when the content of one image may have; DataError if it is gone."""
-
-    @abstractmethod
-    def head(self, name: str, length: int) -> bytes:
-        """The first bytes of any file; DataError if it cannot be read."""
-
-    def read(self, name: str) -> bytes:
-        """The content of one image; DataError if it cannot be read or is too large."""
-        content = self.head(name, MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise self.refused(name, _TOO_LARGE)
-        return content
-
-    def image(self, name: str, *, channels: int) -> Image:
-        """One decoded image, RGB or grey; DataError if it is missing, truncated or no image."""
-        try:
-            return decode(self.read(name), channels=channels)
-        except Damaged as error:
-            raise self.unreadable(name, error) from error
-        except UnsupportedPicture as error:
-            raise self.refused(name, error) from error
-
-    def where(self, name: str) -> str:
-        """A file's place, for messages."""
-        return shown(self.path / name)
-
-    def refused(self, name: str, why: object) -> DataError:
-        """The error for a file that cannot be used as it is."""
-        return DataError(f"{self.where(name)}: {why}")
-
-    def unreadable(self, name: str, why: object) -> DataError:
-        """The error for a file that is damaged or no image."""
-        return DataError(f"{self.where(name)}: cannot be read as an image ({why}); get it again")
-
-
-_TOO_LARGE = f"larger than {MOST_BYTES // 2**20} MiB, the most that an image may have"
 
 
 class Directory(ImageTree):
@@ -141,7 +87,7 @@ class Zip(ImageTree):
                     "here; pack the zip again with deflate, as `zip -r` does",
                 )
             if entry.file_size > MOST_BYTES:
-                raise self.refused(name, _TOO_LARGE)
+                raise self.refused(name, TOO_LARGE)
         return found
 
     def stamp(self, name: str) -> tuple[int, ...]:
@@ -224,18 +170,18 @@ class _Opened:
 
 
 def open_tree(path: Path) -> ImageTree:
-    """The images at `path`; DataError if there is no directory and no zip."""
+    """The images at `path`; DataError if there is no directory, no zip and no pack."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise DataError(f"{shown(path)}: no such directory or zip") from error
+        raise DataError(f"{shown(path)}: no such directory, zip or pack") from error
     except OSError as error:
         raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from error
     if stat.S_ISDIR(mode):
         return Directory(path)
     if stat.S_ISREG(mode):
-        return Zip(path)
-    raise DataError(f"{shown(path)}: no directory and no zip")
+        return Pack(path) if is_pack(path) else Zip(path)
+    raise DataError(f"{shown(path)}: no directory, no zip and no pack")
 
 
 def _stamp(about: os.stat_result) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.data.dataset import Arrays, DataSet, Files, Split, Splits
 from harness.data.naming import shown
+from harness.data.pack import Pack
 from harness.data.picture import remarks
 from harness.errors import DataError
 from harness.text import count
@@ -38,6 +39,8 @@ def verify(
     """
     where, version, splits = _read(dataset, path)
     say(f"{where}: layout and counts are right")
+    if isinstance(splits.train, Files) and isinstance(splits.train.tree, Pack):
+        say(f"{shown(splits.train.tree.path)}: a pack: {splits.train.tree.about['how']}")
     left_out = dataset.left_out(path)
     for line in left_out:
         say(line)

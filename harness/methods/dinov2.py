@@ -19,11 +19,12 @@ from harness.lazy import torch
 from harness.masking.views import MaskSampler, PatchMask
 from harness.masking.views.stratified import StratifiedBlocks
 from harness.methods import METHODS, Batch, Networks, Objective, Step
-from harness.methods.ibot import Ibot, IbotObjective
+from harness.methods.ibot import HIDDEN_SHARE, Ibot, IbotObjective
 from harness.methods.selfdistillation.config import Head
 from harness.methods.selfdistillation.koleo import koleo
 from harness.methods.selfdistillation.parts import center_and_sharpen, view_loss, warmed_up
 from harness.methods.selfdistillation.sinkhorn import assigned, prototype_offsets
+from harness.models.architectures import Architecture
 from harness.models.interface import ForwardRequest, Saliency
 
 if TYPE_CHECKING:
@@ -68,6 +69,15 @@ class Dinov2(Ibot):
     def group_size(self) -> int:
         """KoLeo compares images."""
         return self.koleo_images if self.koleo_weight > 0 else 1
+
+    def image_macs(self, student: Architecture) -> float:
+        """iBOT's; but where no running mean is over all patches, the teacher's head sees hidden
+        ones alone.
+        """
+        unseen = 0.0
+        if self.targets == "sinkhorn" or self.patch_center_of == "hidden":
+            unseen = 2 * student.patches * (1 - HIDDEN_SHARE)
+        return Ibot.image_macs(self, student) - self.head.macs(student.width, unseen, 0)
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""

@@ -65,6 +65,8 @@ class Lut(Mae):
     whole batch of a step, so that it cannot be computed in parts.
     """
 
+    version: ClassVar[int] = 2  # from 2 on heads start from Xavier weights too
+
     crops: TwoViews = TwoViews()  # the two views of an image
     context_weight: NotNegative = 0.25  # weight of the loss between views
     # which patches of the second view are seen. disjoint: other places than in the first; same: the
@@ -86,8 +88,13 @@ class Lut(Mae):
         return self.crops
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
-        """Also that two views can show different places, and that a border can reflect them."""
+        """Also that two views can show different places, that a border can reflect them, and that
+        a batch has a variance.
+        """
         Mae.check(self, networks, recipe)
+        if recipe.batch_size < 2:
+            what = "needs a `recipe.batch_size` of 2 or more: its batch norm compares images"
+            raise FieldError("method", what)
         student = networks["student"]
         if self.second_view == "disjoint" and 2 * self.seen(student.patches) > student.patches:
             what = f"must be 0.5 or more for disjoint views, got {self.mask_ratio:g}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from harness.batch_slice import BatchSlice
 from harness.bounds import Bound, at_least, check_bounds
@@ -66,6 +66,8 @@ class Mae(Method):
     looked at.
     """
 
+    version: ClassVar[int] = 2  # from 2 on the classifier of `init: mae` is drawn too
+
     # share of the patches that is hidden, at random in every image
     mask_ratio: Annotated[float, Bound(above=0, below=1)] = 0.75
     decoder: Decoder = Decoder()  # the network that guesses
@@ -107,8 +109,10 @@ class Mae(Method):
         if student.width % 4:
             what = "needs a width that 4 divides, for sines and cosines of rows and columns"
             raise FieldError("name", f"{what}; the student's is {student.width}")
-        if self.seen(student.patches) < 1:
-            what = f"{self.mask_ratio:g} leaves none of the student's {student.patches} patches"
+        patches, seen = student.patches, self.seen(student.patches)
+        if not 0 < seen < patches:
+            does = "leaves none" if seen == 0 else "hides none"
+            what = f"{self.mask_ratio:g} {does} of the student's {patches} patches"
             raise FieldError("mask_ratio", what)
 
     def build(self, networks: Networks) -> Objective:

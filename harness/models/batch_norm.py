@@ -78,13 +78,18 @@ class GlobalBatchNorm(nn.Module):
 
 
 class EmbeddingHead(nn.Module):
-    """Two linear layers without bias around a batch norm and a ReLU: rows (B, D) to (B, D)."""
+    """Two linear layers without bias around a batch norm and a ReLU: rows (B, D) to (B, D).
+
+    Their weights start as all of MAE's, Xavier (naver-ai/lut, as released).
+    """
 
     def __init__(self, inputs: int, *, hidden: int, outputs: int) -> None:
         super().__init__()
         self.first = nn.Linear(inputs, hidden, bias=False)
         self.norm = GlobalBatchNorm(hidden)
         self.second = nn.Linear(hidden, outputs, bias=False)
+        for layer in (self.first, self.second):
+            nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, rows: Tensor) -> Tensor:
         """The embeddings."""

@@ -88,7 +88,8 @@ class ModelConfig:
     # for wide networks; moco: Xavier, in proportion to the width, and sines and cosines for the
     # positions (arXiv 2104.02057, as released, where those are not trained); dino: timm's, with the
     # class token from the same normal 0.02, where timm has 1e-6 (arXiv 2104.14294, as released);
-    # mae: Xavier, the class token normal 0.02, sines and cosines (arXiv 2111.06377, as released)
+    # mae: Xavier, the class token normal 0.02, sines and cosines, a classifier of almost 0 (arXiv
+    # 2111.06377, as released)
     init: Literal["timm", "moco", "dino", "mae"] = "timm"
 
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"arch"})

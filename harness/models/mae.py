@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from harness.models.vit import VisionTransformer
 
 BASE = 10_000.0  # of the wavelengths
+CLASSIFIER = 2e-5  # standard deviation of its weights at first
 
 
 def sine_cosine_positions(rows: int, columns: int, width: int) -> Tensor:
@@ -42,11 +43,16 @@ def set_fixed_positions(model: VisionTransformer) -> None:
 def init_as_mae(model: VisionTransformer) -> None:
     """Draw a network's weights anew: Xavier for every matrix, the joint one of queries, keys and
     values and the patch projection among them; the class token normal 0.02; fixed positions.
+
+    The classifier, which has no part before fine-tuning, is almost 0 (normal 2e-5): whatever the
+    features are, a fine-tuning begins with the same probability for every class.
     """
     model.vit.apply(_init_linear)
     projection = model.vit.patch_embed.proj
     nn.init.xavier_uniform_(projection.weight.view(len(projection.weight), -1))
     nn.init.normal_(model.vit.cls_token, std=0.02)
+    if isinstance(model.vit.head, nn.Linear):
+        nn.init.trunc_normal_(model.vit.head.weight, std=CLASSIFIER)
     set_fixed_positions(model)
 
 

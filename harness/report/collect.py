@@ -171,8 +171,8 @@ def data_of(expansion: Expansion) -> str:
 
 
 def _data_name(config: DataConfig) -> str:
-    title = DATASETS.get(config.name).title
-    return Path(config.path).stem if config.path else title
+    title = Path(config.path).stem if config.path else DATASETS.get(config.name).title
+    return title if config.packed is None else f"{title}, packed at {config.packed} px"
 
 
 def _paper_data(expansion: Expansion) -> str:

@@ -25,6 +25,7 @@ class FineTuneRun(Training):
     was trained on. Rows with `method: untrained` start from random weights: training from scratch.
     """
 
+    version: ClassVar[int] = 2  # from 2 on the classifier of `init: mae` starts at almost 0
     is_evaluation: ClassVar[bool] = True
 
     @classmethod

@@ -73,7 +73,9 @@ class TrainRun(Training):
     """
 
     version: ClassVar[int] = 2  # from 2 on the rate is at most its peak in warm-up's last step
-    curves: ClassVar[frozenset[str]] = frozenset({"val/teacher_top1"})
+    curves: ClassVar[frozenset[str]] = frozenset(
+        {"val/teacher_top1", "kept/evenness", "kept/distance"}
+    )
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

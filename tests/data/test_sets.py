@@ -20,6 +20,8 @@ from harness.data import DATASETS, ready
 from harness.data.config import DataConfig
 from harness.data.dataset import Files, Splits
 from harness.data.fetch import debian_package, with_torchvision
+from harness.data.pack import Pack
+from harness.data.packing import pack_set
 from harness.data.sets.cifar import Cifar10
 from harness.data.sets.imagenet import ImageNet
 from harness.data.sets.mini_imagenet import (
@@ -31,6 +33,7 @@ from harness.data.sets.mini_imagenet import (
     NovelClasses,
     ValidationClasses,
 )
+from harness.data.telling import Telling
 from harness.errors import DataError
 from tests.data.conftest import SmallFashion, arrays, small_files, write_images
 
@@ -447,6 +450,24 @@ class TestMiniImageNetByLists:
         assert splits.val.labels.tolist() == [0, 0, 1, 1, 2, 2]
         assert isinstance(splits.train, Files)
         assert splits.train.image(0).size == (20, 16)
+
+    def test_the_same_images_come_out_of_a_pack(self, lists: Path) -> None:
+        before, version = CutMini().load(), CutMini().version
+        with pytest.raises(DataError, match="pack that one: `harness data pack imagenet-1k`"):
+            pack_set(CutMini(), path=None, shorter_side=None, to=None, tell=Telling())
+        for size in (None, 8):
+            pack_set(CutMini.whole, path=None, shorter_side=size, to=None, tell=Telling())
+            known = CutMini().packed_at(size)
+            assert known.version == version + ("" if size is None else "-8px")
+            assert known.missing() is None
+            after = known.load()
+            for old, new in ((before.train, after.train), (before.val, after.val)):
+                assert isinstance(old, Files)
+                assert isinstance(new, Files)
+                assert isinstance(new.tree, Pack)
+                assert new.tree.shorter_side == size
+                assert new.names.tolist() == old.names.tolist()
+                assert new.labels.tolist() == old.labels.tolist()
 
     def test_the_version_is_of_what_is_chosen(self, lists: Path) -> None:
         before = CutMini().version

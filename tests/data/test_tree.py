@@ -120,7 +120,7 @@ def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
     lack = ready(missing)
     assert lack is not None
     assert "data set folder is not on this machine" in lack
-    with pytest.raises(DataError, match="nowhere: no such directory or zip"):
+    with pytest.raises(DataError, match="nowhere: no such directory, zip or pack"):
         fingerprint(missing)
 
 
@@ -313,7 +313,10 @@ def test_names_of_any_bytes(folder: Path) -> None:
 
 def test_a_directory_that_cannot_be_an_image_tree(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path, what in (("pipe", "no directory and no zip"), ("x" * 300, "cannot be read: File")):
+    for path, what in (
+        ("pipe", "no directory, no zip and no pack"),
+        ("x" * 300, "cannot be read: File"),
+    ):
         with pytest.raises(DataError, match=what):
             open_tree(tmp_path / path)
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness.batch_slice import FULL_BATCH
 from harness.errors import FieldError
 from harness.masking.views.block import BlockWise
+from harness.masking.views.stratified import StratifiedBlocks
 from harness.methods import Batch, Step
 from harness.methods.dinov2 import Dinov2
 from harness.methods.ibot import Ibot
+from harness.methods.selfdistillation.config import Head
+from harness.models.config import ModelConfig
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer, parameter_groups
 from tests.methods.selfdistillation_reference import project, tokens
@@ -30,6 +34,12 @@ IBOT: dict[str, Any] = {
     "warmup_by": "epoch",
     "mask": BlockWise(),
     "momentum": 0.996,
+}
+
+
+COSTLY: dict[str, Any] = SMALL | {
+    "head": Head(out_dim=24, hidden=128, bottleneck=12, norm_last_layer=False),
+    "mask": StratifiedBlocks(ratio=(0.32, 0.32), smallest_block=1),  # 5 of 16 in half of the views
 }
 
 
@@ -308,6 +318,28 @@ def test_rates_fall_towards_the_patches() -> None:
         assert found[id(parameter)] == (pytest.approx(rate), decay)
     with pytest.raises(FieldError, match="sqrt needs `lr_batch`"):
         Recipe(epochs=1, batch_size=2, lr=1.0, lr_rule="sqrt")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Ibot(**COSTLY),
+        Dinov2(**COSTLY),
+        Dinov2(**COSTLY, targets="centering", heads="shared"),
+        Dinov2(**COSTLY, targets="centering", patch_center_of="all"),
+    ],
+    ids=["ibot", "sinkhorn", "centering", "centre of all"],
+)
+def test_the_cost_of_an_image_is_that_of_what_is_computed(method: Ibot) -> None:
+    """Against torch's count of the operations of a forward and a backward pass."""
+    built, data = prepared(method), batch(size=4)
+    with FlopCounterMode(display=False) as counter:
+        built.losses(data, step())["total"].backward()
+    counted = counter.get_total_flops() / 2 / 4
+    shape = ModelConfig(
+        arch="vit", image_size=16, patch_size=4, channels=1, width=32, depth=3, heads=4
+    ).shape
+    assert method.image_macs(shape) == pytest.approx(counted, rel=0.05)
 
 
 def test_a_single_image_is_enough() -> None:

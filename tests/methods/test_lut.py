@@ -14,7 +14,7 @@ from harness.errors import FieldError
 from harness.methods import Batch, Networks
 from harness.methods.lut import Lut, LutHead, TwoViews
 from harness.methods.mae import Decoder
-from harness.models.batch_norm import GlobalBatchNorm
+from harness.models.batch_norm import EmbeddingHead, GlobalBatchNorm
 from harness.models.config import ModelConfig
 from harness.train.config import Recipe
 from tests.methods.mae_reference import (
@@ -142,6 +142,17 @@ def test_what_does_not_fit_is_refused() -> None:
         replace(SMALL, crops=TwoViews(pad_pixels=16)).check({"student": student.shape}, recipe)
     with pytest.raises(FieldError, match="at most 0, got 2"):
         TwoViews(local_crops=2)
+    with pytest.raises(FieldError, match=r"needs a `recipe\.batch_size` of 2 or more"):
+        SMALL.check({"student": student.shape}, replace(recipe, batch_size=1))
+
+
+def test_heads_start_as_in_the_released_code() -> None:
+    """Xavier, in proportion to both widths: the second layer far from torch's own."""
+    torch.manual_seed(1)
+    head = EmbeddingHead(32, hidden=128, outputs=32)
+    for layer in (head.first, head.second):
+        bound = (6 / 160) ** 0.5
+        assert 0.97 * bound < float(layer.weight.detach().abs().max()) <= bound
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,9 @@ def test_random_weights_start_as_in_the_released_code() -> None:
         assert 0.97 * bound < float(layer.weight.detach().abs().max()) <= bound, name
         assert name == "patch_embed.proj" or not layer.bias.any(), name
     torch.testing.assert_close(model.vit.pos_embed[0, 1:], sine_cosine_positions(4, 4, 64))
+    classifier = model.vit.head.weight.detach()
+    assert float(classifier.std()) == pytest.approx(2e-5, rel=0.2)
+    assert not model.vit.head.bias.any()
     decoder = PixelDecoder(64, width=128, depth=1, heads=2, grid=(4, 4), outputs=16)
     assert float(decoder.mask_token.detach().std()) == pytest.approx(0.02, rel=0.3)
     assert float(decoder.embed.weight.detach().abs().max()) <= (6 / 192) ** 0.5
@@ -193,6 +196,8 @@ def test_what_does_not_fit_is_refused() -> None:
         SMALL.check({"student": student.shape}, recipe)
     with pytest.raises(FieldError, match=r"0\.95 leaves none of the student's 16 patch"):
         Mae(mask_ratio=0.95).check({"student": replace(student, width=32).shape}, recipe)
+    with pytest.raises(FieldError, match=r"1e-12 hides none of the student's 16 patch"):
+        Mae(mask_ratio=1e-12).check({"student": replace(student, width=32).shape}, recipe)
     mixed = replace(recipe, augment=Augment(mixup=0.8))
     with pytest.raises(FieldError, match="learns without labels: mixup, cutmix"):
         SMALL.check({"student": replace(student, width=32).shape}, mixed)

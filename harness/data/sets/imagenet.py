@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 from harness.data import DATASETS
 from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Source, Splits
 from harness.data.layout import Layout, check_counts, left_out, read_layout
 from harness.data.naming import shown
+from harness.data.pack import suffix
+from harness.data.packs import how_to_pack, pack_path, packs_of, tree_as
 from harness.data.paths import own_copy
 from harness.data.tree import open_tree
 from harness.errors import DataError
@@ -26,6 +30,7 @@ class OwnImages(DataSet):
     in_memory = False
     layout_says: str
     structured = True  # train/<class>/* and val/<class>/*; False: classes lie anywhere
+    packed: int | None = None  # of `DataConfig`
 
     @property
     def copy_name(self) -> str:
@@ -33,8 +38,25 @@ class OwnImages(DataSet):
         return self.name
 
     @property
+    def pack_name(self) -> str:
+        """That of the copy."""
+        return self.copy_name
+
+    def packed_at(self, shorter_side: int | None) -> Self:
+        """The same set, of which a pack holds smaller images."""
+        if shorter_side == self.packed:
+            return self
+        other = copy(self)
+        other.packed = shorter_side
+        return other
+
+    @property
     def next_step(self) -> str:  # type: ignore[override]
         """Where to put the copy, and how it must look."""
+        if self.packed is not None:
+            place = f"$HARNESS_DATA/{self.copy_name}{suffix(self.packed)}.pack"
+            command = how_to_pack(self.name, self.packed)
+            return f"{command} makes a pack of your copy; one from elsewhere belongs at {place}."
         return (
             f"Put your copy, a directory or a zip, at $HARNESS_DATA/{self.copy_name}(.zip): "
             f"{self.layout_says}; "
@@ -43,30 +65,46 @@ class OwnImages(DataSet):
 
     @property
     def origins(self) -> tuple[Source, ...]:
-        """The user's copy."""
+        """A pack in the cache, and the user's copy."""
+        kept, own = self._kept(), f"$HARNESS_DATA/{self.copy_name}{suffix(self.packed)}"
         return (
             Source(
-                label=f"$HARNESS_DATA/{self.copy_name}",
+                label=own if kept is None else str(kept),
                 read=lambda: self.own().splits(channels=self.channels),
                 here=lambda: self._path() is not None,
             ),
         )
 
     def _path(self) -> Path | None:
+        """What is read: a pack in the cache, else the user's copy."""
+        return self._kept() or self._copy()
+
+    def _copy(self) -> Path | None:
         return next((place for place in self._places() if os.path.exists(place)), None)
 
     def _places(self) -> list[Path]:
+        name = f"{self.copy_name}{suffix(self.packed)}"
+        endings = ("", ".zip", ".pack") if self.packed is None else (".pack",)
         return [
-            place
+            path.with_name(f"{name}{ending}")
             for path in own_copy(self.copy_name)[:1]
-            for place in (path, path.with_name(f"{path.name}.zip"))
+            for ending in endings
         ]
+
+    def _kept(self) -> Path | None:
+        """The pack in the cache that was made of the images which the copy holds now."""
+        if not packs_of(self.copy_name):
+            return None
+        path = pack_path(self.copy_name, self.packed_at(None).version, self.packed)
+        return path if path.exists() else None
 
     def own(self) -> Layout:
         """The user's copy, checked; DataError where there is none."""
         path = self._path()
+        if path is None and self.packed is not None:
+            raise DataError(f"there is no pack of {self.packed} px")
         if path is None:
-            looked = " and ".join(map(str, self._places()))
+            looked = " and ".join(map(str, self._places()[:2]))
             raise DataError(f"{looked} do not exist" if looked else "HARNESS_DATA is not set")
         return self.layout(path)
 
@@ -92,9 +130,13 @@ class ImageNet(OwnImages):
     classes = 1000
     train_images = 1_281_167
     val_images = 50_000
-    version = "ilsvrc2012"
     smallest_class = 732
     layout_says = "train/<synset>/*.JPEG and val/<synset>/*.JPEG, 1,000 folders each"
+
+    @property
+    def version(self) -> str:
+        """Of the competition; counts are checked, not contents."""
+        return f"ilsvrc2012{suffix(self.packed)}"
 
     def missing(self) -> str | None:
         """Also notices missing class folders: a copy cut short is common, and this is quick."""
@@ -119,7 +161,7 @@ class ImageNet(OwnImages):
 
     def layout(self, path: Path) -> Layout:
         """The usual folders; the validation images must have been sorted into theirs."""
-        tree = open_tree(path)
+        tree = tree_as(path, self.packed)
         layout = read_layout(tree, val="optional")
         if not any(layout.val):
             raise DataError(

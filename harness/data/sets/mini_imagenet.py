@@ -8,13 +8,16 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Self
 
 from harness.data import DATASETS
 from harness.data.content import files_version
 from harness.data.layout import Layout
 from harness.data.naming import hidden, shown
+from harness.data.pack import suffix
+from harness.data.packs import how_to_pack, tree_as
 from harness.data.sets.imagenet import ImageNet, OwnImages
-from harness.data.tree import ImageTree, open_regular, open_tree
+from harness.data.tree import ImageTree, open_regular
 from harness.errors import DataError
 
 
@@ -92,8 +95,12 @@ class MiniImageNet(OwnImages):
         """A fingerprint of the copy: packagings differ in image size (84 pixels, or the original)
         and in names, and so in which images are the first.
         """
-        path = self._path()
-        return "100x600-first500" if path is None else self.version_at(path)
+        path = self._copy()
+        if path is not None:
+            return self.version_at(path)
+        if self.packed is not None:
+            return f"{self.packed_at(None).version}{suffix(self.packed)}"
+        return "100x600-first500"
 
     def version_at(self, path: Path) -> str:
         """A fingerprint of the names and contents of the images at `path`, or of lists there."""
@@ -101,11 +108,40 @@ class MiniImageNet(OwnImages):
             return f"lists-{lists_version(read_lists(path))}-{self.whole.version}"
         return files_version(path)
 
+    @property
+    def pack_name(self) -> str:
+        """That of the copy; DataError where there are lists alone."""
+        lists = self._lists()
+        if lists is not None:
+            raise DataError(
+                f"{shown(lists)}: cuts the images out of imagenet-1k; pack that one: "
+                f"{how_to_pack('imagenet-1k', self.packed)}"
+            )
+        return self.copy_name
+
+    def packed_at(self, shorter_side: int | None) -> Self:
+        """Also of what lists cut it out of."""
+        other = super().packed_at(shorter_side)
+        if other is not self:
+            other.whole = self.whole.packed_at(shorter_side)
+        return other
+
+    def _lists(self) -> Path | None:
+        """The folder with lists alone, where that is the copy."""
+        copy = self.packed_at(None)._copy()
+        return copy if copy is not None and lists_alone(copy) else None
+
+    def _path(self) -> Path | None:
+        """With lists alone these, whatever ImageNet-1k is read from."""
+        return self._lists() or super()._path()
+
+    def _kept(self) -> Path | None:
+        """Nothing with lists alone."""
+        return None if self._lists() is not None else super()._kept()
+
     def missing(self) -> str | None:
         """With lists alone, also what of ImageNet-1k is missing."""
-        path = self._path()
-        lists = path is not None and lists_alone(path)
-        return self.whole.missing() if lists else super().missing()
+        return super().missing() if self._lists() is None else self.whole.missing()
 
     @property
     def copy_name(self) -> str:
@@ -117,7 +153,7 @@ class MiniImageNet(OwnImages):
         if lists_alone(path):
             tree, classes = self._cut(path)
         else:
-            tree = open_tree(path)
+            tree = tree_as(path, self.packed)
             classes = _by_synset(tree.names())
         strange = sorted(classes.keys() - self.everything)
         if strange:

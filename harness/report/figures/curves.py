@@ -13,6 +13,7 @@ from matplotlib.figure import Figure as Drawing
 
 from harness.report.drawing import WIDTH, Label, place_labels, shades, shortened
 from harness.report.figures import FIGURES, Figure
+from harness.report.format import with_unit
 from harness.report.model import Curve, TableModel
 
 MOST_TOGETHER = 8  # rows in one panel: more get a panel for each group, and no loss
@@ -92,7 +93,9 @@ def _rank(metric: str, shown: Sequence[str]) -> tuple[int, str]:
 
 def _title(metric: str, model: TableModel) -> str:
     column = next((column for column in model.columns if column.metric == metric), None)
-    return metric if column is None else f"{column.label} ({column.unit})"
+    if column is None:
+        return metric
+    return with_unit(column.label, f"({column.unit})" if column.unit else "")
 
 
 def _losses(curves: Sequence[Curve], model: TableModel) -> dict[str, list[Curve]]:

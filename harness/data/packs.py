@@ -1,0 +1,45 @@
+"""Where packs of a set lie, and that they hold what a run asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.data.image_tree import ImageTree
+from harness.data.naming import shown
+from harness.data.pack import suffix
+from harness.data.paths import cache_dir
+from harness.data.tree import open_tree
+from harness.errors import DataError
+
+
+def pack_path(name: str, version: str, packed: int | None) -> Path:
+    """Where the pack of a version of a set lies in the cache: other images have another place."""
+    return cache_dir() / f"{name}-{version}{suffix(packed)}.pack"
+
+
+def packs_of(name: str) -> list[Path]:
+    """All that lie in the cache; those of sets whose names begin alike may be among them."""
+    return sorted(cache_dir().glob(f"{name}-*.pack"))
+
+
+def tree_as(path: Path, packed: int | None) -> ImageTree:
+    """The images at `path`; DataError unless they are as large as `packed` says."""
+    tree = open_tree(path)
+    if tree.shorter_side == packed:
+        return tree
+    if tree.shorter_side is None:
+        raise DataError(
+            f"{shown(path)}: holds images as they came, and `packed: {packed}` asks for a pack of "
+            "smaller ones"
+        )
+    asked = "nothing" if packed is None else f"`packed: {packed}`"
+    raise DataError(
+        f"{shown(path)}: holds images with shorter sides of {tree.shorter_side} px, and the spec "
+        f"says {asked}: say `packed: {tree.shorter_side}` in `data`"
+    )
+
+
+def how_to_pack(name: str, packed: int | None, path: object = None) -> str:
+    """The command that makes a pack."""
+    size = "" if packed is None else f" --size {packed}"
+    return f"`harness data pack {name}{size}{'' if path is None else f' --path {path}'}`"
