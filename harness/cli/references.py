@@ -77,7 +77,7 @@ def of_reference(name: str, profile: str | None) -> list[tuple[str, str]]:
 
 def _resources(arguments: argparse.Namespace) -> list[str]:
     words = []
-    for name in ("jobs", "device", "threads", "workers", "processes", "nodes", "micro_batch"):
+    for name in RESOURCES:
         value = getattr(arguments, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
