@@ -98,9 +98,7 @@ class BatchPlan:
         for at in range(0, len(groups), together):
             yield [place for group in groups[at : at + together] for place in group]
 
-    def _cut(
-        self, batch_slice: BatchSlice, images: int, pieces: int
-    ) -> Iterator[Sequence[int]]:
+    def _cut(self, batch_slice: BatchSlice, images: int, pieces: int) -> Iterator[Sequence[int]]:
         """As even as can be."""
         if self.group_size == 1 or pieces == 1:
             for at in range(pieces):

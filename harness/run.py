@@ -95,9 +95,7 @@ class Resources:
         most = task.max_processes() * (1 if pipeline is None else 2)
         if pipeline == self.pipeline and self.processes <= most:
             return self
-        return replace(
-            self, processes=min(self.processes, most), nodes=None, pipeline=pipeline
-        )
+        return replace(self, processes=min(self.processes, most), nodes=None, pipeline=pipeline)
 
 
 class RunContext(Protocol):

@@ -6,6 +6,7 @@ import argparse
 
 from harness.cli._table import add_resources
 from harness.cli.report import folder_name
+from harness.cli.run import RESOURCES
 from harness.errors import HarnessError
 from harness.text import count
 

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
 EXECUTORS = ("local", "slurm")
 RESOURCES = (
-    *("jobs", "device", "threads", "workers", "processes", "nodes", "micro_batch", "pipeline"),
+    "jobs",
+    "device",
+    "threads",
+    "workers",
+    "processes",
+    "nodes",
+    "micro_batch",
+    "pipeline",
 )
 """Options that say by what a table is computed."""
 

@@ -127,8 +127,8 @@ def check_divisible(plan: Plan, resources: Resources) -> None:
     for (why, fewer), names in rows.items():
         listed = ",".join(names)
         raise HarnessError(
-            f"`processes` is {resources.processes}, and {count(len(names), 'row')} cannot be computed by so "
-            f"many: {why} ({listed}). Run these with "
+            f"`processes` is {resources.processes}, and {count(len(names), 'row')} cannot be "
+            f"computed by so many: {why} ({listed}). Run these with "
             f"{options(rows=listed, processes=fewer)}, and name the others with "
             f"{options(rows=None)} for more"
         )

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from harness.batch_plan import BatchPlan
 from harness.batch_slice import BatchSlice
+from harness.data import open_dataset
 from harness.data.mixing import soft_targets
 from harness.data.module import DataModule, open_data
 from harness.data.prefetch import prefetched
-from harness.data import open_dataset
 from harness.distributed import DistContext, process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.classification import accuracy, classify
@@ -51,8 +51,8 @@ from harness.train.loss_log import Meters, OpenLine
 from harness.train.macs import image_macs
 from harness.train.narration import Narrator
 from harness.train.optimizer import build_optimizer
-from harness.train.pipeline import PipelinePlace, RemoteTeacher, teach
 from harness.train.peaks import peak_flops
+from harness.train.pipeline import PipelinePlace, RemoteTeacher, teach
 from harness.train.precision import autocast, float32_products
 from harness.train.schedule import learning_rate, total_steps
 from harness.train.speed import KEY as SPEED
@@ -326,7 +326,7 @@ class _Training:
             self.objective.before_losses(self._pieces(index, views, targets))
         computed = 0
         begun = self._begun(index, views, targets)
-        for batch, step, rest in begun if self.remote is None else list(begun):
+        for batch, step, rest in begun if self.remote is None else list(begun):  # noqa: B007
             with self._autocast():
                 losses = rest()
             weight = len(batch.images) / self.plan.batch

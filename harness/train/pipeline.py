@@ -65,6 +65,7 @@ class RemoteTeacher:
         self._channel = channel
         self._due: list[RemotePass] = []  # passes whose outputs have not come, in order
         self._copy: VisionTransformer | None = None
+        self.last: RemotePass | None = None  # that began
         self.asked_to_stop = False  # its process was
 
     def instead_of(self, networks: Networks) -> Networks:
@@ -79,6 +80,7 @@ class RemoteTeacher:
         self._channel.send({IMAGES: [images]}, flag=not self._due)
         begun = RemotePass(self, self._channel)
         self._due.append(begun)
+        self.last = begun
         return begun
 
     def receive(self, wanted: RemotePass) -> None:
@@ -129,11 +131,18 @@ def teach(
         send_output(channel, output, teacher.sign, stopping=stopping())
 
 
-def asked(channel: Channel) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """The images of each pass, and which patches of them the teacher sees."""
+def asked(
+    channel: Channel, told: Callable[[], None] | None = None
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The images of each pass, and which patches of them the teacher sees; `told` is called where
+    a message has no images.
+    """
     while (message := channel.receive()) is not None:
         if message.flag:  # a new step: the outputs of the last one have come
             channel.settle()
+        if told is not None and not len(message.tensors[IMAGES][0]):
+            told()
+            continue
         shown = channel.receive()
         if shown is None:  # the student has failed in between
             return

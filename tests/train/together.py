@@ -107,6 +107,8 @@ def _one(
     torch.set_num_threads(1)
     for at, (config, begun) in enumerate(configs):
         store = torch.distributed.FileStore(str(folder / f"meeting-{at}"), size)  # type: ignore[attr-defined]
-        found = outcome(config, folder / f"{at}-{rank}", DistContext(rank, size), store, begun, pipelines[at])
+        found = outcome(
+            config, folder / f"{at}-{rank}", DistContext(rank, size), store, begun, pipelines[at]
+        )
         if rank == 0:
             torch.save(found, folder / f"{at}.pt")
