@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 IMAGES: Final = "images"
-"""A message with them begins a pass; the next one says which patches are seen, or none: all."""
+"""Of a pass that is asked for."""
 KEPT: Final = "kept"
+"""Which patches of them are seen; none: all."""
 SIGN: Final = "sign"
 """What a watched teacher knows of numbers that are not finite: see `VisionTransformer.watch`."""
 
@@ -76,18 +77,24 @@ class RemoteTeacher:
         return replace(networks, elsewhere=self.begin)
 
     def begin(self, images: Tensor) -> RemotePass:
-        """A pass; the images leave at once."""
-        self._channel.send({IMAGES: [images]}, flag=not self._due)
-        begun = RemotePass(self, self._channel)
-        self._due.append(begun)
-        self.last = begun
-        return begun
+        """A pass; the images leave together with the choice of patches."""
+        self.last = RemotePass(self, images)
+        return self.last
+
+    def ask(self, wanted: RemotePass, kept: Tensor | None) -> None:
+        """Send a pass on its way."""
+        message = {IMAGES: [wanted.images]}
+        if kept is not None:
+            message[KEPT] = [kept]
+        self._channel.send(message, flag=not self._due)
+        self._due.append(wanted)
 
     def receive(self, wanted: RemotePass) -> None:
         """Take outputs, in the order of their passes, until this one's has come."""
         while wanted in self._due:
             message = self._channel.receive()
-            assert message is not None, "only a student ends"
+            if message is None:  # with an error, which its own process tells
+                raise RuntimeError("the process that computes the teacher has ended")
             self.asked_to_stop |= message.flag
             if self._copy is not None and SIGN in message.tensors:
                 self._copy.note(message.tensors[SIGN][0])
@@ -102,12 +109,12 @@ class RemoteTeacher:
 class RemotePass(TeacherPass):
     """One forward pass of a teacher elsewhere."""
 
-    def __init__(self, remote: RemoteTeacher, channel: Channel) -> None:
-        self._remote, self._channel = remote, channel
+    def __init__(self, remote: RemoteTeacher, images: Tensor) -> None:
+        self._remote, self.images = remote, images
         self.arrived: ForwardOutput | None = None
 
     def show(self, kept: Tensor | None) -> None:
-        self._channel.send({} if kept is None else {KEPT: [kept]})
+        self._remote.ask(self, kept)
 
     def output(self) -> ForwardOutput:
         if self.arrived is None:
@@ -143,10 +150,7 @@ def asked(
         if told is not None and not len(message.tensors[IMAGES][0]):
             told()
             continue
-        shown = channel.receive()
-        if shown is None:  # the student has failed in between
-            return
-        yield message.tensors[IMAGES][0], shown.tensors.get(KEPT, [None])[0]
+        yield message.tensors[IMAGES][0], message.tensors.get(KEPT, [None])[0]
 
 
 def send_output(

@@ -107,7 +107,8 @@ def time_steps(
             own = _step(setup, variant, built[name], remote, clock)
             channel.send({IMAGES: [setup.images[:0]]})  # none: the times are asked for
             message = channel.receive()
-            assert message is not None, "only the student ends"
+            if message is None:
+                raise RuntimeError("the process that computes the teacher has ended")
             channel.settle()
             if turn >= warmup:
                 found[name].append(_joined(own, message.tensors[TIMES][0].tolist(), clock))
