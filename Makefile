@@ -38,7 +38,7 @@ BIN := .venv/bin
 HARNESS := $(BIN)/python -m harness
 
 # tables by the folder of their specs
-maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6
+maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig2 fig3 fig6 fig8
 attmask := $(addprefix attmask-,strategies ratio share full dino)
 lut := lut lut-views
 dinov2 := $(addprefix dinov2-,ablation short)
@@ -73,6 +73,7 @@ table11: ## MaskedKD table 11: memory (measured on a GPU); a few seconds
 fig2: ## MaskedKD figure 2: fewer and fewer patches; 45 minutes
 fig3: ## MaskedKD figure 3: criteria over training; 25 minutes
 fig6: ## MaskedKD figure 6: masking against merging; 65 minutes
+fig8: ## MaskedKD figure 8: student and teacher on two devices; a minute (estimated)
 $(maskedkd): install
 	@$(call reproduce,maskedkd/$@)
 

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from harness.batch_plan import BatchPlan
 from harness.batch_slice import FULL_BATCH
-from harness.channel import Channel, open_channel
+from harness.channel import open_channel
 from harness.data.config import DataConfig
 from harness.distributed import DistContext
-from harness.errors import FieldError, Interrupted, RunFailed
+from harness.errors import Interrupted
 from harness.launch.rendezvous import use_loopback
 from harness.masking.random import RandomCriterion
 from harness.methods import Batch, Method, Networks, Step
@@ -29,8 +29,6 @@ from harness.methods.merged_teacher import MergedTeacher
 from harness.methods.supervised import Supervised
 from harness.models.build import build_model, freeze_watched
 from harness.models.vit import VisionTransformer
-from harness.run import Resources
-from harness.tasks.train import TrainRun
 from harness.train.config import TrainConfig
 from harness.train.loop import train
 from harness.train.pipeline import RemoteTeacher, teach
