@@ -38,7 +38,7 @@ BIN := .venv/bin
 HARNESS := $(BIN)/python -m harness
 
 # tables by the folder of their specs
-maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig1 fig2 fig3 fig4 fig6 fig7 fig9
+maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 fig1 fig2 fig3 fig4 fig6 fig7 fig8 fig9
 attmask := $(addprefix attmask-,strategies ratio share full dino)
 lut := lut lut-views
 dinov2 := $(addprefix dinov2-,ablation short)
@@ -76,6 +76,7 @@ fig3: ## MaskedKD figure 3: criteria over training; 25 minutes
 fig4: ## MaskedKD figures 4 and 5: which patches are used, and when; 15 minutes (estimated)
 fig6: ## MaskedKD figure 6: masking against merging; 65 minutes
 fig7: ## MaskedKD figure 7: what a student with random weights hides; under a minute
+fig8: ## MaskedKD figure 8: student and teacher on two devices; a minute (estimated)
 fig9: ## MaskedKD figure 9: a small and a large teacher; 40 minutes (estimated)
 $(maskedkd): install
 	@$(call reproduce,maskedkd/$@)

@@ -57,6 +57,7 @@ class ResourceOptions(TypedDict, total=False):
     processes: int
     nodes: int | None
     micro_batch: int | None
+    pipeline: int | None
 
 
 class PlanOptions(Selection, ResourceOptions, total=False):

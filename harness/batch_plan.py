@@ -21,6 +21,7 @@ class BatchPlan:
     processes: int = 1
     micro_batch: int | None = None  # images that a process computes at once; None: all it has
     whole: bool = False  # whether a process must compute all it has at once
+    pieces: int | None = None  # micro-batches of a process in a pipeline; None: by `micro_batch`
 
     @property
     def groups(self) -> int:
@@ -56,10 +57,12 @@ class BatchPlan:
                 f"{self.batch} at once (batch norm); leave micro_batch out, or use more processes: "
                 "each then has fewer images"
             )
+        if self.group_size > 1 and self.groups % self.processes:
+            return f"{self.processes} processes cannot share {self.groups} groups of images evenly"
+        if self.pieces is not None:
+            return self._why_not_cut(self.pieces)
         if self.group_size == 1:
             return None
-        if self.groups % self.processes:
-            return f"{self.processes} processes cannot share {self.groups} groups of images evenly"
         compared = min(self.group_size, self.batch)
         if self.micro_batch is not None and self.micro_batch < compared:
             return (
@@ -69,8 +72,23 @@ class BatchPlan:
             )
         return None
 
+    def _why_not_cut(self, pieces: int) -> str | None:
+        if self.group_size > 1:
+            most, what = self.groups // self.processes, "groups of images that its loss compares"
+        elif self.processes == 1:
+            most, what = self.batch, "images"
+        else:
+            most, what = self.batch // 2 // self.processes * 2, "images"
+        if pieces <= most:
+            return None
+        whose = "a step" if self.processes == 1 else f"each of {self.processes} students"
+        return f"`pipeline` is {pieces}, and {whose} has {most} {what}: give at most {most}"
+
     def micro_batches(self, batch_slice: BatchSlice, images: int) -> Iterator[Sequence[int]]:
         """What a process computes at once, as places among the `images` of its slice."""
+        if self.pieces is not None:
+            yield from self._cut(batch_slice, images, self.pieces)
+            return
         size = min(images, self.micro_batch or images)
         if self.group_size == 1 or size == images:
             yield from (range(at, min(at + size, images)) for at in range(0, images, size))
@@ -79,6 +97,17 @@ class BatchPlan:
         together = max(1, size // self.group_size)
         for at in range(0, len(groups), together):
             yield [place for group in groups[at : at + together] for place in group]
+
+    def _cut(self, batch_slice: BatchSlice, images: int, pieces: int) -> Iterator[Sequence[int]]:
+        """As even as can be."""
+        if self.group_size == 1 or pieces == 1:
+            for at in range(pieces):
+                yield range(images * at // pieces, images * (at + 1) // pieces)
+            return
+        groups = list(batch_slice.groups(images, self.group_size).values())
+        for at in range(pieces):
+            some = groups[len(groups) * at // pieces : len(groups) * (at + 1) // pieces]
+            yield [place for group in some for place in group]
 
     def by(self, processes: int) -> BatchPlan:
         """The same by another number of processes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
@@ -51,6 +51,10 @@ class Resources:
     # processes that train one model together, 1 or more, each with its slice of every batch and,
     # where there are GPUs, one of its own; sums are then rounded in another order
     processes: Annotated[int, at_least(1, most=100_000)] = 1
+    # micro-batches of a step whose teacher is in a process of its own: half of `processes` are
+    # teachers, each starts on the first micro-batch while its student computes the second; none:
+    # every process computes its teacher itself
+    pipeline: Annotated[int, at_least(1, most=1_000_000)] | None = None
     # nodes of a cluster for those processes; must divide them; none: as few as have room
     nodes: Annotated[int, at_least(1, most=100_000)] | None = None
     # seconds between checkpoints, 0 or more: at most so much work is lost when a process is killed
@@ -70,9 +74,28 @@ class Resources:
         if self.processes > 1 and ":" in self.device:
             what = f"must be auto, cpu or cuda with {self.processes} processes"
             raise FieldError("device", f"{what}, got '{self.device}'")
+        if self.pipeline is not None and self.processes % 2:
+            what = "needs an even number of `processes`, a teacher's for each student's"
+            raise FieldError("pipeline", f"{what}; got {self.processes}")
+        if self.pipeline is not None and self.micro_batch is not None:
+            what = f"already cuts a step into {self.pipeline} micro-batches"
+            raise FieldError("pipeline", f"{what}: leave `micro_batch` out")
         if self.nodes is not None and self.processes % self.nodes:
             what = f"must divide the number of processes, {self.processes}"
             raise FieldError("nodes", f"{what}: each node has as many; got {self.nodes}")
+
+    @property
+    def students(self) -> int:
+        """The processes that have a slice of a batch each."""
+        return self.processes if self.pipeline is None else self.processes // 2
+
+    def for_run(self, task: Task) -> Resources:
+        """As much of it as a run can use."""
+        pipeline = self.pipeline if task.has_frozen_teacher() else None
+        most = task.max_processes() * (1 if pipeline is None else 2)
+        if pipeline == self.pipeline and self.processes <= most:
+            return self
+        return replace(self, processes=min(self.processes, most), nodes=None, pipeline=pipeline)
 
 
 class RunContext(Protocol):
@@ -172,8 +195,16 @@ class Task(ABC):
         """
 
     def max_processes(self) -> int:
-        """How many can compute it together."""
+        """How many can compute it together; teachers of a pipeline come on top."""
         return 1
+
+    def has_frozen_teacher(self) -> bool:
+        """Whether a process of its own can compute the teacher (`Resources.pipeline`)."""
+        return False
+
+    def why_not_cut(self, students: int, pipeline: int) -> str | None:
+        """Why a step cannot have so many micro-batches in a pipeline; None if it can."""
+        return None
 
     def why_not_divisible(self, processes: int) -> str | None:
         """Why so many processes cannot compute it, where they can others of its task; None for one

@@ -123,6 +123,35 @@ def test_a_plan_gives_every_process_whole_groups() -> None:
     assert BatchPlan(batch=10).max_processes == 5
 
 
+def test_a_pipeline_cuts_a_step_as_evenly_as_can_be() -> None:
+    plain = BatchPlan(batch=10, pieces=4)
+    assert [list(rows) for rows in plain.micro_batches(FULL_BATCH, 10)] == [
+        [0, 1],
+        [2, 3, 4],
+        [5, 6],
+        [7, 8, 9],
+    ]
+    grouped = BatchPlan(batch=12, group_size=4, pieces=2)
+    first, second = grouped.micro_batches(FULL_BATCH, 12)
+    assert (len(first), len(second)) == (4, 8)
+    assert sorted([*first, *second]) == list(range(12))
+
+
+def test_a_step_has_images_for_all_micro_batches_of_a_pipeline() -> None:
+    assert BatchPlan(batch=10, pieces=10).why_not_computable() is None
+    assert BatchPlan(batch=10, pieces=11).why_not_computable() == (
+        "`pipeline` is 11, and a step has 10 images: give at most 10"
+    )
+    assert BatchPlan(batch=10, processes=2, pieces=5).why_not_computable() == (
+        "`pipeline` is 5, and each of 2 students has 4 images: give at most 4"
+    )
+    grouped = BatchPlan(batch=1024, group_size=128, processes=4, pieces=3)
+    assert grouped.why_not_computable() == (
+        "`pipeline` is 3, and each of 4 students has 2 groups of images that its loss compares: "
+        "give at most 2"
+    )
+
+
 def test_micro_batches_are_ranges_or_whole_groups() -> None:
     plain = BatchPlan(batch=10, micro_batch=4).micro_batches(FULL_BATCH, 10)
     assert list(plain) == [range(4), range(4, 8), range(8, 10)]

@@ -67,6 +67,13 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         type=_at_least_one,
         help="images per forward pass, where the batch does not fit (gradients are accumulated)",
     )
+    parser.add_argument(
+        "--pipeline",
+        metavar="N",
+        type=_at_least_one,
+        help="micro-batches of a step; half of --processes compute teachers, while the students "
+        "compute the next micro-batch",
+    )
 
 
 def selection(arguments: argparse.Namespace) -> Selection:

@@ -6,6 +6,7 @@ import argparse
 
 from harness.cli._table import add_resources
 from harness.cli.report import folder_name
+from harness.cli.run import RESOURCES
 from harness.errors import HarnessError
 from harness.text import count
 
@@ -77,7 +78,7 @@ def of_reference(name: str, profile: str | None) -> list[tuple[str, str]]:
 
 def _resources(arguments: argparse.Namespace) -> list[str]:
     words = []
-    for name in ("jobs", "device", "threads", "workers", "processes", "nodes", "micro_batch"):
+    for name in RESOURCES:
         value = getattr(arguments, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]

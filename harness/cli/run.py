@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from harness.report.settle import SeedBatch
 
 EXECUTORS = ("local", "slurm")
-RESOURCES = ("jobs", "device", "threads", "workers", "processes", "nodes", "micro_batch")
+RESOURCES = (
+    "jobs",
+    "device",
+    "threads",
+    "workers",
+    "processes",
+    "nodes",
+    "micro_batch",
+    "pipeline",
+)
 """Options that say by what a table is computed."""
 
 

@@ -63,7 +63,7 @@ def job_arrays(
             work.cluster,
             device=work.device,
             exclusive=task.exclusive,
-            most=planned.run.config.max_processes(),
+            most=work.resources.for_run(planned.run.config).processes,
         )
         groups.setdefault((level, work, shape, needs), []).append(planned)
     size = min(cluster.max_array_size, largest or cluster.max_array_size)

@@ -104,20 +104,31 @@ def _planner_here(
 
 
 def check_divisible(plan: Plan, resources: Resources) -> None:
-    """HarnessError that names rows which so many processes cannot compute, and how many can."""
-    asked = resources.processes
+    """HarnessError that names rows which so many processes cannot compute, or whose steps cannot be
+    cut into so many micro-batches of a pipeline; and how many can.
+    """
     rows: dict[tuple[str, int], dict[str, None]] = {}
     for planned in plan.runs:
+        if planned.status not in TO_RUN:
+            continue
         config = planned.run.config
-        why = config.why_not_divisible(asked) if planned.status in TO_RUN else None
+        mine = resources.for_run(config)
+        # a run that fewer processes compute has as many as it has groups
+        asked = resources.processes if mine.pipeline is None else resources.students
+        why = config.why_not_divisible(asked)
         if why is not None:
             fewer = next(n for n in range(asked - 1, 0, -1) if config.why_not_divisible(n) is None)
+            fewer *= 1 if mine.pipeline is None else 2
             rows.setdefault((why, fewer), {})[planned.run.title.row] = None
+        elif mine.pipeline is not None:
+            why = config.why_not_cut(mine.students, mine.pipeline)
+            if why is not None:
+                raise HarnessError(f"row {planned.run.title.row}: {why}")
     for (why, fewer), names in rows.items():
         listed = ",".join(names)
         raise HarnessError(
-            f"`processes` is {asked}, and {count(len(names), 'row')} cannot be computed by so "
-            f"many: {why} ({listed}). Run these with "
+            f"`processes` is {resources.processes}, and {count(len(names), 'row')} cannot be "
+            f"computed by so many: {why} ({listed}). Run these with "
             f"{options(rows=listed, processes=fewer)}, and name the others with "
             f"{options(rows=None)} for more"
         )

@@ -37,7 +37,7 @@ from harness.launch.context import (
 )
 from harness.launch.environment import environment
 from harness.launch.process_state import ProcessState, begin_run
-from harness.launch.worker_group import RankLost, Rendezvous, clamp_processes, worker_group
+from harness.launch.worker_group import RankLost, Rendezvous, worker_group
 from harness.launch.worker_process import Units
 from harness.process import install_handler, prepare_process
 from harness.run import Resources
@@ -233,7 +233,7 @@ class Worker:
         task = from_dict(record.task, record.plain)
         needed = _needed(record)
         code = CodeRecord.of(task)
-        resources = clamp_processes(self._resources, task.max_processes())
+        resources = self._resources.for_run(task)
         writer.environment(environment(resources))
         with worker_group(
             record.directory,

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.device import visible_gpus
@@ -251,9 +251,3 @@ def start_follower(folder: Path, rank: int, *, gpu: str | None) -> subprocess.Po
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     words = ["-m", "harness.launch.follower", str(folder), str(rank)]
     return subprocess.Popen([sys.executable, *words], env=environment, stdin=subprocess.DEVNULL)
-
-
-def clamp_processes(resources: Resources, most: int) -> Resources:
-    """The same for a run that at most so many processes compute."""
-    processes = min(resources.processes, most)
-    return replace(resources, processes=processes, nodes=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from harness.data.multicrop import MultiCrop
     from harness.masking import PatchChoice
     from harness.models.architectures import Architecture
+    from harness.models.interface import ForwardOutput
     from harness.models.vit import VisionTransformer
     from harness.train.config import Recipe
 
@@ -52,6 +54,18 @@ class Step:
         return self.index // self.per_epoch
 
 
+class TeacherPass(ABC):
+    """One forward pass of a frozen teacher, on images (B, C, H, W) that it was given."""
+
+    @abstractmethod
+    def show(self, kept: torch.Tensor | None) -> None:
+        """Which patches (B, K) it sees; None: all of them."""
+
+    @abstractmethod
+    def output(self) -> ForwardOutput:
+        """What came of it; waits for it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Networks:
     """The networks of a run; all but the student are frozen and in eval mode."""
@@ -59,6 +73,29 @@ class Networks:
     student: VisionTransformer
     teacher: VisionTransformer | None
     saliency_model: VisionTransformer | None = None
+    # begins a pass of the teacher that another process computes; none: this one does
+    elsewhere: Callable[[torch.Tensor], TeacherPass] | None = None
+
+    def teacher_pass(self, method: Method, images: torch.Tensor) -> TeacherPass:
+        """One that has been given its images, and waits to know which patches it sees."""
+        if self.elsewhere is not None:
+            return self.elsewhere(images)
+        assert self.teacher is not None
+        return _PassHere(method, self.teacher, images)
+
+
+class _PassHere(TeacherPass):
+    """In this process, once its output is asked for."""
+
+    def __init__(self, method: Method, teacher: VisionTransformer, images: torch.Tensor) -> None:
+        self._method, self._teacher, self._images = method, teacher, images
+        self._kept: torch.Tensor | None = None
+
+    def show(self, kept: torch.Tensor | None) -> None:
+        self._kept = kept
+
+    def output(self) -> ForwardOutput:
+        return self._method.teach(self._teacher, self._images, self._kept)
 
 
 class Objective(ABC):
@@ -76,6 +113,13 @@ class Objective(ABC):
     @abstractmethod
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """Scalar losses of the batch; `total` is minimised, the others are logged."""
+
+    def begin(self, batch: Batch, step: Step) -> Callable[[], dict[str, torch.Tensor]]:
+        """The part of `losses` that does not need the teacher's pass; what is returned does the
+        rest, and waits for that pass. In a pipeline all micro-batches of a step begin before the
+        first one ends. Objectives without a frozen teacher have no two parts.
+        """
+        return partial(self.losses, batch, step)
 
     @property
     def final_model(self) -> torch.nn.Module:
@@ -128,6 +172,9 @@ class Method(ABC):
     registry: ClassVar[Registry[type[Method]]] = METHODS
     version: ClassVar[int] = 1
     uses_teacher: ClassVar[bool] = False
+    # whether its objective leaves passes of the teacher to `Networks.teacher_pass`, so that another
+    # process can compute them
+    has_frozen_teacher: ClassVar[bool] = False
     trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
     # names that its objective's `extra_predictors` may give
@@ -144,6 +191,12 @@ class Method(ABC):
     @abstractmethod
     def build(self, networks: Networks) -> Objective:
         """The objective over these networks."""
+
+    def teach(
+        self, teacher: VisionTransformer, images: torch.Tensor, kept: torch.Tensor | None
+    ) -> ForwardOutput:
+        """A frozen teacher's pass in training, without gradients (`has_frozen_teacher`)."""
+        raise NotImplementedError
 
     @property
     def uses_saliency_model(self) -> bool:

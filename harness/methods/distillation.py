@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
@@ -28,6 +29,7 @@ from harness.shown_patches import KEPT_PATCHES
 from harness.transfer import to_device
 
 if TYPE_CHECKING:
+    from harness.models.vit import VisionTransformer
     from harness.train.config import Recipe
 
 
@@ -57,6 +59,7 @@ class Distillation(Method):
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
     extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
     extra_metrics: ClassVar[frozenset[str]] = frozenset({"kept/evenness", "kept/distance"})
+    has_frozen_teacher: ClassVar[bool] = True
     loss: DistillationLoss = Logit()  # what of the teacher the student imitates
     weight: NotNegative = 1.0  # weight of that loss, the paper's lambda
     mask: Mask | None = None  # which patches the teacher sees; none: all
@@ -110,6 +113,13 @@ class Distillation(Method):
             return None
         return PatchChoice(source=source, own_pass=source.network != "student")
 
+    def teach(
+        self, teacher: VisionTransformer, images: torch.Tensor, kept: torch.Tensor | None
+    ) -> ForwardOutput:
+        """What the loss asks for, of the kept patches."""
+        with torch.no_grad():
+            return teacher(images, keep=kept, outputs=self.loss.of_teacher)
+
     def build(self, networks: Networks) -> DistillationObjective:
         """The objective over student and teacher."""
         return DistillationObjective(self, networks)
@@ -145,6 +155,7 @@ class DistillationObjective(Objective):
     def __init__(self, method: Distillation, networks: Networks) -> None:
         assert networks.teacher is not None
         self.method, self.student, self.teacher = method, networks.student, networks.teacher
+        self.ask_teacher = partial(networks.teacher_pass, method)
         self.networks = {"teacher": networks.teacher, "saliency_model": networks.saliency_model}
         self.modules = {"student": networks.student}
         mask = method.mask
@@ -163,17 +174,35 @@ class DistillationObjective(Objective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, and before their weights `ce` and `distill`."""
+        return self.begin(batch, step)()
+
+    def begin(self, batch: Batch, step: Step) -> Callable[[], dict[str, torch.Tensor]]:
+        """The student's pass, and which patches the teacher sees: it then has all it needs.
+
+        A teacher whose patches the student does not choose need not wait for it.
+        """
+        taught = self.ask_teacher(batch.images)
+
+        def choose(student: ForwardOutput | None) -> torch.Tensor | None:
+            progress = step.index / step.total
+            kept = self._choose(student, batch.images, step.generator, progress, step.batch_slice)
+            taught.show(kept)
+            return kept
+
+        waits = self.attention_source is not None and self.attention_source.network == "student"
+        kept = None if waits else choose(None)
         student = self.student(batch.images, outputs=self.student_request)
-        kept = self._choose(
-            student, batch.images, step.generator, step.index / step.total, step.batch_slice
-        )
+        if waits:
+            kept = choose(student)
         self._count(kept)
-        with torch.no_grad():
-            teacher = self.teacher(batch.images, keep=kept, outputs=self.method.loss.of_teacher)
-        ce = soft_cross_entropy(student.logits, batch.targets)
-        distill = self._distill(student, teacher, kept, step)
-        total = self.method.labels * ce + self.method.weight * distill
-        return {"total": total, "ce": ce, "distill": distill}
+
+        def rest() -> dict[str, torch.Tensor]:
+            ce = soft_cross_entropy(student.logits, batch.targets)
+            distill = self._distill(student, taught.output(), kept, step)
+            total = self.method.labels * ce + self.method.weight * distill
+            return {"total": total, "ce": ce, "distill": distill}
+
+        return rest
 
     def _distill(
         self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None, step: Step

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.bounds import KeptPatches, NotNegative, check_bounds
@@ -21,6 +22,8 @@ from harness.models.families import family_of
 from harness.models.interface import Saliency
 
 if TYPE_CHECKING:
+    from harness.models.interface import ForwardOutput
+    from harness.models.vit import VisionTransformer
     from harness.train.config import Recipe
 
 
@@ -35,6 +38,7 @@ class MaskedStudent(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
+    has_frozen_teacher: ClassVar[bool] = True
     keep: KeptPatches  # patches that the student is trained on
     loss: Logit = Logit()  # of the student's and the teacher's logits: `logit` alone
     weight: NotNegative = 1.0  # weight of that loss
@@ -60,6 +64,14 @@ class MaskedStudent(Method):
         """It looks at the whole image before it trains on a part."""
         return PatchChoice(source=AttentionSource(network="student"), own_pass=True)
 
+    def teach(
+        self, teacher: VisionTransformer, images: torch.Tensor, kept: torch.Tensor | None
+    ) -> ForwardOutput:
+        """Its logits, of all patches."""
+        assert kept is None
+        with torch.no_grad():
+            return teacher(images)
+
     def build(self, networks: Networks) -> MaskedStudentObjective:
         """The objective over student and teacher."""
         return MaskedStudentObjective(self, networks)
@@ -70,17 +82,26 @@ class MaskedStudentObjective(Objective):
 
     def __init__(self, method: MaskedStudent, networks: Networks) -> None:
         assert networks.teacher is not None
-        self.method, self.student, self.teacher = method, networks.student, networks.teacher
+        self.method, self.student = method, networks.student
+        self.ask_teacher = partial(networks.teacher_pass, method)
         self.modules = {"student": networks.student}
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, `ce` and `distill`."""
+        return self.begin(batch, step)()
+
+    def begin(self, batch: Batch, step: Step) -> Callable[[], dict[str, torch.Tensor]]:
+        """The teacher has its images, and the student's passes are done."""
+        taught = self.ask_teacher(batch.images)
+        taught.show(None)
         student = self.student(batch.images, keep=self._choose(batch.images))
-        with torch.no_grad():
-            teacher = self.teacher(batch.images)
-        ce = soft_cross_entropy(student.logits, batch.targets)
-        distill = self.method.loss(student, teacher, None)
-        return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
+
+        def rest() -> dict[str, torch.Tensor]:
+            ce = soft_cross_entropy(student.logits, batch.targets)
+            distill = self.method.loss(student, taught.output(), None)
+            return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
+
+        return rest
 
     def _choose(self, images: torch.Tensor) -> torch.Tensor | None:
         """The patches (B, K) that the student is shown; None: all of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from harness.bounds import NotNegative, at_least, check_bounds
@@ -17,6 +18,7 @@ from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
 
 if TYPE_CHECKING:
+    from harness.models.vit import VisionTransformer
     from harness.train.config import Recipe
 
 
@@ -29,6 +31,7 @@ class MergedTeacher(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
+    has_frozen_teacher: ClassVar[bool] = True
     extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
     # tokens that every block of the teacher merges away
     merge: Annotated[int, at_least(1, "token a block")]
@@ -53,6 +56,13 @@ class MergedTeacher(Method):
         """`merge`."""
         return self.merge
 
+    def teach(
+        self, teacher: VisionTransformer, images: torch.Tensor, kept: torch.Tensor | None
+    ) -> ForwardOutput:
+        """Its logits, merging."""
+        assert kept is None
+        return ForwardOutput(logits=teacher.merged_logits(images, self.merge), saliency=None)
+
     def build(self, networks: Networks) -> MergedTeacherObjective:
         """The objective over student and teacher."""
         return MergedTeacherObjective(self, networks)
@@ -64,15 +74,25 @@ class MergedTeacherObjective(Objective):
     def __init__(self, method: MergedTeacher, networks: Networks) -> None:
         assert networks.teacher is not None
         self.method, self.student, self.teacher = method, networks.student, networks.teacher
+        self.ask_teacher = partial(networks.teacher_pass, method)
         self.modules = {"student": networks.student}
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total`, `ce` and `distill`."""
+        return self.begin(batch, step)()
+
+    def begin(self, batch: Batch, step: Step) -> Callable[[], dict[str, torch.Tensor]]:
+        """The teacher has its images, and the student's pass is done."""
+        taught = self.ask_teacher(batch.images)
+        taught.show(None)
         student = self.student(batch.images)
-        teacher = self.teacher.merged_logits(batch.images, self.method.merge)
-        ce = soft_cross_entropy(student.logits, batch.targets)
-        distill = self.method.loss(student, ForwardOutput(logits=teacher, saliency=None), None)
-        return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
+
+        def rest() -> dict[str, torch.Tensor]:
+            ce = soft_cross_entropy(student.logits, batch.targets)
+            distill = self.method.loss(student, taught.output(), None)
+            return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
+
+        return rest
 
     def extra_predictors(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """`teacher`, merging, if that is asked for."""

@@ -91,9 +91,10 @@ class VisionTransformer(nn.Module):
         return self._sign is not None and not bool(torch.isfinite(self._sign))
 
     def _note_output(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        self._note(output)
+        self.note(output)
 
-    def _note(self, values: Tensor) -> None:
+    def note(self, values: Tensor) -> None:
+        """Where it is watched: remember whether all of `values` are finite."""
         if self._watched:
             # the sum of finite numbers is finite in fp32, and 0 times anything else is NaN
             sign = values.detach().sum(dtype=torch.float32) * 0
@@ -121,7 +122,7 @@ class VisionTransformer(nn.Module):
         output = self.family.forward(
             self.vit, self.preprocess(images), keep=keep, outputs=outputs, efficient=efficient
         )
-        self._note(output.logits)
+        self.note(output.logits)
         return output
 
     def forward_features(
@@ -177,13 +178,13 @@ class VisionTransformer(nn.Module):
     def saliency(self, images: Tensor, saliency: Saliency) -> Tensor:
         """Scores (B, N) of all patches on this network's grid, without a forward to the end."""
         scores = self.family.saliency(self.vit, self.preprocess(images), saliency)
-        self._note(scores)  # the patches with the largest scores are chosen, whatever NaN means
+        self.note(scores)  # the patches with the largest scores are chosen, whatever NaN means
         return scores
 
     def merged_logits(self, images: Tensor, merge: int) -> Tensor:
         """Logits when every block merges `merge` tokens away; plain ViTs only. No gradient."""
         logits = merged_logits(self.vit, self.preprocess(images), merge)
-        self._note(logits)
+        self.note(logits)
         return logits
 
     def preprocess(self, images: Tensor) -> Tensor:

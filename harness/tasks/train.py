@@ -46,6 +46,14 @@ class Training(Task):
         """Each has whole groups of images that are compared with each other."""
         return self._batch.by(processes).why_not_divisible()
 
+    def has_frozen_teacher(self) -> bool:
+        """Whether the method has."""
+        return self.train.method.has_frozen_teacher
+
+    def why_not_cut(self, students: int, pipeline: int) -> str | None:
+        """Each student's slice has images, or groups of them, for all micro-batches."""
+        return replace(self._batch, processes=students, pieces=pipeline).why_not_computable()
+
     @property
     def _batch(self) -> BatchPlan:
         train = self.train

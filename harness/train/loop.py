@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from harness.batch_plan import BatchPlan
 from harness.batch_slice import BatchSlice
+from harness.data import open_dataset
 from harness.data.mixing import soft_targets
 from harness.data.module import DataModule, open_data
 from harness.data.prefetch import prefetched
-from harness.distributed import process_group
+from harness.distributed import DistContext, process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.collapse import COLLAPSED
@@ -50,6 +52,7 @@ from harness.train.macs import image_macs
 from harness.train.narration import Narrator
 from harness.train.optimizer import build_optimizer
 from harness.train.peaks import peak_flops
+from harness.train.pipeline import PipelinePlace, RemoteTeacher, teach
 from harness.train.precision import autocast, float32_products
 from harness.train.schedule import learning_rate, total_steps
 from harness.train.speed import KEY as SPEED
@@ -71,11 +74,56 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
     when asked to stop.
     """
     device = pick_device(context.resources.device)
-    with (
-        process_group(context.dist, context.rendezvous_store, device),
-        float32_products(config.recipe.precision, device),
-    ):
-        return _Training(config, context).run()
+    with float32_products(config.recipe.precision, device):
+        if context.resources.pipeline is None:
+            with process_group(context.dist, context.rendezvous_store, device):
+                return _Training(config, context, context.dist).run()
+        return _train_in_pipeline(config, context, device)
+
+
+def _train_in_pipeline(
+    config: TrainConfig, context: RunContext, device: torch.device
+) -> dict[str, float]:
+    """As a student, or as the teacher of one, whose metrics are none."""
+    assert context.rendezvous_store is not None
+    place = PipelinePlace.of(context.dist)
+    with place.channel(context.rendezvous_store, device) as channel:
+        if place.teaches:
+            networks = build_networks(config, context.dependencies, device)
+            teach(config, networks, channel, context.should_stop)
+            return {}
+        with process_group(place.students, context.rendezvous_store, device):
+            return _Training(config, context, place.students, RemoteTeacher(channel)).run()
+
+
+def build_networks(
+    config: TrainConfig,
+    dependencies: Mapping[str, Path],
+    device: torch.device,
+    data: DataModule | None = None,
+) -> Networks:
+    """The student as it begins, in training mode, and the frozen networks, watched."""
+    about = data or open_dataset(config.data)
+
+    def build(model: ModelConfig) -> VisionTransformer:
+        network = build_model(
+            model,
+            classes=about.classes,
+            channels=about.channels,
+            input_norm=Normalisation(mean=about.mean, std=about.std),
+            dependencies=dependencies,
+        )
+        return network.to(device)
+
+    def frozen(model: ModelConfig | None) -> VisionTransformer | None:
+        return None if model is None else freeze_watched(build(model))
+
+    torch.manual_seed(stream(config.seed, "init"))
+    student, teacher = build(config.student), frozen(config.teacher)
+    if teacher is not None and config.teacher is not None:
+        require_classifier(teacher, config.teacher.weights, about.classes)
+    saliency_model = frozen(config.saliency_model)
+    return Networks(student=student.train(), teacher=teacher, saliency_model=saliency_model)
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -102,15 +150,22 @@ def _rows(values: Tensor, chosen: Sequence[int]) -> Tensor:
 
 
 class _Training:
-    def __init__(self, config: TrainConfig, context: RunContext) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        context: RunContext,
+        dist: DistContext,
+        remote: RemoteTeacher | None = None,
+    ) -> None:
         self.config, self.context = config, context
         self.recipe = config.recipe
         self.device = pick_device(context.resources.device)
-        self.dist = context.dist
+        self.dist = dist  # the processes that train
+        self.remote = remote  # None: this process computes the teacher
         self.data = self._open_data()
         self.plan = self._plan_batch()
         self._warn_of_class_order()
-        self.frozen: list[VisionTransformer] = []  # teacher and saliency model, watched
+        self.frozen: list[VisionTransformer]  # teacher and saliency model, watched
         self.objective = self._build_objective()
         if self.recipe.compile == "blocks":
             students = self.objective.modules.values()
@@ -144,6 +199,7 @@ class _Training:
             group_size=self.config.method.group_size,
             processes=self.dist.size,
             micro_batch=self.context.resources.micro_batch,
+            pieces=self.context.resources.pipeline,
             whole=self.config.method.needs_whole_batch,
         )
         wrong = plan.why_not_computable()
@@ -175,36 +231,15 @@ class _Training:
         )
 
     def _build_objective(self) -> Objective:
-        torch.manual_seed(stream(self.config.seed, "init"))
-        student = self._build(self.config.student)
-        teacher = None if self.config.teacher is None else self._frozen(self.config.teacher)
-        if teacher is not None and self.config.teacher is not None:
-            require_classifier(teacher, self.config.teacher.weights, self.data.classes)
-        saliency_model = (
-            None if self.config.saliency_model is None else self._frozen(self.config.saliency_model)
-        )
-        student.train()
-        self.depths = replace_drop_path(student)
+        networks = build_networks(self.config, self.context.dependencies, self.device, self.data)
+        self.frozen = [one for one in (networks.teacher, networks.saliency_model) if one]
+        self.depths = replace_drop_path(networks.student)
         if self.config.student.trained == "head":
-            freeze_all_but_head(student)
-        return self.config.method.build(
-            Networks(student=student, teacher=teacher, saliency_model=saliency_model)
-        )
-
-    def _build(self, model: ModelConfig) -> VisionTransformer:
-        network = build_model(
-            model,
-            classes=self.data.classes,
-            channels=self.data.channels,
-            input_norm=Normalisation(mean=self.data.mean, std=self.data.std),
-            dependencies=self.context.dependencies,
-        )
-        return network.to(self.device)
-
-    def _frozen(self, model: ModelConfig) -> VisionTransformer:
-        network = freeze_watched(self._build(model))
-        self.frozen.append(network)
-        return network
+            freeze_all_but_head(networks.student)
+        if self.remote is not None:
+            assert networks.teacher is not None
+            networks = self.remote.instead_of(networks)
+        return self.config.method.build(networks)
 
     def run(self) -> dict[str, float]:
         start = self._restore()
@@ -249,7 +284,7 @@ class _Training:
             self.device,
             images=self.plan.batch,
             flops_per_image=2 * image_macs(self.config),
-            peak=None if peak is None else peak * self.dist.size,
+            peak=None if peak is None else peak * self.context.dist.size,
         )
 
     def _batches(self, start: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
@@ -290,9 +325,10 @@ class _Training:
         with self._autocast():
             self.objective.before_losses(self._pieces(index, views, targets))
         computed = 0
-        for batch, step in self._pieces(index, views, targets):
+        begun = self._begun(index, views, targets)
+        for batch, step, rest in begun if self.remote is None else list(begun):  # noqa: B007
             with self._autocast():
-                losses = self.objective.losses(batch, step)
+                losses = rest()
             weight = len(batch.images) / self.plan.batch
             computed += len(batch.images)
             whole = computed == len(views[0])
@@ -302,11 +338,22 @@ class _Training:
                 summed[name] = (
                     summed.get(name, torch.zeros((), device=self.device)) + value.detach() * weight
                 )
+        if self.remote is not None:
+            self.remote.settle()
         self._sum_over_processes(index, summed)
         self._update(step)
         self.objective.after_step(step)
         self.meters.add(summed)
         self.speed.step()
+
+    def _begun(
+        self, index: int, views: tuple[Tensor, ...], targets: Tensor
+    ) -> Iterator[tuple[Batch, Step, Callable[[], dict[str, Tensor]]]]:
+        """Each micro-batch with what is left to do for its losses, when it is asked for."""
+        for batch, step in self._pieces(index, views, targets):
+            with self._autocast():
+                rest = self.objective.begin(batch, step)
+            yield batch, step, rest
 
     def _sum_over_processes(self, index: int, losses: dict[str, Tensor]) -> None:
         """The gradients, the losses, and whether one of the processes is asked to stop.
@@ -315,17 +362,22 @@ class _Training:
         """
         if self.dist.size == 1:
             return
-        asked = torch.full((), float(self.context.should_stop()), device=self.device)
+        asked = torch.full((), float(self._should_stop()), device=self.device)
         self.gradients.finish([*losses.values(), asked])
         if self.device.type == "cpu" or index % FLAG_STEPS == 0:
             self.stop_flag = HostCopy(asked)
+
+    def _should_stop(self) -> bool:
+        """Whether this process was asked, or the one that computes its teacher."""
+        asked = self.remote is not None and self.remote.asked_to_stop
+        return asked or self.context.should_stop()
 
     def _asked_to_stop(self, done: int) -> bool:
         """The same in all processes, after the same step. A GPU is asked every `FLAG_STEPS` steps,
         for what it knew a step before.
         """
         if self.dist.size == 1:
-            return self.context.should_stop()
+            return self._should_stop()
         flag = self.stop_flag
         if flag is None or not (flag.immediate or (done - 1) % FLAG_STEPS == 1):
             return False

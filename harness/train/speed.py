@@ -46,6 +46,11 @@ class _DeviceMark:
         return float(self._event.elapsed_time(later._event)) / 1000
 
 
+def mark(device: torch.device) -> Mark:
+    """This moment of the device, which the host may be ahead of."""
+    return _DeviceMark() if device.type == "cuda" else _HostMark(time.perf_counter())
+
+
 Spans: TypeAlias = list[tuple[Mark, Mark]]
 
 
@@ -91,26 +96,23 @@ class Speedometer:
         self._count = 0
         self._steps: Spans = []
         self._waits: Spans = []
-        self._since = self._mark()
-
-    def _mark(self) -> Mark:
-        return _DeviceMark() if self._device.type == "cuda" else _HostMark(time.perf_counter())
+        self._since = mark(self._device)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Around what a step needs before it can begin."""
-        first = self._mark()
+        first = mark(self._device)
         yield
-        self._waits.append((first, self._mark()))
+        self._waits.append((first, mark(self._device)))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Around what is no step: evaluations and checkpoints."""
-        self._steps.append((self._since, self._mark()))
+        self._steps.append((self._since, mark(self._device)))
         try:
             yield
         finally:
-            self._since = self._mark()
+            self._since = mark(self._device)
 
     def step(self) -> None:
         """One more is done."""
@@ -118,7 +120,7 @@ class Speedometer:
 
     def take(self) -> SpeedSample:
         """What there was since the last time; a new interval begins."""
-        self._steps.append((self._since, self._mark()))
+        self._steps.append((self._since, mark(self._device)))
         memory = None
         if self._device.type == "cuda":
             memory = int(torch.cuda.max_memory_allocated(self._device))

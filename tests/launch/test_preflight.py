@@ -73,6 +73,34 @@ def test_processes_that_cannot_have_whole_groups_are_refused(table: str) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            ["--processes", "3"],
+            "--pipeline needs an even number of `processes`, a teacher's for each student's; got 3",
+        ),
+        (
+            ["--micro-batch", "8"],
+            "--pipeline already cuts a step into 61 micro-batches: leave `micro_batch` out",
+        ),
+        (
+            [],
+            "row groups: `pipeline` is 61, and a step has 6 groups of images that its loss "
+            "compares: give at most 6",
+        ),
+        (
+            ["--rows", "alone", "--processes", "4", "--device", "cuda"],
+            "`processes` is 4, each with a GPU of its own, and this machine shows 1: give "
+            "--processes 1, make more visible (CUDA_VISIBLE_DEVICES), or run with --device cpu",
+        ),
+    ],
+)
+def test_a_pipeline_that_cannot_be_is_refused(table: str, words: list[str], error: str) -> None:
+    given = ["--rows", "groups", "--pipeline", "61", "--nodes", "1", *words]
+    assert said(table, *given, CUDA_VISIBLE_DEVICES="0") == f"error: {error}"
+
+
 def test_the_paper_profile_of_table_2_can_be_computed_by_eight() -> None:
     for resolved in expand(load_table("maskedkd/table2"), "paper").rows:
         run = TrainRun.of(resolved.config)

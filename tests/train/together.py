@@ -23,11 +23,18 @@ class Watched(Context):
     """Keeps the centres after every step: a checkpoint is due each time."""
 
     def __init__(
-        self, directory: Path, ranks: DistContext, meeting: Any, begun: Path | None = None
+        self,
+        directory: Path,
+        ranks: DistContext,
+        meeting: Any,
+        begun: Path | None = None,
+        pipeline: int | None = None,
     ) -> None:
         super().__init__(directory)
         self.begun = begun
-        self.resources = replace(self.resources, checkpoint_seconds=0.0)
+        self.resources = replace(
+            self.resources, checkpoint_seconds=0.0, processes=ranks.size, pipeline=pipeline
+        )
         self.dist, self.rendezvous_store = ranks, meeting
         self.centers: list[dict[str, torch.Tensor]] = []
 
@@ -53,9 +60,10 @@ def outcome(
     ranks: DistContext,
     meeting: Any = None,
     begun: Path | None = None,
+    pipeline: int | None = None,
 ) -> dict[str, Any]:
     """Result, metrics and centres of a training, as this process sees it."""
-    context = Watched(folder, ranks, meeting, begun)
+    context = Watched(folder, ranks, meeting, begun, pipeline)
     result = train(config, context)
     return {"result": result, "metrics": context.metrics, "centers": context.centers}
 
@@ -63,12 +71,19 @@ def outcome(
 Training = tuple[TrainConfig, Path | None]  # and what it goes on from
 
 
-def train_together(configs: Sequence[Training], folder: Path, size: int) -> list[dict[str, Any]]:
+def train_together(
+    configs: Sequence[Training],
+    folder: Path,
+    size: int,
+    pipelines: Sequence[int | None] | None = None,
+) -> list[dict[str, Any]]:
     """What the first of `size` processes saw of each training, one after the other."""
+    pipelines = pipelines or [None] * len(configs)
     forking = multiprocessing.get_context("forkserver")
     forking.set_forkserver_preload([__name__])  # PyTorch is loaded once, not by every process
     processes = [
-        forking.Process(target=_one, args=(rank, size, configs, folder)) for rank in range(size)
+        forking.Process(target=_one, args=(rank, size, configs, folder, pipelines))
+        for rank in range(size)
     ]
     for process in processes:
         process.start()
@@ -82,10 +97,18 @@ def train_together(configs: Sequence[Training], folder: Path, size: int) -> list
     return [torch.load(folder / f"{at}.pt", weights_only=True) for at in range(len(configs))]
 
 
-def _one(rank: int, size: int, configs: Sequence[Training], folder: Path) -> None:
+def _one(
+    rank: int,
+    size: int,
+    configs: Sequence[Training],
+    folder: Path,
+    pipelines: Sequence[int | None],
+) -> None:
     torch.set_num_threads(1)
     for at, (config, begun) in enumerate(configs):
         store = torch.distributed.FileStore(str(folder / f"meeting-{at}"), size)  # type: ignore[attr-defined]
-        found = outcome(config, folder / f"{at}-{rank}", DistContext(rank, size), store, begun)
+        found = outcome(
+            config, folder / f"{at}-{rank}", DistContext(rank, size), store, begun, pipelines[at]
+        )
         if rank == 0:
             torch.save(found, folder / f"{at}.pt")
