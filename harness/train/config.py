@@ -92,14 +92,19 @@ class Recipe:
     lr_batch: Count | None = None
     # linear: peak = lr * batch_size / lr_batch; sqrt: peak = lr * sqrt(batch_size / lr_batch)
     lr_rule: Literal["linear", "sqrt"] = "linear"
-    min_lr: NotNegative = 0.0  # learning rate at the end of the cosine
+    min_lr: NotNegative = 0.0  # learning rate at the end
     # epochs in which the rate rises linearly from `warmup_lr` to its peak
     warmup_epochs: NotNegative = 0.0
     warmup_lr: NotNegative = 0.0  # learning rate before the first step
     # step: by steps; epoch-lagged: as released by DeiT, one epoch late; from-warmup-lr: as released
     # by DINO, the first step at `warmup_lr` itself
     schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
-    # AdamW's; biases and norms have none, tokens and positions in self-distillation alone
+    # cosine: half a cosine; polynomial: the share of time that is left, to the power of `decay_power`
+    decay: Literal["cosine", "polynomial"] = "cosine"  # how the rate falls after warm-up
+    decay_power: Positive = 0.9
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: Beta = 0.9  # SGD's
+    # biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05
     # the rate of every block below the last is that of the next one times this
     layer_decay: Share = 1.0
@@ -120,12 +125,18 @@ class Recipe:
     # side of the centre crop over the resized image; sets in memory are not cropped
     eval_crop: Share = 0.875
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lr_rule", "patch_embed_rate", "compile"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
+        {"lr_rule", "patch_embed_rate", "compile", "decay", "decay_power", "optimizer", "momentum"}
+    )
 
     def __post_init__(self) -> None:
         check_bounds(self)
         if self.lr_rule == "sqrt" and self.lr_batch is None:
             raise FieldError("lr_rule", "sqrt needs `lr_batch`, the batch that `lr` is meant for")
+        if self.optimizer == "adamw" and self.momentum != 0.9:
+            raise FieldError("momentum", "is SGD's: give `optimizer: sgd`, or leave it out")
+        if self.decay == "cosine" and self.decay_power != 0.9:
+            raise FieldError("decay_power", "goes with `decay: polynomial`, or leave it out")
         if self.batch_size % 2 and (self.augment.mixup > 0 or self.augment.cutmix > 0):
             raise FieldError(
                 "batch_size", f"must be even with mixup or cutmix, got {self.batch_size}"
