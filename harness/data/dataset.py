@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from harness.data.cache import arrived, only_one, read_arrays, write_arrays
 from harness.data.fetch import offline
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 
 DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets", base=lambda: DataSet)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Labelling: TypeAlias = Literal["classes", "boxes", "masks"]
+"""What is known of an image: its class, boxes around its objects, or the class of every pixel."""
+
+
+class DenseTargets(Protocol):
+    """The boxes or the mask of each image; an array of them is one. `harness.data.dense` says how
+    they look.
+    """
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +47,7 @@ class Arrays:
 
     images: NDArray[np.uint8]  # (N, C, H, W)
     labels: NDArray[np.int64]  # (N,)
+    targets: DenseTargets | None = None  # boxes or masks of each image; its label is then 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +58,7 @@ class Files:
     names: NDArray[np.bytes_]  # (N,), relative to the tree, UTF-8
     labels: NDArray[np.int64]  # (N,)
     channels: int
+    targets: DenseTargets | None = None  # boxes or masks of each image; its label is then 0
 
     def image(self, index: int) -> Image:
         """One decoded image; DataError names the file that is not one."""
@@ -100,6 +112,7 @@ class DataSet(ABC):
     val_images: int
     size: int | None  # pixels, of square images; None: they differ
     in_memory: bool
+    labelling: Labelling = "classes"  # what is known of an image; `classes` are those of it
     # what every channel of a pixel is where there is no object; None: nobody has marked objects
     background: int | None = None
     next_step: str  # what to do when no origin works

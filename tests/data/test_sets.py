@@ -50,6 +50,8 @@ def test_facts_need_no_torch() -> None:
 
 def test_every_set_states_its_facts() -> None:
     assert DATASETS.names() == [
+        "canvases",
+        "canvases-masks",
         "cifar10",
         "cifar100",
         "fashion-mnist",
