@@ -155,7 +155,11 @@ class DataSet(ABC):
         return self
 
     def class_counts(self) -> tuple[int, ...]:
-        """Training images per class; equal unless a set says otherwise."""
+        """Training images per class; equal unless a set says otherwise. Images with boxes or masks
+        are of no class, and count as one.
+        """
+        if self.labelling != "classes":
+            return (self.train_images,)
         return (self.train_images // self.classes,) * self.classes
 
     def missing(self) -> str | None:

@@ -9,12 +9,14 @@ number in the batch, at least 1; rows that are no object have the class -1.
 A mask is (H, W) bytes, the class of every pixel, 255 where nobody knows it; in a batch (B, S, S).
 
 An image keeps its aspect: its longer side gets the network's size, and what is missing on the right
-or below is filled with the mean colour, and with 255 in a mask.
+or below is filled with the mean colour, and with 255 in a mask. Images with masks are judged whole
+and as large as fits over a square of that size, which a network sees in windows; their masks keep
+their own size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +28,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from harness.data.dataset import Split
+from harness.data.dataset import Files, Split
+from harness.data.masks import check_size
 from harness.data.processes import shared
 from harness.data.sampler import Sampler
 from harness.data.sources import (
@@ -49,6 +52,16 @@ if TYPE_CHECKING:
 UNKNOWN: Final = 255  # of a pixel's class
 NO_OBJECT: Final = -1  # class of a row of boxes that only fills up
 COLUMNS: Final = 6  # of boxes: class, four numbers, crowd
+MOST_OF_ONE_CLASS: Final = 0.75
+"""Of the known pixels of a `scaled` crop, which is drawn anew otherwise, as mmsegmentation does."""
+TRIES: Final = 10  # of that
+# of brightness, contrast, saturation and hue, as mmsegmentation's photometric distortion
+DISTORTION: Final[Mapping[str, Any]] = {
+    "brightness": (1 - 32 / 255, 1 + 32 / 255),
+    "contrast": (0.5, 1.5),
+    "saturation": (0.5, 1.5),
+    "hue": 18 / 360,
+}
 LEAST: Final = 1.0  # pixels of a side: of an object that is cut to less, nothing is left to find
 
 
@@ -100,6 +113,8 @@ class _DenseExamples(Dataset[LoadedBatch]):
         image = picture(self._split, number)
         assert self._split.targets is not None
         target = self._split.targets[number]
+        if isinstance(self._split, Files) and target.dtype == np.uint8:
+            check_size(self._split, number, image, target)
         seed_all(stream(self._seed, "image", epoch, position))
         return self._transform(image, target)
 
@@ -140,12 +155,19 @@ class DenseTransform:
         self._resample = Image.Resampling[augment.interpolation.upper()]
         if augment.color_jitter > 0 and len(colour) == 3:
             self._recolour = v2.ColorJitter(*[augment.color_jitter] * 3)
+        elif augment.photometric > 0 and len(colour) == 3:
+            parts = [v2.ColorJitter(**{name: range_}) for name, range_ in DISTORTION.items()]
+            self._recolour = v2.Compose(
+                [v2.RandomApply([one], augment.photometric) for one in parts]
+            )
         if augment.crop == "resized":
             self._crop = RandomResizedCrop(self._side, augment.scale, augment.ratio, self._resample)
 
     def __call__(self, image: Image.Image, target: NDArray[Any]) -> tuple[Tensor, Tensor]:
         """Bytes (C, S, S), and boxes (M, 6) or a mask (S, S) as in a batch."""
-        cut = self._draw(*image.size)
+        if self._augment is None and target.dtype == np.uint8:
+            return self._whole(image), torch.from_numpy(target)
+        cut = self._draw(*image.size, target)
         moved = self._placed(image, cut, self._resample, self._fill)
         if self._recolour is not None:
             moved = self._recolour(moved)
@@ -156,13 +178,26 @@ class DenseTransform:
             return to_bytes(moved), to_bytes(self._placed(mask, cut, nearest, UNKNOWN))[0]
         return to_bytes(moved), moved_boxes(target, cut, self._side)
 
-    def _draw(self, width: int, height: int) -> Cut:
+    def _whole(self, image: Image.Image) -> Tensor:
+        """Bytes (C, H, W), the shorter side of the network's size."""
+        scale = self._side / min(image.size)
+        size = round(image.width * scale), round(image.height * scale)
+        return to_bytes(
+            image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+        )
+
+    def _draw(self, width: int, height: int, target: NDArray[Any]) -> Cut:
         """From torch's global generator."""
         augment, side = self._augment, self._side
         flip = augment is not None and torch.rand(1).item() < augment.flip
         if self._crop is not None:
             part = self._crop.box(width, height)
             return Cut(part=part, size=(side, side), at=(0, 0), flip=flip)
+        if augment is not None and augment.crop == "scaled":
+            scale = side / min(width, height) * torch.empty(1).uniform_(*augment.scaled).item()
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            at = _place(size, side, target if target.dtype == np.uint8 else None)
+            return Cut(part=(0, 0, width, height), size=size, at=at, flip=flip)
         scale = side / max(width, height)
         size = min(side, max(1, round(width * scale))), min(side, max(1, round(height * scale)))
         at = 0, 0
@@ -181,6 +216,24 @@ class DenseTransform:
             canvas.paste(image, cut.at)
             image = canvas
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if cut.flip else image
+
+
+def _place(size: tuple[int, int], side: int, mask: NDArray[np.uint8] | None) -> tuple[int, int]:
+    """Where the corner of a picture of this size stands: a square is full of it where it can be. It
+    is drawn again while the square shows little but one class.
+    """
+    labels = None
+    if mask is not None:
+        labels = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    x = y = 0
+    for _ in range(TRIES):
+        x, y = (int(torch.randint(max(0, length - side) + 1, (1,)).item()) for length in size)
+        if labels is None:
+            break
+        counts = np.bincount(labels[y : y + side, x : x + side].ravel(), minlength=UNKNOWN + 1)
+        if counts[:UNKNOWN].max() < MOST_OF_ONE_CLASS * counts[:UNKNOWN].sum():
+            break
+    return -x, -y
 
 
 def moved_boxes(boxes: NDArray[Any], cut: Cut, side: int) -> Tensor:

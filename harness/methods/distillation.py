@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.bounds import KeptPatches, NotNegative, check_bounds
+from harness.data.dataset import Labelling
 from harness.distributed import DistContext
 from harness.errors import FieldError
 from harness.evidence import FigureOf
@@ -19,7 +20,6 @@ from harness.masking.positions import distance_from_centre, evenness
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 from harness.methods.losses import DistillationLoss
 from harness.methods.losses.logit import Logit
-from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
@@ -54,6 +54,7 @@ class Distillation(Method):
     """
 
     uses_teacher: ClassVar[bool] = True
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes", "masks"})
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
     extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
     extra_metrics: ClassVar[frozenset[str]] = frozenset({"kept/evenness", "kept/distance"})
@@ -89,6 +90,8 @@ class Distillation(Method):
         if self.mask is not None and self.mask.keep > teacher.patches:
             what = f"the patches of the teacher, got {self.mask.keep}"
             raise FieldError("mask.keep", f"must be at most {teacher.patches}, {what}")
+        if self.teacher_accuracy and family_of(teacher).labelling != "classes":
+            raise FieldError("teacher_accuracy", "is of classifiers, and the teacher is none")
         self.loss.check(networks["student"], teacher)
         if self.teacher_keep(family_patches(teacher)) == family_patches(teacher):
             return
@@ -170,7 +173,7 @@ class DistillationObjective(Objective):
         self._count(kept)
         with torch.no_grad():
             teacher = self.teacher(batch.images, keep=kept, outputs=self.method.loss.of_teacher)
-        ce = soft_cross_entropy(student.logits, batch.targets)
+        ce = self.student.label_loss(student, batch.targets)
         distill = self._distill(student, teacher, kept, step)
         total = self.method.labels * ce + self.method.weight * distill
         return {"total": total, "ce": ce, "distill": distill}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from harness.data.dataset import Labelling
 from harness.lazy import torch
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
 
@@ -24,13 +26,15 @@ class SupervisedObjective(Objective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
         """`total` only."""
-        return {"total": soft_cross_entropy(self.student(batch.images).logits, batch.targets)}
+        return {"total": self.student.label_loss(self.student(batch.images), batch.targets)}
 
 
 @METHODS.register("supervised")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supervised(Method):
-    """Cross-entropy with the (mixed, smoothed) labels."""
+    """Cross-entropy with the (mixed, smoothed) labels, of images or of pixels."""
+
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes", "masks"})
 
     def build(self, networks: Networks) -> SupervisedObjective:
         """The objective over the student."""

@@ -65,6 +65,7 @@ def build_model(
         require_finite(model, f"the weights '{weights.hub}'")
         if weights.head == "new":
             model.vit.reset_classifier(classes)
+            model.family.complete(model.vit, config.shape, classes)
     elif not weights.random:
         path = _weights_file(weights, dependencies)
         weights_norm = _load(model, path, weights) or input_norm
@@ -109,6 +110,11 @@ def require_classifier(teacher: VisionTransformer, weights: Weights, classes: in
         raise WeightsError("the teacher's weights have `head: new`, a classifier drawn at random")
     if weights.hub is None:
         return
+    if teacher.family.labelling != "classes":
+        raise WeightsError(
+            f"the teacher's weights '{weights.hub}' come without a decoder, which would be drawn "
+            "at random: give `weights: {file: ...}` or `weights: {run: ...}`"
+        )
     own_classes = teacher.vit.pretrained_cfg["num_classes"]
     if own_classes != classes:
         raise WeightsError(
@@ -160,6 +166,7 @@ def _create(config: ModelConfig, classes: int) -> Any:
                 f"'{config.arch}' pools its patches: give the `arch` that they are of"
             )
         pool_patches(vit)
+    family_of(shape).complete(vit, shape, classes)
     return vit
 
 
@@ -207,6 +214,10 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
         )
     wanted = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     state, about = read_weights(path, content, wanted=wanted, key=weights.key)
+    if model.family.labelling != "classes":  # its file may keep the classifier of a pre-training
+        state = {
+            name: v for name, v in state.items() if name in wanted or not name.startswith("head.")
+        }
     if weights.head == "new":
         state = _carried_over(state, model)
     wrong, difference = differences(state, wanted)
@@ -278,8 +289,7 @@ def _normalisation(about: Mapping[str, str], path: Path, channels: int) -> Norma
 
 def _head_keys(model: VisionTransformer) -> set[str]:
     """Names of the classifier's parameters (of both, where there are two)."""
-    head = model.vit.get_classifier()
-    heads = head if isinstance(head, tuple) else (head,)
+    heads = model.family.classifiers(model.vit)
     owned = {id(parameter) for part in heads for parameter in part.parameters()}
     return {name for name, value in model.vit.named_parameters() if id(value) in owned}
 
@@ -347,8 +357,7 @@ def _in_order(text: bytes) -> bytes:
 
 def freeze_all_but_head(model: VisionTransformer) -> None:
     """A student whose linear classifier alone is trained."""
-    heads = model.vit.get_classifier()  # two of them where there is a distillation token
-    heads = heads if isinstance(heads, tuple) else (heads,)
+    heads = model.family.classifiers(model.vit)
     head = {id(parameter) for module in heads for parameter in module.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in head)

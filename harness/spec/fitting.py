@@ -15,6 +15,7 @@ from harness.data.config import DataConfig
 from harness.errors import HarnessError, Location
 from harness.models.available import class_counts
 from harness.models.config import ModelConfig, Weights
+from harness.models.families import family_of
 from harness.paths import project_file, project_root
 from harness.spec.build import Builder
 from harness.spec.nodes import MapNode
@@ -91,6 +92,10 @@ class Materials:
         """
         if not config.data.version:
             return  # nothing is known of the data
+        wrong = _other_labelling(config)
+        if wrong is not None:
+            self._builder.problem(node.find("data", "name"), f"name: {wrong}")
+            return
         for key, model in config.networks().items() if config.method.trains else ():
             if model.weights.random:
                 continue
@@ -105,6 +110,19 @@ class Materials:
             self._builder.problem(node.find("recipe", "batch_size"), f"batch_size: {error}")
 
 
+def _other_labelling(config: TrainConfig) -> str | None:
+    """That the data have other labels than the student learns from; None if they have those."""
+    of_data = open_dataset(config.data).labelling
+    family = family_of(config.student.shape)
+    if of_data == family.labelling or not config.method.trains:
+        return None
+    a_family = config.student.shape.family
+    return (
+        f"{config.data.name} has {of_data}, and a student of the family {a_family} learns from "
+        f"{family.labelling}: give other data, or another network"
+    )
+
+
 def misfits(
     key: str, model: ModelConfig, trained: TrainConfig | None, config: TrainConfig
 ) -> Iterator[tuple[str, str]]:
@@ -115,7 +133,8 @@ def misfits(
     if key == "teacher" and weights.head == "new":
         yield "head", f"a teacher with `head: new` says things at random: {FINE_TUNE}"
         return
-    if weights.file is not None:
+    classifies = family_of(model.shape).labelling == "classes"
+    if weights.file is not None and classifies:
         yield from _of_file(key, model, config)
     if weights.hub is not None and key == "teacher":
         yield from _wrong_classes("hub", key, _hub_classes(weights.hub), config)

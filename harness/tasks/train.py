@@ -9,11 +9,13 @@ from harness.batch_plan import BatchPlan
 from harness.data import open_dataset, train_images
 from harness.methods import METHODS
 from harness.models.available import missing_inputs
+from harness.models.families import family_of
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import Probe, TrainConfig
 from harness.train.macs import image_macs
 
 OF_FEATURES = ("features/std", "features/rank", "val/knn20_top1")
+OF_MASKS = ("val/miou", "val/pixel_accuracy", "val/one_class_miou")
 FEW_CLASSES = 5  # see `harness.evaluate.classification`
 
 
@@ -30,7 +32,12 @@ class Training(Task):
         return train(self.train, context)
 
     def lacks(self, metric: str) -> str | None:
-        """Top-5 of so few classes is left out."""
+        """Top-5 of so few classes is left out; classes of images and of pixels are judged apart."""
+        labelling = family_of(self.train.student.shape).labelling
+        if metric in OF_MASKS and labelling != "masks":
+            return "the network tells no classes of pixels"
+        if metric.endswith(("top1", "top5")) and labelling == "masks":
+            return "the network tells classes of pixels: ask for 'val/miou'"
         classes = open_dataset(self.train.data).classes
         if metric.endswith("top5") and classes <= FEW_CLASSES:
             return f"top-5 says nothing of the {classes} classes of {self.train.data.name}"
@@ -68,6 +75,9 @@ class Training(Task):
 class TrainRun(Training):
     """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats.
 
+    Of pixels, in percent, `val/miou`, `val/pixel_accuracy` and `val/one_class_miou`; the task
+    `segmentation` says what they are.
+
     Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves;
     where `evaluate_every` asks for curves, `val/knn20_top1` among the images that are trained on.
     """
@@ -87,7 +97,7 @@ class TrainRun(Training):
             f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
         }
         extra = (METHODS.get(method).extra_metrics for method in METHODS.names())
-        return frozenset({*validation, *OF_FEATURES}.union(*extra))
+        return frozenset({*validation, *OF_FEATURES, *OF_MASKS}.union(*extra))
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:

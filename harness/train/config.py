@@ -39,8 +39,11 @@ RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
 class Augment:
     """What happens to training images (DeiT's names; 0 or none switches a part off)."""
 
-    # pad: random crop after padding by `pad_pixels`; resized: random area and aspect
-    crop: Literal["none", "pad", "resized"] = "resized"
+    # pad: random crop after padding by `pad_pixels`; resized: random area and aspect; scaled, of
+    # images with boxes or masks: a random square of the image scaled at random, filled up where
+    # that is smaller
+    crop: Literal["none", "pad", "resized", "scaled"] = "resized"
+    scaled: PositiveRange = (0.5, 2.0)  # shorter side, in sizes of the network, for `crop: scaled`
     pad_pixels: Annotated[int, at_least(0, most=4096)] = 4  # pixels on each side, for `crop: pad`
     scale: Scale = (0.08, 1.0)  # area of the resized crop, fraction of the image
     ratio: PositiveRange = (0.75, 4 / 3)  # aspect of the resized crop
@@ -48,6 +51,9 @@ class Augment:
     flip: Probability = 0.5  # probability of a horizontal flip
     rand_augment: str | None = None  # timm's notation, rand-m9-mstd0.5-inc1
     color_jitter: NotNegative = 0.0  # as in timm, inert when rand_augment is given
+    # probabilities of brightness, contrast, saturation and hue being changed, each; of images with
+    # boxes or masks
+    photometric: Probability = 0.0
     erasing: Probability = 0.0  # probability of random erasing with pixel noise
     mixup: NotNegative = 0.0  # alpha of mixup's Beta distribution
     cutmix: NotNegative = 0.0  # alpha of cutmix's Beta distribution
@@ -59,8 +65,14 @@ class Augment:
         1  # repeated augmentation: how often an image appears in an epoch
     )
 
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"scaled", "photometric"})
+
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.color_jitter > 0 and self.photometric > 0:
+            raise FieldError("photometric", "and `color_jitter` both change colours: give one")
+        if self.crop != "scaled" and self.scaled != (0.5, 2.0):
+            raise FieldError("scaled", "goes with `crop: scaled`")
         if self.rand_augment is not None:
             self._check_rand_augment(self.rand_augment)
 
@@ -99,7 +111,7 @@ class Recipe:
     # step: by steps; epoch-lagged: as released by DeiT, one epoch late; from-warmup-lr: as released
     # by DINO, the first step at `warmup_lr` itself
     schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
-    # cosine: half a cosine; polynomial: the share of time that is left, to the power of `decay_power`
+    # cosine: half a cosine; polynomial: what time is left, as a share, to `decay_power`
     decay: Literal["cosine", "polynomial"] = "cosine"  # how the rate falls after warm-up
     decay_power: Positive = 0.9
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -261,7 +273,23 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
+        self._check_labelling()
         self._check_method({name: model.shape for name, model in networks.items()})
+
+    def _check_labelling(self) -> None:
+        labelling, augment = family_of(self.student.shape).labelling, self.recipe.augment
+        if labelling not in self.method.labellings:
+            known = " and ".join(sorted(self.method.labellings))
+            what = f"learns from {known}, and a {self.student.shape.family} from {labelling}"
+            raise FieldError("method", f"{what}: give another one")
+        of_images = ("mixup", "cutmix", "erasing", "label_smoothing", "rand_augment")
+        default = Augment()
+        for key in of_images if labelling != "classes" else ("photometric",):
+            if getattr(augment, key) != getattr(default, key):
+                kind = "with boxes or masks" if labelling == "classes" else "that have one class"
+                raise FieldError("recipe", f"`augment.{key}` is for images {kind}: leave it out")
+        if labelling == "classes" and augment.crop == "scaled":
+            raise FieldError("recipe", "`augment.crop: scaled` is for images with boxes or masks")
 
     def _check_method(self, networks: Mapping[str, Architecture]) -> None:
         try:

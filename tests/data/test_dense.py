@@ -203,7 +203,7 @@ def test_a_whole_image_keeps_its_aspect(size: tuple[int, int]) -> None:
     want += [(right - left) * across, (bottom - top) * down]
     assert boxes[0].tolist() == pytest.approx([2, *want, 0], abs=1e-6)
     mask = np.arange(size[0] * size[1], dtype=np.uint8).reshape(size[1], size[0]) % 7
-    _, moved = transform(image, mask)
+    _, moved = DenseTransform(setup(PLAIN), PLAIN)(image, mask)
     nearest = Image.fromarray(mask).resize((wide, tall), Image.Resampling.NEAREST)
     assert np.array_equal(moved[:tall, :wide].numpy(), np.asarray(nearest))
     assert (moved[tall:] == 255).all()

@@ -14,7 +14,7 @@ from harness.models.families import family_of, known_architectures
 from harness.models.vit import Normalisation
 
 ARCHITECTURES = known_architectures()
-NAMED = [name for name in ARCHITECTURES if name != "vit"]
+NAMED = [name for name, shape in ARCHITECTURES.items() if shape.width]  # `vit` has none
 COLUMNAR = [name for name in NAMED if ARCHITECTURES[name].family != "swin"]
 ANY = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
 

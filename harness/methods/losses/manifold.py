@@ -70,13 +70,17 @@ class Manifold(DistillationLoss):
             if not family_of(shape).gives_tokens:
                 raise FieldError("loss", f"the manifold loss has no tokens of a {shape.family}")
         check_same_grid(student, teacher)
+        if self.logit > 0:
+            Logit().check(student, teacher)
 
     def __call__(
         self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None
     ) -> torch.Tensor:
         """Scalar, of one group. The draw comes from torch's generator, which the caller seeds."""
         pairs = layer_pairs(len(student.tokens), len(teacher.tokens), self.layers)
-        total = self.logit * Logit()(student, teacher, kept)
+        total = torch.zeros((), device=student.logits.device)
+        if self.logit > 0:
+            total = self.logit * Logit()(student, teacher, kept)
         for student_layer, teacher_layer in pairs:
             tokens = at_patches(student.tokens[student_layer], kept).float()
             taught = teacher.tokens[teacher_layer].float()

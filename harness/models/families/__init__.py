@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
+from harness.data.dataset import Labelling
 from harness.lazy import torch
 from harness.models.architectures import Architecture
 from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
@@ -57,6 +58,7 @@ class Family(ABC):
     chooses_init: ClassVar[bool] = False  # timm's builder knows several ways to draw weights
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads
     plain: ClassVar[bool] = False  # registers, LayerScale and SwiGLU can be added to it
+    labelling: ClassVar[Labelling] = "classes"  # what it tells of an image, and learns from
 
     def depth(self, shape: Architecture) -> int:
         """Blocks whose attention can be asked for."""
@@ -78,6 +80,24 @@ class Family(ABC):
             "num_heads": shape.heads,
             "global_pool": shape.pooling,
         }
+
+    def complete(self, vit: Any, shape: Architecture, classes: int) -> None:
+        """Put what timm's builder knows nothing of in the place of its classifier."""
+
+    def classifiers(self, vit: Any) -> tuple[torch.nn.Module, ...]:
+        """What tells classes apart, which a network for another task has anew: two of them where
+        there is a distillation token.
+        """
+        head = vit.get_classifier()
+        return head if isinstance(head, tuple) else (head,)
+
+    def label_loss(
+        self, output: ForwardOutput, targets: torch.Tensor, grid: tuple[int, int]
+    ) -> torch.Tensor:
+        """How far the logits are from the labels, a scalar, mean over the batch: cross-entropy with
+        targets (B, classes), which may be mixed or smoothed.
+        """
+        return torch.nn.functional.cross_entropy(output.logits.float(), targets)
 
     @abstractmethod
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
