@@ -7,13 +7,16 @@ from typing import ClassVar, Literal, Self
 
 from harness.batch_plan import BatchPlan
 from harness.data import open_dataset, train_images
+from harness.data.dataset import LABELLINGS, Labelling
 from harness.methods import METHODS
 from harness.models.available import missing_inputs
+from harness.models.families import family_of
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import Probe, TrainConfig
 from harness.train.macs import image_macs
 
 OF_FEATURES = ("features/std", "features/rank", "val/knn20_top1")
+OF_BOXES = ("val/ap", "val/ap50", "val/ap75")
 FEW_CLASSES = 5  # see `harness.evaluate.classification`
 
 
@@ -30,7 +33,12 @@ class Training(Task):
         return train(self.train, context)
 
     def lacks(self, metric: str) -> str | None:
-        """Top-5 of so few classes is left out."""
+        """Top-5 of so few classes is left out; and what is judged depends on the data."""
+        finds_boxes = family_of(self.train.student.shape).labelling == "boxes"
+        if finds_boxes and metric not in OF_BOXES:
+            return f"the student finds boxes: ask for {', '.join(OF_BOXES)}"
+        if metric in OF_BOXES and not finds_boxes:
+            return "the student finds no boxes: ask for it of a YOLOS"
         classes = open_dataset(self.train.data).classes
         if metric.endswith("top5") and classes <= FEW_CLASSES:
             return f"top-5 says nothing of the {classes} classes of {self.train.data.name}"
@@ -68,10 +76,13 @@ class Training(Task):
 class TrainRun(Training):
     """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats.
 
+    Of a student that finds boxes: COCO's average precision `val/ap`, `val/ap50` and `val/ap75`, in
+    percent.
     Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves;
     where `evaluate_every` asks for curves, `val/knn20_top1` among the images that are trained on.
     """
 
+    labellings: ClassVar[frozenset[Labelling]] = LABELLINGS
     version: ClassVar[int] = 2  # from 2 on the rate is at most its peak in warm-up's last step
     curves: ClassVar[frozenset[str]] = frozenset({"val/teacher_top1"})
 
@@ -87,7 +98,7 @@ class TrainRun(Training):
             f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
         }
         extra = (METHODS.get(method).extra_metrics for method in METHODS.names())
-        return frozenset({*validation, *OF_FEATURES}.union(*extra))
+        return frozenset({*validation, *OF_FEATURES, *OF_BOXES}.union(*extra))
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:

@@ -22,6 +22,7 @@ from harness.bounds import (
     check_bounds,
 )
 from harness.data.config import DataConfig
+from harness.data.dataset import DATASETS
 from harness.errors import FieldError, unknown
 from harness.methods import Method
 from harness.models.architectures import Architecture
@@ -32,6 +33,8 @@ RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 
 MOST_RATES = 1000
 MOST_LAYERS, MOST_MAGNITUDE = 20, 1000  # of RandAugment: each layer is a pass over every image
 Beta: TypeAlias = Annotated[float, Bound(least=0, below=1)]
+CLASSES_ONLY: Final = ("rand_augment", "erasing", "mixup", "cutmix", "label_smoothing")
+"""Parts of an augmentation that boxes and masks do not follow."""
 RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
 
 
@@ -250,7 +253,27 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
+        self._check_labelling()
         self._check_method({name: model.shape for name, model in networks.items()})
+
+    def _check_labelling(self) -> None:
+        """Data, student, method and augmentation must be about the same thing: boxes, say."""
+        if self.data.name not in DATASETS.names():
+            return  # said where the name stands
+        known = DATASETS.get(self.data.name).labelling
+        told = family_of(self.student.shape).labelling
+        if known != told:
+            fitting = [name for name in DATASETS.names() if DATASETS.get(name).labelling == told]
+            raise FieldError(
+                "data",
+                f"'{self.data.name}' has {known} of its images, and '{self.student.arch}' learns "
+                f"{told}: give {' or '.join(fitting)}, or another student",
+            )
+        if told not in self.method.labellings:
+            raise FieldError("method", f"does not train networks that tell {told} of an image")
+        for key in CLASSES_ONLY if known != "classes" else ():
+            if getattr(self.recipe.augment, key) != getattr(Augment(), key):
+                raise FieldError(f"recipe.augment.{key}", f"is not for images with {known}")
 
     def _check_method(self, networks: Mapping[str, Architecture]) -> None:
         try:

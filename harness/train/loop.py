@@ -17,6 +17,7 @@ from harness.data.module import DataModule, open_data
 from harness.data.prefetch import prefetched
 from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
+from harness.evaluate.average_precision import detect
 from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.collapse import COLLAPSED
 from harness.evaluate.features import LabelledFeatures, extract, spread
@@ -447,6 +448,8 @@ class _Training:
             if not self.config.method.uses_labels:
                 metrics = self._evaluate_features(model, batches)
                 self._warn_of_collapse(metrics["features/std"], done)
+            elif self.data.labelling == "boxes":
+                metrics = {f"val/{name}": value for name, value in detect(model, batches).items()}
             else:
                 scores = classify(model, batches)
                 metrics = {f"val/{name}": value for name, value in scores.metrics.items()}
