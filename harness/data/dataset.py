@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from harness.data.cache import arrived, only_one, read_arrays, write_arrays
 from harness.data.fetch import offline
@@ -31,6 +31,8 @@ DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets", base=lam
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Labelling: TypeAlias = Literal["classes", "boxes", "masks"]
 """What is known of an image: its class, boxes around its objects, or the class of every pixel."""
+
+LABELLINGS: Final[frozenset[Labelling]] = frozenset({"classes", "boxes", "masks"})
 
 
 class DenseTargets(Protocol):

@@ -29,7 +29,6 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from harness.data.dataset import Files, Split
-from harness.data.masks import check_size
 from harness.data.processes import shared
 from harness.data.sampler import Sampler
 from harness.data.sources import (
@@ -62,6 +61,7 @@ DISTORTION: Final[Mapping[str, Any]] = {
     "saturation": (0.5, 1.5),
     "hue": 18 / 360,
 }
+ROUNDING: Final = 1.5  # pixels that annotated boxes may reach beyond their image
 LEAST: Final = 1.0  # pixels of a side: of an object that is cut to less, nothing is left to find
 
 
@@ -113,10 +113,29 @@ class _DenseExamples(Dataset[LoadedBatch]):
         image = picture(self._split, number)
         assert self._split.targets is not None
         target = self._split.targets[number]
-        if isinstance(self._split, Files) and target.dtype == np.uint8:
-            check_size(self._split, number, image, target)
+        if (wrong := _misfit(image, target)) is not None:
+            where = (
+                self._split.path(number) if isinstance(self._split, Files) else f"image {number}"
+            )
+            raise DataError(
+                f"{where}: {wrong}, the image has {image.width} x {image.height} pixels: they do "
+                "not belong together; get the set again"
+            )
         seed_all(stream(self._seed, "image", epoch, position))
         return self._transform(image, target)
+
+
+def _misfit(image: Image.Image, target: NDArray[Any]) -> str | None:
+    """What of the target lies outside of the image."""
+    if target.dtype == np.uint8:
+        tall, wide = target.shape
+        return None if (wide, tall) == image.size else f"its mask has {wide} x {tall} pixels"
+    edges = target[target[:, 0] >= 0, 1:5]
+    beyond = (edges[:, :2] < -ROUNDING).any() or (edges[:, 2:] > np.add(image.size, ROUNDING)).any()
+    if not beyond:
+        return None
+    left, top, right, bottom = (*edges[:, :2].min(axis=0), *edges[:, 2:].max(axis=0))
+    return f"its boxes reach from {left:g}, {top:g} to {right:g}, {bottom:g}"
 
 
 def stacked(targets: Sequence[Tensor]) -> Tensor:
@@ -173,7 +192,6 @@ class DenseTransform:
             moved = self._recolour(moved)
         if target.dtype == np.uint8:
             mask = Image.fromarray(target)
-            assert mask.size == image.size, "a mask of another size than its image"
             nearest = Image.Resampling.NEAREST
             return to_bytes(moved), to_bytes(self._placed(mask, cut, nearest, UNKNOWN))[0]
         return to_bytes(moved), moved_boxes(target, cut, self._side)

@@ -28,7 +28,7 @@ METHODS: Registry[type[Method]] = Registry("method", "harness.methods", base=lam
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """One (micro-)batch on the device: `images` (B, C, H, W) normalised; `targets` (B, classes),
-    soft labels, or what `harness.data.dense` says of boxes and masks; `views`, for methods with a
+    soft labels, or of a dense set what `harness.data.dense` says; `views`, for methods with a
     `multicrop`: all crops, (B, C, S, S) each.
     """
 
@@ -130,8 +130,7 @@ class Method(ABC):
     registry: ClassVar[Registry[type[Method]]] = METHODS
     version: ClassVar[int] = 1
     uses_teacher: ClassVar[bool] = False
-    # what of an image, as data sets have it, its objective can learn from
-    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes"})
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes"})  # students it can train
     trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
     # names that its objective's `extra_predictors` may give

@@ -28,6 +28,7 @@ from harness.models.vit import Normalisation, VisionTransformer
 from harness.models.weights import differences, read_weights
 from harness.paths import project_file
 
+CLASSIFIER = frozenset({"head.weight", "head.bias"})  # of a plain ViT
 ARTIFACT = "model.safetensors"  # what a training run leaves for the runs that depend on it
 
 
@@ -64,8 +65,7 @@ def build_model(
             )
         require_finite(model, f"the weights '{weights.hub}'")
         if weights.head == "new":
-            model.vit.reset_classifier(classes)
-            model.family.complete(model.vit, config.shape, classes)
+            model.family.reset_head(model.vit, classes)
     elif not weights.random:
         path = _weights_file(weights, dependencies)
         weights_norm = _load(model, path, weights) or input_norm
@@ -112,8 +112,8 @@ def require_classifier(teacher: VisionTransformer, weights: Weights, classes: in
         return
     if teacher.family.labelling != "classes":
         raise WeightsError(
-            f"the teacher's weights '{weights.hub}' come without a decoder, which would be drawn "
-            "at random: give `weights: {file: ...}` or `weights: {run: ...}`"
+            f"the teacher's weights '{weights.hub}' tell nothing of {teacher.family.labelling}: "
+            "give `weights: {file: ...}` or `weights: {run: ...}`"
         )
     own_classes = teacher.vit.pretrained_cfg["num_classes"]
     if own_classes != classes:
@@ -166,7 +166,7 @@ def _create(config: ModelConfig, classes: int) -> Any:
                 f"'{config.arch}' pools its patches: give the `arch` that they are of"
             )
         pool_patches(vit)
-    family_of(shape).complete(vit, shape, classes)
+    family_of(shape).complete(vit, shape)
     return vit
 
 
@@ -214,7 +214,7 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
         )
     wanted = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     state, about = read_weights(path, content, wanted=wanted, key=weights.key)
-    if model.family.labelling != "classes":  # its file may keep the classifier of a pre-training
+    if model.family.labelling == "masks":  # its file may keep the classifier of a pre-training
         state = {
             name: v for name, v in state.items() if name in wanted or not name.startswith("head.")
         }
@@ -299,7 +299,7 @@ def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[st
 
     New are, too, where only `model` has them: the norm after mean pooling, in place of the one
     before (MAE, as released), and the distillation token, whose position is 0 (G2SD, which has
-    none).
+    none); and detection tokens with their positions.
     """
     fresh = model.vit.state_dict()
     new = _head_keys(model)
@@ -308,6 +308,12 @@ def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[st
     if "fc_norm.weight" in new:
         carried = {key: value for key, value in carried.items() if not key.startswith("norm.")}
     before, after = state.get("pos_embed"), fresh.get("pos_embed")
+    detects = model.family.labelling == "boxes" and "reg_token" not in state
+    if before is not None and after is not None and detects:
+        carried = {key: value for key, value in carried.items() if key not in CLASSIFIER}
+        carried["reg_token"] = fresh["reg_token"]
+        before = torch.cat([before[:, :1], after[:, 1 : model.prefix], before[:, 1:]], dim=1)
+        carried["pos_embed"] = before
     if before is not None and "dist_token" in new:
         before = torch.cat([before[:, :1], torch.zeros_like(before[:, :1]), before[:, 1:]], dim=1)
         carried["pos_embed"] = before

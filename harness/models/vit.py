@@ -124,10 +124,6 @@ class VisionTransformer(nn.Module):
         self._note(output.logits)
         return output
 
-    def label_loss(self, output: ForwardOutput, targets: Tensor) -> Tensor:
-        """How far what it gave for all patches is from the labels; see `Family.label_loss`."""
-        return self.family.label_loss(output, targets, self.grid)
-
     def forward_features(
         self,
         images: Tensor,

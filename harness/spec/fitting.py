@@ -92,10 +92,6 @@ class Materials:
         """
         if not config.data.version:
             return  # nothing is known of the data
-        wrong = _other_labelling(config)
-        if wrong is not None:
-            self._builder.problem(node.find("data", "name"), f"name: {wrong}")
-            return
         for key, model in config.networks().items() if config.method.trains else ():
             if model.weights.random:
                 continue
@@ -108,19 +104,6 @@ class Materials:
             steps_per_epoch(config.data, config.recipe)
         except HarnessError as error:
             self._builder.problem(node.find("recipe", "batch_size"), f"batch_size: {error}")
-
-
-def _other_labelling(config: TrainConfig) -> str | None:
-    """That the data have other labels than the student learns from; None if they have those."""
-    of_data = open_dataset(config.data).labelling
-    family = family_of(config.student.shape)
-    if of_data == family.labelling or not config.method.trains:
-        return None
-    a_family = config.student.shape.family
-    return (
-        f"{config.data.name} has {of_data}, and a student of the family {a_family} learns from "
-        f"{family.labelling}: give other data, or another network"
-    )
 
 
 def misfits(
@@ -161,6 +144,8 @@ def _of_run(
     shape, trained_shape = model.shape, trained.student.shape
     for name in _DIMENSIONS:
         resized = name == "image_size" and model.weights.head == "new"
+        if name == "prefix_tokens" and shape.detection_tokens and model.weights.head == "new":
+            continue  # detection tokens are new, too
         if getattr(shape, name) != getattr(trained_shape, name) and not resized:
             there = f"{name} {getattr(trained_shape, name)}, here it is {getattr(shape, name)}"
             yield "run", f"that row trains a network of {there}: make them equal"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 from harness.data import open_dataset
+from harness.data.dataset import Labelling
 from harness.evidence import FigureOf
 from harness.methods.untrained import Pixels
 from harness.models.cost import efficient_macs
-from harness.models.families import family_of
 from harness.run import TASKS, RunContext
 from harness.tasks.of_network import NetworkEvaluation, save_json
 from harness.train.config import TrainConfig
@@ -39,6 +39,7 @@ class SegmentationRun(NetworkEvaluation):
     """
 
     figures: ClassVar[tuple[FigureOf, ...]] = (MASKS,)
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"masks"})
 
     @classmethod
     def metrics(cls) -> frozenset[str]:
@@ -47,10 +48,8 @@ class SegmentationRun(NetworkEvaluation):
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
-        """The student of `train`; None where it tells something else."""
+        """The student of `train`."""
         if isinstance(train.method, Pixels):
-            return None
-        if family_of(train.student.shape).labelling != "masks":
             return None
         return cls(
             model=train.student.for_evaluation(),

@@ -22,6 +22,7 @@ from harness.bounds import (
     check_bounds,
 )
 from harness.data.config import DataConfig
+from harness.data.dataset import DATASETS
 from harness.errors import FieldError, unknown
 from harness.methods import Method
 from harness.models.architectures import Architecture
@@ -32,6 +33,8 @@ RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 
 MOST_RATES = 1000
 MOST_LAYERS, MOST_MAGNITUDE = 20, 1000  # of RandAugment: each layer is a pass over every image
 Beta: TypeAlias = Annotated[float, Bound(least=0, below=1)]
+CLASSES_ONLY: Final = ("rand_augment", "erasing", "mixup", "cutmix", "label_smoothing")
+"""Parts of an augmentation that boxes and masks do not follow."""
 RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
 
 
@@ -277,19 +280,27 @@ class TrainConfig:
         self._check_method({name: model.shape for name, model in networks.items()})
 
     def _check_labelling(self) -> None:
-        labelling, augment = family_of(self.student.shape).labelling, self.recipe.augment
-        if labelling not in self.method.labellings:
-            known = " and ".join(sorted(self.method.labellings))
-            what = f"learns from {known}, and a {self.student.shape.family} from {labelling}"
-            raise FieldError("method", f"{what}: give another one")
-        of_images = ("mixup", "cutmix", "erasing", "label_smoothing", "rand_augment")
-        default = Augment()
-        for key in of_images if labelling != "classes" else ("photometric",):
-            if getattr(augment, key) != getattr(default, key):
-                kind = "with boxes or masks" if labelling == "classes" else "that have one class"
-                raise FieldError("recipe", f"`augment.{key}` is for images {kind}: leave it out")
-        if labelling == "classes" and augment.crop == "scaled":
-            raise FieldError("recipe", "`augment.crop: scaled` is for images with boxes or masks")
+        """Data, student, method and augmentation must be about the same thing: boxes, say."""
+        if self.data.name not in DATASETS.names():
+            return  # said where the name stands
+        known = DATASETS.get(self.data.name).labelling
+        told = family_of(self.student.shape).labelling
+        if known != told:
+            fitting = [name for name in DATASETS.names() if DATASETS.get(name).labelling == told]
+            raise FieldError(
+                "data",
+                f"'{self.data.name}' has {known} of its images, and '{self.student.arch}' learns "
+                f"{told}: give {' or '.join(fitting)}, or another student",
+            )
+        if told not in self.method.labellings:
+            raise FieldError("method", f"does not train networks that tell {told} of an image")
+        for key in CLASSES_ONLY if known != "classes" else ():
+            if getattr(self.recipe.augment, key) != getattr(Augment(), key):
+                raise FieldError(f"recipe.augment.{key}", f"is not for images with {known}")
+        augment = self.recipe.augment
+        if known == "classes" and (augment.crop == "scaled" or augment.photometric > 0):
+            key = "crop" if augment.crop == "scaled" else "photometric"
+            raise FieldError(f"recipe.augment.{key}", "is for images with boxes or masks")
 
     def _check_method(self, networks: Mapping[str, Architecture]) -> None:
         try:

@@ -17,6 +17,7 @@ from harness.data.module import DataModule, open_data
 from harness.data.prefetch import prefetched
 from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
+from harness.evaluate.average_precision import detect
 from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.collapse import COLLAPSED
 from harness.evaluate.features import LabelledFeatures, extract, spread
@@ -449,6 +450,11 @@ class _Training:
             elif not self.config.method.uses_labels:
                 metrics = self._evaluate_features(model, self.data.val(EVAL_BATCH))
                 self._warn_of_collapse(metrics["features/std"], done)
+            elif self.data.labelling == "boxes":
+                metrics = {
+                    f"val/{name}": value
+                    for name, value in detect(model, self.data.val(EVAL_BATCH)).items()
+                }
             else:
                 scores = classify(model, self.data.val(EVAL_BATCH))
                 metrics = {f"val/{name}": value for name, value in scores.metrics.items()}

@@ -17,6 +17,7 @@ from PIL import Image
 from harness.data.dataset import Files, Splits
 from harness.data.masks import MaskFiles, check_size
 from harness.data.sets.ade20k import Ade20k
+from harness.data.sets.voc_masks import VocMasks
 from harness.errors import DataError
 
 LABELS = np.array([[0, 1, 2], [150, 255, 7]], np.uint8)
@@ -142,3 +143,52 @@ def test_a_mask_of_another_size_is_told(tmp_path: Path) -> None:
         DataError, match=r"scene_0\.png: the image has 3 x 2 pixels and its mask 2 x 3"
     ):
         check_size(split, 0, image, masks_of(split)[0].T)
+
+
+class FewVoc(VocMasks):
+    """VOC with few images."""
+
+    train_images, val_images = 2, 1
+
+
+def voc(root: Path) -> Path:
+    """2 + 1 photographs as VOC's archive lays them out, with one that has no mask."""
+    year = root / "VOCdevkit" / "VOC2012"
+    lists = {"train": ("2007_01", "2007_02"), "val": ("2007_03",)}
+    for half, names in lists.items():
+        path = year / "ImageSets" / "Segmentation" / f"{half}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{name}\n" for name in names))
+    for number in range(1, 5):
+        save(year / "JPEGImages" / f"2007_0{number}.jpg", np.zeros((2, 3, 3), np.uint8))
+        if number < 4:
+            labels = np.array([[0, 20, 255], [number, 0, 0]], np.uint8)
+            save(year / "SegmentationClass" / f"2007_0{number}.png", labels, "P")
+    return root
+
+
+def test_voc_is_read_by_its_lists_with_its_own_labels(tmp_path: Path) -> None:
+    splits = FewVoc().read(voc(tmp_path))
+    assert masks_of(splits.train)[1].tolist() == [[0, 20, 255], [2, 0, 0]]
+    assert masks_of(splits.val)[0].tolist() == [[0, 20, 255], [3, 0, 0]]
+    assert isinstance(splits.val, Files)
+    assert splits.val.image(0).size == (3, 2)
+
+
+def test_what_voc_lacks_is_told(tmp_path: Path) -> None:
+    year = voc(tmp_path) / "VOCdevkit" / "VOC2012"
+    (year / "SegmentationClass" / "2007_02.png").unlink()
+    with pytest.raises(DataError, match=r"2007_02\.png: is missing, and train\.txt lists 2007_02"):
+        FewVoc().read(tmp_path)
+    (year / "ImageSets" / "Segmentation" / "train.txt").write_text("2007_01\n")
+    with pytest.raises(DataError, match=r"train\.txt: lists 1 images, expected 2"):
+        FewVoc().read(tmp_path)
+    with pytest.raises(DataError, match="no folder VOC2012"):
+        FewVoc().read(tmp_path / "elsewhere")
+
+
+def test_a_label_beyond_vocs_is_told(tmp_path: Path) -> None:
+    year = voc(tmp_path) / "VOCdevkit" / "VOC2012"
+    save(year / "SegmentationClass" / "2007_01.png", np.full((2, 3), 21, np.uint8))
+    with pytest.raises(DataError, match=r"at 0, 0 has the label 21: classes are 0 to 20 or 255"):
+        masks_of(FewVoc().read(tmp_path).train)[0]

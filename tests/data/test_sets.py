@@ -54,6 +54,7 @@ def test_every_set_states_its_facts() -> None:
         "canvases-masks",
         "cifar10",
         "cifar100",
+        "coco-detection",
         "fashion-mnist",
         "folder",
         "imagenet-1k",
@@ -61,6 +62,8 @@ def test_every_set_states_its_facts() -> None:
         "mini-imagenet-base",
         "mini-imagenet-novel",
         "mini-imagenet-val",
+        "voc-0712-detection",
+        "voc-detection",
     ]
     for name in DATASETS.names():
         known = DATASETS.get(name)

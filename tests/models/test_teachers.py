@@ -21,7 +21,7 @@ SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 TEACHERS = sorted(
     name
     for name, shape in known_architectures().items()
-    # `vit` has no dimensions of its own; those that tell no class of an image have their own tests
+    # `vit` has no dimensions of its own; for others see test_yolos.py and test_segmenter.py
     if family_of(shape).maskable and shape.width and family_of(shape).labelling == "classes"
 )
 STUDENT = ModelConfig(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.bounds import Positive, check_bounds
-from harness.errors import FieldError
+from harness.data.dataset import Labelling
 from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss, at_patches, check_same_grid
 from harness.models.families import family_of
@@ -27,6 +27,8 @@ class Logit(DistillationLoss):
     the average is over the patches that the teacher saw, too.
     """
 
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes", "masks"})
+
     temperature: Positive = 1.0  # of both softmaxes
     hard: bool = False  # cross-entropy with the teacher's most likely class instead
 
@@ -34,12 +36,8 @@ class Logit(DistillationLoss):
         check_bounds(self)
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
-        """Both must tell classes of the same things."""
-        kinds = [family_of(shape).labelling for shape in (student, teacher)]
-        if kinds[0] != kinds[1]:
-            what = f"student learns from {kinds[0]} and the teacher from {kinds[1]}"
-            raise FieldError("loss", f"compares logits, and the {what}")
-        if kinds[0] != "classes":
+        """Where classes of patches are compared, they must be the same patches."""
+        if family_of(student).labelling == "masks":
             check_same_grid(student, teacher)
 
     def __call__(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from harness.bounds import NotNegative, at_least, check_bounds
+from harness.data.dataset import Labelling
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss, at_patches, check_same_grid
@@ -53,6 +54,7 @@ class Manifold(DistillationLoss):
         128  # images that are compared with each other
     )
 
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes", "masks"})
     version: ClassVar[int] = 2  # 2: groups instead of the whole batch
     of_student: ClassVar[ForwardRequest] = ForwardRequest(tokens=True)
     of_teacher: ClassVar[ForwardRequest] = ForwardRequest(tokens=True)
@@ -70,8 +72,6 @@ class Manifold(DistillationLoss):
             if not family_of(shape).gives_tokens:
                 raise FieldError("loss", f"the manifold loss has no tokens of a {shape.family}")
         check_same_grid(student, teacher)
-        if self.logit > 0:
-            Logit().check(student, teacher)
 
     def __call__(
         self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None

@@ -49,6 +49,7 @@ class Family(ABC):
     architectures: ClassVar[Mapping[str, Architecture]]
     version: ClassVar[int] = 1  # raised when a change of code changes numbers
     maskable: ClassVar[bool] = True  # can run on a part of its patches
+    labelling: ClassVar[Labelling] = "classes"  # what it learns to tell of an image
     queries: ClassVar[frozenset[str]] = frozenset({"cls", "patches"})  # see `Saliency`
     gives_tokens: ClassVar[bool] = True  # see `ForwardRequest`
     gives_maps: ClassVar[bool] = True
@@ -58,7 +59,6 @@ class Family(ABC):
     chooses_init: ClassVar[bool] = False  # timm's builder knows several ways to draw weights
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads
     plain: ClassVar[bool] = False  # registers, LayerScale and SwiGLU can be added to it
-    labelling: ClassVar[Labelling] = "classes"  # what it tells of an image, and learns from
 
     def depth(self, shape: Architecture) -> int:
         """Blocks whose attention can be asked for."""
@@ -81,9 +81,6 @@ class Family(ABC):
             "global_pool": shape.pooling,
         }
 
-    def complete(self, vit: Any, shape: Architecture, classes: int) -> None:
-        """Put what timm's builder knows nothing of in the place of its classifier."""
-
     def classifiers(self, vit: Any) -> tuple[torch.nn.Module, ...]:
         """What tells classes apart, which a network for another task has anew: two of them where
         there is a distillation token.
@@ -91,13 +88,12 @@ class Family(ABC):
         head = vit.get_classifier()
         return head if isinstance(head, tuple) else (head,)
 
-    def label_loss(
-        self, output: ForwardOutput, targets: torch.Tensor, grid: tuple[int, int]
-    ) -> torch.Tensor:
-        """How far the logits are from the labels, a scalar, mean over the batch: cross-entropy with
-        targets (B, classes), which may be mixed or smoothed.
-        """
-        return torch.nn.functional.cross_entropy(output.logits.float(), targets)
+    def complete(self, vit: Any, shape: Architecture) -> None:
+        """Add to what timm built, with `num_classes` classes, whatever timm has no option for."""
+
+    def reset_head(self, vit: Any, classes: int) -> None:
+        """A new head, for so many classes."""
+        vit.reset_classifier(classes)
 
     @abstractmethod
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:

@@ -49,25 +49,23 @@ class Segmenter(PlainViT):
     plain: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False
 
-    def complete(self, vit: Any, shape: Architecture, classes: int) -> None:
-        """A new decoder in the place of the classifier."""
+    def complete(self, vit: Any, shape: Architecture) -> None:
+        """A decoder in the place of the classifier."""
+        self.reset_head(vit, vit.num_classes)
+
+    def reset_head(self, vit: Any, classes: int) -> None:
+        """A new decoder. It has as many attention heads as a block of the encoder."""
         from harness.models.segmenter import MaskTransformer  # it imports torch
 
         vit.reset_classifier(0)
-        setattr(vit, DECODER, MaskTransformer(shape.width, heads=shape.heads, classes=classes))
+        vit.num_classes = classes
+        heads, device = vit.blocks[0].attn.num_heads, vit.pos_embed.device
+        decoder = MaskTransformer(vit.embed_dim, heads=heads, classes=classes)
+        setattr(vit, DECODER, decoder.to(device))
 
     def classifiers(self, vit: Any) -> tuple[torch.nn.Module, ...]:
         """The decoder."""
         return (getattr(vit, DECODER),)
-
-    def label_loss(
-        self, output: ForwardOutput, targets: torch.Tensor, grid: tuple[int, int]
-    ) -> torch.Tensor:
-        """Cross-entropy of pixels: see `harness.models.segmenter.mean_cross_entropy`."""
-        from harness.models.segmenter import mean_cross_entropy, on_pixels
-
-        height, width = targets.shape[1:]
-        return mean_cross_entropy(on_pixels(output.logits, grid, (height, width)), targets).mean()
 
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
         """Of the encoder, all of whose tokens leave its last block, and the decoder on `keep`
