@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from harness.bounds import NotNegative, above, at_least, check_bounds
+from harness.data.dataset import Labelling
 from harness.distributed import DistContext
 from harness.errors import FieldError
 from harness.evidence import Baseline, Evidence, FigureOf
@@ -164,6 +165,8 @@ class Task(ABC):
     # of a trained network: `of` gets the row with the run that trains it as the student's weights;
     # a row whose method trains nothing comes as it is
     is_evaluation: ClassVar[bool] = False
+    # rows that it has something to say about, by what their students tell of an image
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes"})
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

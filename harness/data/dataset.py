@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from harness.data.cache import arrived, only_one, read_arrays, write_arrays
 from harness.data.fetch import offline
@@ -29,6 +29,18 @@ if TYPE_CHECKING:
 
 DATASETS: Registry[DataSet] = Registry("data set", "harness.data.sets", base=lambda: DataSet)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Labelling: TypeAlias = Literal["classes", "boxes", "masks"]
+"""What is known of an image: its class, boxes around its objects, or the class of every pixel."""
+
+LABELLINGS: Final[frozenset[Labelling]] = frozenset({"classes", "boxes", "masks"})
+
+
+class DenseTargets(Protocol):
+    """The boxes or the mask of each image; an array of them is one. `harness.data.dense` says how
+    they look.
+    """
+
+    def __getitem__(self, index: int, /) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +49,7 @@ class Arrays:
 
     images: NDArray[np.uint8]  # (N, C, H, W)
     labels: NDArray[np.int64]  # (N,)
+    targets: DenseTargets | None = None  # boxes or masks of each image; its label is then 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +60,7 @@ class Files:
     names: NDArray[np.bytes_]  # (N,), relative to the tree, UTF-8
     labels: NDArray[np.int64]  # (N,)
     channels: int
+    targets: DenseTargets | None = None  # boxes or masks of each image; its label is then 0
 
     def image(self, index: int) -> Image:
         """One decoded image; DataError names the file that is not one."""
@@ -100,6 +114,7 @@ class DataSet(ABC):
     val_images: int
     size: int | None  # pixels, of square images; None: they differ
     in_memory: bool
+    labelling: Labelling = "classes"  # what is known of an image; `classes` are those of it
     # what every channel of a pixel is where there is no object; None: nobody has marked objects
     background: int | None = None
     next_step: str  # what to do when no origin works
@@ -156,7 +171,11 @@ class DataSet(ABC):
         raise DataError(f"data set {self.name} lives in memory: it needs no pack")
 
     def class_counts(self) -> tuple[int, ...]:
-        """Training images per class; equal unless a set says otherwise."""
+        """Training images per class; equal unless a set says otherwise. Images with boxes or masks
+        are of no class, and count as one.
+        """
+        if self.labelling != "classes":
+            return (self.train_images,)
         return (self.train_images // self.classes,) * self.classes
 
     def missing(self) -> str | None:

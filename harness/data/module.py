@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.data import open_dataset
 from harness.data.config import DataConfig
-from harness.data.dataset import Arrays, DataSet
+from harness.data.dataset import Arrays, DataSet, Labelling, Split
+from harness.data.dense import DenseImages
 from harness.data.finish import CropColours, Normalise
 from harness.data.mixing import erase, mix, soft_targets
 from harness.data.multicrop import MultiCrop
@@ -57,6 +59,7 @@ class DataModule:
     train_eval_source: ImageSource  # the training images as they are
     # how classes count, where a classifier from elsewhere may count them in another order
     class_order: str | None = None
+    labelling: Labelling = "classes"
 
     @property
     def batch(self) -> int:
@@ -66,10 +69,13 @@ class DataModule:
     def train(self, step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, H, W) normalised, soft targets (B, classes)) from `step` on, endless.
 
+        Of a dense set the targets are boxes or masks, as `harness.data.dense` says.
         `train(k)` yields exactly what `train(0)` yields from its k-th item on.
         """
         for at, (images, labels) in enumerate(self.train_labelled(step), step):
-            yield self._mixed(images, labels, at)
+            yield (
+                self._mixed(images, labels, at) if self.labelling == "classes" else (images, labels)
+            )
 
     def train_labelled(self, step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """As `train`, without what mixes images and labels: labels are classes (B,)."""
@@ -164,13 +170,12 @@ def open_data(
         images=len(trained_on), batch_size=batch_size, repeats=augment.repeats, seed=seed
     )
     train_eval, val = (
-        MemoryImages(split, chosen, setup)
-        if isinstance(split, Arrays)
-        else WorkerImages(split, chosen, setup)
+        _source(split, chosen, setup)
         for split, chosen in ((splits.train, trained_on), (eval_split, evaluated))
     )
     # parts of some recipes work on one image at a time only, even of images in memory
-    train = WorkerImages(splits.train, trained_on, setup) if per_image(augment) else train_eval
+    alone = per_image(augment) and dataset.labelling == "classes"
+    train = WorkerImages(splits.train, trained_on, setup) if alone else train_eval
     return DataModule(
         steps_per_epoch=order.steps_per_epoch,
         classes=dataset.classes,
@@ -185,7 +190,16 @@ def open_data(
         val_source=val,
         train_eval_source=train_eval,
         class_order=dataset.class_order(),
+        labelling=dataset.labelling,
     )
+
+
+def _source(split: Split, chosen: NDArray[np.int64], setup: Setup) -> ImageSource:
+    if split.targets is not None:
+        return DenseImages(split, chosen, setup)
+    if isinstance(split, Arrays):
+        return MemoryImages(split, chosen, setup)
+    return WorkerImages(split, chosen, setup)
 
 
 def _check_version(dataset: DataSet, data: DataConfig) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
@@ -65,6 +67,35 @@ def decode(content: bytes, *, channels: int) -> Image:
     except MemoryError as error:
         raise UnsupportedPicture("it takes more memory than there is") from error
     except Exception as error:  # decoders raise whatever damaged bytes lead them to
+        raise Damaged(str(error).strip() or type(error).__name__) from error
+
+
+def decode_mask(content: bytes) -> NDArray[np.uint8]:
+    """The labels (H, W) in a picture of one byte a pixel, grey or numbers of a palette; Damaged and
+    UnsupportedPicture as of `decode`.
+    """
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    if not content:
+        raise Damaged("the file is empty")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_size(*image.size)
+            if image.format in ("JPEG", "WEBP"):
+                what = f"it is a {image.format}, which does not keep every label; save it as PNG"
+                raise UnsupportedPicture(what)
+            if image.mode not in ("L", "P"):
+                what = f"a mask has one byte a pixel, this has pixels of Pillow's mode {image.mode}"
+                raise UnsupportedPicture(f"{what}; save it in grey or with a palette")
+            return np.array(image)
+    except UnsupportedPicture:
+        raise
+    except UnidentifiedImageError as error:
+        raise Damaged(f"no known image format{_looks_like(content)}") from error
+    except Image.DecompressionBombError as error:
+        raise UnsupportedPicture(_too_many_pixels("it has")) from error
+    except Exception as error:  # as above
         raise Damaged(str(error).strip() or type(error).__name__) from error
 
 

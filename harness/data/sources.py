@@ -227,15 +227,19 @@ class WorkerImages(ImageSource):
         transform = evaluation_transform(
             image_size=self.setup.image_size, eval_crop=self.setup.eval_crop
         )
+        return self.transformed(transform, self._in_order(batch_size))
+
+    def _in_order(self, batch_size: int) -> list[list[Key]]:
+        """The keys of every image once, each in one of the processes."""
         count, dist = len(self.chosen), self.setup.dist
         keys = [
             [(0, index, index) for index in range(first, min(first + batch_size, count))]
             for first in range(0, count, batch_size)
         ]
-        return self.transformed(transform, keys[dist.rank :: dist.size])
+        return keys[dist.rank :: dist.size]
 
     def transformed(
-        self, transform: Transform, keys: Iterable[list[Key]]
+        self, transform: Any, keys: Iterable[list[Key]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of `keys` on the device.
 
@@ -246,11 +250,11 @@ class WorkerImages(ImageSource):
             yield pixels, labels
 
     def _batches(
-        self, transform: Transform, keys: Iterable[list[Key]], finish: _Cropped | None
+        self, transform: Any, keys: Iterable[list[Key]], finish: _Cropped | None
     ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         workers, device = self.setup.workers, self.setup.device
         loader = DataLoader(
-            _Images(self.split, self.chosen, transform, finish, seed=self.setup.seed),
+            self._examples(transform, finish),
             batch_sampler=keys,
             num_workers=workers,
             collate_fn=_as_it_is,
@@ -268,6 +272,10 @@ class WorkerImages(ImageSource):
                 raise batch
             pixels, labels = batch
             yield tuple(to_device(part, device) for part in pixels), to_device(labels, device)
+
+    def _examples(self, transform: Any, finish: _Cropped | None) -> Dataset[LoadedBatch]:
+        """What loader processes ask for the batch of some keys."""
+        return _Images(self.split, self.chosen, transform, finish, seed=self.setup.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,11 +367,12 @@ class _Images(Dataset[LoadedBatch]):
     def _image(self, number: int) -> Image.Image:
         """Decoded once where an image stands several times in a row (`Augment.repeats`)."""
         if self._last is None or self._last[0] != number:
-            self._last = number, _picture(self._split, number)
+            self._last = number, picture(self._split, number)
         return self._last[1]
 
 
-def _picture(split: Split, index: int) -> Image.Image:
+def picture(split: Split, index: int) -> Image.Image:
+    """One image as Pillow has it."""
     if not isinstance(split, Arrays):
         return split.image(index)
     pixels = split.images[index]

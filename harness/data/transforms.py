@@ -90,11 +90,11 @@ class RandomResizedCrop:
         self._log_ratio = low, high
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        box, size = self._box(*image.size), self._size
+        box, size = self.box(*image.size), self._size
         cut = image.crop(box)
         return cut if cut.size == (size, size) else cut.resize((size, size), self._resample)
 
-    def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
+    def box(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Left, upper, right and lower; drawn from the global generator of torch."""
         for _ in range(ATTEMPTS):
             area = width * height * torch.empty(1).uniform_(*self._scale).item()

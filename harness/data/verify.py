@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.dataset import Arrays, DataSet, Files, Split, Splits
+from harness.data.masks import check_size
 from harness.data.naming import shown
 from harness.data.pack import Pack
 from harness.data.picture import remarks
@@ -98,7 +99,9 @@ def _decode(split: Split, everything: bool, say: Callable[[str], None], odd: _Re
     stride = 1 if everything else max(1, images // (DECODED // 2))
     chosen = range(0, images, stride)
     for done, index in enumerate(chosen, 1):
-        split.image(index)
+        image = split.image(index)
+        if split.targets is not None and (mask := split.targets[index]).dtype.name == "uint8":
+            check_size(split, index, image, mask)
         odd.look_at(split, index)
         if done % 2000 == 0:
             say(f"decoded {done:,} of {len(chosen):,}")

@@ -7,14 +7,14 @@ from typing import ClassVar, Literal
 
 from harness.lazy import torch
 from harness.masking import CRITERIA, AttentionSource, Criterion, CriterionInput
-from harness.models.interface import Saliency
+from harness.models.interface import Queries, Saliency
 
 
 class AttentionCriterion(Criterion):
     """Keeps what some attention is highest on: of which network, and of whose queries."""
 
     network: ClassVar[Literal["student", "teacher", "saliency_model"]] = "student"
-    queries: ClassVar[Literal["cls", "patches"]] = "cls"
+    queries: ClassVar[Queries] = "cls"
     layer: str = "last"
 
     def attention_source(self) -> AttentionSource:
@@ -81,7 +81,19 @@ class PatchAttention(LayerCriterion):
     so the mean is our reading of it.
     """
 
-    queries: ClassVar[Literal["cls", "patches"]] = "patches"
+    queries: ClassVar[Queries] = "patches"
+
+
+@CRITERIA.register("detection-attention")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectionAttention(LayerCriterion):
+    """Attention that a patch gets from the student's detection tokens, mean over tokens and heads.
+
+    For a YOLOS. Our reading of arXiv 2302.10494, Table 12, which does not say whose attention it
+    takes; `student-attention`, the class token's, is the alternative.
+    """
+
+    queries: ClassVar[Queries] = "detections"
 
 
 @CRITERIA.register("teacher-attention")

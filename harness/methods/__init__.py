@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
+from harness.data.dataset import Labelling
 from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.registry import Registry
@@ -29,7 +30,8 @@ METHODS: Registry[type[Method]] = Registry("method", "harness.methods", base=lam
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """One (micro-)batch on the device: `images` (B, C, H, W) normalised; `targets` (B, classes),
-    soft labels; `views`, for methods with a `multicrop`: all crops, (B, C, S, S) each.
+    soft labels, or of a dense set what `harness.data.dense` says; `views`, for methods with a
+    `multicrop`: all crops, (B, C, S, S) each.
     """
 
     images: torch.Tensor
@@ -175,6 +177,7 @@ class Method(ABC):
     # whether its objective leaves passes of the teacher to `Networks.teacher_pass`, so that another
     # process can compute them
     has_frozen_teacher: ClassVar[bool] = False
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes"})  # students it can train
     trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
     # names that its objective's `extra_predictors` may give

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.bounds import KeptPatches, NotNegative, check_bounds
+from harness.data.dataset import LABELLINGS, Labelling
 from harness.distributed import DistContext
 from harness.errors import FieldError
 from harness.evidence import FigureOf
@@ -18,9 +19,9 @@ from harness.masking.attention import StudentAttention
 from harness.masking.keep import kept_counts, to_grid, top_k
 from harness.masking.positions import distance_from_centre, evenness
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
+from harness.methods.label_loss import label_loss
 from harness.methods.losses import DistillationLoss
 from harness.methods.losses.logit import Logit
-from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
@@ -49,13 +50,14 @@ class Mask:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distillation(Method):
     """labels * CE(labels) + weight * loss(student, teacher); with `mask`, the teacher sees only the
-    kept patches.
+    kept patches. In place of CE, networks that find boxes have the loss of DETR.
 
     The paper writes CE + lambda * KL with lambda = 1; its released code halves both terms. Code
     that weights them by 1 - alpha and alpha has no label term at alpha = 1: `labels: 0.0`.
     """
 
     uses_teacher: ClassVar[bool] = True
+    labellings: ClassVar[frozenset[Labelling]] = LABELLINGS
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
     extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
     extra_metrics: ClassVar[frozenset[str]] = frozenset({"kept/evenness", "kept/distance"})
@@ -92,6 +94,7 @@ class Distillation(Method):
         if self.mask is not None and self.mask.keep > teacher.patches:
             what = f"the patches of the teacher, got {self.mask.keep}"
             raise FieldError("mask.keep", f"must be at most {teacher.patches}, {what}")
+        self._check_labelling(networks["student"], teacher)
         self.loss.check(networks["student"], teacher)
         if self.teacher_keep(family_patches(teacher)) == family_patches(teacher):
             return
@@ -101,6 +104,17 @@ class Distillation(Method):
         source = self.mask.criterion.attention_source()
         if source is not None:
             _check_attention_source(source, networks)
+
+    def _check_labelling(self, student: Architecture, teacher: Architecture) -> None:
+        told = family_of(student).labelling
+        if family_of(teacher).labelling != told:
+            other = family_of(teacher).labelling
+            raise FieldError("teacher", f"tells {other} of an image, and the student {told}")
+        if told not in self.loss.labellings:
+            known = " and ".join(sorted(self.loss.labellings))
+            raise FieldError("loss", f"compares networks that tell {known}, these tell {told}")
+        if self.teacher_accuracy and told != "classes":
+            raise FieldError("teacher_accuracy", f"is of networks that tell classes, not {told}")
 
     def teacher_keep(self, patches: int) -> int:
         """The mask's keep count, or all patches."""
@@ -157,7 +171,12 @@ class DistillationObjective(Objective):
         self.method, self.student, self.teacher = method, networks.student, networks.teacher
         self.ask_teacher = partial(networks.teacher_pass, method)
         self.networks = {"teacher": networks.teacher, "saliency_model": networks.saliency_model}
-        self.modules = {"student": networks.student}
+        self.modules: dict[str, torch.nn.Module] = {"student": networks.student}
+        self.label_loss = label_loss(networks.student)
+        self.adapter = method.loss.adapter(networks.student, networks.teacher)
+        if self.adapter is not None:
+            self.adapter.to(next(networks.student.parameters()).device)
+            self.modules["adapter"] = self.adapter
         mask = method.mask
         self.mask = None if mask is None or mask.keep >= self.teacher.patches else mask
         source = None if self.mask is None else self.mask.criterion.attention_source()
@@ -172,8 +191,12 @@ class DistillationObjective(Objective):
         # (N,) how often each patch was kept in this evaluation
         self._judged = torch.zeros(networks.teacher.patches, dtype=torch.float64)
 
+    def before_losses(self, pieces: Iterator[tuple[Batch, Step]]) -> None:
+        """What the loss of labels needs to know of the whole batch."""
+        self.label_loss.prepare(pieces)
+
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
-        """`total`, and before their weights `ce` and `distill`."""
+        """`total`, and before their weights `ce` (or the terms in its place) and `distill`."""
         return self.begin(batch, step)()
 
     def begin(self, batch: Batch, step: Step) -> Callable[[], dict[str, torch.Tensor]]:
@@ -197,10 +220,15 @@ class DistillationObjective(Objective):
         self._count(kept)
 
         def rest() -> dict[str, torch.Tensor]:
-            ce = soft_cross_entropy(student.logits, batch.targets)
-            distill = self._distill(student, taught.output(), kept, step)
-            total = self.method.labels * ce + self.method.weight * distill
-            return {"total": total, "ce": ce, "distill": distill}
+            terms = self.label_loss(student, batch.targets)
+            first, *more = terms.values()
+            of_labels = sum(more, start=first)
+            seen = student
+            if self.adapter is not None:
+                seen = self.method.loss.adapted(student, self.adapter)
+            distill = self._distill(seen, taught.output(), kept, step)
+            total = self.method.labels * of_labels + self.method.weight * distill
+            return {"total": total, **terms, "distill": distill}
 
         return rest
 

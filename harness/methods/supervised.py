@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
+from harness.data.dataset import LABELLINGS, Labelling
 from harness.lazy import torch
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-
-
-def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean over the batch of -sum targets * log softmax(logits); both (B, classes). Labels may be
-    mixed or smoothed.
-    """
-    return torch.nn.functional.cross_entropy(logits.float(), targets)
+from harness.methods.label_loss import label_loss
 
 
 class SupervisedObjective(Objective):
-    """Cross-entropy of the student."""
+    """What the student learns from labels."""
 
     def __init__(self, networks: Networks) -> None:
         self.student = networks.student
         self.modules = {"student": networks.student}
+        self.label_loss = label_loss(networks.student)
+
+    def before_losses(self, pieces: Iterator[tuple[Batch, Step]]) -> None:
+        """What the loss needs to know of the whole batch."""
+        self.label_loss.prepare(pieces)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
-        """`total` only."""
-        return {"total": soft_cross_entropy(self.student(batch.images).logits, batch.targets)}
+        """`total`, and its terms where it has several."""
+        terms = self.label_loss(self.student(batch.images), batch.targets)
+        if len(terms) == 1:
+            return {"total": next(iter(terms.values()))}
+        return {"total": torch.stack(list(terms.values())).sum(), **terms}
 
 
 @METHODS.register("supervised")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supervised(Method):
-    """Cross-entropy with the (mixed, smoothed) labels."""
+    """Cross-entropy with the (mixed, smoothed) labels, of images or pixels; of networks that find
+    boxes, the loss of DETR (`harness.methods.set_loss`).
+    """
+
+    labellings: ClassVar[frozenset[Labelling]] = LABELLINGS
 
     def build(self, networks: Networks) -> SupervisedObjective:
         """The objective over the student."""

@@ -24,6 +24,7 @@ class Architecture:
     mlp_ratio: float = 4.0
     prefix_tokens: int = 1  # CLS, and DIST or registers where there are any
     registers: int = 0  # learned tokens beside CLS, without positions (arXiv 2309.16588)
+    detection_tokens: int = 0  # learned tokens beside CLS, with positions (arXiv 2106.00666)
     # of a block: an MLP of `mlp_ratio`, or a gated one that costs as much (arXiv 2002.05202)
     mlp: Literal["gelu", "swiglu"] = "gelu"
     layer_scale: float | None = None  # its first value; none: as timm builds the architecture
@@ -40,7 +41,7 @@ class Architecture:
     @property
     def distilled(self) -> bool:
         """Whether there is a distillation token, with a classifier of its own."""
-        return self.prefix_tokens - self.registers == 2
+        return self.prefix_tokens - self.registers - self.detection_tokens == 2
 
     @property
     def gate_width(self) -> int:

@@ -28,6 +28,7 @@ from harness.models.vit import Normalisation, VisionTransformer
 from harness.models.weights import differences, read_weights
 from harness.paths import project_file
 
+CLASSIFIER = frozenset({"head.weight", "head.bias"})  # of a plain ViT
 ARTIFACT = "model.safetensors"  # what a training run leaves for the runs that depend on it
 
 
@@ -64,7 +65,7 @@ def build_model(
             )
         require_finite(model, f"the weights '{weights.hub}'")
         if weights.head == "new":
-            model.vit.reset_classifier(classes)
+            model.family.reset_head(model.vit, classes)
     elif not weights.random:
         path = _weights_file(weights, dependencies)
         weights_norm = _load(model, path, weights) or input_norm
@@ -109,6 +110,11 @@ def require_classifier(teacher: VisionTransformer, weights: Weights, classes: in
         raise WeightsError("the teacher's weights have `head: new`, a classifier drawn at random")
     if weights.hub is None:
         return
+    if teacher.family.labelling != "classes":
+        raise WeightsError(
+            f"the teacher's weights '{weights.hub}' tell nothing of {teacher.family.labelling}: "
+            "give `weights: {file: ...}` or `weights: {run: ...}`"
+        )
     own_classes = teacher.vit.pretrained_cfg["num_classes"]
     if own_classes != classes:
         raise WeightsError(
@@ -160,6 +166,7 @@ def _create(config: ModelConfig, classes: int) -> Any:
                 f"'{config.arch}' pools its patches: give the `arch` that they are of"
             )
         pool_patches(vit)
+    family_of(shape).complete(vit, shape)
     return vit
 
 
@@ -207,6 +214,10 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
         )
     wanted = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     state, about = read_weights(path, content, wanted=wanted, key=weights.key)
+    if model.family.labelling == "masks":  # its file may keep the classifier of a pre-training
+        state = {
+            name: v for name, v in state.items() if name in wanted or not name.startswith("head.")
+        }
     if weights.head == "new":
         state = _carried_over(state, model)
     wrong, difference = differences(state, wanted)
@@ -278,8 +289,7 @@ def _normalisation(about: Mapping[str, str], path: Path, channels: int) -> Norma
 
 def _head_keys(model: VisionTransformer) -> set[str]:
     """Names of the classifier's parameters (of both, where there are two)."""
-    head = model.vit.get_classifier()
-    heads = head if isinstance(head, tuple) else (head,)
+    heads = model.family.classifiers(model.vit)
     owned = {id(parameter) for part in heads for parameter in part.parameters()}
     return {name for name, value in model.vit.named_parameters() if id(value) in owned}
 
@@ -289,7 +299,7 @@ def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[st
 
     New are, too, where only `model` has them: the norm after mean pooling, in place of the one
     before (MAE, as released), and the distillation token, whose position is 0 (G2SD, which has
-    none).
+    none); and detection tokens with their positions.
     """
     fresh = model.vit.state_dict()
     new = _head_keys(model)
@@ -298,6 +308,12 @@ def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[st
     if "fc_norm.weight" in new:
         carried = {key: value for key, value in carried.items() if not key.startswith("norm.")}
     before, after = state.get("pos_embed"), fresh.get("pos_embed")
+    detects = model.family.labelling == "boxes" and "reg_token" not in state
+    if before is not None and after is not None and detects:
+        carried = {key: value for key, value in carried.items() if key not in CLASSIFIER}
+        carried["reg_token"] = fresh["reg_token"]
+        before = torch.cat([before[:, :1], after[:, 1 : model.prefix], before[:, 1:]], dim=1)
+        carried["pos_embed"] = before
     if before is not None and "dist_token" in new:
         before = torch.cat([before[:, :1], torch.zeros_like(before[:, :1]), before[:, 1:]], dim=1)
         carried["pos_embed"] = before
@@ -347,8 +363,7 @@ def _in_order(text: bytes) -> bytes:
 
 def freeze_all_but_head(model: VisionTransformer) -> None:
     """A student whose linear classifier alone is trained."""
-    heads = model.vit.get_classifier()  # two of them where there is a distillation token
-    heads = heads if isinstance(heads, tuple) else (heads,)
+    heads = model.family.classifiers(model.vit)
     head = {id(parameter) for module in heads for parameter in module.parameters()}
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in head)

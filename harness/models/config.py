@@ -84,6 +84,8 @@ class ModelConfig:
     mlp: Literal["gelu", "swiglu"] = "gelu"
     weights: Weights = Weights()  # what it starts from; none: random
     trained: Literal["all", "head"] = "all"  # of a student; head: its linear classifier alone
+    # of a YOLOS: learned tokens, each of which may find one object; none: 100
+    detection_tokens: Annotated[int, at_least(1, most=1000)] | None = None
     # how random weights of a plain ViT are drawn. timm: normal 0.02 at every width, which is made
     # for wide networks; moco: Xavier, in proportion to the width, and sines and cosines for the
     # positions (arXiv 2104.02057, as released, where those are not trained); dino: timm's, with the
@@ -94,7 +96,15 @@ class ModelConfig:
 
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"arch"})
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
-        {"trained", "init", "drop_path_rule", "registers", "layer_scale", "mlp"}
+        {
+            "trained",
+            "init",
+            "drop_path_rule",
+            "registers",
+            "layer_scale",
+            "mlp",
+            "detection_tokens",
+        }
     )
 
     def __post_init__(self) -> None:
@@ -124,6 +134,9 @@ class ModelConfig:
             if getattr(self, key) != default and not family_of(catalogue).plain:
                 what = f"is an option of plain ViTs, and '{self.arch}' is none: leave it out"
                 raise FieldError(key, what)
+        if self.detection_tokens is not None and not catalogue.detection_tokens:
+            what = f"is an option of YOLOS, and '{self.arch}' is none: leave it out"
+            raise FieldError("detection_tokens", what)
         if self.registers and catalogue.distilled:
             raise FieldError("registers", "do not go with a distillation token: leave them out")
 
@@ -218,6 +231,9 @@ class ModelConfig:
             changes["registers"] = self.registers
             changes["prefix_tokens"] = catalogue.prefix_tokens + self.registers
             changes["positioned_prefix"] = False
+        if self.detection_tokens is not None:
+            changes["detection_tokens"] = self.detection_tokens
+            changes["prefix_tokens"] = 1 + self.detection_tokens
         if self.layer_scale is not None:
             changes["layer_scale"] = self.layer_scale
         if self.mlp != "gelu":

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.transfer import to_device
 
 NAMED_LAYERS = ("first", "middle", "last")
+Queries: TypeAlias = Literal["cls", "patches", "detections"]
+"""Whose attention to the patches: of the class token, the patches, or a YOLOS's detection tokens.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +22,7 @@ class Saliency:
     """Which attention scores the patches: a layer, and whose queries are averaged."""
 
     layer: str = "last"  # first, middle, last, or a number counted from 1
-    queries: Literal["cls", "patches"] = "cls"
+    queries: Queries = "cls"
 
     def __post_init__(self) -> None:
         number = re.fullmatch("[0-9]{1,6}", self.layer)  # not isdigit, which knows more than int
@@ -57,15 +60,21 @@ LOGITS_ONLY = ForwardRequest()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForwardOutput:
-    """What a forward pass gives. K is the number of patches it saw."""
+    """What a forward pass gives. K is the number of patches it saw, M of its detection tokens."""
 
-    logits: torch.Tensor  # (B, classes)
+    # (B, classes); of a network that finds boxes (B, M, classes + 1), the last for no object
+    logits: torch.Tensor
     # (B, K): the saliency that was asked for, mean over heads, detached
     saliency: torch.Tensor | None
     tokens: tuple[torch.Tensor, ...] = ()  # of every block (B, K, D)
     # of every block (B, 1 + K, 1 + K): softmaxed attention of CLS and patches, mean over heads
     maps: tuple[torch.Tensor, ...] = ()
     distilled: torch.Tensor | None = None  # (B, classes): the distillation token's logits
+    # (B, M, 4): centre x and y, width and height of each box, shares of the picture
+    boxes: torch.Tensor | None = None
+    detections: torch.Tensor | None = None  # (B, M, D): detection tokens after the last norm
+    # (B, K, D): patch tokens after the last norm, of networks that give boxes, if asked for
+    patches: torch.Tensor | None = None
 
     def select(self, images: Sequence[int]) -> ForwardOutput:
         """The same for some of the images, by their places in the batch."""
@@ -80,6 +89,9 @@ class ForwardOutput:
             tokens=tuple(value.index_select(0, chosen) for value in self.tokens),
             maps=tuple(value.index_select(0, chosen) for value in self.maps),
             distilled=some(self.distilled),
+            boxes=some(self.boxes),
+            detections=some(self.detections),
+            patches=some(self.patches),
         )
 
 

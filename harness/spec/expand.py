@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import ModelConfig, Weights
+from harness.models.families import family_of
 from harness.run import TASKS, BankTask, Task
 from harness.spec.build import Builder
 from harness.spec.fitting import Materials
@@ -237,6 +238,8 @@ class _Expander:
                 trained = (
                     self._with_trained_student(asked, profile, row) if cls.is_evaluation else asked
                 )
+                if family_of(asked.student.shape).labelling not in cls.labellings:
+                    return ()
                 if issubclass(cls, BankTask):
                     one: Task | None = cls.of(trained, task.bank)
                 else:

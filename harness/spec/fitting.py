@@ -15,6 +15,7 @@ from harness.data.config import DataConfig
 from harness.errors import HarnessError, Location
 from harness.models.available import class_counts
 from harness.models.config import ModelConfig, Weights
+from harness.models.families import family_of
 from harness.paths import project_file, project_root
 from harness.spec.build import Builder
 from harness.spec.nodes import MapNode
@@ -115,7 +116,8 @@ def misfits(
     if key == "teacher" and weights.head == "new":
         yield "head", f"a teacher with `head: new` says things at random: {FINE_TUNE}"
         return
-    if weights.file is not None:
+    classifies = family_of(model.shape).labelling == "classes"
+    if weights.file is not None and classifies:
         yield from _of_file(key, model, config)
     if weights.hub is not None and key == "teacher":
         yield from _wrong_classes("hub", key, _hub_classes(weights.hub), config)
@@ -142,6 +144,8 @@ def _of_run(
     shape, trained_shape = model.shape, trained.student.shape
     for name in _DIMENSIONS:
         resized = name == "image_size" and model.weights.head == "new"
+        if name == "prefix_tokens" and shape.detection_tokens and model.weights.head == "new":
+            continue  # detection tokens are new, too
         if getattr(shape, name) != getattr(trained_shape, name) and not resized:
             there = f"{name} {getattr(trained_shape, name)}, here it is {getattr(shape, name)}"
             yield "run", f"that row trains a network of {there}: make them equal"

@@ -7,12 +7,14 @@ from functools import cache
 from typing import ClassVar, Literal, Self
 
 from harness.data import open_dataset, train_images
+from harness.data.dataset import LABELLINGS, Labelling
 from harness.errors import RunFailed
 from harness.evidence import Baseline, Evidence, FigureOf
 from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
 from harness.models.cost import Macs, efficient_macs, published_macs
 from harness.models.families import family_of
+from harness.models.interface import Queries
 from harness.models.merging import merged_macs
 from harness.run import TASKS, RunContext, Task
 from harness.shown_patches import TEACHER_COST, UNMASKED
@@ -73,12 +75,13 @@ class CostRun(Task):
     batch_size: int = 128  # of the activations
     student_keep: int | None = None  # patches that the student is trained on; none: all
     chooser: ModelConfig | None = None  # whose attention chooses patches; none: nobody's
-    queries: Literal["cls", "patches"] = "cls"  # of that attention
+    queries: Queries = "cls"  # of that attention
     own_pass: bool = False  # the chooser is run for that alone
 
     # from 2 on what this package computes is `teacher/computed_gmacs`; from 3 on: student, choice
     version: ClassVar[int] = 3
     batched: ClassVar[bool] = True
+    labellings: ClassVar[frozenset[Labelling]] = LABELLINGS
     seeded: ClassVar[bool] = False
     evidence: ClassVar[Evidence] = "exact"
     baseline: ClassVar[Baseline | None] = UNMASKED
@@ -132,8 +135,8 @@ class CostRun(Task):
             return "the teacher is frozen and sees no views: ask for 'teacher/train_pmacs'"
         if metric in STUDENTS and self.self_taught:
             return "the student sees views of many sizes: ask of students with a frozen teacher"
-        if metric == "choice/kflops" and self.queries == "patches":
-            return "additions are counted of the class token's attention, not of the patches'"
+        if metric == "choice/kflops" and self.queries != "cls":
+            return f"additions are counted of the class token's attention, not of {self.queries}"
         if metric in ACTIVATIONS and (self.self_taught or self.merge):
             which = "that merge tokens" if self.merge else "that are self-taught"
             return f"activations of teachers {which} are not counted"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
+from harness.data.dataset import LABELLINGS, Labelling
 from harness.evidence import Baseline, Evidence
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
@@ -34,6 +35,7 @@ class ThroughputRun(Task):
     classes: int
     batch_size: int = 128
 
+    labellings: ClassVar[frozenset[Labelling]] = LABELLINGS
     exclusive: ClassVar[bool] = True
     evidence: ClassVar[Evidence] = "timing"
     baseline: ClassVar[Baseline | None] = UNMASKED

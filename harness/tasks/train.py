@@ -7,13 +7,17 @@ from typing import ClassVar, Literal, Self
 
 from harness.batch_plan import BatchPlan
 from harness.data import open_dataset, train_images
+from harness.data.dataset import LABELLINGS, Labelling
 from harness.methods import METHODS
 from harness.models.available import missing_inputs
+from harness.models.families import family_of
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import Probe, TrainConfig
 from harness.train.macs import image_macs
 
 OF_FEATURES = ("features/std", "features/rank", "val/knn20_top1")
+OF_MASKS = ("val/miou", "val/pixel_accuracy", "val/one_class_miou")
+OF_BOXES = ("val/ap", "val/ap50", "val/ap75")
 FEW_CLASSES = 5  # see `harness.evaluate.classification`
 
 
@@ -30,7 +34,14 @@ class Training(Task):
         return train(self.train, context)
 
     def lacks(self, metric: str) -> str | None:
-        """Top-5 of so few classes is left out."""
+        """Top-5 of so few classes is left out; and what is judged depends on the data."""
+        told = family_of(self.train.student.shape).labelling
+        of_dense = {"boxes": OF_BOXES, "masks": OF_MASKS}
+        if told != "classes" and metric not in (*of_dense[told], "val/loss"):
+            return f"the student tells {told}: ask for {', '.join(of_dense[told])}"
+        for other, metrics in of_dense.items():
+            if metric in metrics and other != told:
+                return f"the student tells {told} of an image, no {other}"
         classes = open_dataset(self.train.data).classes
         if metric.endswith("top5") and classes <= FEW_CLASSES:
             return f"top-5 says nothing of the {classes} classes of {self.train.data.name}"
@@ -76,10 +87,14 @@ class Training(Task):
 class TrainRun(Training):
     """Trains a student and evaluates it: `val/top1`, `val/top5` in percent, `val/loss` in nats.
 
+    Of a student that finds boxes: COCO's average precision `val/ap`, `val/ap50` and `val/ap75`, in
+    percent. Of one that tells the class of every pixel: `val/miou`, `val/pixel_accuracy` and
+    `val/one_class_miou`, in percent; the task `segmentation` says what they are.
     Without labels (self-distillation): `features/std` and `features/rank` of the network it leaves;
     where `evaluate_every` asks for curves, `val/knn20_top1` among the images that are trained on.
     """
 
+    labellings: ClassVar[frozenset[Labelling]] = LABELLINGS
     version: ClassVar[int] = 2  # from 2 on the rate is at most its peak in warm-up's last step
     curves: ClassVar[frozenset[str]] = frozenset(
         {"val/teacher_top1", "kept/evenness", "kept/distance"}
@@ -97,7 +112,7 @@ class TrainRun(Training):
             f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")
         }
         extra = (METHODS.get(method).extra_metrics for method in METHODS.names())
-        return frozenset({*validation, *OF_FEATURES}.union(*extra))
+        return frozenset({*validation, *OF_FEATURES, *OF_BOXES, *OF_MASKS}.union(*extra))
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:

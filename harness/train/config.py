@@ -22,6 +22,7 @@ from harness.bounds import (
     check_bounds,
 )
 from harness.data.config import DataConfig
+from harness.data.dataset import DATASETS
 from harness.errors import FieldError, unknown
 from harness.methods import Method
 from harness.models.architectures import Architecture
@@ -32,6 +33,8 @@ RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 
 MOST_RATES = 1000
 MOST_LAYERS, MOST_MAGNITUDE = 20, 1000  # of RandAugment: each layer is a pass over every image
 Beta: TypeAlias = Annotated[float, Bound(least=0, below=1)]
+CLASSES_ONLY: Final = ("rand_augment", "erasing", "mixup", "cutmix", "label_smoothing")
+"""Parts of an augmentation that boxes and masks do not follow."""
 RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
 
 
@@ -39,8 +42,11 @@ RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
 class Augment:
     """What happens to training images (DeiT's names; 0 or none switches a part off)."""
 
-    # pad: random crop after padding by `pad_pixels`; resized: random area and aspect
-    crop: Literal["none", "pad", "resized"] = "resized"
+    # pad: random crop after padding by `pad_pixels`; resized: random area and aspect; scaled, of
+    # images with boxes or masks: a random square of the image scaled at random, filled up where
+    # that is smaller
+    crop: Literal["none", "pad", "resized", "scaled"] = "resized"
+    scaled: PositiveRange = (0.5, 2.0)  # shorter side, in sizes of the network, for `crop: scaled`
     pad_pixels: Annotated[int, at_least(0, most=4096)] = 4  # pixels on each side, for `crop: pad`
     scale: Scale = (0.08, 1.0)  # area of the resized crop, fraction of the image
     ratio: PositiveRange = (0.75, 4 / 3)  # aspect of the resized crop
@@ -48,6 +54,9 @@ class Augment:
     flip: Probability = 0.5  # probability of a horizontal flip
     rand_augment: str | None = None  # timm's notation, rand-m9-mstd0.5-inc1
     color_jitter: NotNegative = 0.0  # as in timm, inert when rand_augment is given
+    # probabilities of brightness, contrast, saturation and hue being changed, each; of images with
+    # boxes or masks
+    photometric: Probability = 0.0
     erasing: Probability = 0.0  # probability of random erasing with pixel noise
     mixup: NotNegative = 0.0  # alpha of mixup's Beta distribution
     cutmix: NotNegative = 0.0  # alpha of cutmix's Beta distribution
@@ -59,8 +68,14 @@ class Augment:
         1  # repeated augmentation: how often an image appears in an epoch
     )
 
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"scaled", "photometric"})
+
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.color_jitter > 0 and self.photometric > 0:
+            raise FieldError("photometric", "and `color_jitter` both change colours: give one")
+        if self.crop != "scaled" and self.scaled != (0.5, 2.0):
+            raise FieldError("scaled", "goes with `crop: scaled`")
         if self.rand_augment is not None:
             self._check_rand_augment(self.rand_augment)
 
@@ -92,14 +107,19 @@ class Recipe:
     lr_batch: Count | None = None
     # linear: peak = lr * batch_size / lr_batch; sqrt: peak = lr * sqrt(batch_size / lr_batch)
     lr_rule: Literal["linear", "sqrt"] = "linear"
-    min_lr: NotNegative = 0.0  # learning rate at the end of the cosine
+    min_lr: NotNegative = 0.0  # learning rate at the end
     # epochs in which the rate rises linearly from `warmup_lr` to its peak
     warmup_epochs: NotNegative = 0.0
     warmup_lr: NotNegative = 0.0  # learning rate before the first step
     # step: by steps; epoch-lagged: as released by DeiT, one epoch late; from-warmup-lr: as released
     # by DINO, the first step at `warmup_lr` itself
     schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
-    # AdamW's; biases and norms have none, tokens and positions in self-distillation alone
+    # cosine: half a cosine; polynomial: what time is left, as a share, to `decay_power`
+    decay: Literal["cosine", "polynomial"] = "cosine"  # how the rate falls after warm-up
+    decay_power: Positive = 0.9
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: Beta = 0.9  # SGD's
+    # biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05
     # the rate of every block below the last is that of the next one times this
     layer_decay: Share = 1.0
@@ -120,12 +140,18 @@ class Recipe:
     # side of the centre crop over the resized image; sets in memory are not cropped
     eval_crop: Share = 0.875
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lr_rule", "patch_embed_rate", "compile"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
+        {"lr_rule", "patch_embed_rate", "compile", "decay", "decay_power", "optimizer", "momentum"}
+    )
 
     def __post_init__(self) -> None:
         check_bounds(self)
         if self.lr_rule == "sqrt" and self.lr_batch is None:
             raise FieldError("lr_rule", "sqrt needs `lr_batch`, the batch that `lr` is meant for")
+        if self.optimizer == "adamw" and self.momentum != 0.9:
+            raise FieldError("momentum", "is SGD's: give `optimizer: sgd`, or leave it out")
+        if self.decay == "cosine" and self.decay_power != 0.9:
+            raise FieldError("decay_power", "goes with `decay: polynomial`, or leave it out")
         if self.batch_size % 2 and (self.augment.mixup > 0 or self.augment.cutmix > 0):
             raise FieldError(
                 "batch_size", f"must be even with mixup or cutmix, got {self.batch_size}"
@@ -250,7 +276,31 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
+        self._check_labelling()
         self._check_method({name: model.shape for name, model in networks.items()})
+
+    def _check_labelling(self) -> None:
+        """Data, student, method and augmentation must be about the same thing: boxes, say."""
+        if self.data.name not in DATASETS.names():
+            return  # said where the name stands
+        known = DATASETS.get(self.data.name).labelling
+        told = family_of(self.student.shape).labelling
+        if known != told:
+            fitting = [name for name in DATASETS.names() if DATASETS.get(name).labelling == told]
+            raise FieldError(
+                "data",
+                f"'{self.data.name}' has {known} of its images, and '{self.student.arch}' learns "
+                f"{told}: give {' or '.join(fitting)}, or another student",
+            )
+        if told not in self.method.labellings:
+            raise FieldError("method", f"does not train networks that tell {told} of an image")
+        for key in CLASSES_ONLY if known != "classes" else ():
+            if getattr(self.recipe.augment, key) != getattr(Augment(), key):
+                raise FieldError(f"recipe.augment.{key}", f"is not for images with {known}")
+        augment = self.recipe.augment
+        if known == "classes" and (augment.crop == "scaled" or augment.photometric > 0):
+            key = "crop" if augment.crop == "scaled" else "photometric"
+            raise FieldError(f"recipe.augment.{key}", "is for images with boxes or masks")
 
     def _check_method(self, networks: Mapping[str, Architecture]) -> None:
         try:

@@ -59,6 +59,10 @@ class EvaluationData:
         for pixels, labels in self._told(batches, 0, self.module.eval_images):
             yield self.module.normalised(pixels), pixels.float(), labels
 
+    def judging(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image that judges, normalised, with its mask in place of a label."""
+        return self._told(self.module.val(batch_size), 0, self.module.eval_images)
+
     @property
     def _all(self) -> int:
         return self.module.train_images + self.module.eval_images

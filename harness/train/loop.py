@@ -19,11 +19,13 @@ from harness.data.module import DataModule, open_data
 from harness.data.prefetch import prefetched
 from harness.distributed import DistContext, process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
+from harness.evaluate.average_precision import detect
 from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.collapse import COLLAPSED
 from harness.evaluate.features import LabelledFeatures, extract, spread
 from harness.evaluate.knn import knn_accuracy
 from harness.evaluate.right import RIGHT, write_right
+from harness.evaluate.segmentation import batch_size, segment
 from harness.methods import Batch, Networks, Objective, Step
 from harness.models.build import (
     ARTIFACT,
@@ -494,18 +496,31 @@ class _Training:
     def _evaluated(self, done: int) -> dict[str, float]:
         model = self.objective.final_model
         assert isinstance(model, VisionTransformer)
-        batches = self.data.val(EVAL_BATCH)
         with self._autocast():
-            if not self.config.method.uses_labels:
-                metrics = self._evaluate_features(model, batches)
+            if self.data.labelling == "masks":
+                metrics = self._evaluate_masks(model)
+            elif not self.config.method.uses_labels:
+                metrics = self._evaluate_features(model, self.data.val(EVAL_BATCH))
                 self._warn_of_collapse(metrics["features/std"], done)
+            elif self.data.labelling == "boxes":
+                metrics = {
+                    f"val/{name}": value
+                    for name, value in detect(model, self.data.val(EVAL_BATCH)).items()
+                }
             else:
-                scores = classify(model, batches)
+                scores = classify(model, self.data.val(EVAL_BATCH))
                 metrics = {f"val/{name}": value for name, value in scores.metrics.items()}
                 self.right["val/top1"] = scores.right
         metrics |= self._evaluate_extra_predictors()
         self.context.metric({**self._where(done), **metrics})
         return metrics
+
+    def _evaluate_masks(self, model: VisionTransformer) -> dict[str, float]:
+        together = batch_size(
+            model.image_size, self.data.classes, one_size=self.data.setup.native is not None
+        )
+        found = segment(model, self.data.val(together))
+        return {f"val/{name}": value for name, value in found.items()}
 
     def _evaluate_features(
         self, model: VisionTransformer, batches: Iterator[tuple[Tensor, Tensor]]

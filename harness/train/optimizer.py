@@ -1,4 +1,4 @@
-"""AdamW with the parameter groups that vision transformers are trained with."""
+"""AdamW or SGD with the parameter groups that vision transformers are trained with."""
 
 from __future__ import annotations
 
@@ -60,9 +60,11 @@ def _block(name: str) -> int | None:
 
 def build_optimizer(
     modules: Mapping[str, nn.Module], recipe: Recipe, *, decay_tokens: bool = False
-) -> torch.optim.AdamW:
-    """AdamW in its fused form, which is exact and the fastest on CPU and GPU."""
+) -> torch.optim.Optimizer:
+    """In its fused form, which is exact and the fastest on CPU and GPU."""
     groups = parameter_groups(modules, recipe, decay_tokens=decay_tokens)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.peak_lr, momentum=recipe.momentum, fused=True)
     return torch.optim.AdamW(
         groups, lr=recipe.peak_lr, betas=recipe.betas, eps=recipe.eps, fused=True
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import torch
 from torch import Tensor
@@ -166,11 +166,9 @@ def send_output(
 
 
 def _output(message: Received) -> ForwardOutput:
-    of = message.tensors
-    return ForwardOutput(
-        logits=of["logits"][0],
-        saliency=of.get("saliency", [None])[0],
-        tokens=tuple(of["tokens"]),
-        maps=tuple(of["maps"]),
-        distilled=of.get("distilled", [None])[0],
-    )
+    values: dict[str, Any] = {}
+    for one in fields(ForwardOutput):
+        sent = message.tensors.get(one.name)
+        several = one.default == ()
+        values[one.name] = tuple(sent or ()) if several else sent[0] if sent else None
+    return ForwardOutput(**values)

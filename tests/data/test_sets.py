@@ -53,8 +53,11 @@ def test_facts_need_no_torch() -> None:
 
 def test_every_set_states_its_facts() -> None:
     assert DATASETS.names() == [
+        "canvases",
+        "canvases-masks",
         "cifar10",
         "cifar100",
+        "coco-detection",
         "fashion-mnist",
         "folder",
         "imagenet-1k",
@@ -62,6 +65,8 @@ def test_every_set_states_its_facts() -> None:
         "mini-imagenet-base",
         "mini-imagenet-novel",
         "mini-imagenet-val",
+        "voc-0712-detection",
+        "voc-detection",
     ]
     for name in DATASETS.names():
         known = DATASETS.get(name)

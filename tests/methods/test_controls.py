@@ -8,9 +8,9 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.methods import Networks
+from harness.methods.label_loss import soft_cross_entropy
 from harness.methods.masked_student import MaskedStudent
 from harness.methods.merged_teacher import MergedTeacher
-from harness.methods.supervised import soft_cross_entropy
 from harness.models.architectures import PLAIN
 from harness.models.build import freeze
 from harness.models.config import ModelConfig

@@ -12,8 +12,9 @@ from harness.errors import FieldError
 from harness.masking import CRITERIA
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, DistillationObjective, Mask
+from harness.methods.label_loss import soft_cross_entropy
 from harness.methods.losses.logit import Logit
-from harness.methods.supervised import Supervised, soft_cross_entropy
+from harness.methods.supervised import Supervised
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
 from harness.models.vit import ForwardOutput, Normalisation, VisionTransformer

@@ -65,6 +65,10 @@ NOT_ALONE = {
     "student.drop_path_rule",  # together with drop_path: tests/models/test_additions.py
     "teacher.drop_path_rule",
     "recipe.lr_rule",  # together with lr_batch
+    "recipe.decay_power",  # together with decay, and the next ones likewise
+    "recipe.momentum",
+    "recipe.augment.scaled",
+    "recipe.augment.photometric",  # of images with boxes or masks
 }
 
 VALUES: dict[Any, list[Any]] = {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+import torch
 from timm.optim import param_groups_layer_decay
 
+from harness.errors import FieldError
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.train.config import Recipe
-from harness.train.optimizer import parameter_groups
+from harness.train.optimizer import build_optimizer, parameter_groups
 
 
 def network() -> VisionTransformer:
@@ -89,3 +92,28 @@ def test_frozen_parameters_are_left_out() -> None:
     model.vit.head.weight.requires_grad_(False)
     groups = parameter_groups({"student": model}, Recipe(epochs=1, batch_size=2, lr=1.0))
     assert id(model.vit.head.weight) not in {id(p) for group in groups for p in group["params"]}
+
+
+def test_sgd_with_momentum_is_its_formula() -> None:
+    """v <- 0.9 v + g + decay w; w <- w - rate v; what has one axis is not decayed."""
+    layer = torch.nn.Linear(2, 2)
+    recipe = Recipe(epochs=1, batch_size=2, lr=0.1, weight_decay=0.01, optimizer="sgd")
+    optimizer = build_optimizer({"layer": layer}, recipe)
+    inputs = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
+    weights = [layer.weight.detach().double(), layer.bias.detach().double()]
+    velocities = [torch.zeros(2, 2).double(), torch.zeros(2).double()]
+    for _ in range(3):
+        optimizer.zero_grad()
+        layer(inputs).square().sum().backward()
+        optimizer.step()
+        outputs = inputs.double() @ weights[0].T + weights[1]
+        gradients = [2 * outputs.T @ inputs.double() + 0.01 * weights[0], 2 * outputs.sum(dim=0)]
+        velocities = [0.9 * v + g for v, g in zip(velocities, gradients, strict=True)]
+        weights = [w - 0.1 * v for w, v in zip(weights, velocities, strict=True)]
+    torch.testing.assert_close(layer.weight.detach().double(), weights[0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(layer.bias.detach().double(), weights[1], rtol=1e-4, atol=1e-6)
+
+
+def test_momentum_without_sgd_is_told() -> None:
+    with pytest.raises(FieldError, match="is SGD's"):
+        Recipe(epochs=1, batch_size=2, lr=1.0, momentum=0.5)

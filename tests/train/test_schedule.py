@@ -136,3 +136,29 @@ def test_no_end_of_the_schedule_lies_above_the_peak(key: Any) -> None:
     with pytest.raises(FieldError, match=r"at most 0.25, the peak rate \(lr \* batch_size"):
         Recipe(epochs=1, batch_size=8, lr=0.5, lr_batch=16, **{key: 0.3})
     assert getattr(Recipe(epochs=1, batch_size=8, lr=0.5, **{key: 0.5}), key) == 0.5
+
+
+def test_polynomial_is_its_closed_form() -> None:
+    recipe = Recipe(epochs=64, batch_size=8, lr=1e-3, min_lr=1e-5, decay="polynomial")
+    total = total_steps(recipe, 2526)
+    assert total == 161_664
+    for step in (0, 1, 80_832, total - 1):
+        expected = 1e-5 + (1e-3 - 1e-5) * (1 - step / total) ** 0.9
+        assert learning_rate(recipe, step, 2526) == pytest.approx(expected, rel=1e-12)
+    assert learning_rate(recipe, 0, 2526) == 1e-3
+
+
+def test_polynomial_equals_torchs_scheduler() -> None:
+    recipe = Recipe(epochs=4, batch_size=8, lr=0.1, decay="polynomial", decay_power=2.0)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=40, power=2.0)
+    for step in range(40):
+        rate = optimizer.param_groups[0]["lr"]
+        assert learning_rate(recipe, step, 10) == pytest.approx(rate, rel=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_options_of_another_decay_are_told() -> None:
+    with pytest.raises(FieldError, match="goes with `decay: polynomial`"):
+        Recipe(epochs=1, batch_size=8, lr=1.0, decay_power=2.0)

@@ -100,13 +100,17 @@ class OwnImages(DataSet):
 
     def own(self) -> Layout:
         """The user's copy, checked; DataError where there is none."""
+        return self.layout(self.found())
+
+    def found(self) -> Path:
+        """Where the user's copy lies; DataError where there is none."""
         path = self._path()
         if path is None and self.packed is not None:
             raise DataError(f"there is no pack of {self.packed} px")
         if path is None:
             looked = " and ".join(map(str, self._places()[:2]))
             raise DataError(f"{looked} do not exist" if looked else "HARNESS_DATA is not set")
-        return self.layout(path)
+        return path
 
     def read(self, path: Path) -> Splits:
         """The copy at `path`, its layout and counts checked."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.data.dataset import Labelling
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.models.families import family_of
@@ -13,6 +14,7 @@ from harness.registry import Registry
 
 if TYPE_CHECKING:
     from harness.models.architectures import Architecture
+    from harness.models.vit import VisionTransformer
 
 LOSSES: Registry[type[DistillationLoss]] = Registry(
     "distillation loss", "harness.methods.losses", base=lambda: DistillationLoss
@@ -24,6 +26,7 @@ class DistillationLoss(ABC):
 
     registry: ClassVar[Registry[type[DistillationLoss]]] = LOSSES
     version: ClassVar[int] = 1
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes"})  # networks it can compare
     of_student: ClassVar[ForwardRequest] = LOGITS_ONLY  # what it needs of either beside the logits
     of_teacher: ClassVar[ForwardRequest] = LOGITS_ONLY
 
@@ -37,6 +40,16 @@ class DistillationLoss(ABC):
         of so many, each is given to it by itself, and torch's generator is seeded for each.
         """
         return 1
+
+    def adapter(
+        self, student: VisionTransformer, teacher: VisionTransformer
+    ) -> torch.nn.Module | None:
+        """What is trained beside the student so that its output can be compared; None: nothing."""
+        return None
+
+    def adapted(self, output: ForwardOutput, adapter: torch.nn.Module) -> ForwardOutput:
+        """The student's output through that."""
+        return output
 
     @abstractmethod
     def __call__(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from harness.bounds import NotNegative, at_least, check_bounds
+from harness.data.dataset import Labelling
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods.losses import LOSSES, DistillationLoss, at_patches, check_same_grid
@@ -53,6 +54,7 @@ class Manifold(DistillationLoss):
         128  # images that are compared with each other
     )
 
+    labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes", "masks"})
     version: ClassVar[int] = 2  # 2: groups instead of the whole batch
     of_student: ClassVar[ForwardRequest] = ForwardRequest(tokens=True)
     of_teacher: ClassVar[ForwardRequest] = ForwardRequest(tokens=True)
@@ -76,7 +78,9 @@ class Manifold(DistillationLoss):
     ) -> torch.Tensor:
         """Scalar, of one group. The draw comes from torch's generator, which the caller seeds."""
         pairs = layer_pairs(len(student.tokens), len(teacher.tokens), self.layers)
-        total = self.logit * Logit()(student, teacher, kept)
+        total = torch.zeros((), device=student.logits.device)
+        if self.logit > 0:
+            total = self.logit * Logit()(student, teacher, kept)
         for student_layer, teacher_layer in pairs:
             tokens = at_patches(student.tokens[student_layer], kept).float()
             taught = teacher.tokens[teacher_layer].float()

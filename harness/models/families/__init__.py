@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
+from harness.data.dataset import Labelling
 from harness.lazy import torch
 from harness.models.architectures import Architecture
 from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
@@ -48,6 +49,7 @@ class Family(ABC):
     architectures: ClassVar[Mapping[str, Architecture]]
     version: ClassVar[int] = 1  # raised when a change of code changes numbers
     maskable: ClassVar[bool] = True  # can run on a part of its patches
+    labelling: ClassVar[Labelling] = "classes"  # what it learns to tell of an image
     queries: ClassVar[frozenset[str]] = frozenset({"cls", "patches"})  # see `Saliency`
     gives_tokens: ClassVar[bool] = True  # see `ForwardRequest`
     gives_maps: ClassVar[bool] = True
@@ -78,6 +80,20 @@ class Family(ABC):
             "num_heads": shape.heads,
             "global_pool": shape.pooling,
         }
+
+    def classifiers(self, vit: Any) -> tuple[torch.nn.Module, ...]:
+        """What tells classes apart, which a network for another task has anew: two of them where
+        there is a distillation token.
+        """
+        head = vit.get_classifier()
+        return head if isinstance(head, tuple) else (head,)
+
+    def complete(self, vit: Any, shape: Architecture) -> None:
+        """Add to what timm built, with `num_classes` classes, whatever timm has no option for."""
+
+    def reset_head(self, vit: Any, classes: int) -> None:
+        """A new head, for so many classes."""
+        vit.reset_classifier(classes)
 
     @abstractmethod
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:

@@ -27,6 +27,7 @@ from harness.models.interface import (
     Features,
     ForwardOutput,
     ForwardRequest,
+    Queries,
     Saliency,
 )
 
@@ -108,9 +109,11 @@ class PlainViT(Family):
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
         index = saliency.index(len(vit.blocks))
-        rows = 1 if saliency.queries == "cls" else None
-        attention = attention_in(vit, images, index, rows=rows)
-        return _scores(attention, vit.num_prefix_tokens, saliency)
+        prefix = vit.num_prefix_tokens
+        attention = attention_in(
+            vit, images, index, rows=_query_rows(saliency.queries, prefix).stop
+        )
+        return _scores(attention, prefix, saliency)
 
 
 def forward_features(
@@ -143,13 +146,13 @@ def forward_features(
     maps: list[torch.Tensor] = []
     for index, block in enumerate(vit.blocks):
         short = index == depth - 1 and not whole  # nothing reads the patches that would leave it
-        by_product = short and request is not None and request.queries == "cls"
+        by_product = short and request is not None and request.queries != "patches"
         if request is not None and index == scored and not by_product:
             saliency = _saliency(block, tokens, prefix, request)
         if short:
             tokens, attention = block_rows(block, tokens, prefix)
-            if index == scored and by_product:
-                saliency = attention[:, :, 0, prefix:].detach().float().mean(dim=1)
+            if request is not None and index == scored and by_product:
+                saliency = _scores(attention.detach().float(), prefix, request)
         elif outputs.maps:
             tokens, attention = block_rows(block, tokens, tokens.shape[1])
             maps.append(_cls_and_patches(attention.mean(dim=1), prefix))
@@ -338,15 +341,25 @@ def _softmaxed(attn: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tenso
 
 def _saliency(block: Any, tokens: torch.Tensor, prefix: int, saliency: Saliency) -> torch.Tensor:
     with torch.no_grad():
-        rows = 1 if saliency.queries == "cls" else tokens.shape[1]
+        rows = _query_rows(saliency.queries, prefix).stop or tokens.shape[1]
         return _scores(attention_rows(block, tokens, rows), prefix, saliency)
 
 
 def _scores(attention: torch.Tensor, prefix: int, saliency: Saliency) -> torch.Tensor:
-    """Attention that patches get, (B, K): from CLS alone, or the mean over patch queries.
+    """Attention that patches get, (B, K): from CLS alone, or the mean over other queries.
 
     Softmax is over all tokens; the mean is over heads too.
     """
-    first = 0 if saliency.queries == "cls" else prefix
-    scores: torch.Tensor = attention[:, :, first:, prefix:].mean(dim=(1, 2))
+    queries = _query_rows(saliency.queries, prefix)
+    if saliency.queries == "cls":  # one row is not averaged
+        cls: torch.Tensor = attention[:, :, 0, prefix:].mean(dim=1)
+        return cls
+    scores: torch.Tensor = attention[:, :, queries, prefix:].mean(dim=(1, 2))
     return scores
+
+
+def _query_rows(queries: Queries, prefix: int) -> slice:
+    """Where these queries stand among the tokens; detection tokens follow the class token."""
+    return {"cls": slice(0, 1), "detections": slice(1, prefix), "patches": slice(prefix, None)}[
+        queries
+    ]

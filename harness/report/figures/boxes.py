@@ -1,0 +1,150 @@
+"""Images with the boxes of their objects and those that were found: a line for each row."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import textwrap
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from harness.report.drawing import WIDTH
+from harness.report.figures import FIGURES, RecordedFigure
+
+LEFT = 1.5  # inches, for the names of rows
+MOST_ROWS, MOST_PICTURES = 6, 6
+TRUE, RIGHT, WRONG = "white", "#35b779", "#ff7f0e"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxedImage:
+    """One image; a box is class, left, top, width and height, as shares of the picture."""
+
+    png: str  # base64
+    truth: tuple[tuple[float, ...], ...]
+    found: tuple[tuple[float, ...], ...]  # with its probability at the end
+
+
+@FIGURES.register("boxes")
+class ImagesWithBoxes(RecordedFigure):
+    """Objects dashed; what was found solid, with its class and probability: green where an object
+    of that class overlaps it by half (IoU), else orange.
+    """
+
+    place: ClassVar[int] = 48
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[BoxedImage, ...]:
+        """The pictures of one run."""
+        content = json.loads(path.read_bytes().decode())
+        pictures = [
+            BoxedImage(
+                png=str(one["png"]),
+                truth=tuple(_numbers(box, 5) for box in one["truth"]),
+                found=tuple(_numbers(box, 6) for box in one["found"]),
+            )
+            for one in content["pictures"]
+        ]
+        for picture in pictures:
+            try:
+                Image.open(BytesIO(base64.b64decode(picture.png)), formats=["PNG"]).verify()
+            except OSError:  # else it would be told as a file that cannot be opened
+                raise ValueError("a picture is no PNG") from None
+        return tuple(pictures)
+
+    def select(self) -> dict[str, tuple[BoxedImage, ...]]:
+        """The pictures that are shown, by row."""
+        by_row = self._by_row()
+        return {row: by_row[row][:MOST_PICTURES] for row in list(by_row)[:MOST_ROWS]}
+
+    def _by_row(self) -> dict[str, tuple[BoxedImage, ...]]:
+        source = self.declared.source
+        found = {run.row: run.files[source] for run in self.model.runs if source in run.files}
+        return {row.id: found[row.id] for row in self.model.rows if found.get(row.id)}
+
+    def caption(self) -> str:
+        """As declared, what the colours mean, and what is left out."""
+        parts = [
+            self.declared.caption,
+            "With class and probability; green where an object of that class overlaps by half.",
+        ]
+        if len(self._by_row()) > MOST_ROWS:
+            parts.append(f"The first {MOST_ROWS} of {len(self._by_row())} rows.")
+        return " ".join(parts)
+
+    def draw(self) -> Drawing:
+        """One line for each row."""
+        by_row = self.select()
+        across = max(len(pictures) for pictures in by_row.values())
+        side = min(1.2, (WIDTH - LEFT) / across)
+        size = (LEFT + side * across, side * len(by_row) + 0.1)
+        dense = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
+        figure = Drawing(figsize=size, layout=dense)
+        grid = figure.subplots(len(by_row), across, squeeze=False)
+        for axes in grid.flat:
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(visible=False)
+            for spine in axes.spines.values():
+                spine.set_visible(False)
+        for line, (row, pictures) in zip(grid, by_row.items(), strict=True):
+            for axes, picture in zip(line, pictures, strict=False):
+                _draw(axes, picture)
+            text = textwrap.fill(self.model.full_name(row), 22, max_lines=3, placeholder="…")
+            line[0].set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
+        return figure
+
+
+def _numbers(box: Any, count: int) -> tuple[float, ...]:
+    numbers = tuple(map(float, box))
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"a box has not {count} finite numbers")
+    return numbers
+
+
+def _draw(axes: Axes, picture: BoxedImage) -> None:
+    with Image.open(BytesIO(base64.b64decode(picture.png))) as image:
+        pixels = np.asarray(image)
+    tall, wide = pixels.shape[:2]
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(0, wide, tall, 0))
+    for box in picture.truth:
+        axes.add_patch(_rectangle(box, wide, tall, color=TRUE, style="--"))
+    for box in picture.found:
+        right = any(true[0] == box[0] and _iou(true, box) >= 0.5 for true in picture.truth)
+        colour = RIGHT if right else WRONG
+        axes.add_patch(_rectangle(box, wide, tall, color=colour, style="-"))
+        axes.text(
+            min(max(box[1], 0), 0.8) * wide,
+            max(box[2], 0.1) * tall,
+            f"{box[0]:.0f}: {box[5]:.2f}",
+            color=colour,
+            fontsize=5,
+            va="bottom",
+        )
+    axes.set(xlim=(0, wide), ylim=(tall, 0))
+
+
+def _rectangle(
+    box: tuple[float, ...], wide: int, tall: int, *, color: str, style: str
+) -> Rectangle:
+    corner, sides = (box[1] * wide, box[2] * tall), (box[3] * wide, box[4] * tall)
+    return Rectangle(corner, *sides, fill=False, color=color, linestyle=style, linewidth=0.9)
+
+
+def _iou(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Of boxes whose numbers 1 to 4 are left, top, width and height."""
+    wide = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    tall = min(one[2] + one[4], other[2] + other[4]) - max(one[2], other[2])
+    inside = max(0.0, wide) * max(0.0, tall)
+    union = one[3] * one[4] + other[3] * other[4] - inside
+    return inside / union if union else 0.0
