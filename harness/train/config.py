@@ -116,8 +116,8 @@ class Recipe:
     schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
     # cosine: half a cosine; polynomial: what time is left, as a share, to `decay_power`
     decay: Literal["cosine", "polynomial"] = "cosine"  # how the rate falls after warm-up
-    decay_power: Positive = 0.9
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    decay_power: Positive = 0.9  # of `decay: polynomial`
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # what turns gradients into steps
     momentum: Beta = 0.9  # SGD's
     # biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05

@@ -206,7 +206,7 @@ def test_damaged_voc_is_named(voc: Path, change: Callable[[Path], None], words: 
 def test_without_a_copy_the_next_step_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_OFFLINE", "1")
     with pytest.raises(
-        DataError, match="no folder VOC2012(.|\n)*HARNESS_OFFLINE(.|\n)*Put VOC2012"
+        DataError, match=r"no folder VOC2012(.|\n)*HARNESS_OFFLINE(.|\n)*Put VOC2012"
     ):
         SmallVoc().load()
     assert "Put train2017/" in (DATASETS.get("coco-detection").missing() or "")
@@ -258,6 +258,6 @@ def test_boxes_beyond_their_image_are_an_error(voc: Path) -> None:
         workers=0,
     )
     with pytest.raises(
-        DataError, match="c.jpg: its boxes reach from 0, 0 to 40, 30, the image has"
+        DataError, match=r"c\.jpg: its boxes reach from 0, 0 to 40, 30, the image has"
     ):
         next(module.val(4))
