@@ -114,10 +114,12 @@ class Recipe:
     # step: by steps; epoch-lagged: as released by DeiT, one epoch late; from-warmup-lr: as released
     # by DINO, the first step at `warmup_lr` itself
     schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
-    # cosine: half a cosine; polynomial: what time is left, as a share, to `decay_power`
-    decay: Literal["cosine", "polynomial"] = "cosine"  # how the rate falls after warm-up
-    decay_power: Positive = 0.9  # of `decay: polynomial`
-    optimizer: Literal["adamw", "sgd"] = "adamw"  # what turns gradients into steps
+    # how the rate falls after warm-up. cosine: half a cosine; polynomial: as the share of time that
+    # is left, to the power `decay_power`
+    decay: Literal["cosine", "polynomial"] = "cosine"
+    decay_power: Positive = 0.9  # of a polynomial decay
+    # sgd: with `momentum`; weight decay is added to the gradient
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: Beta = 0.9  # SGD's
     # biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05

@@ -205,10 +205,10 @@ def test_damaged_voc_is_named(voc: Path, change: Callable[[Path], None], words: 
 
 def test_without_a_copy_the_next_step_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_OFFLINE", "1")
-    with pytest.raises(
-        DataError, match=r"no folder VOC2012(.|\n)*HARNESS_OFFLINE(.|\n)*Put VOC2012"
-    ):
+    with pytest.raises(DataError) as raised:
         SmallVoc().load()
+    assert "no folder VOC2012" in str(raised.value)
+    assert "HARNESS_OFFLINE forbids downloads\nPut VOC2012/ of the" in str(raised.value)
     assert "Put train2017/" in (DATASETS.get("coco-detection").missing() or "")
 
 
@@ -257,7 +257,5 @@ def test_boxes_beyond_their_image_are_an_error(voc: Path) -> None:
         device=torch.device("cpu"),
         workers=0,
     )
-    with pytest.raises(
-        DataError, match=r"c\.jpg: its boxes reach from 0, 0 to 40, 30, the image has"
-    ):
+    with pytest.raises(DataError, match=r"c.jpg: its boxes reach from 0, 0 to 40, 30, the image"):
         next(module.val(4))

@@ -30,13 +30,13 @@ class Scenes(Ade20k):
     train_images, val_images = 3, 2
 
 
-def save(path: Path, pixels: NDArray[np.uint8], mode: str | None = None, **options: object) -> None:
+def save(path: Path, pixels: NDArray[np.uint8], mode: str | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(pixels)
     if mode == "P":
         image = Image.frombytes("P", image.size, pixels.tobytes())
         image.putpalette([value for index in range(256) for value in (index, 0, 255 - index)])
-    image.save(path, **options)
+    image.save(path)
 
 
 def scenes(root: Path, top: str = "") -> Path:

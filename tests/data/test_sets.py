@@ -53,6 +53,7 @@ def test_facts_need_no_torch() -> None:
 
 def test_every_set_states_its_facts() -> None:
     assert DATASETS.names() == [
+        "ade20k",
         "canvases",
         "canvases-masks",
         "cifar10",
@@ -67,6 +68,7 @@ def test_every_set_states_its_facts() -> None:
         "mini-imagenet-val",
         "voc-0712-detection",
         "voc-detection",
+        "voc-masks",
     ]
     for name in DATASETS.names():
         known = DATASETS.get(name)
