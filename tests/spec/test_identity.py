@@ -65,6 +65,8 @@ NOT_ALONE = {
     "student.drop_path_rule",  # together with drop_path: tests/models/test_additions.py
     "teacher.drop_path_rule",
     "recipe.lr_rule",  # together with lr_batch
+    "student.detection_tokens",  # of detectors: tests/models/test_yolos.py
+    "teacher.detection_tokens",
 }
 
 VALUES: dict[Any, list[Any]] = {

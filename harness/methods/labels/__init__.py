@@ -11,7 +11,6 @@ from harness.models.interface import ForwardOutput
 
 if TYPE_CHECKING:
     from harness.methods import Batch, Step
-    from harness.models.vit import VisionTransformer
 
 
 class LabelLoss(ABC):
@@ -40,12 +39,3 @@ class ClassLoss(LabelLoss):
     def __call__(self, output: ForwardOutput, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Targets are (B, classes)."""
         return {"ce": soft_cross_entropy(output.logits, targets)}
-
-
-def label_loss(network: VisionTransformer) -> LabelLoss:
-    """The loss of what `network` tells of an image."""
-    if network.family.labelling == "boxes":
-        from harness.methods.set_loss import SetLoss
-
-        return SetLoss(network.prefix - 1)
-    return ClassLoss()
