@@ -44,7 +44,7 @@ lut := lut lut-views
 dinov2 := $(addprefix dinov2-,ablation short)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino mae $(lut) dinov2 $(dinov2) teacher references test check docs bench clean
+.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino mae $(lut) dinov2 $(dinov2) teacher references test check docs bench bench-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -137,11 +137,15 @@ check: install-dev ## specs, format, lint, types; a minute
 docs: install-dev ## write docs/reference.md, every key of a spec, from the code; seconds
 	$(BIN)/python docs/write_reference.py
 
-bench: install-dev ## measure what is claimed about speed; some minutes
+bench: install-dev ## measure what is claimed about speed, on a machine with two free cores; some minutes
 	$(BIN)/python benchmarks/masked_step.py
 	$(BIN)/python benchmarks/selfdistillation_step.py
 	$(BIN)/python benchmarks/mae_step.py
 	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/two_processes.py
+
+bench-gpu: install-dev ## a training step on a GPU beside what a model predicts; minutes
+	$(BIN)/python benchmarks/gpu.py
 
 clean: ## remove the virtual environment and caches; results and reports stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -142,7 +142,8 @@ class Channel:
         if self._device.type == "cpu" and every:
             joined = torch.empty(sum(map(_room, every)), dtype=torch.uint8)
             group.recv([joined], self._other, 0).wait()
-            for one, part in zip(every, joined.split([_room(one) for one in every]), strict=True):
+            parts = torch.split(joined, [_room(one) for one in every])
+            for one, part in zip(every, parts, strict=True):
                 one.view(-1).view(torch.uint8).copy_(part)
         return Received(tensors, bool(flag))
 

@@ -132,7 +132,8 @@ class Distillation(Method):
     ) -> ForwardOutput:
         """What the loss asks for, of the kept patches."""
         with torch.no_grad():
-            return teacher(images, keep=kept, outputs=self.loss.of_teacher)
+            output: ForwardOutput = teacher(images, keep=kept, outputs=self.loss.of_teacher)
+        return output
 
     def build(self, networks: Networks) -> DistillationObjective:
         """The objective over student and teacher."""

@@ -70,7 +70,8 @@ class MaskedStudent(Method):
         """Its logits, of all patches."""
         assert kept is None
         with torch.no_grad():
-            return teacher(images)
+            output: ForwardOutput = teacher(images)
+        return output
 
     def build(self, networks: Networks) -> MaskedStudentObjective:
         """The objective over student and teacher."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 from harness.batch_plan import BatchPlan
 from harness.data import open_dataset
@@ -19,6 +20,10 @@ from harness.shown_patches import shown_patches
 from harness.tasks.of_network import save_json
 from harness.tasks.throughput import CPU_LIMIT
 from harness.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from harness.models.architectures import Architecture
+    from harness.train.timeline import Timeline, Variant
 
 WARMUP, REPEATS = 2, 9
 MICRO_BATCHES: Final = (2, 4, 8)
@@ -145,7 +150,7 @@ class PipelineRun(Task):
             steps = time_steps(setup, self._variants(), channel, warmup=WARMUP, repeats=REPEATS)
         return self._told(steps, context)
 
-    def _variants(self) -> dict[str, Any]:
+    def _variants(self) -> dict[str, Variant]:
         from harness.train.timeline import Variant
 
         variants = {
@@ -157,7 +162,9 @@ class PipelineRun(Task):
                 variants[f"pipelined{pieces}"] = Variant(method=self.method, pieces=pieces)
         return variants
 
-    def _told(self, steps: dict[str, list[Any]], context: RunContext) -> dict[str, float]:
+    def _told(
+        self, steps: Mapping[str, Sequence[Timeline]], context: RunContext
+    ) -> dict[str, float]:
         """The metrics; and the artifact with a step of each variant."""
         from harness.train.timeline import median, typical
 
@@ -208,7 +215,7 @@ class PipelineRun(Task):
         """All timed steps."""
         student, teacher = self.student.shape, self.teacher.shape
 
-        def of(shape: Any, keep: int) -> int:
+        def of(shape: Architecture, keep: int) -> int:
             return efficient_macs(shape, keep=keep, classes=self.classes).total
 
         kept = self.method.teacher_keep(teacher.patches)

@@ -91,8 +91,10 @@ def _train_in_pipeline(
     place = PipelinePlace.of(context.dist)
     with place.channel(context.rendezvous_store, device) as channel:
         if place.teaches:
-            networks = build_networks(config, context.dependencies, device)
-            teach(config, networks, channel, context.should_stop)
+            # all networks are built, for a random teacher is drawn after the student
+            teacher = build_networks(config, context.dependencies, device).teacher
+            assert teacher is not None
+            teach(config, teacher, channel, context.should_stop)
             return {}
         with process_group(place.students, context.rendezvous_store, device):
             return _Training(config, context, place.students, RemoteTeacher(channel)).run()

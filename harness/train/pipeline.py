@@ -124,11 +124,12 @@ class RemotePass(TeacherPass):
 
 
 def teach(
-    config: TrainConfig, networks: Networks, channel: Channel, stopping: Callable[[], bool]
+    config: TrainConfig,
+    teacher: VisionTransformer,
+    channel: Channel,
+    stopping: Callable[[], bool],
 ) -> None:
     """Compute the passes that the student's process asks for, until it ends."""
-    teacher = networks.teacher
-    assert teacher is not None
     device = next(teacher.parameters()).device
     if config.recipe.compile == "blocks":
         compile_blocks([teacher], device)

@@ -71,7 +71,7 @@ def pipelined(
 
     def serve() -> None:
         with open_channel(store, "test", 1, CPU) as channel:
-            teach(about, Networks(student=teacher, teacher=teacher), channel, stopping)
+            teach(about, teacher, channel, stopping)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -200,3 +200,12 @@ def test_a_pipeline_goes_on_where_one_process_was_stopped(
     assert_same(whole, found)
     for what, value in whole["weights"].items():
         torch.testing.assert_close(found["weights"][what], value, rtol=1e-2, atol=1e-4)
+
+
+def test_two_students_with_a_teacher_each_train_together(tmp_path: Path) -> None:
+    """Four processes: slices of 26 and 28 images, each in three micro-batches."""
+    training = TRAININGS["random patches"][0]
+    (found,) = train_together([(training, None)], tmp_path, 4, [3])
+    context = Watched(tmp_path / "alone", DistContext(), None)
+    result = train(training, context)
+    assert_same({"result": result, "metrics": context.metrics, "centers": context.centers}, found)

@@ -133,12 +133,13 @@ def _draw(axes: Axes, steps: TimedSteps) -> None:
             annotation_clip=False,
         )
         end = 1000 * steps.seconds[name]
-        axes.annotate(f" {end:.3g} ms", (end, middle), va="center", color=INK, fontsize=8)
+        text = f" {end:,.0f} ms" if end >= 100 else f" {end:.1f} ms"
+        axes.annotate(text, (end, middle), va="center", color=INK, fontsize=8)
     axes.axvline(1000 * steps.bound, color=SOFT, ls="--", lw=1, zorder=1)
     axes.set_yticks(places, names)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
-    axes.set_xlim(0, 1100 * max(steps.seconds[name] for name in steps.shown))
+    axes.set_xlim(0, 1150 * max(steps.seconds[name] for name in steps.shown))
     axes.set_ylim(min(places) - 0.6, 0.6)
     axes.set_xlabel("ms")
 
