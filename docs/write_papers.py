@@ -45,8 +45,9 @@ def item(name: str, what: str, *specs: str, note: str = "") -> Item:
 
 
 DRAWING = "a drawing of the method: nothing to compute"
-OTHER_TASKS = "data sets and protocols of these tasks are not here"
+OTHER_TASKS = "no spec asks these tasks of networks that were trained without labels"
 NO_NUMBERS = "its numbers could not be had"
+FOUNDATION = "a foundation is here for the papers above"
 
 PAPERS = (
     Paper(
@@ -120,7 +121,7 @@ PAPERS = (
             item("sizes", "ViT-S, ViT-B and ViT-L, fine-tuned", "lut/sizes",
                  note="rows of LUT and MAE; DINO, iBOT and MoCo v3 are not trained to compare"),
             item("ablations", "the loss between views", "lut/views", note=NO_NUMBERS),
-            item("segmentation", "ADE20K", note=f"{NO_NUMBERS}, and neither could the recipe"),
+            item("segmentation", "ADE20K", note=NO_NUMBERS),
             item("fine-grained, robustness", "iNaturalist and others",
                  note=f"{OTHER_TASKS}; {NO_NUMBERS}"),
             item("figures", "the method, attention, spectra", "lut/sizes",
@@ -130,21 +131,21 @@ PAPERS = (
     Paper(
         title="DINO (a foundation)",
         arxiv="2104.14294",
-        source="the paper's own numbering, and the README of the released code",
+        source="the README of the released code; the numbering was not checked against the text",
         items=(
             item("Table 1", "the networks", note="of no run"),
             item("Table 2", "k-NN and linear", "attmask/full", "maskedkd/table4",
                  note="ViT-S/16 for 100 epochs alone, as others quote it"),
             item("Tables 3 to 5", "retrieval, copies, videos", note=OTHER_TASKS),
             item("Table 6", "transfer by fine-tuning",
-                 note="no spec; `attmask/finetune` shows how to write one"),
+                 note="`attmask/finetune` shows how to write one"),
             item("Tables 7 and 9", "components, batch sizes",
-                 note="no spec: a foundation is here for the papers above"),
-            item("Table 8", "time and memory on GPUs", note="no spec"),
+                 note=FOUNDATION),
+            item("Table 8", "time and memory on GPUs", note=FOUNDATION),
             item("Figures 1, 3 and 4", "attention maps", "asymmetric/dino-tiny",
                  note="of our own runs, by the task `attention`"),
             item("Figure 2", "the method", note=DRAWING),
-            item("Figures 5 to 7", "patch size, teacher and student, collapse", note="no spec; "
+            item("Figures 5 to 7", "patch size, teacher and student, collapse", note=""
                  "every run records what Figure 7 shows (`teacher_entropy`)"),
         ),
     ),
@@ -156,11 +157,11 @@ PAPERS = (
             item("ImageNet-1k", "k-NN and linear", "attmask/full", "attmask/strategies",
                  note="ViT-S/16 for 100 epochs alone, as AttMask quotes it; 800 epochs and larger "
                  "networks are not here"),
-            item("ImageNet-1k", "fine-tuning", note="no spec; the task `finetune` does it"),
+            item("ImageNet-1k", "fine-tuning", note="the task `finetune` does it"),
             item("ImageNet-22k", "larger networks", note="the data set is not here"),
             item("other tables", "few labels, clusters, dense tasks, robustness, ablations",
-                 note="no spec: a foundation is here for the papers above"),
-            item("figures", "the method, patches that look alike", note="no spec"),
+                 note=FOUNDATION),
+            item("figures", "the method, patches that look alike", note=FOUNDATION),
         ),
     ),
     Paper(
@@ -179,11 +180,11 @@ PAPERS = (
     Paper(
         title="MAE (a foundation)",
         arxiv="2111.06377",
-        source="the paper's own numbering, and the README of the released code",
+        source="the README of the released code; the numbering was not checked against the text",
         items=(
-            item("Table 1", "decoder, targets, masks", note="no spec; `decoder`, "
+            item("Table 1", "decoder, targets, masks", note="`decoder`, "
                  "`normalise_targets` and `mask_ratio` are options"),
-            item("Table 2", "time of training", note="no spec; `benchmarks/mae_step.py` times a "
+            item("Table 2", "time of training", note="`benchmarks/mae_step.py` times a "
                  "step against an encoder that sees all patches"),
             item("Table 3", "ViT-B, ViT-L and ViT-H, fine-tuned", "mae/sizes",
                  note="without ViT-H at 448 px"),
@@ -194,7 +195,7 @@ PAPERS = (
             item("Figures 2 to 4", "reconstructions", "mae/sizes",
                  note="of our own runs, by the task `reconstruction`"),
             item("Figures 5, 7 to 9", "mask ratio, schedule, other losses, partial fine-tuning",
-                 note="no spec; `mask_ratio` and `epochs` are options"),
+                 note="`mask_ratio` and `epochs` are options"),
         ),
     ),
 )  # fmt: skip
