@@ -134,8 +134,9 @@ check: install-dev ## specs, format, lint, types; a minute
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 
-docs: install-dev ## write docs/reference.md, every key of a spec, from the code; seconds
+docs: install-dev ## write docs/reference.md and docs/papers.md from code, specs and results; seconds
 	$(BIN)/python docs/write_reference.py
+	$(BIN)/python docs/write_papers.py
 
 bench: install-dev ## measure what is claimed about speed, on a machine with two free cores; some minutes
 	$(BIN)/python benchmarks/masked_step.py

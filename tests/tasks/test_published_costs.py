@@ -1,4 +1,4 @@
-"""Every other published cost of MaskedKD, computed: Tables 4, 7, 8, 9, 10 and Figure 6."""
+"""Costs as MaskedKD prints them: what each table counts. `tests/test_papers.py` has every cell."""
 
 from __future__ import annotations
 
@@ -47,22 +47,6 @@ def cells(name: str) -> list[tuple[str, Column, TrainConfig, Published]]:
         for column in columns
         if column.id in resolved.row.published
     ]
-
-
-@pytest.mark.parametrize(
-    ("name", "count"), [("table7", 7), ("table8", 12), ("table9", 4), ("table10", 24)]
-)
-def test_within_half_a_percent_or_half_a_printed_digit(name: str, count: int) -> None:
-    found = cells(name)
-    assert len(found) >= count
-    for row, column, config, printed in found:
-        value, meant = computed(column, config), printed.value
-        if printed.corrected is not None:
-            meant = printed.corrected.value
-            assert MISPRINTS[name, row] == (printed.value, meant)
-        digit = 0.5 * 10**-printed.decimals
-        near = max(5e-3 * meant, digit) * (1 + 1e-9)
-        assert value == pytest.approx(meant, abs=near), (row, column.id)
 
 
 def test_make_costs_leaves_no_count_out() -> None:
@@ -152,10 +136,3 @@ def test_the_parts_of_table_10_are_its_totals() -> None:
     for parts in found.values():
         total = parts.pop("total")
         assert sum(parts.values()) == pytest.approx(total, rel=1e-12)
-
-
-def test_figure_6_to_what_can_be_read_off_a_plot() -> None:
-    found = cells("fig6")
-    assert len(found) == 15
-    for row, column, config, printed in found:
-        assert computed(column, config) == pytest.approx(printed.value, rel=1e-2), row
