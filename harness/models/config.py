@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
 from harness.bounds import Bound, Positive, at_least, check_bounds
@@ -238,4 +239,11 @@ class ModelConfig:
             changes["layer_scale"] = self.layer_scale
         if self.mlp != "gelu":
             changes["mlp"] = self.mlp
-        return replace(catalogue, **changes)
+        return _with_dimensions(catalogue, tuple(changes.items()))
+
+
+@lru_cache(maxsize=1024)
+def _with_dimensions(
+    catalogue: Architecture, changes: tuple[tuple[str, object], ...]
+) -> Architecture:
+    return replace(catalogue, **dict(changes))  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def read_looks(path: Path, table: str, profile: str) -> Looks:
     if not path.is_file():
         return {}
     needed = ("table", "profile", "row", "column", "seed", "look")
-    return looks_of(read_lines(path, SEEDS, needed), table, profile)
+    return looks_of(read_lines(path, SEEDS, needed, with_field="look"), table, profile)
 
 
 def looks_of(lines: Sequence[Line], table: str, profile: str) -> dict[tuple[str, str, int], int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,8 @@ _SHAPE = re.compile(rb"\{%s%s(?:, %s%s)*\}" % (_KEY, _VALUE, _KEY, _VALUE))
 """Of a line as a run writes it; its keys cannot be taken for anything else."""
 _EMPTY = re.compile(rb'": [,}]')
 """A number that lost all of its digits, which a shape cannot tell."""
+_LONG = re.compile(rb"[0-9]{300}")
+"""A number that may be infinite; of a shape none has an exponent above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,10 @@ class MetricsFile:
         found = {
             self.content.rfind(b"\n", 0, at) + 1 for name in names for at in self._places(name)
         }
-        records = (self._parsed(begin) for begin in sorted(found))
+        ends = [(begin, self.content.index(b"\n", begin)) for begin in sorted(found)]
+        records = _of_lines([self.content[begin:end] for begin, end in ends])
+        if records is None:  # one of them is wrong: which one?
+            records = [self._parsed(begin, end) for begin, end in ends]
         return [one for one in records if not one.keys().isdisjoint(names)]
 
     def points(self, name: str) -> Points:
@@ -102,9 +107,9 @@ class MetricsFile:
             places.append(at)
         return places
 
-    def _parsed(self, begin: int) -> dict[str, Any]:
+    def _parsed(self, begin: int, end: int) -> dict[str, Any]:
         try:
-            return _record(self.content[begin : self.content.index(b"\n", begin)])
+            return _record(self.content[begin:end])
         except ValueError as error:
             number = self.content.count(b"\n", 0, begin) + 1
             raise HarnessError(f"{self.path}:{number}: {error}") from None
@@ -139,6 +144,20 @@ def _is_regular(content: bytes) -> bool:
 @lru_cache(maxsize=4096)
 def _known(shape: bytes) -> bool:
     return _SHAPE.fullmatch(shape) is not None
+
+
+def _of_lines(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
+    """The records of lines whose shape is known, parsed together; None where that cannot be. All
+    that such a line can hold wrong is an empty list, numbers that are no JSON, and infinite ones.
+    """
+    joined = b"[%s]" % b",".join(lines)
+    if b"[]" in joined[1:-1] or _LONG.search(joined) is not None:
+        return None
+    try:
+        records = json.loads(joined)
+    except (ValueError, RecursionError):
+        return None
+    return records if len(records) == len(lines) else None
 
 
 def _key(name: str) -> bytes:

@@ -63,21 +63,28 @@ class _Texts(dict[str, str]):
         return new
 
 
-def read_lines(path: Path, usual: Sequence[str], needed: Sequence[str]) -> list[Line]:
-    """The lines of a CSV file that has these columns, in any order, perhaps among others."""
+def read_lines(
+    path: Path, usual: Sequence[str], needed: Sequence[str], *, with_field: str = ""
+) -> list[Line]:
+    """The lines of a CSV file that has these columns, in any order, perhaps among others. With
+    `with_field`, one of `needed`, those alone in which it is not empty.
+    """
     text = _content(path)
     reader = csv.reader(StringIO(text, newline=""), strict=True)
-    texts = _Texts()
+    texts, where = _Texts(), str(path)
     try:
         header = [OLD_NAMES.get(n, n) for n in (name.strip() for name in next(reader, ()))]
         _check_header(path, text.splitlines()[0] if text else "", header, usual, needed)
         lines = []
+        asked = header.index(with_field) if with_field else None
         for fields in reader:
             if not fields:
                 continue
-            place = f"{path}:{reader.line_num}"
+            place = f"{where}:{reader.line_num}"
             if len(fields) != len(header):
                 raise HarnessError(f"{place}: not {len(header)} fields")
+            if asked is not None and not fields[asked]:
+                continue
             lines.append(Line(zip(header, map(texts.__getitem__, fields), strict=True), place))
         return lines
     except csv.Error as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
@@ -180,7 +182,10 @@ class _Expander:
         self._followed: dict[tuple[str, str, str], Dependency] = {}
         self._path: list[tuple[str, str, str]] = []
         self._forms: Forms = {}
-        # by the id of a config, which lives as long: the runs that it takes weights from
+        # by the id of a config, which lives as long: itself at a seed, with its trained student,
+        # and the runs that it takes weights from
+        self._seeded: dict[tuple[int, int], tuple[object, TrainConfig]] = {}
+        self._evaluated: dict[int, tuple[object, TrainConfig]] = {}
         self._weights: dict[int, tuple[object, tuple[str, ...]]] = {}
 
     def expand(self, profile: Profile, rows: Sequence[Row], seeds: Sequence[int]) -> Expansion:
@@ -234,7 +239,7 @@ class _Expander:
         identities = []
         for seed in seeds if cls.seeded else (None,):
             try:
-                asked = config if seed is None else replace(config, seed=seed)
+                asked = config if seed is None else self._with_seed(config, seed)
                 trained = (
                     self._with_trained_student(asked, profile, row) if cls.is_evaluation else asked
                 )
@@ -254,10 +259,26 @@ class _Expander:
                 identities.append(self._run(task.name, one, title))
         return tuple(dict.fromkeys(identities))  # what no seed changes is one run
 
+    def _with_seed(self, config: TrainConfig, seed: int) -> TrainConfig:
+        """The row at a seed, one object for all tasks. What no seed changes is not checked again,
+        and seeds were checked when they were read.
+        """
+        known = self._seeded.get((id(config), seed))
+        if known is None:
+            known = self._seeded[id(config), seed] = (config, _changed(config, seed=seed))
+        return known[1]
+
     def _with_trained_student(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
         """The row with its trained student, whose training run becomes a dependency; as it is where
         nothing is trained.
         """
+        known = self._evaluated.get(id(config))
+        if known is None:
+            known = (config, self._new_trained_student(config, profile, row))
+            self._evaluated[id(config)] = known
+        return known[1]
+
+    def _new_trained_student(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
         config_of_run = TASKS.get("train").of(config)
         if config_of_run is None:
             return config
@@ -287,9 +308,12 @@ class _Expander:
             if isinstance(config, Weights):
                 found = () if config.run is None else (config.run,)
             else:
-                parts = (getattr(config, field.name) for field in fields(config))  # type: ignore[arg-type]
+                parts = [getattr(config, name) for name in _field_names(type(config))]
                 found = tuple(
-                    key for part in parts if is_dataclass(part) for key in self._dependencies(part)
+                    key
+                    for part in parts
+                    if _field_names(type(part))
+                    for key in self._dependencies(part)
                 )
             known = self._weights[id(config)] = (config, found)
         return known[1]
@@ -389,6 +413,18 @@ class _Expander:
                 raise SpecError(problems)
             self._tables[name] = table
         return self._tables[name]
+
+
+@cache
+def _field_names(cls: type) -> tuple[str, ...]:
+    """Of a config class; none of what is none."""
+    return tuple(field.name for field in fields(cls)) if is_dataclass(cls) else ()
+
+
+def _changed(config: TrainConfig, *, seed: int) -> TrainConfig:
+    other = copy(config)
+    object.__setattr__(other, "seed", seed)
+    return other
 
 
 def _same_profile(table: TableSpec, profile: Profile) -> Profile:

@@ -7,9 +7,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from harness.errors import HarnessError, Location
 from harness.run import TASKS, Task
@@ -77,14 +77,15 @@ def canonical_json(value: object) -> str:
     )
 
 
+_ALONE: Final = (str, int, float, type(None))
+
+
 def _value(value: Any, forms: Forms, *, everything: bool) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # `epochs: 3` and `epochs: 3.0` are one number
-    if value is None or isinstance(value, str | int | float):
-        return value
+    if isinstance(value, _ALONE):
+        # `epochs: 3` and `epochs: 3.0` are one number
+        return int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(value, tuple):
         return [_value(item, forms, everything=everything) for item in value]
-    assert dataclasses.is_dataclass(value), f"a config cannot hold {value!r}"
     return _object(value, forms, everything=everything)
 
 
@@ -97,35 +98,45 @@ def _object(config: object, forms: Forms, *, everything: bool) -> dict[str, Any]
 
 
 def _new_object(config: object, forms: Forms, *, everything: bool) -> dict[str, Any]:
-    cls: Any = type(config)
-    form: dict[str, Any] = dict(_tag(cls))
-    for name in _names(cls, everything):
+    kind = _kind(type(config), everything)
+    form: dict[str, Any] = dict(kind.tag)
+    for name, default in kind.fields:
         value = getattr(config, name)
-        if everything or name not in _added_later(cls) or value != _added_later(cls)[name]:
+        if default is _ALWAYS or value != default:
             form[name] = _value(value, forms, everything=everything)
-    if not everything and hasattr(config, "identity_more"):
-        form |= config.identity_more()
+    if kind.more is not None:
+        form |= kind.more(config)
     return form
 
 
-@cache
-def _names(cls: Any, everything: bool) -> tuple[str, ...]:
-    names = tuple(field.name for field in dataclasses.fields(cls))
-    left_out = getattr(cls, "NOT_IDENTITY", ())
-    return tuple(name for name in names if everything or name not in left_out)
+_ALWAYS: Final = object()
+
+
+class _Kind(NamedTuple):
+    """What the forms of all configs of a class have in common."""
+
+    tag: tuple[tuple[str, Any], ...]
+    # those that stand in the form, and at which value they do not. A field that came after runs of
+    # the class existed is left out at its default, so that those runs keep their identity
+    fields: tuple[tuple[str, Any], ...]
+    more: Callable[[Any], Mapping[str, Any]] | None
 
 
 @cache
-def _added_later(cls: Any) -> Mapping[str, Any]:
-    """Fields that came after runs of this class existed, with their defaults.
+def _kind(cls: Any, everything: bool) -> _Kind:
+    assert dataclasses.is_dataclass(cls), f"a config cannot hold a {cls}"
+    own = dataclasses.fields(cls)
+    if everything:
+        return _Kind(_tag(cls), tuple((field.name, _ALWAYS) for field in own), None)
+    left_out, later = getattr(cls, "NOT_IDENTITY", ()), getattr(cls, "ADDED_LATER", ())
+    names = tuple(
+        (field.name, field.default if field.name in later else _ALWAYS)
+        for field in own
+        if field.name not in left_out
+    )
+    return _Kind(_tag(cls), names, getattr(cls, "identity_more", None))
 
-    Left out at their default, so that those runs keep their identity.
-    """
-    later = getattr(cls, "ADDED_LATER", ())
-    return {field.name: field.default for field in dataclasses.fields(cls) if field.name in later}
 
-
-@cache
 def _tag(cls: Any) -> tuple[tuple[str, Any], ...]:
     if not is_tagged(cls):
         return ()

@@ -6,12 +6,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 from harness.code import CodeRecord
 from harness.errors import HarnessError
-from harness.run import TASKS
+from harness.run import TASKS, Task
 from harness.store.files import FileError, line_in, number_in, read_json, whole_in
 
 PERCENT = re.compile(r"(.*[/_])?top[0-9]+")
@@ -117,9 +118,14 @@ def _metrics(value: object, task: str) -> dict[str, float]:
 
 def _declared(task: str) -> frozenset[str]:
     try:
-        return TASKS.get(task).metrics()
+        return _metrics_of(TASKS.get(task))
     except HarnessError:  # of another version of harness, or of a plugin that is not here
         return frozenset()
+
+
+@cache
+def _metrics_of(task: type[Task]) -> frozenset[str]:
+    return task.metrics()
 
 
 def _artifacts(value: object) -> dict[str, Artifact]:

@@ -117,6 +117,8 @@ class TrainRun(Training):
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """None for rows whose method trains nothing."""
-        return (
-            cls(train=replace(train, probe=Probe(), finetune=None)) if train.method.trains else None
-        )
+        if not train.method.trains:
+            return None
+        if train.probe == Probe() and train.finetune is None:
+            return cls(train=train)
+        return cls(train=replace(train, probe=Probe(), finetune=None))

@@ -229,12 +229,12 @@ def test_a_raised_version_changes_identity(cls: Any, monkeypatch: pytest.MonkeyP
 
     before = key(FULL)
     monkeypatch.setattr(cls, "version", cls.version + 1)
-    module._tag.cache_clear()
+    module._kind.cache_clear()
     try:
         assert key(FULL) != before
     finally:
         monkeypatch.undo()
-        module._tag.cache_clear()
+        module._kind.cache_clear()
     assert key(FULL) == before
 
 
