@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,12 @@ from harness.spec.load import load_table
 from harness.train.config import TrainConfig
 from tests.makefile import reproduced
 
-TARGETS = {"mae/sizes": "mae", "lut/sizes": "lut", "lut/views": "lut-views"}
+TARGETS = {
+    "mae/sizes": "mae",
+    "mae/ablation": "mae-ablation",
+    "lut/sizes": "lut",
+    "lut/views": "lut-views",
+}
 SMALL = ("fashion-mnist", "cifar10-small", "cifar10", "smoke")
 ROOT = Path(__file__).parents[1]
 
@@ -74,10 +81,34 @@ def test_the_published_settings() -> None:
     assert set(half) == {1024}
 
 
+def test_one_change_a_row_of_the_ablation() -> None:
+    """arXiv 2111.06377, Table 1: against its default, 800 epochs of ViT-L."""
+    rows = configs("mae/ablation", "paper")
+    default = rows["default"]
+    assert (default.recipe.epochs, default.recipe.peak_lr) == (800, pytest.approx(2.4e-3))
+    assert (default.student.shape.width, default.student.shape.depth) == (1024, 24)
+    method = default.method
+    assert isinstance(method, Mae)
+    assert (method.mask_ratio, method.normalise_targets) == (0.75, False)
+    changed: dict[str, Any] = {
+        **{f"depth-{n}": {"decoder": Decoder(depth=n)} for n in (1, 2, 4, 12)},
+        **{f"width-{n}": {"decoder": Decoder(width=n)} for n in (128, 256, 768, 1024)},
+        "normalised": {"normalise_targets": True},
+    }
+    for row, changes in changed.items():
+        assert rows[row] == replace(default, method=replace(method, **changes)), row
+    augments = {
+        "no-crops": {"crop": "none", "flip": 0.0},
+        "jitter": {"color_jitter": 0.4},
+    }
+    for row, parts in augments.items():
+        augment = replace(default.recipe.augment, **parts)  # type: ignore[arg-type]
+        assert rows[row] == replace(default, recipe=replace(default.recipe, augment=augment)), row
+    assert rows.keys() == {"default", *changed, *augments}
+
+
 def test_the_square_root_rule_is_the_released_one() -> None:
     """1.5e-4 * sqrt(batch) / 4 for pre-training, 1e-3 * sqrt(batch) / 8 for fine-tuning."""
-    from dataclasses import replace
-
     config = configs("lut/sizes", "paper")["vit_b.lut"]
     assert config.finetune is not None
     for batch in (512, 1024, 8192):
