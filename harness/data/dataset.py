@@ -35,7 +35,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Arrays:
     """A split that lives in memory."""
 
-    images: NDArray[np.uint8]  # (N, C, H, W)
+    images: NDArray[np.uint8] | NDArray[np.float32]  # (N, C, H, W); floats of spectrograms
     labels: NDArray[np.int64]  # (N,)
 
 
@@ -99,7 +99,10 @@ class DataSet(ABC):
     train_images: int
     val_images: int
     size: int | None  # pixels, of square images; None: they differ
+    width: int | None = None  # pixels, of images that are no squares
     in_memory: bool
+    spectrograms: bool = False  # log energies, mel bins by windows, which are no pixels
+    folds: int = 0  # parts of equal size, each of which can judge what learns from the others
     # what every channel of a pixel is where there is no object; None: nobody has marked objects
     background: int | None = None
     next_step: str  # what to do when no origin works
@@ -238,7 +241,7 @@ def _cached(path: Path) -> Splits | None:
         images, labels = arrays.get(f"{half}_images"), arrays.get(f"{half}_labels")
         if images is None or labels is None or images.ndim != 4 or labels.shape != images.shape[:1]:
             return None  # not written by this code: get the images anew
-        if (images.dtype.name, labels.dtype.name) != ("uint8", "int64"):
+        if images.dtype.name not in ("uint8", "float32") or labels.dtype.name != "int64":
             return None
         halves.append(Arrays(images=images, labels=labels))
     return Splits(train=halves[0], val=halves[1])

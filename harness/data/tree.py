@@ -37,6 +37,8 @@ _UTF8: Final = 0x800
 class ImageTree(ABC):
     """The image files below one root, by their path relative to it, with `/` between the parts."""
 
+    kind = "an image"  # what its files are taken for, in messages
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -82,7 +84,7 @@ class ImageTree(ABC):
 
     def unreadable(self, name: str, why: object) -> DataError:
         """The error for a file that is damaged or no image."""
-        return DataError(f"{self.where(name)}: cannot be read as an image ({why}); get it again")
+        return DataError(f"{self.where(name)}: cannot be read as {self.kind} ({why}); get it again")
 
 
 _TOO_LARGE = f"larger than {MOST_BYTES // 2**20} MiB, the most that an image may have"

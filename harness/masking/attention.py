@@ -14,7 +14,7 @@ class AttentionCriterion(Criterion):
     """Keeps what some attention is highest on: of which network, and of whose queries."""
 
     network: ClassVar[Literal["student", "teacher", "saliency_model"]] = "student"
-    queries: ClassVar[Literal["cls", "patches"]] = "cls"
+    queries: ClassVar[Literal["cls", "special", "patches"]] = "cls"
     layer: str = "last"
 
     def attention_source(self) -> AttentionSource:
@@ -81,7 +81,19 @@ class PatchAttention(LayerCriterion):
     so the mean is our reading of it.
     """
 
-    queries: ClassVar[Literal["cls", "patches"]] = "patches"
+    queries: ClassVar[Literal["cls", "special", "patches"]] = "patches"
+
+
+@CRITERIA.register("special-tokens-attention")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpecialTokensAttention(AttentionCriterion):
+    """As `student-attention`, with the mean over the queries of all tokens that are no patches.
+
+    Of a student with a distillation token, both count (AST, arXiv 2104.01778, classifies by their
+    mean). MaskedKD (arXiv 2302.10494) does not say which: this is the alternative.
+    """
+
+    queries: ClassVar[Literal["cls", "special", "patches"]] = "special"
 
 
 @CRITERIA.register("teacher-attention")

@@ -54,7 +54,9 @@ def build_model(
     elif config.init == "dino":
         torch.nn.init.trunc_normal_(model.vit.cls_token, std=0.02)
     weights, weights_norm = config.weights, input_norm
-    if weights.hub is not None:
+    if weights.hub is not None and model.family.hears:
+        require_finite(model, f"the weights '{weights.hub}'")
+    elif weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
         weights_norm = Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"]))
         if len(weights_norm.mean) != config.shape.channels:
@@ -153,6 +155,7 @@ def _create(config: ModelConfig, classes: int) -> Any:
             )
     if shape.mlp == "swiglu" and config.weights.random:
         reset_gates(vit, xavier=config.init == "moco")
+    vit = family_of(shape).finished(vit, shape, classes, fetched=hub is not None)
     if before:
         if vit.pretrained_cfg["num_classes"]:
             raise WeightsError(
@@ -207,8 +210,12 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
         )
     wanted = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     state, about = read_weights(path, content, wanted=wanted, key=weights.key)
-    if weights.head == "new":
+    if weights.head == "new" and model.family.hears:
+        state = model.family.carried_over(state, model.vit.state_dict(), model.shape)
+    elif weights.head == "new":
         state = _carried_over(state, model)
+    else:
+        state = model.family.released(state)
     wrong, difference = differences(state, wanted)
     if wrong:
         raise WeightsError(

@@ -19,7 +19,8 @@ class Saliency:
     """Which attention scores the patches: a layer, and whose queries are averaged."""
 
     layer: str = "last"  # first, middle, last, or a number counted from 1
-    queries: Literal["cls", "patches"] = "cls"
+    # special: the class token's and all others' that are no patches (distillation, registers)
+    queries: Literal["cls", "special", "patches"] = "cls"
 
     def __post_init__(self) -> None:
         number = re.fullmatch("[0-9]{1,6}", self.layer)  # not isdigit, which knows more than int

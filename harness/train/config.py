@@ -27,6 +27,7 @@ from harness.methods import Method
 from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
 from harness.models.families import family_of, known_architectures
+from harness.train.inputs import check_inputs
 
 RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MOST_RATES = 1000
@@ -58,6 +59,13 @@ class Augment:
     repeats: Annotated[int, at_least(1, most=1000)] = (
         1  # repeated augmentation: how often an image appears in an epoch
     )
+    # SpecAugment (arXiv 1904.08779) of spectrograms, here and below: one mask over neighbouring mel
+    # bins, fewer than this; 0: none
+    frequency_mask: Annotated[int, at_least(0, most=100_000)] = 0
+    # and one over neighbouring windows, fewer than this
+    time_mask: Annotated[int, at_least(0, most=100_000)] = 0
+
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"frequency_mask", "time_mask"})
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -97,16 +105,21 @@ class Recipe:
     warmup_epochs: NotNegative = 0.0
     warmup_lr: NotNegative = 0.0  # learning rate before the first step
     # step: by steps; epoch-lagged: as released by DeiT, one epoch late; from-warmup-lr: as released
-    # by DINO, the first step at `warmup_lr` itself
-    schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
+    # by DINO, the first step at `warmup_lr` itself; decay: no cosine, the rate is multiplied by
+    # `rate_decay` after epoch `rate_decay_from` and after each later one (AST, as released)
+    schedule: Literal["step", "epoch-lagged", "from-warmup-lr", "decay"] = "step"
+    rate_decay: Share = 0.85  # of `schedule: decay`
+    rate_decay_from: Annotated[int, at_least(1, most=1_000_000)] = 5  # of `schedule: decay`
+    # adam: Adam, whose weight decay is part of the gradient and takes every parameter (AST)
+    optimizer: Literal["adamw", "adam"] = "adamw"
     # AdamW's; biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05
     # the rate of every block below the last is that of the next one times this
     layer_decay: Share = 1.0
     # the rate of the patch embedding is multiplied by this, beside `layer_decay`
     patch_embed_rate: Share = 1.0
-    betas: tuple[Beta, Beta] = (0.9, 0.999)  # AdamW's
-    eps: Positive = 1e-8  # AdamW's
+    betas: tuple[Beta, Beta] = (0.9, 0.999)  # the optimiser's
+    eps: Positive = 1e-8  # the optimiser's
     # largest norm of the gradient of all parameters; none: not clipped
     clip_norm: Positive | None = None
     # of forward and backward pass; weights are always fp32
@@ -120,12 +133,19 @@ class Recipe:
     # side of the centre crop over the resized image; sets in memory are not cropped
     eval_crop: Share = 0.875
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"lr_rule", "patch_embed_rate", "compile"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
+        {"lr_rule", "patch_embed_rate", "compile", "rate_decay", "rate_decay_from", "optimizer"}
+    )
 
     def __post_init__(self) -> None:
         check_bounds(self)
         if self.lr_rule == "sqrt" and self.lr_batch is None:
             raise FieldError("lr_rule", "sqrt needs `lr_batch`, the batch that `lr` is meant for")
+        for key in ("rate_decay", "rate_decay_from") if self.schedule != "decay" else ():
+            if getattr(self, key) != type(self).__dataclass_fields__[key].default:
+                raise FieldError(key, "goes with `schedule: decay`")
+        if self.schedule == "decay" and self.min_lr:
+            raise FieldError("min_lr", "is the end of a cosine; `schedule: decay` has none")
         if self.batch_size % 2 and (self.augment.mixup > 0 or self.augment.cutmix > 0):
             raise FieldError(
                 "batch_size", f"must be even with mixup or cutmix, got {self.batch_size}"
@@ -250,6 +270,7 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
+        check_inputs(self)
         self._check_method({name: model.shape for name, model in networks.items()})
 
     def _check_method(self, networks: Mapping[str, Architecture]) -> None:

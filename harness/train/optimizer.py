@@ -1,4 +1,4 @@
-"""AdamW with the parameter groups that vision transformers are trained with."""
+"""AdamW with the parameter groups that vision transformers are trained with; Adam as AST has it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Matrices with weight decay; biases, norms, tokens and position embeddings without (DeiT).
 
-    `decay_tokens`: only what has one axis goes without (DINO).
+    `decay_tokens`: only what has one axis goes without (DINO). Adam takes every parameter (AST).
 
     With `layer_decay` below 1 every depth has its own two groups, and each group's `lr_scale`
     multiplies the schedule's rate: 1 for the head and the last norm, `layer_decay` to the power of
@@ -38,7 +38,7 @@ def parameter_groups(
             above = 0 if block is None or recipe.layer_decay == 1 else top - block
             token = name.rsplit(".", 1)[-1] in NEVER_DECAYED
             never = not decay_tokens if token else name.removeprefix("vit.") in timms
-            decayed = parameter.ndim > 1 and not never
+            decayed = recipe.optimizer == "adam" or (parameter.ndim > 1 and not never)
             slow = recipe.patch_embed_rate != 1 and "patch_embed" in name
             new = {
                 "params": [],
@@ -60,9 +60,8 @@ def _block(name: str) -> int | None:
 
 def build_optimizer(
     modules: Mapping[str, nn.Module], recipe: Recipe, *, decay_tokens: bool = False
-) -> torch.optim.AdamW:
-    """AdamW in its fused form, which is exact and the fastest on CPU and GPU."""
+) -> torch.optim.Optimizer:
+    """AdamW, or Adam, in its fused form, which is exact and the fastest on CPU and GPU."""
     groups = parameter_groups(modules, recipe, decay_tokens=decay_tokens)
-    return torch.optim.AdamW(
-        groups, lr=recipe.peak_lr, betas=recipe.betas, eps=recipe.eps, fused=True
-    )
+    optimizer = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return optimizer(groups, lr=recipe.peak_lr, betas=recipe.betas, eps=recipe.eps, fused=True)

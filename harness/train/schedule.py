@@ -17,6 +17,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     the index of the epoch that ended: epochs 0 and 1 both run at `warmup_lr`, and every later one
     lags by one. Warm-up counts into the cosine's time. `from-warmup-lr`: as `step`, but the first
     step runs at `warmup_lr` itself, and the peak is still reached in warm-up's last (DINO).
+    `decay`: the peak for `rate_decay_from` epochs, then times `rate_decay` with every epoch (AST).
     """
     return min(recipe.peak_lr, _planned(recipe, step, steps_per_epoch))
 
@@ -37,6 +38,9 @@ def _planned(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
             share = step / max(1.0, warmup - 1)
             return recipe.warmup_lr + (recipe.peak_lr - recipe.warmup_lr) * share
         return recipe.warmup_lr + (recipe.peak_lr - recipe.warmup_lr) * (step + 1) / warmup
+    if recipe.schedule == "decay":
+        epoch = step // steps_per_epoch
+        return recipe.peak_lr * recipe.rate_decay ** max(0, epoch - recipe.rate_decay_from + 1)
     total = total_steps(recipe, steps_per_epoch)
     return _cosine(recipe, (step - warmup) / max(1.0, total - warmup))
 

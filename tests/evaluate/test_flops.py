@@ -15,7 +15,7 @@ from harness.models.vit import Normalisation
 
 ARCHITECTURES = known_architectures()
 NAMED = [name for name in ARCHITECTURES if name != "vit"]
-COLUMNAR = [name for name in NAMED if ARCHITECTURES[name].family != "swin"]
+COLUMNAR = [name for name in NAMED if ARCHITECTURES[name].family not in ("swin", "ast")]
 ANY = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
@@ -39,7 +39,11 @@ def test_counter_equals_closed_form(name: str, efficient: bool) -> None:
     arch = ARCHITECTURES[name]
     with torch.device("meta"):
         model = build_model(
-            ModelConfig(arch=name), classes=1000, channels=3, input_norm=ANY, dependencies={}
+            ModelConfig(arch=name),
+            classes=1000,
+            channels=arch.channels,
+            input_norm=ANY,
+            dependencies={},
         )
     closed = efficient_macs if efficient else published_macs
     part = {arch.patches // 2, 49} if family_of(arch).maskable else set()

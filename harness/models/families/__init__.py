@@ -57,6 +57,7 @@ class Family(ABC):
     chooses_init: ClassVar[bool] = False  # timm's builder knows several ways to draw weights
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads
     plain: ClassVar[bool] = False  # registers, LayerScale and SwiGLU can be added to it
+    hears: ClassVar[bool] = False  # takes spectrograms, in patches that may overlap
 
     def depth(self, shape: Architecture) -> int:
         """Blocks whose attention can be asked for."""
@@ -64,8 +65,7 @@ class Family(ABC):
 
     def grid(self, shape: Architecture) -> tuple[int, int]:
         """Rows and columns of the patches that saliency is given for."""
-        side = shape.image_size // shape.patch_size
-        return side, side
+        return shape.grid
 
     def timm_options(self, shape: Architecture) -> dict[str, Any]:
         """What timm's builder is told of `shape`."""
@@ -78,6 +78,20 @@ class Family(ABC):
             "num_heads": shape.heads,
             "global_pool": shape.pooling,
         }
+
+    def finished(self, vit: Any, shape: Architecture, classes: int, *, fetched: bool) -> Any:
+        """What timm built, or `fetched` with its weights, as this family has it."""
+        return vit
+
+    def released(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights of a file without what the authors' code saves and never uses."""
+        return state
+
+    def carried_over(
+        self, state: dict[str, torch.Tensor], fresh: Mapping[str, torch.Tensor], shape: Architecture
+    ) -> dict[str, torch.Tensor]:
+        """Weights for another input, those of `fresh` for the classifier: of families that hear."""
+        raise NotImplementedError
 
     @abstractmethod
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:

@@ -46,6 +46,7 @@ class PlainViT(Family):
     plain: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
+    queries: ClassVar[frozenset[str]] = frozenset({"cls", "special", "patches"})
 
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
         """Per block 12 n d^2 + 2 n^2 d with n = keep + prefix tokens (arXiv 2302.10494, section
@@ -54,7 +55,7 @@ class PlainViT(Family):
         n, d, p = keep + shape.prefix_tokens, shape.width, shape.prefix_tokens
         full = shape.depth - 1
         last = p if efficient and shape.pooling == "token" else n
-        heads = 2 if shape.distilled else 1
+        heads = 2 if shape.distilled and self.gives_heads else 1
         return Macs(
             embedding=embedding_macs(shape, keep if efficient else shape.patches),
             attention=full * 2 * n * n * d + 2 * last * n * d,
@@ -97,7 +98,7 @@ class PlainViT(Family):
             logits = vit.head(features.normed[:, 0])
             distilled = vit.head_dist(features.normed[:, 1])
         else:
-            logits = vit.forward_head(features.normed)
+            logits = self.classified(vit, features.normed)
         return ForwardOutput(
             logits=logits,
             saliency=features.saliency,
@@ -106,9 +107,14 @@ class PlainViT(Family):
             distilled=distilled,
         )
 
+    def classified(self, vit: Any, normed: torch.Tensor) -> torch.Tensor:
+        """Logits of what leaves the last norm, prefix tokens first."""
+        logits: torch.Tensor = vit.forward_head(normed)
+        return logits
+
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
         index = saliency.index(len(vit.blocks))
-        rows = 1 if saliency.queries == "cls" else None
+        rows = _rows(saliency, vit.num_prefix_tokens)
         attention = attention_in(vit, images, index, rows=rows)
         return _scores(attention, vit.num_prefix_tokens, saliency)
 
@@ -143,13 +149,14 @@ def forward_features(
     maps: list[torch.Tensor] = []
     for index, block in enumerate(vit.blocks):
         short = index == depth - 1 and not whole  # nothing reads the patches that would leave it
-        by_product = short and request is not None and request.queries == "cls"
+        by_product = short and request is not None and request.queries != "patches"
         if request is not None and index == scored and not by_product:
             saliency = _saliency(block, tokens, prefix, request)
         if short:
             tokens, attention = block_rows(block, tokens, prefix)
             if index == scored and by_product:
-                saliency = attention[:, :, 0, prefix:].detach().float().mean(dim=1)
+                assert request is not None
+                saliency = _scores(attention.detach(), prefix, request)
         elif outputs.maps:
             tokens, attention = block_rows(block, tokens, tokens.shape[1])
             maps.append(_cls_and_patches(attention.mean(dim=1), prefix))
@@ -229,10 +236,14 @@ def embed_patches(
 ) -> torch.Tensor:
     """Positioned patch tokens (B, K, D); `positions` (1, N, D) are of the network's own grid."""
     patch_size, projection = vit.patch_embed.patch_size, vit.patch_embed.proj
-    rows, columns = images.shape[2] // patch_size[0], images.shape[3] // patch_size[1]
-    positions = resize_positions(positions, rows, columns)
+    rows, columns = (
+        (images.shape[2 + axis] - patch_size[axis]) // projection.stride[axis] + 1
+        for axis in (0, 1)
+    )
+    if (rows, columns) != tuple(vit.patch_embed.grid_size):
+        positions = resize_positions(positions, rows, columns)
     if keep is not None and mask is None and not embed_all:
-        pixels = gather_patches(images, keep, patch_size)
+        pixels = gather_patches(images, keep, patch_size, projection.stride)
         patches: torch.Tensor = vit.patch_embed.norm(
             torch.nn.functional.linear(pixels, projection.weight.flatten(1), projection.bias)
         )
@@ -272,17 +283,21 @@ def _prefix_tokens(vit: Any) -> torch.Tensor:
 
 
 def gather_patches(
-    images: torch.Tensor, keep: torch.Tensor, patch_size: tuple[int, int]
+    images: torch.Tensor,
+    keep: torch.Tensor,
+    patch_size: tuple[int, int],
+    stride: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """Pixels (B, K, C*p*p) of the patches `keep` (B, K) of `images` (B, C, H, W).
 
-    They stand in the order in which a patch projection reads them.
+    They stand in the order in which a patch projection reads them. `stride` is from one patch to
+    the next, where they overlap.
     """
-    batch, channels, height, width = images.shape
-    rows, columns = height // patch_size[0], width // patch_size[1]
-    grid = images.reshape(batch, channels, rows, patch_size[0], columns, patch_size[1])
-    grid = grid.permute(0, 2, 4, 1, 3, 5)
-    image = torch.arange(batch, device=images.device).unsqueeze(1)
+    down, right = stride or patch_size
+    grid = images.unfold(2, patch_size[0], down).unfold(3, patch_size[1], right)
+    grid = grid.permute(0, 2, 3, 1, 4, 5)  # (B, rows, columns, C, p, p), a view
+    columns = grid.shape[2]
+    image = torch.arange(len(images), device=images.device).unsqueeze(1)
     return grid[image, keep // columns, keep % columns].flatten(2)
 
 
@@ -338,15 +353,22 @@ def _softmaxed(attn: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tenso
 
 def _saliency(block: Any, tokens: torch.Tensor, prefix: int, saliency: Saliency) -> torch.Tensor:
     with torch.no_grad():
-        rows = 1 if saliency.queries == "cls" else tokens.shape[1]
+        rows = _rows(saliency, prefix) or tokens.shape[1]
         return _scores(attention_rows(block, tokens, rows), prefix, saliency)
 
 
+def _rows(saliency: Saliency, prefix: int) -> int | None:
+    """How many queries a saliency looks at, the first; None: all."""
+    return {"cls": 1, "special": prefix, "patches": None}[saliency.queries]
+
+
 def _scores(attention: torch.Tensor, prefix: int, saliency: Saliency) -> torch.Tensor:
-    """Attention that patches get, (B, K): from CLS alone, or the mean over patch queries.
+    """Attention that patches get, (B, K): from CLS alone, from all special tokens, or the mean over
+    patch queries.
 
     Softmax is over all tokens; the mean is over heads too.
     """
-    first = 0 if saliency.queries == "cls" else prefix
-    scores: torch.Tensor = attention[:, :, first:, prefix:].mean(dim=(1, 2))
+    first = prefix if saliency.queries == "patches" else 0
+    last = _rows(saliency, prefix)
+    scores: torch.Tensor = attention[:, :, first:last, prefix:].mean(dim=(1, 2))
     return scores
