@@ -52,8 +52,10 @@ def test_every_set_states_its_facts() -> None:
     assert DATASETS.names() == [
         "cifar10",
         "cifar100",
+        "esc50",
         "fashion-mnist",
         "folder",
+        "fsdd",
         "imagenet-1k",
         "mini-imagenet",
         "mini-imagenet-base",

@@ -1,4 +1,6 @@
-"""Decoding, resampling and filter banks: against scipy, sines, and Kaldi's definition in float64."""
+"""Decoding, resampling and filter banks: against sines, a port of Kaldi, and its definition in
+float64.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +144,9 @@ def test_silence_is_the_floor(level: float) -> None:
 
 def test_less_than_a_window_is_told() -> None:
     bank = FilterBank(rate=8000, bins=20, frames=5)
-    with pytest.raises(DataError, match=r"it: 199 samples .*one window of 25 ms has 200.*too short"):
+    with pytest.raises(
+        DataError, match=r"it: 199 samples .*one window of 25 ms has 200.*too short"
+    ):
         bank(np.zeros(199, np.float32), where="it")
     assert bank(np.zeros(200, np.float32), where="it").shape == (20, 5)
 

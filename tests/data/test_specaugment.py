@@ -38,11 +38,14 @@ def test_lengths_are_uniform_and_begin_anywhere() -> None:
     expected = torch.stack([((first <= at) & (at < ends)).float().mean() for at in range(20)])
     torch.testing.assert_close(bins.float().mean(dim=0), expected, atol=0.012, rtol=0)
     starts = bins.float().argmax(dim=1)[lengths > 0]
-    spans = [bins[i, starts_i : starts_i + n].all() for i, (starts_i, n) in zip(
-        torch.nonzero(lengths > 0)[:500, 0].tolist(),
-        zip(starts[:500].tolist(), lengths[lengths > 0][:500].tolist(), strict=True),
-        strict=True,
-    )]
+    spans = [
+        bins[i, starts_i : starts_i + n].all()
+        for i, (starts_i, n) in zip(
+            torch.nonzero(lengths > 0)[:500, 0].tolist(),
+            zip(starts[:500].tolist(), lengths[lengths > 0][:500].tolist(), strict=True),
+            strict=True,
+        )
+    ]
     assert all(spans)  # in one piece
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import timm
 import torch
-from torch import Tensor
-
 from timm.models.deit import VisionTransformerDistilled
+from torch import Tensor
 
 from harness.errors import FieldError, WeightsError
 from harness.evaluate.flops import counted_macs

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from timm.optim import param_groups_layer_decay
 
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.train.config import Recipe
-from harness.train.optimizer import parameter_groups
+from harness.train.optimizer import build_optimizer, parameter_groups
 
 
 def network() -> VisionTransformer:
@@ -89,3 +90,20 @@ def test_frozen_parameters_are_left_out() -> None:
     model.vit.head.weight.requires_grad_(False)
     groups = parameter_groups({"student": model}, Recipe(epochs=1, batch_size=2, lr=1.0))
     assert id(model.vit.head.weight) not in {id(p) for group in groups for p in group["params"]}
+
+
+def test_adam_adds_the_decay_of_every_parameter_to_the_gradient() -> None:
+    model = network()
+    recipe = Recipe(
+        epochs=1, batch_size=2, lr=0.01, weight_decay=0.3, optimizer="adam", betas=(0.95, 0.999)
+    )
+    optimizer = build_optimizer({"student": model}, recipe)
+    before = {name: value.detach().double() for name, value in model.named_parameters()}
+    gradients = {name: torch.randn_like(value) for name, value in model.named_parameters()}
+    for name, value in model.named_parameters():
+        value.grad = gradients[name].clone()
+    optimizer.step()
+    for name, value in model.named_parameters():  # of the first step both moments are g and g^2
+        gradient = gradients[name].double() + 0.3 * before[name]
+        expected = before[name] - 0.01 * gradient / (gradient.abs() + 1e-8)
+        torch.testing.assert_close(value.detach().double(), expected, rtol=1e-5, atol=1e-6)

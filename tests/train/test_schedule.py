@@ -136,3 +136,33 @@ def test_no_end_of_the_schedule_lies_above_the_peak(key: Any) -> None:
     with pytest.raises(FieldError, match=r"at most 0.25, the peak rate \(lr \* batch_size"):
         Recipe(epochs=1, batch_size=8, lr=0.5, lr_batch=16, **{key: 0.3})
     assert getattr(Recipe(epochs=1, batch_size=8, lr=0.5, **{key: 0.5}), key) == 0.5
+
+
+@pytest.mark.parametrize("per_epoch", [1, 33])
+def test_decay_is_torchs_scheduler_as_ast_sets_it(per_epoch: int) -> None:
+    recipe = Recipe(epochs=25, batch_size=48, lr=1e-4, schedule="decay")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1e-4)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, list(range(5, 1000, 1)), gamma=0.85
+    )
+    for epoch in range(25):
+        expected = optimizer.param_groups[0]["lr"]
+        for step in (epoch * per_epoch, (epoch + 1) * per_epoch - 1):
+            assert learning_rate(recipe, step, per_epoch) == pytest.approx(expected, rel=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"rate_decay": 0.5}, "rate_decay"),
+        ({"rate_decay_from": 2}, "rate_decay_from"),
+        ({"schedule": "decay", "min_lr": 1e-5}, "min_lr"),
+    ],
+)
+def test_options_of_another_schedule_are_refused(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(FieldError) as raised:
+        Recipe(epochs=25, batch_size=48, lr=1e-4, **options)
+    assert raised.value.field == field

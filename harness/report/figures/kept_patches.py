@@ -8,19 +8,20 @@ import textwrap
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure as Drawing
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 
 from harness.report.drawing import WIDTH
 from harness.report.figures import FIGURES, RecordedFigure
 
-LEFT = 1.3  # inches, for the names of rows
+LEFT = 1.7  # inches, for the names of rows
 MOST_ROWS, MOST_ACROSS = 6, 6
 DIM = 0.22  # of the brightness of what the teacher is not shown
 EDGE = "#2ec4b6"
@@ -111,7 +112,9 @@ class KeptPatches(RecordedFigure):
                 f"{one.stride} x {one.stride}."
             )
         if one.sound:
-            parts.append("Windows from left to right, mel bins from below.")
+            parts.append(
+                "Time from left to right, mel bins from below; flat at the right: what pads a clip."
+            )
         return " ".join(parts)
 
     def draw(self) -> Drawing:
@@ -121,7 +124,8 @@ class KeptPatches(RecordedFigure):
         height, width = next(iter(blocks.values()))[0].size
         side = (WIDTH - LEFT) / across
         size = (WIDTH, (side * height / width + 0.12) * len(blocks) + 0.25)
-        figure = Drawing(figsize=size, layout="constrained")
+        dense = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, hspace=0, wspace=0)
+        figure = Drawing(figsize=size, layout=dense)
         grid = figure.subplots(len(blocks), across, squeeze=False)
         for line, (row, shown) in zip(grid, blocks.items(), strict=True):
             for axes, one in zip(line, shown, strict=False):
@@ -143,10 +147,11 @@ def _draw(axes: Axes, one: ShownPatches) -> None:
         levels = np.repeat(levels[:, :, None], 3, axis=2)
     seen = np.isin(one.cells(), one.kept)
     drawn = levels * np.where(seen, 1.0, DIM)[:, :, None]
-    origin = "lower" if one.sound else "upper"
-    height, width = one.size
-    extent = (0.0, float(width), 0.0, float(height)) if one.sound else (0.0, width, height, 0.0)
-    axes.imshow(drawn, origin=origin, extent=extent, interpolation="nearest", aspect="equal")  # type: ignore[arg-type]
+    height, width = map(float, one.size)
+    origin: Literal["lower", "upper"] = "lower" if one.sound else "upper"
+    low, high = (0.0, height) if one.sound else (height, 0.0)
+    extent = (0.0, width, low, high)
+    axes.imshow(drawn, origin=origin, extent=extent, interpolation="nearest", aspect="equal")
     axes.add_collection(LineCollection(_borders(seen), colors=EDGE, linewidths=0.7))
     axes.set_xticks([])
     axes.set_yticks([])
