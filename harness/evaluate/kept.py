@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.evaluate.png import png
+from harness.evaluate.png import levels, png
 from harness.masking.keep import kept_counts
 from harness.masking.positions import distance_from_centre, evenness
 from harness.models.architectures import Architecture
@@ -43,7 +43,7 @@ def look_at_kept(
         for at, label in enumerate(labels.tolist() if len(pictures) < PICTURES else ()):
             if label not in shown and len(pictures) < PICTURES:
                 shown.add(label)
-                drawn = _levels(values[at]) if spectrograms else values[at]
+                drawn = levels(values[at]) if spectrograms else values[at]
                 pictures.append({"label": label, "png": png(drawn), "kept": kept[at].tolist()})
     metrics = {
         "kept/evenness": evenness(counts),
@@ -74,9 +74,3 @@ def content_shares(values: Tensor, shape: Architecture, *, background: int, exac
         pixels = functional.adaptive_avg_pool2d(pixels, shape.image_shape)
     step = shape.stride or shape.patch_size
     return functional.avg_pool2d(pixels, shape.patch_size, step).flatten(1)
-
-
-def _levels(values: Tensor) -> Tensor:
-    """Log energies (1, H, W) as levels of grey in 0..255, from the lowest to the highest."""
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low).clamp(min=1e-6) * 255

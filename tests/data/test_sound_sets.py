@@ -58,8 +58,12 @@ def digits(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     monkeypatch.setattr(fsdd, "SPEAKERS", ("ann", "bob"))
     monkeypatch.setattr(fsdd, "TAKES", range(3))
     monkeypatch.setattr(fsdd, "JUDGING", 1)
-    names = [f"{digit}_{who}_{take}.wav" for digit in (0, 1) for who in ("ann", "bob")
-             for take in range(3)]
+    names = [
+        f"{digit}_{who}_{take}.wav"
+        for digit in (0, 1)
+        for who in ("ann", "bob")
+        for take in range(3)
+    ]
     files = {f"recordings/{name}": clip(seed) for seed, name in enumerate(names)}
     files["README.md"] = b"no sound"
     return files
@@ -242,7 +246,7 @@ class TestEsc50:
     def test_a_table_in_another_coding_and_a_clip_twice_are_told(
         self, clips: dict[str, bytes]
     ) -> None:
-        with pytest.raises(DataError, match="t.csv: not a table in CSV"):
+        with pytest.raises(DataError, match=r"t\.csv: not a table in CSV"):
             read_clips(b"\xff\xfe\x00", where="t.csv")
         line = b"\n5-501-A-1.wav,5,1,dog,True,501,A"
         with pytest.raises(DataError, match=r"t.csv:12:1: 5-501-A-1.wav is there twice"):
@@ -330,7 +334,7 @@ def module(home: Path, digits: dict[str, bytes], augment: Augment) -> DataModule
 def test_batches_are_normalised_filter_banks(home: Path, digits: dict[str, bytes]) -> None:
     plain = Augment(crop="none", flip=0.0)
     data = module(home, digits, plain)
-    (images, labels), = data.val(8)
+    ((images, labels),) = data.val(8)
     _, val = arrays(small_fsdd(home / "fsdd").load())
     wanted = (val.images.astype(np.float64) - Fsdd.log_mean) / Fsdd.log_spread
     np.testing.assert_allclose(images.numpy(), wanted, atol=1e-5)
@@ -349,5 +353,5 @@ def test_spans_are_masked_in_training_alone(home: Path, digits: dict[str, bytes]
     torch.testing.assert_close(pixels, again, rtol=0, atol=0)
     sounding = pixels[:, :, :, :8]  # behind them is padding
     assert (sounding == 0).any()
-    (evaluated, _), = data.train_eval_source.in_order(8)
+    ((evaluated, _),) = data.train_eval_source.in_order(8)
     assert (evaluated[:, :, :, :8] != 0).all()

@@ -295,7 +295,6 @@ def whole(name: str, options: dict[str, Any]) -> Any:
         ({"stride": 9}, "stride", "must be at most the patch size 8"),
         ({"patch_size": 21}, "patch_size", "must be at most the smaller side of 20 x 33, got 21"),
         ({"registers": 2}, "registers", "is an option of plain ViTs, and 'ast_small' is none"),
-        ({"init": "mae"}, "init", "must be timm"),
         (
             {"weights": Weights(hub="deit_small_distilled_patch16_224.fb_in1k")},
             "weights",
@@ -307,6 +306,29 @@ def test_what_does_not_fit_is_told(changes: dict[str, Any], field: str, what: st
     with pytest.raises(FieldError, match=what) as raised:
         replace(SHAPE, **changes)
     assert raised.value.field == field
+
+
+def test_moco_starts_from_waves_of_its_own_grid() -> None:
+    model = build_model(
+        replace(SHAPE, init="moco"), classes=7, channels=1, input_norm=NORM, dependencies={}
+    )
+    positions = model.vit.pos_embed[0]
+    assert not positions[:2].any()
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            frequency = 10_000.0 ** -(torch.arange(6) / 6)
+            here = positions[2 + row * COLUMNS + column]
+            waves = [
+                wave(place * frequency)
+                for place in (row, column)
+                for wave in (torch.sin, torch.cos)
+            ]
+            found = sorted(here.tolist())
+            torch.testing.assert_close(
+                torch.tensor(found), torch.cat(waves).sort().values, rtol=1e-4, atol=1e-5
+            )
+    weight = model.vit.blocks[0].mlp.fc1.weight
+    assert float(weight.abs().max()) == pytest.approx((6 / (24 + 96)) ** 0.5, rel=0.02)  # Xavier
 
 
 @pytest.mark.parametrize("key", ["image_width", "stride"])

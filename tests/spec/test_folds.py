@@ -1,4 +1,4 @@
-"""Sets in folds: seeds are judged by folds, and no network has learned from the fold that judges."""
+"""Sets in folds: seeds are judged by folds; no network has seen the fold that judges it."""
 
 from __future__ import annotations
 

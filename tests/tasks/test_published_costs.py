@@ -50,7 +50,8 @@ def cells(name: str) -> list[tuple[str, Column, TrainConfig, Published]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("table3", 3), ("table7", 7), ("table8", 12), ("table9", 4), ("table10", 24)]
+    ("name", "count"),
+    [("table3", 3), ("table7", 7), ("table8", 12), ("table9", 4), ("table10", 24)],
 )
 def test_within_half_a_percent_or_half_a_printed_digit(name: str, count: int) -> None:
     found = cells(name)

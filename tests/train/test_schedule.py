@@ -143,9 +143,7 @@ def test_decay_is_torchs_scheduler_as_ast_sets_it(per_epoch: int) -> None:
     recipe = Recipe(epochs=25, batch_size=48, lr=1e-4, schedule="decay")
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1e-4)
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(
-        optimizer, list(range(5, 1000, 1)), gamma=0.85
-    )
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(range(5, 1000, 1)), gamma=0.85)
     for epoch in range(25):
         expected = optimizer.param_groups[0]["lr"]
         for step in (epoch * per_epoch, (epoch + 1) * per_epoch - 1):

@@ -49,7 +49,6 @@ class SpectrogramTransformer(PlainViT):
         "ast_base": _ast("deit_base_distilled_patch16_384", 768, 12),
     }
     gives_heads: ClassVar[bool] = False  # one classifier reads both tokens
-    chooses_init: ClassVar[bool] = False
     plain: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False
     hears: ClassVar[bool] = True
