@@ -43,3 +43,5 @@ class FigureOf:
     label: str = ""  # of an axis, or of a row
     # how much of something a row sees, of how much: (98, 196) patches
     extent: Callable[[TrainConfig], tuple[int, int] | None] | None = None
+    # how a row's positions lie: rows, columns, and whether the first row is the lowest
+    lie: Callable[[TrainConfig], tuple[int, int, bool] | None] | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from harness.evidence import Baseline, FigureOf
+from harness.models.families import family_of
 
 if TYPE_CHECKING:
     from harness.train.config import TrainConfig
@@ -19,6 +20,14 @@ def shown_patches(config: TrainConfig) -> tuple[int, int] | None:
         return None
     patches = teacher.shape.patches
     return config.method.teacher_keep(patches), patches
+
+
+def _lie(config: TrainConfig) -> tuple[int, int, bool] | None:
+    """Rows and columns of the teacher's patches; the lowest mel bins are the first row."""
+    if config.teacher is None:
+        return None
+    family = family_of(config.teacher.shape)
+    return (*family.grid(config.teacher.shape), family.hears)
 
 
 def _sees_all(config: TrainConfig) -> bool:
@@ -58,4 +67,5 @@ KEPT_PATCHES: Final = FigureOf(
     alt="Kept patches by position over training",
     label="{} of {} patches",
     extent=shown_patches,
+    lie=_lie,
 )

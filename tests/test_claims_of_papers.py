@@ -102,7 +102,8 @@ def test_small_profiles_ask_something_and_hide_nothing() -> None:
     for name in (name for name in list_tables() if name.startswith("maskedkd/")):
         table = load_table(name)
         every = {claim.id for claim in table.profile("paper").claims}
-        cpu = table.profile("canvases" if "canvases" in table.profiles else "fashion-mnist")
+        small = ({"canvases", "fsdd"} & set(table.profiles) or {"fashion-mnist"}).pop()
+        cpu = table.profile(small)
         asked = {claim.id for claim in cpu.claims}
         for claim in cpu.claims:
             asked |= set(claim.scaled_down_version_of)

@@ -155,6 +155,8 @@ def _facts(dataset: DataSet) -> dict[str, Any]:
         "val_images": None if depends_on_path else dataset.val_images,
         "channels": dataset.channels,
         "size": dataset.size,
+        "width": dataset.width,
+        "spectrograms": dataset.spectrograms,
         "in_memory": dataset.in_memory,
         "licence": dataset.licence,
         "origins": [origin.label for origin in dataset.origins],
@@ -175,15 +177,21 @@ def _whether(fact: dict[str, Any]) -> str:
     return "no" if fact["version"] is not None else f"broken: {fact['missing']}"
 
 
+def _looks(fact: dict[str, Any]) -> str:
+    if fact["spectrograms"]:
+        return f"spectrograms of {fact['size']} mel bins x {fact['width']} windows"
+    size = f"{fact['size']} x {fact['size']} pixels" if fact["size"] else "any size"
+    return f"{size}, {'grey' if fact['channels'] == 1 else 'colour'}"
+
+
 def _described(fact: dict[str, Any], told: dict[str, str]) -> str:
     """A set for people; `told` says of which set an advice was given, so that it is given once."""
     lines = [f"{fact['name']}: {fact['title']}"]
     if fact["classes"] is not None:
-        size = f"{fact['size']} x {fact['size']} pixels" if fact["size"] else "any size"
+        what = "clips" if fact["spectrograms"] else "images"
         lines.append(
-            f"  {fact['train_images']:,} + {fact['val_images']:,} images, "
-            f"{fact['classes']:,} classes, "
-            f"{size}, {'grey' if fact['channels'] == 1 else 'colour'}"
+            f"  {fact['train_images']:,} + {fact['val_images']:,} {what}, "
+            f"{fact['classes']:,} classes, {_looks(fact)}"
         )
         lines.append(f"  here: {_whether(fact)}")
     lines.append(f"  licence: {fact['licence']}")

@@ -32,10 +32,13 @@ class DataConfig:
     packed: Annotated[int, at_least(1, "pixel")] | None = None
     # holdout: a tenth of the training set, kept out of training
     evaluate_on: Literal["val", "holdout"] = "val"
+    # of a set in folds (`esc50`): the one that judges, from 1; none: seed 0 is judged by the first,
+    # seed 1 by the second, and so on around
+    fold: Annotated[int, at_least(1, most=1000)] | None = None
 
     NOT_IDENTITY: ClassVar[frozenset[str]] = frozenset({"path"})
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"name"})
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"train_per_class", "packed"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"train_per_class", "packed", "fold"})
 
     def components(self) -> tuple[type, ...]:
         """The code behind the name; see `harness.code`."""
@@ -45,6 +48,19 @@ class DataConfig:
         check_bounds(self)
         if self.train_per_class is not None and self.train_fraction < 1:
             raise FieldError("train_per_class", "give it or train_fraction, not both")
+        if self.fold is not None and self.name in DATASETS.names():
+            folds = DATASETS.get(self.name).folds
+            if not folds:
+                raise FieldError("fold", f"{self.name} has no folds: leave it out")
+            if self.fold > folds:
+                raise FieldError("fold", f"must be 1 to {folds}, got {self.fold}")
+
+    def at_seed(self, seed: int) -> DataConfig:
+        """With the fold that judges this seed, where the set has folds and none is given."""
+        if self.fold is not None or self.name not in DATASETS.names():
+            return self
+        folds = DATASETS.get(self.name).folds
+        return replace(self, fold=seed % folds + 1) if folds else self
 
     def all_of_it(self) -> DataConfig:
         """The whole training set, however little of it was trained on: what evaluations look up."""

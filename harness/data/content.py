@@ -38,11 +38,16 @@ def fingerprint(tree: ImageTree) -> str:
     What a file held is remembered in the cache by its path, inode, size and times.
     """
     listing = tree.listing()
-    hashes = tree.hashes() or _hashes(tree, listing.images)
+    return names_version(tree, listing.images, listing.prefix)[:12]
+
+
+def names_version(tree: ImageTree, names: Sequence[str], prefix: str) -> str:
+    """The fingerprint of the files `names`, whole, without `prefix` in their names."""
+    hashes = tree.hashes() or _hashes(tree, names)
     digest = hashlib.sha256()
-    for name in listing.images:
-        digest.update(to_bytes(name.removeprefix(listing.prefix)) + b"\0" + hashes[name])
-    return digest.hexdigest()[:12]
+    for name in names:
+        digest.update(to_bytes(name.removeprefix(prefix)) + b"\0" + hashes[name])
+    return digest.hexdigest()
 
 
 def _hashes(tree: ImageTree, names: Sequence[str]) -> dict[str, bytes]:

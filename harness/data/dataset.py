@@ -47,7 +47,7 @@ class DenseTargets(Protocol):
 class Arrays:
     """A split that lives in memory."""
 
-    images: NDArray[np.uint8]  # (N, C, H, W)
+    images: NDArray[np.uint8] | NDArray[np.float32]  # (N, C, H, W); floats of spectrograms
     labels: NDArray[np.int64]  # (N,)
     targets: DenseTargets | None = None  # boxes or masks of each image; its label is then 0
 
@@ -113,8 +113,11 @@ class DataSet(ABC):
     train_images: int
     val_images: int
     size: int | None  # pixels, of square images; None: they differ
+    width: int | None = None  # pixels, of images that are no squares
     in_memory: bool
     labelling: Labelling = "classes"  # what is known of an image; `classes` are those of it
+    spectrograms: bool = False  # log energies, mel bins by windows, which are no pixels
+    folds: int = 0  # parts of equal size, each of which can judge what learns from the others
     # what every channel of a pixel is where there is no object; None: nobody has marked objects
     background: int | None = None
     next_step: str  # what to do when no origin works
@@ -273,7 +276,7 @@ def _cached(path: Path) -> Splits | None:
         images, labels = arrays.get(f"{half}_images"), arrays.get(f"{half}_labels")
         if images is None or labels is None or images.ndim != 4 or labels.shape != images.shape[:1]:
             return None  # not written by this code: get the images anew
-        if (images.dtype.name, labels.dtype.name) != ("uint8", "int64"):
+        if images.dtype.name not in ("uint8", "float32") or labels.dtype.name != "int64":
             return None
         halves.append(Arrays(images=images, labels=labels))
     return Splits(train=halves[0], val=halves[1])

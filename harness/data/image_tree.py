@@ -20,6 +20,8 @@ TOO_LARGE: Final = f"larger than {MOST_BYTES // 2**20} MiB, the most that an ima
 class ImageTree(ABC):
     """The image files below one root, by their path relative to it, with `/` between the parts."""
 
+    kind = "an image"  # what its files are taken for, in messages
+
     shorter_side: int | None = None
     """Pixels that the shorter sides of larger images were reduced to; None: images as they came."""
 
@@ -76,4 +78,4 @@ class ImageTree(ABC):
 
     def unreadable(self, name: str, why: object) -> DataError:
         """The error for a file that is damaged or no image."""
-        return DataError(f"{self.where(name)}: cannot be read as an image ({why}); get it again")
+        return DataError(f"{self.where(name)}: cannot be read as {self.kind} ({why}); get it again")

@@ -31,6 +31,7 @@ from harness.data.dataset import Arrays, Split
 from harness.data.multicrop import CropSpec, MultiCrop, crop_specs
 from harness.data.processes import PATIENCE, POLL, delivered, shared
 from harness.data.sampler import Sampler
+from harness.data.specaugment import masked_spans
 from harness.data.transforms import (
     MultiCropTransform,
     Transform,
@@ -96,7 +97,7 @@ class ImageSource(ABC):
 
 
 class MemoryImages(ImageSource):
-    """Images that live on the device as bytes, augmented a batch at a time."""
+    """Images that live on the device, augmented a batch at a time: bytes, or spectrograms."""
 
     def __init__(self, split: Arrays, chosen: NDArray[np.int64], setup: Setup) -> None:
         self.setup = setup
@@ -142,11 +143,22 @@ class MemoryImages(ImageSource):
         for first in range(dist.rank * batch_size, len(self.labels), dist.size * batch_size):
             images = self.images[first : first + batch_size]
             labels = self.labels[first : first + batch_size]
-            yield resized(images, size=size, interpolation="bicubic", scaled=scaled), labels
+            if not images.is_floating_point():  # log energies are seen as they are
+                images = resized(images, size=size, interpolation="bicubic", scaled=scaled)
+            yield images, labels
 
     def _augmented(self, images: Tensor, step: int, count: int, positions: list[int]) -> Tensor:
         """The images at `positions` of a batch of `count`: the draws are those of the batch."""
         augment, seed = self.setup.augment, self.setup.seed
+        if images.is_floating_point():
+            return masked_spans(
+                images,
+                frequency=augment.frequency_mask,
+                time=augment.time_mask,
+                count=count,
+                positions=positions,
+                draws=generator(seed, "augment", step, "spans"),
+            )
         draws = generator(seed, "augment", step, "crop")
         chances = torch.rand(count, generator=generator(seed, "augment", step, "flip"))
         flip = chances[positions] < augment.flip

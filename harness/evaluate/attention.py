@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from harness.evaluate.png import png
+from harness.evaluate.kept import content_shares
+from harness.evaluate.png import levels, png
 from harness.models.vit import VisionTransformer
 
 PICTURES = 8  # images whose maps are kept for looking at
@@ -65,25 +66,31 @@ def look(
     batches: Iterable[tuple[Tensor, Tensor, Tensor]],
     *,
     background: int | None,
+    spectrograms: bool = False,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics over (images normalised, pixels in 0..255, labels), and pictures as JSON values.
 
     The pictures: the first image of each of the first classes to appear, PNG in base64, with the
-    attention of every head (heads, N) over a grid (rows, columns).
+    attention of every head (heads, N) over a grid (rows, columns); `upward` where the first row is
+    the lowest, as of spectrograms.
     """
     meter, pictures, shown = AttentionMeter(), list[dict[str, Any]](), set[int]()
     for images, pixels, labels in batches:
         attention = model.attention_by_head(images)
         foreground = None
-        if background is not None:
+        if background is not None and spectrograms:
+            foreground = content_shares(pixels, model.shape, background=background, exact=True)
+        elif background is not None:
             foreground = foreground_shares(pixels, background=background, grid=model.grid)
         meter.add(attention, foreground)
         if len(pictures) < PICTURES:
             for at, label in enumerate(labels.tolist()):
                 if label not in shown and len(pictures) < PICTURES:
                     shown.add(label)
-                    pictures.append(_picture(pixels[at], attention[at], label))
-    return meter.metrics(), {"grid": list(model.grid), "pictures": pictures}
+                    drawn = levels(pixels[at]) if spectrograms else pixels[at]
+                    pictures.append(_picture(drawn, attention[at], label))
+    about = {"grid": list(model.grid), "pictures": pictures}
+    return meter.metrics(), about | ({"upward": True} if spectrograms else {})
 
 
 def _picture(pixels: Tensor, attention: Tensor, label: int) -> dict[str, Any]:

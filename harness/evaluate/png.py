@@ -17,3 +17,9 @@ def png(pixels: Tensor) -> str:
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, format="PNG")
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def levels(values: Tensor) -> Tensor:
+    """Log energies (1, H, W) as levels of grey in 0..255, from the lowest to the highest."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low).clamp(min=1e-6) * 255

@@ -96,6 +96,18 @@ class DetectionAttention(LayerCriterion):
     queries: ClassVar[Queries] = "detections"
 
 
+@CRITERIA.register("special-tokens-attention")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpecialTokensAttention(AttentionCriterion):
+    """As `student-attention`, with the mean over the queries of all tokens that are no patches.
+
+    Of a student with a distillation token, both count (AST, arXiv 2104.01778, classifies by their
+    mean). MaskedKD (arXiv 2302.10494) does not say which: this is the alternative.
+    """
+
+    queries: ClassVar[Queries] = "special"
+
+
 @CRITERIA.register("teacher-attention")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeacherAttention(LayerCriterion):

@@ -279,6 +279,13 @@ class DistillationObjective(Objective):
         assert scores.shape == (inputs.batch, inputs.patches), "scores of another grid"
         return top_k(scores, self.mask.keep)
 
+    def choose(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor | None:
+        """The patches (B, K) that the teacher is shown at the end of training; None: all of them.
+
+        The student is as it is now.
+        """
+        return self._choose(None, images, generator, 1.0)
+
     def _attention(
         self, source: AttentionSource, student: ForwardOutput | None, images: torch.Tensor
     ) -> torch.Tensor:
@@ -323,7 +330,7 @@ class DistillationObjective(Objective):
         self._judged.zero_()
 
         def teacher(images: torch.Tensor) -> torch.Tensor:
-            kept = self._choose(None, images, generator, 1.0)
+            kept = self.choose(images, generator)
             if kept is not None:
                 self._judged += kept_counts(kept, self.teacher.patches).cpu()
             logits: torch.Tensor = self.teacher(images, keep=kept).logits

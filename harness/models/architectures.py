@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """A vision transformer over square patches of a square image."""
+    """A vision transformer over square patches of an image."""
 
     timm: str  # the name timm builds it by
     image_size: int  # pixels
@@ -21,6 +21,8 @@ class Architecture:
     depth: int
     heads: int
     channels: int = 3
+    image_width: int = 0  # pixels, of images that are no squares; 0: as many as `image_size`
+    stride: int = 0  # pixels from one patch to the next where they overlap; 0: `patch_size`
     mlp_ratio: float = 4.0
     prefix_tokens: int = 1  # CLS, and DIST or registers where there are any
     registers: int = 0  # learned tokens beside CLS, without positions (arXiv 2309.16588)
@@ -34,9 +36,22 @@ class Architecture:
     family: str = "vit"  # whose forward pass and cost it has: a file of harness/models/families
 
     @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image_size, self.image_width or self.image_size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the patches, which are whole: what is left at the edges is unseen."""
+        step = self.stride or self.patch_size
+        height, width = self.image_shape
+        return (height - self.patch_size) // step + 1, (width - self.patch_size) // step + 1
+
+    @property
     def patches(self) -> int:
         """Patch tokens of a full image, N."""
-        return (self.image_size // self.patch_size) ** 2
+        rows, columns = self.grid
+        return rows * columns
 
     @property
     def distilled(self) -> bool:

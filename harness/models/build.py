@@ -55,7 +55,9 @@ def build_model(
     elif config.init == "dino":
         torch.nn.init.trunc_normal_(model.vit.cls_token, std=0.02)
     weights, weights_norm = config.weights, input_norm
-    if weights.hub is not None:
+    if weights.hub is not None and model.family.hears:
+        require_finite(model, f"the weights '{weights.hub}'")
+    elif weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
         weights_norm = Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"]))
         if len(weights_norm.mean) != config.shape.channels:
@@ -166,7 +168,7 @@ def _create(config: ModelConfig, classes: int) -> Any:
                 f"'{config.arch}' pools its patches: give the `arch` that they are of"
             )
         pool_patches(vit)
-    family_of(shape).complete(vit, shape)
+    family_of(shape).complete(vit, shape, fetched=hub is not None)
     return vit
 
 
@@ -218,8 +220,12 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
         state = {
             name: v for name, v in state.items() if name in wanted or not name.startswith("head.")
         }
-    if weights.head == "new":
+    if weights.head == "new" and model.family.hears:
+        state = model.family.carried_over(state, model.vit.state_dict(), model.shape)
+    elif weights.head == "new":
         state = _carried_over(state, model)
+    else:
+        state = model.family.released(state)
     wrong, difference = differences(state, wanted)
     if wrong:
         raise WeightsError(

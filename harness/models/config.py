@@ -13,6 +13,16 @@ from harness.models.families import family_of, known_architectures
 
 MOST_PARAMETERS = 2e10  # ViT-22B; the papers' largest network, ViT-H, has 632 million
 MOST_PATCHES = 65_536
+_SIZES = (
+    "image_size",
+    "image_width",
+    "patch_size",
+    "stride",
+    "channels",
+    "width",
+    "depth",
+    "heads",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +77,10 @@ class ModelConfig:
     # pixels of a side; none here and below: the architecture's own
     image_size: Annotated[int, at_least(1, most=4096)] | None = None
     patch_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels of a side
+    # of a spectrogram transformer, here and below: windows, where `image_size` is mel bins
+    image_width: Annotated[int, at_least(1, most=65_536)] | None = None
+    # pixels from one patch to the next; below `patch_size` they overlap
+    stride: Annotated[int, at_least(1, most=4096)] | None = None
     # of the images; none: the data's
     channels: Annotated[int, at_least(1, most=1024)] | None = None
     width: Annotated[int, at_least(1, most=16_384)] | None = None  # of a token
@@ -105,6 +119,8 @@ class ModelConfig:
             "layer_scale",
             "mlp",
             "detection_tokens",
+            "image_width",
+            "stride",
         }
     )
 
@@ -138,6 +154,10 @@ class ModelConfig:
         if self.detection_tokens is not None and not catalogue.detection_tokens:
             what = f"is an option of YOLOS, and '{self.arch}' is none: leave it out"
             raise FieldError("detection_tokens", what)
+        for key in ("image_width", "stride") if not family_of(catalogue).hears else ():
+            if getattr(self, key) is not None:
+                what = f"is an option of spectrogram transformers, and '{self.arch}' is none"
+                raise FieldError(key, f"{what}: leave it out")
         if self.registers and catalogue.distilled:
             raise FieldError("registers", "do not go with a distillation token: leave them out")
 
@@ -152,7 +172,9 @@ class ModelConfig:
             raise FieldError(
                 "arch", f"'{self.arch}' has no dimensions of its own: give {', '.join(missing)}"
             )
-        if shape.image_size % shape.patch_size:
+        if family_of(shape).hears:
+            self._check_overlap()
+        elif shape.image_size % shape.patch_size:
             raise FieldError(
                 "patch_size",
                 f"must divide the image size {shape.image_size}, got {shape.patch_size}",
@@ -174,9 +196,30 @@ class ModelConfig:
         if not family_of(shape).resizable and self._changed_shape():
             raise FieldError("arch", f"the dimensions of '{self.arch}' cannot be changed")
 
+    def _check_overlap(self) -> None:
+        shape = self.shape
+        if shape.patch_size > min(shape.image_shape):
+            raise FieldError(
+                "patch_size",
+                f"must be at most the smaller side of {' x '.join(map(str, shape.image_shape))}, "
+                f"got {shape.patch_size}",
+            )
+        if shape.stride > shape.patch_size:
+            raise FieldError(
+                "stride",
+                f"must be at most the patch size {shape.patch_size}, or something between patches "
+                f"is not seen; got {shape.stride}",
+            )
+
     def _check_hub(self, hub: str) -> None:
         """timm's names start with the network's; of another hub's names nothing is known here."""
         catalogue = known_architectures()[self.arch]
+        if family_of(catalogue).hears and self.weights.head != "new":
+            raise FieldError(
+                "weights",
+                f"'{hub}' are of photographs, whose classifier tells nothing of sounds: add "
+                "`head: new`",
+            )
         other = not {":", "/"}.intersection(hub) and hub.partition(".")[0] != catalogue.timm
         if other or not catalogue.width:
             fitting = f"`{catalogue.timm}.TAG`, or " if catalogue.width else ""
@@ -185,7 +228,8 @@ class ModelConfig:
                 f"'{hub}' are of another network than '{self.arch}': "
                 f"give {fitting}the `arch` that they are of",
             )
-        for key in ("width", "depth", "heads", "registers", "mlp", "layer_scale"):
+        patch = ("patch_size",) if family_of(catalogue).hears else ()
+        for key in ("width", "depth", "heads", *patch, "registers", "mlp", "layer_scale"):
             if getattr(self.shape, key) != getattr(catalogue, key):
                 raise FieldError(
                     key,
@@ -222,11 +266,7 @@ class ModelConfig:
     @property
     def shape(self) -> Architecture:
         """The architecture with this config's dimensions."""
-        changes = {
-            key: value
-            for key in ("image_size", "patch_size", "channels", "width", "depth", "heads")
-            if (value := getattr(self, key)) is not None
-        }
+        changes = {key: value for key in _SIZES if (value := getattr(self, key)) is not None}
         catalogue = known_architectures()[self.arch]
         if self.registers:
             changes["registers"] = self.registers

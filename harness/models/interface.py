@@ -12,8 +12,9 @@ from harness.lazy import torch
 from harness.transfer import to_device
 
 NAMED_LAYERS = ("first", "middle", "last")
-Queries: TypeAlias = Literal["cls", "patches", "detections"]
-"""Whose attention to the patches: of the class token, the patches, or a YOLOS's detection tokens.
+Queries: TypeAlias = Literal["cls", "special", "patches", "detections"]
+"""Whose attention to the patches: of the class token, of all tokens that are no patches (the
+distillation token, registers), of the patches, or of a YOLOS's detection tokens.
 """
 
 

@@ -37,8 +37,10 @@ class VisionTransformer(nn.Module):
     def __init__(self, vit: Any, shape: Architecture) -> None:
         super().__init__()
         self.vit = vit
+        self.shape = shape
         self.family = family_of(shape)
         self.image_size = shape.image_size
+        self.image_shape = shape.image_shape
         self.grid = self.family.grid(shape)
         self.prefix = shape.prefix_tokens
         self.weights_norm: Normalisation | None = None  # how its weights want images scaled
@@ -194,8 +196,8 @@ class VisionTransformer(nn.Module):
         antialiasing): both see the same crop.
         """
         images = self.renormalise(images)
-        if images.shape[-1] != self.image_size:
-            size = (self.image_size, self.image_size)
+        if images.shape[-2:] != self.image_shape:
+            size = self.image_shape
             images = nn.functional.interpolate(images, size, mode="bicubic", antialias=True)
         return images
 

@@ -172,8 +172,9 @@ def _parameters(
     while outer:
         outer = outer[: outer[:-1].rfind(".") + 1]
         for name in wanted.keys() - renamed.keys():
-            if outer + name in chosen.tensors:
-                renamed[name] = chosen.tensors[outer + name]
+            for called in (name, f"mlp_{name}"):  # AST's classifier is called `mlp_head`
+                if outer + called in chosen.tensors:
+                    renamed[name] = chosen.tensors[outer + called]
     return {name: _plain_numbers(value, name, path) for name, value in renamed.items()}
 
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
+from harness.data.config import DataConfig
 from harness.errors import Diagnostic, HarnessError, SpecError, unknown
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
@@ -186,6 +187,8 @@ class _Expander:
         # and the runs that it takes weights from
         self._seeded: dict[tuple[int, int], tuple[object, TrainConfig]] = {}
         self._evaluated: dict[int, tuple[object, TrainConfig]] = {}
+        # by the identity of a training that others start from: its row, before it has a seed
+        self._unseeded: dict[str, tuple[TrainConfig, RunLabel]] = {}
         self._weights: dict[int, tuple[object, tuple[str, ...]]] = {}
 
     def expand(self, profile: Profile, rows: Sequence[Row], seeds: Sequence[int]) -> Expansion:
@@ -239,7 +242,9 @@ class _Expander:
         identities = []
         for seed in seeds if cls.seeded else (None,):
             try:
-                asked = config if seed is None else self._with_seed(config, seed)
+                first = profile.seeds[0]
+                asked = self._judged_by_fold(config, first if seed is None else seed)
+                asked = asked if seed is None else self._with_seed(asked, seed)
                 trained = (
                     self._with_trained_student(asked, profile, row) if cls.is_evaluation else asked
                 )
@@ -267,6 +272,36 @@ class _Expander:
         if known is None:
             known = self._seeded[id(config), seed] = (config, _changed(config, seed=seed))
         return known[1]
+
+    def _judged_by_fold(self, config: TrainConfig, seed: int) -> TrainConfig:
+        """Of a set in folds: with the fold that judges this seed, and with networks that were
+        trained without it. Otherwise as it is: one teacher serves all seeds.
+
+        HarnessError where such a network cannot be had.
+        """
+        data = config.data.at_seed(seed)
+        if data.fold is None:
+            return config
+        teachers_seed = seed if config.data.fold is None else data.fold - 1
+        networks = {}
+        for key, model in config.networks().items():
+            if model.weights.run is not None:
+                run = self._of_fold(model.weights.run, teachers_seed, data)
+                networks[key] = replace(model, weights=replace(model.weights, run=run))
+        return replace(config, data=data, **networks)  # type: ignore[arg-type]
+
+    def _of_fold(self, identity: str, seed: int, data: DataConfig) -> str:
+        """The training run of the same row at another seed, for a network that `data` judges."""
+        config, label = self._unseeded[identity]
+        asked = replace(self._judged_by_fold(config, seed), seed=seed)
+        if asked.data.name == data.name and asked.data.fold != data.fold:
+            raise HarnessError(
+                f"row '{label.row}' of {label.table} is judged by fold {asked.data.fold}, so it "
+                f"was trained on fold {data.fold}, which judges here: leave its `fold` out"
+            )
+        training = TASKS.get("train").of(asked)
+        assert training is not None
+        return self._run("train", training, replace(label, seed=seed))
 
     def _with_trained_student(self, config: TrainConfig, profile: Profile, row: Row) -> TrainConfig:
         """The row with its trained student, whose training run becomes a dependency; as it is where
@@ -399,11 +434,17 @@ class _Expander:
         if config is None:
             return Dependency(problems=problems)
         seed = profile.seeds[0]
-        training = TASKS.get("train").of(replace(config, seed=seed))
+        try:
+            asked = replace(self._judged_by_fold(config, seed), seed=seed)
+        except HarnessError as error:
+            return Dependency(wrong=str(error))
+        training = TASKS.get("train").of(asked)
         if training is None:
             return Dependency(wrong=f"row '{row.id}' of {table.name} trains nothing")
         title = RunLabel(table=table.name, profile=profile.name, row=row.id, seed=seed)
-        return Dependency(identity=self._run("train", training, title), config=config)
+        identity = self._run("train", training, title)
+        self._unseeded[identity] = config, title
+        return Dependency(identity=identity, config=config)
 
     def _load(self, name: str) -> TableSpec:
         if name not in self._tables:

@@ -24,7 +24,7 @@ from harness.train.config import TrainConfig
 _HUB_CLASSES = {"1": 1000, "12": 11821, "21": 21843, "22": 21841}
 _DIMENSIONS = (
     *("width", "depth", "heads", "patch_size", "image_size", "prefix_tokens", "pooling"),
-    *("registers", "mlp", "layer_scale"),
+    *("registers", "mlp", "layer_scale", "image_width", "stride"),
 )
 FINE_TUNE = (
     "fine-tune it on these data first, as a row of its own (`method: supervised`, `weights: {..., "
@@ -143,7 +143,7 @@ def _of_run(
 ) -> Iterator[tuple[str, str]]:
     shape, trained_shape = model.shape, trained.student.shape
     for name in _DIMENSIONS:
-        resized = name == "image_size" and model.weights.head == "new"
+        resized = name in ("image_size", "image_width") and model.weights.head == "new"
         if name == "prefix_tokens" and shape.detection_tokens and model.weights.head == "new":
             continue  # detection tokens are new, too
         if getattr(shape, name) != getattr(trained_shape, name) and not resized:

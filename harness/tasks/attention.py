@@ -31,12 +31,14 @@ class AttentionRun(NetworkEvaluation):
 
     `attention/entropy` in nats, of how it is shared among the patches, mean over heads;
     `attention/entropy_even` is that of even attention. Where objects are known (`fashion-mnist`:
-    every pixel that is not black), in percent: `attention/foreground`, what falls on them, mean
-    over heads; `attention/foreground_best`, of the head with most; `attention/foreground_even`,
-    what even attention would have. After arXiv 2104.14294, section 4.2.2.
+    every pixel that is not black; of sounds, all that does not pad the clip), in percent:
+    `attention/foreground`, what falls on them, mean over heads; `attention/foreground_best`, of the
+    head with most; `attention/foreground_even`, what even attention would have. After arXiv
+    2104.14294, section 4.2.2.
     """
 
     figures: ClassVar[tuple[FigureOf, ...]] = (HEADS,)
+    families: ClassVar[frozenset[str]] = frozenset({"vit", "ast"})
 
     @classmethod
     def metrics(cls) -> frozenset[str]:
@@ -49,8 +51,13 @@ class AttentionRun(NetworkEvaluation):
         from harness.evaluate.attention import look
 
         data, network = self.opened(context)
-        background = open_dataset(self.data).background
-        metrics, pictures = look(network, data.pictures(), background=background)
+        dataset = open_dataset(self.data)
+        metrics, pictures = look(
+            network,
+            data.pictures(),
+            background=dataset.background,
+            spectrograms=dataset.spectrograms,
+        )
         save_json(context, PICTURES, pictures)
         return metrics
 

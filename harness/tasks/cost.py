@@ -20,12 +20,12 @@ from harness.run import TASKS, RunContext, Task
 from harness.shown_patches import TEACHER_COST, UNMASKED
 from harness.train.config import TrainConfig
 
-KILO, MEGA, GIGA, PETA = 1e3, 1e6, 1e9, 1e15
+KILO, MEGA, GIGA, TERA, PETA = 1e3, 1e6, 1e9, 1e12, 1e15
 PARTS = ("attention", "projections", "mlp", "blocks", "embedding", "head")
 PER_PASS = frozenset(
     {"teacher/gmacs", "teacher/computed_gmacs"} | {f"teacher/{p}_gmacs" for p in PARTS}
 )
-FROZEN = frozenset({"teacher/train_pmacs"})
+FROZEN = frozenset({"teacher/train_pmacs", "teacher/epoch_tmacs"})
 SELF_TAUGHT = frozenset({"teacher/one_view_pmacs", "teacher/views_pmacs"})
 STUDENTS = frozenset({"student/train_gmacs", "supervision_ratio"})
 CHOICE = frozenset({"choice/gmacs", "choice/kflops"})
@@ -46,8 +46,9 @@ class CostRun(Task):
     Closed forms, held against torch's counter.
 
     Over a training, in 1e15. A frozen teacher sees every image once an epoch:
-    `teacher/train_pmacs`. A self-taught one sees both global views: `teacher/views_pmacs`; Table 4
-    of that paper counts one, `teacher/one_view_pmacs`. Its projection head is not counted.
+    `teacher/train_pmacs`; over one epoch, in 1e12, `teacher/epoch_tmacs` (Table 3 there). A
+    self-taught one sees both global views: `teacher/views_pmacs`; Table 4 of that paper counts one,
+    `teacher/one_view_pmacs`. Its projection head is not counted.
 
     `student/train_gmacs`, in 1e9, is one image through the student and back: three times the
     forward pass, without the gradient of the image, which no one needs; and `supervision_ratio`
@@ -78,8 +79,9 @@ class CostRun(Task):
     queries: Queries = "cls"  # of that attention
     own_pass: bool = False  # the chooser is run for that alone
 
-    # from 2 on what this package computes is `teacher/computed_gmacs`; from 3 on: student, choice
-    version: ClassVar[int] = 3
+    # from 2 on what this package computes is `teacher/computed_gmacs`; from 3 on: student,
+    # choice; from 4 on: an epoch
+    version: ClassVar[int] = 4
     batched: ClassVar[bool] = True
     labellings: ClassVar[frozenset[Labelling]] = LABELLINGS
     seeded: ClassVar[bool] = False
@@ -164,6 +166,7 @@ class CostRun(Task):
             counts["teacher/views_pmacs"] = TAUGHT_VIEWS * over_training
             return counts
         counts["teacher/train_pmacs"] = over_training
+        counts["teacher/epoch_tmacs"] = published.total * self.train_images / TERA
         training = self._student_macs()
         counts["student/train_gmacs"] = training / GIGA
         counts["supervision_ratio"] = published.total / training
@@ -184,8 +187,9 @@ class CostRun(Task):
         if self.own_pass:
             macs = published_macs(shape, keep=shape.patches, classes=0).total
         counts = {"choice/gmacs": macs / GIGA}
-        if self.queries == "cls":
-            counts["choice/kflops"] = mean_over_heads(shape) / KILO
+        if self.queries != "patches":
+            rows = shape.prefix_tokens if self.queries == "special" else 1
+            counts["choice/kflops"] = rows * mean_over_heads(shape) / KILO
         return counts
 
     def _check(self, published: Macs, efficient: Macs) -> None:
@@ -241,7 +245,7 @@ def _saved_bytes(config: ModelConfig, classes: int, keep: int, batch_size: int) 
     shape = config.shape
     model = build_bare(config, classes=classes, device="meta").train()
     with torch.device("meta"):
-        images = torch.empty(batch_size, shape.channels, shape.image_size, shape.image_size)
+        images = torch.empty(batch_size, shape.channels, *shape.image_shape)
         kept = torch.arange(keep).expand(batch_size, -1) if keep < shape.patches else None
     with sdpa_kernel(SDPBackend.MATH):
         return saved_bytes(lambda: model(images, keep=kept, efficient=False).logits, model)

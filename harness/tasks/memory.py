@@ -102,8 +102,8 @@ class MemoryRun(Task):
     def _images(self, config: ModelConfig, device: torch.device) -> torch.Tensor:
         import torch
 
-        size = config.shape.image_size
-        return torch.empty(self.batch_size, config.shape.channels, size, size, device=device)
+        shape = config.shape
+        return torch.empty(self.batch_size, shape.channels, *shape.image_shape, device=device)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """A GPU."""

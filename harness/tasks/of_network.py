@@ -31,11 +31,12 @@ class NetworkEvaluation(Task):
     seed: int  # of random weights; 0 where there are none, so that one run serves all seeds
 
     is_evaluation: ClassVar[bool] = True
+    families: ClassVar[frozenset[str]] = frozenset({"vit"})  # of networks that it can look at
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
         """The student of `train`; None where there is no network, or it is no plain ViT."""
-        if isinstance(train.method, Pixels) or train.student.shape.family != "vit":
+        if isinstance(train.method, Pixels) or train.student.shape.family not in cls.families:
             return None
         return cls(
             model=train.student.for_evaluation(),

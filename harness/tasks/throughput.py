@@ -66,9 +66,7 @@ class ThroughputRun(Task):
         device = pick_device(context.resources.device)
         shape = self.teacher.shape
         model = freeze(build_bare(self.teacher, classes=self.classes, device=device))
-        images = torch.randn(
-            self.batch_size, shape.channels, shape.image_size, shape.image_size, device=device
-        )
+        images = torch.randn(self.batch_size, shape.channels, *shape.image_shape, device=device)
         noise = torch.rand(self.batch_size, shape.patches, device=device)
         kept = noise.topk(self.keep).indices.sort().values
 

@@ -22,19 +22,19 @@ from harness.bounds import (
     check_bounds,
 )
 from harness.data.config import DataConfig
-from harness.data.dataset import DATASETS
 from harness.errors import FieldError, unknown
 from harness.methods import Method
 from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
 from harness.models.families import family_of, known_architectures
+from harness.train.inputs import check_inputs
 
 RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 MOST_RATES = 1000
 MOST_LAYERS, MOST_MAGNITUDE = 20, 1000  # of RandAugment: each layer is a pass over every image
 Beta: TypeAlias = Annotated[float, Bound(least=0, below=1)]
-CLASSES_ONLY: Final = ("rand_augment", "erasing", "mixup", "cutmix", "label_smoothing")
-"""Parts of an augmentation that boxes and masks do not follow."""
+DECAYS: Final = {"polynomial": ("decay_power",), "exponential": ("decay_rate", "decay_from")}
+"""Options of one kind of decay alone."""
 RAND_AUGMENT: Final = r"rand(-(m|n|w|p|inc|t|mstd|mmax)\d+(\.\d+)?)+"
 
 
@@ -67,8 +67,15 @@ class Augment:
     repeats: Annotated[int, at_least(1, most=1000)] = (
         1  # repeated augmentation: how often an image appears in an epoch
     )
+    # SpecAugment (arXiv 1904.08779) of spectrograms, here and below: one mask over neighbouring mel
+    # bins, fewer than this; 0: none
+    frequency_mask: Annotated[int, at_least(0, most=100_000)] = 0
+    # and one over neighbouring windows, fewer than this
+    time_mask: Annotated[int, at_least(0, most=100_000)] = 0
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"scaled", "photometric"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
+        {"scaled", "photometric", "frequency_mask", "time_mask"}
+    )
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -115,11 +122,14 @@ class Recipe:
     # by DINO, the first step at `warmup_lr` itself
     schedule: Literal["step", "epoch-lagged", "from-warmup-lr"] = "step"
     # how the rate falls after warm-up. cosine: half a cosine; polynomial: as the share of time that
-    # is left, to the power `decay_power`
-    decay: Literal["cosine", "polynomial"] = "cosine"
+    # is left, to the power `decay_power`; exponential: not at all for `decay_from` epochs, then
+    # times `decay_rate` with every epoch (AST, as released)
+    decay: Literal["cosine", "polynomial", "exponential"] = "cosine"
     decay_power: Positive = 0.9  # of a polynomial decay
-    # sgd: with `momentum`; weight decay is added to the gradient
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    decay_rate: Share = 0.85  # of an exponential decay
+    decay_from: Annotated[int, at_least(1, most=1_000_000)] = 5  # of an exponential decay
+    # weight decay of adam and sgd is added to the gradient, and adam's takes every parameter (AST)
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     momentum: Beta = 0.9  # SGD's
     # biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05
@@ -127,8 +137,8 @@ class Recipe:
     layer_decay: Share = 1.0
     # the rate of the patch embedding is multiplied by this, beside `layer_decay`
     patch_embed_rate: Share = 1.0
-    betas: tuple[Beta, Beta] = (0.9, 0.999)  # AdamW's
-    eps: Positive = 1e-8  # AdamW's
+    betas: tuple[Beta, Beta] = (0.9, 0.999)  # the optimiser's
+    eps: Positive = 1e-8  # the optimiser's
     # largest norm of the gradient of all parameters; none: not clipped
     clip_norm: Positive | None = None
     # of forward and backward pass; weights are always fp32
@@ -143,17 +153,23 @@ class Recipe:
     eval_crop: Share = 0.875
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
-        {"lr_rule", "patch_embed_rate", "compile", "decay", "decay_power", "optimizer", "momentum"}
+        {"lr_rule", "patch_embed_rate", "compile", "optimizer", "momentum"}
+        | {"decay", "decay_power", "decay_rate", "decay_from"}
     )
 
     def __post_init__(self) -> None:
         check_bounds(self)
         if self.lr_rule == "sqrt" and self.lr_batch is None:
             raise FieldError("lr_rule", "sqrt needs `lr_batch`, the batch that `lr` is meant for")
-        if self.optimizer == "adamw" and self.momentum != 0.9:
+        if self.optimizer != "sgd" and self.momentum != 0.9:
             raise FieldError("momentum", "is SGD's: give `optimizer: sgd`, or leave it out")
-        if self.decay == "cosine" and self.decay_power != 0.9:
-            raise FieldError("decay_power", "goes with `decay: polynomial`, or leave it out")
+        for decay, keys in DECAYS.items():
+            for key in keys if decay != self.decay else ():
+                if getattr(self, key) != type(self).__dataclass_fields__[key].default:
+                    raise FieldError(key, f"goes with `decay: {decay}`, or leave it out")
+        if self.decay == "exponential" and (self.min_lr or self.schedule != "step"):
+            key = "min_lr" if self.min_lr else "schedule"
+            raise FieldError(key, "goes with other decays than the exponential: leave it out")
         if self.batch_size % 2 and (self.augment.mixup > 0 or self.augment.cutmix > 0):
             raise FieldError(
                 "batch_size", f"must be even with mixup or cutmix, got {self.batch_size}"
@@ -278,31 +294,8 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
-        self._check_labelling()
+        check_inputs(self)
         self._check_method({name: model.shape for name, model in networks.items()})
-
-    def _check_labelling(self) -> None:
-        """Data, student, method and augmentation must be about the same thing: boxes, say."""
-        if self.data.name not in DATASETS.names():
-            return  # said where the name stands
-        known = DATASETS.get(self.data.name).labelling
-        told = family_of(self.student.shape).labelling
-        if known != told:
-            fitting = [name for name in DATASETS.names() if DATASETS.get(name).labelling == told]
-            raise FieldError(
-                "data",
-                f"'{self.data.name}' has {known} of its images, and '{self.student.arch}' learns "
-                f"{told}: give {' or '.join(fitting)}, or another student",
-            )
-        if told not in self.method.labellings:
-            raise FieldError("method", f"does not train networks that tell {told} of an image")
-        for key in CLASSES_ONLY if known != "classes" else ():
-            if getattr(self.recipe.augment, key) != getattr(Augment(), key):
-                raise FieldError(f"recipe.augment.{key}", f"is not for images with {known}")
-        augment = self.recipe.augment
-        if known == "classes" and (augment.crop == "scaled" or augment.photometric > 0):
-            key = "crop" if augment.crop == "scaled" else "photometric"
-            raise FieldError(f"recipe.augment.{key}", "is for images with boxes or masks")
 
     def _check_method(self, networks: Mapping[str, Architecture]) -> None:
         try:

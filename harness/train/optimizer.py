@@ -1,4 +1,6 @@
-"""AdamW or SGD with the parameter groups that vision transformers are trained with."""
+"""AdamW, SGD, or Adam as AST has it, with the parameter groups that vision transformers are trained
+with.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Matrices with weight decay; biases, norms, tokens and position embeddings without (DeiT).
 
-    `decay_tokens`: only what has one axis goes without (DINO).
+    `decay_tokens`: only what has one axis goes without (DINO). Adam takes every parameter (AST).
 
     With `layer_decay` below 1 every depth has its own two groups, and each group's `lr_scale`
     multiplies the schedule's rate: 1 for the head and the last norm, `layer_decay` to the power of
@@ -38,7 +40,7 @@ def parameter_groups(
             above = 0 if block is None or recipe.layer_decay == 1 else top - block
             token = name.rsplit(".", 1)[-1] in NEVER_DECAYED
             never = not decay_tokens if token else name.removeprefix("vit.") in timms
-            decayed = parameter.ndim > 1 and not never
+            decayed = recipe.optimizer == "adam" or (parameter.ndim > 1 and not never)
             slow = recipe.patch_embed_rate != 1 and "patch_embed" in name
             new = {
                 "params": [],
@@ -65,6 +67,5 @@ def build_optimizer(
     groups = parameter_groups(modules, recipe, decay_tokens=decay_tokens)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.peak_lr, momentum=recipe.momentum, fused=True)
-    return torch.optim.AdamW(
-        groups, lr=recipe.peak_lr, betas=recipe.betas, eps=recipe.eps, fused=True
-    )
+    optimizer = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return optimizer(groups, lr=recipe.peak_lr, betas=recipe.betas, eps=recipe.eps, fused=True)

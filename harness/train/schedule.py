@@ -37,6 +37,9 @@ def _planned(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
             share = step / max(1.0, warmup - 1)
             return recipe.warmup_lr + (recipe.peak_lr - recipe.warmup_lr) * share
         return recipe.warmup_lr + (recipe.peak_lr - recipe.warmup_lr) * (step + 1) / warmup
+    if recipe.decay == "exponential":
+        epoch = step // steps_per_epoch
+        return recipe.peak_lr * recipe.decay_rate ** max(0, epoch - recipe.decay_from + 1)
     total = total_steps(recipe, steps_per_epoch)
     return _decayed(recipe, (step - warmup) / max(1.0, total - warmup))
 

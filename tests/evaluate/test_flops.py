@@ -14,13 +14,13 @@ from harness.models.families import family_of, known_architectures
 from harness.models.vit import Normalisation
 
 ARCHITECTURES = known_architectures()
-# of networks that timm does not build: tests/models/test_yolos.py, test_segmenter.py
+# of networks that timm does not build: tests/models/test_yolos.py, test_segmenter.py, test_ast.py
 NAMED = [
     name
     for name, arch in ARCHITECTURES.items()
     if arch.width and family_of(arch).labelling == "classes"
 ]
-COLUMNAR = [name for name in NAMED if ARCHITECTURES[name].family != "swin"]
+COLUMNAR = [name for name in NAMED if ARCHITECTURES[name].family not in ("swin", "ast")]
 ANY = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
@@ -44,7 +44,11 @@ def test_counter_equals_closed_form(name: str, efficient: bool) -> None:
     arch = ARCHITECTURES[name]
     with torch.device("meta"):
         model = build_model(
-            ModelConfig(arch=name), classes=1000, channels=3, input_norm=ANY, dependencies={}
+            ModelConfig(arch=name),
+            classes=1000,
+            channels=arch.channels,
+            input_norm=ANY,
+            dependencies={},
         )
     closed = efficient_macs if efficient else published_macs
     part = {arch.patches // 2, 49} if family_of(arch).maskable else set()

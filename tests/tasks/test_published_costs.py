@@ -91,9 +91,23 @@ def test_every_teacher_gives_all_but_what_it_is_said_to_lack() -> None:
         assert run.execute(Nothing()).keys() == run.metrics() - lacking[-1]  # type: ignore[arg-type]
     assert lacking == [
         {"teacher/one_view_pmacs", "teacher/views_pmacs"},
-        {"teacher/train_pmacs", *STUDENTS, *ACTIVATIONS},
+        {"teacher/train_pmacs", "teacher/epoch_tmacs", *STUDENTS, *ACTIVATIONS},
         {"teacher/one_view_pmacs", "teacher/views_pmacs", *ACTIVATIONS},
     ]
+
+
+def test_table_3_counts_one_pass_of_a_wide_teacher_over_four_folds() -> None:
+    printed = {"logit": (92.8, 602), "keep83": (75.9, 502), "keep50": (44.0, 302)}
+    found = cells("table3")
+    assert {row: published.value for row, _, _, published in found} == {
+        row: value for row, (value, _) in printed.items()
+    }
+    for row, column, config, published in found:
+        value, n = computed(column, config), printed[row][1]
+        blocks = 12 * (12 * n * 768**2 + 2 * n**2 * 768)
+        embedding, head = 600 * 16**2 * 768, 768 * 50
+        assert value == pytest.approx(1600 * (blocks + embedding + head) / 1e12, rel=1e-12)
+        assert value == pytest.approx(published.value, rel=5e-3), row
 
 
 def test_throughput_names_what_it_gives() -> None:

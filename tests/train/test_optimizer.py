@@ -117,3 +117,20 @@ def test_sgd_with_momentum_is_its_formula() -> None:
 def test_momentum_without_sgd_is_told() -> None:
     with pytest.raises(FieldError, match="is SGD's"):
         Recipe(epochs=1, batch_size=2, lr=1.0, momentum=0.5)
+
+
+def test_adam_adds_the_decay_of_every_parameter_to_the_gradient() -> None:
+    model = network()
+    recipe = Recipe(
+        epochs=1, batch_size=2, lr=0.01, weight_decay=0.3, optimizer="adam", betas=(0.95, 0.999)
+    )
+    optimizer = build_optimizer({"student": model}, recipe)
+    before = {name: value.detach().double() for name, value in model.named_parameters()}
+    gradients = {name: torch.randn_like(value) for name, value in model.named_parameters()}
+    for name, value in model.named_parameters():
+        value.grad = gradients[name].clone()
+    optimizer.step()
+    for name, value in model.named_parameters():  # of the first step both moments are g and g^2
+        gradient = gradients[name].double() + 0.3 * before[name]
+        expected = before[name] - 0.01 * gradient / (gradient.abs() + 1e-8)
+        torch.testing.assert_close(value.detach().double(), expected, rtol=1e-5, atol=1e-6)

@@ -159,6 +159,35 @@ def test_polynomial_equals_torchs_scheduler() -> None:
         scheduler.step()
 
 
+@pytest.mark.parametrize("per_epoch", [1, 33])
+def test_decay_is_torchs_scheduler_as_ast_sets_it(per_epoch: int) -> None:
+    recipe = Recipe(epochs=25, batch_size=48, lr=1e-4, decay="exponential")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1e-4)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(range(5, 1000, 1)), gamma=0.85)
+    for epoch in range(25):
+        expected = optimizer.param_groups[0]["lr"]
+        for step in (epoch * per_epoch, (epoch + 1) * per_epoch - 1):
+            assert learning_rate(recipe, step, per_epoch) == pytest.approx(expected, rel=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
 def test_options_of_another_decay_are_told() -> None:
     with pytest.raises(FieldError, match="goes with `decay: polynomial`"):
         Recipe(epochs=1, batch_size=8, lr=1.0, decay_power=2.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"decay_rate": 0.5}, "decay_rate"),
+        ({"decay_from": 2}, "decay_from"),
+        ({"decay": "exponential", "min_lr": 1e-5}, "min_lr"),
+        ({"decay": "exponential", "schedule": "from-warmup-lr"}, "schedule"),
+    ],
+)
+def test_options_of_another_schedule_are_refused(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(FieldError) as raised:
+        Recipe(epochs=25, batch_size=48, lr=1e-4, **options)
+    assert raised.value.field == field

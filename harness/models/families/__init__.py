@@ -59,6 +59,7 @@ class Family(ABC):
     chooses_init: ClassVar[bool] = False  # timm's builder knows several ways to draw weights
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads
     plain: ClassVar[bool] = False  # registers, LayerScale and SwiGLU can be added to it
+    hears: ClassVar[bool] = False  # takes spectrograms, in patches that may overlap
 
     def depth(self, shape: Architecture) -> int:
         """Blocks whose attention can be asked for."""
@@ -66,8 +67,7 @@ class Family(ABC):
 
     def grid(self, shape: Architecture) -> tuple[int, int]:
         """Rows and columns of the patches that saliency is given for."""
-        side = shape.image_size // shape.patch_size
-        return side, side
+        return shape.grid
 
     def timm_options(self, shape: Architecture) -> dict[str, Any]:
         """What timm's builder is told of `shape`."""
@@ -88,12 +88,24 @@ class Family(ABC):
         head = vit.get_classifier()
         return head if isinstance(head, tuple) else (head,)
 
-    def complete(self, vit: Any, shape: Architecture) -> None:
-        """Add to what timm built, with `num_classes` classes, whatever timm has no option for."""
+    def complete(self, vit: Any, shape: Architecture, *, fetched: bool) -> None:
+        """Give what timm built, with `num_classes` classes, or `fetched` with its weights, whatever
+        timm has no option for.
+        """
 
     def reset_head(self, vit: Any, classes: int) -> None:
         """A new head, for so many classes."""
         vit.reset_classifier(classes)
+
+    def released(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights of a file without what the authors' code saves and never uses."""
+        return state
+
+    def carried_over(
+        self, state: dict[str, torch.Tensor], fresh: Mapping[str, torch.Tensor], shape: Architecture
+    ) -> dict[str, torch.Tensor]:
+        """Weights for another input, those of `fresh` for the classifier: of families that hear."""
+        raise NotImplementedError
 
     @abstractmethod
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:

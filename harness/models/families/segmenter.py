@@ -49,7 +49,7 @@ class Segmenter(PlainViT):
     plain: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False
 
-    def complete(self, vit: Any, shape: Architecture) -> None:
+    def complete(self, vit: Any, shape: Architecture, *, fetched: bool) -> None:
         """A decoder in the place of the classifier."""
         self.reset_head(vit, vit.num_classes)
 

@@ -47,6 +47,7 @@ class PlainViT(Family):
     plain: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
+    queries: ClassVar[frozenset[str]] = frozenset({"cls", "special", "patches"})
 
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
         """Per block 12 n d^2 + 2 n^2 d with n = keep + prefix tokens (arXiv 2302.10494, section
@@ -55,7 +56,7 @@ class PlainViT(Family):
         n, d, p = keep + shape.prefix_tokens, shape.width, shape.prefix_tokens
         full = shape.depth - 1
         last = p if efficient and shape.pooling == "token" else n
-        heads = 2 if shape.distilled else 1
+        heads = 2 if shape.distilled and self.gives_heads else 1
         return Macs(
             embedding=embedding_macs(shape, keep if efficient else shape.patches),
             attention=full * 2 * n * n * d + 2 * last * n * d,
@@ -98,7 +99,7 @@ class PlainViT(Family):
             logits = vit.head(features.normed[:, 0])
             distilled = vit.head_dist(features.normed[:, 1])
         else:
-            logits = vit.forward_head(features.normed)
+            logits = self.classified(vit, features.normed)
         return ForwardOutput(
             logits=logits,
             saliency=features.saliency,
@@ -106,6 +107,11 @@ class PlainViT(Family):
             maps=features.maps,
             distilled=distilled,
         )
+
+    def classified(self, vit: Any, normed: torch.Tensor) -> torch.Tensor:
+        """Logits of what leaves the last norm, prefix tokens first."""
+        logits: torch.Tensor = vit.forward_head(normed)
+        return logits
 
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
         index = saliency.index(len(vit.blocks))
@@ -232,10 +238,14 @@ def embed_patches(
 ) -> torch.Tensor:
     """Positioned patch tokens (B, K, D); `positions` (1, N, D) are of the network's own grid."""
     patch_size, projection = vit.patch_embed.patch_size, vit.patch_embed.proj
-    rows, columns = images.shape[2] // patch_size[0], images.shape[3] // patch_size[1]
-    positions = resize_positions(positions, rows, columns)
+    rows, columns = (
+        (images.shape[2 + axis] - patch_size[axis]) // projection.stride[axis] + 1
+        for axis in (0, 1)
+    )
+    if (rows, columns) != tuple(vit.patch_embed.grid_size):
+        positions = resize_positions(positions, rows, columns)
     if keep is not None and mask is None and not embed_all:
-        pixels = gather_patches(images, keep, patch_size)
+        pixels = gather_patches(images, keep, patch_size, projection.stride)
         patches: torch.Tensor = vit.patch_embed.norm(
             torch.nn.functional.linear(pixels, projection.weight.flatten(1), projection.bias)
         )
@@ -275,17 +285,21 @@ def _prefix_tokens(vit: Any) -> torch.Tensor:
 
 
 def gather_patches(
-    images: torch.Tensor, keep: torch.Tensor, patch_size: tuple[int, int]
+    images: torch.Tensor,
+    keep: torch.Tensor,
+    patch_size: tuple[int, int],
+    stride: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """Pixels (B, K, C*p*p) of the patches `keep` (B, K) of `images` (B, C, H, W).
 
-    They stand in the order in which a patch projection reads them.
+    They stand in the order in which a patch projection reads them. `stride` is from one patch to
+    the next, where they overlap.
     """
-    batch, channels, height, width = images.shape
-    rows, columns = height // patch_size[0], width // patch_size[1]
-    grid = images.reshape(batch, channels, rows, patch_size[0], columns, patch_size[1])
-    grid = grid.permute(0, 2, 4, 1, 3, 5)
-    image = torch.arange(batch, device=images.device).unsqueeze(1)
+    down, right = stride or patch_size
+    grid = images.unfold(2, patch_size[0], down).unfold(3, patch_size[1], right)
+    grid = grid.permute(0, 2, 3, 1, 4, 5)  # (B, rows, columns, C, p, p), a view
+    columns = grid.shape[2]
+    image = torch.arange(len(images), device=images.device).unsqueeze(1)
     return grid[image, keep // columns, keep % columns].flatten(2)
 
 
@@ -360,6 +374,10 @@ def _scores(attention: torch.Tensor, prefix: int, saliency: Saliency) -> torch.T
 
 def _query_rows(queries: Queries, prefix: int) -> slice:
     """Where these queries stand among the tokens; detection tokens follow the class token."""
-    return {"cls": slice(0, 1), "detections": slice(1, prefix), "patches": slice(prefix, None)}[
-        queries
-    ]
+    places = {
+        "cls": slice(0, 1),
+        "special": slice(0, prefix),
+        "detections": slice(1, prefix),
+        "patches": slice(prefix, None),
+    }
+    return places[queries]

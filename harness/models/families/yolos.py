@@ -62,7 +62,7 @@ class Yolos(PlainViT):
         """Of the plain ViT that it is made of."""
         return Family.timm_options(self, shape)
 
-    def complete(self, vit: Any, shape: Architecture) -> None:
+    def complete(self, vit: Any, shape: Architecture, *, fetched: bool) -> None:
         """Detection tokens and their positions, normal 0.02, and the heads."""
         count, width = shape.detection_tokens, shape.width
         positions = vit.pos_embed.data

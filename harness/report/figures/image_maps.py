@@ -32,6 +32,7 @@ class ImageMaps:
     png: str  # the image, base64
     grid: tuple[int, int]  # patches: rows, columns
     heads: tuple[tuple[float, ...], ...]  # in raster order
+    upward: bool = False  # whether the first row is the lowest
 
 
 @FIGURES.register("image-maps")
@@ -53,6 +54,7 @@ class ImagesWithMaps(RecordedFigure):
                 png=picture["png"],
                 grid=(rows, columns),
                 heads=tuple(tuple(map(float, head)) for head in picture["heads"]),
+                upward=bool(content.get("upward", False)),
             )
             for picture in content["pictures"]
         ]
@@ -120,14 +122,15 @@ class ImagesWithMaps(RecordedFigure):
 
 
 def _line(line: list[Axes], one: ImageMaps) -> None:
-    picture = _decoded(one.png)
+    order = slice(None, None, -1 if one.upward else 1)
+    picture = _decoded(one.png)[order]
     extent = (0.0, float(picture.shape[1]), float(picture.shape[0]), 0.0)
     line[0].imshow(picture, cmap="gray", vmin=0, vmax=255, extent=extent)
     heads = np.asarray(one.heads)
     maps = [heads.mean(axis=0), *heads[: len(line) - 2]]
     for axes, weights in zip(line[1:], maps, strict=False):
         axes.imshow(
-            weights.reshape(one.grid),
+            weights.reshape(one.grid)[order],
             cmap="inferno",
             vmin=0,
             vmax=float(weights.max()) or 1.0,

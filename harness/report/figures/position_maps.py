@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -70,8 +70,18 @@ class PositionMaps(RecordedFigure):
         figure = Drawing(figsize=size, layout="constrained")
         grid = figure.subplots(len(rows), across, squeeze=False)
         for line, (row, maps) in zip(grid, rows, strict=True):
-            _line(figure, list(line), maps, self._name(self.model.row(row), len(groups) > 1))
+            name = self._name(self.model.row(row), len(groups) > 1)
+            _line(figure, list(line), maps, name, self._lie(self.model.row(row), maps[0]))
         return figure
+
+    def _lie(self, row: RowResult, one: PositionMap) -> tuple[int, int, bool]:
+        """Rows, columns, and whether the first row is the lowest; a line where nobody knows."""
+        declared, count = self.declared.lie, len(one.shares)
+        known = None if declared is None or row.config is None else declared(row.config)
+        if known is not None and known[0] * known[1] == count:
+            return known
+        side = math.isqrt(count)
+        return (side, side, False) if side * side == count else (1, count, False)
 
     def _name(self, row: RowResult, several_groups: bool) -> str:
         lines = [row.group] if several_groups and row.group else []
@@ -83,12 +93,18 @@ class PositionMaps(RecordedFigure):
         return "\n".join(shortened(line, 26) for line in lines)
 
 
-def _line(figure: Drawing, line: list[Axes], maps: list[PositionMap], name: str) -> None:
+def _line(
+    figure: Drawing,
+    line: list[Axes],
+    maps: list[PositionMap],
+    name: str,
+    lie: tuple[int, int, bool],
+) -> None:
     """One row: its maps on a common scale around the keep ratio, and that scale."""
     ratio = float(np.mean([np.mean(one.shares) for one in maps]))
     reach = max(abs(share - ratio) for one in maps for share in one.shares) or 0.01
     norm = TwoSlopeNorm(vmin=ratio - reach, vcenter=ratio, vmax=ratio + reach)
-    images = [_map(axes, one, norm) for axes, one in zip(line, maps, strict=False)]
+    images = [_map(axes, one, norm, lie) for axes, one in zip(line, maps, strict=False)]
     for axes in line[len(maps) :]:
         axes.remove()
     line[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
@@ -99,19 +115,19 @@ def _line(figure: Drawing, line: list[Axes], maps: list[PositionMap], name: str)
     bar.ax.set_ylim(ends[0], ends[-1])
 
 
-def _map(axes: Axes, one: PositionMap, norm: TwoSlopeNorm) -> AxesImage:
-    shares = np.asarray(one.shares)
-    side = math.isqrt(len(shares))
-    square = shares.reshape(side, side) if side * side == len(shares) else shares[None, :]
-    image = axes.imshow(square, cmap="PuOr_r", norm=norm)
+def _map(axes: Axes, one: PositionMap, norm: TwoSlopeNorm, lie: tuple[int, int, bool]) -> AxesImage:
+    rows, columns, upward = lie
+    shares = np.asarray(one.shares).reshape(rows, columns)
+    origin: Literal["lower", "upper"] = "lower" if upward else "upper"
+    image = axes.imshow(shares, cmap="PuOr_r", norm=norm, origin=origin)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.set_title(f"epoch {round(one.epoch, 2):g}", loc="center", fontsize=8)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    if side <= LEGIBLE:
-        for (y, x), share in np.ndenumerate(square):
+    if max(rows, columns) <= LEGIBLE:
+        for (y, x), share in np.ndenumerate(shares):
             tone = "white" if abs(float(norm(share)) - 0.5) > 0.32 else INK
             text = f"{100 * share:.0f}"
             axes.text(x, y, text, ha="center", va="center", fontsize=6, color=tone)

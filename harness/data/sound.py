@@ -1,0 +1,72 @@
+"""From the bytes of a sound file to samples: one channel, at the rate that is asked for."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Final
+
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_AGAIN: Final = "get it again, or convert it to WAV"
+_UNKNOWN_LENGTH: Final = (0, 0xFFFFFFFF)  # what programs write that cannot go back to the header
+
+
+def decode(content: bytes, *, rate: int, where: str) -> NDArray[np.float32]:
+    """The samples of a WAV, FLAC or Ogg file, in [-1, 1], (N,): the mean of its channels, resampled
+    to `rate` per second (polyphase, with scipy's own filter).
+
+    DataError, which begins with `where`, where it is empty, damaged, cut off, or no sound.
+    """
+    samples, own_rate = _read(content, where)
+    return resampled(samples.mean(axis=1), own_rate, rate)
+
+
+def resampled(samples: NDArray[np.float32], source: int, target: int) -> NDArray[np.float32]:
+    """From `source` samples a second to `target`; the same where they are equal."""
+    import numpy as np
+
+    if source == target:
+        return samples
+    from scipy.signal import resample_poly
+
+    common = math.gcd(source, target)
+    wanted = resample_poly(samples.astype(np.float64), target // common, source // common)
+    return np.asarray(wanted, np.float32)
+
+
+def _read(content: bytes, where: str) -> tuple[NDArray[np.float32], int]:
+    """Samples (N, channels), and how many a second."""
+    import numpy as np
+
+    try:
+        import soundfile
+    except OSError as error:  # its library, which some systems lack
+        raise DataError(f"sound cannot be read here ({error}): install libsndfile") from error
+    if not content:
+        raise DataError(f"{where}: empty; {_AGAIN}")
+    lacking = _lacking(content)
+    if lacking:
+        raise DataError(f"{where}: cut off, {lacking:,} bytes are missing; {_AGAIN}")
+    try:
+        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+        why = str(error).rpartition(": ")[2].rstrip(".") or type(error).__name__
+        raise DataError(f"{where}: cannot be read as sound ({why}); {_AGAIN}") from error
+    if not len(samples):
+        raise DataError(f"{where}: holds no sample; {_AGAIN}")
+    if not np.isfinite(samples).all():
+        raise DataError(f"{where}: holds samples that are no finite numbers; {_AGAIN}")
+    return samples, int(rate)
+
+
+def _lacking(content: bytes) -> int:
+    """Bytes by which a WAV file is shorter than its header says, which libsndfile passes over."""
+    if content[:4] != b"RIFF":
+        return 0
+    length = int.from_bytes(content[4:8], "little")
+    return 0 if length in _UNKNOWN_LENGTH else max(0, length + 8 - len(content))
