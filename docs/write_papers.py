@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.spec.table import Column
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/papers.md"
@@ -223,18 +229,24 @@ def found(spec: str, root: Path = ROOT) -> list[str]:
     return [f"{path.parent.name}/{path.stem}" for path in paths]
 
 
+@cache
+def columns_of(path: Path) -> Mapping[str, Column]:
+    """The columns of a spec."""
+    from harness.spec.load import load_table
+
+    return load_table(str(path)).columns
+
+
 def measured(spec: str, root: Path = ROOT) -> dict[str, tuple[bool, str]]:
     """By profile with published results: whether any trained cell of them is measured, and the
     report, relative to this page.
     """
-    from harness.spec.load import load_table
-
-    columns = load_table(str(root / EXPERIMENTS / f"{spec}.yaml")).columns
     results: dict[str, tuple[bool, str]] = {}
     for path in sorted((root / RESULTS).glob(f"*/{spec}.*.csv")):
         profile = path.name.removeprefix(f"{path.name.partition('.')[0]}.").removesuffix(".csv")
         if "." in profile:  # claims, seeds, images
             continue
+        columns = columns_of(root / EXPERIMENTS / f"{spec}.yaml")
         with path.open(encoding="utf-8") as file:
             there = {line["column"] for line in csv.DictReader(file) if line["mean"]}
         trained = any(columns[one].evidence == "seeds" for one in there if one in columns)

@@ -137,9 +137,9 @@ def test_every_spec_stands_on_the_page(writer: ModuleType) -> None:
 
 def test_every_table_and_figure_of_maskedkd_stands_on_the_page(writer: ModuleType) -> None:
     names = [one.name for one in writer.PAPERS[0].items]
-    tables = [f"Table {number}" for number in range(1, 13)]
-    figures = [f"Figure {number}" for number in range(1, 10)]
-    assert names == [*tables, *figures, "beyond it"]
+    printed = [f"Table {number}" for number in range(1, 13)]
+    printed += [f"Figure {number}" for number in range(1, 10)]
+    assert names == [*printed, "beyond it"]
     ours = {table.paper.table for table in tables().values()}
     for number in {re.sub(r"\D+", " ", one or "").strip() for one in ours} - {""}:
         for part in number.split():

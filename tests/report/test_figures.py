@@ -120,6 +120,12 @@ def test_curves_show_the_mean_over_seeds() -> None:
     np.testing.assert_allclose(lines[0].get_ydata(), [0.5, 10.5, 20.5, 30.5])
 
 
+def test_a_metric_without_a_unit_has_no_brackets() -> None:
+    bare = replace(small().columns[0], unit="")
+    model = replace(small(), columns=(bare, *small().columns[1:]))
+    assert made("curves", model).axes[0].get_title(loc="left") == "Top-1"
+
+
 def test_many_rows_get_a_panel_for_each_group_and_names_leave_room_for_the_lines() -> None:
     model = small(rows=9)  # three groups of three
     named = tuple(
