@@ -122,7 +122,7 @@ class PipelineRun(Task):
         from harness.train.loop import pick_device
         from harness.train.pipeline import PipelinePlace
         from harness.train.precision import float32_products
-        from harness.train.timeline import Setup, time_steps, time_teacher
+        from harness.train.timeline import TimedBatch, time_steps, time_teacher
 
         if context.dist.size != 2 or context.rendezvous_store is None:
             raise RunFailed(
@@ -140,7 +140,7 @@ class PipelineRun(Task):
                 time_teacher(teacher, self.method, self.precision, channel)
                 return {}
             size, channels = self.student.shape.image_size, self.student.shape.channels
-            setup = Setup(
+            setup = TimedBatch(
                 student=build_bare(self.student, classes=self.classes, device=device).train(),
                 teacher=build_bare(self.teacher, classes=self.classes, device="meta"),
                 images=torch.randn(self.batch_size, channels, size, size, device=device),

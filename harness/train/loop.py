@@ -79,7 +79,7 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
     with float32_products(config.recipe.precision, device):
         if context.resources.pipeline is None:
             with process_group(context.dist, context.rendezvous_store, device):
-                return _Training(config, context, context.dist).run()
+                return _Training(config, context).run()
         return _train_in_pipeline(config, context, device)
 
 
@@ -158,13 +158,13 @@ class _Training:
         self,
         config: TrainConfig,
         context: RunContext,
-        dist: DistContext,
+        dist: DistContext | None = None,
         remote: RemoteTeacher | None = None,
     ) -> None:
         self.config, self.context = config, context
         self.recipe = config.recipe
         self.device = pick_device(context.resources.device)
-        self.dist = dist  # the processes that train
+        self.dist = dist or context.dist  # the processes that train
         self.remote = remote  # None: this process computes the teacher
         self.data = self._open_data()
         self.plan = self._plan_batch()

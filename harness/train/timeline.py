@@ -82,7 +82,7 @@ class Clock:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Setup:
+class TimedBatch:
     """What is timed: a batch of random images, for speed does not depend on what is in them."""
 
     student: VisionTransformer
@@ -93,7 +93,12 @@ class Setup:
 
 
 def time_steps(
-    setup: Setup, variants: Mapping[str, Variant], channel: Channel, *, warmup: int, repeats: int
+    setup: TimedBatch,
+    variants: Mapping[str, Variant],
+    channel: Channel,
+    *,
+    warmup: int,
+    repeats: int,
 ) -> dict[str, list[Timeline]]:
     """The steps of every variant, `repeats` times each, taken in turn so that a drifting machine
     slows all of them alike. The other side of the channel calls `time_teacher`.
@@ -139,7 +144,7 @@ _Marks: TypeAlias = list[tuple[Part, int, Mark, Mark]]
 
 
 def _step(
-    setup: Setup, variant: Variant, objective: Objective, remote: RemoteTeacher, clock: Clock
+    setup: TimedBatch, variant: Variant, objective: Objective, remote: RemoteTeacher, clock: Clock
 ) -> tuple[Mark, _Marks]:
     """Forward and backward, without the optimiser's update; when it began and what was when."""
     images, method = setup.images, variant.method
