@@ -134,6 +134,7 @@ bench: install-dev ## measure what is claimed about speed; some minutes
 	$(BIN)/python benchmarks/selfdistillation_step.py
 	$(BIN)/python benchmarks/mae_step.py
 	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/packed.py
 
 clean: ## remove the virtual environment and caches; results and reports stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
