@@ -152,6 +152,7 @@ bench: install-dev ## measure what is claimed about speed, on a machine with two
 	$(BIN)/python benchmarks/selfdistillation_step.py
 	$(BIN)/python benchmarks/mae_step.py
 	$(BIN)/python benchmarks/input_pipeline.py
+	$(BIN)/python benchmarks/packed.py
 	$(BIN)/python benchmarks/two_processes.py
 
 bench-gpu: install-dev ## a training step on a GPU beside what a model predicts; minutes

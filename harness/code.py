@@ -41,6 +41,7 @@ INERT: Final = (
     *("harness.variables", "harness.process", "harness.api", "harness.shown_patches"),
     *("harness.run", "harness.text", "harness.code", "harness.data.cache", "harness.data.fetch"),
     *("harness.data.paths", "harness.data.verify", "harness.cli", "harness.launch"),
+    *("harness.data.pack", "harness.data.packs", "harness.data.packing", "harness.data.threads"),
     *("harness.report", "harness.spec", "harness.store", "harness.plan", "harness.estimate"),
 )
 """Of the package: what moves bytes and words about, with what lies below it. No number depends on

@@ -71,3 +71,24 @@ def test_damage_in_what_is_not_shown_is_told_with_its_line(tmp_path: Path, damag
         return
     with pytest.raises(HarnessError, match=r"metrics\.jsonl:2: "):
         file.records(WANTED)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"epoch": 1.0, "val/top1": 007}',
+        b'{"epoch": 1.0, "val/top1": .5}',
+        b'{"epoch": 1.0, "val/top1": []}',
+        b'{"epoch": 1.0, "val/top1": %s}' % (b"9" * 400),
+        b'{"epoch": 1.0, "val/top1": %s.5}' % (b"9" * 400),
+    ],
+)
+def test_what_a_shape_cannot_tell_is_told_with_its_line(tmp_path: Path, damage: bytes) -> None:
+    """Lines that are shown are parsed together; one that is wrong is found all the same."""
+    path = tmp_path / "metrics.jsonl"
+    whole = b'{"epoch": 1.0, "val/top1": 2.0}\n'
+    path.write_bytes(whole + damage + b"\n" + whole)
+    file = MetricsFile.read(path)
+    assert file.regular
+    with pytest.raises(HarnessError, match=r"metrics\.jsonl:2: "):
+        file.records(WANTED)

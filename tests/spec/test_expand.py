@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.spec.expand import Expansion, expand
+from harness.spec.identity import from_dict, identity
 from harness.spec.load import load_table
 from harness.train.config import TrainConfig
 from tests.conftest import TINY_VIT, Experiments
@@ -45,6 +46,16 @@ def test_a_run_for_each_seed_and_one_for_what_needs_no_seed(good: Expansion) -> 
     assert [runs[key].title.seed for key in logit.runs["acc"]] == [0, 1]
     assert [runs[key].title.seed for key in logit.runs["pflops"]] == [None]
     assert {run.task for run in good.runs} == {"train", "cost"}
+
+
+def test_a_run_at_a_seed_is_what_its_plain_form_says(good: Expansion) -> None:
+    """Rows are checked once and copied for each seed: no run may keep another one's."""
+    for run in good.runs:
+        again = from_dict(run.task, run.plain)
+        assert again == run.config
+        assert identity(run.task, again) == run.identity
+        if run.title.seed is not None:
+            assert run.plain["train"]["seed"] == run.title.seed
 
 
 def test_names_can_be_read(good: Expansion) -> None:
