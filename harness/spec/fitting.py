@@ -141,8 +141,10 @@ def _of_run(
 ) -> Iterator[tuple[str, str]]:
     shape, trained_shape = model.shape, trained.student.shape
     for name in _DIMENSIONS:
-        resized = name == "image_size" and model.weights.head == "new"
-        if getattr(shape, name) != getattr(trained_shape, name) and not resized:
+        # positions are resized; the mean of patches has a norm of its own, as MAE's fine-tuning
+        renewed = name == "image_size" or (name == "pooling" and shape.pooling == "avg")
+        same = getattr(shape, name) == getattr(trained_shape, name)
+        if not same and not (renewed and model.weights.head == "new"):
             there = f"{name} {getattr(trained_shape, name)}, here it is {getattr(shape, name)}"
             yield "run", f"that row trains a network of {there}: make them equal"
             return
