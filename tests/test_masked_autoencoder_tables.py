@@ -126,6 +126,18 @@ def test_published_cells_are_the_readmes() -> None:
     assert [published[f"vit_{size}.dino"] for size in "sb"] == [81.5, 82.8]
 
 
+def test_transfer_starts_from_the_networks_of_the_sizes() -> None:
+    """Pre-trained with a class token that is pooled, fine-tuned by the mean of the patches."""
+    expansion = expand(load_table("lut/transfer"), "paper")
+    sizes = {run.identity for run in expand(load_table("lut/sizes"), "paper").runs}
+    assert len(expansion.rows) == 4
+    for row in expansion.rows:
+        assert row.config.student.shape.pooling == "avg"
+        assert row.config.student.weights.head == "new"
+        assert row.config.student.weights.run in sizes
+        assert row.config.data.name.startswith("inaturalist-")
+
+
 def test_every_network_is_fine_tuned_from_its_own_training() -> None:
     expansion = expand(load_table("lut/sizes"), "fashion-mnist")
     runs = {run.identity: run for run in expansion.runs}

@@ -52,7 +52,7 @@ class Dinov2(Ibot):
     patch_bottleneck: Annotated[int, at_least(1, most=1_000_000)] | None = None
     koleo_weight: NotNegative = 0.1  # weight of KoLeo, summed over both global views
     # images among which nearest neighbours are sought: those of one GPU, as released
-    koleo_images: Annotated[int, at_least(2, "image", most=1_000_000)] = 64
+    koleo_images: Annotated[int, at_least(2, "images", most=1_000_000)] = 64
     # whose gradient has a norm of at most `clip`. module: network and each head; tensor: as in DINO
     clip_by: Literal["module", "tensor"] = "module"
     # how the teacher's temperature rises: with every step, or by whole epochs, as in DINO

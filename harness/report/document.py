@@ -60,6 +60,7 @@ class TableColumn:
     span: str = ""
     align: Literal["left", "right"] = "left"
     weight: float = 1.0
+    better: Literal["higher", "lower"] | None = None  # of numbers, where a screen can show it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -87,7 +87,13 @@ def _columns(column: Column, parts: tuple[str, ...]) -> list[TableColumn]:
     spread = 0.8 if column.evidence == "seeds" else 0.1
     made = {
         "printed": TableColumn(title="published", span=span, align="right", weight=weight),
-        "measured": TableColumn(title="measured", span=span, align="right", weight=weight + spread),
+        "measured": TableColumn(
+            title="measured",
+            span=span,
+            align="right",
+            weight=weight + spread,
+            better=column.better,
+        ),
         "verdict": TableColumn(title="verdict", span=span, weight=1.6),
     }
     return [made[part] for part in parts]

@@ -143,10 +143,15 @@ def _of_run(
 ) -> Iterator[tuple[str, str]]:
     shape, trained_shape = model.shape, trained.student.shape
     for name in _DIMENSIONS:
-        resized = name in ("image_size", "image_width") and model.weights.head == "new"
-        if name == "prefix_tokens" and shape.detection_tokens and model.weights.head == "new":
-            continue  # detection tokens are new, too
-        if getattr(shape, name) != getattr(trained_shape, name) and not resized:
+        # positions are resized, detection tokens are new, and the mean of patches has a norm of its
+        # own, as MAE's fine-tuning
+        renewed = (
+            name in ("image_size", "image_width")
+            or (name == "prefix_tokens" and shape.detection_tokens > 0)
+            or (name == "pooling" and shape.pooling == "avg")
+        )
+        same = getattr(shape, name) == getattr(trained_shape, name)
+        if not same and not (renewed and model.weights.head == "new"):
             there = f"{name} {getattr(trained_shape, name)}, here it is {getattr(shape, name)}"
             yield "run", f"that row trains a network of {there}: make them equal"
             return

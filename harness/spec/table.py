@@ -73,7 +73,8 @@ class Column:
     metric: str  # its name in the task's results
     unit: str = ""  # of the numbers, for people: `%`, `PFLOPs`
     decimals: int = 1  # of measured values, 0 to 12
-    better: Literal["higher", "lower"] | None = None  # which way is better; none: not said
+    # which way is better, an arrow in the heading of HTML reports; none: not said
+    better: Literal["higher", "lower"] | None = None
     # how near a value must be to count as reproduced: absolute (`0.3`) or relative (`0.5%`); never
     # tighter than half of the last printed digit
     tolerance: Tolerance | None = None

@@ -294,6 +294,9 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
+        if self.student.trained == "head" and self.method.trains and not self.method.uses_labels:
+            what = "head: the method learns without labels, and has no part for a classifier"
+            raise FieldError("student.trained", what)
         check_inputs(self)
         self._check_method({name: model.shape for name, model in networks.items()})
 

@@ -24,6 +24,7 @@ from harness.data.pack import Pack
 from harness.data.packing import pack_set
 from harness.data.sets.cifar import Cifar10
 from harness.data.sets.imagenet import ImageNet
+from harness.data.sets.inaturalist import INaturalist
 from harness.data.sets.mini_imagenet import (
     BASE,
     NOVEL,
@@ -64,6 +65,8 @@ def test_every_set_states_its_facts() -> None:
         "folder",
         "fsdd",
         "imagenet-1k",
+        "inaturalist-2018",
+        "inaturalist-2019",
         "mini-imagenet",
         "mini-imagenet-base",
         "mini-imagenet-novel",
@@ -579,3 +582,29 @@ def test_nothing_is_left_behind_by_a_failed_fetch(small: SmallFashion, home: Pat
         small.load()
     cache = Path(os.environ["HARNESS_CACHE"])
     assert [path.name for path in cache.iterdir()] == [".small-fashion.lock"]
+
+
+class TestINaturalist:
+    """Counts and layout of the user's copy."""
+
+    @pytest.fixture
+    def known(self) -> INaturalist:
+        return INaturalist(2018, classes=2, train=6, val=4)
+
+    def test_a_whole_copy_is_read(self, known: INaturalist, home: Path) -> None:
+        write_images(home / "inaturalist-2018" / "train", {"0001": 4, "0002": 2})
+        write_images(home / "inaturalist-2018" / "val", {"0001": 2, "0002": 2})
+        assert known.missing() is None
+        assert known.class_counts() == (4, 2)
+
+    def test_one_that_is_not_whole_is_refused(self, known: INaturalist, home: Path) -> None:
+        write_images(home / "inaturalist-2018" / "train", {"0001": 4, "0002": 1})
+        write_images(home / "inaturalist-2018" / "val", {"0001": 2, "0002": 2})
+        with pytest.raises(DataError, match="5"):
+            known.own()
+
+    def test_the_facts_are_the_competitions(self) -> None:
+        for year, facts in ((2018, (8142, 437_513, 24_426)), (2019, (1010, 265_213, 3_030))):
+            found = DATASETS.get(f"inaturalist-{year}")
+            assert (found.classes, found.train_images, found.val_images) == facts
+            assert "2 folders" in found.next_step or "0 folders" in found.next_step

@@ -354,7 +354,7 @@ def test_a_single_image_is_enough() -> None:
 def test_options_that_do_nothing_are_refused() -> None:
     with pytest.raises(FieldError, match="has no effect with `heads: shared`"):
         Dinov2(heads="shared", patch_bottleneck=64)
-    with pytest.raises(FieldError, match="at least 2 image"):
+    with pytest.raises(FieldError, match="at least 2 images"):
         Dinov2(koleo_images=1)
     own = prepared(Dinov2(**SMALL, patch_bottleneck=5))
     assert own.patch_head.direction.shape == (24, 5)

@@ -133,6 +133,17 @@ def test_batch_norm_is_torchs() -> None:
     torch.testing.assert_close(ours(rows), torchs(rows))
 
 
+def test_statistics_are_in_fp32_whatever_the_step_is_in() -> None:
+    rows = torch.randn(7, 5, generator=torch.Generator().manual_seed(1)) * 300
+    for dtype in (torch.float32, torch.bfloat16):
+        given, plain, cast = rows.to(dtype), GlobalBatchNorm(5), GlobalBatchNorm(5)
+        expected = plain(given.float())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = cast(given)
+        assert torch.equal(found, expected)
+        assert torch.equal(cast.running_var, plain.running_var)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     student = ModelConfig(arch="vit", image_size=16, patch_size=4, width=32, depth=1, heads=2)
     recipe = Recipe(epochs=1, batch_size=4, lr=1e-3)

@@ -189,6 +189,19 @@ def test_targets_are_normalised_by_patch() -> None:
     torch.testing.assert_close(normalised(pixels), wanted, atol=1e-5, rtol=0)
 
 
+def test_targets_are_in_fp32_whatever_the_step_is_in() -> None:
+    """Losses in bf16 are near those in fp32; the targets are the same bits."""
+    built, data = objective(), batch()
+    pixels = torch.randn(4, 16) * 50 + 200
+    expected = normalised(pixels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(normalised(pixels), expected)
+        half = built.losses(data, step(4))["total"]
+    whole = built.losses(data, step(4))["total"]
+    assert half.dtype == torch.float32
+    assert float(half.detach()) == pytest.approx(float(whole.detach()), rel=0.02)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     student = ModelConfig(arch="vit", image_size=16, patch_size=4, width=30, depth=1, heads=2)
     recipe = Recipe(epochs=1, batch_size=4, lr=1e-3)

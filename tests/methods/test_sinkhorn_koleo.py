@@ -130,3 +130,14 @@ def test_koleo_seeks_neighbours_within_groups_alone() -> None:
     part = koleo(twice, [[0], groups[0][1:], groups[1]])
     rest = 7 * nearest(tokens[1:].double()) + 8 * nearest(tokens.double())
     assert float(part) == pytest.approx(float(rest) / 16, rel=1e-5)
+
+
+def test_both_are_in_fp32_whatever_the_step_is_in() -> None:
+    """Under bf16 the same bits as without, from the same inputs."""
+    logits, tokens = draw(20, 12).bfloat16(), draw(8, 6, seed=1)
+    expected = targets([logits.float()], 0.04), koleo(tokens, [range(8)])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = targets([logits], 0.04), koleo(tokens, [range(8)])
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32
+        assert torch.equal(one, other)

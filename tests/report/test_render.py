@@ -449,6 +449,17 @@ def test_one_seed_is_one_seed() -> None:
     assert "profile `paper`, seed 0." in markdown(build_report(alone), pictures="x")
 
 
+def test_html_says_which_way_of_a_column_is_better() -> None:
+    """An arrow beside `measured`, in words for who hears it; none where the spec does not say."""
+    model = small()
+    text, _ = page(model)
+    for column in model.columns:
+        arrow = "↑" if column.better == "higher" else "↓"
+        assert f'measured <abbr title="{column.better} is better">{arrow}</abbr>' in text
+    silent = replace(model, columns=tuple(replace(one, better=None) for one in model.columns))
+    assert "is better" not in page(silent)[0]
+
+
 def test_html_names_the_column_of_every_cell_for_small_screens() -> None:
     text, _ = page(small())
     assert 'data-label="Top-1 (%) measured"><span>75.00 ± 0.12</span>' in text

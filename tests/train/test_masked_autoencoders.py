@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 
 from harness.data.config import DataConfig
 from harness.distributed import DistContext
-from harness.errors import Interrupted, RunFailed
+from harness.errors import FieldError, Interrupted, RunFailed
 from harness.methods import Method
 from harness.methods.lut import Lut, LutHead, TwoViews
 from harness.methods.mae import DECODER_FILE, Decoder, Mae
@@ -86,3 +87,12 @@ def test_parts_of_a_batch_give_the_loss_of_the_whole(tmp_path: Path) -> None:
 def test_a_batch_norm_over_parts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="micro_batch is 7: this method looks at the whole batch"):
         train(config(LUT), Context(tmp_path / "run", micro_batch=7))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_classifier_cannot_be_trained_without_labels(name: str) -> None:
+    plain = config(METHODS[name])
+    with pytest.raises(
+        FieldError, match=r"student\.trained: head: the method learns without labels"
+    ):
+        replace(plain, student=replace(plain.student, trained="head"))

@@ -59,6 +59,7 @@ summary h2 { display: inline; border: 0; margin: 0; }
 table { border-collapse: collapse; font-size: .88rem; line-height: 1.4; min-width: 100%; }
 th, td { padding: .3rem .6rem; text-align: left; vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; }
+abbr { text-decoration: none; }
 thead tr:last-child th { border-bottom: 2px solid var(--line); }
 thead th.span { text-align: center; border-bottom: 1px solid var(--line); }
 tbody tr { border-bottom: 1px solid var(--line); }
@@ -215,8 +216,19 @@ def _header(table: TextTable) -> Iterator[str]:
             for span, width in header_spans(table)
         )
         yield f"<tr>{''.join(cells)}</tr>"
-    cells = (f'<th class="{column.align}">{_text(column.title)}</th>' for column in table.columns)
+    cells = (
+        f'<th class="{column.align}">{_text(column.title)}{_arrow(column)}</th>'
+        for column in table.columns
+    )
     yield f"<tr>{''.join(cells)}</tr>"
+
+
+def _arrow(column: TableColumn) -> str:
+    """Which way is better, as benchmarks show it; in words for who rests on it, or hears it."""
+    if column.better is None:
+        return ""
+    arrow = "↑" if column.better == "higher" else "↓"
+    return f' <abbr title="{column.better} is better">{arrow}</abbr>'
 
 
 def _class(text: str, align: str) -> str:
