@@ -31,9 +31,10 @@ class AttentionRun(NetworkEvaluation):
 
     `attention/entropy` in nats, of how it is shared among the patches, mean over heads;
     `attention/entropy_even` is that of even attention. Where objects are known (`fashion-mnist`:
-    every pixel that is not black; of sounds, all that does not pad the clip), in percent: `attention/foreground`, what falls on them, mean
-    over heads; `attention/foreground_best`, of the head with most; `attention/foreground_even`,
-    what even attention would have. After arXiv 2104.14294, section 4.2.2.
+    every pixel that is not black; of sounds, all that does not pad the clip), in percent:
+    `attention/foreground`, what falls on them, mean over heads; `attention/foreground_best`, of the
+    head with most; `attention/foreground_even`, what even attention would have. After arXiv
+    2104.14294, section 4.2.2.
     """
 
     figures: ClassVar[tuple[FigureOf, ...]] = (HEADS,)
