@@ -96,6 +96,17 @@ def test_what_is_not_given_is_not_passed_on(checkout: Path) -> None:
     ]
 
 
+def test_a_table_of_sounds_has_its_own_small_profile(checkout: Path) -> None:
+    assert make(checkout, "table3").returncode == 0
+    assert arguments(checkout)[3:5] == ["maskedkd/table3", "--profile=fsdd"]
+    for done in (
+        make(checkout, "table3", "PROFILE=paper"),
+        make(checkout, "table3", PROFILE="paper"),
+    ):
+        assert done.returncode == 0
+        assert arguments(checkout)[3:5] == ["maskedkd/table3", "--profile=paper"]
+
+
 @pytest.mark.parametrize(
     ("given", "meant"),
     [

@@ -23,7 +23,7 @@ from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation
 from harness.report.figures import draw, figures
-from harness.report.figures.kept_patches import KeptPatches
+from harness.report.figures.kept_patches import PicturesOfKept
 from harness.report.model import FinishedRun
 from harness.tasks.kept_patches import KEPT_PICTURES, KeptPatchesRun
 from harness.tasks.train import TrainRun
@@ -137,7 +137,7 @@ def pictured(tmp_path: Path, kept: list[int]) -> Any:
     run = FinishedRun(
         row=model.rows[1].id,
         seed=0,
-        files={"kept.json": KeptPatches.read(tmp_path / "kept.json")},
+        files={"kept.json": PicturesOfKept.read(tmp_path / "kept.json")},
     )
     declared: tuple[FigureOf, ...] = (*model.figures, KEPT_PICTURES)
     return replace(model, runs=(*model.runs, run), figures=declared)

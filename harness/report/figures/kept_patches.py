@@ -53,7 +53,7 @@ class ShownPatches:
 
 
 @FIGURES.register("kept-patches")
-class KeptPatches(RecordedFigure):
+class PicturesOfKept(RecordedFigure):
     """A line of the same examples for each row; what is not shown is dark."""
 
     place: ClassVar[int] = 45
