@@ -183,6 +183,8 @@ def test_every_trained_claim_of_a_scaled_down_profile_has_preconditions() -> Non
         ("maskedkd/fig7", "whole-objects"),
         ("maskedkd/table2", "distillation-helps"),
         ("maskedkd/table12-detection", "tokens-help"),
+        ("maskedkd/table3", "distillation-helps"),
+        ("maskedkd/table3", "shows-sound"),
         ("maskedkd/table4", "training-helps"),
         ("maskedkd/table8", "distillation-helps"),
         ("maskedkd/table9", "hard-helps-without-a-teacher"),
