@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -94,7 +94,9 @@ class ImagesAsShown(RecordedFigure):
         size = (LEFT + side * MOST_PICTURES, height + (UNDER if counted else 0))
         dense = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
         figure = Drawing(figsize=size, layout=dense)
-        parts = figure.subfigures(2, 1, height_ratios=[height, UNDER]) if counted else [figure]
+        parts: Any = [figure]
+        if counted:
+            parts = figure.subfigures(2, 1, height_ratios=[height, UNDER])
         grid = parts[0].subplots(lines, across, squeeze=False)
         for axes in grid.flat:
             _bare(axes)
