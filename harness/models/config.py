@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from harness.bounds import Bound, Positive, at_least, check_bounds
 from harness.errors import FieldError, unknown
@@ -283,7 +283,5 @@ class ModelConfig:
 
 
 @lru_cache(maxsize=1024)
-def _with_dimensions(
-    catalogue: Architecture, changes: tuple[tuple[str, object], ...]
-) -> Architecture:
-    return replace(catalogue, **dict(changes))  # type: ignore[arg-type]
+def _with_dimensions(catalogue: Architecture, changes: tuple[tuple[str, Any], ...]) -> Architecture:
+    return replace(catalogue, **dict(changes))

@@ -154,7 +154,7 @@ def _of_lines(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
     if b"[]" in joined[1:-1] or _LONG.search(joined) is not None:
         return None
     try:
-        records = json.loads(joined)
+        records: list[dict[str, Any]] = json.loads(joined)
     except (ValueError, RecursionError):
         return None
     return records if len(records) == len(lines) else None
