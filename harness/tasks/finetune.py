@@ -57,7 +57,10 @@ def _fine_tuned(student: ModelConfig, how: FineTune) -> ModelConfig:
     weights = student.weights
     if not weights.random:
         weights = replace(weights, head="new")
-    tuned = replace(student, drop_path=how.drop_path, trained="all", weights=weights)
+    rule = student.drop_path_rule if how.drop_path > 0 else "linear"  # where nothing is dropped
+    tuned = replace(
+        student, drop_path=how.drop_path, drop_path_rule=rule, trained="all", weights=weights
+    )
     if how.arch is None:
         return tuned
     other = replace(tuned, arch=how.arch)

@@ -47,6 +47,17 @@ def test_it_trains_the_rows_network_with_a_new_classifier_on_all_of_the_data() -
         FineTuneRun.of(config(MAE))
 
 
+@pytest.mark.parametrize(("drop_path", "rule"), [(0.0, "linear"), (0.2, "uniform")])
+def test_stochastic_depth_of_its_own_may_be_none(drop_path: float, rule: str) -> None:
+    """DINOv2's networks drop uniformly; that rule has no meaning where nothing is dropped."""
+    student = replace(row().student, drop_path=0.3, drop_path_rule="uniform")
+    how = replace(HOW, drop_path=drop_path)
+    found = FineTuneRun.of(replace(row(student=student), finetune=how))
+    assert found is not None
+    tuned = found.train.student
+    assert (tuned.drop_path, tuned.drop_path_rule) == (drop_path, rule)
+
+
 def test_patches_can_be_pooled_where_the_network_has_such_a_form() -> None:
     base = replace(row().student, arch="vit_base_patch16_224", weights=Weights(run="a" * 64))
     base = replace(base, image_size=None, patch_size=None, width=None, depth=None, heads=None)
