@@ -134,8 +134,8 @@ def _misfit(image: Image.Image, target: NDArray[Any]) -> str | None:
     beyond = (edges[:, :2] < -ROUNDING).any() or (edges[:, 2:] > np.add(image.size, ROUNDING)).any()
     if not beyond:
         return None
-    left, top, right, bottom = (*edges[:, :2].min(axis=0), *edges[:, 2:].max(axis=0))
-    return f"its boxes reach from {left:g}, {top:g} to {right:g}, {bottom:g}"
+    low, high = edges[:, :2].min(axis=0).tolist(), edges[:, 2:].max(axis=0).tolist()
+    return f"its boxes reach from {low[0]:g}, {low[1]:g} to {high[0]:g}, {high[1]:g}"
 
 
 def stacked(targets: Sequence[Tensor]) -> Tensor:

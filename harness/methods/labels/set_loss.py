@@ -89,7 +89,8 @@ def is_object(targets: Tensor) -> Tensor:
 
 def corners(boxes: Tensor) -> Tensor:
     """From centres and sides to corners, (..., 4) each."""
-    return box_convert(boxes, "cxcywh", "xyxy")
+    converted: Tensor = box_convert(boxes, "cxcywh", "xyxy")
+    return converted
 
 
 @torch.no_grad()

@@ -70,4 +70,5 @@ class TokenMatching(DistillationLoss):
 
 def _distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """The mean Euclidean distance of tokens (B, n, D)."""
-    return torch.linalg.vector_norm(student.float() - teacher.float(), dim=2).mean()
+    distance: torch.Tensor = torch.linalg.vector_norm(student.float() - teacher.float(), dim=2)
+    return distance.mean()
