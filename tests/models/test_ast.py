@@ -328,7 +328,9 @@ def test_moco_starts_from_waves_of_its_own_grid() -> None:
                 torch.tensor(found), torch.cat(waves).sort().values, rtol=1e-4, atol=1e-5
             )
     weight = model.vit.blocks[0].mlp.fc1.weight
-    assert float(weight.detach().abs().max()) == pytest.approx((6 / (24 + 96)) ** 0.5, rel=0.02)  # Xavier
+    assert float(weight.detach().abs().max()) == pytest.approx(
+        (6 / (24 + 96)) ** 0.5, rel=0.02
+    )  # Xavier
 
 
 @pytest.mark.parametrize("key", ["image_width", "stride"])
