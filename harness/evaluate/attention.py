@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from harness.evaluate.kept import content_shares
+from harness.evaluate.kept_patches import content_shares
 from harness.evaluate.png import levels, png
 from harness.models.vit import VisionTransformer
 
@@ -89,8 +89,10 @@ def look(
                     shown.add(label)
                     drawn = levels(pixels[at]) if spectrograms else pixels[at]
                     pictures.append(_picture(drawn, attention[at], label))
-    about = {"grid": list(model.grid), "pictures": pictures}
-    return meter.metrics(), about | ({"upward": True} if spectrograms else {})
+    about: dict[str, Any] = {"grid": list(model.grid), "pictures": pictures}
+    if spectrograms:
+        about["upward"] = True
+    return meter.metrics(), about
 
 
 def _picture(pixels: Tensor, attention: Tensor, label: int) -> dict[str, Any]:

@@ -71,6 +71,14 @@ NOT_ALONE = {
     "recipe.augment.photometric",  # of images with boxes or masks
     "student.detection_tokens",  # of detectors: tests/models/test_yolos.py
     "teacher.detection_tokens",
+    # of sounds alone: see the test of those
+    *("data.fold", "recipe.augment.frequency_mask", "recipe.augment.time_mask"),
+    *(
+        f"{network}.{key}"
+        for network in ("student", "teacher")
+        for key in ("image_width", "stride")
+    ),
+    *("recipe.decay_rate", "recipe.decay_from"),  # together with decay
 }
 
 VALUES: dict[Any, list[Any]] = {
@@ -190,6 +198,37 @@ def test_fields_that_came_later_count_only_when_they_are_used() -> None:
         with_leaf(with_leaf(FULL, "recipe.lr_batch", 64), "recipe.lr_rule", "sqrt"),
     ]
     assert len({key(config) for config in [FULL, LOOKING, *used]}) == 10
+
+
+def test_options_of_sounds_count_and_are_left_out_elsewhere() -> None:
+    form = identity_form(FULL)
+    assert "fold" not in form["data"]
+    assert not {"image_width", "stride"} & form["student"].keys()
+    assert not {"optimizer", "rate_decay", "rate_decay_from"} & form["recipe"].keys()
+    assert not {"frequency_mask", "time_mask"} & form["recipe"]["augment"].keys()
+    sounds = TrainConfig(
+        data=DataConfig(name="esc50"),
+        student=ModelConfig(arch="ast_small"),
+        method=Supervised(),
+        recipe=Recipe(
+            epochs=25,
+            batch_size=48,
+            lr=1e-4,
+            schedule="decay",
+            augment=Augment(crop="none", flip=0.0),
+        ),
+    )
+    changes: dict[str, Any] = {
+        "data.fold": 2,
+        "student.stride": 9,
+        "recipe.optimizer": "adam",
+        "recipe.rate_decay": 0.5,
+        "recipe.rate_decay_from": 3,
+        "recipe.augment.frequency_mask": 24,
+        "recipe.augment.time_mask": 96,
+    }
+    changed_ones = [with_leaf(sounds, path, value) for path, value in changes.items()]
+    assert len({key(config) for config in [sounds, *changed_ones]}) == 1 + len(changes)
 
 
 def test_a_run_of_before_those_fields_keeps_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
