@@ -204,7 +204,7 @@ def test_options_of_sounds_count_and_are_left_out_elsewhere() -> None:
     form = identity_form(FULL)
     assert "fold" not in form["data"]
     assert not {"image_width", "stride"} & form["student"].keys()
-    assert not {"optimizer", "rate_decay", "rate_decay_from"} & form["recipe"].keys()
+    assert not {"optimizer", "decay_rate", "decay_from"} & form["recipe"].keys()
     assert not {"frequency_mask", "time_mask"} & form["recipe"]["augment"].keys()
     sounds = TrainConfig(
         data=DataConfig(name="esc50"),
@@ -222,8 +222,8 @@ def test_options_of_sounds_count_and_are_left_out_elsewhere() -> None:
         "data.fold": 2,
         "student.stride": 9,
         "recipe.optimizer": "adam",
-        "recipe.rate_decay": 0.5,
-        "recipe.rate_decay_from": 3,
+        "recipe.decay_rate": 0.5,
+        "recipe.decay_from": 3,
         "recipe.augment.frequency_mask": 24,
         "recipe.augment.time_mask": 96,
     }
