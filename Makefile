@@ -38,7 +38,8 @@ BIN := .venv/bin
 HARNESS := $(BIN)/python -m harness
 
 # tables by the folder of their specs
-maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 table12-segmentation fig2 fig3 fig6
+dense := table12-detection table12-segmentation
+maskedkd := table2 table4 table5 table6 table7 table8 table9 table10 table11 $(dense) fig2 fig3 fig6
 attmask := $(addprefix attmask-,strategies ratio share full dino)
 lut := lut lut-views
 dinov2 := $(addprefix dinov2-,ablation short)
@@ -70,11 +71,12 @@ table8: ## MaskedKD table 8: a frozen student; 9 minutes
 table9: ## MaskedKD table 9: augmentation; 22 minutes
 table10: ## MaskedKD table 10: cost by operation; a few seconds
 table11: ## MaskedKD table 11: memory (measured on a GPU); a few seconds
-table12-segmentation: ## MaskedKD table 12, classes of pixels; PROFILE=canvases unless told; half an hour (estimated)
+table12-detection: ## MaskedKD table 12: object detection, PROFILE=canvases; half an hour (estimated)
+table12-segmentation: ## MaskedKD table 12: classes of pixels, PROFILE=canvases; half an hour (estimated)
 fig2: ## MaskedKD figure 2: fewer and fewer patches; 45 minutes
 fig3: ## MaskedKD figure 3: criteria over training; 25 minutes
 fig6: ## MaskedKD figure 6: masking against merging; 65 minutes
-table12-segmentation: override PROFILE := $(if $(filter fashion-mnist,$(PROFILE)),canvases,$(PROFILE))
+$(dense): override PROFILE := $(if $(filter fashion-mnist,$(PROFILE)),canvases,$(PROFILE))
 $(maskedkd): install
 	@$(call reproduce,maskedkd/$@)
 
@@ -82,7 +84,7 @@ budget-curve: install ## accuracy as the student's training grows, half of the t
 	@$(call reproduce,maskedkd/budget)
 
 costs: install ## what MaskedKD's tables and Figure 6 cost, computed: under a minute, no data
-	@for table in table2 table4 table7 table8 table9 table10 table11 table12-segmentation fig6; do \
+	@for table in table2 table4 table7 table8 table9 table10 table11 $(dense) fig6; do \
 	  $(HARNESS) reproduce maskedkd/$$table --profile paper --format md,csv \
 	    --tasks cost || exit $$?; \
 	done

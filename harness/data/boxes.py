@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Row = tuple[float, float, float, float, float, float]  # see `harness.data.dense`
+BoxRow = tuple[float, float, float, float, float, float]  # see `harness.data.dense`
 COPY_AGAIN = "get the set again"
 
 
@@ -33,7 +33,7 @@ class BoxTable:
 
 
 def boxed_files(
-    tree: ImageTree, names: Sequence[str], boxes: Iterable[Sequence[Row]], *, channels: int = 3
+    tree: ImageTree, names: Sequence[str], boxes: Iterable[Sequence[BoxRow]], *, channels: int = 3
 ) -> Files:
     """A split of images with their boxes."""
     import numpy as np
@@ -50,7 +50,7 @@ def boxed_files(
     )
 
 
-def box_row(label: int, edges: Sequence[float], *, crowd: bool, where: str) -> Row:
+def box_row(label: int, edges: Sequence[float], *, crowd: bool, where: str) -> BoxRow:
     """A box from its left, top, right and bottom; DataError, with `where` it stands, unless it is
     one.
     """

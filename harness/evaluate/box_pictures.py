@@ -13,7 +13,7 @@ from harness.evaluate.png import png
 from harness.models.vit import VisionTransformer
 
 PICTURES: Final = 8
-LEAST: Final = 0.5  # probability of what is drawn
+LEAST: Final = 0.3  # probability of what is drawn
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from harness.masking.attention import StudentAttention
 from harness.masking.keep import kept_counts, to_grid, top_k
 from harness.masking.positions import distance_from_centre, evenness
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.label_loss import label_loss
+from harness.methods.labels.of_network import label_loss
 from harness.methods.losses import DistillationLoss
 from harness.methods.losses.logit import Logit
 from harness.models.architectures import Architecture

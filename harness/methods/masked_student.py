@@ -14,7 +14,7 @@ from harness.lazy import torch
 from harness.masking import AttentionSource, PatchChoice
 from harness.masking.keep import top_k
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.label_loss import soft_cross_entropy
+from harness.methods.labels import soft_cross_entropy
 from harness.methods.losses.logit import Logit
 from harness.models.architectures import Architecture
 from harness.models.families import family_of

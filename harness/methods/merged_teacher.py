@@ -10,7 +10,7 @@ from harness.bounds import NotNegative, at_least, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.label_loss import soft_cross_entropy
+from harness.methods.labels import soft_cross_entropy
 from harness.methods.losses.logit import Logit
 from harness.models.architectures import Architecture
 from harness.models.families import family_of

@@ -9,7 +9,7 @@ from typing import ClassVar
 from harness.data.dataset import LABELLINGS, Labelling
 from harness.lazy import torch
 from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.label_loss import label_loss
+from harness.methods.labels.of_network import label_loss
 
 
 class SupervisedObjective(Objective):
@@ -36,7 +36,7 @@ class SupervisedObjective(Objective):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supervised(Method):
     """Cross-entropy with the (mixed, smoothed) labels, of images or pixels; of networks that find
-    boxes, the loss of DETR (`harness.methods.set_loss`).
+    boxes, the loss of DETR (`harness.methods.labels.set_loss`).
     """
 
     labellings: ClassVar[frozenset[Labelling]] = LABELLINGS

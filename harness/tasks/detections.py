@@ -21,7 +21,7 @@ BOXES: Final = FigureOf(
     id="detections",
     source=PICTURES,
     caption="The first images that judge, their objects (dashed), and what is found with a "
-    "probability of at least one half (solid); one seed.",
+    "probability of at least 0.3 (solid); one seed.",
     alt="True and found boxes",
 )
 

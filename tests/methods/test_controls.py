@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.methods import Networks
-from harness.methods.label_loss import soft_cross_entropy
+from harness.methods.labels import soft_cross_entropy
 from harness.methods.masked_student import MaskedStudent
 from harness.methods.merged_teacher import MergedTeacher
 from harness.models.architectures import PLAIN

@@ -12,7 +12,7 @@ from harness.errors import FieldError
 from harness.masking import CRITERIA
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, DistillationObjective, Mask
-from harness.methods.label_loss import soft_cross_entropy
+from harness.methods.labels import soft_cross_entropy
 from harness.methods.losses.logit import Logit
 from harness.methods.supervised import Supervised
 from harness.models.build import build_model, freeze

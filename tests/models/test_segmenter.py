@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.errors import WeightsError
 from harness.evaluate.flops import counted_macs
-from harness.methods.label_loss import label_loss
+from harness.methods.labels.of_network import label_loss
 from harness.models.build import build_model, freeze, freeze_all_but_head, require_classifier
 from harness.models.config import ModelConfig, Weights
 from harness.models.cost import efficient_macs, published_macs

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from harness.data.config import DataConfig
 from harness.errors import FieldError
 from harness.evaluate.flops import counted_macs
+from harness.methods.dino import Dino
+from harness.methods.supervised import Supervised
 from harness.models.build import build_model, save_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.cost import efficient_macs, published_macs
 from harness.models.interface import ForwardRequest, Saliency
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.spec.identity import identity
+from harness.tasks.train import TrainRun
+from harness.train.config import Augment, Recipe, TrainConfig
 from tests.models.reference import Reference
 
 SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -165,3 +172,39 @@ def test_a_classifier_becomes_a_detector(tmp_path: Path) -> None:
 def test_detection_tokens_are_an_option_of_yolos() -> None:
     with pytest.raises(FieldError, match="'deit_tiny_patch16_224' is none: leave it out"):
         ModelConfig(arch="deit_tiny_patch16_224", detection_tokens=3)
+
+
+def test_the_number_of_detection_tokens_is_part_of_the_identity() -> None:
+    def key(tokens: int | None) -> str:
+        train = TrainConfig(
+            data=DataConfig(name="canvases", version="x"),
+            student=replace(SMALL, detection_tokens=tokens),
+            method=Supervised(),
+            recipe=Recipe(epochs=1, batch_size=4, lr=0.1, augment=Augment(crop="none")),
+        )
+        return identity("train", TrainRun(train=train))
+
+    assert len({key(5), key(6), key(None)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": DataConfig(name="fashion-mnist")}, "'fashion-mnist' has classes of its images"),
+        ({"method": Dino()}, "does not train networks that tell boxes"),
+        ({"student": replace(SMALL, arch="vit", detection_tokens=None)}, "'vit' learns classes: g"),
+        (
+            {"recipe": Recipe(epochs=1, batch_size=4, lr=0.1, augment=Augment(mixup=0.8))},
+            "images wi",
+        ),
+    ],
+)
+def test_what_does_not_go_with_boxes_is_said(changes: dict[str, Any], words: str) -> None:
+    fitting = {
+        "data": DataConfig(name="canvases"),
+        "student": SMALL,
+        "method": Supervised(),
+        "recipe": Recipe(epochs=1, batch_size=4, lr=0.1, augment=Augment(crop="none")),
+    }
+    with pytest.raises(FieldError, match=words):
+        TrainConfig(**{**fitting, **changes})

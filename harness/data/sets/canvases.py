@@ -23,7 +23,7 @@ DRAWN_AS: Final = "1"  # part of the version: raise it when canvases are drawn i
 HALVES: Final = ("train", "val")  # the seeds are their places here
 BACKGROUND: Final = 0  # class of a mask; garments count from 1 there
 
-Box: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom; the last two exclusive
+Edges: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom; the last two exclusive
 
 
 class Canvases(DataSet):
@@ -107,7 +107,7 @@ class Canvases(DataSet):
         boxes = np.full((count, MOST, 6), -1, np.float32)
         tight = tight_boxes(garments.images[:, 0])
         for index in range(count):
-            placed: list[Box] = []
+            placed: list[Edges] = []
             for number, tried in zip(chosen[index, : wanted[index]], places[index], strict=False):
                 edges = tight[number]
                 box = _free(placed, edges[2:] - edges[:2], tried)
@@ -151,8 +151,8 @@ def tight_boxes(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _free(
-    placed: Sequence[Box], sides: NDArray[np.int64], tried: NDArray[np.float64]
-) -> Box | None:
+    placed: Sequence[Edges], sides: NDArray[np.int64], tried: NDArray[np.float64]
+) -> Edges | None:
     """The first of the places `tried`, shares of the room (T, 2), where nothing is, or None."""
     wide, tall = sides.tolist()
     for x, y in tried.tolist():
@@ -163,7 +163,7 @@ def _free(
     return None
 
 
-def _overlap(one: Box, other: Box) -> bool:
+def _overlap(one: Edges, other: Edges) -> bool:
     apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
     return not apart
 

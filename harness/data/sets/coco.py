@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.data import DATASETS
-from harness.data.boxes import COPY_AGAIN, Row, box_row, boxed_files, check_split
+from harness.data.boxes import COPY_AGAIN, BoxRow, box_row, boxed_files, check_split
 from harness.data.dataset import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -84,7 +84,7 @@ class CocoDetection(DataSet):
             names[_field(one, "id", int, f"{shown(source)}: images[{at}]")] = _field(
                 one, "file_name", str, f"{shown(source)}: images[{at}]"
             )
-        boxes: dict[int, list[Row]] = {number: [] for number in names}
+        boxes: dict[int, list[BoxRow]] = {number: [] for number in names}
         for at, one in enumerate(_entries(content, "annotations", source)):
             where = f"{shown(source)}: annotations[{at}]"
             image = _field(one, "image_id", int, where)
@@ -144,7 +144,7 @@ def _labels(content: Any, path: Path, classes: int) -> dict[int, int]:
     return {number: label for label, number in enumerate(numbers)}
 
 
-def _row(one: Any, labels: Mapping[int, int], where: str) -> Row:
+def _row(one: Any, labels: Mapping[int, int], where: str) -> BoxRow:
     category = _field(one, "category_id", int, where)
     if category not in labels:
         raise DataError(f"{where}: there is no category {category}; {COPY_AGAIN}")

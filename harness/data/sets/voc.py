@@ -9,7 +9,7 @@ from typing import ClassVar
 from xml.etree import ElementTree
 
 from harness.data import DATASETS
-from harness.data.boxes import COPY_AGAIN, Row, box_row, boxed_files, check_split
+from harness.data.boxes import COPY_AGAIN, BoxRow, box_row, boxed_files, check_split
 from harness.data.cache import only_one, scratch
 from harness.data.dataset import (
     IMAGENET_MEAN,
@@ -190,7 +190,7 @@ def listed_images(path: Path) -> list[str]:
     return names
 
 
-def read_annotation(path: Path) -> list[Row]:
+def read_annotation(path: Path) -> list[BoxRow]:
     """The objects of one image; DataError, with the place, where it is not as VOC's are.
 
     VOC counts pixels from 1, and the last one is part of the box.

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torchvision.ops import box_convert, generalized_box_iou
 
 from harness.distributed import DistContext
-from harness.methods.label_loss import LabelLoss
+from harness.methods.labels import LabelLoss
 from harness.models.interface import ForwardOutput
 from harness.transfer import to_device
 

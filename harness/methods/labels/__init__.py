@@ -11,7 +11,6 @@ from harness.models.interface import ForwardOutput
 
 if TYPE_CHECKING:
     from harness.methods import Batch, Step
-    from harness.models.vit import VisionTransformer
 
 
 class LabelLoss(ABC):
@@ -40,29 +39,3 @@ class ClassLoss(LabelLoss):
     def __call__(self, output: ForwardOutput, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Targets are (B, classes)."""
         return {"ce": soft_cross_entropy(output.logits, targets)}
-
-
-class MaskLoss(LabelLoss):
-    """`ce`, the cross-entropy of pixels: the mean over an image's known ones, then over images."""
-
-    def __init__(self, grid: tuple[int, int]) -> None:
-        self.grid = grid  # of the student's patches
-
-    def __call__(self, output: ForwardOutput, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Targets are masks (B, H, W)."""
-        from harness.models.segmenter import mean_cross_entropy, on_pixels
-
-        height, width = targets.shape[1:]
-        scores = on_pixels(output.logits, self.grid, (height, width))
-        return {"ce": mean_cross_entropy(scores, targets).mean()}
-
-
-def label_loss(network: VisionTransformer) -> LabelLoss:
-    """The loss of what `network` tells of an image."""
-    if network.family.labelling == "boxes":
-        from harness.methods.set_loss import SetLoss
-
-        return SetLoss(network.prefix - 1)
-    if network.family.labelling == "masks":
-        return MaskLoss(network.grid)
-    return ClassLoss()
