@@ -214,7 +214,7 @@ def test_options_of_sounds_count_and_are_left_out_elsewhere() -> None:
             epochs=25,
             batch_size=48,
             lr=1e-4,
-            schedule="decay",
+            decay="exponential",
             augment=Augment(crop="none", flip=0.0),
         ),
     )

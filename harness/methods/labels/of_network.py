@@ -17,7 +17,7 @@ def label_loss(network: VisionTransformer) -> LabelLoss:
 
         return SetLoss(network.prefix - 1)
     if network.family.labelling == "masks":
-        from harness.methods.labels.mask_loss import MaskLoss
+        from harness.methods.labels.pixels import MaskLoss
 
         return MaskLoss(network.grid)
     return ClassLoss()

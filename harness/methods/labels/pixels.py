@@ -1,11 +1,10 @@
-"""What a network that tells the class of every pixel learns from masks."""
+"""What a network learns from the class of every pixel."""
 
 from __future__ import annotations
 
 from harness.lazy import torch
 from harness.methods.labels import LabelLoss
 from harness.models.interface import ForwardOutput
-from harness.models.segmenter import mean_cross_entropy, on_pixels
 
 
 class MaskLoss(LabelLoss):
@@ -16,6 +15,8 @@ class MaskLoss(LabelLoss):
 
     def __call__(self, output: ForwardOutput, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Targets are masks (B, H, W)."""
+        from harness.models.segmenter import mean_cross_entropy, on_pixels
+
         height, width = targets.shape[1:]
         scores = on_pixels(output.logits, self.grid, (height, width))
         return {"ce": mean_cross_entropy(scores, targets).mean()}
