@@ -67,7 +67,7 @@ def decoder_macs(*, tokens: int, width: int, classes: int) -> tuple[int, int, in
 
 def on_pixels(scores: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Scores (B, classes, N) of all patches as scores (B, classes, H, W) of pixels, bilinear."""
-    maps = scores.float().unflatten(2, grid)
+    maps = scores.float().reshape(*scores.shape[:2], *grid)
     return nn.functional.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 

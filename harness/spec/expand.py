@@ -343,12 +343,9 @@ class _Expander:
             if isinstance(config, Weights):
                 found = () if config.run is None else (config.run,)
             else:
-                parts = [getattr(config, name) for name in _field_names(type(config))]
+                parts: list[Any] = [getattr(config, name) for name in _names_of(config)]
                 found = tuple(
-                    key
-                    for part in parts
-                    if _field_names(type(part))
-                    for key in self._dependencies(part)
+                    key for part in parts if _names_of(part) for key in self._dependencies(part)
                 )
             known = self._weights[id(config)] = (config, found)
         return known[1]
@@ -456,9 +453,14 @@ class _Expander:
         return self._tables[name]
 
 
+def _names_of(value: object) -> tuple[str, ...]:
+    """The fields of a config; none of what is none."""
+    cls: Any = type(value)
+    return _field_names(cls)
+
+
 @cache
-def _field_names(cls: type) -> tuple[str, ...]:
-    """Of a config class; none of what is none."""
+def _field_names(cls: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(cls)) if is_dataclass(cls) else ()
 
 

@@ -98,7 +98,8 @@ def _object(config: object, forms: Forms, *, everything: bool) -> dict[str, Any]
 
 
 def _new_object(config: object, forms: Forms, *, everything: bool) -> dict[str, Any]:
-    kind = _kind(type(config), everything)
+    cls: Any = type(config)
+    kind = _kind(cls, everything)
     form: dict[str, Any] = dict(kind.tag)
     for name, default in kind.fields:
         value = getattr(config, name)

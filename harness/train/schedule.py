@@ -48,7 +48,7 @@ def _decayed(recipe: Recipe, progress: float) -> float:
     """The rate when this share of the time after warm-up has passed."""
     progress = min(1.0, progress)
     if recipe.decay == "polynomial":
-        left = (1 - progress) ** recipe.decay_power
+        left: float = (1 - progress) ** recipe.decay_power
     else:
         left = 0.5 * (1 + math.cos(math.pi * progress))
     return recipe.min_lr + (recipe.peak_lr - recipe.min_lr) * left

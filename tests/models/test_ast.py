@@ -272,7 +272,9 @@ def test_fetched_weights_of_photographs_hear(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(timm, "create_model", lambda name, **options: photographs)
     before = photographs.patch_embed.proj.weight
     family = SpectrogramTransformer()
-    vit = family.finished(deit(), SMALL.shape, 7, fetched=True)
+    vit = deit()
+    vit.num_classes = 7
+    family.complete(vit, SMALL.shape, fetched=True)
     assert vit.head[1].out_features == 7
     torch.testing.assert_close(vit.patch_embed.proj.weight[:, 0], before.sum(dim=1))
     config = ModelConfig(arch="ast_small", weights=weights)

@@ -105,7 +105,7 @@ class Canvases(DataSet):
         images = np.zeros((count, 1, SIDE, SIDE), np.uint8)
         masks = np.full((count, SIDE, SIDE), BACKGROUND, np.uint8)
         boxes = np.full((count, MOST, 6), -1, np.float32)
-        tight = tight_boxes(garments.images[:, 0])
+        tight = tight_boxes(garments.images[:, 0].astype(np.uint8, copy=False))
         for index in range(count):
             placed: list[Edges] = []
             for number, tried in zip(chosen[index, : wanted[index]], places[index], strict=False):

@@ -90,8 +90,8 @@ class Masks(RecordedFigure):
         size = (LEFT + side * across, side * len(lines) + 0.1)
         figure = Drawing(figsize=size, layout=dense)
         grid = figure.subplots(len(lines), across, squeeze=False)
-        for axes_of_line, (name, pictures) in zip(grid, lines, strict=True):
-            _line(list(axes_of_line), name, pictures)
+        for axes_of_line, (name, drawn) in zip(grid, lines, strict=True):
+            _line(list(axes_of_line), name, drawn)
         return figure
 
 
