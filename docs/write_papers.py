@@ -96,8 +96,8 @@ PAPERS = (
             item("Table 3", "masks in DINO, no patch loss", "attmask/dino"),
             item("all of ImageNet", "k-NN, linear, few-shot", "attmask/full"),
             item("mask ratio", "four of 13 cells are known", "attmask/ratio"),
-            item("speed of learning", "a curve over epochs", note="not a spec of its own: the "
-                 "specs above record k-NN over training with `evaluate_every`"),
+            item("speed of learning", "a curve over epochs", "attmask/strategies",
+                 note="k-NN every 25 epochs, with claims"),
             item("model zoo", "ViT-S/16, 300 epochs", note="README only: 100 epochs are in "
                  "attmask/full, and `recipe: {epochs: 300}` is the other"),
             item("dense tasks, retrieval, videos", "COCO, ADE20K, ROxford, RParis, DAVIS",
@@ -128,7 +128,8 @@ PAPERS = (
                  note="rows of LUT and MAE; DINO, iBOT and MoCo v3 are not trained to compare"),
             item("ablations", "the loss between views", "lut/views", note=NO_NUMBERS),
             item("segmentation", "ADE20K", note=NO_NUMBERS),
-            item("fine-grained, robustness", "iNaturalist and others",
+            item("fine-grained", "iNaturalist", "lut/transfer", note=NO_NUMBERS),
+            item("robustness", "ImageNet-A, -R and others",
                  note=f"{OTHER_TASKS}; {NO_NUMBERS}"),
             item("figures", "the method, attention, spectra", "lut/sizes",
                  note="the report draws distance and entropy of attention by block, and spectra"),
@@ -188,8 +189,8 @@ PAPERS = (
         arxiv="2111.06377",
         source="the README of the released code; the numbering was not checked against the text",
         items=(
-            item("Table 1", "decoder, targets, masks", note="`decoder`, "
-                 "`normalise_targets` and `mask_ratio` are options"),
+            item("Table 1", "decoder, targets, masks", "mae/ablation",
+                 note="the spec's note says which parts are left out"),
             item("Table 2", "time of training", note="`benchmarks/mae_step.py` times a "
                  "step against an encoder that sees all patches"),
             item("Table 3", "ViT-B, ViT-L and ViT-H, fine-tuned", "mae/sizes",
