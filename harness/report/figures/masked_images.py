@@ -56,7 +56,7 @@ class MaskedImages:
 
 @FIGURES.register("masked-images")
 class ImagesAsShown(RecordedFigure):
-    """The whole images in the first line, under them what each row keeps of them."""
+    """Whole images in the first line, under them what each row keeps of them."""
 
     place: ClassVar[int] = 42
 
@@ -123,7 +123,8 @@ class ImagesAsShown(RecordedFigure):
         if first.upward:
             parts.append("Time from left to right, mel bins from below.")
         if any(one.shares for one in shown.values()):
-            parts.append("Below: how much of its object an image keeps, over all of them.")
+            thing = "sound" if first.upward else "object"
+            parts.append(f"Below: how much of the {thing} is kept, over all that judge.")
         if count > len(shown):
             parts.append(f"{len(shown)} of {count} rows.")
         return " ".join(parts)
@@ -147,7 +148,7 @@ class ImagesAsShown(RecordedFigure):
         for axes, one in zip(grid[0], first.pictures, strict=False):
             axes.set_title(f"class {one.label}", loc="center", fontsize=7)
             _show(axes, _decoded(one.png), first)
-        names = ["the images", *(self.model.full_name(row) for row in by_row)]
+        names = ["all patches", *(self.model.full_name(row) for row in by_row)]
         for line, of_row in zip(grid[1:], by_row.values(), strict=True):
             for axes, one in zip(line, of_row.pictures, strict=False):
                 _show(axes, masked(_decoded(one.png), one.kept, of_row.patches), of_row)
@@ -166,7 +167,7 @@ class ImagesAsShown(RecordedFigure):
                 edges = np.linspace(0, 100, len(counts) + 1)
                 name = self.model.full_name(row)
                 axes.stairs(counts, edges, color=colours[row], lw=1.4, label=name)
-        axes.set(xlabel="Part of the object that is kept (%)", ylabel="Images (%)", xlim=(0, 100))
+        axes.set(xlabel="Part that is kept (%)", ylabel="Images (%)", xlim=(0, 100))
         axes.legend(frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
