@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional
 
-from harness.evaluate.kept_patches import content_shares
+from harness.evaluate.patches import foreground_shares
 from harness.evaluate.png import levels, png
 from harness.models.vit import VisionTransformer
 
@@ -52,15 +51,6 @@ class AttentionMeter:
         return found
 
 
-def foreground_shares(pixels: Tensor, *, background: int, grid: tuple[int, int]) -> Tensor:
-    """Share of foreground in every patch, (B, N), of `pixels` (B, C, H, W) in 0..255.
-
-    A pixel is foreground when any channel is not `background`.
-    """
-    foreground = (pixels.round() != background).any(dim=1, keepdim=True).float()
-    return functional.adaptive_avg_pool2d(foreground, grid).flatten(1)
-
-
 def look(
     model: VisionTransformer,
     batches: Iterable[tuple[Tensor, Tensor, Tensor]],
@@ -78,10 +68,10 @@ def look(
     for images, pixels, labels in batches:
         attention = model.attention_by_head(images)
         foreground = None
-        if background is not None and spectrograms:
-            foreground = content_shares(pixels, model.shape, background=background, exact=True)
-        elif background is not None:
-            foreground = foreground_shares(pixels, background=background, grid=model.grid)
+        if background is not None:
+            foreground = foreground_shares(
+                pixels, model.shape.patch_grid, background=background, exact=spectrograms
+            )
         meter.add(attention, foreground)
         if len(pictures) < PICTURES:
             for at, label in enumerate(labels.tolist()):

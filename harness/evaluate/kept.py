@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from harness.evaluate.attention import foreground_shares
-from harness.evaluate.png import png
+from harness.evaluate.patches import foreground_shares, patch_means
+from harness.evaluate.png import levels, png
 from harness.masking.keep import kept_counts
 from harness.masking.positions import distance_from_centre, evenness
+from harness.models.architectures import PatchGrid
 
 PICTURES: Final = 8  # images that are kept for looking at
 BINS: Final = 20  # of the shares of foreground, from 0 to 1
 
 
 class KeptMeter:
-    """Adds up over batches; read once, at the end."""
+    """Adds up over batches; read once, at the end. `exact` as of `foreground_shares`."""
 
-    def __init__(self, grid: tuple[int, int]) -> None:
-        self.grid = grid
-        self._counts = torch.zeros(grid[0] * grid[1], dtype=torch.float64)
+    def __init__(self, patches: PatchGrid, *, background: int | None, exact: bool = False) -> None:
+        self.patches, self.background, self.exact = patches, background, exact
+        rows, columns = patches.shape
+        self._counts = torch.zeros(rows * columns, dtype=torch.float64)
+        self._keep = 0
         self._likeness: list[Tensor] = []
         self._shares: list[Tensor] = []
 
-    def add(self, kept: Tensor, pixels: Tensor, background: int | None) -> None:
-        """`kept` (B, K) of the N patches of images `pixels` (B, C, H, W) in 0..255, whose objects
-        are what is not `background`.
+    def add(self, kept: Tensor, pixels: Tensor) -> None:
+        """`kept` (B, K) of the N patches of images `pixels` (B, C, H, W), in 0..255 or log
+        energies, whose objects are what is not background.
         """
         patches = len(self._counts)
         shown = torch.zeros(len(kept), patches, dtype=torch.float64, device=kept.device)
         shown = shown.scatter_(1, kept, 1.0)
         self._counts += kept_counts(kept, patches).cpu()
-        self._likeness.append(likeness(pixels, shown, self.grid))
-        if background is not None:
-            foreground = foreground_shares(pixels, background=background, grid=self.grid).double()
+        self._keep = kept.shape[1]
+        self._likeness.append(likeness(pixels, shown, self.patches))
+        if self.background is not None:
+            foreground = foreground_shares(
+                pixels, self.patches, background=self.background, exact=self.exact
+            ).double()
             area = foreground.sum(dim=1)
             there = area > 0
             self._shares.append(((foreground * shown).sum(dim=1)[there] / area[there]).cpu())
@@ -52,30 +58,31 @@ class KeptMeter:
         alike = torch.cat(self._likeness)
         found = {
             "kept/evenness": evenness(self._counts),
-            "kept/distance": distance_from_centre(self._counts, self.grid),
+            "kept/distance": distance_from_centre(self._counts, self.patches.shape),
         }
         if len(alike):
             found["kept/likeness"] = 100 * float(alike.mean())
         if len(self.shares):
             found["kept/foreground"] = 100 * float(self.shares.mean())
             found["kept/foreground_spread"] = 100 * float(self.shares.std(correction=0))
+            found["kept/foreground_even"] = 100 * self._keep / len(self._counts)
         return found
 
 
-def likeness(pixels: Tensor, shown: Tensor, grid: tuple[int, int]) -> Tensor:
+def likeness(pixels: Tensor, shown: Tensor, patches: PatchGrid) -> Tensor:
     """Of every image whose patches differ at all: the share of the variance of their mean colours
     that lies between the patches that are `shown` (B, N; 1 or 0) and those that are hidden.
 
     Patches of one object look alike. Where those that look alike are kept or hidden together the
     share is high; a random choice has 1 / (N - 1) on average.
     """
-    colours = functional.adaptive_avg_pool2d(pixels.double(), grid).flatten(2)  # (B, C, N)
+    colours = patch_means(pixels.double(), patches)  # (B, C, N)
     colours = colours - colours.mean(dim=2, keepdim=True)
-    patches, keep = shown.shape[1], shown.sum(dim=1)
+    count, keep = shown.shape[1], shown.sum(dim=1)
     total = colours.square().sum(dim=(1, 2))
     # hidden ones sum to minus what the shown ones sum to
     between = (colours * shown[:, None]).sum(dim=2).square().sum(dim=1)
-    between = between * (1 / keep + 1 / (patches - keep))
+    between = between * (1 / keep + 1 / (count - keep))
     differ = total > 1e-9
     return (between[differ] / total[differ]).cpu()
 
@@ -84,23 +91,27 @@ def look_at_kept(
     choose: Callable[[Tensor], Tensor],
     batches: Iterable[tuple[Tensor, Tensor, Tensor]],
     *,
-    grid: tuple[int, int],
+    patches: PatchGrid,
     background: int | None,
+    spectrograms: bool,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Metrics over (images normalised, pixels in 0..255, labels) of which `choose` keeps (B, K)
-    patches; pictures, and how many images keep how much of their object, as JSON values.
+    """Metrics over (images normalised, values as they are, labels) of which `choose` keeps (B, K)
+    `patches`; pictures, and how many images keep how much of their object, as JSON values.
 
     The pictures: the first image of each of the first classes to appear, and what of it is kept.
     """
-    meter, pictures, seen = KeptMeter(grid), list[dict[str, Any]](), set[int]()
+    meter = KeptMeter(patches, background=background, exact=spectrograms)
+    pictures, seen = list[dict[str, Any]](), set[int]()
     for images, pixels, labels in batches:
         kept = choose(images)
-        meter.add(kept, pixels, background)
+        meter.add(kept, pixels)
         if len(pictures) < PICTURES:
             for at, label in enumerate(labels.tolist()):
                 if label not in seen and len(pictures) < PICTURES:
                     seen.add(label)
-                    pictures.append({"png": png(pixels[at]), "kept": kept[at].tolist()})
+                    drawn = png(levels(pixels[at]) if spectrograms else pixels[at])
+                    pictures.append({"label": label, "png": drawn, "kept": kept[at].tolist()})
     shares = meter.shares
     counts = torch.histc(shares.float(), BINS, 0.0, 1.0).int().tolist() if len(shares) else []
-    return meter.metrics(), {"grid": list(grid), "pictures": pictures, "shares": counts}
+    about = {**asdict(patches), "upward": spectrograms, "pictures": pictures, "shares": counts}
+    return meter.metrics(), about

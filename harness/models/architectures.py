@@ -11,6 +11,23 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PatchGrid:
+    """Where the square patches of an image lie. They are whole: what is left at the edges is
+    unseen.
+    """
+
+    size: tuple[int, int]  # of the image, in pixels: height, width
+    patch: int  # pixels of a side
+    stride: int  # pixels from one patch to the next; below `patch` they overlap
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        height, width = self.size
+        return (height - self.patch) // self.stride + 1, (width - self.patch) // self.stride + 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
     """A vision transformer over square patches of an image."""
 
@@ -41,11 +58,15 @@ class Architecture:
         return self.image_size, self.image_width or self.image_size
 
     @property
+    def patch_grid(self) -> PatchGrid:
+        """Where the patches lie."""
+        stride = self.stride or self.patch_size
+        return PatchGrid(size=self.image_shape, patch=self.patch_size, stride=stride)
+
+    @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the patches, which are whole: what is left at the edges is unseen."""
-        step = self.stride or self.patch_size
-        height, width = self.image_shape
-        return (height - self.patch_size) // step + 1, (width - self.patch_size) // step + 1
+        """Rows and columns of the patches."""
+        return self.patch_grid.shape
 
     @property
     def patches(self) -> int:

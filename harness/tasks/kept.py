@@ -14,10 +14,10 @@ from harness.lazy import torch
 from harness.masking import AttentionSource, CriterionInput
 from harness.masking.keep import to_grid, top_k
 from harness.methods.distillation import Distillation, Mask
+from harness.models.architectures import PatchGrid
 from harness.models.available import missing_inputs
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
-from harness.models.families import family_of
 from harness.run import TASKS, RunContext, Task
 from harness.seeding import stream
 from harness.shown_patches import shown_patches
@@ -46,15 +46,17 @@ class KeptRun(Task):
     is in the patches, in percent: `kept/likeness`, the share of the variance of their mean colours
     within an image that lies between kept and hidden ones, 100 / (N - 1) of N patches where they
     are drawn at random, more where patches that look alike are hidden together. Where objects are
-    known (`fashion-mnist`: every pixel that is not black): `kept/foreground`, the part of them that
-    is kept, mean over images, and `kept/foreground_spread`, its standard deviation over images,
-    which is large where whole objects are kept or hidden at once (arXiv 2302.10494, Figure 7).
+    known (`fashion-mnist`: every pixel that is not black; of sounds, all that does not pad the
+    clip): `kept/foreground`, the part of them that is kept, mean over images;
+    `kept/foreground_even`, what a random choice keeps of them on average; and
+    `kept/foreground_spread`, the standard deviation over images, which is large where whole objects
+    are kept or hidden at once (arXiv 2302.10494, Figure 7).
     """
 
     chooser: ModelConfig | None  # the network whose attention chooses; none: nobody's
     mask: Mask
-    grid: tuple[int, int]  # the teacher's patches: rows, columns
-    image_size: int
+    patches: PatchGrid  # the teacher's
+    image_size: int  # the student's
     data: DataConfig
     eval_crop: float
     seed: int  # of random weights; 0 where there are none, so that one run serves all seeds
@@ -76,8 +78,9 @@ class KeptRun(Task):
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """Of positions, of colours, of objects."""
-        names = ("evenness", "distance", "likeness", "foreground", "foreground_spread")
-        return frozenset(f"kept/{name}" for name in names)
+        names = ("evenness", "distance", "likeness")
+        of_objects = ("foreground", "foreground_even", "foreground_spread")
+        return frozenset(f"kept/{name}" for name in names + of_objects)
 
     @classmethod
     def of(cls, train: TrainConfig) -> Self | None:
@@ -93,7 +96,7 @@ class KeptRun(Task):
         return cls(
             chooser=chooser,
             mask=method.mask,
-            grid=family_of(teacher.shape).grid(teacher.shape),
+            patches=teacher.shape.patch_grid,
             image_size=train.student.shape.image_size,
             data=train.data.all_of_it(),
             eval_crop=train.recipe.eval_crop,
@@ -128,11 +131,13 @@ class KeptRun(Task):
                 attention = self._attention(network, source, images)
             return self._best(attention, images, generator)
 
+        dataset = open_dataset(self.data)
         metrics, pictures = look_at_kept(
             choose,
             data.pictures(),
-            grid=self.grid,
-            background=open_dataset(self.data).background,
+            patches=self.patches,
+            background=dataset.background,
+            spectrograms=dataset.spectrograms,
         )
         save_json(context, self.artifact, pictures)
         return metrics
@@ -141,12 +146,13 @@ class KeptRun(Task):
         self, network: VisionTransformer, source: AttentionSource, images: torch.Tensor
     ) -> torch.Tensor:
         with torch.no_grad():
-            return to_grid(network.saliency(images, source.saliency), network.grid, self.grid)
+            scores = network.saliency(images, source.saliency)
+            return to_grid(scores, network.grid, self.patches.shape)
 
     def _best(
         self, attention: torch.Tensor | None, images: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        rows, columns = self.grid
+        rows, columns = self.patches.shape
         inputs = CriterionInput(
             attention=attention,
             batch=len(images),

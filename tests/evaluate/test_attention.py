@@ -7,7 +7,11 @@ import math
 import pytest
 import torch
 
-from harness.evaluate.attention import AttentionMeter, foreground_shares
+from harness.evaluate.attention import AttentionMeter, look
+from harness.evaluate.patches import foreground_shares
+from harness.models.build import build_model
+from harness.models.config import ModelConfig
+from harness.models.vit import Normalisation
 
 
 def test_even_attention_has_the_foreground_by_its_area() -> None:
@@ -38,16 +42,35 @@ def test_each_head_counts_and_batches_are_weighted_by_their_images() -> None:
     assert found["attention/foreground_even"] == pytest.approx(50.0)
 
 
-def test_a_pixel_is_foreground_when_any_channel_differs_from_the_background() -> None:
-    pixels = torch.zeros(1, 3, 4, 4)
-    pixels[0, 1, 0, 0] = 9
-    pixels[0, :, 2:, 2:] = 255
-    pixels[0, 0, 3, 0] = 0.3  # left by resizing: rounds to the background
-    found = foreground_shares(pixels, background=0, grid=(2, 2))
-    assert found.tolist() == [[0.25, 0.0, 0.0, 1.0]]
-
-
 def test_without_known_objects_there_is_no_foreground() -> None:
     meter = AttentionMeter()
     meter.add(torch.rand(2, 2, 4), None)
     assert sorted(meter.metrics()) == ["attention/entropy", "attention/entropy_even"]
+
+
+def test_attention_to_sounds_lies_as_spectrograms_do() -> None:
+    config = ModelConfig(
+        arch="ast_small",
+        image_size=20,
+        image_width=33,
+        patch_size=8,
+        stride=5,
+        width=24,
+        depth=2,
+        heads=4,
+    )
+    seen = Normalisation(mean=(0.0,), std=(1.0,))
+    model = build_model(config, classes=3, channels=1, input_norm=seen, dependencies={}).eval()
+    values = torch.randn(2, 1, 20, 33, generator=torch.Generator().manual_seed(1))
+    values[:, :, :, 20:] = 0
+    batches = [(values, values, torch.tensor([0, 1]))]
+    metrics, about = look(model, batches, background=0, spectrograms=True)
+    assert about["grid"] == [3, 6]
+    assert about["upward"]
+    share = foreground_shares(values, config.shape.patch_grid, background=0, exact=True)
+    heads = model.attention_by_head(values)
+    heads = heads / heads.sum(dim=2, keepdim=True)
+    expected = 100 * float((heads * share[:, None]).sum(dim=2).mean())
+    assert metrics["attention/foreground"] == pytest.approx(expected, rel=1e-5)
+    (saliency,) = {len(head) for one in about["pictures"] for head in one["heads"]}
+    assert saliency == 18

@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,28 +17,46 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.models.architectures import PatchGrid
 from harness.report.drawing import WIDTH, shades
 from harness.report.figures import FIGURES, RecordedFigure
 
 LEFT, UNDER = 1.5, 1.9  # inches: for the names of rows, for the histogram
+TITLES = 0.2  # inches
 MOST_ROWS, MOST_PICTURES = 6, 8
 HIDDEN = (196, 205, 216)  # a colour that grey pictures do not have
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MaskedImage:
+    """One image, and which patches of it are kept."""
+
+    png: str  # base64
+    label: int
+    kept: tuple[int, ...]  # in raster order
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MaskedImages:
-    """What one run left: pictures (PNG in base64) with the patches that are kept of each, and how
-    many images keep how much of their object, in equal bins from none of it to all.
+    """What one run left: pictures, and how many images keep how much of their object, in equal bins
+    from none of it to all.
     """
 
-    grid: tuple[int, int]  # patches: rows, columns
-    pictures: tuple[tuple[str, tuple[int, ...]], ...]
+    patches: PatchGrid
+    upward: bool  # whether the first row is the lowest, as of spectrograms
+    pictures: tuple[MaskedImage, ...]
     shares: tuple[int, ...]  # none where objects are not known
+
+    @property
+    def across(self) -> int:
+        """How many fit beside each other: wide ones fewer."""
+        height, width = self.patches.size
+        return max(2, min(MOST_PICTURES, round(MOST_PICTURES * height / width)))
 
 
 @FIGURES.register("masked-images")
 class ImagesAsShown(RecordedFigure):
-    """The whole images in the first line, under them what each row keeps of them."""
+    """Whole images in the first line, under them what each row keeps of them."""
 
     place: ClassVar[int] = 42
 
@@ -46,67 +64,94 @@ class ImagesAsShown(RecordedFigure):
     def read(cls, path: Path) -> MaskedImages:
         """The pictures of one run."""
         content = json.loads(path.read_bytes().decode())
-        rows, columns = (int(size) for size in content["grid"])
+        height, width = (int(pixels) for pixels in content["size"])
+        patches = PatchGrid(
+            size=(height, width), patch=int(content["patch"]), stride=int(content["stride"])
+        )
+        if not 0 < patches.stride <= patches.patch <= min(height, width):
+            raise ValueError("its patches do not fit")
+        rows, columns = patches.shape
         pictures = tuple(
-            (str(one["png"]), tuple(int(patch) for patch in one["kept"]))
+            MaskedImage(
+                png=str(one["png"]),
+                label=int(one["label"]),
+                kept=tuple(int(patch) for patch in one["kept"]),
+            )
             for one in content["pictures"]
         )
-        for png, kept in pictures:
+        for one in pictures:
             try:
-                Image.open(BytesIO(base64.b64decode(png)), formats=["PNG"]).verify()
+                Image.open(BytesIO(base64.b64decode(one.png)), formats=["PNG"]).verify()
             except OSError:  # else it would be told as a file that cannot be opened
                 raise ValueError("a picture is no PNG") from None
-            if not all(0 <= patch < rows * columns for patch in kept):
+            if not all(0 <= patch < rows * columns for patch in one.kept):
                 raise ValueError("a patch is outside its image")
         shares = tuple(int(count) for count in content["shares"])
         if any(count < 0 for count in shares):
             raise ValueError("a number of images is negative")
-        return MaskedImages(grid=(rows, columns), pictures=pictures, shares=shares)
+        upward = bool(content["upward"])
+        return MaskedImages(patches=patches, upward=upward, pictures=pictures, shares=shares)
 
     def select(self) -> dict[str, MaskedImages]:
-        """What is shown, by row; a row without a picture has nothing to show."""
-        by_row = self._by_row()
-        return {row: by_row[row] for row in list(by_row)[:MOST_ROWS]}
+        """What is shown, by row: of the images that most rows have. Seeds that are judged by other
+        folds have others.
+        """
+        alike: dict[tuple[str, ...], dict[str, MaskedImages]] = {}
+        for row, one in self._files():
+            alike.setdefault(tuple(each.png for each in one.pictures), {}).setdefault(row, one)
+        most = max(alike.values(), key=len, default={})
+        shown = [row.id for row in self.model.rows if row.id in most][:MOST_ROWS]
+        return {row: most[row] for row in shown}
 
-    def _by_row(self) -> dict[str, MaskedImages]:
+    def _files(self) -> list[tuple[str, MaskedImages]]:
+        """Rows, and what a run of theirs left; without a picture it has nothing to show."""
         source = self.declared.source
-        found = {run.row: run.files[source] for run in self.model.runs if source in run.files}
-        named = [row.id for row in self.model.rows if row.id in found]
-        return {row: found[row] for row in named if found[row].pictures}
+        found = [(run.row, run.files[source]) for run in self.model.runs if source in run.files]
+        return [(row, one) for row, one in found if one.pictures]
 
     def caption(self) -> str:
         """As declared, what stands below, and what is left out."""
-        count, shown = len(self._by_row()), self.select()
+        shown, count = self.select(), len({row for row, _ in self._files()})
+        first = next(iter(shown.values()))
+        patch, stride = first.patches.patch, first.patches.stride
         parts = [self.declared.caption, "Hidden patches are blue-grey."]
+        if stride < patch:
+            parts.append(
+                f"Patches of {patch} x {patch} overlap, each stands for its middle "
+                f"{stride} x {stride}."
+            )
+        if first.upward:
+            parts.append("Time from left to right, mel bins from below.")
         if any(one.shares for one in shown.values()):
-            parts.append("Below: how much of its object an image keeps, over all of them.")
+            thing = "sound" if first.upward else "object"
+            parts.append(f"Below: how much of the {thing} is kept, over all that judge.")
         if count > len(shown):
-            parts.append(f"The first {len(shown)} of {count} rows.")
+            parts.append(f"{len(shown)} of {count} rows.")
         return " ".join(parts)
 
     def draw(self) -> Drawing:
         """A line for each row, and the histogram."""
         by_row = self.select()
-        across = min(MOST_PICTURES, max(len(one.pictures) for one in by_row.values()))
-        side = min(0.8, (WIDTH - LEFT) / across)
+        first = next(iter(by_row.values()))
+        rows, columns = first.patches.size
         lines, counted = len(by_row) + 1, any(one.shares for one in by_row.values())
-        height = side * lines + 0.1
-        size = (LEFT + side * MOST_PICTURES, height + (UNDER if counted else 0))
+        height = (WIDTH - LEFT) / first.across * rows / columns * lines + TITLES
+        size = (WIDTH, height + (UNDER if counted else 0))
         dense = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
         figure = Drawing(figsize=size, layout=dense)
         parts: Any = [figure]
         if counted:
             parts = figure.subfigures(2, 1, height_ratios=[height, UNDER])
-        grid = parts[0].subplots(lines, across, squeeze=False)
+        grid = parts[0].subplots(lines, first.across, squeeze=False)
         for axes in grid.flat:
             _bare(axes)
-        first = next(iter(by_row.values()))
-        for axes, (png, _) in zip(grid[0], first.pictures, strict=False):
-            axes.imshow(_decoded(png))
-        names = ["the images", *(self.model.full_name(row) for row in by_row)]
-        for line, one in zip(grid[1:], by_row.values(), strict=True):
-            for axes, (png, kept) in zip(line, one.pictures, strict=False):
-                axes.imshow(masked(_decoded(png), kept, one.grid))
+        for axes, one in zip(grid[0], first.pictures, strict=False):
+            axes.set_title(f"class {one.label}", loc="center", fontsize=7)
+            _show(axes, _decoded(one.png), first)
+        names = ["all patches", *(self.model.full_name(row) for row in by_row)]
+        for line, of_row in zip(grid[1:], by_row.values(), strict=True):
+            for axes, one in zip(line, of_row.pictures, strict=False):
+                _show(axes, masked(_decoded(one.png), one.kept, of_row.patches), of_row)
         for line, name in zip(grid, names, strict=True):
             text = textwrap.fill(name, 22, max_lines=3, placeholder="…")
             line[0].set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
@@ -122,24 +167,33 @@ class ImagesAsShown(RecordedFigure):
                 edges = np.linspace(0, 100, len(counts) + 1)
                 name = self.model.full_name(row)
                 axes.stairs(counts, edges, color=colours[row], lw=1.4, label=name)
-        axes.set(xlabel="Part of the object that is kept (%)", ylabel="Images (%)", xlim=(0, 100))
+        axes.set(xlabel="Part that is kept (%)", ylabel="Images (%)", xlim=(0, 100))
         axes.legend(frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
 def masked(
-    picture: NDArray[np.uint8], kept: tuple[int, ...], grid: tuple[int, int]
+    picture: NDArray[np.uint8], kept: tuple[int, ...], patches: PatchGrid
 ) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) with all patches but those in `kept` painted over."""
-    height, width = picture.shape[:2]
-    row = np.arange(height) * grid[0] // height
-    column = np.arange(width) * grid[1] // width
-    shown = np.isin(row[:, None] * grid[1] + column[None, :], kept)
+    """The picture (H, W, 3) with all patches but those in `kept` painted over. A pixel belongs to
+    the patch whose middle is nearest: patches that overlap share their pixels so.
+    """
+    margin = (patches.patch - patches.stride) / 2
+    row, column = (
+        np.clip(((np.arange(here) + 0.5) * size / here - margin) // patches.stride, 0, count - 1)
+        for here, size, count in zip(picture.shape, patches.size, patches.shape, strict=False)
+    )
+    shown = np.isin(row[:, None] * patches.shape[1] + column[None, :], kept)
     return np.where(shown[:, :, None], picture, np.asarray(HIDDEN, dtype=np.uint8))
 
 
 def _decoded(png: str) -> NDArray[np.uint8]:
     with Image.open(BytesIO(base64.b64decode(png))) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def _show(axes: Axes, picture: NDArray[np.uint8], one: MaskedImages) -> None:
+    origin: Literal["lower", "upper"] = "lower" if one.upward else "upper"
+    axes.imshow(picture, origin=origin)
 
 
 def _bare(axes: Axes) -> None:
