@@ -54,12 +54,13 @@ COLUMNS: Final = 6  # of boxes: class, four numbers, crowd
 MOST_OF_ONE_CLASS: Final = 0.75
 """Of the known pixels of a `scaled` crop, which is drawn anew otherwise, as mmsegmentation does."""
 TRIES: Final = 10  # of that
-# of brightness, contrast, saturation and hue, as mmsegmentation's photometric distortion
+# of brightness, contrast, saturation and hue, as mmsegmentation's photometric distortion; its hues
+# of bytes go up to 180, a turn
 DISTORTION: Final[Mapping[str, Any]] = {
     "brightness": (1 - 32 / 255, 1 + 32 / 255),
     "contrast": (0.5, 1.5),
     "saturation": (0.5, 1.5),
-    "hue": 18 / 360,
+    "hue": 18 / 180,
 }
 ROUNDING: Final = 1.5  # pixels that annotated boxes may reach beyond their image
 LEAST: Final = 1.0  # pixels of a side: of an object that is cut to less, nothing is left to find
