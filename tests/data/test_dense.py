@@ -263,6 +263,16 @@ def test_a_shifted_image_takes_its_boxes_along() -> None:
     assert len(places) > 10
 
 
+def test_objects_too_thin_to_learn_from_are_still_to_be_found() -> None:
+    """COCO counts every object: a picture made smaller must not leave any out."""
+    image, thin = an_image(96, 96), np.float32([[1, 10, 20, 11, 60, 0], [2, 4, 4, 40, 40, 0]])
+    _, judged = DenseTransform(setup(PLAIN), None)(image, thin)
+    _, learned = DenseTransform(setup(PLAIN), PLAIN)(image, thin)
+    assert judged[:, 0].tolist() == [1, 2]
+    assert judged[0, 3] * 48 == pytest.approx(0.5)
+    assert learned[:, 0].tolist() == [2]
+
+
 def test_hues_turn_as_far_as_mmsegmentations() -> None:
     """18 steps of the 180 that a byte's hue has there: a tenth of a turn either way."""
     red = torch.tensor([200, 0, 0], dtype=torch.uint8)[:, None, None].expand(3, 4, 4)
