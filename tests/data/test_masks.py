@@ -100,9 +100,7 @@ def test_a_pack_holds_images_with_their_masks_as_they_came(tmp_path: Path) -> No
 def test_sets_with_annotations_of_their_own_have_no_packs(tmp_path: Path) -> None:
     for name in ("voc-detection", "voc-masks", "coco-detection"):
         with pytest.raises(DataError, match=f"{name} cannot be packed: a pack holds images alone"):
-            pack_set(
-                DATASETS.get(name), path=tmp_path, shorter_side=None, to=None, tell=Telling()
-            )
+            pack_set(DATASETS.get(name), path=tmp_path, shorter_side=None, to=None, tell=Telling())
 
 
 def damaged(change: Callable[[Path], None], root: Path) -> Splits:
