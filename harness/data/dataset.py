@@ -160,18 +160,25 @@ class DataSet(ABC):
         return self.packed_at(config.packed)
 
     def packed_at(self, shorter_side: int | None) -> DataSet:
-        """This data set as a pack holds it; DataError for a set that lives in memory."""
+        """This data set as a pack holds it; DataError for a set that lives in memory, or has boxes
+        or masks: they fit images as they came.
+        """
         if shorter_side is not None:
+            what = "lives in memory" if self.in_memory else f"has {self.labelling}"
             raise DataError(
-                f"data set {self.name}: `packed` is for sets of image files, and this one lives in "
-                "memory; leave it out"
+                f"data set {self.name}: `packed` is for sets of image files in classes, and this "
+                f"one {what}; leave it out"
             )
         return self
 
     @property
     def pack_name(self) -> str:
         """What its packs are called; DataError where it cannot be packed."""
-        raise DataError(f"data set {self.name} lives in memory: it needs no pack")
+        if self.in_memory:
+            raise DataError(f"data set {self.name} lives in memory: it needs no pack")
+        raise DataError(
+            f"data set {self.name} cannot be packed: a pack holds images alone, and no annotations"
+        )
 
     def class_counts(self) -> tuple[int, ...]:
         """Training images per class; equal unless a set says otherwise. Images with boxes or masks

@@ -54,15 +54,16 @@ COLUMNS: Final = 6  # of boxes: class, four numbers, crowd
 MOST_OF_ONE_CLASS: Final = 0.75
 """Of the known pixels of a `scaled` crop, which is drawn anew otherwise, as mmsegmentation does."""
 TRIES: Final = 10  # of that
-# of brightness, contrast, saturation and hue, as mmsegmentation's photometric distortion
+# of brightness, contrast, saturation and hue, as mmsegmentation's photometric distortion; its hues
+# of bytes go up to 180, a turn
 DISTORTION: Final[Mapping[str, Any]] = {
     "brightness": (1 - 32 / 255, 1 + 32 / 255),
     "contrast": (0.5, 1.5),
     "saturation": (0.5, 1.5),
-    "hue": 18 / 360,
+    "hue": 18 / 180,
 }
 ROUNDING: Final = 1.5  # pixels that annotated boxes may reach beyond their image
-LEAST: Final = 1.0  # pixels of a side: of an object that is cut to less, nothing is left to find
+LEAST: Final = 1.0  # pixels of a side: of an object that is cut to less, nothing is left to learn
 
 
 class DenseImages(WorkerImages):
@@ -194,7 +195,8 @@ class DenseTransform:
             mask = Image.fromarray(target)
             nearest = Image.Resampling.NEAREST
             return to_bytes(moved), to_bytes(self._placed(mask, cut, nearest, UNKNOWN))[0]
-        return to_bytes(moved), moved_boxes(target, cut, self._side)
+        least = 0.0 if self._augment is None else LEAST  # whoever judges leaves no object out
+        return to_bytes(moved), moved_boxes(target, cut, self._side, least)
 
     def _whole(self, image: Image.Image) -> Tensor:
         """Bytes (C, H, W), the shorter side of the network's size."""
@@ -254,8 +256,10 @@ def _place(size: tuple[int, int], side: int, mask: NDArray[np.uint8] | None) -> 
     return -x, -y
 
 
-def moved_boxes(boxes: NDArray[Any], cut: Cut, side: int) -> Tensor:
-    """Boxes (M, 6) of an image, as in a batch: those of which something is left in the picture."""
+def moved_boxes(boxes: NDArray[Any], cut: Cut, side: int, least: float) -> Tensor:
+    """Boxes (M, 6) of an image, as in a batch: those with sides of at least so many pixels in the
+    picture.
+    """
     rows = boxes[boxes[:, 0] >= 0].astype(np.float64)
     left, top, right, bottom = cut.part
     scale = cut.size[0] / (right - left), cut.size[1] / (bottom - top)
@@ -267,6 +271,6 @@ def moved_boxes(boxes: NDArray[Any], cut: Cut, side: int) -> Tensor:
     if cut.flip:
         corners[:, :, 0] = side - corners[:, ::-1, 0]
     sides = corners[:, 1] - corners[:, 0]
-    seen = (sides >= LEAST).all(axis=1)
+    seen = (sides >= least).all(axis=1)
     parts = [rows[:, :1], corners.mean(axis=1) / side, sides / side, rows[:, 5:]]
     return torch.from_numpy(np.concatenate(parts, axis=1)[seen]).float()

@@ -50,7 +50,7 @@ def pack_set(
     dataset: DataSet, *, path: Path | None, shorter_side: int | None, to: Path | None, tell: Telling
 ) -> Packed:
     """Packs the copy of a set at `path` (or the one found), and reads the pack as a run would."""
-    name = dataset.pack_name
+    name, smaller = dataset.pack_name, dataset.packed_at(shorter_side)
     if path is None:
         version, splits = dataset.version, dataset.load(tell)
     else:
@@ -61,7 +61,6 @@ def pack_set(
     new = not place.exists()
     if new:
         write_pack(files.tree, place, shorter_side=shorter_side, channels=files.channels, tell=tell)
-    smaller = dataset.packed_at(shorter_side)
     smaller.read(place)
     found, wanted = smaller.version_at(place), f"{version}{suffix(shorter_side)}"
     if found != wanted:

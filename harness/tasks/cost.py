@@ -185,10 +185,13 @@ class CostRun(Task):
             return dict.fromkeys(CHOICE, 0.0)
         shape, macs = self.chooser.shape, 0
         if self.own_pass:
-            macs = published_macs(shape, keep=shape.patches, classes=0).total
+            cost = published_macs(shape, keep=shape.patches, classes=0)
+            macs = cost.total - cost.head  # nothing reads it
         counts = {"choice/gmacs": macs / GIGA}
         if self.queries != "patches":
-            rows = shape.prefix_tokens if self.queries == "special" else 1
+            rows = {"special": shape.prefix_tokens, "detections": shape.detection_tokens}.get(
+                self.queries, 1
+            )
             counts["choice/kflops"] = rows * mean_over_heads(shape) / KILO
         return counts
 

@@ -139,11 +139,12 @@ class PipelineRun(Task):
                 teacher = freeze(build_bare(self.teacher, classes=self.classes, device=device))
                 time_teacher(teacher, self.method, self.precision, channel)
                 return {}
-            size, channels = self.student.shape.image_size, self.student.shape.channels
+            shape = self.student.shape
+            images = (self.batch_size, shape.channels, *shape.image_shape)
             setup = TimedBatch(
                 student=build_bare(self.student, classes=self.classes, device=device).train(),
                 teacher=build_bare(self.teacher, classes=self.classes, device="meta"),
-                images=torch.randn(self.batch_size, channels, size, size, device=device),
+                images=torch.randn(images, device=device),
                 targets=torch.randn(self.batch_size, self.classes, device=device).softmax(1),
                 precision=self.precision,
             )

@@ -52,7 +52,11 @@ def parameter_groups(
 
 
 def _block(name: str) -> int | None:
-    """0 for what comes before the blocks, 1, 2, ... for the blocks, None for what comes after."""
+    """0 for what comes before the blocks, 1, 2, ... for the blocks, None for what comes after, as
+    all of Segmenter's decoder does.
+    """
+    if name.startswith("vit.decoder."):
+        return None
     match = re.search(r"(?:^|\.)blocks\.(\d+)\.", name)
     if match:
         return int(match[1]) + 1

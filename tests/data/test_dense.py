@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from itertools import islice
 
 import numpy as np
@@ -15,7 +16,7 @@ from torchvision.transforms.v2 import functional as reference
 from harness.data import DATASETS, open_dataset
 from harness.data.config import DataConfig
 from harness.data.dataset import Arrays, Splits
-from harness.data.dense import DenseTransform, stacked
+from harness.data.dense import DISTORTION, DenseTransform, stacked
 from harness.data.module import DataModule, open_data
 from harness.data.sets.canvases import MOST, SIDE, Canvases, CanvasMasks
 from harness.data.sets.fashion_mnist import FashionMnist
@@ -260,6 +261,29 @@ def test_a_shifted_image_takes_its_boxes_along() -> None:
         assert (y - tall / 2, y + tall / 2) == pytest.approx((top, bottom))
         places.add((round(x), round(y)))
     assert len(places) > 10
+
+
+def test_objects_too_thin_to_learn_from_are_still_to_be_found() -> None:
+    """COCO counts every object: a picture made smaller must not leave any out."""
+    image, thin = an_image(96, 96), np.float32([[1, 10, 20, 11, 60, 0], [2, 4, 4, 40, 40, 0]])
+    _, judged = DenseTransform(setup(PLAIN), None)(image, thin)
+    _, learned = DenseTransform(setup(PLAIN), PLAIN)(image, thin)
+    assert judged[:, 0].tolist() == [1, 2]
+    assert judged[0, 3] * 48 == pytest.approx(0.5)
+    assert learned[:, 0].tolist() == [2]
+
+
+def test_hues_turn_as_far_as_mmsegmentations() -> None:
+    """18 steps of the 180 that a byte's hue has there: a tenth of a turn either way."""
+    red = torch.tensor([200, 0, 0], dtype=torch.uint8)[:, None, None].expand(3, 4, 4)
+    turned = v2.ColorJitter(hue=DISTORTION["hue"])
+    found = []
+    for seed in range(100):
+        torch.manual_seed(seed)
+        pixel = turned(red)[:, 0, 0].tolist()
+        found.append(colorsys.rgb_to_hsv(*[value / 255 for value in pixel])[0])
+    away = [min(hue, 1 - hue) for hue in found]
+    assert 0.09 < max(away) <= 0.101
 
 
 def test_boxes_of_a_batch_are_filled_up() -> None:

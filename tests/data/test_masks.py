@@ -14,10 +14,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.data import DATASETS, open_dataset
+from harness.data.config import DataConfig
 from harness.data.dataset import Files, Splits
 from harness.data.masks import MaskFiles, check_size
+from harness.data.packing import pack_set
 from harness.data.sets.ade20k import Ade20k
 from harness.data.sets.voc_masks import VocMasks
+from harness.data.telling import Telling
 from harness.errors import DataError
 
 LABELS = np.array([[0, 1, 2], [150, 255, 7]], np.uint8)
@@ -74,6 +78,29 @@ def test_a_zip_is_as_its_folder(tmp_path: Path) -> None:
             archive.write(path, path.relative_to(folder))
     splits = Scenes().read(tmp_path / "scenes.zip")
     assert masks_of(splits.val)[1].tolist() == masks_of(Scenes().read(folder).val)[1].tolist()
+
+
+def test_a_pack_holds_images_with_their_masks_as_they_came(tmp_path: Path) -> None:
+    """A mask that is made smaller, and a JPEG, has other labels."""
+    root, to = scenes(tmp_path / "scenes"), tmp_path / "scenes.pack"
+    with pytest.raises(DataError, match=r"scenes: `packed` is .* and this one has masks; leave"):
+        pack_set(Scenes(), path=root, shorter_side=1, to=to, tell=Telling())
+    with pytest.raises(DataError, match="and this one has masks"):
+        open_dataset(DataConfig(name="ade20k", packed=256))
+    assert not to.exists()
+    made = pack_set(Scenes(), path=root, shorter_side=None, to=to, tell=Telling())
+    assert made.images == 10  # masks are images too
+    for half in ("train", "val"):
+        packed, plain = (getattr(Scenes().read(path), half) for path in (to, root))
+        for at in range(len(plain.labels)):
+            assert np.array_equal(packed.image(at), plain.image(at))
+            assert np.array_equal(packed.targets[at], plain.targets[at])
+
+
+def test_sets_with_annotations_of_their_own_have_no_packs(tmp_path: Path) -> None:
+    for name in ("voc-detection", "voc-masks", "coco-detection"):
+        with pytest.raises(DataError, match=f"{name} cannot be packed: a pack holds images alone"):
+            pack_set(DATASETS.get(name), path=tmp_path, shorter_side=None, to=None, tell=Telling())
 
 
 def damaged(change: Callable[[Path], None], root: Path) -> Splits:

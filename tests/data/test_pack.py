@@ -180,6 +180,9 @@ class TestSmaller:
         lack = ready(DataConfig(name="cifar10", packed=256))
         assert lack is not None
         assert "cifar10: `packed` is for sets of image files" in lack
+        lack = ready(DataConfig(name="esc50", packed=256))
+        assert lack is not None
+        assert "esc50: `packed` is for sets of image files" in lack
         with pytest.raises(DataError, match="cifar10 lives in memory: it needs no pack"):
             _ = DATASETS.get("cifar10").pack_name
 

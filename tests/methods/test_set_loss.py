@@ -211,7 +211,12 @@ def test_what_does_not_go_together_is_said() -> None:
         arch="vit", image_size=16, patch_size=4, width=8, depth=2, heads=2
     ).shape
     cases = [
-        (Distillation(loss=Logit()), detector, detector, "networks that tell classes and masks, these tell"),
+        (
+            Distillation(loss=Logit()),
+            detector,
+            detector,
+            "networks that tell classes and masks, these tell",
+        ),
         (
             Distillation(loss=TokenMatching()),
             detector,

@@ -114,6 +114,16 @@ def test_forward_equals_the_float64_reference(efficient: bool, queries: str, who
                 assert found.patches is None
 
 
+def test_boxes_of_a_pass_in_16_bits_are_finer_than_pixels() -> None:
+    """Between a half and 1 numbers of bf16 are 1/256 apart: two pixels of 512."""
+    model = small()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(images())
+        given = model.vit.head["boxes"](output.detections)
+    assert (given.dtype, output.boxes.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(output.boxes, given.float().sigmoid())
+
+
 def test_keeping_every_patch_is_not_masking() -> None:
     model = small()
     request = ForwardRequest(patches=True)

@@ -4,6 +4,8 @@ against torch's counter.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -89,6 +91,18 @@ def test_a_network_that_only_chooses_costs_its_pass() -> None:
         assert found["choice/gmacs"] == pytest.approx(passed, rel=1e-12), row
     for row in ("student", "random"):
         assert costs("maskedkd/fig3", row)["choice/gmacs"] == 0
+
+
+def test_a_network_that_only_chooses_runs_no_decoder() -> None:
+    run = replace(run_of("maskedkd/table12-segmentation", "keep75"), own_pass=True)
+    n, d = 1025, 192
+    encoder = 12 * (12 * n * d * d + 2 * n * n * d) + 1024 * 768 * d
+    assert run._choice()["choice/gmacs"] == pytest.approx(encoder / 1e9, rel=1e-12)
+
+
+def test_every_detection_token_is_asked() -> None:
+    run = run_of("maskedkd/table12-detection", "tokens.keep50")
+    assert run._choice()["choice/kflops"] == pytest.approx(100 * 1024 * 3 / 1e3)
 
 
 def test_attention_that_is_written_out_is_there_already() -> None:

@@ -19,6 +19,7 @@ from harness.masking.random import RandomCriterion
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.manifold import Manifold
 from harness.methods.supervised import Supervised
+from harness.models.config import ModelConfig
 from harness.report.figures.timeline import StepTimelines, TimedSteps
 from harness.tasks import pipeline
 from harness.tasks.pipeline import TIMELINE, PipelineRun
@@ -38,10 +39,14 @@ def run_of(train: TrainConfig) -> PipelineRun:
 
 @pytest.fixture(scope="module")
 def timed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, float], Path]:
-    """The task by two threads of this process, which meet as processes do."""
     folder = tmp_path_factory.mktemp("pipeline")
+    return executed(run_of(config(MASKED)), folder), folder / "0" / TIMELINE
+
+
+def executed(run: PipelineRun, folder: Path) -> dict[str, float]:
+    """The task by two threads of this process, which meet as processes do."""
     use_loopback()
-    run, store = run_of(config(MASKED)), torch.distributed.HashStore()  # type: ignore[attr-defined]
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
     found: list[dict[str, float]] = [{}, {}]
 
     def side(rank: int) -> None:
@@ -54,7 +59,24 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, float], P
     side(0)
     teacher.join(60)
     assert found[1] == {}
-    return found[0], folder / "0" / TIMELINE
+    return found[0]
+
+
+def test_spectrograms_are_no_squares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "REPEATS", 1)
+    monkeypatch.setattr(pipeline, "MICRO_BATCHES", (2,))
+    sizes = {"image_size": 64, "image_width": 70, "stride": 9, "channels": 1}
+    tiny = ModelConfig(arch="ast_small", **sizes, width=16, depth=1, heads=2)
+    run = replace(run_of(config(MASKED, batch_size=4)), student=tiny, teacher=tiny)
+    shapes, teach = set(), Distillation.teach
+
+    def noted(method: Distillation, teacher: Any, images: torch.Tensor, kept: Any) -> Any:
+        shapes.add(tuple(images.shape[1:]))
+        return teach(method, teacher, images, kept)
+
+    monkeypatch.setattr(Distillation, "teach", noted)
+    executed(run, tmp_path)
+    assert shapes == {(1, 64, 70)}  # none is resized within the time that is taken
 
 
 def test_every_variant_is_timed(timed: tuple[dict[str, float], Path]) -> None:

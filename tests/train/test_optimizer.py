@@ -87,6 +87,21 @@ def test_layer_decay_equals_timms() -> None:
     assert found == expected
 
 
+def test_a_decoder_behind_the_encoder_has_the_full_rate() -> None:
+    """Segmenter's has blocks of its own."""
+    config = ModelConfig(arch="segmenter", image_size=16, patch_size=4, width=32, depth=3, heads=4)
+    norm = Normalisation(mean=(0.0,), std=(1.0,))
+    model = build_model(config, classes=5, channels=1, input_norm=norm, dependencies={})
+    recipe = Recipe(epochs=1, batch_size=2, lr=1.0, layer_decay=0.5)
+    scales = {
+        id(parameter): group["lr_scale"]
+        for group in parameter_groups({"student": model}, recipe)
+        for parameter in group["params"]
+    }
+    assert {scales[id(one)] for one in model.vit.decoder.parameters()} == {1.0}
+    assert {scales[id(one)] for one in model.vit.blocks[2].parameters()} == {0.5}
+
+
 def test_frozen_parameters_are_left_out() -> None:
     model = network()
     model.vit.head.weight.requires_grad_(False)

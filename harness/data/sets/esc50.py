@@ -69,6 +69,7 @@ class Esc50(Spectrograms):
 
     def of(self, config: DataConfig) -> Esc50:
         """With the fold that judges."""
+        self.packed_at(config.packed)  # there are none
         return type(self)(config.fold or 1)
 
     @property

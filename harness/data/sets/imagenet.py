@@ -46,6 +46,8 @@ class OwnImages(DataSet):
         """The same set, of which a pack holds smaller images."""
         if shorter_side == self.packed:
             return self
+        if self.labelling != "classes":
+            super().packed_at(shorter_side)  # which says why not
         other = copy(self)
         other.packed = shorter_side
         return other

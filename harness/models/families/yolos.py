@@ -104,9 +104,11 @@ class Yolos(PlainViT):
         wanted = outputs if efficient else replace(outputs, patches=True)
         features = forward_features(vit, images, keep=keep, outputs=wanted, embed_all=not efficient)
         found = features.normed[:, 1 : features.prefix]
+        # of 16 bits, shares of a picture would be whole pixels apart
+        boxes = vit.head["boxes"](found).float().sigmoid()
         return ForwardOutput(
             logits=vit.head["classes"](found),
-            boxes=vit.head["boxes"](found).sigmoid(),
+            boxes=boxes,
             saliency=features.saliency,
             tokens=features.tokens,
             detections=found,
