@@ -13,7 +13,13 @@ from torch import nn
 
 from harness.train.config import Recipe
 
-NEVER_DECAYED = ("cls_token", "dist_token", "reg_token", "pos_embed")
+NEVER_DECAYED = (
+    "cls_token",
+    "dist_token",
+    "reg_token",
+    "pos_embed",
+    "cls_emb",
+)  # the last: Segmenter's
 
 
 def parameter_groups(
