@@ -22,6 +22,7 @@ IN_WORDS = {
     ("asymmetric/dino-tiny", "masking-helps"),  # its numbers are not available
     ("maskedkd/fig3", "teacher-costs"),  # said in section 5.1, and not what the curves show
     ("maskedkd/table9", "tiny-prefers-simple"),  # appendix A, without numbers
+    ("maskedkd/fig8", "pipelining-hides-the-wait"),  # appendix F, drawn and not measured
     ("maskedkd/fig9", "small-wins.large.keep20"),  # appendix G, a plot that is not transcribed
 }
 
