@@ -253,6 +253,7 @@ def verdicts(name: str, column: str) -> Counter[str]:
 def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None:
     small = "maskedkd/table2.fashion-mnist"
     natural = "maskedkd/table2.cifar10-small"
+    dino, objects = "attmask/dino.cifar10-small", "maskedkd/fig7.fashion-mnist"
     claims, on_natural = (
         Counter(line["verdict"] for line in lines_of(f"{name}.claims") if line["source"] == "paper")
         for name in (small, natural)
@@ -284,7 +285,15 @@ def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None
         claim(natural, "half-the-teacher-is-free", "costs {0:.2f} points"),
         claim(natural, "half-the-teacher-is-free", "a loss of {2:.2f} to a gain of {1:.2f}"),
         f"keeps {left} of its accuracy",
+        claim(dino, "training-helps.linear", "right {:.2f} points more often ({:.2f} to {:.2f})"),
+        claim(dino, "high-beats-random.linear", "random masks: {:.2f} points"),
+        claim(dino, "high-beats-random.linear", "a loss of {1:.2f} to a gain of {2:.2f}"),
+        claim(objects, "whole-objects", "by {:.2f} points more ({:.2f} to {:.2f})"),
+        "MaskedKD's Figure 7",
     ]
+    linear, knn = (means(dino, column) for column in ("linear", "knn"))
+    assert min(linear[row] for row in ("none", "random", "high")) > linear["pixels"] + 1
+    assert max(knn[row] for row in ("none", "random", "high")) < knn["pixels"]
     section = (ROOT / "README.md").read_text().split("## What was found")[1].split("## ")[0]
     text = " ".join(section.split())
     for sentence in stated:
@@ -312,6 +321,7 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
     }
     steps = {line["step"]: line["ratio"] for line in lines_of("benchmarks/selfdistillation-step")}
     step = {name: f"{float(ratio):.2f}" for name, ratio in steps.items()}
+    spread = means("maskedkd/fig7.fashion-mnist", "spread")
     stated = {
         "footguns": [f"from {printed('keep196'):.1f} to {printed('keep98'):.1f} %"],
         "search-history": [
@@ -335,6 +345,8 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
             f"3 merged tokens a block ({gflops['tome.merge3']})",
             f"5 patches ({gflops['masked.keep5.of16']}) against",
             f"5 tokens ({gflops['tome.merge5']})",
+            f"by {spread['student']:.0f} points (standard deviation)",
+            f"by {spread['random']:.0f} where patches are drawn at random",
         ],
     }
     for page, sentences in stated.items():
