@@ -41,6 +41,7 @@ class FigureOf:
     caption: str
     alt: str  # for who does not see it
     label: str = ""  # of an axis, or of a row
+    beside: str = ""  # another metric that is drawn with `source`
     # how much of something a row sees, of how much: (98, 196) patches
     extent: Callable[[TrainConfig], tuple[int, int] | None] | None = None
     # how a row's positions lie: rows, columns, and whether the first row is the lowest

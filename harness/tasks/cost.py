@@ -27,6 +27,16 @@ PER_PASS = frozenset(
 )
 FROZEN = frozenset({"teacher/train_pmacs", "teacher/epoch_tmacs"})
 SELF_TAUGHT = frozenset({"teacher/one_view_pmacs", "teacher/views_pmacs"})
+SUPERVISION = FigureOf(
+    figure="supervision",
+    id="supervision",
+    source="student/train_gmacs",
+    beside="teacher/gmacs",
+    caption="Multiply-adds of one image: training the student (forward and backward), and one pass "
+    "of the teacher that supervises it. Where the teacher lies to the right of the student, "
+    "supervision costs more than training.",
+    alt="Cost of the teacher against that of training the student, by pair of networks",
+)
 STUDENTS = frozenset({"student/train_gmacs", "supervision_ratio"})
 CHOICE = frozenset({"choice/gmacs", "choice/kflops"})
 ACTIVATIONS = frozenset({"student/activation_mb", "teacher/activation_mb", "activation_mb"})
@@ -87,7 +97,7 @@ class CostRun(Task):
     seeded: ClassVar[bool] = False
     evidence: ClassVar[Evidence] = "exact"
     baseline: ClassVar[Baseline | None] = UNMASKED
-    figures: ClassVar[tuple[FigureOf, ...]] = (TEACHER_COST,)
+    figures: ClassVar[tuple[FigureOf, ...]] = (TEACHER_COST, SUPERVISION)
 
     @classmethod
     def metrics(cls) -> frozenset[str]:

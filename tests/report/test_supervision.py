@@ -8,6 +8,7 @@ from harness.report.drawing import styled
 from harness.report.figures import draw, figures, find
 from harness.report.model import TableModel
 from harness.spec.table import Column, TaskChoice
+from harness.tasks.cost import SUPERVISION
 from tests.report.models import cell, small
 
 STUDENT, TEACHER = (
@@ -28,7 +29,8 @@ def model(*columns: Column) -> TableModel:
             for column in columns
         ]
         rows.append(replace(row, cells=tuple(cells)))
-    return replace(table, columns=columns, rows=tuple(rows), claims=(), curves=(), plots=())
+    shown = replace(table, columns=columns, rows=tuple(rows), claims=(), curves=(), plots=())
+    return replace(shown, figures=(SUPERVISION,))
 
 
 def test_a_line_for_each_pair_of_networks_with_all_that_the_teacher_may_see() -> None:

@@ -12,10 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from harness.report.drawing import COLOURS, INK, SOFT, WIDTH, shortened
-from harness.report.figures import FIGURES, Figure
+from harness.report.figures import FIGURES, RecordedFigure
 from harness.report.model import RowResult
 
-STUDENT, TEACHER = "student/train_gmacs", "teacher/gmacs"
 MARKERS: Final = "sD^vP*X"
 LINE = 0.26  # inches
 
@@ -30,7 +29,7 @@ class Supervision:
 
 
 @FIGURES.register("supervision")
-class SupervisionCost(Figure):
+class SupervisionCost(RecordedFigure):
     """On one logarithmic axis the student's step and the teacher's pass, as in MaskedKD's Figure 1;
     for tables with both as columns.
     """
@@ -40,15 +39,16 @@ class SupervisionCost(Figure):
     def select(self) -> list[Supervision]:
         """Groups of rows with both costs."""
         columns = {column.metric: column.id for column in self.model.columns}
-        if not {STUDENT, TEACHER} <= columns.keys():
+        student, teacher = self.declared.source, self.declared.beside
+        if not {student, teacher} <= columns.keys():
             return []
         found = []
         for group, rows in self.model.groups():
             known = [
                 (row, cost, taught)
                 for row in rows
-                if (cost := _value(row, columns[STUDENT])) is not None
-                and (taught := _value(row, columns[TEACHER])) is not None
+                if (cost := _value(row, columns[student])) is not None
+                and (taught := _value(row, columns[teacher])) is not None
             ]
             if known:
                 teachers = tuple((row.label, taught) for row, _, taught in known)
@@ -57,16 +57,8 @@ class SupervisionCost(Figure):
         return found
 
     def caption(self) -> str:
-        """What the marks are."""
-        return (
-            "Multiply-adds of one image: training the student (forward and backward), and one pass "
-            "of the teacher that supervises it. Where the teacher lies to the right of the "
-            "student, supervision costs more than training."
-        )
-
-    def alt(self) -> str:
-        """What it is, for who does not see it."""
-        return "Cost of the teacher against that of training the student, by pair of networks"
+        """As declared."""
+        return self.declared.caption
 
     def draw(self) -> Drawing:
         """A line for each pair, from the student to what its teacher costs."""
