@@ -97,6 +97,18 @@ class RecordedFigure(Figure):
         declared = self.declared.extent
         return None if declared is None or row.config is None else declared(row.config)
 
+    def by_row(self) -> dict[str, Any]:
+        """What a run of each row left in the file that is declared, where that is anything."""
+        source = self.declared.source
+        found = {run.row: run.files[source] for run in self.model.runs if source in run.files}
+        return {row.id: found[row.id] for row in self.model.rows if found.get(row.id)}
+
+    def left_out(self, rows: int, most: int) -> str:
+        """A sentence of a caption, with a space before it, where only the first of `rows` are
+        shown.
+        """
+        return f" The first {most} of {rows} rows." if rows > most else ""
+
 
 def figures(model: TableModel) -> list[Figure]:
     """Those that this table has data for, in the order of the report."""

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
-import textwrap
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
-from PIL import Image
 
 from harness.report.drawing import WIDTH
 from harness.report.figures import FIGURES, RecordedFigure
+from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
 
-LEFT = 1.5  # inches, for the names of rows
 MOST_ROWS, MOST_PICTURES = 6, 6
 TRUE, RIGHT, WRONG = "white", "#35b779", "#ff7f0e"
 
@@ -47,40 +41,26 @@ class ImagesWithBoxes(RecordedFigure):
     def read(cls, path: Path) -> tuple[BoxedImage, ...]:
         """The pictures of one run."""
         content = json.loads(path.read_bytes().decode())
-        pictures = [
+        return tuple(
             BoxedImage(
-                png=str(one["png"]),
+                png=checked_png(str(one["png"])),
                 truth=tuple(_numbers(box, 5) for box in one["truth"]),
                 found=tuple(_numbers(box, 6) for box in one["found"]),
             )
             for one in content["pictures"]
-        ]
-        for picture in pictures:
-            try:
-                Image.open(BytesIO(base64.b64decode(picture.png)), formats=["PNG"]).verify()
-            except OSError:  # else it would be told as a file that cannot be opened
-                raise ValueError("a picture is no PNG") from None
-        return tuple(pictures)
+        )
 
     def select(self) -> dict[str, tuple[BoxedImage, ...]]:
         """The pictures that are shown, by row."""
-        by_row = self._by_row()
+        by_row = self.by_row()
         return {row: by_row[row][:MOST_PICTURES] for row in list(by_row)[:MOST_ROWS]}
-
-    def _by_row(self) -> dict[str, tuple[BoxedImage, ...]]:
-        source = self.declared.source
-        found = {run.row: run.files[source] for run in self.model.runs if source in run.files}
-        return {row.id: found[row.id] for row in self.model.rows if found.get(row.id)}
 
     def caption(self) -> str:
         """As declared, what the colours mean, and what is left out."""
-        parts = [
-            self.declared.caption,
-            "With class and probability; green where an object of that class overlaps by half.",
-        ]
-        if len(self._by_row()) > MOST_ROWS:
-            parts.append(f"The first {MOST_ROWS} of {len(self._by_row())} rows.")
-        return " ".join(parts)
+        colours = (
+            "With class and probability; green where an object of that class overlaps by half."
+        )
+        return f"{self.declared.caption} {colours}{self.left_out(len(self.by_row()), MOST_ROWS)}"
 
     def draw(self) -> Drawing:
         """One line for each row."""
@@ -88,20 +68,12 @@ class ImagesWithBoxes(RecordedFigure):
         across = max(len(pictures) for pictures in by_row.values())
         side = min(1.2, (WIDTH - LEFT) / across)
         size = (LEFT + side * across, side * len(by_row) + 0.1)
-        dense = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
-        figure = Drawing(figsize=size, layout=dense)
-        grid = figure.subplots(len(by_row), across, squeeze=False)
-        for axes in grid.flat:
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.grid(visible=False)
-            for spine in axes.spines.values():
-                spine.set_visible(False)
+        figure = close_figure(size)
+        grid = bare_axes(figure, len(by_row), across)
         for line, (row, pictures) in zip(grid, by_row.items(), strict=True):
             for axes, picture in zip(line, pictures, strict=False):
                 _draw(axes, picture)
-            text = textwrap.fill(self.model.full_name(row), 22, max_lines=3, placeholder="…")
-            line[0].set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
+            name_line(line[0], self.model.full_name(row))
         return figure
 
 
@@ -113,8 +85,7 @@ def _numbers(box: Any, count: int) -> tuple[float, ...]:
 
 
 def _draw(axes: Axes, picture: BoxedImage) -> None:
-    with Image.open(BytesIO(base64.b64decode(picture.png))) as image:
-        pixels = np.asarray(image)
+    pixels = decoded(picture.png)
     tall, wide = pixels.shape[:2]
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=(0, wide, tall, 0))
     for box in picture.truth:

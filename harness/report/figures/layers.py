@@ -63,9 +63,7 @@ class Layers(RecordedFigure):
 
     def caption(self) -> str:
         """As declared, and what is left out."""
-        count = len(self.select())
-        rest = f" The first {MOST_ROWS} of {count} rows." if count > MOST_ROWS else ""
-        return f"{self.declared.caption}{rest}"
+        return f"{self.declared.caption}{self.left_out(len(self.select()), MOST_ROWS)}"
 
     def draw(self) -> Drawing:
         """Distance, entropy, spectrum; the rows under them."""

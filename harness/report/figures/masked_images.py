@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import textwrap
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
-from PIL import Image
 
 from harness.models.architectures import PatchGrid
 from harness.report.drawing import WIDTH, shades
 from harness.report.figures import FIGURES, RecordedFigure
+from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
 
-LEFT, UNDER = 1.5, 1.9  # inches: for the names of rows, for the histogram
+UNDER = 1.9  # inches, for the histogram
 TITLES = 0.2  # inches
 MOST_ROWS, MOST_PICTURES = 6, 8
 HIDDEN = (196, 205, 216)  # a colour that grey pictures do not have
@@ -73,17 +69,13 @@ class ImagesAsShown(RecordedFigure):
         rows, columns = patches.shape
         pictures = tuple(
             MaskedImage(
-                png=str(one["png"]),
+                png=checked_png(str(one["png"])),
                 label=int(one["label"]),
                 kept=tuple(int(patch) for patch in one["kept"]),
             )
             for one in content["pictures"]
         )
         for one in pictures:
-            try:
-                Image.open(BytesIO(base64.b64decode(one.png)), formats=["PNG"]).verify()
-            except OSError:  # else it would be told as a file that cannot be opened
-                raise ValueError("a picture is no PNG") from None
             if not all(0 <= patch < rows * columns for patch in one.kept):
                 raise ValueError("a patch is outside its image")
         shares = tuple(int(count) for count in content["shares"])
@@ -137,24 +129,20 @@ class ImagesAsShown(RecordedFigure):
         lines, counted = len(by_row) + 1, any(one.shares for one in by_row.values())
         height = (WIDTH - LEFT) / first.across * rows / columns * lines + TITLES
         size = (WIDTH, height + (UNDER if counted else 0))
-        dense = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
-        figure = Drawing(figsize=size, layout=dense)
+        figure = close_figure(size)
         parts: Any = [figure]
         if counted:
             parts = figure.subfigures(2, 1, height_ratios=[height, UNDER])
-        grid = parts[0].subplots(lines, first.across, squeeze=False)
-        for axes in grid.flat:
-            _bare(axes)
+        grid = bare_axes(parts[0], lines, first.across)
         for axes, one in zip(grid[0], first.pictures, strict=False):
             axes.set_title(f"class {one.label}", loc="center", fontsize=7)
-            _show(axes, _decoded(one.png), first)
+            _show(axes, decoded(one.png, "RGB"), first)
         names = ["all patches", *(self.model.full_name(row) for row in by_row)]
         for line, of_row in zip(grid[1:], by_row.values(), strict=True):
             for axes, one in zip(line, of_row.pictures, strict=False):
-                _show(axes, masked(_decoded(one.png), one.kept, of_row.patches), of_row)
+                _show(axes, masked(decoded(one.png, "RGB"), one.kept, of_row.patches), of_row)
         for line, name in zip(grid, names, strict=True):
-            text = textwrap.fill(name, 22, max_lines=3, placeholder="…")
-            line[0].set_ylabel(text, rotation=0, ha="right", va="center", labelpad=6)
+            name_line(line[0], name)
         if counted:
             self._histogram(parts[1].subplots(), by_row)
         return figure
@@ -186,19 +174,6 @@ def masked(
     return np.where(shown[:, :, None], picture, np.asarray(HIDDEN, dtype=np.uint8))
 
 
-def _decoded(png: str) -> NDArray[np.uint8]:
-    with Image.open(BytesIO(base64.b64decode(png))) as image:
-        return np.asarray(image.convert("RGB"))
-
-
 def _show(axes: Axes, picture: NDArray[np.uint8], one: MaskedImages) -> None:
     origin: Literal["lower", "upper"] = "lower" if one.upward else "upper"
     axes.imshow(picture, origin=origin)
-
-
-def _bare(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)

@@ -80,18 +80,11 @@ class StepTimelines(RecordedFigure):
 
     def select(self) -> dict[str, TimedSteps]:
         """By row."""
-        return dict(list(self._by_row().items())[:MOST_ROWS])
-
-    def _by_row(self) -> dict[str, TimedSteps]:
-        source = self.declared.source
-        found = {run.row: run.files[source] for run in self.model.runs if source in run.files}
-        return {row.id: found[row.id] for row in self.model.rows if row.id in found}
+        return dict(list(self.by_row().items())[:MOST_ROWS])
 
     def caption(self) -> str:
         """As declared, and what is left out."""
-        count = len(self._by_row())
-        rest = f" The first {MOST_ROWS} of {count} rows." if count > MOST_ROWS else ""
-        return f"{self.declared.caption}{rest}"
+        return f"{self.declared.caption}{self.left_out(len(self.by_row()), MOST_ROWS)}"
 
     def draw(self) -> Drawing:
         """Rows above each other, each with a scale of its own."""
