@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from harness.distributed import DistContext
 from harness.evaluate.png import png
 from harness.models.segmenter import mean_cross_entropy, on_pixels
 from harness.models.vit import Normalisation, VisionTransformer
+
+if TYPE_CHECKING:
+    from harness.data.module import DataModule
 
 MOST_SCORES = 2**24
 """Of a batch, a score for every class and pixel: 64 MB of floats."""
@@ -105,9 +109,11 @@ def pixel_scores(model: VisionTransformer, images: Tensor, size: tuple[int, int]
     return mean
 
 
-def batch_size(image_size: int, classes: int, *, one_size: bool) -> int:
-    """How many images are looked at together; where they have many sizes, one."""
-    return max(1, MOST_SCORES // (classes * image_size**2)) if one_size else 1
+def batch_size(model: VisionTransformer, data: DataModule) -> int:
+    """How many images of `data` are looked at together; where they have many sizes, one."""
+    if data.setup.native is None:
+        return 1
+    return max(1, MOST_SCORES // (data.classes * model.image_size**2))
 
 
 @torch.no_grad()

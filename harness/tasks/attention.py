@@ -7,7 +7,6 @@ from typing import ClassVar, Final
 
 from harness.data import open_dataset
 from harness.evidence import FigureOf
-from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext
 from harness.tasks.of_network import NetworkEvaluation, save_json
 
@@ -60,9 +59,3 @@ class AttentionRun(NetworkEvaluation):
         )
         save_json(context, PICTURES, pictures)
         return metrics
-
-    def macs(self) -> float:
-        """The network on every image that judges."""
-        dataset, shape = open_dataset(self.data), self.model.shape
-        each = efficient_macs(shape, keep=shape.patches, classes=dataset.classes).total
-        return dataset.val_images * each

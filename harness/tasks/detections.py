@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
-from harness.data import open_dataset
 from harness.data.dataset import Labelling
 from harness.evidence import FigureOf
-from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext
 from harness.tasks.of_network import NetworkEvaluation, save_json
-from harness.train.config import TrainConfig
 
 PICTURES = "detections.json"
 """The artifact: images with true and found boxes, which the report draws."""
@@ -36,22 +33,13 @@ class DetectionsRun(NetworkEvaluation):
     """
 
     labellings: ClassVar[frozenset[Labelling]] = frozenset({"boxes"})
+    families: ClassVar[frozenset[str]] = frozenset({"yolos"})
     figures: ClassVar[tuple[FigureOf, ...]] = (BOXES,)
 
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """At any IoU, at a half and at three quarters."""
         return frozenset({"detections/ap", "detections/ap50", "detections/ap75"})
-
-    @classmethod
-    def of(cls, train: TrainConfig) -> Self | None:
-        """The student of `train`."""
-        return cls(
-            model=train.student.for_evaluation(),
-            data=train.data.all_of_it(),
-            eval_crop=train.recipe.eval_crop,
-            seed=train.seed if train.student.weights.random else 0,
-        )
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.evaluate.average_precision`."""
@@ -62,9 +50,3 @@ class DetectionsRun(NetworkEvaluation):
         save_json(context, PICTURES, drawn_boxes(network, data.pictures()))
         found = detect(network, data.queries())
         return {f"detections/{name}": value for name, value in found.items()}
-
-    def macs(self) -> float:
-        """The network on every image that judges."""
-        dataset, shape = open_dataset(self.data), self.model.shape
-        each = efficient_macs(shape, keep=shape.patches, classes=dataset.classes).total
-        return dataset.val_images * each

@@ -17,11 +17,10 @@ from harness.methods.distillation import Distillation, Mask
 from harness.models.architectures import PatchGrid
 from harness.models.available import missing_inputs
 from harness.models.config import ModelConfig
-from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext, Task
 from harness.seeding import stream
 from harness.shown_patches import shown_patches
-from harness.tasks.of_network import save_json
+from harness.tasks.of_network import judging_macs, save_json
 from harness.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -170,11 +169,7 @@ class KeptRun(Task):
 
     def macs(self) -> float:
         """The chooser on every image that judges."""
-        if self.chooser is None:
-            return 0.0
-        dataset, shape = open_dataset(self.data), self.chooser.shape
-        each = efficient_macs(shape, keep=shape.patches, classes=dataset.classes).total
-        return dataset.val_images * each
+        return 0.0 if self.chooser is None else judging_macs(self.chooser, self.data)
 
 
 @TASKS.register("kept-at-start")

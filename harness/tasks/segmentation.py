@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
-from harness.data import open_dataset
 from harness.data.dataset import Labelling
 from harness.evidence import FigureOf
-from harness.methods.untrained import Pixels
-from harness.models.cost import efficient_macs
 from harness.run import TASKS, RunContext
 from harness.tasks.of_network import NetworkEvaluation, save_json
-from harness.train.config import TrainConfig
 
 PICTURES = "masks.json"
 """The artifact: images, true masks and told ones, which the report draws."""
@@ -40,23 +36,12 @@ class SegmentationRun(NetworkEvaluation):
 
     figures: ClassVar[tuple[FigureOf, ...]] = (MASKS,)
     labellings: ClassVar[frozenset[Labelling]] = frozenset({"masks"})
+    families: ClassVar[frozenset[str]] = frozenset({"segmenter"})
 
     @classmethod
     def metrics(cls) -> frozenset[str]:
         """Of a network, and of a guess that looks at nothing."""
         return frozenset({"masks/miou", "masks/pixel_accuracy", "masks/one_class_miou"})
-
-    @classmethod
-    def of(cls, train: TrainConfig) -> Self | None:
-        """The student of `train`."""
-        if isinstance(train.method, Pixels):
-            return None
-        return cls(
-            model=train.student.for_evaluation(),
-            data=train.data.all_of_it(),
-            eval_crop=train.recipe.eval_crop,
-            seed=train.seed if train.student.weights.random else 0,
-        )
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.evaluate.segmentation`."""
@@ -66,15 +51,6 @@ class SegmentationRun(NetworkEvaluation):
         data, network = self.opened(context)
         module = data.module
         pictures = Pictures(Normalisation(mean=module.mean, std=module.std))
-        together = batch_size(
-            network.image_size, module.classes, one_size=module.setup.native is not None
-        )
-        found = segment(network, data.judging(together), pictures)
+        found = segment(network, data.judging(batch_size(network, module)), pictures)
         save_json(context, PICTURES, {"pictures": pictures.kept})
         return {name: found[name.removeprefix("masks/")] for name in self.metrics()}
-
-    def macs(self) -> float:
-        """The network on every image that judges, as if each were one window."""
-        dataset, shape = open_dataset(self.data), self.model.shape
-        each = efficient_macs(shape, keep=shape.patches, classes=dataset.classes).total
-        return dataset.val_images * each

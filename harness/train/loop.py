@@ -499,30 +499,24 @@ class _Training:
         model = self.objective.final_model
         assert isinstance(model, VisionTransformer)
         with self._autocast():
-            if self.data.labelling == "masks":
-                metrics = self._evaluate_masks(model)
-            elif not self.config.method.uses_labels:
+            if not self.config.method.uses_labels:
                 metrics = self._evaluate_features(model, self.data.val(EVAL_BATCH))
                 self._warn_of_collapse(metrics["features/std"], done)
-            elif self.data.labelling == "boxes":
-                metrics = {
-                    f"val/{name}": value
-                    for name, value in detect(model, self.data.val(EVAL_BATCH)).items()
-                }
             else:
-                scores = classify(model, self.data.val(EVAL_BATCH))
-                metrics = {f"val/{name}": value for name, value in scores.metrics.items()}
-                self.right["val/top1"] = scores.right
+                metrics = {f"val/{name}": value for name, value in self._judged(model).items()}
         metrics |= self._evaluate_extra_predictors()
         self.context.metric({**self._where(done), **metrics})
         return metrics
 
-    def _evaluate_masks(self, model: VisionTransformer) -> dict[str, float]:
-        together = batch_size(
-            model.image_size, self.data.classes, one_size=self.data.setup.native is not None
-        )
-        found = segment(model, self.data.val(together))
-        return {f"val/{name}": value for name, value in found.items()}
+    def _judged(self, model: VisionTransformer) -> Mapping[str, float]:
+        """By what is known of the images."""
+        if self.data.labelling == "masks":
+            return segment(model, self.data.val(batch_size(model, self.data)))
+        if self.data.labelling == "boxes":
+            return detect(model, self.data.val(EVAL_BATCH))
+        scores = classify(model, self.data.val(EVAL_BATCH))
+        self.right["val/top1"] = scores.right
+        return scores.metrics
 
     def _evaluate_features(
         self, model: VisionTransformer, batches: Iterator[tuple[Tensor, Tensor]]
