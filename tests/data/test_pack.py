@@ -28,7 +28,8 @@ from harness.data.module import open_data
 from harness.data.pack import RECORD, Pack
 from harness.data.packing import pack_set, write_pack
 from harness.data.packs import pack_path
-from harness.data.sets.imagenet import ImageNet
+from harness.data.sets.imagenet import ImageNet, OwnImages
+from harness.data.sets.inaturalist import INaturalist
 from harness.data.telling import Telling
 from harness.data.tree import Directory, open_tree
 from harness.errors import DataError
@@ -449,6 +450,33 @@ def test_an_empty_pack_file_and_odd_images_are_as_in_a_folder(folder: Path) -> N
         tree.image("train/cat/001.png", channels=3)
     with pytest.raises(DataError, match=r"nothing.png: is not in the pack"):
         tree.read("nothing.png")
+
+
+OF_CLASSES = [
+    name
+    for name in DATASETS.names()
+    if isinstance(DATASETS.get(name), OwnImages) and DATASETS.get(name).labelling == "classes"
+]
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_smaller_images_are_another_version_of_any_set(home: Path, name: str) -> None:
+    known = DATASETS.get(name)
+    assert known.packed_at(8).version == f"{known.version}-8px"
+
+
+def test_species_in_a_pack(home: Path) -> None:
+    known = INaturalist(2018, classes=2, train=6, val=4)
+    write_images(home / "inaturalist-2018" / "train", {"0001": 4, "0002": 2})
+    write_images(home / "inaturalist-2018" / "val", {"0001": 2, "0002": 2})
+    made = pack_set(known, path=None, shorter_side=8, to=None, tell=Telling())
+    assert made.version == "inaturalist-2018-8px"
+    files = known.packed_at(8).load().train
+    assert isinstance(files, Files)
+    assert min(files.image(0).size) == 8
+    whole = packed(home / "inaturalist-2018", name="inaturalist-2018-4px.pack")
+    with pytest.raises(DataError, match="images as they came, and `packed: 4` asks for"):
+        known.packed_at(4).read(whole)
 
 
 def test_real_imagenet_tells_its_version() -> None:

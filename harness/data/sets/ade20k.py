@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.data import DATASETS
-from harness.data.dataset import Files, Labelling, Source, Splits
+from harness.data.dataset import Files, Labelling, Splits
 from harness.data.layout import Layout
 from harness.data.masks import in_two_folders, paired
 from harness.data.naming import shown
 from harness.data.sets.imagenet import OwnImages
-from harness.data.tree import ImageTree, open_tree
+from harness.data.tree import ImageTree
 from harness.errors import DataError
 
 
@@ -38,20 +38,9 @@ class Ade20k(OwnImages):
     offset: ClassVar[int] = 1  # the label of the first class
     top: ClassVar[str] = "ADEChallengeData2016/"  # folder that the archive has around all others
 
-    @property
-    def origins(self) -> tuple[Source, ...]:
-        """The user's copy."""
-        return (
-            Source(
-                label=f"$HARNESS_DATA/{self.copy_name}",
-                read=lambda: self.read(self.found()),
-                here=lambda: self._path() is not None,
-            ),
-        )
-
     def read(self, path: Path) -> Splits:
         """Images with their masks, counted; nothing decoded yet."""
-        tree = open_tree(path)
+        tree = self.tree(path)
         names = tree.names()
         top = self.top if any(name.startswith(self.top) for name in names) else ""
         train, val = (

@@ -15,7 +15,7 @@ from harness.data.naming import shown
 from harness.data.pack import suffix
 from harness.data.packs import how_to_pack, pack_path, packs_of, tree_as
 from harness.data.paths import own_copy
-from harness.data.tree import open_tree
+from harness.data.tree import ImageTree, open_tree
 from harness.errors import DataError
 
 
@@ -72,7 +72,7 @@ class OwnImages(DataSet):
         return (
             Source(
                 label=own if kept is None else str(kept),
-                read=lambda: self.own().splits(channels=self.channels),
+                read=lambda: self.read(self.found()),
                 here=lambda: self._path() is not None,
             ),
         )
@@ -123,6 +123,10 @@ class OwnImages(DataSet):
         path = path or self._path()
         return [] if path is None else left_out(open_tree(path), structured=self.structured)
 
+    def tree(self, path: Path) -> ImageTree:
+        """The images at `path`; DataError unless they are as large as `packed` says."""
+        return tree_as(path, self.packed)
+
     @abstractmethod
     def layout(self, path: Path) -> Layout:
         """Which image is what; DataError unless all of them are there."""
@@ -167,8 +171,7 @@ class ImageNet(OwnImages):
 
     def layout(self, path: Path) -> Layout:
         """The usual folders; the validation images must have been sorted into theirs."""
-        tree = tree_as(path, self.packed)
-        layout = read_layout(tree, val="optional")
+        layout = read_layout(self.tree(path), val="optional")
         if not any(layout.val):
             raise DataError(
                 f"{shown(path)}: no images in val/<synset>/; "

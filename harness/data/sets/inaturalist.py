@@ -6,8 +6,8 @@ from pathlib import Path
 
 from harness.data import DATASETS
 from harness.data.layout import Layout, check_counts, read_layout
+from harness.data.pack import suffix
 from harness.data.sets.imagenet import OwnImages
-from harness.data.tree import open_tree
 
 
 class INaturalist(OwnImages):
@@ -26,7 +26,7 @@ class INaturalist(OwnImages):
     @property
     def version(self) -> str:
         """That of the competition: it has not changed since."""
-        return self.name
+        return f"{self.name}{suffix(self.packed)}"
 
     def class_counts(self) -> tuple[int, ...]:
         """Counted in the user's copy: some species have a few images, others hundreds."""
@@ -34,7 +34,7 @@ class INaturalist(OwnImages):
 
     def layout(self, path: Path) -> Layout:
         """The usual folders, all images there."""
-        layout = read_layout(open_tree(path), val="wanted")
+        layout = read_layout(self.tree(path), val="wanted")
         check_counts(layout, classes=self.classes, train=self.train_images, val=self.val_images)
         return layout
 

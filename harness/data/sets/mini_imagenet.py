@@ -15,7 +15,7 @@ from harness.data.content import files_version
 from harness.data.layout import Layout
 from harness.data.naming import hidden, shown
 from harness.data.pack import suffix
-from harness.data.packs import how_to_pack, tree_as
+from harness.data.packs import how_to_pack
 from harness.data.sets.imagenet import ImageNet, OwnImages
 from harness.data.tree import ImageTree, open_regular
 from harness.errors import DataError
@@ -153,7 +153,7 @@ class MiniImageNet(OwnImages):
         if lists_alone(path):
             tree, classes = self._cut(path)
         else:
-            tree = tree_as(path, self.packed)
+            tree = self.tree(path)
             classes = _by_synset(tree.names())
         strange = sorted(classes.keys() - self.everything)
         if strange:
