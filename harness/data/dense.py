@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from harness.data.dataset import Files, Split
+from harness.data.dataset import Split
 from harness.data.processes import shared
 from harness.data.sampler import Sampler
 from harness.data.sources import (
@@ -41,6 +41,7 @@ from harness.data.sources import (
     picture,
     seed_all,
 )
+from harness.data.targets import UNKNOWN, check_fit
 from harness.data.transforms import RandomResizedCrop, to_bytes
 from harness.errors import DataError, HarnessError
 from harness.seeding import stream
@@ -48,7 +49,6 @@ from harness.seeding import stream
 if TYPE_CHECKING:
     from harness.train.config import Augment
 
-UNKNOWN: Final = 255  # of a pixel's class
 NO_OBJECT: Final = -1  # class of a row of boxes that only fills up
 COLUMNS: Final = 6  # of boxes: class, four numbers, crowd
 MOST_OF_ONE_CLASS: Final = 0.75
@@ -62,7 +62,6 @@ DISTORTION: Final[Mapping[str, Any]] = {
     "saturation": (0.5, 1.5),
     "hue": 18 / 180,
 }
-ROUNDING: Final = 1.5  # pixels that annotated boxes may reach beyond their image
 LEAST: Final = 1.0  # pixels of a side: of an object that is cut to less, nothing is left to learn
 
 
@@ -114,29 +113,9 @@ class _DenseExamples(Dataset[LoadedBatch]):
         image = picture(self._split, number)
         assert self._split.targets is not None
         target = self._split.targets[number]
-        if (wrong := _misfit(image, target)) is not None:
-            where = (
-                self._split.path(number) if isinstance(self._split, Files) else f"image {number}"
-            )
-            raise DataError(
-                f"{where}: {wrong}, the image has {image.width} x {image.height} pixels: they do "
-                "not belong together; get the set again"
-            )
+        check_fit(self._split, number, image, target)
         seed_all(stream(self._seed, "image", epoch, position))
         return self._transform(image, target)
-
-
-def _misfit(image: Image.Image, target: NDArray[Any]) -> str | None:
-    """What of the target lies outside of the image."""
-    if target.dtype == np.uint8:
-        tall, wide = target.shape
-        return None if (wide, tall) == image.size else f"its mask has {wide} x {tall} pixels"
-    edges = target[target[:, 0] >= 0, 1:5]
-    beyond = (edges[:, :2] < -ROUNDING).any() or (edges[:, 2:] > np.add(image.size, ROUNDING)).any()
-    if not beyond:
-        return None
-    low, high = edges[:, :2].min(axis=0).tolist(), edges[:, 2:].max(axis=0).tolist()
-    return f"its boxes reach from {low[0]:g}, {low[1]:g} to {high[0]:g}, {high[1]:g}"
 
 
 def stacked(targets: Sequence[Tensor]) -> Tensor:

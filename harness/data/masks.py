@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from harness.data.dataset import Files
 from harness.data.naming import from_bytes, shown, to_bytes
 from harness.data.picture import Damaged, UnsupportedPicture, decode_mask
+from harness.data.targets import UNKNOWN
 from harness.data.tree import ImageTree
 from harness.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL.Image import Image
-
-NOBODY_KNOWS: Final = 255
-"""The label of pixels without a class, in files as in batches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +30,7 @@ class MaskFiles:
     offset: int = 0
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """(H, W): classes from 0, and `NOBODY_KNOWS`; DataError names a file that is none."""
+        """(H, W): classes from 0, and `UNKNOWN`; DataError names a file that is none."""
         import numpy as np
 
         name = from_bytes(bytes(self.names[index]))
@@ -44,30 +41,20 @@ class MaskFiles:
         except UnsupportedPicture as error:
             raise self.tree.refused(name, error) from error
         last = self.classes - 1 + self.offset
-        wrong = (labels > last) & (labels != NOBODY_KNOWS)
+        wrong = (labels > last) & (labels != UNKNOWN)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             zero = ", and 0" if self.offset else ""
             raise self.tree.refused(
                 name,
                 f"the pixel at {column}, {row} has the label {labels[row, column]}: classes are "
-                f"{self.offset} to {last}{zero} or {NOBODY_KNOWS} where nobody knows it; get the "
+                f"{self.offset} to {last}{zero} or {UNKNOWN} where nobody knows it; get the "
                 "mask again, or name the data set that it is of",
             )
         if self.offset == 0:
             return labels
         # 0 becomes the byte below it, which is 255
-        return np.where(labels == NOBODY_KNOWS, labels, labels - np.uint8(self.offset))
-
-
-def check_size(split: Files, index: int, image: Image, mask: NDArray[np.uint8]) -> None:
-    """DataError unless the mask has as many pixels as its image."""
-    if mask.shape != (image.height, image.width):
-        height, width = mask.shape
-        raise DataError(
-            f"{split.path(index)}: the image has {image.width} x {image.height} pixels and its "
-            f"mask {width} x {height}: they are not of one picture; get both again"
-        )
+        return np.where(labels == UNKNOWN, labels, labels - np.uint8(self.offset))
 
 
 def paired(

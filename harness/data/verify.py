@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.dataset import Arrays, DataSet, Files, Split, Splits
-from harness.data.masks import check_size
 from harness.data.naming import shown
 from harness.data.pack import Pack
 from harness.data.picture import remarks
+from harness.data.targets import check_fit
 from harness.errors import DataError
 from harness.text import count
 
@@ -100,8 +100,8 @@ def _decode(split: Split, everything: bool, say: Callable[[str], None], odd: _Re
     chosen = range(0, images, stride)
     for done, index in enumerate(chosen, 1):
         image = split.image(index)
-        if split.targets is not None and (mask := split.targets[index]).dtype.name == "uint8":
-            check_size(split, index, image, mask)
+        if split.targets is not None:
+            check_fit(split, index, image, split.targets[index])
         odd.look_at(split, index)
         if done % 2000 == 0:
             say(f"decoded {done:,} of {len(chosen):,}")

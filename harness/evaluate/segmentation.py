@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.data.dense import UNKNOWN
+from harness.data.targets import UNKNOWN
 from harness.distributed import DistContext
 from harness.evaluate.png import png
 from harness.models.segmenter import mean_cross_entropy, on_pixels

@@ -8,7 +8,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from harness.data.dense import UNKNOWN
+from harness.data.targets import UNKNOWN
 
 BLOCKS: Final = 2
 """Of the decoder, as in all networks of the paper's that carry `Mask` in their names."""

@@ -19,6 +19,7 @@ from harness.data.dataset import Files, Splits
 from harness.data.module import open_data
 from harness.data.sets.coco import CocoDetection
 from harness.data.sets.voc import CLASSES, VocDetection
+from harness.data.verify import verify
 from harness.errors import DataError
 from harness.train.config import Augment
 
@@ -259,3 +260,10 @@ def test_boxes_beyond_their_image_are_an_error(voc: Path) -> None:
     )
     with pytest.raises(DataError, match=r"c.jpg: its boxes reach from 0, 0 to 40, 30, the image"):
         next(module.val(4))
+
+
+def test_verify_notices_boxes_beyond_their_image(voc: Path) -> None:
+    assert verify(SmallVoc(), path=None, everything=True, say=print).decoded == 3
+    Image.new("RGB", (20, 15)).save(voc / "JPEGImages" / "c.jpg")
+    with pytest.raises(DataError, match=r"c.jpg: its boxes reach from 0, 0 to 40, 30, the image"):
+        verify(SmallVoc(), path=None, everything=True, say=print)

@@ -17,10 +17,11 @@ from PIL import Image
 from harness.data import DATASETS, open_dataset
 from harness.data.config import DataConfig
 from harness.data.dataset import Files, Splits
-from harness.data.masks import MaskFiles, check_size
+from harness.data.masks import MaskFiles
 from harness.data.packing import pack_set
 from harness.data.sets.ade20k import Ade20k
 from harness.data.sets.voc_masks import VocMasks
+from harness.data.targets import check_fit
 from harness.data.telling import Telling
 from harness.errors import DataError
 
@@ -165,11 +166,11 @@ def test_a_mask_of_another_size_is_told(tmp_path: Path) -> None:
     split = Scenes().read(scenes(tmp_path / "scenes")).train
     assert isinstance(split, Files)
     image = split.image(0)
-    check_size(split, 0, image, masks_of(split)[0])
+    check_fit(split, 0, image, masks_of(split)[0])
     with pytest.raises(
         DataError, match=r"scene_0\.png: the image has 3 x 2 pixels and its mask 2 x 3"
     ):
-        check_size(split, 0, image, masks_of(split)[0].T)
+        check_fit(split, 0, image, masks_of(split)[0].T)
 
 
 class FewVoc(VocMasks):

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.dense import TRIES, UNKNOWN, DenseTransform, moved_boxes
+from harness.data.dense import TRIES, DenseTransform, moved_boxes
 from harness.data.sources import Setup, seed_all
+from harness.data.targets import UNKNOWN
 from harness.errors import FieldError
 from harness.train.config import Augment
 

@@ -110,9 +110,19 @@ class VocDetection(DataSet):
             raise DataError("HARNESS_DATA is not set")
         devkit = self._devkit(places)
         if devkit is None:
-            wanted = " and ".join(f"VOC{year}" for year in self._years)
-            raise DataError(f"{' and '.join(map(shown, places))}: no folder {wanted}")
+            raise DataError(f"{' and '.join(map(shown, places))}: {self._lacking}")
         return devkit
+
+    @property
+    def _lacking(self) -> str:
+        return f"no folder {' and '.join(f'VOC{year}' for year in self._years)}"
+
+    def devkit(self, path: Path) -> Path:
+        """The folder at or below `path` that holds all years; DataError where there is none."""
+        found = self._devkit((path,))
+        if found is None:
+            raise DataError(f"{shown(path)}: {self._lacking}; {self.next_step}")
+        return found
 
     def _downloaded(self) -> Splits:
         with only_one(self.version, Telling()):
@@ -127,10 +137,7 @@ class VocDetection(DataSet):
         """The copy at `path`, which holds the folders of the years; its lists and annotations are
         read, and counted.
         """
-        devkit = self._devkit((path,))
-        if devkit is None:
-            wanted = " and ".join(f"VOC{year}" for year in self._years)
-            raise DataError(f"{shown(path)}: no folder {wanted}; {self.next_step}")
+        devkit = self.devkit(path)
         halves = (self.train_parts, self.train_images), (self.val_parts, self.val_images)
         found = []
         for (parts, images), objects in zip(halves, self.objects, strict=True):

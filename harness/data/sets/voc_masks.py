@@ -36,9 +36,7 @@ class VocMasks(VocDetection):
 
     def read(self, path: Path) -> Splits:
         """The copy at `path`, which holds VOC2012/; its lists are read and files counted."""
-        devkit = self._devkit((path,))
-        if devkit is None:
-            raise DataError(f"{shown(path)}: no folder {YEAR}; {self.next_step}")
+        devkit = self.devkit(path)
         train, val = (
             self._listed(devkit, half, count)
             for half, count in (("train", self.train_images), ("val", self.val_images))

@@ -12,12 +12,12 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
+from harness.data.targets import UNKNOWN
 from harness.report.drawing import WIDTH
 from harness.report.figures import FIGURES, RecordedFigure
 from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
 
 MOST_ROWS, MOST_PICTURES = 6, 8
-UNKNOWN = 255  # in a mask
 PARTS = ("image", "truth", "guess")
 TURN = 0.381966  # of the colour wheel, from one class to the next: the golden angle
 
