@@ -15,7 +15,6 @@ import timm
 import torch
 from safetensors.torch import save
 from timm.layers.drop import DropPath
-from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
 
@@ -28,7 +27,6 @@ from harness.models.vit import Normalisation, VisionTransformer
 from harness.models.weights import differences, read_weights
 from harness.paths import project_file
 
-CLASSIFIER = frozenset({"head.weight", "head.bias"})  # of a plain ViT
 ARTIFACT = "model.safetensors"  # what a training run leaves for the runs that depend on it
 
 
@@ -216,14 +214,8 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
         )
     wanted = {key: tuple(value.shape) for key, value in model.vit.state_dict().items()}
     state, about = read_weights(path, content, wanted=wanted, key=weights.key)
-    if model.family.labelling == "masks":  # its file may keep the classifier of a pre-training
-        state = {
-            name: v for name, v in state.items() if name in wanted or not name.startswith("head.")
-        }
-    if weights.head == "new" and model.family.hears:
-        state = model.family.carried_over(state, model.vit.state_dict(), model.shape)
-    elif weights.head == "new":
-        state = _carried_over(state, model)
+    if weights.head == "new":
+        state = model.family.carried_over(state, model.vit, model.shape)
     else:
         state = model.family.released(state)
     wrong, difference = differences(state, wanted)
@@ -237,7 +229,7 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
 
 
 def _advice(wrong: Sequence[str], state: Mapping[str, Tensor], model: VisionTransformer) -> str:
-    if _head_keys(model).issuperset(wrong):
+    if model.family.head_names(model.vit).issuperset(wrong):
         return (
             "; `head: new` leaves the classifier out, for a student or an evaluation; a teacher is "
             "fine-tuned on these data first (docs/models.md, A teacher for other classes)"
@@ -269,7 +261,7 @@ def require_finite(model: VisionTransformer, source: str) -> None:
                 f"{source}: {name} has {count} of {value.numel()} numbers that are not finite "
                 "(NaN or infinite, or too large for float32): fetch or train it again"
             )
-    new = _head_keys(model)
+    new = model.family.head_names(model.vit)
     if not any(bool(value.any()) for name, value in named if name not in new):
         raise WeightsError(f"{source}: all weights are 0: no training leaves such a network")
 
@@ -291,47 +283,6 @@ def _normalisation(about: Mapping[str, str], path: Path, channels: int) -> Norma
             f"{path}: its metadata should give both mean and std, as `0.48,0.46,0.41` ({error})"
         ) from error
     return Normalisation(mean=mean * (channels // len(mean)), std=std * (channels // len(std)))
-
-
-def _head_keys(model: VisionTransformer) -> set[str]:
-    """Names of the classifier's parameters (of both, where there are two)."""
-    heads = model.family.classifiers(model.vit)
-    owned = {id(parameter) for part in heads for parameter in part.parameters()}
-    return {name for name, value in model.vit.named_parameters() if id(value) in owned}
-
-
-def _carried_over(state: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
-    """`state` with the classifier of `model`, and positions for its grid where it is square.
-
-    New are, too, where only `model` has them: the norm after mean pooling, in place of the one
-    before (MAE, as released), and the distillation token, whose position is 0 (G2SD, which has
-    none); and detection tokens with their positions.
-    """
-    fresh = model.vit.state_dict()
-    new = _head_keys(model)
-    new |= {"fc_norm.weight", "fc_norm.bias", "dist_token"} & (fresh.keys() - state.keys())
-    carried = {**state, **{key: fresh[key] for key in new}}
-    if "fc_norm.weight" in new:
-        carried = {key: value for key, value in carried.items() if not key.startswith("norm.")}
-    before, after = state.get("pos_embed"), fresh.get("pos_embed")
-    detects = model.family.labelling == "boxes" and "reg_token" not in state
-    if before is not None and after is not None and detects:
-        carried = {key: value for key, value in carried.items() if key not in CLASSIFIER}
-        carried["reg_token"] = fresh["reg_token"]
-        before = torch.cat([before[:, :1], after[:, 1 : model.prefix], before[:, 1:]], dim=1)
-        carried["pos_embed"] = before
-    if before is not None and "dist_token" in new:
-        before = torch.cat([before[:, :1], torch.zeros_like(before[:, :1]), before[:, 1:]], dim=1)
-        carried["pos_embed"] = before
-    if before is None or after is None or before.shape == after.shape:
-        return carried
-    prefix = after.shape[1] - model.patches
-    side = math.isqrt(before.shape[1] - prefix)
-    if side * side == before.shape[1] - prefix and before.shape[2] == after.shape[2]:
-        carried["pos_embed"] = resample_abs_pos_embed(
-            before, list(model.grid), num_prefix_tokens=prefix
-        )
-    return carried
 
 
 def save_model(model: VisionTransformer, path: Path) -> None:

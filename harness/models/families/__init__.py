@@ -6,6 +6,7 @@ pass itself, written over the network that timm builds (whose parameter names st
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,6 +89,11 @@ class Family(ABC):
         head = vit.get_classifier()
         return head if isinstance(head, tuple) else (head,)
 
+    def head_names(self, vit: Any) -> set[str]:
+        """What their parameters are called."""
+        owned = {id(value) for part in self.classifiers(vit) for value in part.parameters()}
+        return {name for name, value in vit.named_parameters() if id(value) in owned}
+
     def complete(self, vit: Any, shape: Architecture, *, fetched: bool) -> None:
         """Give what timm built, with `num_classes` classes, or `fetched` with its weights, whatever
         timm has no option for.
@@ -102,10 +108,37 @@ class Family(ABC):
         return state
 
     def carried_over(
-        self, state: dict[str, torch.Tensor], fresh: Mapping[str, torch.Tensor], shape: Architecture
+        self, state: dict[str, torch.Tensor], vit: Any, shape: Architecture
     ) -> dict[str, torch.Tensor]:
-        """Weights for another input, those of `fresh` for the classifier: of families that hear."""
-        raise NotImplementedError
+        """Weights of a file with the classifier of `vit`, and positions for its grid where that of
+        the file is square.
+
+        New are, too, where only `vit` has them: the norm after mean pooling, in place of the one
+        before (MAE, as released), and the distillation token, whose position is 0 (G2SD, which has
+        none).
+        """
+        from timm.layers.pos_embed import resample_abs_pos_embed
+
+        fresh = vit.state_dict()
+        new = self.head_names(vit)
+        new |= {"fc_norm.weight", "fc_norm.bias", "dist_token"} & (fresh.keys() - state.keys())
+        carried = {**state, **{key: fresh[key] for key in new}}
+        if "fc_norm.weight" in new:
+            carried = {key: value for key, value in carried.items() if not key.startswith("norm.")}
+        before, after = state.get("pos_embed"), fresh.get("pos_embed")
+        if before is not None and "dist_token" in new:
+            absent = torch.zeros_like(before[:, :1])
+            before = carried["pos_embed"] = torch.cat([before[:, :1], absent, before[:, 1:]], dim=1)
+        if before is None or after is None or before.shape == after.shape:
+            return carried
+        rows, columns = self.grid(shape)
+        prefix = after.shape[1] - rows * columns
+        side = math.isqrt(before.shape[1] - prefix)
+        if side * side == before.shape[1] - prefix and before.shape[2] == after.shape[2]:
+            carried["pos_embed"] = resample_abs_pos_embed(
+                before, [rows, columns], num_prefix_tokens=prefix
+            )
+        return carried
 
     @abstractmethod
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:

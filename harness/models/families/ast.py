@@ -76,21 +76,22 @@ class SpectrogramTransformer(PlainViT):
         last = torch.nn.Linear(vit.embed_dim, classes) if classes else torch.nn.Identity()
         vit.head = torch.nn.Sequential(norm, last)
         if fetched:
-            vit.load_state_dict(self.carried_over(photographs, vit.state_dict(), shape))
+            vit.load_state_dict(self.carried_over(photographs, vit, shape))
 
     def released(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Without the classifiers of photographs, which lie idle in the authors' network."""
         return {name: value for name, value in state.items() if name not in IDLE}
 
     def carried_over(
-        self, state: dict[str, torch.Tensor], fresh: Mapping[str, torch.Tensor], shape: Architecture
+        self, state: dict[str, torch.Tensor], vit: Any, shape: Architecture
     ) -> dict[str, torch.Tensor]:
         """From a DeiT on photographs (colours of the projection summed), or an AST on clips of
         another length; positions are cut from the middle where there are more, and interpolated
         where there are fewer, first along the windows.
         """
         carried = {name: value for name, value in state.items() if not name.startswith("head")}
-        carried |= {name: value for name, value in fresh.items() if name.startswith("head")}
+        fresh = vit.state_dict().items()
+        carried |= {name: value for name, value in fresh if name.startswith("head")}
         projection, positions = carried.get(PROJECTION), carried.get(POSITIONS)
         colours = projection is not None and projection.dim() == 4 and projection.shape[1] == 3
         if projection is not None and colours and shape.channels == 1:

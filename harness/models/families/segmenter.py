@@ -63,6 +63,16 @@ class Segmenter(PlainViT):
         decoder = MaskTransformer(vit.embed_dim, heads=heads, classes=classes)
         setattr(vit, DECODER, decoder.to(device))
 
+    def released(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Without the classifier of the encoder's pre-training, which a file may keep."""
+        return {name: value for name, value in state.items() if not name.startswith("head.")}
+
+    def carried_over(
+        self, state: dict[str, torch.Tensor], vit: Any, shape: Architecture
+    ) -> dict[str, torch.Tensor]:
+        """As of plain ViTs, without that classifier."""
+        return PlainViT.carried_over(self, self.released(state), vit, shape)
+
     def classifiers(self, vit: Any) -> tuple[torch.nn.Module, ...]:
         """The decoder."""
         return (getattr(vit, DECODER),)

@@ -24,6 +24,7 @@ from harness.models.interface import ForwardOutput, ForwardRequest
 
 TOKENS = 100  # as released
 COORDINATES = 4
+CLASSIFIER = frozenset({"head.weight", "head.bias"})  # of a plain ViT
 
 
 def _yolos(timm: str, width: int, depth: int, heads: int, size: int = 512) -> Architecture:
@@ -84,6 +85,21 @@ class Yolos(PlainViT):
                 "boxes": _three_layers(width, COORDINATES),
             }
         ).to(device)
+
+    def carried_over(
+        self, state: dict[str, torch.Tensor], vit: Any, shape: Architecture
+    ) -> dict[str, torch.Tensor]:
+        """As of plain ViTs; of one that tells classes, detection tokens and their positions are
+        new.
+        """
+        positions = state.get("pos_embed")
+        if "reg_token" not in state and positions is not None:
+            state = {key: value for key, value in state.items() if key not in CLASSIFIER}
+            fresh = vit.state_dict()
+            places = fresh["pos_embed"][:, 1 : shape.prefix_tokens]
+            state["reg_token"] = fresh["reg_token"]
+            state["pos_embed"] = torch.cat([positions[:, :1], places, positions[:, 1:]], dim=1)
+        return PlainViT.carried_over(self, state, vit, shape)
 
     def macs(self, shape: Architecture, *, keep: int, classes: int, efficient: bool) -> Macs:
         """As of a plain ViT, with two heads of three layers on every detection token."""
