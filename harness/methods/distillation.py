@@ -18,10 +18,11 @@ from harness.masking import AttentionSource, Criterion, CriterionInput, PatchCho
 from harness.masking.attention import StudentAttention
 from harness.masking.keep import kept_counts, to_grid, top_k
 from harness.masking.positions import distance_from_centre, evenness
-from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
+from harness.methods import METHODS, Batch, Method, Networks, Step
 from harness.methods.labels.of_network import label_loss
 from harness.methods.losses import DistillationLoss
 from harness.methods.losses.logit import Logit
+from harness.methods.taught import TaughtObjective
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
@@ -164,7 +165,7 @@ def _check_attention_source(source: AttentionSource, networks: Mapping[str, Arch
         raise FieldError("mask.criterion", what) from error
 
 
-class DistillationObjective(Objective):
+class DistillationObjective(TaughtObjective):
     """Student forward, choice of patches, teacher forward on those alone, two losses."""
 
     def __init__(self, method: Distillation, networks: Networks) -> None:
@@ -196,14 +197,11 @@ class DistillationObjective(Objective):
         """What the loss of labels needs to know of the whole batch."""
         self.label_loss.prepare(pieces)
 
-    def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
-        """`total`, and before their weights `ce` (or the terms in its place) and `distill`."""
-        return self.begin(batch, step)()
-
     def begin(self, batch: Batch, step: Step) -> Callable[[], dict[str, torch.Tensor]]:
         """The student's pass, and which patches the teacher sees: it then has all it needs.
 
-        A teacher whose patches the student does not choose need not wait for it.
+        A teacher whose patches the student does not choose need not wait for it. What is left are
+        `total`, and before their weights `ce` (or the terms in its place) and `distill`.
         """
         taught = self.ask_teacher(batch.images)
 

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.bounds import KeptPatches, NotNegative, check_bounds
@@ -14,9 +13,9 @@ from harness.errors import FieldError
 from harness.lazy import torch
 from harness.masking import AttentionSource, PatchChoice
 from harness.masking.keep import top_k
-from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.labels import soft_cross_entropy
+from harness.methods import METHODS, Method, Networks
 from harness.methods.losses.logit import Logit
+from harness.methods.taught import LogitsObjective
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import Saliency
@@ -78,31 +77,17 @@ class MaskedStudent(Method):
         return MaskedStudentObjective(self, networks)
 
 
-class MaskedStudentObjective(Objective):
+class MaskedStudentObjective(LogitsObjective):
     """Choice of patches, student forward on those alone, teacher forward on all, two losses."""
 
     def __init__(self, method: MaskedStudent, networks: Networks) -> None:
-        assert networks.teacher is not None
-        self.method, self.student = method, networks.student
-        self.ask_teacher = partial(networks.teacher_pass, method)
-        self.modules = {"student": networks.student}
+        super().__init__(method, networks, method.loss, method.weight)
+        self.method = method
 
-    def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
-        """`total`, `ce` and `distill`."""
-        return self.begin(batch, step)()
-
-    def begin(self, batch: Batch, step: Step) -> Callable[[], dict[str, torch.Tensor]]:
-        """The teacher has its images, and the student's passes are done."""
-        taught = self.ask_teacher(batch.images)
-        taught.show(None)
-        student = self.student(batch.images, keep=self._choose(batch.images))
-
-        def rest() -> dict[str, torch.Tensor]:
-            ce = soft_cross_entropy(student.logits, batch.targets)
-            distill = self.method.loss(student, taught.output(), None)
-            return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
-
-        return rest
+    def student_output(self, images: torch.Tensor) -> ForwardOutput:
+        """Of the chosen patches."""
+        output: ForwardOutput = self.student(images, keep=self._choose(images))
+        return output
 
     def _choose(self, images: torch.Tensor) -> torch.Tensor | None:
         """The patches (B, K) that the student is shown; None: all of them."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from harness.bounds import NotNegative, at_least, check_bounds
 from harness.errors import FieldError
 from harness.lazy import torch
-from harness.methods import METHODS, Batch, Method, Networks, Objective, Step
-from harness.methods.labels import soft_cross_entropy
+from harness.methods import METHODS, Method, Networks
 from harness.methods.losses.logit import Logit
+from harness.methods.taught import LogitsObjective
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
@@ -68,31 +67,13 @@ class MergedTeacher(Method):
         return MergedTeacherObjective(self, networks)
 
 
-class MergedTeacherObjective(Objective):
+class MergedTeacherObjective(LogitsObjective):
     """Student forward, merging teacher forward, two losses."""
 
     def __init__(self, method: MergedTeacher, networks: Networks) -> None:
         assert networks.teacher is not None
-        self.method, self.student, self.teacher = method, networks.student, networks.teacher
-        self.ask_teacher = partial(networks.teacher_pass, method)
-        self.modules = {"student": networks.student}
-
-    def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
-        """`total`, `ce` and `distill`."""
-        return self.begin(batch, step)()
-
-    def begin(self, batch: Batch, step: Step) -> Callable[[], dict[str, torch.Tensor]]:
-        """The teacher has its images, and the student's pass is done."""
-        taught = self.ask_teacher(batch.images)
-        taught.show(None)
-        student = self.student(batch.images)
-
-        def rest() -> dict[str, torch.Tensor]:
-            ce = soft_cross_entropy(student.logits, batch.targets)
-            distill = self.method.loss(student, taught.output(), None)
-            return {"total": ce + self.method.weight * distill, "ce": ce, "distill": distill}
-
-        return rest
+        super().__init__(method, networks, method.loss, method.weight)
+        self.method, self.teacher = method, networks.teacher
 
     def extra_predictors(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """`teacher`, merging, if that is asked for."""

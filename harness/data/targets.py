@@ -1,0 +1,43 @@
+"""Whether the boxes or the mask of an image, as a set holds them, fit it: `harness.data.dense` says
+how they look.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.data.dataset import Files, Split
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+UNKNOWN: Final = 255
+"""The class of a pixel where nobody knows it, in files as in batches."""
+ROUNDING: Final = 1.5  # pixels that annotated boxes may reach beyond their image
+
+
+def check_fit(split: Split, index: int, image: Image, target: NDArray[Any]) -> None:
+    """DataError unless a mask has as many pixels as its image, and boxes lie within theirs."""
+    wrong = _misfit(image, target)
+    if wrong is not None:
+        where = split.path(index) if isinstance(split, Files) else f"image {index}"
+        raise DataError(f"{where}: {wrong}: they do not belong together; get the set again")
+
+
+def _misfit(image: Image, target: NDArray[Any]) -> str | None:
+    size = f"{image.width} x {image.height}"
+    if target.dtype.name == "uint8":
+        tall, wide = target.shape
+        fits = (wide, tall) == image.size
+        return None if fits else f"the image has {size} pixels and its mask {wide} x {tall}"
+    edges = target[target[:, 0] >= 0, 1:5]
+    if not len(edges):
+        return None
+    low, high = edges[:, :2].min(axis=0).tolist(), edges[:, 2:].max(axis=0).tolist()
+    room = image.width + ROUNDING, image.height + ROUNDING
+    if min(low) >= -ROUNDING and high[0] <= room[0] and high[1] <= room[1]:
+        return None
+    reach = f"{low[0]:g}, {low[1]:g} to {high[0]:g}, {high[1]:g}"
+    return f"its boxes reach from {reach}, the image has {size} pixels"
