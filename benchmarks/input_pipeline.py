@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import random
-import statistics
 import tempfile
 import time
 import warnings
@@ -29,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from options import show_turns, spread
 from PIL import Image, ImageFilter
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -209,9 +208,9 @@ def measure(root: Path, arguments: argparse.Namespace) -> pd.DataFrame:
                 {
                     "against": theirs,
                     "measure": what,
-                    "ours": _spread(found[ours]),
-                    "theirs": _spread(found[theirs]),
-                    "times as fast": _spread(faster),
+                    "ours": spread(found[ours]),
+                    "theirs": spread(found[theirs]),
+                    "times as fast": spread(faster),
                 }
             )
     return pd.DataFrame(lines)
@@ -229,19 +228,6 @@ def _images_a_second(side: Side, arguments: argparse.Namespace) -> float:
     taken = time.perf_counter() - begin
     del batches
     return count * arguments.batch / taken
-
-
-def _spread(values: list[float]) -> str:
-    return f"{min(values):.2f} {statistics.median(values):.2f} {max(values):.2f}"
-
-
-def _machine() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.partition(":")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name.strip()}, {os.cpu_count()} cores"
 
 
 def main() -> None:
@@ -265,10 +251,7 @@ def main() -> None:
         root = Path(folder) / "textures"
         textures(root, arguments.images)
         found = measure(root, arguments)
-    print(f"{_machine()}, torch {torch.__version__}; min median max of {arguments.turns} turns\n")
-    print(found.to_string(index=False))
-    if arguments.csv:
-        found.to_csv(arguments.csv, index=False)
+    show_turns(found, arguments.turns, arguments.csv)
 
 
 if __name__ == "__main__":

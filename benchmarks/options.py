@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,3 +48,26 @@ def show(lines: Sequence[dict[str, object]], about: str, arguments: argparse.Nam
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     if arguments.csv:
         table.to_csv(arguments.csv, index=False)
+
+
+def spread(values: Sequence[float]) -> str:
+    """The least, the median and the largest."""
+    return f"{min(values):.2f} {statistics.median(values):.2f} {max(values):.2f}"
+
+
+def machine() -> str:
+    """The processor, and how many cores there are."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name.strip()}, {os.cpu_count()} cores"
+
+
+def show_turns(table: pd.DataFrame, turns: int, csv: Path | None) -> None:
+    """Print what was measured in turns; keep it as CSV where asked."""
+    print(f"{machine()}, torch {torch.__version__}; min median max of {turns} turns\n")
+    print(table.to_string(index=False))
+    if csv:
+        table.to_csv(csv, index=False)

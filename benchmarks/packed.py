@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from input_pipeline import CROPS, DEIT, _machine
+from input_pipeline import CROPS, DEIT
+from options import show_turns, spread
 from PIL import Image
 
 from harness.data import open_dataset
@@ -115,12 +116,11 @@ def _lines(
     lines = []
     for name in sides:
         faster = [a / b for a, b in zip(found["folder"], found[name], strict=True)]
-        spread = f"{min(found[name]):.2f} {statistics.median(found[name]):.2f} "
         lines.append(
             {
                 "recipe": what,
                 "from": name,
-                "CPU ms": spread + f"{max(found[name]):.2f}",
+                "CPU ms": spread(found[name]),
                 "times as fast": f"{statistics.median(faster):.2f}",
             }
         )
@@ -156,10 +156,7 @@ def main() -> None:
             write_pack(open_tree(root), path, shorter_side=side, channels=3, tell=Telling())
             sides[name] = DataConfig(name="folder", path=str(path), packed=side)
         found = measure(sides, arguments)
-    print(f"{_machine()}, torch {torch.__version__}; min median max of {arguments.turns} turns\n")
-    print(found.to_string(index=False))
-    if arguments.csv:
-        found.to_csv(arguments.csv, index=False)
+    show_turns(found, arguments.turns, arguments.csv)
 
 
 if __name__ == "__main__":

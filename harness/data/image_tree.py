@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.data.naming import Listing, shown
 from harness.data.picture import MOST_BYTES, Damaged, UnsupportedPicture, decode
@@ -79,3 +80,23 @@ class ImageTree(ABC):
     def unreadable(self, name: str, why: object) -> DataError:
         """The error for a file that is damaged or no image."""
         return DataError(f"{self.where(name)}: cannot be read as {self.kind} ({why}); get it again")
+
+
+class OneFile(ImageTree):
+    """Images in one file, which is open while they are read. A copy for another process opens it
+    anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._open: Any = None  # what the kind of file has to say, once it is open
+        self._opening = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**self.__dict__, "_open": None}
+        del state["_opening"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._opening = threading.Lock()

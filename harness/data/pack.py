@@ -20,14 +20,13 @@ import hashlib
 import json
 import os
 import struct
-import threading
 import zlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.data.image_tree import ImageTree
+from harness.data.image_tree import OneFile
 from harness.data.naming import Listing, from_bytes, listed, shown, to_bytes
 from harness.errors import DataError
 
@@ -60,13 +59,13 @@ def is_pack(path: Path) -> bool:
         return False
 
 
-class Pack(ImageTree):
+class Pack(OneFile):
     """Images in a pack; names and versions are those of the folder that was packed."""
+
+    _open: _OpenPack | None
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._open: _OpenPack | None = None
-        self._opening = threading.Lock()
         self.shorter_side = self._opened().about["shorter_side"]
 
     @property
@@ -114,15 +113,6 @@ class Pack(ImageTree):
             if self._open is None:
                 self._open = _OpenPack(self.path)
             return self._open
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_open": None}
-        del state["_opening"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._opening = threading.Lock()
 
 
 class _OpenPack:

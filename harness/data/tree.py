@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
-from harness.data.image_tree import TOO_LARGE, ImageTree
+from harness.data.image_tree import TOO_LARGE, ImageTree, OneFile
 from harness.data.naming import (
     Listing,
     from_bytes,
@@ -63,13 +62,13 @@ class Directory(ImageTree):
         return os.path.join(os.fsencode(self.path), to_bytes(name))
 
 
-class Zip(ImageTree):
+class Zip(OneFile):
     """Images in a zip, which is as the directory that was packed: names follow the same rules."""
+
+    _open: _Opened | None
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._open: _Opened | None = None
-        self._opening = threading.Lock()
         self._archive()
 
     def listing(self) -> Listing:
@@ -113,15 +112,6 @@ class Zip(ImageTree):
             if self._open is None or self._open.process != os.getpid():
                 self._open = _Opened(self.path)
             return self._open
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_open": None}
-        del state["_opening"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._opening = threading.Lock()
 
 
 class _Opened:

@@ -239,6 +239,8 @@ class _Expander:
         seeds: Sequence[int],
     ) -> tuple[str, ...]:
         cls = TASKS.get(task.name)
+        if family_of(config.student.shape).labelling not in cls.labellings:
+            return ()
         identities = []
         for seed in seeds if cls.seeded else (None,):
             try:
@@ -248,8 +250,6 @@ class _Expander:
                 trained = (
                     self._with_trained_student(asked, profile, row) if cls.is_evaluation else asked
                 )
-                if family_of(asked.student.shape).labelling not in cls.labellings:
-                    return ()
                 if issubclass(cls, BankTask):
                     one: Task | None = cls.of(trained, task.bank)
                 else:
