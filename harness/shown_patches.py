@@ -27,7 +27,7 @@ def _lie(config: TrainConfig) -> tuple[int, int, bool] | None:
     if config.teacher is None:
         return None
     family = family_of(config.teacher.shape)
-    return (*family.grid(config.teacher.shape), family.hears)
+    return (*family.grid(config.teacher.shape), family.takes_spectrograms)
 
 
 def _sees_all(config: TrainConfig) -> bool:

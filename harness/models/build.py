@@ -53,7 +53,7 @@ def build_model(
     elif config.init == "dino":
         torch.nn.init.trunc_normal_(model.vit.cls_token, std=0.02)
     weights, weights_norm = config.weights, input_norm
-    if weights.hub is not None and model.family.hears:
+    if weights.hub is not None and model.family.takes_spectrograms:
         require_finite(model, f"the weights '{weights.hub}'")
     elif weights.hub is not None:
         pretrained = model.vit.pretrained_cfg

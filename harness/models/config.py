@@ -154,7 +154,7 @@ class ModelConfig:
         if self.detection_tokens is not None and not catalogue.detection_tokens:
             what = f"is an option of YOLOS, and '{self.arch}' is none: leave it out"
             raise FieldError("detection_tokens", what)
-        for key in ("image_width", "stride") if not family_of(catalogue).hears else ():
+        for key in ("image_width", "stride") if not family_of(catalogue).takes_spectrograms else ():
             if getattr(self, key) is not None:
                 what = f"is an option of spectrogram transformers, and '{self.arch}' is none"
                 raise FieldError(key, f"{what}: leave it out")
@@ -172,7 +172,7 @@ class ModelConfig:
             raise FieldError(
                 "arch", f"'{self.arch}' has no dimensions of its own: give {', '.join(missing)}"
             )
-        if family_of(shape).hears:
+        if family_of(shape).takes_spectrograms:
             self._check_overlap()
         elif shape.image_size % shape.patch_size:
             raise FieldError(
@@ -214,7 +214,7 @@ class ModelConfig:
     def _check_hub(self, hub: str) -> None:
         """timm's names start with the network's; of another hub's names nothing is known here."""
         catalogue = known_architectures()[self.arch]
-        if family_of(catalogue).hears and self.weights.head != "new":
+        if family_of(catalogue).takes_spectrograms and self.weights.head != "new":
             raise FieldError(
                 "weights",
                 f"'{hub}' are of photographs, whose classifier tells nothing of sounds: add "
@@ -228,7 +228,7 @@ class ModelConfig:
                 f"'{hub}' are of another network than '{self.arch}': "
                 f"give {fitting}the `arch` that they are of",
             )
-        patch = ("patch_size",) if family_of(catalogue).hears else ()
+        patch = ("patch_size",) if family_of(catalogue).takes_spectrograms else ()
         for key in ("width", "depth", "heads", *patch, "registers", "mlp", "layer_scale"):
             if getattr(self.shape, key) != getattr(catalogue, key):
                 raise FieldError(

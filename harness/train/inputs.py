@@ -35,14 +35,14 @@ def check_inputs(config: TrainConfig) -> None:
                 what = f"is of spectrograms, and {dataset.name} has pictures: leave it out"
                 raise FieldError(f"recipe.augment.{key}", what)
     for name, model in config.networks().items():
-        hears = family_of(model.shape).hears
-        if hears and not dataset.spectrograms:
+        audio = family_of(model.shape).takes_spectrograms
+        if audio and not dataset.spectrograms:
             what = f"'{model.arch}' takes spectrograms, and {dataset.name} has pictures"
             raise FieldError(name, what)
         if dataset.spectrograms:
             here = (dataset.size, dataset.width)
-            if not hears or model.shape.image_shape != here:
-                takes = "pictures" if not hears else _times(model.shape.image_shape)
+            if not audio or model.shape.image_shape != here:
+                takes = "pictures" if not audio else _times(model.shape.image_shape)
                 raise FieldError(
                     name,
                     f"'{model.arch}' takes {takes}, the spectrograms of {dataset.name} have "

@@ -209,7 +209,7 @@ SMALL = ModelConfig(
 )
 
 
-def test_weights_of_photographs_hear(tmp_path: Path) -> None:
+def test_weights_of_photographs_become_those_of_spectrograms(tmp_path: Path) -> None:
     photographs = deit()
     torch.save({"model": photographs.state_dict()}, tmp_path / "deit.pth")
     weights = Weights(file=str(tmp_path / "deit.pth"), head="new")
@@ -265,7 +265,7 @@ def test_what_it_saves_it_reads(tmp_path: Path) -> None:
         build_model(config, classes=8, channels=1, input_norm=NORM, dependencies={})
 
 
-def test_fetched_weights_of_photographs_hear(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetched_weights_of_photographs_do_too(monkeypatch: pytest.MonkeyPatch) -> None:
     photographs = deit()
     weights = Weights(hub="deit_small_distilled_patch16_224.fb_in1k", head="new")
     # timm fetches by this name; here it gives a small one

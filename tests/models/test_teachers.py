@@ -25,7 +25,7 @@ TEACHERS = sorted(
     if family_of(shape).maskable
     and shape.width
     and family_of(shape).labelling == "classes"
-    and not family_of(shape).hears
+    and not family_of(shape).takes_spectrograms
 )
 STUDENT = ModelConfig(
     arch="deit_tiny_patch16_224", image_size=32, patch_size=8, width=48, depth=2, heads=4

@@ -60,7 +60,7 @@ class Family(ABC):
     chooses_init: ClassVar[bool] = False  # timm's builder knows several ways to draw weights
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads
     plain: ClassVar[bool] = False  # registers, LayerScale and SwiGLU can be added to it
-    hears: ClassVar[bool] = False  # takes spectrograms, in patches that may overlap
+    takes_spectrograms: ClassVar[bool] = False  # in place of pictures, in patches that may overlap
 
     def depth(self, shape: Architecture) -> int:
         """Blocks whose attention can be asked for."""

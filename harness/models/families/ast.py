@@ -51,7 +51,7 @@ class SpectrogramTransformer(PlainViT):
     gives_heads: ClassVar[bool] = False  # one classifier reads both tokens
     plain: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False
-    hears: ClassVar[bool] = True
+    takes_spectrograms: ClassVar[bool] = True
 
     def timm_options(self, shape: Architecture) -> dict[str, Any]:
         """A DeiT for photographs: `complete` makes it one for spectrograms."""
