@@ -1,8 +1,9 @@
 # The front door. `make help` says what there is; every target sets up what it needs.
 
-# Table 3 is of sounds: its small profile is not the others'.
+# Sounds, boxes and masks have small profiles of their own.
 ifeq ($(origin PROFILE),undefined)
 table3: override PROFILE := fsdd
+table12-detection table12-segmentation: override PROFILE := canvases
 endif
 
 PYTHON      ?= python3
@@ -78,7 +79,7 @@ table9: ## MaskedKD table 9: augmentation; 22 minutes
 table10: ## MaskedKD table 10: cost by operation; a few seconds
 table11: ## MaskedKD table 11: memory (measured on a GPU); a few seconds
 table12-detection: ## MaskedKD table 12: object detection, PROFILE=canvases; half an hour (estimated)
-table12-segmentation: ## MaskedKD table 12, classes of pixels; PROFILE=canvases unless told; half an hour (estimated)
+table12-segmentation: ## MaskedKD table 12: classes of pixels, PROFILE=canvases; half an hour (estimated)
 fig1: ## MaskedKD figure 1: what teachers and students cost; a few seconds
 fig2: ## MaskedKD figure 2: fewer and fewer patches; 45 minutes
 fig3: ## MaskedKD figure 3: criteria over training; 25 minutes
@@ -87,7 +88,6 @@ fig6: ## MaskedKD figure 6: masking against merging; 65 minutes
 fig7: ## MaskedKD figure 7: what a student with random weights hides; under a minute
 fig8: ## MaskedKD figure 8: student and teacher on two devices; a minute (estimated)
 fig9: ## MaskedKD figure 9: a small and a large teacher; 40 minutes (estimated)
-table12-detection table12-segmentation: override PROFILE := $(if $(filter fashion-mnist,$(PROFILE)),canvases,$(PROFILE))
 $(maskedkd): install
 	@$(call reproduce,maskedkd/$@)
 
