@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.makefile import ROOT
+from tests.makefile import ROOT, outside
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def make(checkout: Path, *words: str, **more: str) -> subprocess.CompletedProces
     return subprocess.run(
         ["make", *words],
         cwd=checkout,
-        env={**os.environ, "PYTHON": sys.executable, **more},
+        env={**outside(), "PYTHON": sys.executable, **more},
         capture_output=True,
         text=True,
         check=False,
