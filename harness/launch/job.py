@@ -258,7 +258,8 @@ def _requeue() -> str:
             sys.exit(EXIT_INTERRUPTED)
         if re.search(r"\bRequeue=0\b", shown.out):
             return f"its job {job} cannot be requeued (it was submitted without): run again"
-        answer = call("scontrol", "requeue", job)
+        # unknown whether it is requeued already: a second time would stop the next copy
+        answer = shown if _passing(shown) else call("scontrol", "requeue", job)
         if answer.ok:
             log(f"requeued job {job}")
             sys.exit(EXIT_INTERRUPTED)
@@ -270,5 +271,8 @@ def _requeue() -> str:
 
 
 def _passing(answer: CommandResult) -> bool:
-    """Whether the same question may be answered later: the controller was not reached."""
-    return answer.timed_out or (answer.code is not None and bool(_AWAY.search(answer.err)))
+    """Whether the same question may be answered later: the controller was not reached, or the
+    program was killed. SLURM ends all of a job that it requeues, the one that asks for it too."""
+    if answer.code is None:
+        return answer.timed_out
+    return answer.code < 0 or (answer.code > 0 and bool(_AWAY.search(answer.err)))

@@ -16,6 +16,7 @@ from harness.launch.reconcile import last_words, reconcile
 from harness.launch.sbatch import _number, largest_array, remedy
 from harness.launch.scheduler import Scheduler, _sacct, cancel_jobs
 from harness.launch.snapshot import code_files, lacking, take_snapshot
+from harness.launch.worker import EXIT_LOST
 from harness.plan import make_plan
 from harness.spec.expand import expand
 from harness.spec.load import load_table
@@ -207,6 +208,23 @@ def test_a_controller_that_is_away_is_waited_for(
     with pytest.raises(SystemExit):
         job._requeue()
     assert (tmp_path / "asked").exists()
+
+
+def test_who_is_killed_while_it_requeues_its_job_asks_whether_it_did(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    program(
+        "scontrol",
+        f"""if test $1 = requeue; then echo >>{asked}; kill -TERM $$; fi
+        test -e {asked} && mkdir {tmp_path}/away && kill -TERM $$
+        test -e {asked} && echo JobState=PENDING Restarts=1 || echo JobState=RUNNING Restarts=0""",
+    )
+    monkeypatch.setattr(job.time, "sleep", lambda _: None)
+    with pytest.raises(SystemExit) as ended:
+        job._requeue()
+    assert ended.value.code == EXIT_LOST
+    assert asked.read_text() == "\n"
 
 
 def test_git_that_refuses_is_told_and_the_package_is_copied(
