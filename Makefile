@@ -143,9 +143,10 @@ check: install-dev ## specs, format, lint, types; a minute
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 
-docs: install-dev ## write docs/reference.md and docs/papers.md from code, specs and results; seconds
+docs: install-dev ## write docs/reference.md, docs/papers.md and the pages of all claims; seconds
 	$(BIN)/python docs/write_reference.py
 	$(BIN)/python docs/write_papers.py
+	$(BIN)/python docs/write_claims.py
 
 bench: install-dev ## measure what is claimed about speed, on a machine with two free cores; some minutes
 	$(BIN)/python benchmarks/masked_step.py
