@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import json
 import os
 import re
 import shlex
@@ -353,6 +354,15 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
         text = " ".join((ROOT / f"docs/{page}.md").read_text().split())
         for sentence in sentences:
             assert sentence in text, f"docs/{page}.md does not say: {sentence}"
+
+
+def test_the_docs_say_of_which_copy_the_results_on_natural_images_are() -> None:
+    record = ROOT / "experiments/teachers/cifar10-small/run.json"
+    version = json.loads(record.read_text())["config"]["train"]["data"]["version"]
+    text = " ".join((ROOT / "docs/data.md").read_text().split())
+    assert f"all published results on CIFAR-10 (version `{version}`) are of such a copy" in text
+    for page in ("README.md", "experiments/teachers/cifar10-small/README.md"):
+        assert "JPEG copy" in " ".join((ROOT / page).read_text().split())
 
 
 def pages() -> list[Path]:
