@@ -327,7 +327,28 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
     steps = {line["step"]: line["ratio"] for line in lines_of("benchmarks/selfdistillation-step")}
     step = {name: f"{float(ratio):.2f}" for name, ratio in steps.items()}
     spread = means("maskedkd/fig7.fashion-mnist", "spread")
+    (mae,) = lines_of("benchmarks/mae-step")
+    packs = {
+        (line["recipe"], line["from"]): (line["CPU ms"].split()[1], line["times as fast"])
+        for line in lines_of("benchmarks/packed")
+    }
     stated = {
+        "masked-autoencoders": [f"batch 1: {float(mae['ratio']):.2f} times as long"],
+        "data": [
+            f"| {called} | {float(packs[recipe, 'folder'][0]):.1f} ms "
+            f"| {float(packs[recipe, 'pack'][0]):.1f} ms, {packs[recipe, 'pack'][1]} times"
+            for recipe, called in (
+                ("DeiT", "DeiT's recipe"),
+                ("multi-crop", "DINO's multi-crop"),
+                ("evaluation", "evaluation"),
+                ("opening 400 images", "opening 400 images"),
+            )
+        ]
+        + [
+            f"{float(ms):.1f} ms, {times} times |"
+            for (_, source), (ms, times) in packs.items()
+            if source == "pack, 256 px"
+        ],
         "footguns": [f"from {printed('keep196'):.1f} to {printed('keep98'):.1f} %"],
         "search-history": [
             f"| the raw pixels | | {knn['pixels']:.1f} % | |",
