@@ -289,7 +289,7 @@ def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None
         claim(natural, "masked-still-beats-none", "none by {:.2f} points ({:.2f} to {:.2f})"),
         claim(natural, "half-the-teacher-is-free", "costs {0:.2f} points"),
         claim(natural, "half-the-teacher-is-free", "a loss of {2:.2f} to a gain of {1:.2f}"),
-        f"keeps {left} of its accuracy",
+        f"each keeps {left} of its accuracy",
         claim(dino, "training-helps.linear", "right {:.2f} points more often ({:.2f} to {:.2f})"),
         claim(dino, "high-beats-random.linear", "random masks: {:.2f} points"),
         claim(dino, "high-beats-random.linear", "a loss of {1:.2f} to a gain of {2:.2f}"),
