@@ -81,12 +81,12 @@ table11: ## MaskedKD table 11: memory (measured on a GPU); a few seconds
 table12-detection: ## MaskedKD table 12: object detection, PROFILE=canvases; half an hour (estimated)
 table12-segmentation: ## MaskedKD table 12: classes of pixels, PROFILE=canvases; half an hour (estimated)
 fig1: ## MaskedKD figure 1: what teachers and students cost; a few seconds
-fig2: ## MaskedKD figure 2: fewer and fewer patches; 45 minutes
-fig3: ## MaskedKD figure 3: criteria over training; 25 minutes
+fig2: ## MaskedKD figure 2: fewer and fewer patches; 25 minutes (estimated)
+fig3: ## MaskedKD figure 3: criteria over training; 15 minutes (estimated)
 fig4: ## MaskedKD figures 4 and 5: which patches are used, and when; 15 minutes (estimated)
-fig6: ## MaskedKD figure 6: masking against merging; 65 minutes
+fig6: ## MaskedKD figure 6: masking against merging; 50 minutes (estimated)
 fig7: ## MaskedKD figure 7: what a student with random weights hides; under a minute
-fig8: ## MaskedKD figure 8: student and teacher on two devices; a minute (estimated)
+fig8: ## MaskedKD figure 8: student and teacher on two devices; a minute
 fig9: ## MaskedKD figure 9: a small and a large teacher; 40 minutes (estimated)
 $(maskedkd): install
 	@$(call reproduce,maskedkd/$@)
@@ -143,9 +143,10 @@ check: install-dev ## specs, format, lint, types; a minute
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 
-docs: install-dev ## write docs/reference.md and docs/papers.md from code, specs and results; seconds
+docs: install-dev ## write docs/reference.md, docs/papers.md and the pages of all claims; seconds
 	$(BIN)/python docs/write_reference.py
 	$(BIN)/python docs/write_papers.py
+	$(BIN)/python docs/write_claims.py
 
 bench: install-dev ## measure what is claimed about speed, on a machine with two free cores; some minutes
 	$(BIN)/python benchmarks/masked_step.py

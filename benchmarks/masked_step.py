@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import pandas as pd
 import torch
-from options import options
+from options import machine, options
 
 from harness.evaluate.throughput import interleaved_seconds, median_ratio
 from harness.methods import Batch, Networks, Step
@@ -108,6 +108,8 @@ def measure(batch: int, device: torch.device, repeats: int) -> pd.DataFrame:
             {
                 "step": name,
                 "ms": 1000 * statistics.median(taken),
+                "min": 1000 * min(taken),
+                "max": 1000 * max(taken),
                 "img/s": batch / statistics.median(taken),
                 "speedup": speedup,
                 "speedup by MACs": expected,
@@ -121,6 +123,7 @@ def main() -> None:
     """Print the table; keep it as CSV where asked."""
     arguments = options(__doc__, batch=16)
     found = measure(arguments.batch, torch.device(arguments.device), arguments.repeats)
+    print(f"{machine()}, torch {torch.__version__}")
     print(
         f"{TEACHER} -> {STUDENT}, batch {arguments.batch}, "
         f"{arguments.device}, {arguments.threads} threads, fp32\n"

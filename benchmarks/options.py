@@ -12,8 +12,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from harness.evaluate.throughput import median_ratio
-
 
 def options(about: str | None, *, batch: int) -> argparse.Namespace:
     """What was asked for, with torch held to the threads; `batch` is the default."""
@@ -31,19 +29,25 @@ def options(about: str | None, *, batch: int) -> argparse.Namespace:
 
 
 def compared(name: str, base: str, seconds: dict[str, list[float]]) -> dict[str, object]:
-    """A line of a table: a step against another one that was timed in turn with it."""
+    """A line of a table: a step against another one that was timed in turn with it, and the ratio
+    of both: its median over turns, the least and the largest.
+    """
+    ratios = [a / b for a, b in zip(seconds[name], seconds[base], strict=True)]
     return {
         "step": name,
         "ms": 1000 * statistics.median(seconds[name]),
         "against": base,
         "its ms": 1000 * statistics.median(seconds[base]),
-        "ratio": median_ratio(seconds[name], seconds[base]),
+        "ratio": statistics.median(ratios),
+        "min": min(ratios),
+        "max": max(ratios),
     }
 
 
 def show(lines: Sequence[dict[str, object]], about: str, arguments: argparse.Namespace) -> None:
     """Print them under a heading; keep them as CSV where asked."""
     table = pd.DataFrame(lines)
+    print(f"{machine()}, torch {torch.__version__}")
     print(f"{about}, {arguments.device}, {arguments.threads} threads, fp32\n")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     if arguments.csv:

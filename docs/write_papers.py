@@ -33,6 +33,7 @@ class Item:
     what: str
     specs: tuple[str, ...] = ()
     note: str = ""
+    costs: bool = True  # what its specs compute without training is of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,9 @@ class Paper:
     items: tuple[Item, ...]
 
 
-def item(name: str, what: str, *specs: str, note: str = "") -> Item:
+def item(name: str, what: str, *specs: str, note: str = "", costs: bool = True) -> Item:
     """An `Item`, shorter to write."""
-    return Item(name=name, what=what, specs=specs, note=note)
+    return Item(name=name, what=what, specs=specs, note=note, costs=costs)
 
 
 DRAWING = "a drawing of the method: nothing to compute"
@@ -90,14 +91,15 @@ PAPERS = (
         arxiv="2203.12719",
         source="the authors' slides, which number no table, and the README of their code",
         items=(
-            item("strategies", "masks of iBOT, 20 % of ImageNet", "attmask/strategies"),
+            item("strategies", "masks of iBOT, 20 % of ImageNet", "attmask/strategies",
+                 note="computed: that choosing needs no pass of its own"),
             item("strategies", "CIFAR-10 and CIFAR-100, fine-tuned", "attmask/finetune"),
             item("share of the data", "5, 10, 20 and 100 %", "attmask/share"),
             item("Table 3", "masks in DINO, no patch loss", "attmask/dino"),
             item("all of ImageNet", "k-NN, linear, few-shot", "attmask/full"),
             item("mask ratio", "four of 13 cells are known", "attmask/ratio"),
             item("speed of learning", "a curve over epochs", "attmask/strategies",
-                 note="k-NN every 25 epochs, with claims"),
+                 costs=False, note="k-NN every 25 epochs, with claims"),
             item("model zoo", "ViT-S/16, 300 epochs", note="README only: 100 epochs are in "
                  "attmask/full, and `recipe: {epochs: 300}` is the other"),
             item("dense tasks, retrieval, videos", "COCO, ADE20K, ROxford, RParis, DAVIS",
@@ -125,7 +127,7 @@ PAPERS = (
         source="the README of the released code",
         items=(
             item("sizes", "ViT-S, ViT-B and ViT-L, fine-tuned", "lut/sizes",
-                 note="rows of LUT and MAE; DINO, iBOT and MoCo v3 are not trained to compare"),
+                 note="rows of LUT, MAE, iBOT and DINO's public checkpoints; MoCo v3 is not here"),
             item("ablations", "the loss between views", "lut/views", note=NO_NUMBERS),
             item("segmentation", "ADE20K", note=NO_NUMBERS),
             item("fine-grained", "iNaturalist", "lut/transfer", note=NO_NUMBERS),
@@ -142,7 +144,7 @@ PAPERS = (
         items=(
             item("Table 1", "the networks", note="of no run"),
             item("Table 2", "k-NN and linear", "attmask/full", "maskedkd/table4",
-                 note="ViT-S/16 for 100 epochs alone, as others quote it"),
+                 costs=False, note="ViT-S/16 for 100 epochs alone, as others quote it"),
             item("Tables 3 to 5", "retrieval, copies, videos", note=OTHER_TASKS),
             item("Table 6", "transfer by fine-tuning",
                  note="`attmask/finetune` shows how to write one"),
@@ -162,9 +164,9 @@ PAPERS = (
         source="the README of the released code",
         items=(
             item("ImageNet-1k", "k-NN and linear", "attmask/full", "attmask/strategies",
-                 note="ViT-S/16 for 100 epochs alone, as AttMask quotes it; 800 epochs and larger "
-                 "networks are not here"),
-            item("ImageNet-1k", "fine-tuning", note="the task `finetune` does it"),
+                 costs=False, note="ViT-S/16 for 100 epochs alone, as AttMask quotes it"),
+            item("ImageNet-1k", "fine-tuning", "lut/sizes",
+                 note="ViT-S, ViT-B and ViT-L, as LUT quotes them"),
             item("ImageNet-22k", "larger networks", note="the data set is not here"),
             item("other tables", "few labels, clusters, dense tasks, robustness, ablations",
                  note=FOUNDATION),
@@ -216,8 +218,8 @@ against them.
 
 - **run at `PROFILE`**: trained and judged there; the link is the report. `paper` is the published
   recipe, all others are scaled down.
-- **computed at `PROFILE`**: what needs no training, multiply-adds for the most part; its trained
-  cells are empty.
+- **computed at `PROFILE`**: what needs no training, multiply-adds for the most part, or what is
+  timed; no two trained rows of it are there to compare.
 - **here, not run**: the spec is there with its profiles, and `harness run` computes it. No result
   of it is published here.
 - **not here**: there is no spec, for the reason that is given.
@@ -239,8 +241,8 @@ def columns_of(path: Path) -> Mapping[str, Column]:
 
 
 def measured(spec: str, root: Path = ROOT) -> dict[str, tuple[bool, str]]:
-    """By profile with published results: whether any trained cell of them is measured, and the
-    report, relative to this page.
+    """By profile with published results: whether two rows or more, which a claim can compare, have
+    a trained cell that is measured; and the report, relative to this page.
     """
     results: dict[str, tuple[bool, str]] = {}
     for path in sorted((root / RESULTS).glob(f"*/{spec}.*.csv")):
@@ -249,8 +251,9 @@ def measured(spec: str, root: Path = ROOT) -> dict[str, tuple[bool, str]]:
             continue
         columns = columns_of(root / EXPERIMENTS / f"{spec}.yaml")
         with path.open(encoding="utf-8") as file:
-            there = {line["column"] for line in csv.DictReader(file) if line["mean"]}
-        trained = any(columns[one].evidence == "seeds" for one in there if one in columns)
+            there = {(line["row"], line["column"]) for line in csv.DictReader(file) if line["mean"]}
+        seeds = {name for name, column in columns.items() if column.evidence == "seeds"}
+        trained = len({row for row, column in there if column in seeds}) > 1
         report = path.relative_to(root / RESULTS).with_suffix(".md")
         results[profile] = trained, f"../{REPORTS}/{report.as_posix()}"
     return results
@@ -267,7 +270,7 @@ def state(one: Item, root: Path = ROOT) -> str:
             f"[`{profile}`]({report})"
             for spec in specs
             for profile, (trained, report) in measured(spec, root).items()
-            if trained is done
+            if trained is done and (trained or one.costs)
         ]
         if links:
             told.append(f"{word} {', '.join(links)}")

@@ -158,9 +158,10 @@ def test_every_trained_claim_of_a_scaled_down_profile_has_preconditions() -> Non
     for name in list_tables():
         table = load_table(name)
         for profile in table.profiles.values():
-            if profile.name in ("paper", "smoke"):
+            scaled = profile.name not in ("paper", "smoke")
+            if not scaled and (name, profile.name) != ("maskedkd/budget", "paper"):
                 assert not any(claim.given for claim in profile.claims)
-                continue
+                continue  # the budget curve has the scale of Fashion-MNIST alone, at `paper` too
             for claim in profile.claims:
                 columns = {table.columns[cell.column].evidence for cell in claim.holds.cells}
                 if "seeds" in columns and not claim.given:

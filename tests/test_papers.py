@@ -169,9 +169,13 @@ def test_what_has_been_run_is_read_from_the_results(writer: ModuleType, tmp_path
     results.mkdir(parents=True)
     shutil.copy(ROOT / "tests/conftest.py", results / "fig6.paper.claims.csv")  # never opened
     (results / "fig6.paper.csv").write_text("row,column,mean\na,gflops,2.7\na,acc,\n")
-    (results / "fig6.fashion-mnist.csv").write_text("row,column,mean\na,gflops,2.7\na,acc,80\n")
+    trained = "row,column,mean\na,gflops,2.7\na,acc,80\n"
+    (results / "fig6.fashion-mnist.csv").write_text(trained)
     folder = "../reports/reference/box/maskedkd"
-    assert writer.state(one, tmp_path) == (
-        f"run at [`fashion-mnist`]({folder}/fig6.fashion-mnist.md); "
-        f"computed at [`paper`]({folder}/fig6.paper.md) (a plot)"
-    )
+    small, whole = (f"[`{p}`]({folder}/fig6.{p}.md)" for p in ("fashion-mnist", "paper"))
+    # a single trained row is compared with nothing
+    assert writer.state(one, tmp_path) == f"computed at {small}, {whole} (a plot)"
+    (results / "fig6.fashion-mnist.csv").write_text(f"{trained}b,acc,81\n")
+    assert writer.state(one, tmp_path) == f"run at {small}; computed at {whole} (a plot)"
+    of_training = writer.item("Table 2", "accuracies alone", "maskedkd/fig6", costs=False)
+    assert writer.state(of_training, tmp_path) == f"run at {small}"

@@ -63,12 +63,12 @@ class ClaimReader:
         return tuple(claims)
 
     def in_scope(self, claims: Sequence[Claim], scope: Scope) -> tuple[Claim, ...]:
-        """The claims of a profile, with what must hold there. Nothing has to at `paper`: it is what
-        the paper speaks of.
+        """The claims of a profile, with what must hold there. Nothing has to at `paper`, for it is
+        what the paper speaks of; but where that profile says `given`, it is no paper's.
         """
         return tuple(
             replace(claim, given=tuple(self._given_to(claim, scope)))
-            if scope.profile != "paper"
+            if scope.profile != "paper" or scope.given
             else claim
             for claim in claims
         )

@@ -31,6 +31,13 @@ def test_a_claim_fills_its_preconditions(experiments: Experiments) -> None:
     assert table.profile("paper").claims[0].given == ()  # it is what the paper speaks of
 
 
+def test_at_paper_they_count_where_that_profile_gives_them(experiments: Experiments) -> None:
+    claims = "{id: free, text: t, holds: 'acc[logit] >= acc[none] - 0.3'}"
+    text = spec(claims).replace("  paper: {}\n", "  paper: {given: [helps]}\n")
+    table = load_table(experiments.table("paper/good", text))
+    assert [one.id for one in table.profile("paper").claims[0].given] == ["helps"]
+
+
 def test_a_profile_gives_them_to_trained_claims_that_name_none(experiments: Experiments) -> None:
     claims = """{id: free, text: t, holds: 'acc[logit] >= acc[none] - 0.3'}
   - {id: cost, text: t, holds: 'pflops[logit] > 0'}
