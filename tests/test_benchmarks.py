@@ -1,7 +1,11 @@
-"""What the benchmarks of steps are held against computes the same losses as this package."""
+"""What the benchmarks of steps are held against computes the same losses as this package, and their
+page says what was measured.
+"""
 
 from __future__ import annotations
 
+import csv
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +31,13 @@ from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
 from tests.methods.test_dino import SMALL, batch, objective, step
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = set(sys.modules)
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     yield
     for name in set(sys.modules) & {"products", "plain_masked", "plain_selfdistillation"} - before:
         del sys.modules[name]
@@ -129,3 +135,24 @@ def test_plain_self_distillation_has_the_same_losses(method: SelfDistillation, f
         optimizer.step()
         optimizer.zero_grad()
         built.after_step(step(index))
+
+
+def test_the_page_of_speed_is_up_to_date(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    writer = importlib.import_module("write_performance")
+    assert (ROOT / "docs/performance.md").read_text() == writer.page(), "run `make docs`"
+    masked, _ = writer.BENCHMARKS
+    path = tmp_path / masked.results
+    path.parent.mkdir(parents=True)
+    line = {"step": "batch 8, plain", "ms": 741.2, "against": "batch 8, keep 98", "its ms": 600.4}
+    with path.open("w") as file:
+        lines = csv.DictWriter(file, [*line, "ratio", "min", "max", "by multiply-adds"])
+        lines.writeheader()
+        lines.writerow(line | {"ratio": 1.234, "min": 1.1, "max": 1.25})
+        fewer = line | {"step": "batch 8, keep 49", "ratio": 0.8, "min": 0.7, "max": 0.9}
+        lines.writerow(fewer | {"by multiply-adds": 0.8124})
+    text = writer.page(tmp_path)
+    plain = "| batch 8, plain | 741 | batch 8, keep 98, 600 ms | 1.23 (1.10 to 1.25) "
+    assert f"{plain}| goal: 1.30, not met |" in text
+    assert "| 0.80 (0.70 to 0.90) | by multiply-adds 0.81 |" in text
+    assert "| batch 16, plain | | | not measured | goal: 1.30 |" in text
