@@ -143,10 +143,11 @@ check: install-dev ## specs, format, lint, types; a minute
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 
-docs: install-dev ## write docs/reference.md, docs/papers.md and the pages of all claims; seconds
+docs: install-dev ## write docs/reference.md, docs/papers.md, docs/performance.md and the pages of all claims; seconds
 	$(BIN)/python docs/write_reference.py
 	$(BIN)/python docs/write_papers.py
 	$(BIN)/python docs/write_claims.py
+	$(BIN)/python docs/write_performance.py
 
 bench: install-dev ## measure what is claimed about speed, on a machine with two free cores; some minutes
 	$(BIN)/python benchmarks/masked_step.py

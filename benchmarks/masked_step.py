@@ -1,141 +1,153 @@
-"""How much faster a training step gets when the teacher sees fewer patches, next to what the
-multiply-adds say.
+"""A training step of MaskedKD against the same written plainly, against the machine's own speed,
+and against what the multiply-adds say of fewer patches.
 
     python benchmarks/masked_step.py [--device cpu] [--batch 16] [--repeats 7] [--csv FILE]
 
 DeiT-S teaches DeiT-Ti at 224 px, fp32, random images: student forward and backward, choice of
-patches, teacher forward, AdamW. All variants are timed in turn within one process, so a drifting
-machine slows all of them alike; ratios are medians over turns. "as released" is what MaskedKD's
-public code computes: attention maps in every block, every patch embedded, the whole last block.
+patches, teacher forward, AdamW. Batches of `--batch` and of half as many. All variants are timed in
+turn within one process, so a drifting machine slows all of them alike; a ratio is the median over
+turns, with the least and the largest.
+
+"plain" is `plain_masked.py`: timm and PyTorch alone, attention maps in full, every patch embedded;
+"plain, fused": with a full map in the one block whose attention is needed. "matrix products" are
+those of the step alone (`products.py`): the ratio is the share of the machine's matmul rate at
+which the step runs. "bf16" is the recipe's `precision: bf16`, where the CPU multiplies bf16.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
+from pathlib import Path
 
-import pandas as pd
+import timm
 import torch
-from options import machine, options
+from options import compared, options, show
+from plain_masked import PlainMaskedKD
+from products import multiplied, of_step
 
-from harness.evaluate.throughput import interleaved_seconds, median_ratio
+from harness.evaluate.throughput import interleaved_seconds
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, Mask
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
-from harness.models.families import Architecture, known_architectures
-from harness.models.vit import ForwardOutput, Normalisation, VisionTransformer
+from harness.models.families import known_architectures
+from harness.models.vit import Normalisation, VisionTransformer
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
+from harness.train.precision import autocast
 
-STUDENT, TEACHER = "deit_tiny_patch16_224", "deit_small_patch16_224"
-KEEPS = (196, 147, 98, 49)
+STUDENT, TEACHER, CLASSES = "deit_tiny_patch16_224", "deit_small_patch16_224", 1000
+ALL, KEEP = 196, 98
 SEEN = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
-
-
-class AsReleased(VisionTransformer):
-    """The same numbers, computed as the released code does."""
-
-    def __init__(self, vit: object, shape: Architecture) -> None:
-        super().__init__(vit, shape)
-        for block in self.vit.blocks:
-            block.attn.fused_attn = False
-
-    def forward(self, images: torch.Tensor, **options: object) -> ForwardOutput:
-        """All patches embedded, the whole last block."""
-        return super().forward(images, **{**options, "efficient": False})  # type: ignore[arg-type]
 
 
 def step_macs(keep: int) -> float:
     """Multiply-adds of a step for one image: three passes of the student and one of the teacher."""
     student, teacher = known_architectures()[STUDENT], known_architectures()[TEACHER]
     return (
-        3 * efficient_macs(student, keep=student.patches, classes=1000).total
-        + efficient_macs(teacher, keep=keep, classes=1000).total
+        3 * efficient_macs(student, keep=student.patches, classes=CLASSES).total
+        + efficient_macs(teacher, keep=keep, classes=CLASSES).total
     )
 
 
-def wrapped(arch: str, wrap: type[VisionTransformer]) -> VisionTransformer:
-    """A network with random weights behind one way of computing."""
+def network(arch: str) -> VisionTransformer:
+    """With random weights."""
     config = ModelConfig(arch=arch)
-    model = build_model(config, classes=1000, channels=3, input_norm=SEEN, dependencies={})
-    return wrap(model.vit, config.shape)
+    return build_model(config, classes=CLASSES, channels=3, input_norm=SEEN, dependencies={})
+
+
+def data(batch: int, device: torch.device) -> Batch:
+    """A fixed random batch."""
+    return Batch(
+        images=torch.randn(batch, 3, 224, 224, device=device),
+        targets=torch.rand(batch, CLASSES, device=device).softmax(dim=1),
+    )
 
 
 def training_step(
-    keep: int, batch: int, device: torch.device, wrap: type[VisionTransformer]
+    keep: int, batch: int, device: torch.device, precision: str = "fp32"
 ) -> Callable[[], object]:
-    """A whole optimiser step of (Masked)KD on a fixed random batch."""
-    student, teacher = (wrapped(arch, wrap).to(device) for arch in (STUDENT, TEACHER))
-    mask = Mask(keep=keep) if keep < 196 else None
+    """A whole optimiser step of (Masked)KD."""
+    student, teacher = (network(arch).to(device) for arch in (STUDENT, TEACHER))
+    mask = Mask(keep=keep) if keep < ALL else None
     objective = Distillation(mask=mask).build(
         Networks(student=student.train(), teacher=freeze(teacher))
     )
     optimizer = build_optimizer(objective.modules, Recipe(epochs=1, batch_size=batch, lr=1e-4))
-    data = Batch(
-        images=torch.randn(batch, 3, 224, 224, device=device),
-        targets=torch.rand(batch, 1000, device=device).softmax(dim=1),
-    )
+    given = data(batch, device)
     step = Step(index=0, total=1, generator=torch.Generator())
 
     def run() -> None:
-        objective.losses(data, step)["total"].backward()
+        with autocast(precision, device):
+            loss = objective.losses(given, step)["total"]
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     return run
 
 
-def measure(batch: int, device: torch.device, repeats: int) -> pd.DataFrame:
-    """One line per keep count, and one for the released way of computing."""
+def plain_step(batch: int, device: torch.device, *, fused: bool) -> Callable[[], object]:
+    """The same, as one would write it."""
+    student, teacher = (
+        timm.create_model(arch, num_classes=CLASSES).to(device) for arch in (STUDENT, TEACHER)
+    )
+    plain, given = PlainMaskedKD(student, teacher, KEEP, fused=fused), data(batch, device)
+    return lambda: plain.step(given.images, given.targets)
+
+
+def measure(
+    batch: int, device: torch.device, repeats: int, keeps: tuple[int, ...]
+) -> list[dict[str, object]]:
+    """The lines of one batch size."""
+    ours, products = f"batch {batch}, keep {KEEP}", f"batch {batch}, matrix products"
+    shapes = known_architectures()[STUDENT], known_architectures()[TEACHER]
+    work = of_step(*shapes, keep=KEEP, batch=batch, classes=CLASSES)
     steps = {
-        f"keep {keep}": training_step(keep, batch, device, VisionTransformer) for keep in KEEPS
+        f"batch {batch}, plain": plain_step(batch, device, fused=False),
+        f"batch {batch}, plain, fused": plain_step(batch, device, fused=True),
+        products: multiplied(work, device),
     }
-    steps["as released, keep 196"] = training_step(196, batch, device, AsReleased)
-    steps["as released, keep 98"] = training_step(98, batch, device, AsReleased)
+    base = dict.fromkeys(steps, ours)
+    expected: dict[str, float] = {}
+    steps[ours] = training_step(KEEP, batch, device)
+    for keep in keeps:
+        name = f"batch {batch}, keep {keep}"
+        steps[name], base[name] = training_step(keep, batch, device), ours
+        expected[name] = step_macs(keep) / step_macs(KEEP)
+    if has_bf16(device):
+        name = f"{ours}, bf16"
+        steps[name], base[name] = training_step(KEEP, batch, device, "bf16"), ours
     seconds = interleaved_seconds(steps, device=device, warmup=1, repeats=repeats)
-    full = seconds["keep 196"]
-    lines = []
-    for name, taken in seconds.items():
-        expected = (
-            step_macs(196) / step_macs(int(name.split()[-1]))
-            if name.startswith("keep")
-            else float("nan")
-        )
-        speedup = median_ratio(full, taken)
-        lines.append(
-            {
-                "step": name,
-                "ms": 1000 * statistics.median(taken),
-                "min": 1000 * min(taken),
-                "max": 1000 * max(taken),
-                "img/s": batch / statistics.median(taken),
-                "speedup": speedup,
-                "speedup by MACs": expected,
-                "share reached": speedup / expected,
-            }
-        )
-    return pd.DataFrame(lines)
+    rate = 2e-9 * sum(product.macs * times for product, times in work.items())
+    print(f"{products}: {rate / min(seconds[products]):.0f} GFLOP/s at best")
+    return [
+        {**compared(name, against, seconds), "by multiply-adds": expected.get(name)}
+        for name, against in base.items()
+    ]
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether it multiplies bf16 itself: emulated, it is slower than fp32."""
+    if device.type != "cpu":
+        return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
 def main() -> None:
     """Print the table; keep it as CSV where asked."""
     arguments = options(__doc__, batch=16)
-    found = measure(arguments.batch, torch.device(arguments.device), arguments.repeats)
-    print(f"{machine()}, torch {torch.__version__}")
-    print(
-        f"{TEACHER} -> {STUDENT}, batch {arguments.batch}, "
-        f"{arguments.device}, {arguments.threads} threads, fp32\n"
-    )
-    print(
-        found.to_string(
-            index=False,
-            float_format=lambda value: f"{value:.3g}" if value < 100 else f"{value:.0f}",
-        )
-    )
-    if arguments.csv:
-        found.to_csv(arguments.csv, index=False)
+    device, repeats = torch.device(arguments.device), arguments.repeats
+    lines = measure(arguments.batch // 2, device, repeats, ())
+    lines += measure(arguments.batch, device, repeats, (196, 147, 49))
+    if not has_bf16(device):
+        print("bf16: not measured, this CPU has neither AVX512_BF16 nor AMX")
+    show(lines, f"{TEACHER} -> {STUDENT}", arguments)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,26 @@
-"""What masks and a patch loss add to a self-distillation step, as ratios to DINO's.
+"""A self-distillation step against the same written plainly, and what masks and a patch loss add to
+it, as ratios to DINO's.
 
     python benchmarks/selfdistillation_step.py [--device cpu] [--batch 8] [--repeats 7] [--csv FILE]
 
 ViT-Ti/16, two global crops of 224 px and two local ones of 96 px, 8,192 prototypes, fp32, random
 images: student forward and backward, teacher forward, gradient clipping, AdamW, moving averages.
 All variants are timed in turn within one process, so a drifting machine slows all of them alike;
-ratios are medians over turns.
+a ratio is the median over turns, with the least and the largest.
+
+"plain" is `plain_selfdistillation.py`: timm and PyTorch alone, attention maps in full; in iBOT and
+AttMask every token meets all prototypes. "plain, fused" has fused attention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
 import torch
 from options import compared, options, show
+from plain_selfdistillation import PlainDino, PlainIbot
 
 from harness.data.multicrop import MultiCrop
 from harness.evaluate.throughput import interleaved_seconds
@@ -38,7 +44,13 @@ ARCH = "vit_tiny_patch16_224"
 CROPS = MultiCrop(local_crops=2)
 HEAD = Head(out_dim=8192, norm_last_layer=False, freeze_last_layer_epochs=0)
 TOTAL = 1000
+PLAIN = ("DINO", "iBOT, block-wise", "AttMask-High")
 COMPARED = (  # a step, and the one it is held against
+    ("DINO, plain", "DINO"),
+    ("DINO, plain, fused", "DINO"),
+    ("iBOT, block-wise, plain", "iBOT, block-wise"),
+    ("iBOT, block-wise, plain, fused", "iBOT, block-wise"),
+    ("AttMask-High, plain", "AttMask-High"),
     ("iBOT, random", "DINO"),
     ("iBOT, block-wise", "DINO"),
     ("DINOv2", "iBOT, block-wise"),
@@ -70,28 +82,39 @@ def methods() -> dict[str, SelfDistillation]:
     }
 
 
-def training_step(
+def prepared(
     method: SelfDistillation, batch: int, device: torch.device
-) -> Callable[[], object]:
-    """A whole optimiser step on a fixed random batch; the masks are other ones at every step, and
-    the same for every method that draws them alike.
-    """
+) -> tuple[Any, Recipe, Batch]:
+    """The objective over a network of random weights, the recipe, and a fixed random batch."""
     seen = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
     torch.manual_seed(0)
     config = ModelConfig(arch=ARCH)
     student = build_model(config, classes=1, channels=3, input_norm=seen, dependencies={})
     student = student.to(device)
     objective = method.build(Networks(student=student.train(), teacher=None))
-    optimizer = build_optimizer(objective.modules, Recipe(epochs=1, batch_size=batch, lr=1e-4))
     sizes = [224] * 2 + [CROPS.local_size] * CROPS.local_crops
     views = tuple(torch.randn(batch, 3, size, size, device=device) for size in sizes)
     data = Batch(images=views[0], targets=torch.zeros(batch, 1, device=device), views=views)
-    indices = count()
+    return objective, Recipe(epochs=1, batch_size=batch, lr=1e-4), data
+
+
+def drawn() -> Iterator[Step]:
+    """Masks are other ones at every step, and the same for every method that draws them alike."""
+    for index in count():
+        draws = generator(0, "method", index)
+        yield Step(index=index, total=TOTAL, generator=draws, per_epoch=TOTAL)
+
+
+def training_step(
+    method: SelfDistillation, batch: int, device: torch.device
+) -> Callable[[], object]:
+    """A whole optimiser step."""
+    objective, recipe, data = prepared(method, batch, device)
+    optimizer = build_optimizer(objective.modules, recipe)
+    steps = drawn()
 
     def run() -> None:
-        index = next(indices)
-        draws = generator(0, "method", index)
-        step = Step(index=index, total=TOTAL, generator=draws, per_epoch=TOTAL)
+        step = next(steps)
         objective.losses(data, step)["total"].backward()
         objective.before_update(step, optimizer)
         optimizer.step()
@@ -101,11 +124,26 @@ def training_step(
     return run
 
 
+def plain_step(
+    method: SelfDistillation, batch: int, device: torch.device, *, fused: bool
+) -> Callable[[], object]:
+    """The same, as one would write it."""
+    objective, recipe, data = prepared(method, batch, device)
+    kind = PlainIbot if isinstance(method, Ibot) else PlainDino
+    plain, steps = kind(objective, recipe, fused=fused), drawn()
+    return lambda: plain.step(data.views, next(steps))
+
+
 def main() -> None:
     """One line per comparison."""
     arguments = options(__doc__, batch=8)
     batch, device = arguments.batch, torch.device(arguments.device)
     steps = {name: training_step(method, batch, device) for name, method in methods().items()}
+    for name in PLAIN:
+        for fused in (False, True):
+            called = f"{name}, plain, fused" if fused else f"{name}, plain"
+            if any(called == step for step, _ in COMPARED):
+                steps[called] = plain_step(methods()[name], batch, device, fused=fused)
     seconds = interleaved_seconds(steps, device=device, warmup=1, repeats=arguments.repeats)
     about = (
         f"{ARCH}, 2 x 224 px + {CROPS.local_crops} x {CROPS.local_size} px, "

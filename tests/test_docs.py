@@ -324,8 +324,6 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
         row: f"{1e3 * value:.2f}"
         for row, value in means("maskedkd/fig6.fashion-mnist", "gflops").items()
     }
-    steps = {line["step"]: line["ratio"] for line in lines_of("benchmarks/selfdistillation-step")}
-    step = {name: f"{float(ratio):.2f}" for name, ratio in steps.items()}
     spread = means("maskedkd/fig7.fashion-mnist", "spread")
     (mae,) = lines_of("benchmarks/mae-step")
     packs = {
@@ -359,12 +357,6 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
             f"| DINO | 1,124 | {knn['dino']:.1f} % | {linear['dino']:.1f} % |",
             f"| DINO with masks, {len(arms)} kinds | 1,124 | "
             f"{min(arms):.1f} to {max(arms):.1f} % | |",
-        ],
-        "selfdistillation": [
-            f"iBOT costs {step['iBOT, random']} to {step['iBOT, block-wise']} of a DINO step",
-            f"AttMask-High {step['AttMask-High']} and AttMask-Hint {step['AttMask-Hint']} of iBOT",
-            f"student's patches {step['DINO, student drops half']}",
-            f"120 of 196 patches {step['DINO, teacher sees 120']} of DINO",
         ],
         "maskedkd": [
             f"7 patches ({gflops['masked.keep7.of16']} million",

@@ -20,6 +20,8 @@ from harness.data.tree import ImageTree, open_tree
 Stamp = tuple[int, ...]
 
 _HEADER: Final = b"harness image hashes 1\n"
+OF_A_COPY: Final = "files-"
+"""How a version begins that is known by the files of a copy, not by the publisher's checksum."""
 _SETTLED: Final = 2 * 10**9
 """Nanoseconds after which another change of a file shows in its times, on any file system."""
 _MANY: Final = 20_000  # images whose reading is worth a word
@@ -28,7 +30,7 @@ _MANY: Final = 20_000  # images whose reading is worth a word
 def files_version(path: Path) -> str:
     """The version of a user's own images: their fingerprint, and what a pack made of them."""
     tree = open_tree(path)
-    return f"files-{fingerprint(tree)}{suffix(tree.shorter_side)}"
+    return f"{OF_A_COPY}{fingerprint(tree)}{suffix(tree.shorter_side)}"
 
 
 def fingerprint(tree: ImageTree) -> str:

@@ -29,6 +29,10 @@ from harness.spec.table import Claim, Column, Precondition
 from harness.text import count, number
 
 DECIDED = (Verdict.SUPPORTED, Verdict.CONTRADICTED)
+UNPAIRED = (
+    "; no seeds are paired here: where they scatter to one side, this errs in up to 14 % of cases"
+)
+"""Of a row against a number. The share: tests/report/test_inference_simulation.py."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,6 +266,7 @@ def _judge_scattered(
     verdict = _side_of_claim(operator, test.adjusted, test)
     if verdict in DECIDED:
         reason = f"{finding}: all of it {_stands(operator, verdict)} {margin}"
+        reason += UNPAIRED if len(sides) == 1 else ""
         return Judgement(verdict=verdict, reason=reason), "", ""
     alone = _side_of_claim(operator, test.ci, test)
     if alone in DECIDED:

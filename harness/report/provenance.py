@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.data.content import OF_A_COPY
 from harness.report.format import listed
 from harness.report.model import Environment, Provenance
 from harness.report.results import RunResults
@@ -36,8 +37,31 @@ def provenance(results: RunResults) -> Provenance:
         unfinished=len(records) - len(done) - failed,
         seconds=sum(record.seconds or 0.0 for record in done),
         latest=_when(done),
-        notes=tuple(_notes(results)),
+        notes=(*_data(done), *_notes(results)),
     )
+
+
+def _data(records: Sequence[RunRecord]) -> Iterator[str]:
+    """The data sets, by the versions that are part of the runs' identity."""
+    found = sorted({one for record in records for one in _data_sets(record.plain)})
+    if found:
+        copy = any(version.startswith(OF_A_COPY) for _, version in found)
+        yield f"Data: {listed([f'{name} (version {version})' for name, version in found])}." + (
+            f" A version that begins with {OF_A_COPY} is known by the files of the copy that was "
+            "given: with another copy, runs are other runs."
+            if copy
+            else ""
+        )
+
+
+def _data_sets(config: Any) -> Iterator[tuple[str, str]]:
+    """Names and versions, wherever in a run's configuration."""
+    if isinstance(config, Mapping):
+        data = config.get("data")
+        if isinstance(data, Mapping) and {"name", "version"} <= data.keys():
+            yield str(data["name"]), str(data["version"])
+        for value in config.values():
+            yield from _data_sets(value)
 
 
 def _notes(results: RunResults) -> Iterator[str]:

@@ -12,6 +12,7 @@ from harness.report.figures import find
 from harness.report.metrics_file import read_metrics
 from harness.report.model import Ratio, RowResult, Verdict
 from harness.report.plot_data import metric_by_row
+from harness.report.provenance import _data
 from harness.shown_patches import TEACHER_COST, shown_patches
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
@@ -206,6 +207,20 @@ def test_provenance_is_grouped_by_environment(good: Expansion) -> None:
     assert facts["Commit"] == "0123456789ab"
     assert facts["Software"] == "Python 3.11.7, torch 2.0, timm 1.0"
     assert facts["Computed on"] == "A CPU, 2 cores, 1 used by each run"
+
+
+def test_provenance_names_the_data_and_says_when_its_version_is_of_a_copy(
+    good: Expansion,
+) -> None:
+    store = Store()
+    fill(store, good, {"none": NONE})
+    (told,) = collect(good, store).provenance.notes[:1]
+    assert told == "Data: fashion-mnist (version d1fd84a877f3)."
+    record = next(one for one in store.records() if one.title.row == "none")
+    copy = {"train": {"data": {"name": "cifar10", "version": "files-12ab"}}}
+    (told,) = _data([record, dataclasses.replace(record, plain=copy)])
+    assert told.startswith("Data: cifar10 (version files-12ab) and fashion-mnist (version d1fd")
+    assert "that begins with files- is known by the files of the copy" in told
 
 
 def test_seeds_that_were_run_besides_the_usual_ones_count(good: Expansion) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from harness.report.claims import UNPAIRED
 from harness.report.inference import LEVEL, Prior, fit_prior, holm, resolution
 from harness.report.judging import Measured, Pools, judge_claims, measured
 from harness.report.measure import Side, at_worst
@@ -184,6 +185,12 @@ def test_images_bound_the_spread() -> None:
     assert coarse.verdict is Verdict.NOT_SETTLED
     fine = table(values, claim("acc[a] > acc[b]"))["acc[a] > acc[b]"]
     assert fine.verdict is Verdict.SUPPORTED
+
+
+def test_a_row_against_a_number_is_said_to_err_more_often() -> None:
+    found = table({"a": LOGIT, "b": NONE}, claim("acc[a] > 50"), claim("acc[a] > acc[b]"))
+    assert [one.verdict for one in found.values()] == [Verdict.SUPPORTED] * 2
+    assert [UNPAIRED in one.reason for one in found.values()] == [True, False]
 
 
 @pytest.mark.parametrize(

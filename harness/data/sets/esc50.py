@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.data import DATASETS
-from harness.data.content import names_version
+from harness.data.content import OF_A_COPY, names_version
 from harness.data.dataset import Arrays, Splits
 from harness.data.filterbank import FilterBank
 from harness.data.naming import shown
@@ -85,7 +85,7 @@ class Esc50(Spectrograms):
         tree = sounds(path)
         prefix, clips = clips_in(tree)
         names = [f"{prefix}{TABLE}", *(_place(prefix, clip) for clip in clips)]
-        return f"files-{names_version(tree, names, prefix)[:12]}-{self.settings}"
+        return f"{OF_A_COPY}{names_version(tree, names, prefix)[:12]}-{self.settings}"
 
     def missing(self) -> str | None:
         """Without a look at the user's own clips: their version takes a reading."""
