@@ -88,6 +88,9 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
             if image.mode not in ("L", "P"):
                 what = f"a mask has one byte a pixel, this has pixels of Pillow's mode {image.mode}"
                 raise UnsupportedPicture(f"{what}; save it in grey or with a palette")
+            if image.mode == "L" and not all(_as_stored(tile) for tile in image.tile):
+                what = "its grey values are not stored as bytes from 0 for black to 255 for white"
+                raise UnsupportedPicture(f"{what}, so labels would change; save it as PNG, 8 bits")
             return np.array(image)
     except UnsupportedPicture:
         raise
@@ -97,6 +100,17 @@ def decode_mask(content: bytes) -> NDArray[np.uint8]:
         raise UnsupportedPicture(_too_many_pixels("it has")) from error
     except Exception as error:  # as above
         raise Damaged(str(error).strip() or type(error).__name__) from error
+
+
+def _as_stored(tile: Any) -> bool:
+    """Whether Pillow hands on the grey bytes of a file: it stretches those of 2 and 4 bits and of
+    anymaps with another maximum, and inverts those whose 0 is white.
+    """
+    codec, *_, about = tile
+    given = about if isinstance(about, tuple) else (about,)
+    if codec.startswith("ppm"):
+        return given == ("L", 255)
+    return codec == "gif" or given[0] == "L"
 
 
 def remarks(content: bytes) -> Iterator[str]:

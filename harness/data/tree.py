@@ -96,6 +96,8 @@ class Zip(OneFile):
 
     def head(self, name: str, length: int) -> bytes:
         opened = self._archive()
+        if name in opened.refused:
+            raise DataError(opened.refused[name])
         try:
             entry = opened.files[name]
             with opened.archive.open(entry) as file:
@@ -130,6 +132,7 @@ class _Opened:
                 "archives of other kinds"
             ) from error
         self.files: dict[str, zipfile.ZipInfo] = {}
+        self.refused: dict[str, str] = {}  # why files that are no images cannot be read
         self.folders: set[str] = set()
         entries = self.archive.infolist()
         backslashes = not any("/" in entry.filename for entry in entries)
@@ -148,13 +151,16 @@ class _Opened:
         if name.endswith("/"):
             self.folders.add(joined)
             return
-        if joined in self.files and is_image(joined):
-            raise DataError(f"{shown(path)}: holds '{shown(joined)}' twice; pack it again")
-        if stat.S_ISLNK(entry.external_attr >> 16) and is_image(joined):
-            raise DataError(
-                f"{shown(path / joined)}: a link, which a zip cannot follow; "
-                "pack the files themselves"
-            )
+        wrong = None
+        if joined in self.files:
+            wrong = f"{shown(path)}: holds '{shown(joined)}' twice; pack it again"
+        elif stat.S_ISLNK(entry.external_attr >> 16):
+            what = "a link, which a zip cannot follow; pack the files themselves"
+            wrong = f"{shown(path / joined)}: {what}"
+        if wrong is not None and is_image(joined):
+            raise DataError(wrong)
+        if wrong is not None:  # nobody may want it
+            self.refused[joined] = wrong
         self.files[joined] = entry
         self.folders.add("/".join(parts[:-1]))
 

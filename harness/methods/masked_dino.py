@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +51,11 @@ class MaskedDino(SelfDistillation):
                 "must be student-global: the mask looks at the attention of a teacher that sees "
                 f"whole global views; got {self.where}",
             )
+
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
+        """Also that patches are hidden."""
+        SelfDistillation.check(self, networks, recipe)
+        self.mask.check(*networks["student"].grid)
 
     def patch_choice(self) -> PatchChoice | None:
         """By the teacher's attention, where masks follow it."""

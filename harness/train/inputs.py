@@ -34,6 +34,11 @@ def check_inputs(config: TrainConfig) -> None:
             if getattr(config.recipe.augment, key):
                 what = f"is of spectrograms, and {dataset.name} has pictures: leave it out"
                 raise FieldError(f"recipe.augment.{key}", what)
+    augment, side = config.recipe.augment, config.student.shape.image_size
+    native = side if dataset.labelling != "classes" else dataset.size or side
+    if config.method.multicrop is None and augment.crop == "pad" and augment.pad_pixels >= native:
+        what = f"must be below the image's {native}, or nothing of it may be seen"
+        raise FieldError("recipe.augment.pad_pixels", f"{what}; got {augment.pad_pixels}")
     for name, model in config.networks().items():
         audio = family_of(model.shape).takes_spectrograms
         if audio and not dataset.spectrograms:

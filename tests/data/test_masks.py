@@ -166,11 +166,11 @@ def test_a_mask_of_another_size_is_told(tmp_path: Path) -> None:
     split = Scenes().read(scenes(tmp_path / "scenes")).train
     assert isinstance(split, Files)
     image = split.image(0)
-    check_fit(split, 0, image, masks_of(split)[0])
+    check_fit(split, 0, image, masks_of(split)[0], classes=150)
     with pytest.raises(
         DataError, match=r"scene_0\.png: the image has 3 x 2 pixels and its mask 2 x 3"
     ):
-        check_fit(split, 0, image, masks_of(split)[0].T)
+        check_fit(split, 0, image, masks_of(split)[0].T, classes=150)
 
 
 class FewVoc(VocMasks):

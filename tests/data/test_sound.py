@@ -196,7 +196,7 @@ NOT_FINITE = encoded(np.array([0.0, np.nan, 0.0], np.float32), 8000, subtype="FL
     ("content", "what"),
     [
         (b"", "clip.wav: empty"),
-        (b"no sound at all, but text", "clip.wav: cannot be read as sound"),
+        (b"no sound at all, but text", "clip.wav: no WAV, FLAC or Ogg file"),
         (WAV[:-100], "clip.wav: cut off, 100 bytes are missing"),
         (WAV[:60], "clip.wav: cut off"),
         (encoded(sine(8000), 8000, "FLAC")[:50], "clip.wav: (cannot be read as sound|holds no)"),

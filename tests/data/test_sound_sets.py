@@ -149,7 +149,7 @@ class TestFsdd:
     def test_a_damaged_clip_is_named(self, home: Path, digits: dict[str, bytes]) -> None:
         digits["recordings/1_ann_1.wav"] = b"nothing that sounds"
         put(home / "fsdd", digits)
-        with pytest.raises(DataError, match=r"1_ann_1\.wav: cannot be read as sound"):
+        with pytest.raises(DataError, match=r"1_ann_1\.wav: no WAV, FLAC or Ogg"):
             small_fsdd(home / "fsdd").read(home / "fsdd")
 
 
