@@ -10,9 +10,9 @@ A mask is (H, W) bytes, the class of every pixel, 255 where nobody knows it; in 
 
 An image keeps its aspect: its longer side gets the network's size, and what is missing on the right
 or below is filled with the mean colour, and with 255 in a mask. So is what `crop: pad` moves into
-view. The mean is 0 after normalisation, with which DETR and YOLOS fill up a batch. Images with masks are judged whole
-and as large as fits over a square of that size, which a network sees in windows; their masks keep
-their own size.
+view. The mean is 0 after normalisation, with which DETR and YOLOS fill up a batch. Images with
+masks are judged whole and as large as fits over a square of that size, which a network sees in
+windows; their masks keep their own size.
 """
 
 from __future__ import annotations

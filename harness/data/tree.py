@@ -75,19 +75,22 @@ class Zip(OneFile):
         opened = self._archive()
         found = listed(opened.files, with_folders_above(opened.folders))
         for name in found.images:
-            entry = opened.files[name]
-            if entry.flag_bits & _ENCRYPTED:
-                raise self.refused(name, "is encrypted; pack the zip without a password")
-            if entry.compress_type not in _PACKED_AS:
-                method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
-                raise self.refused(
-                    name,
-                    f"is packed by {method}, which cannot be read "
-                    "here; pack the zip again with deflate, as `zip -r` does",
-                )
-            if entry.file_size > MOST_BYTES:
-                raise self.refused(name, TOO_LARGE)
+            self._check(name, opened.files[name])
         return found
+
+    def _check(self, name: str, entry: zipfile.ZipInfo) -> None:
+        """DataError where its content cannot be had."""
+        if entry.flag_bits & _ENCRYPTED:
+            raise self.refused(name, "is encrypted; pack the zip without a password")
+        if entry.compress_type not in _PACKED_AS:
+            method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+            raise self.refused(
+                name,
+                f"is packed by {method}, which cannot be read "
+                "here; pack the zip again with deflate, as `zip -r` does",
+            )
+        if entry.file_size > MOST_BYTES:
+            raise self.refused(name, TOO_LARGE)
 
     def stamp(self, name: str) -> tuple[int, ...]:
         opened = self._archive()
@@ -98,8 +101,11 @@ class Zip(OneFile):
         opened = self._archive()
         if name in opened.refused:
             raise DataError(opened.refused[name])
+        entry = opened.files.get(name)
+        if entry is None:
+            raise self.unreadable(name, "not in the zip")
+        self._check(name, entry)
         try:
-            entry = opened.files[name]
             with opened.archive.open(entry) as file:
                 content = file.read(length)
             if len(content) < min(length, entry.file_size):

@@ -22,8 +22,10 @@ from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.models.architectures import Architecture
     from harness.models.layers import MaskToken
     from harness.models.vit import VisionTransformer
+    from harness.train.config import Recipe
 
 
 @METHODS.register("masked-dino")

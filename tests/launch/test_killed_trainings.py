@@ -49,7 +49,7 @@ def _work(directories: Sequence[Path], kill_at: int | None) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    """Of each system the directory of a run that nobody disturbed, and of one killed in its middle."""
+    """Of each system the directories of a run that nobody disturbed, and of one that was killed."""
     folder = tmp_path_factory.mktemp("killed")
     trainings = {name: run_of(TrainRun(train=one)) for name, one in SYSTEMS.items()}
     whole, killed = (

@@ -1,5 +1,5 @@
-"""Few pictures, canvases with boxes and with masks, and sounds, made in a moment: in the place of the
-sets of these names.
+"""Few pictures, canvases with boxes and with masks, and sounds, made in a moment: in the place of
+the sets of these names.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def sets() -> dict[str, DataSet]:
 
 
 def install(patch: pytest.MonkeyPatch | None = None) -> None:
-    """They are the sets of these names from now on, and evaluations look at three images at once, so
-    that processes share them; without `patch` for good, in a process of its own.
+    """They are the sets of these names from now on, and evaluations look at three images at once,
+    so that processes share them; without `patch` for good, in a process of its own.
     """
     patch = patch or pytest.MonkeyPatch()
     DATASETS.names()

@@ -74,7 +74,7 @@ def test_two_processes_do_what_one_does(
         torch.load(folder / "checkpoint.pt", weights_only=True)
         for folder in (tmp_path / "alone", place)
     )
-    # not the weights: Adam takes a whole step along a gradient that is rounding alone (keys' biases)
+    # not the weights: Adam takes a whole step along a gradient that is rounding alone
     means = [  # of the gradients
         {number: state.get("exp_avg", state.get("momentum_buffer")) for number, state in some}
         for some in (found["optimizer"]["state"].items() for found in (one, two))

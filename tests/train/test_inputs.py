@@ -58,6 +58,15 @@ def test_what_fits_is_built() -> None:
             "student",
             "takes 128 x 512, the spectrograms of fsdd have 64 x 70",
         ),
+        (
+            {
+                "data": "fashion-mnist",
+                "student": DEIT,
+                "augment": Augment(crop="pad", pad_pixels=28),
+            },
+            "recipe.augment.pad_pixels",
+            "must be below the image's 28, or nothing of it may be seen; got 28",
+        ),
         ({"augment": Augment(), "method": Dino()}, "recipe.augment.crop", "spectrograms"),
         (
             {"data": "cifar10", "student": AST},
