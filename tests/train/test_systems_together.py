@@ -1,8 +1,10 @@
-"""Detection and segmentation by two processes are those by one: losses, gradients, AP and mIoU."""
+"""Detection, segmentation and sounds by two processes are those by one: losses, gradients, what is
+measured; and so they are where one of the two is the teacher.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from tests.train.systems import SYSTEMS, YOLOS
 from tests.train.test_together import assert_same
 from tests.train.together import outcome, train_together
 
-NAMES = [name for name in SYSTEMS if name.startswith(("detection", "segmentation"))]
+NAMES = [name for name in SYSTEMS if name.startswith(("detection", "segmentation", "sounds"))]
+TAUGHT = [name for name in NAMES if SYSTEMS[name].teacher is not None]
 
 
 @pytest.fixture(scope="module")
@@ -44,35 +47,47 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainConfig
     return {name: guessing.get(name, SYSTEMS[name]) for name in NAMES}
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What the first of two processes saw, and where it has left its last checkpoint."""
+
+    shared: dict[str, dict[str, Any]]  # each has its part of the images
+    piped: dict[str, dict[str, Any]]  # the other is the teacher
+    folder: Path
+
+
 @pytest.fixture(scope="module")
 def together(
     trainings: dict[str, TrainConfig], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[dict[str, Any], Path]]:
-    """What two processes computed, and where the first has left its last checkpoint."""
+) -> Together:
     folder = tmp_path_factory.mktemp("together")
-    every = [(training, None) for training in trainings.values()]
-    found = train_together(every, folder, 2, prepare=few.install)
-    places = [folder / f"{at}-0" for at in range(len(NAMES))]
-    return dict(zip(NAMES, zip(found, places, strict=True), strict=True))
+    every = [(trainings[name], None) for name in (*NAMES, *TAUGHT)]
+    pipelines = [None] * len(NAMES) + [2] * len(TAUGHT)
+    found = train_together(every, folder, 2, pipelines, prepare=few.install)
+    shared, piped = found[: len(NAMES)], found[len(NAMES) :]
+    return Together(
+        dict(zip(NAMES, shared, strict=True)), dict(zip(TAUGHT, piped, strict=True)), folder
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_do_what_one_does(
     name: str,
     trainings: dict[str, TrainConfig],
-    together: dict[str, tuple[dict[str, Any], Path]],
+    together: Together,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     few.install(monkeypatch)
     alone = outcome(trainings[name], tmp_path / "alone", DistContext())
-    both, place = together[name]
-    assert_same(alone, both)
-    judged = "val/ap50" if name.startswith("detection") else "val/miou"
-    assert alone["result"][judged] > 1
+    assert_same(alone, together.shared[name])
+    if name in TAUGHT:
+        assert_same(alone, together.piped[name])
+    judged = {"detection": "val/ap50", "segmentation": "val/miou", "sounds": "val/top1"}
+    assert alone["result"][judged[name.partition(",")[0]]] > 1
     one, two = (
         torch.load(folder / "checkpoint.pt", weights_only=True)
-        for folder in (tmp_path / "alone", place)
+        for folder in (tmp_path / "alone", together.folder / f"{NAMES.index(name)}-0")
     )
     # not the weights: Adam takes a whole step along a gradient that is rounding alone
     means = [  # of the gradients
