@@ -125,6 +125,15 @@ def test_half_of_a_pair_is_told(tmp_path: Path, name: str, words: str) -> None:
         damaged(lambda root: (root / name).unlink(), tmp_path / "scenes")
 
 
+def test_two_images_of_one_name_are_told(tmp_path: Path) -> None:
+    def copy(root: Path) -> None:
+        name = root / "images" / "training" / "scene_1.png"
+        name.with_suffix(".bmp").write_bytes(name.read_bytes())
+
+    with pytest.raises(DataError, match=r"scene_1\.png: scene_1\.bmp beside it has the same name"):
+        damaged(copy, tmp_path / "scenes")
+
+
 def test_other_numbers_of_images_are_told(tmp_path: Path) -> None:
     def remove(root: Path) -> None:
         for folder in ("images", "annotations"):
