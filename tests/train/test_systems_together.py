@@ -23,13 +23,15 @@ from tests.train.test_together import assert_same
 from tests.train.together import outcome, train_together
 
 NAMES = [name for name in SYSTEMS if name.startswith(("detection", "segmentation", "sounds"))]
+ALIKE = "detection, all alike"
+"""Every box is as probable: in which order they count decides."""
 TAUGHT = [name for name in NAMES if SYSTEMS[name].teacher is not None]
 
 
 @pytest.fixture(scope="module")
 def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainConfig]:
     """Detectors begin with a guess that is right now and then: else AP is 0, whoever counts."""
-    path = tmp_path_factory.mktemp("weights") / "detector.safetensors"
+    folder = tmp_path_factory.mktemp("weights")
     norm = Normalisation(mean=(0.0,), std=(1.0,))
     torch.manual_seed(0)
     model = build_model(YOLOS, classes=10, channels=1, input_norm=norm, dependencies={})
@@ -37,14 +39,22 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainConfig
     with torch.no_grad():
         model.vit.head["boxes"][4].bias.copy_(torch.tensor([0.5, 0.5, side, side]).logit())
         model.vit.head["classes"][4].bias[few.LABEL] += 3
-    save_model(model, path)
-    starts = Weights(file=str(path))
+    starts = [Weights(file=str(folder / f"{at}.safetensors")) for at in range(2)]
+    save_model(model, Path(str(starts[0].file)))
+    with torch.no_grad():
+        model.vit.head["classes"][4].weight.zero_()
+    save_model(model, Path(str(starts[1].file)))
     guessing = {
-        name: replace(SYSTEMS[name], student=replace(SYSTEMS[name].student, weights=starts))
+        name: replace(SYSTEMS[name], student=replace(SYSTEMS[name].student, weights=starts[0]))
         for name in NAMES
         if name.startswith("detection")
     }
-    return {name: guessing.get(name, SYSTEMS[name]) for name in NAMES}
+    alike = replace(
+        SYSTEMS["detection"],
+        student=replace(YOLOS, weights=starts[1]),
+        recipe=replace(SYSTEMS["detection"].recipe, lr=1e-30),
+    )
+    return {**{name: guessing.get(name, SYSTEMS[name]) for name in NAMES}, ALIKE: alike}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +71,16 @@ def together(
     trainings: dict[str, TrainConfig], tmp_path_factory: pytest.TempPathFactory
 ) -> Together:
     folder = tmp_path_factory.mktemp("together")
-    every = [(trainings[name], None) for name in (*NAMES, *TAUGHT)]
-    pipelines = [None] * len(NAMES) + [2] * len(TAUGHT)
+    every = [(trainings[name], None) for name in (*trainings, *TAUGHT)]
+    pipelines = [None] * len(trainings) + [2] * len(TAUGHT)
     found = train_together(every, folder, 2, pipelines, prepare=few.install)
-    shared, piped = found[: len(NAMES)], found[len(NAMES) :]
+    shared, piped = found[: len(trainings)], found[len(trainings) :]
     return Together(
-        dict(zip(NAMES, shared, strict=True)), dict(zip(TAUGHT, piped, strict=True)), folder
+        dict(zip(trainings, shared, strict=True)), dict(zip(TAUGHT, piped, strict=True)), folder
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, ALIKE])
 def test_two_processes_do_what_one_does(
     name: str,
     trainings: dict[str, TrainConfig],
@@ -87,7 +97,7 @@ def test_two_processes_do_what_one_does(
     assert alone["result"][judged[name.partition(",")[0]]] > 1
     one, two = (
         torch.load(folder / "checkpoint.pt", weights_only=True)
-        for folder in (tmp_path / "alone", together.folder / f"{NAMES.index(name)}-0")
+        for folder in (tmp_path / "alone", together.folder / f"{[*trainings].index(name)}-0")
     )
     # not the weights: Adam takes a whole step along a gradient that is rounding alone
     means = [  # of the gradients
