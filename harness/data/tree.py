@@ -97,15 +97,18 @@ class Zip(OneFile):
         entry = opened.files[name]
         return (*opened.stamp, entry.header_offset, entry.file_size, entry.CRC)
 
-    def head(self, name: str, length: int) -> bytes:
+    def read(self, name: str) -> bytes:
         opened = self._archive()
         if name in opened.refused:
             raise DataError(opened.refused[name])
-        entry = opened.files.get(name)
-        if entry is None:
-            raise self.unreadable(name, "not in the zip")
-        self._check(name, entry)
+        if name in opened.files:
+            self._check(name, opened.files[name])
+        return super().read(name)
+
+    def head(self, name: str, length: int) -> bytes:
+        opened = self._archive()
         try:
+            entry = opened.files[name]
             with opened.archive.open(entry) as file:
                 content = file.read(length)
             if len(content) < min(length, entry.file_size):
