@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from harness.train.config import Augment
 
 
-EVAL_BATCH = 500
-EVAL_SIDE = 224
+EVAL_BATCH = 500  # images that an evaluation looks at together
+EVAL_SIDE = 224  # pixels of a side, beyond which they are fewer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
