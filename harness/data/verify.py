@@ -46,10 +46,8 @@ def verify(
     for line in left_out:
         say(line)
     odd = _Remarks()
-    classes = dataset.classes
-    decoded = sum(
-        _decode(split, classes, everything, say, odd) for split in (splits.train, splits.val)
-    )
+    halves = splits.train, splits.val
+    decoded = sum(_decode(dataset, split, everything, say, odd) for split in halves)
     for line in odd.lines():
         say(line)
     return Verified(
@@ -100,7 +98,7 @@ class _Remarks:
 
 
 def _decode(
-    split: Split, classes: int, everything: bool, say: Callable[[str], None], odd: _Remarks
+    dataset: DataSet, split: Split, everything: bool, say: Callable[[str], None], odd: _Remarks
 ) -> int:
     images = len(split.labels)
     if isinstance(split, Arrays):
@@ -111,7 +109,7 @@ def _decode(
         image = split.image(index)
         if split.targets is not None:
             target = split.targets[index]
-            check_fit(split, index, image, target, classes=classes)
+            check_fit(split, index, image, target, classes=dataset.classes)
             if says_nothing(target):
                 odd.add("with a mask that knows no pixel: nothing is learned there", split, index)
         odd.look_at(split, index)
