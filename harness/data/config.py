@@ -48,7 +48,7 @@ class DataConfig:
         check_bounds(self)
         if self.train_per_class is not None and self.train_fraction < 1:
             raise FieldError("train_per_class", "give it or train_fraction, not both")
-        if self.fold is not None and self.name in DATASETS:
+        if self.fold is not None and self.name in DATASETS.names():
             folds = DATASETS.get(self.name).folds
             if not folds:
                 raise FieldError("fold", f"{self.name} has no folds: leave it out")
@@ -57,7 +57,7 @@ class DataConfig:
 
     def at_seed(self, seed: int) -> DataConfig:
         """With the fold that judges this seed, where the set has folds and none is given."""
-        if self.fold is not None or self.name not in DATASETS:
+        if self.fold is not None or self.name not in DATASETS.names():
             return self
         folds = DATASETS.get(self.name).folds
         return replace(self, fold=seed % folds + 1) if folds else self

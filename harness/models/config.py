@@ -243,14 +243,16 @@ class ModelConfig:
 
     def for_evaluation(self) -> ModelConfig:
         """The same after training: how it was trained makes no difference to an evaluation."""
-        return _for_evaluation(self)
+        return replace(self, drop_path=0.0, drop_path_rule="linear", trained="all")
 
     def cost_config(self, channels: int) -> ModelConfig:
         """What decides the cost of a forward pass: rows that share it share their cost runs.
 
         `channels` are the data's, used where the config gives none.
         """
-        return _cost_config(self, self.channels or channels)
+        channels = self.channels or channels
+        bare = replace(self.for_evaluation(), weights=Weights(), init="timm", layer_scale=None)
+        return replace(bare, channels=channels)
 
     def identity_more(self) -> dict[str, int]:
         """The version of the family's code, which no key of a spec names."""
@@ -278,17 +280,6 @@ class ModelConfig:
         if self.mlp != "gelu":
             changes["mlp"] = self.mlp
         return _with_dimensions(catalogue, tuple(changes.items()))
-
-
-@lru_cache(maxsize=1024)  # as below: all seeds of a row, and many rows, ask for the same
-def _for_evaluation(model: ModelConfig) -> ModelConfig:
-    return replace(model, drop_path=0.0, drop_path_rule="linear", trained="all")
-
-
-@lru_cache(maxsize=1024)
-def _cost_config(model: ModelConfig, channels: int) -> ModelConfig:
-    bare = replace(_for_evaluation(model), weights=Weights(), init="timm", layer_scale=None)
-    return replace(bare, channels=channels)
 
 
 @lru_cache(maxsize=1024)
