@@ -101,3 +101,23 @@ def test_four_times_the_runs_are_four_times_the_work(
     for few, many in zip(*spent, strict=True):
         assert few < many < 1.1 * few * MANY / FEW
         assert many / MANY < MOST
+
+
+def test_a_table_that_others_start_from_is_read_once(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teachers = large(experiments, FEW)
+    text = (experiments.root / "experiments" / f"{teachers}.yaml").read_text()
+    head, _, rows = text.partition("rows:\n")
+    first = f"r{1e-4:.6f}.{0.01:.3f}"
+    head = head.replace("teacher: {", f"teacher: {{weights: {{run: {teachers}#{first}}}, ")
+    student = f"{head}rows:\n  - id: one\n{rows[rows.index('profiles:') :]}"
+    for count in (1, 2):
+        experiments.table(f"tests/student{count}", student)
+    main(["list"])  # what is loaded once is no work of the second time
+    two = calls(lambda: main(["list"]))
+    for count in (3, 4):
+        experiments.table(f"tests/student{count}", student)
+    four = calls(lambda: main(["list"]))
+    assert capsys.readouterr().out.count("paper") == 3 + 3 + 5
+    assert (four - two) / 2 < calls(lambda: load_table(teachers)) / 2
