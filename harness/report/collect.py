@@ -470,13 +470,14 @@ def collect_finished(
     store: Store,
     *,
     pools: Sequence[Path] = (),
+    records: Sequence[RunRecord] | None = None,
     drawn: bool = True,
     every_loss: bool = False,
 ) -> TableModel:
     """What a report says of the runs that are there, on the device that its profile asks for;
-    `drawn` and `every_loss` as of `collect`.
+    `records`, `drawn` and `every_loss` as of `collect`.
     """
-    records = store.records()
+    records = store.records() if records is None else records
     expansion = expand_finished(table, profile, records)
     device = resolve_device(expansion.profile.resources.device)
     return collect(

@@ -91,7 +91,7 @@ def _one_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _plain(config: object, forms: Forms) -> dict[str, Any]:
+def _plain(config: Any, forms: Forms) -> dict[str, Any]:
     known = forms.plain.get(id(config))
     if known is None:
         kind = _kind(type(config))
@@ -108,7 +108,7 @@ def _plain_value(value: Any, forms: Forms) -> Any:
     return _plain(value, forms)
 
 
-def _text(config: object, forms: Forms) -> str:
+def _text(config: Any, forms: Forms) -> str:
     """The canonical JSON of what is the identity of a config, put together from that of its parts:
     those that runs share are written once.
     """
