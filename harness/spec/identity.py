@@ -91,10 +91,11 @@ def _one_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _plain(config: Any, forms: Forms) -> dict[str, Any]:
+def _plain(config: object, forms: Forms) -> dict[str, Any]:
     known = forms.plain.get(id(config))
     if known is None:
-        kind = _kind(type(config))
+        cls: Any = type(config)
+        kind = _kind(cls)
         form = {name: _plain_value(getattr(config, name), forms) for name in kind.names}
         known = forms.plain[id(config)] = (config, dict(kind.tag) | form)
     return known[1]
@@ -108,20 +109,21 @@ def _plain_value(value: Any, forms: Forms) -> Any:
     return _plain(value, forms)
 
 
-def _text(config: Any, forms: Forms) -> str:
+def _text(config: object, forms: Forms) -> str:
     """The canonical JSON of what is the identity of a config, put together from that of its parts:
     those that runs share are written once.
     """
     known = forms.texts.get(id(config))
     if known is None:
-        kind = _kind(type(config))
+        cls: Any = type(config)
+        kind = _kind(cls)
         members = [_member(name, _text_alone(value)) for name, value in kind.tag]
         for name, default in kind.of_identity:
             value = getattr(config, name)
             if default is _ALWAYS or value != default:
                 members.append(_member(name, _text_of_value(value, forms)))
         more = {} if kind.more is None else kind.more(config)
-        members += [_member(name, _text_alone(value)) for name, value in more.items()]
+        members += [_member(name, canonical_json(value)) for name, value in more.items()]
         known = forms.texts[id(config)] = (config, _joined(members))
     return known[1]
 
