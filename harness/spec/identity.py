@@ -118,10 +118,10 @@ def _text(config: object, forms: Forms) -> str:
         cls: Any = type(config)
         kind = _kind(cls)
         members = [_member(name, _text_alone(value)) for name, value in kind.tag]
-        for name, default in kind.of_identity:
+        for name, member, default in kind.of_identity:
             value = getattr(config, name)
             if default is _ALWAYS or value != default:
-                members.append(_member(name, _text_of_value(value, forms)))
+                members.append(member + _text_of_value(value, forms))
         more = {} if kind.more is None else kind.more(config)
         members += [_member(name, canonical_json(value)) for name, value in more.items()]
         known = forms.texts[id(config)] = (config, _joined(members))
@@ -159,9 +159,10 @@ class _Kind(NamedTuple):
 
     tag: tuple[tuple[str, Any], ...]
     names: tuple[str, ...]  # of the fields
-    # those that stand in the identity, and at which value they do not. A field that came after runs
-    # of the class existed is left out at its default, so that those runs keep their identity
-    of_identity: tuple[tuple[str, Any], ...]
+    # those that stand in the identity, what stands there before the value, and at which value they
+    # do not. A field that came after runs of the class existed is left out at its default, so that
+    # those runs keep their identity
+    of_identity: tuple[tuple[str, str, Any], ...]
     more: Callable[[Any], Mapping[str, Any]] | None
 
 
@@ -171,7 +172,7 @@ def _kind(cls: Any) -> _Kind:
     left_out, later = getattr(cls, "NOT_IDENTITY", ()), getattr(cls, "ADDED_LATER", ())
     own = dataclasses.fields(cls)
     of_identity = tuple(
-        (field.name, field.default if field.name in later else _ALWAYS)
+        (field.name, _member(field.name, ""), field.default if field.name in later else _ALWAYS)
         for field in own
         if field.name not in left_out
     )
