@@ -156,6 +156,8 @@ bench: install-dev ## measure what is claimed about speed, on a machine with two
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/packed.py
 	$(BIN)/python benchmarks/two_processes.py
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/many_runs.py
 
 bench-gpu: install-dev ## a training step on a GPU beside what a model predicts; minutes
 	$(BIN)/python benchmarks/gpu.py

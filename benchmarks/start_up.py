@@ -1,19 +1,19 @@
 """CPU seconds of what a process pays before it does anything, at one or more commits.
 
-    python benchmarks/start_up.py [COMMIT ...] [--repeats 3] [--csv FILE]
+    python benchmarks/start_up.py [COMMIT ...] [--turns 3] [--csv FILE]
 
 Without a commit: the files as they are. The first lines are what a training cannot do without:
-torch with one step of AdamW, which imports its compiler, and timm, which imports torchvision. Each
-number is the smallest of the repeats, in which the commits take turns. The trainings are those of
-`maskedkd/table2`, row `deit_ti.none`, at the smoke profile, each into a results folder of its own.
-CPU seconds, so that other work does not count.
+torch with one step of AdamW, which imports torch's compiler, and timm, which imports torchvision,
+which imports it too. Each number is the min, median and max of the repeats, in which the commits
+take turns. The trainings are those of `maskedkd/table2`, row `deit_ti.none`, at the smoke profile,
+each into a results folder of its own. CPU seconds, so that waiting does not count; other work on
+the same cores makes them more.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -22,6 +22,9 @@ import tempfile
 from io import BytesIO
 from pathlib import Path
 
+import pandas as pd
+from options import show_turns, spread
+
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ("run", "maskedkd/table2", "--profile", "smoke", "--rows", "deit_ti.none", "--jobs", "1")
 STEP = (
@@ -29,11 +32,14 @@ STEP = (
     "p.sum().backward(); o.step()"
 )
 COMMANDS: dict[str, tuple[str, ...]] = {
+    "torch": ("-c", "import torch"),
     "torch, a step": ("-c", STEP),
     "torch, a step, timm": ("-c", f"{STEP}; import timm"),
     "harness --help": ("--help",),
     "harness list": ("list",),
     "harness status": ("status",),
+    "harness check": ("check",),
+    "harness show, Table 2": ("show", "maskedkd/table2"),
     "harness plan, Table 2": ("plan", "maskedkd/table2", "--profile", "fashion-mnist"),
     "1 training": (*TRAIN, "--seeds", "0"),
     "6 trainings": (*TRAIN, "--seeds", "0,1,2,3,4,5"),
@@ -44,7 +50,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def cpu_seconds(checkout: Path, compiled: Path, words: tuple[str, ...]) -> float:
+def cpu_seconds(checkout: Path, words: tuple[str, ...]) -> float:
     """Of `harness WORDS`, or Python's `-c CODE`, and all that it starts, with the code in
     `checkout`.
     """
@@ -54,9 +60,8 @@ def cpu_seconds(checkout: Path, compiled: Path, words: tuple[str, ...]) -> float
             "PYTHONPATH": str(checkout),
             "HARNESS_HOME": str(checkout),
             "HARNESS_RESULTS": f"{folder}/results",
-            "PYTHONPYCACHEPREFIX": str(compiled),  # as an installed copy: compiled once
         }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as an installed copy: compiled once
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         program = () if words[0] == "-c" else ("-m", "harness")
         subprocess.run(
@@ -84,25 +89,22 @@ def main() -> None:
     """Print a line for each thing that is measured, and a column for each commit."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("commits", nargs="*", metavar="COMMIT")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
+    lines = []
     with tempfile.TemporaryDirectory() as temporary:
         places = {commit: checkout(commit, Path(temporary)) for commit in arguments.commits}
-        places = places or {"as it is": ROOT}
-        compiled = Path(temporary) / "compiled"
-        print(f"CPU seconds on {platform.processor() or platform.machine()}, {platform.node()}")
-        lines = [",".join(["CPU seconds", *places])]
-        print(f"{'':24}" + "".join(f"{name[:12]:>14}" for name in places))
+        places = places or {"CPU s": ROOT}
         for what, words in COMMANDS.items():
-            least = dict.fromkeys(places, float("inf"))
-            for _ in range(arguments.repeats):
+            taken: dict[str, list[float]] = {name: [] for name in places}
+            for turn in range(arguments.turns + 1):
                 for name, place in places.items():
-                    least[name] = min(least[name], cpu_seconds(place, compiled, words))
-            print(f"{what:24}" + "".join(f"{least[name]:14.2f}" for name in places), flush=True)
-            lines.append(",".join([f'"{what}"', *(f"{least[name]:.2f}" for name in places)]))
-        if arguments.csv:
-            arguments.csv.write_text("\n".join(lines) + "\n")
+                    seconds = cpu_seconds(place, words)
+                    if turn > 0:  # before, it was compiled
+                        taken[name].append(seconds)
+            lines.append({"what": what, **{name: spread(found) for name, found in taken.items()}})
+    show_turns(pd.DataFrame(lines), arguments.turns, arguments.csv)
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ class Table:
         from harness.store import Store
 
         chosen = profile or self.spec.default_profile
-        return Results(collect_finished(self.spec, chosen, Store()))
+        return Results(collect_finished(self.spec, chosen, Store(), every_loss=True))
 
     def report(
         self, profile: str | None = None, formats: Sequence[Format] = FORMATS

@@ -46,6 +46,8 @@ class Bound:
         return self.least <= value <= self.most and self.above < value < self.below
 
     def _wanted(self, value: float) -> str:
+        if self.least == self.most:
+            return f"{self.least:g}"
         noun = f" {self.noun}" if self.noun else ""
         if (value > self.most and self.most == MANY) or value != value:
             return f"at most {self.most:,.0f}"

@@ -18,10 +18,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Self, TypeGuard
+from typing import Any, Final, Self, TypeAlias, TypeGuard
 
 import harness
 from harness.data.paths import cache_dir
@@ -87,14 +87,14 @@ class CodeRecord:
         )
 
     @classmethod
-    def read(cls, value: object) -> Self | None:
+    def read(cls, value: object) -> CodeRecord | None:
         """From its JSON form; None where it has none, or what says nothing."""
         if not isinstance(value, Mapping):
             return None
         modules, libraries, files = (value.get(key) for key in ("modules", "libraries", "files"))
         if not (_texts(modules) and _texts(libraries) and _texts(files)):
             return None
-        return cls(modules, libraries, files)
+        return _code_record(*(tuple(part.items()) for part in (modules, libraries, files)))
 
     def plain(self) -> dict[str, Any]:
         """Its JSON form."""
@@ -110,10 +110,10 @@ class CodeRecord:
 
     def changed(self, sources: Sources) -> tuple[str, ...]:
         """What is not as it was: modules, and libraries with both versions."""
-        key = tuple(tuple(part.items()) for part in (self.modules, self.libraries, self.files))
-        if key not in sources.changes:
-            sources.changes[key] = self._changed(sources)
-        return sources.changes[key]
+        known = sources.changes.get(id(self))
+        if known is None:
+            known = sources.changes[id(self)] = (self, self._changed(sources))
+        return known[1]
 
     def _changed(self, sources: Sources) -> tuple[str, ...]:
         modules = [
@@ -127,6 +127,15 @@ class CodeRecord:
             if _release(_version(name)) != _release(old)
         ]
         return (*modules, *libraries)
+
+
+_Pairs: TypeAlias = tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=64)
+def _code_record(modules: _Pairs, libraries: _Pairs, files: _Pairs) -> CodeRecord:
+    """The runs of a table share a few."""
+    return CodeRecord(dict(modules), dict(libraries), dict(files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +166,8 @@ class Sources:
         self._known: dict[str, list[Any]] = _remembered(self._place)
         self._new = False
         self._digests: dict[str, str | None] = {}
-        self.changes: dict[tuple[Any, ...], tuple[str, ...]] = {}  # by the parts of a record
+        # by the id of a record, which lives as long
+        self.changes: dict[int, tuple[CodeRecord, tuple[str, ...]]] = {}
 
     def digest(self, module: str, file: str | None) -> str | None:
         """That of a module; None where it is not here. `file` is where it lay, if not with us."""

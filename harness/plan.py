@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias
 
 from harness.code import Sources
@@ -97,7 +98,6 @@ class Plan:
     expansion: Expansion
     device: Device
     jobs: int
-    rates: Rates
     runs: tuple[PlannedRun, ...]
 
     @property
@@ -167,14 +167,12 @@ def make_plan(
     already. Reads only.
     """
     records = store.records() if records is None else records
-    rates = Rates.of(records, device=device)
-    planner = _Planner(records, rates, recompute)
+    planner = _Planner(records, device, recompute)
     return Plan(
         expansion=expansion,
         device=device,
         jobs=jobs,
-        rates=rates,
-        runs=tuple(planner.plan(run, device) for run in expansion.runs),
+        runs=tuple(map(planner.plan, expansion.runs)),
     )
 
 
@@ -192,9 +190,10 @@ class _Planner:
     """Goes through runs in order and remembers what later ones ask about."""
 
     def __init__(
-        self, records: Iterable[RunRecord], rates: Rates, recompute: Recompute | None
+        self, records: Sequence[RunRecord], device: Device, recompute: Recompute | None
     ) -> None:
-        self._rates = rates
+        self._all = records
+        self._device = device
         self._recompute = recompute
         self._sources = Sources()
         self._again: set[str] = set()  # identities
@@ -213,15 +212,20 @@ class _Planner:
         self._needs: dict[str, tuple[Reason, ...]] = {}
         self._seconds: dict[tuple[str, float], float] = {}
 
-    def plan(self, run: Run, device: Device) -> PlannedRun:
+    @cached_property
+    def _rates(self) -> Rates:
+        """Where nothing is to be computed, nothing is estimated."""
+        return Rates.of(self._all, device=self._device)
+
+    def plan(self, run: Run) -> PlannedRun:
         """How one run stands."""
         record = self._records.get(run.identity) or self._broken.get(run.identity[:8])
         other_code: tuple[str, ...] | None = ()
         wrong = None
         if record is not None and record.state == DONE:
             other_code, wrong = self._code_and_damage(record)
-        again = self._is_recomputed(run, record, other_code, wrong, device)
-        status, reasons = self._status(run, record, device, again=again)
+        again = self._is_recomputed(run, record, other_code, wrong)
+        status, reasons = self._status(run, record, again=again)
         if status == "blocked":
             self._blocked[run.identity] = run.name
         left = 0.0 if status == "cached" else self._estimate(run)
@@ -268,12 +272,11 @@ class _Planner:
         record: RunRecord | None,
         other_code: tuple[str, ...] | None,
         wrong: str | None,
-        device: Device,
     ) -> bool:
         """Whether the user asked to compute a finished run again, and it can be."""
         if self._recompute is None or record is None or record.state != DONE:
             return False
-        if self._what_is_missing(run, device):
+        if self._what_is_missing(run):
             return False
         if self._recompute == "changed":
             again = bool(other_code) or not self._again.isdisjoint(run.depends)
@@ -285,7 +288,7 @@ class _Planner:
         return again
 
     def _status(
-        self, run: Run, record: RunRecord | None, device: Device, *, again: bool
+        self, run: Run, record: RunRecord | None, *, again: bool
     ) -> tuple[Status, tuple[Reason, ...]]:
         if record is not None and record.broken:
             return "blocked", (Reason(record.error or ""),)
@@ -294,7 +297,7 @@ class _Planner:
             return ("todo" if again else "cached"), ()
         if state in (RUNNING, QUEUED):
             return "running", ()
-        lacking = self._what_is_missing(run, device)
+        lacking = self._what_is_missing(run)
         lacking += tuple(
             Reason.needs_run(self._blocked[identity], "which is blocked")
             for identity in run.depends
@@ -311,11 +314,11 @@ class _Planner:
             return "failed", (Reason(record.error or ""),)
         return "todo", ()
 
-    def _what_is_missing(self, run: Run, device: Device) -> tuple[Reason, ...]:
+    def _what_is_missing(self, run: Run) -> tuple[Reason, ...]:
         key = json.dumps([run.task, _relevant(run.plain)])
         if key not in self._needs:
             try:
-                self._needs[key] = tuple(map(Reason, run.config.needs(device)))
+                self._needs[key] = tuple(map(Reason, run.config.needs(self._device)))
             except HarnessError as error:
                 self._needs[key] = (Reason(str(error)),)
         return self._needs[key]

@@ -102,6 +102,11 @@ class Registry(Generic[T]):
         self._load()
         return sorted(self._items.keys() - self._broken.keys())
 
+    def __contains__(self, name: object) -> bool:
+        """Whether `name` can be used."""
+        self._load()
+        return name in self._items and name not in self._broken
+
     @property
     def broken(self) -> list[str]:
         """A line for each component that cannot be used, as far as they were looked for."""

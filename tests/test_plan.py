@@ -12,7 +12,7 @@ import pytest
 import tests.launch.counting  # noqa: F401 (registers its kinds)
 from harness.cli import main
 from harness.estimate import UNKNOWN_RATE, UNKNOWN_START, Rates
-from harness.plan import Change, Plan, PlannedRun, Reason, make_plan
+from harness.plan import Change, Plan, Reason, make_plan
 from harness.spec.expand import Expansion, Run, expand
 from harness.spec.load import load_table
 from harness.store import DONE, FAILED, INTERRUPTED, RUNNING, RunWriter, Store, claim
@@ -118,17 +118,17 @@ def test_a_damaged_directory_blocks_with_what_to_do(expansion: Expansion) -> Non
     assert f"remove the folder {directory}" in planned.reasons[0].text
 
 
-def stale(expansion: Expansion, changed: Run) -> PlannedRun:
-    """The first run of a plan after `changed` was computed instead."""
-    put(changed, DONE)
-    return plan_of(expansion).runs[0]
+def put_old(wanted: Run, **changes: object) -> None:
+    """`wanted` is done as an earlier spec asked for it, with `changes` of its configuration."""
+    directory = put(replace(wanted, identity="0" * 64, name="a-old-00000000"), DONE)
+    about = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    about["config"] |= changes
+    (directory / "run.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def test_a_stale_result_says_what_changed(expansion: Expansion) -> None:
-    wanted = expansion.runs[0]
-    plain = {**wanted.plain, "steps": 9, "gone": {"a": 1}}
-    old = replace(wanted, identity="0" * 64, name="a-old-00000000", plain=plain)
-    found = stale(expansion, old).stale
+    put_old(expansion.runs[0], steps=9, gone={"a": 1})
+    found = plan_of(expansion).runs[0].stale
     assert found is not None
     assert found.record.identity == "0" * 64
     assert found.changes == (
@@ -155,7 +155,8 @@ def test_results_of_another_cell_make_nothing_stale(
     wanted = expansion.runs[0]
     title = replace(wanted.title, **other)
     old = replace(wanted, identity="0" * 64, name="a-old-00000000", title=title)
-    assert stale(expansion, old).stale is None
+    put(old, DONE)
+    assert plan_of(expansion).runs[0].stale is None
 
 
 def test_a_cached_run_is_not_stale(expansion: Expansion) -> None:
@@ -201,8 +202,7 @@ def test_the_command_prints_the_plan(
     expansion: Expansion, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(expansion.runs[0], FAILED)
-    old = replace(expansion.runs[1], identity="0" * 64, name="a-old-00000000")
-    put(replace(old, plain={**old.plain, "steps": 9}), DONE)
+    put_old(expansion.runs[1], steps=9)
     assert main(["plan", "tests/plan", "--jobs", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("tests/plan, profile paper: 4 runs (1 failed, 1 todo, 2 blocked); ")

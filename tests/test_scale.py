@@ -13,9 +13,10 @@ import pytest
 from harness.cli import main
 from harness.spec.expand import expand
 from harness.spec.load import load_table
-from harness.store import DONE, Store
+from harness.store import DONE, Store, read_record
 from tests.conftest import TINY_VIT, Experiments
-from tests.work import calls
+from tests.spec.specs import GOOD
+from tests.work import calls, calls_of
 
 FEW, MANY = 200, 800
 MOST = 4000
@@ -101,3 +102,34 @@ def test_four_times_the_runs_are_four_times_the_work(
     for few, many in zip(*spent, strict=True):
         assert few < many < 1.1 * few * MANY / FEW
         assert many / MANY < MOST
+
+
+def test_a_table_that_others_start_from_is_read_once(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teachers = large(experiments, FEW)
+    text = (experiments.root / "experiments" / f"{teachers}.yaml").read_text()
+    head, _, rows = text.partition("rows:\n")
+    first = f"r{1e-4:.6f}.{0.01:.3f}"
+    head = head.replace("teacher: {", f"teacher: {{weights: {{run: {teachers}#{first}}}, ")
+    student = f"{head}rows:\n  - id: one\n{rows[rows.index('profiles:') :]}"
+    for count in (1, 2):
+        experiments.table(f"tests/student{count}", student)
+    main(["list"])  # what is loaded once is no work of the second time
+    two = calls(lambda: main(["list"]))
+    for count in (3, 4):
+        experiments.table(f"tests/student{count}", student)
+    four = calls(lambda: main(["list"]))
+    assert capsys.readouterr().out.count("paper") == 3 + 3 + 5
+    assert (four - two) / 2 < calls(lambda: load_table(teachers)) / 2
+
+
+def test_the_claims_of_all_tables_read_the_store_once(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [experiments.table(f"tests/{name}", GOOD) for name in ("one", "two")]
+    runs = expand(load_table(names[0]), "paper").runs
+    for run in runs:
+        Store().create(run)
+    assert calls_of(read_record, lambda: main(["claims", "--profile", "paper"])) == len(runs)
+    assert "tests/two" in capsys.readouterr().out

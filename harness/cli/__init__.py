@@ -36,9 +36,9 @@ COMMANDS = {
     "status": "state of every run; reads only",
 }
 """What `harness --help` says of each."""
-MOST_NEW = 200_000
-"""Objects after which circles are looked for: of the hundreds of thousands that a store of many
-runs makes, none are circles, and looking at all of them every 700 takes a third of the time.
+MOST_NEW = 5_000_000
+"""Objects after which circles are looked for: of the millions that a store of ten thousand runs
+makes, none are circles, and looking at all of them every 700 takes a third of the time.
 """
 HINTS = {
     "TABLE": "`harness list` shows all tables",

@@ -7,7 +7,7 @@ import sys
 
 from harness.errors import HarnessError, SpecError
 from harness.paths import experiments_root
-from harness.spec.expand import expand
+from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
 from harness.spec.paths import list_tables, stray_specs
 from harness.spec.strict_yaml import display
@@ -38,13 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
     for path in strays:
         what = "is not read: a spec is experiments/FOLDER/NAME.yaml, two levels and that ending"
         print(f"{display(path)}:1:1: {what}", file=sys.stderr)
-    return max([*(_check(name) for name in names), int(bool(strays))])
+    shared = SharedParts()
+    return max([*(_check(name, shared) for name in names), int(bool(strays))])
 
 
-def _check(name: str) -> int:
+def _check(name: str, shared: SharedParts) -> int:
     try:
         table = load_table(name)
-        runs = {run.identity for profile in table.profiles for run in expand(table, profile).runs}
+        expansions = [expand(table, profile, shared=shared) for profile in table.profiles]
     except SpecError as error:
         print(error, file=sys.stderr)
         return 1
@@ -54,7 +55,7 @@ def _check(name: str) -> int:
     counts = (
         count(len(table.rows), "row"),
         count(len(table.profiles), "profile"),
-        count(len(runs), "run"),
+        count(len({run.identity for one in expansions for run in one.runs}), "run"),
     )
     print(f"ok {table.name}: {', '.join(counts)}")
     return 0

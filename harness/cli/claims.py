@@ -50,11 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
         names = sorted({name for table in every for name in table.profiles})
         raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(names)})")
     store = Store()
+    records = store.records()
     models = []
     for table in tables:
         try:
             pools = having(arguments.pool, file_name(table.name, profile))
-            models.append(collect_finished(table, profile, store, pools=pools))
+            models.append(collect_finished(table, profile, store, pools=pools, records=records))
         except HarnessError as error:
             broken[table.name] = in_short(error, table.name)
     if not models:

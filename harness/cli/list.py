@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence, Set
 from harness.cli._table import in_short
 from harness.errors import HarnessError
 from harness.paths import experiments_root
-from harness.spec.expand import expand
+from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
 from harness.spec.paths import list_tables
 
@@ -35,16 +35,17 @@ def run(arguments: argparse.Namespace) -> int:
             "another folder (docs/environment.md)"
         )
     done = {record.identity for record in Store().records() if record.state == DONE}
-    lines = [line for name in names for line in _lines(name, done)]
+    shared = SharedParts()
+    lines = [line for name in names for line in _lines(name, done, shared)]
     print(_aligned([HEADER, *lines]))
     return int(any(len(line) < len(HEADER) for line in lines))
 
 
-def _lines(name: str, done: Set[str]) -> Iterator[tuple[str, ...]]:
+def _lines(name: str, done: Set[str], shared: SharedParts) -> Iterator[tuple[str, ...]]:
     try:
         table = load_table(name)
         for profile in table.profiles:
-            expansion = expand(table, profile)
+            expansion = expand(table, profile, shared=shared)
             finished = sum(run.identity in done for run in expansion.runs)
             counts = (len(expansion.rows), len(expansion.runs), finished)
             yield (name, profile, *(str(count) for count in counts))

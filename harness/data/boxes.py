@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 BoxRow = tuple[float, float, float, float, float, float]  # see `harness.data.dense`
 COPY_AGAIN = "get the set again"
+MOST_EDGE = 1e9  # pixels; NaN and infinity are no place either
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ def box_row(label: int, edges: Sequence[float], *, crowd: bool, where: str) -> B
     one.
     """
     left, top, right, bottom = edges
-    if not all(map(math.isfinite, edges)) or right < left or bottom < top:
+    if not all(abs(edge) < MOST_EDGE for edge in edges) or right < left or bottom < top:
         numbers = ", ".join(f"{edge:g}" for edge in edges)
         raise DataError(
             f"{where}: left, top, right and bottom are {numbers}, which is no box; {COPY_AGAIN}"

@@ -9,9 +9,10 @@ number in the batch, at least 1; rows that are no object have the class -1.
 A mask is (H, W) bytes, the class of every pixel, 255 where nobody knows it; in a batch (B, S, S).
 
 An image keeps its aspect: its longer side gets the network's size, and what is missing on the right
-or below is filled with the mean colour, and with 255 in a mask. Images with masks are judged whole
-and as large as fits over a square of that size, which a network sees in windows; their masks keep
-their own size.
+or below is filled with the mean colour, and with 255 in a mask. So is what `crop: pad` moves into
+view. The mean is 0 after normalisation, with which DETR and YOLOS fill up a batch. Images with
+masks are judged whole and as large as fits over a square of that size, which a network sees in
+windows; their masks keep their own size.
 """
 
 from __future__ import annotations
@@ -79,16 +80,25 @@ class DenseImages(WorkerImages):
 
     def _examples(self, transform: Any, finish: object) -> Dataset[LoadedBatch]:
         assert finish is None
-        return _DenseExamples(self.split, self.chosen, transform, seed=self.setup.seed)
+        return _DenseExamples(
+            self.split, self.chosen, transform, seed=self.setup.seed, classes=self.setup.classes
+        )
 
 
 class _DenseExamples(Dataset[LoadedBatch]):
     """As `sources._Images`: each image draws from a stream of its own in any process."""
 
     def __init__(
-        self, split: Split, chosen: NDArray[np.int64], transform: DenseTransform, *, seed: int
+        self,
+        split: Split,
+        chosen: NDArray[np.int64],
+        transform: DenseTransform,
+        *,
+        seed: int,
+        classes: int,
     ) -> None:
         self._split, self._chosen, self._transform, self._seed = split, chosen, transform, seed
+        self._classes = classes
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -113,7 +123,7 @@ class _DenseExamples(Dataset[LoadedBatch]):
         image = picture(self._split, number)
         assert self._split.targets is not None
         target = self._split.targets[number]
-        check_fit(self._split, number, image, target)
+        check_fit(self._split, number, image, target, classes=self._classes)
         seed_all(stream(self._seed, "image", epoch, position))
         return self._transform(image, target)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import io
 import os
 import shutil
 import socket
 import subprocess
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,20 +29,25 @@ def download(url: str, into: Path) -> None:
     """Put the file at `url` into the folder `into`, under its name there. What a server cuts short
     is begun again.
     """
+    from http.client import HTTPException  # not above: it takes long, and few commands download
+
     path = into / url.rpartition("/")[2]
     try:
         for _ in range(TRIES):
             if _whole(url, path):
                 return
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, HTTPException) as error:
         raise DataError(f"the download failed ({_brief(error)})") from error
     raise DataError(f"the download failed ({path.name} was cut short {TRIES} times)")
 
 
 def _whole(url: str, path: Path) -> bool:
     """Whether all of the file came before the server closed the connection."""
-    cut = contextlib.suppress(ConnectionResetError, http.client.IncompleteRead)
-    with urllib.request.urlopen(url, timeout=SILENCE) as answer, path.open("wb") as file, cut:
+    from http.client import IncompleteRead  # not above: as in `download`
+    from urllib.request import urlopen
+
+    cut = contextlib.suppress(ConnectionResetError, IncompleteRead)
+    with urlopen(url, timeout=SILENCE) as answer, path.open("wb") as file, cut:
         shutil.copyfileobj(answer, file)
         return not answer.length  # bytes that are still to come, where the server says it
     return False

@@ -77,7 +77,7 @@ def in_two_folders(
     """Images of the first folder with the mask of the same name in the second, in order; DataError
     where one of the two is missing.
     """
-    images, masks = (_by_stem(names, folder) for folder in folders)
+    images, masks = (_by_stem(tree, names, folder) for folder in folders)
     if not images:
         raise DataError(f"{shown(tree.path / folders[0])}: there is no image")
     for one, other, what in ((images, folders[1], masks), (masks, folders[0], images)):
@@ -92,7 +92,17 @@ def in_two_folders(
     return [(images[stem], masks[stem]) for stem in sorted(images)]
 
 
-def _by_stem(names: Sequence[str], folder: str) -> Mapping[str, str]:
-    """Names in a folder, by themselves without folder and ending."""
-    start = f"{folder}/"
-    return {name[len(start) :].rpartition(".")[0]: name for name in names if name.startswith(start)}
+def _by_stem(tree: ImageTree, names: Sequence[str], folder: str) -> Mapping[str, str]:
+    """Names in a folder, by themselves without folder and ending; DataError where two differ in
+    their endings alone.
+    """
+    start, found = f"{folder}/", dict[str, str]()
+    for name in names:
+        if not name.startswith(start):
+            continue
+        stem = name[len(start) :].rpartition(".")[0]
+        if stem in found:
+            other = shown(found[stem].rpartition("/")[2])
+            raise DataError(f"{tree.where(name)}: {other} beside it has the same name; remove one")
+        found[stem] = name
+    return found

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from harness.train.config import Augment
 
 
+EVAL_BATCH = 500  # images that an evaluation looks at together
+EVAL_SIDE = 224  # pixels of a side, beyond which they are fewer
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataModule:
     """Batches of one run. Every draw is a function of seed and step: start at any of them.
@@ -65,6 +69,13 @@ class DataModule:
     def batch(self) -> int:
         """Images of a batch, over all processes."""
         return min(self.order.batch_size, self.train_images)
+
+    @property
+    def eval_batch(self) -> int:
+        """Images that an evaluation looks at together: `EVAL_BATCH` of `EVAL_SIDE` pixels and less,
+        and of larger ones as many as have no more pixels.
+        """
+        return max(1, EVAL_BATCH * EVAL_SIDE**2 // max(self.setup.image_size, EVAL_SIDE) ** 2)
 
     def train(self, step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, H, W) normalised, soft targets (B, classes)) from `step` on, endless.
@@ -158,6 +169,7 @@ def open_data(
         augment=augment,
         image_size=image_size,
         mean=dataset.mean,
+        classes=dataset.classes,
         native=dataset.size,
         eval_crop=eval_crop,
         seed=seed,

@@ -66,6 +66,12 @@ class MultiCrop:
         if self.cut == "pad" and self.local_crops:
             raise FieldError("local_crops", f"goes with `cut: resized`; got {self.local_crops}")
 
+    def check(self, image_size: int) -> None:
+        """Raise FieldError, of the field `crops`, where a border cannot reflect such an image."""
+        if self.cut == "pad" and self.pad_pixels >= image_size:
+            what = f"must be below the image's {image_size}, got {self.pad_pixels}"
+            raise FieldError("crops.pad_pixels", what)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CropSpec:

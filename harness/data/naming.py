@@ -56,6 +56,15 @@ def is_image(name: str) -> bool:
     return bool(stem) and f"{dot}{suffix}".lower() in SUFFIXES
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a file in a folder can be called so."""
+    try:
+        to_bytes(name)
+    except UnicodeEncodeError:  # half of a character, which JSON can hold
+        return False
+    return name not in ("", ".", "..") and not {"/", "\0"}.intersection(name)
+
+
 def hidden(name: str) -> bool:
     """Whether any part of `name` is hidden, or left there by a system."""
     return any(part.startswith(".") or part in JUNK for part in name.split("/"))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
+T = TypeVar("T")
 FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 """Pillow's names of what is opened. Its others are not for photographs, and one of them starts
 Ghostscript."""
@@ -48,6 +50,34 @@ def decode(content: bytes, *, channels: int) -> Image:
     The first frame of an animation. Transparency is dropped and EXIF orientation is not applied,
     as in torchvision's ImageFolder. 16-bit values are divided by 257.
     """
+    return _opened(
+        content, lambda image: _eight_bits(image).convert("RGB" if channels == 3 else "L")
+    )
+
+
+def decode_mask(content: bytes) -> NDArray[np.uint8]:
+    """The labels (H, W) in a picture of one byte a pixel, grey or numbers of a palette; Damaged and
+    UnsupportedPicture as of `decode`.
+    """
+    import numpy as np
+
+    def labels(image: ImageFile) -> NDArray[np.uint8]:
+        if image.format in ("JPEG", "WEBP"):
+            what = f"it is a {image.format}, which does not keep every label; save it as PNG"
+            raise UnsupportedPicture(what)
+        if image.mode not in ("L", "P"):
+            what = f"a mask has one byte a pixel, this has pixels of Pillow's mode {image.mode}"
+            raise UnsupportedPicture(f"{what}; save it in grey or with a palette")
+        if image.mode == "L" and not all(_as_stored(tile) for tile in image.tile):
+            what = "its grey values are not stored as bytes from 0 for black to 255 for white"
+            raise UnsupportedPicture(f"{what}, so labels would change; save it as PNG, 8 bits")
+        return np.array(image)
+
+    return _opened(content, labels)
+
+
+def _opened(content: bytes, use: Callable[[ImageFile], T]) -> T:
+    """What `use` makes of the picture in `content`."""
     from PIL import Image, UnidentifiedImageError
 
     if not content:
@@ -57,7 +87,7 @@ def decode(content: bytes, *, channels: int) -> Image:
             warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF data and palettes
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _check_size(*image.size)
-                return _eight_bits(image).convert("RGB" if channels == 3 else "L")
+                return use(image)
     except UnsupportedPicture:
         raise
     except UnidentifiedImageError as error:
@@ -70,33 +100,15 @@ def decode(content: bytes, *, channels: int) -> Image:
         raise Damaged(str(error).strip() or type(error).__name__) from error
 
 
-def decode_mask(content: bytes) -> NDArray[np.uint8]:
-    """The labels (H, W) in a picture of one byte a pixel, grey or numbers of a palette; Damaged and
-    UnsupportedPicture as of `decode`.
+def _as_stored(tile: Any) -> bool:
+    """Whether Pillow hands on the grey bytes of a file: it stretches those of 2 and 4 bits and of
+    anymaps with another maximum, and inverts those whose 0 is white.
     """
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
-    if not content:
-        raise Damaged("the file is empty")
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_size(*image.size)
-            if image.format in ("JPEG", "WEBP"):
-                what = f"it is a {image.format}, which does not keep every label; save it as PNG"
-                raise UnsupportedPicture(what)
-            if image.mode not in ("L", "P"):
-                what = f"a mask has one byte a pixel, this has pixels of Pillow's mode {image.mode}"
-                raise UnsupportedPicture(f"{what}; save it in grey or with a palette")
-            return np.array(image)
-    except UnsupportedPicture:
-        raise
-    except UnidentifiedImageError as error:
-        raise Damaged(f"no known image format{_looks_like(content)}") from error
-    except Image.DecompressionBombError as error:
-        raise UnsupportedPicture(_too_many_pixels("it has")) from error
-    except Exception as error:  # as above
-        raise Damaged(str(error).strip() or type(error).__name__) from error
+    codec, *_, about = tile
+    given = about if isinstance(about, tuple) else (about,)
+    if codec.startswith("ppm"):
+        return bool(given == ("L", 255))
+    return codec == "gif" or bool(given[0] == "L")
 
 
 def remarks(content: bytes) -> Iterator[str]:

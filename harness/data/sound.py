@@ -7,12 +7,18 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from harness.errors import DataError
+from harness.text import count
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+LEAST_RATE: Final = 1_000
+MOST_RATE: Final = 400_000
+"""Samples a second: beyond these a header is damaged, and resampling would take any time."""
+MOST_SAMPLES: Final = 2**28  # of all channels together: 1 GiB
 _AGAIN: Final = "get it again, or convert it to WAV"
+_BEGINNINGS: Final = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS")
 _UNKNOWN_LENGTH: Final = (0, 0xFFFFFFFF)  # what programs write that cannot go back to the header
 
 
@@ -49,11 +55,26 @@ def _read(content: bytes, where: str) -> tuple[NDArray[np.float32], int]:
         raise DataError(f"sound cannot be read here ({error}): install libsndfile") from error
     if not content:
         raise DataError(f"{where}: empty; {_AGAIN}")
+    if not content.startswith(_BEGINNINGS):  # libsndfile takes much for MP3, and finds noise in it
+        raise DataError(f"{where}: no WAV, FLAC or Ogg file; {_AGAIN}")
     lacking = _lacking(content)
     if lacking:
         raise DataError(f"{where}: cut off, {lacking:,} bytes are missing; {_AGAIN}")
     try:
-        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            rate = int(sound.samplerate)
+            if not LEAST_RATE <= rate <= MOST_RATE:
+                raise DataError(
+                    f"{where}: has {rate:,} samples a second, {LEAST_RATE:,} to {MOST_RATE:,} are "
+                    f"read; {_AGAIN}"
+                )
+            if sound.frames * sound.channels > MOST_SAMPLES:
+                raise DataError(
+                    f"{where}: its header tells of {sound.frames:,} samples of "
+                    f"{count(sound.channels, 'channel')}, more than {MOST_SAMPLES:,} in all; "
+                    f"{_AGAIN}, or cut it"
+                )
+            samples = sound.read(dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         why = str(error).rpartition(": ")[2].rstrip(".") or type(error).__name__
         raise DataError(f"{where}: cannot be read as sound ({why}); {_AGAIN}") from error
@@ -61,7 +82,7 @@ def _read(content: bytes, where: str) -> tuple[NDArray[np.float32], int]:
         raise DataError(f"{where}: holds no sample; {_AGAIN}")
     if not np.isfinite(samples).all():
         raise DataError(f"{where}: holds samples that are no finite numbers; {_AGAIN}")
-    return samples, int(rate)
+    return samples, rate
 
 
 def _lacking(content: bytes) -> int:

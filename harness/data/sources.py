@@ -64,6 +64,7 @@ class Setup:
     augment: Augment
     image_size: int  # pixels
     mean: tuple[float, ...]  # of the data set, per channel, in 0..1
+    classes: int = 0  # of the data set, for images with boxes or masks
     native: int | None = None  # pixels of the images as they are, where all have one size
     eval_crop: float = 1.0
     seed: int

@@ -15,15 +15,25 @@ if TYPE_CHECKING:
 
 UNKNOWN: Final = 255
 """The class of a pixel where nobody knows it, in files as in batches."""
+APART: Final = "they do not belong together"
 ROUNDING: Final = 1.5  # pixels that annotated boxes may reach beyond their image
 
 
-def check_fit(split: Split, index: int, image: Image, target: NDArray[Any]) -> None:
-    """DataError unless a mask has as many pixels as its image, and boxes lie within theirs."""
-    wrong = _misfit(image, target)
+def check_fit(
+    split: Split, index: int, image: Image, target: NDArray[Any], *, classes: int
+) -> None:
+    """DataError unless a mask has as many pixels as its image, boxes lie within theirs, and both
+    are of the set's classes.
+    """
+    wrong = _misfit(image, target) or _unknown_class(target, classes)
     if wrong is not None:
         where = split.path(index) if isinstance(split, Files) else f"image {index}"
-        raise DataError(f"{where}: {wrong}: they do not belong together; get the set again")
+        raise DataError(f"{where}: {wrong}; get the set again")
+
+
+def says_nothing(target: NDArray[Any]) -> bool:
+    """Whether it is a mask in which no pixel has a class."""
+    return target.dtype.name == "uint8" and bool((target == UNKNOWN).all())
 
 
 def _misfit(image: Image, target: NDArray[Any]) -> str | None:
@@ -31,7 +41,8 @@ def _misfit(image: Image, target: NDArray[Any]) -> str | None:
     if target.dtype.name == "uint8":
         tall, wide = target.shape
         fits = (wide, tall) == image.size
-        return None if fits else f"the image has {size} pixels and its mask {wide} x {tall}"
+        said = f"the image has {size} pixels and its mask {wide} x {tall}: {APART}"
+        return None if fits else said
     edges = target[target[:, 0] >= 0, 1:5]
     if not len(edges):
         return None
@@ -40,4 +51,13 @@ def _misfit(image: Image, target: NDArray[Any]) -> str | None:
     if min(low) >= -ROUNDING and high[0] <= room[0] and high[1] <= room[1]:
         return None
     reach = f"{low[0]:g}, {low[1]:g} to {high[0]:g}, {high[1]:g}"
-    return f"its boxes reach from {reach}, the image has {size} pixels"
+    return f"its boxes reach from {reach}, the image has {size} pixels: {APART}"
+
+
+def _unknown_class(target: NDArray[Any], classes: int) -> str | None:
+    mask = target.dtype.name == "uint8"
+    labels = target[target != UNKNOWN] if mask else target[target[:, 0] >= 0, 0]
+    if not len(labels) or labels.max() < classes:
+        return None
+    what = "its mask" if mask else "one of its boxes"
+    return f"{what} has the class {labels.max():g}, and they count from 0 to {classes - 1}"

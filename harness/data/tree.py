@@ -75,24 +75,35 @@ class Zip(OneFile):
         opened = self._archive()
         found = listed(opened.files, with_folders_above(opened.folders))
         for name in found.images:
-            entry = opened.files[name]
-            if entry.flag_bits & _ENCRYPTED:
-                raise self.refused(name, "is encrypted; pack the zip without a password")
-            if entry.compress_type not in _PACKED_AS:
-                method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
-                raise self.refused(
-                    name,
-                    f"is packed by {method}, which cannot be read "
-                    "here; pack the zip again with deflate, as `zip -r` does",
-                )
-            if entry.file_size > MOST_BYTES:
-                raise self.refused(name, TOO_LARGE)
+            self._check(name, opened.files[name])
         return found
+
+    def _check(self, name: str, entry: zipfile.ZipInfo) -> None:
+        """DataError where its content cannot be had."""
+        if entry.flag_bits & _ENCRYPTED:
+            raise self.refused(name, "is encrypted; pack the zip without a password")
+        if entry.compress_type not in _PACKED_AS:
+            method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+            raise self.refused(
+                name,
+                f"is packed by {method}, which cannot be read "
+                "here; pack the zip again with deflate, as `zip -r` does",
+            )
+        if entry.file_size > MOST_BYTES:
+            raise self.refused(name, TOO_LARGE)
 
     def stamp(self, name: str) -> tuple[int, ...]:
         opened = self._archive()
         entry = opened.files[name]
         return (*opened.stamp, entry.header_offset, entry.file_size, entry.CRC)
+
+    def read(self, name: str) -> bytes:
+        opened = self._archive()
+        if name in opened.refused:
+            raise DataError(opened.refused[name])
+        if name in opened.files:
+            self._check(name, opened.files[name])
+        return super().read(name)
 
     def head(self, name: str, length: int) -> bytes:
         opened = self._archive()
@@ -130,6 +141,7 @@ class _Opened:
                 "archives of other kinds"
             ) from error
         self.files: dict[str, zipfile.ZipInfo] = {}
+        self.refused: dict[str, str] = {}  # why files that are no images cannot be read
         self.folders: set[str] = set()
         entries = self.archive.infolist()
         backslashes = not any("/" in entry.filename for entry in entries)
@@ -148,13 +160,16 @@ class _Opened:
         if name.endswith("/"):
             self.folders.add(joined)
             return
-        if joined in self.files and is_image(joined):
-            raise DataError(f"{shown(path)}: holds '{shown(joined)}' twice; pack it again")
-        if stat.S_ISLNK(entry.external_attr >> 16) and is_image(joined):
-            raise DataError(
-                f"{shown(path / joined)}: a link, which a zip cannot follow; "
-                "pack the files themselves"
-            )
+        wrong = None
+        if joined in self.files:
+            wrong = f"{shown(path)}: holds '{shown(joined)}' twice; pack it again"
+        elif stat.S_ISLNK(entry.external_attr >> 16):
+            what = "a link, which a zip cannot follow; pack the files themselves"
+            wrong = f"{shown(path / joined)}: {what}"
+        if wrong is not None and is_image(joined):
+            raise DataError(wrong)
+        if wrong is not None:  # nobody may want it
+            self.refused[joined] = wrong
         self.files[joined] = entry
         self.folders.add("/".join(parts[:-1]))
 

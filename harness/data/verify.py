@@ -10,7 +10,7 @@ from harness.data.dataset import Arrays, DataSet, Files, Split, Splits
 from harness.data.naming import shown
 from harness.data.pack import Pack
 from harness.data.picture import remarks
-from harness.data.targets import check_fit
+from harness.data.targets import check_fit, says_nothing
 from harness.errors import DataError
 from harness.text import count
 
@@ -46,7 +46,8 @@ def verify(
     for line in left_out:
         say(line)
     odd = _Remarks()
-    decoded = sum(_decode(split, everything, say, odd) for split in (splits.train, splits.val))
+    halves = splits.train, splits.val
+    decoded = sum(_decode(dataset, split, everything, say, odd) for split in halves)
     for line in odd.lines():
         say(line)
     return Verified(
@@ -81,8 +82,12 @@ class _Remarks:
     def look_at(self, split: Files, index: int) -> None:
         """Note what is odd about one image that can be decoded."""
         for what in remarks(split.content(index)):
-            number, first = self._found.get(what, (0, split.path(index)))
-            self._found[what] = (number + 1, first)
+            self.add(what, split, index)
+
+    def add(self, what: str, split: Files, index: int) -> None:
+        """Note that one image is so."""
+        number, first = self._found.get(what, (0, split.path(index)))
+        self._found[what] = (number + 1, first)
 
     def lines(self) -> list[str]:
         """One for each reason."""
@@ -92,7 +97,9 @@ class _Remarks:
         ]
 
 
-def _decode(split: Split, everything: bool, say: Callable[[str], None], odd: _Remarks) -> int:
+def _decode(
+    dataset: DataSet, split: Split, everything: bool, say: Callable[[str], None], odd: _Remarks
+) -> int:
     images = len(split.labels)
     if isinstance(split, Arrays):
         return images
@@ -101,7 +108,10 @@ def _decode(split: Split, everything: bool, say: Callable[[str], None], odd: _Re
     for done, index in enumerate(chosen, 1):
         image = split.image(index)
         if split.targets is not None:
-            check_fit(split, index, image, split.targets[index])
+            target = split.targets[index]
+            check_fit(split, index, image, target, classes=dataset.classes)
+            if says_nothing(target):
+                odd.add("with a mask that knows no pixel: nothing is learned there", split, index)
         odd.look_at(split, index)
         if done % 2000 == 0:
             say(f"decoded {done:,} of {len(chosen):,}")

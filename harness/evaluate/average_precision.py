@@ -18,6 +18,7 @@ from harness.models.vit import VisionTransformer
 
 METRICS: Final = ("ap", "ap50", "ap75")
 """In COCO's order: the mean over IoU 0.50 to 0.95, at 0.50, and at 0.75; all in percent."""
+LARGEST_BATCH: Final = 2**20  # images
 SCALE: Final = 1000.0  # COCO asks for pixels; of how large a picture makes no difference
 
 
@@ -51,24 +52,27 @@ def predictions(model: VisionTransformer, images: Tensor) -> Tensor:
 def _collected(
     model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Found (F, 7) and true boxes (T, 7), each after the number of its image, and the numbers."""
+    """Found (F, 7) and true boxes (T, 7), each after the number of its image, and the numbers.
+
+    Images are numbered in the order of one process, whoever has them, for COCO takes boxes of equal
+    probability in that order.
+    """
     dist = DistContext.current()
-    found, truth, numbers = torch.zeros(0, 7), torch.zeros(0, 7), torch.zeros(0, 1)
-    seen = 0
-    for images, boxes in batches:
-        number = (torch.arange(len(images)) + seen) * dist.size + dist.rank
-        seen += len(images)
+    found, truth, numbers = (torch.zeros(0, width, dtype=torch.float64) for width in (7, 7, 1))
+    for at, (images, boxes) in enumerate(batches):
+        number = (at * dist.size + dist.rank) * LARGEST_BATCH + torch.arange(len(images))
         own = predictions(model, images).cpu()
         found = torch.cat([found, _numbered(own, number).flatten(0, 1)])
         rows = _numbered(boxes.cpu(), number)
         truth = torch.cat([truth, rows[boxes[:, :, 0].cpu() >= 0]])
-        numbers = torch.cat([numbers, number[:, None].float()])
-    gathered = [dist.all_gather(part).double().numpy() for part in (found, truth, numbers)]
+        numbers = torch.cat([numbers, number[:, None].double()])
+    gathered = [dist.all_gather(part).numpy() for part in (found, truth, numbers)]
     return gathered[0], gathered[1], gathered[2][:, 0]
 
 
 def _numbered(rows: Tensor, number: Tensor) -> Tensor:
-    return torch.cat([number[:, None, None].expand(-1, rows.shape[1], 1).float(), rows], dim=2)
+    of_row = number[:, None, None].expand(-1, rows.shape[1], 1)
+    return torch.cat([of_row.double(), rows.double()], dim=2)
 
 
 def average_precision(

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from harness.data.targets import UNKNOWN
 from harness.distributed import DistContext
+from harness.errors import DataError
 from harness.evaluate.png import png
 from harness.models.segmenter import mean_cross_entropy, on_pixels
 from harness.models.vit import Normalisation, VisionTransformer
@@ -137,6 +138,8 @@ def segment(
             show(images, masks, told)
     model.train(training)
     confusion.sum_over_processes()
+    if not confusion.counts.any():
+        raise DataError("the masks that judge hold no pixel of a known class")
     return {**confusion.metrics(), "loss": confusion.loss / confusion.images}
 
 

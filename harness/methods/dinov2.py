@@ -8,7 +8,7 @@ tensor`, `warmup_by: epoch` and iBOT's mask it is iBOT, so a table can add one c
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -29,6 +29,8 @@ from harness.models.interface import ForwardRequest, Saliency
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from harness.train.config import Recipe
 
 
 @METHODS.register("dinov2")
@@ -78,6 +80,13 @@ class Dinov2(Ibot):
         if self.targets == "sinkhorn" or self.patch_center_of == "hidden":
             unseen = 2 * student.patches * (1 - HIDDEN_SHARE)
         return Ibot.image_macs(self, student) - self.head.macs(student.width, unseen, 0)
+
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
+        """Also that an image has a neighbour."""
+        Ibot.check(self, networks, recipe)
+        if self.koleo_weight > 0 and recipe.batch_size < 2:
+            what = "compares images, and `recipe.batch_size` is 1: give more, or a weight of 0"
+            raise FieldError("koleo_weight", what)
 
     def build(self, networks: Networks) -> Objective:
         """The objective over the student and its moving average."""

@@ -61,6 +61,10 @@ class Ibot(SelfDistillation):
 
     def __post_init__(self) -> None:
         SelfDistillation.__post_init__(self)
+        if self.cls_weight == self.patch_weight == 0:
+            raise FieldError(
+                "patch_weight", "and `cls_weight` are both 0: there is nothing to learn from"
+            )
         start, end = self.patch_temperatures
         start_given = self.patch_teacher_start is not None
         if self.temperatures.warmup_epochs == 0 and start_given and start != end:
@@ -85,6 +89,7 @@ class Ibot(SelfDistillation):
             what = f"{first} and a warm-up of {warmup} are longer than the {recipe.epochs:g} epochs"
             raise FieldError("start_epoch", what)
         SelfDistillation.check(self, networks, recipe)
+        self.mask.check(*networks["student"].grid)
 
     def image_macs(self, student: Architecture) -> float:
         """Also whole last blocks, and patches through the heads: all of the teacher's, and hidden

@@ -99,9 +99,7 @@ class Lut(Mae):
         if self.second_view == "disjoint" and 2 * self.seen(student.patches) > student.patches:
             what = f"must be 0.5 or more for disjoint views, got {self.mask_ratio:g}"
             raise FieldError("mask_ratio", what)
-        if self.crops.cut == "pad" and self.crops.pad_pixels >= student.image_size:
-            what = f"must be below the image's {student.image_size}, got {self.crops.pad_pixels}"
-            raise FieldError("crops.pad_pixels", what)
+        self.crops.check(student.image_size)
 
     def image_macs(self, student: Architecture) -> float:
         """Also the second view's encoder, and the teacher on two whole views, forward alone."""

@@ -109,6 +109,9 @@ class Mae(Method):
         if student.width % 4:
             what = "needs a width that 4 divides, for sines and cosines of rows and columns"
             raise FieldError("name", f"{what}; the student's is {student.width}")
+        if self.normalise_targets and student.patch_size == 1:
+            what = "needs patches of more than one pixel, which has no spread: give false"
+            raise FieldError("normalise_targets", what)
         patches, seen = student.patches, self.seen(student.patches)
         if not 0 < seen < patches:
             does = "leaves none" if seen == 0 else "hides none"

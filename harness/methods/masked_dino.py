@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +22,10 @@ from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.models.architectures import Architecture
     from harness.models.layers import MaskToken
     from harness.models.vit import VisionTransformer
+    from harness.train.config import Recipe
 
 
 @METHODS.register("masked-dino")
@@ -50,6 +53,11 @@ class MaskedDino(SelfDistillation):
                 "must be student-global: the mask looks at the attention of a teacher that sees "
                 f"whole global views; got {self.where}",
             )
+
+    def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
+        """Also that patches are hidden."""
+        SelfDistillation.check(self, networks, recipe)
+        self.mask.check(*networks["student"].grid)
 
     def patch_choice(self) -> PatchChoice | None:
         """By the teacher's attention, where masks follow it."""

@@ -52,6 +52,7 @@ def collect(
     pools: Sequence[Path] = (),
     records: Sequence[RunRecord] | None = None,
     drawn: bool = True,
+    every_loss: bool = False,
 ) -> TableModel:
     """Everything that a report of this table at this profile says. Reads run directories, writes
     nothing.
@@ -59,7 +60,7 @@ def collect(
     Claims that compare rows which `expansion` lacks are untested, as those of rows that the profile
     lacks. `pools` are results folders of other machines, whose per-seed values are set
     beside these. `records` is what `store` holds, where that has been read. Without `drawn` it is
-    not read what figures alone show.
+    not read what figures alone show, and without `every_loss` no loss that no figure shows.
     """
     results = RunResults.read(expansion, store, device=device, records=records)
     name = file_name(expansion.table.name, expansion.profile.name)
@@ -76,6 +77,7 @@ def collect(
         read_file,
         names=names,
         followed=_followed(columns) if drawn else (),
+        every_loss=every_loss,
     )
     model = judged(expansion, results, looks=looks, runs=recorded.runs)
     if pools:
@@ -468,15 +470,25 @@ def collect_finished(
     store: Store,
     *,
     pools: Sequence[Path] = (),
+    records: Sequence[RunRecord] | None = None,
     drawn: bool = True,
+    every_loss: bool = False,
 ) -> TableModel:
     """What a report says of the runs that are there, on the device that its profile asks for;
-    without `drawn`, one that has no figures.
+    `records`, `drawn` and `every_loss` as of `collect`.
     """
-    records = store.records()
+    records = store.records() if records is None else records
     expansion = expand_finished(table, profile, records)
     device = resolve_device(expansion.profile.resources.device)
-    return collect(expansion, store, device=device, pools=pools, records=records, drawn=drawn)
+    return collect(
+        expansion,
+        store,
+        device=device,
+        pools=pools,
+        records=records,
+        drawn=drawn,
+        every_loss=every_loss,
+    )
 
 
 def expand_finished(table: TableSpec, profile: str, records: Sequence[RunRecord]) -> Expansion:

@@ -23,6 +23,10 @@ from harness.store.record import METRICS
 
 LOSS = "loss/total"
 MOST_POINTS = 60  # of a curve: more cannot be seen
+MOST_TOGETHER = 8
+"""Rows whose curves are drawn in one panel. More get a panel for each group, and no loss where
+there is another metric.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,14 +46,16 @@ def finished_runs(
     *,
     names: Collection[str],
     followed: Sequence[str],
+    every_loss: bool = True,
 ) -> Recorded:
     """Every finished run of the table's rows, with the records that hold a metric of `names`, and
     the curves of the metrics `followed`, which are of `names`, and of the loss, which is followed
-    where anything is. Of the files that `figures` draw, which `read` reads, a row has that of its
-    first run where it can be read.
+    where anything is: unless `every_loss`, where it may be drawn. Of the files that `figures` draw,
+    which `read` reads, a row has that of its first run where it can be read.
     """
     runs: list[FinishedRun] = []
     curves: list[Curve] = []
+    rows: set[str] = set()  # that have curves
     damaged: dict[Path, str] = {}
     for resolved in expansion.rows:
         row, open_files = resolved.row.id, {figure.source: figure for figure in figures}
@@ -59,12 +65,14 @@ def finished_runs(
             try:
                 metrics = MetricsFile.read(path)
                 records = tuple(metrics.records(names))
-                loss = metrics.points(LOSS) if followed else ([], [])
+                found = list(_curves(row, seed, records, followed))
+                if followed and (every_loss or not found or len(rows | {row}) <= MOST_TOGETHER):
+                    found += _loss_curve(row, seed, metrics)
             except HarnessError as error:
                 damaged[path] = str(error)
-                records, loss = (), ([], [])
-            if followed:
-                curves += _curves(row, seed, records, followed, loss)
+                records, found = (), []
+            curves += found
+            rows |= {row} if found else set()
             files: dict[str, Any] = {}
             for name in list(open_files):
                 path = record.directory / name
@@ -87,18 +95,18 @@ def finished_runs(
 
 
 def _curves(
-    row: str,
-    seed: int,
-    records: Sequence[Mapping[str, Any]],
-    metrics: Sequence[str],
-    loss: Points,
+    row: str, seed: int, records: Sequence[Mapping[str, Any]], metrics: Sequence[str]
 ) -> Iterator[Curve]:
-    """Metrics over epochs, and the training loss; single points are no curve."""
+    """Metrics over epochs; single points are no curve."""
     for name in metrics:
         epochs, values = points(records, name)
         if len(epochs) > 1:
             yield _curve(row, seed, name, epochs, values)
-    epochs, values = _whole(*loss)
+
+
+def _loss_curve(row: str, seed: int, metrics: MetricsFile) -> Iterator[Curve]:
+    """The training loss over epochs."""
+    epochs, values = _whole(*metrics.points(LOSS))
     if len(epochs) > 1:
         yield _curve(row, seed, LOSS, epochs, values)
 

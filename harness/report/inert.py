@@ -20,6 +20,8 @@ PARAGRAPH = "\n\n"
 MOST_MARKS = 3  # accents on one letter: more reach into the lines around
 
 _SPACES = re.compile(" {2,}")
+_NUMBERS = re.compile(r"(?:int|float|bool|bytes|None|tuple|[\[\], .|])+")
+"""The type of a field without text."""
 
 
 def inert(text: str) -> str:
@@ -101,7 +103,13 @@ def _changed(value: Any, texts: _Changes, but: frozenset[str]) -> Any:
 
 @cache
 def _names(cls: Any, but: frozenset[str]) -> tuple[str, ...]:
-    """The fields of a data class that are gone through; none of what is none."""
+    """The fields of a data class that are gone through; none of what is none. Those that hold
+    numbers alone, as their types say, are not: thousands of runs have some of each.
+    """
     if not is_dataclass(cls):
         return ()
-    return tuple(field.name for field in fields(cls) if field.name not in but)
+    return tuple(
+        field.name
+        for field in fields(cls)
+        if field.name not in but and _NUMBERS.fullmatch(str(field.type)) is None
+    )

@@ -78,6 +78,7 @@ class RunResults:
     def cell_values(self, row: ResolvedRow, column: Column) -> CellValues:
         """What became of the runs behind a cell."""
         identities, seeded = row.runs.get(column.id, ()), column.evidence == "seeds"
+        in_turn = TASKS.get(column.task.name).in_turn.get(column.metric, "")
         draws = {}
         for identity, record in self.done(identities).items():
             result = record.result or {}
@@ -92,7 +93,7 @@ class RunResults:
                 run=identity[:SHORT],
                 commit=commit_of(record.environment),
                 machine=self._machine(record),
-                ratio=result.get(TASKS.get(column.task.name).in_turn.get(column.metric, "")),
+                ratio=result.get(in_turn),
                 images=0 if right is None else len(right),
                 right=b"" if right is None else np.packbits(right).tobytes(),
             )
@@ -137,9 +138,10 @@ class RunResults:
         right = self._right[identity].get(metric)
         if right is None or not len(right):
             return None
-        if abs(100 * float(right.mean()) - value) > AGREE and record is not None:
+        share = 100 * np.count_nonzero(right) / len(right)
+        if abs(share - value) > AGREE and record is not None:
             shown = f"{record.directory / RIGHT}: damaged (its bits make {metric} "
-            self._damaged[identity] = f"{shown}{100 * right.mean():g}, the result says {value:g})"
+            self._damaged[identity] = f"{shown}{share:g}, the result says {value:g})"
             return None
         return right
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
@@ -49,7 +49,12 @@ class Run:
     name: str  # of its directory
     title: RunLabel  # of the first row that wants it
     depends: tuple[str, ...]  # identities
-    plain: Mapping[str, Any]  # the config as JSON values
+    _forms: Forms = field(default_factory=Forms, repr=False, compare=False)
+
+    @property
+    def plain(self) -> Mapping[str, Any]:
+        """The config as JSON values, made when it is asked for."""
+        return to_dict(self.config, self._forms)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +90,22 @@ def needed_runs(rows: Sequence[ResolvedRow], runs: Sequence[Run]) -> tuple[Run, 
     return tuple(run for run in runs if run.identity in needed)
 
 
+class SharedParts:
+    """What several expansions have in common, made once: the tables that rows of others start from,
+    what lies in files, and parts of configurations.
+    """
+
+    def __init__(self) -> None:
+        self.tables: dict[str, TableSpec] = {}
+        self.builder = Builder()
+        self.materials = Materials(self.builder)
+        self.forms = Forms()
+        # by the id of a config, which lives as long: itself at a seed, and the runs that it takes
+        # weights from
+        self.seeded: dict[tuple[int, int], tuple[object, TrainConfig]] = {}
+        self.weights: dict[int, tuple[object, tuple[str, ...]]] = {}
+
+
 def expand(
     table: TableSpec,
     profile: str | Profile,
@@ -92,9 +113,11 @@ def expand(
     rows: str | None = None,
     seeds: Sequence[int] | None = None,
     tasks: Sequence[str] | None = None,
+    shared: SharedParts | None = None,
 ) -> Expansion:
     """The runs of `table` at `profile`, or a part: `rows` are globs of row ids, comma-separated;
-    `tasks` are those that columns ask for, whose runs bring along what they depend on.
+    `tasks` are those that columns ask for, whose runs bring along what they depend on. Who expands
+    many gives each the same `shared`.
 
     Raises SpecError with every problem of the table, HarnessError for an unknown profile, row or
     task.
@@ -110,7 +133,7 @@ def expand(
             f"{table.name} at profile '{chosen.name}' asks for {asked:,} cells (rows x seeds x "
             f"columns), {MOST_RUNS:,} at most: split the table, or give fewer seeds"
         )
-    expander = _Expander(table, tasks=tasks)
+    expander = _Expander(table, tasks=tasks, shared=shared or SharedParts())
     expansion = expander.expand(chosen, _selected(table, chosen, rows), seeds or chosen.seeds)
     if expander.problems:
         here = [problem for problem, _ in expander.problems]
@@ -121,8 +144,9 @@ def expand(
 def configuration_problems(table: TableSpec) -> list[Diagnostic]:
     """What is wrong with the configurations of the rows, over all profiles."""
     places_of: dict[Diagnostic, list[tuple[str, str]]] = {}
+    shared = SharedParts()
     for profile in table.profiles.values():
-        expander = _Expander(table)
+        expander = _Expander(table, shared=shared)
         expander.expand(profile, profile.rows, profile.seeds[:1])
         for problem, row in expander.problems:
             places_of.setdefault(problem, []).append((profile.name, row))
@@ -172,24 +196,20 @@ class _Expander:
     Collects runs, each once; follows dependencies into other tables.
     """
 
-    def __init__(self, table: TableSpec, *, tasks: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, table: TableSpec, *, shared: SharedParts, tasks: Sequence[str] | None = None
+    ) -> None:
         self._tasks = tasks
         self.problems: list[tuple[Diagnostic, str]] = []  # with the row they were met in
         self._table = table
-        self._tables: dict[str, TableSpec] = {table.name: table}
+        self._shared, self._builder = shared, shared.builder
         self._runs: dict[str, Run] = {}
-        self._builder = Builder()
-        self._materials = Materials(self._builder)
         self._followed: dict[tuple[str, str, str], Dependency] = {}
         self._path: list[tuple[str, str, str]] = []
-        self._forms: Forms = {}
-        # by the id of a config, which lives as long: itself at a seed, with its trained student,
-        # and the runs that it takes weights from
-        self._seeded: dict[tuple[int, int], tuple[object, TrainConfig]] = {}
+        # by the id of a config, which lives as long: with its trained student
         self._evaluated: dict[int, tuple[object, TrainConfig]] = {}
         # by the identity of a training that others start from: its row, before it has a seed
         self._unseeded: dict[str, tuple[TrainConfig, RunLabel]] = {}
-        self._weights: dict[int, tuple[object, tuple[str, ...]]] = {}
 
     def expand(self, profile: Profile, rows: Sequence[Row], seeds: Sequence[int]) -> Expansion:
         """The rows of a profile and all their runs."""
@@ -268,9 +288,9 @@ class _Expander:
         """The row at a seed, one object for all tasks. What no seed changes is not checked again,
         and seeds were checked when they were read.
         """
-        known = self._seeded.get((id(config), seed))
+        known = self._shared.seeded.get((id(config), seed))
         if known is None:
-            known = self._seeded[id(config), seed] = (config, _changed(config, seed=seed))
+            known = self._shared.seeded[id(config), seed] = (config, _changed(config, seed=seed))
         return known[1]
 
     def _judged_by_fold(self, config: TrainConfig, seed: int) -> TrainConfig:
@@ -319,10 +339,10 @@ class _Expander:
             return config
         title = RunLabel(table=self._table.name, profile=profile.name, row=row.id, seed=config.seed)
         trained = Weights(run=self._run("train", config_of_run, title))
-        return replace(config, student=replace(config.student, weights=trained))
+        return _changed(config, student=replace(config.student, weights=trained))
 
     def _run(self, task: str, config: Task, title: RunLabel) -> str:
-        key = identity(task, config, self._forms)
+        key = identity(task, config, self._shared.forms)
         if key not in self._runs:
             self._runs[key] = Run(
                 task=task,
@@ -331,13 +351,13 @@ class _Expander:
                 name=run_name(task, title, key),
                 title=title,
                 depends=tuple(dict.fromkeys(self._dependencies(config))),
-                plain=to_dict(config, self._forms),
+                _forms=self._shared.forms,
             )
         return key
 
     def _dependencies(self, config: object) -> tuple[str, ...]:
         """The runs that a config takes weights from; of a part that many share, found once."""
-        known = self._weights.get(id(config))
+        known = self._shared.weights.get(id(config))
         if known is None:
             found: tuple[str, ...] = ()
             if isinstance(config, Weights):
@@ -347,7 +367,7 @@ class _Expander:
                 found = tuple(
                     key for part in parts if _names_of(part) for key in self._dependencies(part)
                 )
-            known = self._weights[id(config)] = (config, found)
+            known = self._shared.weights[id(config)] = (config, found)
         return known[1]
 
     def _configuration(
@@ -383,11 +403,12 @@ class _Expander:
                 weights = replace(weights, run=dependency.identity)
             elif weights.file is not None:
                 where = node.find(key, "weights", "file")
-                weights = self._materials.with_checksum(weights, where)
-            completed[key] = replace(model, weights=weights)
-        data = self._materials.with_version(config.data, node)
+                weights = self._shared.materials.with_checksum(weights, where)
+            changed = weights is not model.weights
+            completed[key] = replace(model, weights=weights) if changed else model
+        data = self._shared.materials.with_version(config.data, node)
         config = replace(config, data=data, **completed)  # type: ignore[arg-type]
-        self._materials.check(config, trained, node)
+        self._shared.materials.check(config, trained, node)
         return config
 
     def _follow(self, reference: str, table: TableSpec, profile: Profile) -> Dependency:
@@ -444,13 +465,16 @@ class _Expander:
         return Dependency(identity=identity, config=config)
 
     def _load(self, name: str) -> TableSpec:
-        if name not in self._tables:
+        if name == self._table.name:
+            return self._table
+        tables = self._shared.tables
+        if name not in tables:
             # its rows are resolved as they are followed: two tables may need each other's rows
             table, problems = read_table(name)
             if problems:
                 raise SpecError(problems)
-            self._tables[name] = table
-        return self._tables[name]
+            tables[name] = table
+        return tables[name]
 
 
 def _names_of(value: object) -> tuple[str, ...]:
@@ -464,9 +488,11 @@ def _field_names(cls: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(cls)) if is_dataclass(cls) else ()
 
 
-def _changed(config: TrainConfig, *, seed: int) -> TrainConfig:
+def _changed(config: TrainConfig, **values: Any) -> TrainConfig:
+    """With other values, whose kind makes no difference to what is right: nothing is checked."""
     other = copy(config)
-    object.__setattr__(other, "seed", seed)
+    for name, value in values.items():
+        object.__setattr__(other, name, value)
     return other
 
 

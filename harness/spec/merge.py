@@ -62,7 +62,7 @@ def _fields(lower: MapNode, upper: MapNode, hint: Any) -> Mapping[str, FieldInfo
     """The fields of the class that a mapping describes, as far as it can be known."""
     if is_tagged(hint):
         name = upper.entries.get("name", lower.entries.get("name"))
-        registered = isinstance(name, ScalarNode) and name.value in hint.registry.names()
+        registered = isinstance(name, ScalarNode) and name.value in hint.registry
         hint = (
             hint.registry.get(name.value) if registered and isinstance(name, ScalarNode) else None
         )

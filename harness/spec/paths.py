@@ -29,14 +29,10 @@ def stray_specs() -> list[Path]:
     return sorted(path for path in yaml_files if path not in read)
 
 
-def list_pieces(kind: str) -> list[str]:
-    """The names of all shared recipes or profiles, sorted."""
-    return sorted(path.stem for path in (experiments_root() / FOLDERS[kind]).glob("*.yaml"))
-
-
-def piece_path(kind: str, name: str) -> Path:
-    """The file of a shared recipe or profile, which may not exist."""
-    return experiments_root() / FOLDERS[kind] / f"{name}.yaml"
+def list_pieces(kind: str) -> dict[str, Path]:
+    """The files of all shared recipes or profiles by name, sorted."""
+    paths = (experiments_root() / FOLDERS[kind]).glob("*.yaml")
+    return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
 
 
 def networks_path() -> Path:

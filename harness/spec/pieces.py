@@ -22,7 +22,7 @@ from harness.paths import experiments_root
 from harness.spec.fields import paths_to
 from harness.spec.merge import merge
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
-from harness.spec.paths import FOLDERS, list_pieces, networks_path, piece_path
+from harness.spec.paths import FOLDERS, list_pieces, networks_path
 from harness.spec.strict_yaml import read_yaml
 from harness.train.config import Recipe
 
@@ -75,7 +75,8 @@ class Pieces:
 
     def __init__(self) -> None:
         self.problems: list[Diagnostic] = []
-        self._files: dict[tuple[str, str], MapNode | BadNode] = {}
+        self._pieces: dict[tuple[str, str], MapNode | BadNode] = {}
+        self._listed: dict[str, Mapping[str, Path]] = {}
 
     def in_layer(self, layer: MapNode, stand_ins: StandIns = NO_STAND_INS) -> MapNode:
         """`layer` with every name of a recipe or network replaced by what it stands for.
@@ -100,13 +101,10 @@ class Pieces:
 
     def check_names(self, stand_ins: StandIns) -> None:
         """Note every stand-in for something that does not exist: a slip would be no stand-in."""
-        names = {
-            "network": [*self.networks.entries, *known_architectures()],
-            "recipe": list_pieces("recipe"),
-        }
-        for kind, valid in names.items():
+        for kind in ("network", "recipe"):
             node = stand_ins.node(kind)
             for name, where, _ in [] if node is None else node:
+                valid = self._valid(kind)
                 if name not in valid:
                     self._problem(where, unknown(kind, name, valid))
         for number, where, _ in [] if stand_ins.keep is None else stand_ins.keep:
@@ -173,7 +171,7 @@ class Pieces:
         return self._read(name, kind, (*inside, name.value))
 
     def _read(self, name: ScalarNode, kind: str, inside: tuple[str, ...]) -> MapNode | BadNode:
-        if (kind, name.text) not in self._files:
+        if (kind, name.text) not in self._pieces:
             piece = self._network(name) if kind == "network" else self._file(name, kind)
             if isinstance(piece, MapNode) and kind != "profile":
                 resolved = self._resolve(piece, kind, NO_STAND_INS, inside)
@@ -181,8 +179,8 @@ class Pieces:
                 piece = resolved
             if isinstance(piece, MapNode):
                 piece = replace(piece, replaces_lower=True)
-            self._files[kind, name.text] = piece
-        return self._files[kind, name.text]
+            self._pieces[kind, name.text] = piece
+        return self._pieces[kind, name.text]
 
     def _network(self, name: ScalarNode) -> MapNode | BadNode:
         networks = self.networks.entries
@@ -193,7 +191,7 @@ class Pieces:
             forms = "{arch: ARCHITECTURE} or {from: NETWORK}"
             what = f"network '{name.text}' must be a mapping, {forms}"
             return self._problem(network.where, what)
-        what = unknown("network", name.text, [*networks, *known_architectures()])
+        what = unknown("network", name.text, self._valid("network"))
         if not networks_path().exists():
             what += _copy_from_harness("networks.yaml")
         return self._problem(name.where, what)
@@ -206,13 +204,26 @@ class Pieces:
         return root if isinstance(root, MapNode) else MapNode(Location(str(path), 1, 1), {}, {})
 
     def _file(self, name: ScalarNode, kind: str) -> MapNode | BadNode:
-        if name.text not in list_pieces(kind):
-            what = unknown(kind, name.text, list_pieces(kind))
-            if not list_pieces(kind):
+        files = self._files(kind)
+        if name.text not in files:
+            what = unknown(kind, name.text, list(files))
+            if not files:
                 what += _copy_from_harness(f"{FOLDERS[kind]}/")
             return self._problem(name.where, what)
-        root = self._root(piece_path(kind, name.text))
+        root = self._root(files[name.text])
         return _without(root, "note") if isinstance(root, MapNode) else root
+
+    def _files(self, kind: str) -> Mapping[str, Path]:
+        """The recipes or profiles that there are."""
+        if kind not in self._listed:
+            self._listed[kind] = list_pieces(kind)
+        return self._listed[kind]
+
+    def _valid(self, kind: str) -> list[str]:
+        """The names that a spec can give."""
+        if kind == "network":
+            return [*self.networks.entries, *known_architectures()]
+        return list(self._files(kind))
 
     def _root(self, path: Path) -> MapNode | BadNode:
         try:

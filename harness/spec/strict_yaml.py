@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,16 @@ def display(path: Path) -> str:
 
 def parse_yaml(text: str, file: str) -> tuple[Node, list[Diagnostic]]:
     """The tree of `text` and what is wrong inside it; SpecError if it is no YAML at all."""
+    node, problems = _parsed(text, file)
+    return node, list(problems)
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str, file: str) -> tuple[Node, tuple[Diagnostic, ...]]:
+    """Most tables name the same recipes and networks; trees never change."""
     reader = _Reader(yaml.parse(text, Loader=yaml.CBaseLoader), file)
     try:
-        return reader.document(), reader.problems
+        return reader.document(), tuple(reader.problems)
     except yaml.MarkedYAMLError as error:
         raise SpecError([*reader.problems, _syntax(error, text, file)]) from None
     except yaml.reader.ReaderError as error:

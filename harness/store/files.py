@@ -136,13 +136,18 @@ def read_bytes(path: Path) -> bytes:
 
 def _read_bytes(path: Path) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
+    try:
         about = os.fstat(handle)
         if stat.S_ISDIR(about.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(about.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        return file.read()
+        content = os.read(handle, about.st_size + 1)
+        while more := os.read(handle, 1 << 20):  # it grew, or was not read at once
+            content += more
+        return content
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
@@ -162,9 +167,8 @@ def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
 def parsed(content: bytes, *, finite: bool = True) -> Any:
     """JSON values; ValueError for whatever else."""
     try:
-        if not finite:
-            return json.loads(content)
-        return json.loads(content, parse_constant=_no_number, parse_float=_finite)
+        text = content.decode(json.detect_encoding(content), "surrogatepass")
+        return (_FINITE if finite else _ANY).decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -176,6 +180,10 @@ def _no_number(text: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     return value if math.isfinite(value) else _no_number(text)
+
+
+_ANY = json.JSONDecoder()
+_FINITE = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 
 
 def read_json_or_nothing(path: Path) -> dict[str, Any]:

@@ -48,5 +48,5 @@ class DetectionsRun(NetworkEvaluation):
 
         data, network = self.opened(context)
         save_json(context, PICTURES, drawn_boxes(network, data.pictures()))
-        found = detect(network, data.queries())
+        found = detect(network, data.judging())
         return {f"detections/{name}": value for name, value in found.items()}

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 from harness.bounds import (
     Bound,
     Count,
+    Ends,
     NotNegative,
     Positive,
     PositiveRange,
@@ -46,7 +47,8 @@ class Augment:
     # images with boxes or masks: a random square of the image scaled at random, filled up where
     # that is smaller
     crop: Literal["none", "pad", "resized", "scaled"] = "resized"
-    scaled: PositiveRange = (0.5, 2.0)  # shorter side, in sizes of the network, for `crop: scaled`
+    # shorter side, in sizes of the network, for `crop: scaled`
+    scaled: Annotated[tuple[float, float], Ends(above=0, most=16)] = (0.5, 2.0)
     pad_pixels: Annotated[int, at_least(0, most=4096)] = 4  # pixels on each side, for `crop: pad`
     scale: Scale = (0.08, 1.0)  # area of the resized crop, fraction of the image
     ratio: PositiveRange = (0.75, 4 / 3)  # aspect of the resized crop

@@ -17,7 +17,7 @@ from harness.models.vit import Normalisation, VisionTransformer
 from harness.run import RunContext
 from harness.seeding import stream
 from harness.train.config import Augment
-from harness.train.loop import EVAL_BATCH, pick_device
+from harness.train.loop import pick_device
 
 AS_THEY_ARE = Augment(crop="none", flip=0.0)
 
@@ -46,22 +46,23 @@ class EvaluationData:
 
     def bank(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every training image, unaugmented: normalised (B, C, H, W), labels (B,)."""
-        return self._told(self.module.train_eval(EVAL_BATCH), 0, self._all)
+        return self._told(self.module.train_eval(self.module.eval_batch), 0, self._all)
 
     def queries(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image that judges, in the same form."""
         done = self.module.train_images
-        return self._told(self.module.val(EVAL_BATCH), done, self._all)
+        return self._told(self.module.val(self.module.eval_batch), done, self._all)
 
     def pictures(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """As `queries`, with the pixels as they are in between: (B, C, H, W) in 0..255."""
-        batches = self.module.val_source.in_order(EVAL_BATCH)
+        batches = self.module.val_source.in_order(self.module.eval_batch)
         for pixels, labels in self._told(batches, 0, self.module.eval_images):
             yield self.module.normalised(pixels), pixels.float(), labels
 
-    def judging(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image that judges, normalised, with its mask in place of a label."""
-        return self._told(self.module.val(batch_size), 0, self.module.eval_images)
+    def judging(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image that judges, normalised, with its boxes or mask in place of a label."""
+        batches = self.module.val(batch_size or self.module.eval_batch)
+        return self._told(batches, 0, self.module.eval_images)
 
     @property
     def _all(self) -> int:

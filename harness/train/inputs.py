@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.train.config import Augment, TrainConfig
 
 SPANS: Final = ("frequency_mask", "time_mask")
+COLOURS: Final = ("color_jitter", "photometric")
 CLASSES_ONLY: Final = ("rand_augment", "erasing", "mixup", "cutmix", "label_smoothing")
 """Parts of an augmentation that boxes and masks do not follow."""
 
@@ -34,6 +35,11 @@ def check_inputs(config: TrainConfig) -> None:
             if getattr(config.recipe.augment, key):
                 what = f"is of spectrograms, and {dataset.name} has pictures: leave it out"
                 raise FieldError(f"recipe.augment.{key}", what)
+    augment, side = config.recipe.augment, config.student.shape.image_size
+    native = side if dataset.labelling != "classes" else dataset.size or side
+    if config.method.multicrop is None and augment.crop == "pad" and augment.pad_pixels >= native:
+        what = f"must be below the image's {native}, or nothing of it may be seen"
+        raise FieldError("recipe.augment.pad_pixels", f"{what}; got {augment.pad_pixels}")
     for name, model in config.networks().items():
         audio = family_of(model.shape).takes_spectrograms
         if audio and not dataset.spectrograms:
@@ -67,6 +73,10 @@ def _check_labelling(config: TrainConfig, dataset: DataSet) -> None:
     for key in CLASSES_ONLY if known != "classes" else ():
         if getattr(augment, key) != type(augment).__dataclass_fields__[key].default:
             raise FieldError(f"recipe.augment.{key}", f"is not for images with {known}")
+    for key in COLOURS if known != "classes" and dataset.channels == 1 else ():
+        if getattr(augment, key) > 0:
+            what = f"has no effect: the images of {dataset.name} are grey; leave it out"
+            raise FieldError(f"recipe.augment.{key}", what)
     if known == "classes" and (augment.crop == "scaled" or augment.photometric > 0):
         key = "crop" if augment.crop == "scaled" else "photometric"
         raise FieldError(f"recipe.augment.{key}", "is for images with boxes or masks")

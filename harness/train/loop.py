@@ -63,7 +63,6 @@ from harness.transfer import HostCopy, to_device
 
 LOGS_PER_EPOCH = 10
 SUMMARIES = 8  # of a method's own state over a training, at least; long trainings have one an epoch
-EVAL_BATCH = 500
 NEIGHBOURS = 20
 FLAG_STEPS = 10  # between looks, on a GPU, at whether several processes are to stop
 
@@ -500,7 +499,7 @@ class _Training:
         assert isinstance(model, VisionTransformer)
         with self._autocast():
             if not self.config.method.uses_labels:
-                metrics = self._evaluate_features(model, self.data.val(EVAL_BATCH))
+                metrics = self._evaluate_features(model, self.data.val(self.data.eval_batch))
                 self._warn_of_collapse(metrics["features/std"], done)
             else:
                 metrics = {f"val/{name}": value for name, value in self._judged(model).items()}
@@ -513,8 +512,8 @@ class _Training:
         if self.data.labelling == "masks":
             return segment(model, self.data.val(batch_size(model, self.data)))
         if self.data.labelling == "boxes":
-            return detect(model, self.data.val(EVAL_BATCH))
-        scores = classify(model, self.data.val(EVAL_BATCH))
+            return detect(model, self.data.val(self.data.eval_batch))
+        scores = classify(model, self.data.val(self.data.eval_batch))
         self.right["val/top1"] = scores.right
         return scores.metrics
 
@@ -527,7 +526,7 @@ class _Training:
         found = self._gathered(extract(model, batches))
         metrics = spread(found.features)
         if self.recipe.evaluate_every is not None:
-            bank = self._gathered(extract(model, self.data.train_eval(EVAL_BATCH)))
+            bank = self._gathered(extract(model, self.data.train_eval(self.data.eval_batch)))
             accuracies = knn_accuracy(bank, found, ks=(NEIGHBOURS,), classes=self.data.classes)
             metrics |= {f"val/knn{k}_top1": top1 for k, top1 in accuracies.items()}
         return metrics
@@ -554,7 +553,7 @@ class _Training:
         student.eval()
         with self._autocast():
             for name, predict in predictors.items():
-                scores = accuracy(predict, self.data.val(EVAL_BATCH))
+                scores = accuracy(predict, self.data.val(self.data.eval_batch))
                 metrics |= {f"val/{name}_{key}": value for key, value in scores.metrics.items()}
                 self.right[f"val/{name}_top1"] = scores.right
         student.train()

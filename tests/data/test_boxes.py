@@ -182,6 +182,15 @@ def in_xml(old: str, new: str) -> Callable[[Path], None]:
         (in_xml("</object>", ""), r"a\.xml:1:\d+: no XML \(mismatched tag"),
         (in_xml(">dog<", ">dgo<"), "a.xml: object 1: .*'dgo'.*dog"),
         (in_xml("<xmin>1<", "<xmin>one<"), "object 1: bndbox/xmin is 'one', no number"),
+        (
+            in_xml("<annotation>", '<?xml version="1.0" encoding="gbk"?><annotation>'),
+            "no XML .*multi-b",
+        ),
+        (
+            in_xml("<annotation>", '<?xml version="1.0" encoding="x"?><annotation>'),
+            "no XML .*unknown",
+        ),
+        (in_xml("<xmax>20<", "<xmax>1e300<"), "are 0, 0, 1e.300, 10, which is no box"),
         (in_xml("<xmin>1<", "<xmin>nan<"), "object 1: left, top, right and bottom are nan, 0, 20"),
         (in_xml("<ymin>1</ymin>", ""), "object 1: bndbox/ymin is missing"),
         (in_xml("<xmax>20<", "<xmax>-3<"), "object 1: left, top.* 0, 0, -3, 10, which is no box"),
@@ -191,6 +200,18 @@ def in_xml(old: str, new: str) -> Callable[[Path], None]:
         (
             lambda f: (f / "ImageSets/Main/val.txt").write_text("c 1\n"),
             r"val.txt:1: 'c 1' is no na",
+        ),
+        (
+            lambda f: (f / "ImageSets/Main/val.txt").write_text("\nc\0\n"),
+            r"val.txt:2: 'c.x00' is no name of an image",
+        ),
+        (
+            lambda f: (f / "ImageSets/Main/val.txt").write_text("..\n"),
+            r"val.txt:1: '..' is no name of an image",
+        ),
+        (
+            lambda f: (f / "ImageSets/Main/train.txt").write_text("a\n\nb\na\n"),
+            "train.txt:4: a is listed in line 1 too",
         ),
         (
             lambda f: (f / "ImageSets/Main/train.txt").write_text("a\n"),
@@ -225,6 +246,19 @@ def in_coco(part: str, **values: Any) -> Callable[[Any], None]:
         (in_coco("annotations", bbox=[1, 2, 3]), r"annotations\[0\]: `bbox` is not four numbers"),
         (in_coco("annotations", bbox=[1, 2, -3, 4]), "1, 2, -2, 6, which is no box"),
         (in_coco("images", file_name=None), r"images\[0\]: has no `file_name`"),
+        (
+            in_coco("annotations", bbox=[10**400, 0, 1, 1]),
+            r"annotations\[0\]: `bbox` is beyond all",
+        ),
+        (in_coco("annotations", bbox=[0, 0, 1e300, 1]), r"annotations\[0\].*which is no box"),
+        (
+            in_coco("annotations", iscrowd="0"),
+            r"annotations\[0\]: `iscrowd` must be 0 or 1, got '0'",
+        ),
+        (in_coco("images", file_name="a\0.jpg"), r"images\[0\]: `file_name` is no name of a file"),
+        (in_coco("images", file_name="a\ud800.jpg"), r"images\[0\]: `file_name` is no name"),
+        (in_coco("images", file_name="../val2017/c.jpg"), r"images\[0\]: `file_name` is no name"),
+        (in_coco("images", file_name="a.jpg"), r"train2017.json: a.jpg is several images"),
         (lambda content: content.pop("images"), "has no list `images`"),
         (lambda content: content["categories"].pop(), "holds 1 categories, expected 2"),
         (lambda content: content["annotations"].pop(), "train holds 2 images with 2 objects, exp"),
@@ -237,6 +271,18 @@ def test_damaged_coco_is_named(coco: Path, change: Callable[[Any], None], words:
     write_coco(coco, "train", content)
     with pytest.raises(DataError, match=words):
         SmallCoco().read(coco)
+
+
+def test_a_number_of_thousands_of_digits_is_told(coco: Path) -> None:
+    path = coco / "annotations" / "instances_train2017.json"
+    path.write_text('{"images": [' + "1" * 5000 + "]}")
+    with pytest.raises(DataError, match=r"instances_train2017.json: no JSON \(Exceeds the limit"):
+        SmallCoco().read(coco)
+
+
+def test_a_list_with_a_mark_of_its_coding_is_read(voc: Path) -> None:
+    (voc / "ImageSets/Main/val.txt").write_text("\ufeffc\r\n", encoding="utf-8")
+    assert len(SmallVoc().read(voc.parent).val.labels) == 1
 
 
 def test_json_that_is_none_is_named_with_its_place(coco: Path) -> None:

@@ -5,7 +5,9 @@ ones.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +21,12 @@ from harness.data.config import DataConfig
 from harness.data.dataset import Files, Splits
 from harness.data.masks import MaskFiles
 from harness.data.packing import pack_set
+from harness.data.picture import UnsupportedPicture, decode_mask
 from harness.data.sets.ade20k import Ade20k
 from harness.data.sets.voc_masks import VocMasks
 from harness.data.targets import check_fit
 from harness.data.telling import Telling
+from harness.data.verify import verify
 from harness.errors import DataError
 
 LABELS = np.array([[0, 1, 2], [150, 255, 7]], np.uint8)
@@ -121,6 +125,15 @@ def test_half_of_a_pair_is_told(tmp_path: Path, name: str, words: str) -> None:
         damaged(lambda root: (root / name).unlink(), tmp_path / "scenes")
 
 
+def test_two_images_of_one_name_are_told(tmp_path: Path) -> None:
+    def copy(root: Path) -> None:
+        name = root / "images" / "training" / "scene_1.png"
+        name.with_suffix(".bmp").write_bytes(name.read_bytes())
+
+    with pytest.raises(DataError, match=r"scene_1\.png: scene_1\.bmp beside it has the same name"):
+        damaged(copy, tmp_path / "scenes")
+
+
 def test_other_numbers_of_images_are_told(tmp_path: Path) -> None:
     def remove(root: Path) -> None:
         for folder in ("images", "annotations"):
@@ -166,11 +179,11 @@ def test_a_mask_of_another_size_is_told(tmp_path: Path) -> None:
     split = Scenes().read(scenes(tmp_path / "scenes")).train
     assert isinstance(split, Files)
     image = split.image(0)
-    check_fit(split, 0, image, masks_of(split)[0])
+    check_fit(split, 0, image, masks_of(split)[0], classes=150)
     with pytest.raises(
         DataError, match=r"scene_0\.png: the image has 3 x 2 pixels and its mask 2 x 3"
     ):
-        check_fit(split, 0, image, masks_of(split)[0].T)
+        check_fit(split, 0, image, masks_of(split)[0].T, classes=150)
 
 
 class FewVoc(VocMasks):
@@ -220,3 +233,91 @@ def test_a_label_beyond_vocs_is_told(tmp_path: Path) -> None:
     save(year / "SegmentationClass" / "2007_01.png", np.full((2, 3), 21, np.uint8))
     with pytest.raises(DataError, match=r"at 0, 0 has the label 21: classes are 0 to 20 or 255"):
         masks_of(FewVoc().read(tmp_path).train)[0]
+
+
+def png_of(labels: NDArray[np.uint8], bits: int) -> bytes:
+    """A grey PNG of so many bits a pixel, written by hand: Pillow writes 8."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    height, width = labels.shape
+    rows = [
+        b"\0" + int("".join(f"{v:0{bits}b}" for v in row), 2).to_bytes(width * bits // 8, "big")
+        for row in labels.tolist()
+    ]
+    head = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(b"".join(rows))), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def white_is_zero(labels: NDArray[np.uint8]) -> bytes:
+    """A TIFF that says so (tag 262)."""
+    stream = io.BytesIO()
+    Image.fromarray(labels).save(stream, "TIFF")
+    content = bytearray(stream.getvalue())
+    first = int.from_bytes(content[4:8], "little")
+    for at in range(first + 2, first + 2 + 12 * content[first], 12):
+        if int.from_bytes(content[at : at + 2], "little") == 262:
+            content[at + 8 : at + 10] = b"\0\0"
+    return bytes(content)
+
+
+FEW = np.arange(4 * 8, dtype=np.uint8).reshape(4, 8) % 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png_of(FEW, 2),
+        png_of(FEW, 4),
+        b"P5 8 4 3\n" + FEW.tobytes(),
+        b"P2 8 4 15\n" + " ".join(map(str, FEW.flatten())).encode(),
+        white_is_zero(FEW),
+    ],
+    ids=["2 bits", "4 bits", "anymap", "anymap as text", "white is 0"],
+)
+def test_masks_whose_labels_pillow_would_change_are_refused(content: bytes) -> None:
+    """It stretches them to 0 to 255, or turns them around: other classes, without a word."""
+    with pytest.raises(UnsupportedPicture, match="so labels would change; save it as PNG, 8 bits"):
+        decode_mask(content)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "BMP", "GIF", "PPM"])
+def test_masks_of_bytes_are_read_in_every_format(form: str) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(FEW).save(stream, form)
+    assert decode_mask(stream.getvalue()).tolist() == FEW.tolist()
+    assert decode_mask(png_of(FEW, 8)).tolist() == FEW.tolist()
+    assert decode_mask(b"P2 8 4 255 " + " ".join(map(str, FEW.flatten())).encode())[0, 3] == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (np.full((2, 3), 5, np.uint8), "its mask has the class 5, and they count from 0 to 4"),
+        (
+            np.array([[5, 0, 0, 1, 1, 0], [-1, 0, 0, 0, 0, 0]], np.float32),
+            "one of its boxes has the class 5, and they count from 0 to 4",
+        ),
+    ],
+)
+def test_classes_that_the_set_does_not_have_are_told(
+    tmp_path: Path, target: NDArray[np.uint8], words: str
+) -> None:
+    """A box of the class behind the last would teach that there is nothing."""
+    split = Scenes().read(scenes(tmp_path / "scenes")).train
+    with pytest.raises(DataError, match=rf"scene_0\.png: {words}; get the set again"):
+        check_fit(split, 0, split.image(0), target, classes=5)  # type: ignore[union-attr]
+    check_fit(split, 0, split.image(0), target, classes=6)  # type: ignore[union-attr]
+
+
+def test_verify_tells_of_masks_that_know_nothing(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "scenes")
+    for name in ("training/scene_1.png", "validation/scene_0.png"):
+        save(root / "annotations" / name, np.zeros((2, 3), np.uint8))
+    found = verify(Scenes(), path=root, everything=True, say=print)
+    (line,) = found.remarks
+    assert line.startswith("2 images with a mask that knows no pixel: nothing is learned there: ")
+    assert line.endswith("images/training/scene_1.png, ...")

@@ -193,6 +193,18 @@ def test_enlarged_images_are_cropped_as_images_in_files_are(
         torch.testing.assert_close(255 * found, expected, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("size", "images"), [(28, 500), (224, 500), (225, 495), (384, 170), (512, 95), (4096, 1)]
+)
+def test_an_evaluation_looks_at_as_many_pixels_at_once(
+    small: SmallFashion, size: int, images: int
+) -> None:
+    """Of 500 images of 224 pixels, the most."""
+    module = opened(Augment(), size=size)
+    assert module.eval_batch == images
+    assert images == 1 or images * size**2 <= 500 * 224**2 or size < 224
+
+
 def test_the_holdout_is_judged_and_not_trained_on(folder: Path) -> None:
     data = DataConfig(name="folder", path=str(folder), evaluate_on="holdout")
     module = opened(PLAIN, data=data, size=16, batch=22)

@@ -189,6 +189,21 @@ def test_what_is_too_high_for_a_rate_goes_away() -> None:
 
 
 WAV = encoded(sine(8000), 8000)
+
+
+def at_rate(rate: int) -> bytes:
+    """Its header says so."""
+    return WAV[:24] + rate.to_bytes(4, "little") + WAV[28:]
+
+
+def endless() -> bytes:
+    """A FLAC file of 2^36 - 1 samples, if its header were right."""
+    content = bytearray(encoded(sine(8000), 8000, "FLAC"))
+    content[21] |= 0x0F
+    content[22:26] = b"\xff" * 4
+    return bytes(content)
+
+
 NOT_FINITE = encoded(np.array([0.0, np.nan, 0.0], np.float32), 8000, subtype="FLOAT")
 
 
@@ -196,11 +211,16 @@ NOT_FINITE = encoded(np.array([0.0, np.nan, 0.0], np.float32), 8000, subtype="FL
     ("content", "what"),
     [
         (b"", "clip.wav: empty"),
-        (b"no sound at all, but text", "clip.wav: cannot be read as sound"),
+        (b"no sound at all, but text", "clip.wav: no WAV, FLAC or Ogg file"),
         (WAV[:-100], "clip.wav: cut off, 100 bytes are missing"),
         (WAV[:60], "clip.wav: cut off"),
         (encoded(sine(8000), 8000, "FLAC")[:50], "clip.wav: (cannot be read as sound|holds no)"),
         (encoded(np.zeros(0), 8000), "clip.wav: holds no sample"),
+        (at_rate(2**31 - 1), "clip.wav: has 2,147,483,647 samples a second, 1,000 to 400,000 are"),
+        (at_rate(1), "clip.wav: has 1 samples a second"),
+        (endless(), "clip.wav: its header tells of 68,719,476,735 samples of 1 channel, more than"),
+        # libsndfile takes this for MP3, and finds sound in it
+        (b"\xff\xfb\x90\x64" + bytes(413) + b"\xff\xfb\x90\x64" + bytes(413), "no WAV, FLAC or"),
         (NOT_FINITE, "clip.wav: holds samples that are no finite numbers"),
     ],
 )

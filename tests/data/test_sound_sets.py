@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -149,7 +150,7 @@ class TestFsdd:
     def test_a_damaged_clip_is_named(self, home: Path, digits: dict[str, bytes]) -> None:
         digits["recordings/1_ann_1.wav"] = b"nothing that sounds"
         put(home / "fsdd", digits)
-        with pytest.raises(DataError, match=r"1_ann_1\.wav: cannot be read as sound"):
+        with pytest.raises(DataError, match=r"1_ann_1\.wav: no WAV, FLAC or Ogg"):
             small_fsdd(home / "fsdd").read(home / "fsdd")
 
 
@@ -276,6 +277,44 @@ class TestEsc50:
     ) -> None:
         change(clips)
         packed(home / "esc50.zip", {f"ESC-50-master/{name}": c for name, c in clips.items()})
+        with pytest.raises(DataError, match=what):
+            SmallEsc50().load()
+
+    @pytest.mark.parametrize(
+        ("entry", "what"),
+        [
+            ("twice", r"esc50.zip: holds 'audio/3-300-A-0.wav' twice; pack it again"),
+            ("a link", r"esc50.zip/audio/3-300-A-0.wav: a link, which a zip cannot follow; pack"),
+            ("locked", r"3-300-A-0.wav: is encrypted; pack the zip without a password"),
+            (
+                "packed otherwise",
+                r"3-300-A-0.wav: is packed by Zstandard, which cannot be read here",
+            ),
+        ],
+    )
+    def test_odd_entries_of_a_zip_are_told(
+        self, home: Path, clips: dict[str, bytes], entry: str, what: str
+    ) -> None:
+        name = "audio/3-300-A-0.wav"
+        path = home / "esc50.zip"
+        packed(path, clips)
+        with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if entry == "twice":
+                archive.writestr(name, clips[name])
+                archive.writestr("LICENSE", "")
+                archive.writestr("LICENSE", "")  # nobody reads it
+        if entry != "twice":
+            content = bytearray(path.read_bytes())
+            at = content.rindex(name.encode()) - 46  # the entry in the zip's directory
+            assert content[at : at + 4] == b"PK\x01\x02"
+            if entry == "a link":
+                content[at + 38 : at + 42] = (0o120777 << 16).to_bytes(4, "little")
+            elif entry == "locked":
+                content[at + 8] |= 1
+            else:
+                content[at + 10] = 93
+            path.write_bytes(content)
         with pytest.raises(DataError, match=what):
             SmallEsc50().load()
 

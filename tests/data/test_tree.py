@@ -266,6 +266,20 @@ def test_names_in_a_zip_that_lead_out_or_come_twice(folder: Path, tmp_path: Path
         train_images(config(twice))
 
 
+def test_what_is_no_image_may_come_twice(folder: Path, zipped: Callable[..., Path]) -> None:
+    """`data verify` looks into such files, and nobody else does."""
+    path = zipped(folder)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("README", "one")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("README", "another")
+    dataset = open_dataset(DataConfig(name="folder", path=str(path)))
+    (line,) = dataset.left_out(path)
+    assert "README" in line
+    with pytest.raises(DataError, match="holds 'README' twice; pack it again"):
+        open_tree(path).read("README")
+
+
 def test_a_link_to_nothing_is_told(folder: Path) -> None:
     (folder / "train/cat/999.png").symlink_to("/nowhere/at/all.png")
     with pytest.raises(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.errors import DataError
 from harness.evaluate.segmentation import Confusion, pixel_scores, segment, windows
 from harness.models.segmenter import on_pixels
 from tests.models.test_segmenter import CLASSES, built
@@ -110,3 +111,10 @@ def test_images_of_many_sizes_are_judged_at_the_size_of_their_masks() -> None:
     expected = brute_force(torch.cat(guesses), torch.cat(truths), CLASSES)
     assert found["miou"] == pytest.approx(expected, rel=1e-9)
     assert found["loss"] == pytest.approx(sum(losses) / 2, rel=1e-5)
+
+
+def test_masks_that_know_no_pixel_are_no_judges() -> None:
+    """Else the result would be NaN."""
+    nothing = torch.full((2, 32, 32), 255, dtype=torch.uint8)
+    with pytest.raises(DataError, match="the masks that judge hold no pixel of a known class"):
+        segment(built(), [(torch.zeros(2, 3, 32, 32), nothing)])

@@ -8,7 +8,8 @@ from tests.fuzz.driver import fuzz
 
 
 @pytest.mark.parametrize(
-    ("module", "count"), [("tests.fuzz.clusters", 200), ("tests.fuzz.images", 1000)]
+    ("module", "count"),
+    [("tests.fuzz.clusters", 200), ("tests.fuzz.images", 1000), ("tests.fuzz.targets", 900)],
 )
 def test_damaged_inputs_are_read_or_refused(module: str, count: int) -> None:
     found = fuzz(module, count)

@@ -8,6 +8,7 @@ import random
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from harness.errors import HarnessError
 from harness.models.build import build_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.vit import Normalisation, VisionTransformer
+from tests.models.test_released_layouts import LAYOUTS, built
 
 CASES = 200
 SEEN = Normalisation(mean=(0.5,), std=(0.5,))
@@ -145,3 +147,50 @@ def test_damaged_checkpoints_are_read_or_refused_in_one_sentence(tmp_path: Path)
             read += 1
             assert all(bool(torch.isfinite(value).all()) for value in model.parameters()), case
     assert 0 < read < CASES / 2
+
+
+def odd_shape(value: torch.Tensor, draw: random.Random) -> torch.Tensor:
+    return draw.choice(
+        [
+            torch.ones(0),
+            torch.ones(()),
+            torch.ones(3),
+            torch.ones(1, 3, 3, 3),
+            torch.ones(*(side + 1 for side in value.shape)),
+            value[None],
+            value.flatten(),
+            value[:0] if value.dim() else value,
+            value[..., :1] if value.dim() else value,
+            value.transpose(0, -1) if value.dim() > 1 else value,
+        ]
+    )
+
+
+def test_a_file_of_another_system_is_read_or_refused_in_one_sentence(tmp_path: Path) -> None:
+    """Of any system, with parameters of other shapes, fewer or more, for a network of any."""
+    states = {
+        name: {key: value.clone() for key, value in built(layout.config).vit.state_dict().items()}
+        for name, layout in LAYOUTS.items()
+    }
+    read = 0
+    for case in range(CASES):
+        draw = random.Random(case)
+        source, target = draw.choice(list(LAYOUTS)), LAYOUTS[draw.choice(list(LAYOUTS))]
+        state = dict(states[source])
+        telling = [name for name in state if "embed" in name or "token" in name or "head" in name]
+        for name in draw.sample(telling, draw.randrange(min(3, len(telling)))):
+            odd = odd_shape(state.pop(name), draw)
+            if draw.random() < 0.7:
+                state[name] = odd
+        path = tmp_path / "it.pth"
+        torch.save(draw.choice([LAYOUTS[source].saved, dict])(state), path)
+        weights = Weights(file=str(path), head=draw.choice(["own", "new", "new"]))
+        try:
+            built(replace(target.config, weights=weights))
+        except HarnessError as error:
+            said = str(error)
+        else:
+            said, read = str(path), read + 1
+        assert "\n" not in said, (case, said)
+        assert str(path) in said, (case, said)
+    assert CASES / 20 < read < CASES / 2

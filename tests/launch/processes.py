@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.run import Task
 from harness.spec.expand import Run, RunLabel
-from harness.spec.identity import identity, to_dict
+from harness.spec.identity import identity
 from harness.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,7 +35,6 @@ def run_of(config: Task, *, row: str = "row", depends: tuple[str, ...] = ()) -> 
         name=f"{row}-{task}-s{seed}-{key[:8]}",
         title=RunLabel(table="tests/table", profile="cpu", row=row, seed=seed),
         depends=depends,
-        plain=to_dict(config),
     )
 
 

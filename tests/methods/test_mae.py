@@ -211,6 +211,11 @@ def test_what_does_not_fit_is_refused() -> None:
         Mae(mask_ratio=0.95).check({"student": replace(student, width=32).shape}, recipe)
     with pytest.raises(FieldError, match=r"1e-12 hides none of the student's 16 patch"):
         Mae(mask_ratio=1e-12).check({"student": replace(student, width=32).shape}, recipe)
+    pixels = replace(student, width=32, patch_size=1).shape
+    with pytest.raises(FieldError, match="needs patches of more than one pixel") as told:
+        SMALL.check({"student": pixels}, recipe)  # a pixel has no spread: the loss would be NaN
+    assert told.value.field == "normalise_targets"
+    replace(SMALL, normalise_targets=False).check({"student": pixels}, recipe)
     mixed = replace(recipe, augment=Augment(mixup=0.8))
     with pytest.raises(FieldError, match="learns without labels: mixup, cutmix"):
         SMALL.check({"student": replace(student, width=32).shape}, mixed)

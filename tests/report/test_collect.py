@@ -18,7 +18,7 @@ from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
 from harness.store import Store
 from tests.conftest import TINY_VIT, Experiments
-from tests.report.results import fail, fill, finish, run_of
+from tests.report.results import fail, fill, finish, history, run_of
 from tests.spec.specs import GOOD, changed
 
 NONE, LOGIT = (72.0, 72.2), (75.0, 75.1)
@@ -442,6 +442,44 @@ def test_long_curves_are_thinned_and_keep_their_end(good: Expansion) -> None:
     assert len(curve.epochs) <= 62
     assert (curve.epochs[-1], curve.values[-1]) == (9.99, 1.0)
     assert list(curve.values) == sorted(curve.values, reverse=True)
+
+
+def nine_rows(experiments: Experiments) -> tuple[Expansion, list[str]]:
+    """One more than a panel of curves holds."""
+    rates = '{id: "r{lr}", grid: {recipe.lr: [1, 2, 3, 4, 5, 6, 7]}, set: {method: supervised}}'
+    text = changed("rows:\n  - id: none\n", f"rows:\n  - {rates}\n  - id: none\n")
+    expansion = expand(load_table(experiments.table("paper/wide", text)), "paper", seeds=[0])
+    return expansion, [row.row.id for row in expansion.rows]
+
+
+def test_losses_that_no_figure_shows_are_read_for_who_asks_for_them(
+    experiments: Experiments,
+) -> None:
+    expansion, rows = nine_rows(experiments)
+    store = Store()
+
+    def with_losses(*, every_loss: bool) -> list[str]:
+        model = collect(expansion, store, every_loss=every_loss)
+        assert {curve.row for curve in model.curves if curve.metric == "val/top1"} <= set(rows)
+        return [curve.row for curve in model.curves if curve.metric == "loss/total"]
+
+    fill(store, expansion, dict.fromkeys(rows[:8], (70.0,)))
+    assert with_losses(every_loss=False) == rows[:8]  # one panel shows them
+    last = run_of(expansion, "train", rows[8], 0)
+    finish(store, last, {"val/top1": 70.0}, history=history(70.0))
+    assert with_losses(every_loss=False) == rows[:8]
+    assert with_losses(every_loss=True) == rows
+    panels = find("curves", collect(expansion, store)).select()
+    assert {curve.metric for those in panels.values() for curve in those} == {"val/top1"}
+
+
+def test_a_loss_is_read_where_it_is_the_only_curve(experiments: Experiments) -> None:
+    expansion, rows = nine_rows(experiments)
+    store = Store()
+    only_loss = [{"step": step, "epoch": float(step), "loss/total": 1.0} for step in range(1, 4)]
+    for row in rows:
+        finish(store, run_of(expansion, "train", row, 0), {"val/top1": 1.0}, history=only_loss)
+    assert [curve.row for curve in collect(expansion, store).curves] == rows
 
 
 def test_the_model_is_immutable(good: Expansion) -> None:

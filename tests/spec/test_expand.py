@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.spec.expand import Expansion, expand
-from harness.spec.identity import from_dict, identity
+from harness.spec.expand import Expansion, SharedParts, expand
+from harness.spec.identity import from_dict, identity, to_dict
 from harness.spec.load import load_table
 from harness.train.config import TrainConfig
 from tests.conftest import TINY_VIT, Experiments
@@ -143,6 +143,22 @@ def test_a_teacher_is_trained_at_the_same_profile(experiments: Experiments) -> N
         (teacher,) = (run for run in expand(table, profile).runs if run.title.row == "big")
         rates[profile] = teacher.plain["train"]["recipe"]["lr"]
     assert rates == {"paper": 1e-3, "tiny": 1e-2}
+
+
+def test_who_expands_many_reads_a_table_that_they_start_from_once(
+    experiments: Experiments,
+) -> None:
+    experiments.table("paper/teachers", TEACHERS)
+    table = load_table(experiments.table("paper/good", teacher_from("paper/teachers#big")))
+    shared = SharedParts()
+    first = [expand(table, profile, shared=shared).runs for profile in table.profiles]
+    teachers = shared.tables["paper/teachers"]
+    assert first == [expand(table, profile).runs for profile in table.profiles]
+    assert [expand(table, profile, shared=shared).runs for profile in table.profiles] == first
+    assert shared.tables == {"paper/teachers": teachers}
+    assert [run.plain for runs in first for run in runs] == [
+        to_dict(run.config) for runs in first for run in runs
+    ]
 
 
 def test_a_teacher_at_no_such_profile(experiments: Experiments) -> None:

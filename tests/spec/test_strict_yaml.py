@@ -127,3 +127,11 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing() -> None:
         "a": 1,
         "b": "x",
     }
+
+
+def test_who_reads_a_text_again_has_its_problems_for_himself() -> None:
+    problems = parse_yaml("a: nan\n", "again.yaml")[1]
+    told = list(problems)
+    problems.clear()
+    assert parse_yaml("a: nan\n", "again.yaml")[1] == told
+    assert parse_yaml("a: nan\n", "other.yaml")[1][0].where.file == "other.yaml"

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from harness.evaluate import average_precision
 from harness.evaluate.average_precision import predictions
 from harness.evaluate.box_pictures import LEAST, PICTURES, drawn_boxes
 from harness.models.build import build_model
-from harness.models.config import ModelConfig
+from harness.models.config import ModelConfig, Weights
 from harness.models.vit import Normalisation, VisionTransformer
 from harness.report.figures.boxes import ImagesWithBoxes, _iou
+from harness.tasks.detections import DetectionsRun
+from harness.train.loop import train
+from tests.train import few
+from tests.train.systems import SYSTEMS
+from tests.train.test_loop import Context
 
 TRUTH = torch.tensor([[[1, 0.5, 0.25, 0.5, 0.5, 0], [-1, 0, 0, 0, 0, 0]]])
 
@@ -77,3 +84,42 @@ def test_overlap_of_boxes() -> None:
     one, other = (0, 0.0, 0.0, 0.4, 0.4), (0, 0.2, 0.2, 0.4, 0.4)
     assert _iou(one, other) == pytest.approx(0.04 / 0.28)
     assert _iou(one, (0, 0.5, 0.5, 0.1, 0.1)) == 0
+
+
+class Told(Context):
+    """Keeps what it is told of progress."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.told: list[tuple[int, int, str]] = []
+
+    def progress(self, done: int, total: int, unit: str = "step") -> None:
+        """Kept."""
+        self.told.append((done, total, unit))
+
+
+def test_the_task_finds_what_its_training_found_in_batches_of_an_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few.install(monkeypatch)
+    looked: list[int] = []
+    forward = average_precision.predictions
+
+    def counted(model: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
+        looked.append(len(images))
+        return forward(model, images)
+
+    monkeypatch.setattr(average_precision, "predictions", counted)
+    training = replace(SYSTEMS["detection"], recipe=replace(SYSTEMS["detection"].recipe, epochs=1))
+    before, after = Context(tmp_path / "before"), Told(tmp_path / "after")
+    result = train(training, before)
+    assert looked == [3] * 6 + [2]
+    student = replace(training.student, weights=Weights(run="it"))
+    run = DetectionsRun.of(replace(training, student=student))
+    assert run is not None
+    after.dependencies = {"it": before.directory}
+    found = run.execute(after)
+    assert looked[7:] == looked[:7]
+    assert found == {f"detections/{name}": result[f"val/{name}"] for name in ("ap", "ap50", "ap75")}
+    assert after.told[-1] == (few.VAL, few.VAL, "image")
+    assert {total for _, total, _ in after.told} == {few.VAL}

@@ -20,6 +20,9 @@ DEIT = ModelConfig(arch="deit_tiny_patch16_224")
 PLAIN = Augment(crop="none", flip=0.0)
 
 
+YOLOS = ModelConfig(arch="yolos", image_size=56, patch_size=14, width=16, depth=2, heads=2)
+
+
 def config(data: str = "fsdd", augment: Augment = PLAIN, **more: Any) -> TrainConfig:
     recipe = Recipe(epochs=1, batch_size=4, lr=1e-3, augment=augment)
     given = {"student": AST, "method": Supervised(), **more}
@@ -58,6 +61,20 @@ def test_what_fits_is_built() -> None:
             "student",
             "takes 128 x 512, the spectrograms of fsdd have 64 x 70",
         ),
+        (
+            {
+                "data": "fashion-mnist",
+                "student": DEIT,
+                "augment": Augment(crop="pad", pad_pixels=28),
+            },
+            "recipe.augment.pad_pixels",
+            "must be below the image's 28, or nothing of it may be seen; got 28",
+        ),
+        (
+            {"data": "canvases", "student": YOLOS, "augment": Augment(photometric=0.5)},
+            "recipe.augment.photometric",
+            "has no effect: the images of canvases are grey; leave it out",
+        ),
         ({"augment": Augment(), "method": Dino()}, "recipe.augment.crop", "spectrograms"),
         (
             {"data": "cifar10", "student": AST},
@@ -75,3 +92,8 @@ def test_what_does_not_fit_is_told(given: dict[str, Any], field: str, what: str)
     with pytest.raises(FieldError, match=what) as raised:
         config(**given)
     assert raised.value.field == field
+
+
+def test_pictures_are_not_scaled_beyond_all_memory() -> None:
+    with pytest.raises(FieldError, match="0 < low <= high <= 16"):
+        Augment(crop="scaled", scaled=(1.0, 1000.0))

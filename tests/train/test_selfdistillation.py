@@ -14,6 +14,7 @@ from harness.data.multicrop import MultiCrop
 from harness.errors import FieldError, Interrupted
 from harness.evaluate.collapse import COLLAPSED
 from harness.masking.views.attmask import AttMaskHint
+from harness.masking.views.block import BlockWise
 from harness.methods import Method
 from harness.methods.dino import Dino
 from harness.methods.dino_masked_teacher import DinoMaskedTeacher
@@ -31,6 +32,7 @@ HEAD = Head(
     out_dim=32, hidden=16, bottleneck=8, norm_last_layer=False, freeze_last_layer_epochs=0.5
 )
 CROPS = MultiCrop(local_crops=2, local_size=14)
+GLOBAL = MultiCrop(local_crops=0)
 
 
 def config(method: Method | None = None) -> TrainConfig:
@@ -116,6 +118,40 @@ def test_options_that_do_nothing_or_do_not_fit_are_refused() -> None:
         )
     with pytest.raises(FieldError, match="local_size: must be a multiple of the patch size 7"):
         config(Dino(crops=MultiCrop(local_size=16)))
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "field", "words"),
+    [
+        (Dinov2(crops=CROPS), {"batch": 1}, "koleo_weight", "compares images, and .* is 1: give"),
+        (Dinov2(crops=CROPS), {"patch": 14}, "mask", "blocks have at least 4 patches and leave a"),
+        (Ibot(crops=GLOBAL), {"patch": 28}, "mask", "hide nothing: .* 1 patch .* the 1 x 1 patch"),
+        (MaskedDino(crops=GLOBAL, mask=BlockWise()), {"patch": 28}, "mask", "would hide nothing"),
+        (Dino(crops=replace(GLOBAL, cut="pad", pad_pixels=28)), {}, "crops.pad_pixels", "below"),
+    ],
+    ids=["koleo of one", "large blocks", "one patch", "masked dino", "a border"],
+)
+def test_what_would_have_no_effect_or_a_wrong_one_is_refused(
+    method: Method, changes: dict[str, int], field: str, words: str
+) -> None:
+    """A border beyond the image's reflection would show its far side, without a word."""
+    student = replace(vit(), patch_size=changes.get("patch", 7))
+    with pytest.raises(FieldError, match=words) as told:
+        TrainConfig(
+            data=DataConfig(name="fashion-mnist"),
+            student=student,
+            method=method,
+            recipe=Recipe(epochs=1, batch_size=changes.get("batch", 50), lr=1e-3),
+        )
+    assert told.value.field == f"method.{field}"
+
+
+def test_nothing_to_learn_from_is_refused() -> None:
+    for method in (Ibot, Dinov2):
+        with pytest.raises(FieldError, match="both 0: there is nothing to learn from"):
+            method(cls_weight=0.0, patch_weight=0.0)
+    with pytest.raises(FieldError, match="at least 2 prototypes, got 1"):
+        Head(out_dim=1)  # the softmax of one is 1, whatever the network says
 
 
 def test_warm_ups_that_never_end_are_refused() -> None:

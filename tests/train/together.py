@@ -76,13 +76,16 @@ def train_together(
     folder: Path,
     size: int,
     pipelines: Sequence[int | None] | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """What the first of `size` processes saw of each training, one after the other."""
+    """What the first of `size` processes saw of each training, one after the other. Each process
+    calls `prepare` first.
+    """
     pipelines = pipelines or [None] * len(configs)
     forking = multiprocessing.get_context("forkserver")
     forking.set_forkserver_preload([__name__])  # PyTorch is loaded once, not by every process
     processes = [
-        forking.Process(target=_one, args=(rank, size, configs, folder, pipelines))
+        forking.Process(target=_one, args=(rank, size, configs, folder, pipelines, prepare))
         for rank in range(size)
     ]
     for process in processes:
@@ -103,8 +106,11 @@ def _one(
     configs: Sequence[Training],
     folder: Path,
     pipelines: Sequence[int | None],
+    prepare: Callable[[], None] | None,
 ) -> None:
     torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
     for at, (config, begun) in enumerate(configs):
         store = torch.distributed.FileStore(str(folder / f"meeting-{at}"), size)  # type: ignore[attr-defined]
         found = outcome(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from harness.data.dataset import (
     Source,
     Splits,
 )
-from harness.data.naming import shown
+from harness.data.naming import is_file_name, shown
 from harness.data.paths import own_copy
 from harness.data.tree import Directory
 from harness.errors import DataError
@@ -79,11 +80,16 @@ class CocoDetection(DataSet):
         source = _annotations(path, half)
         content = _read(source)
         labels = _labels(content, source, self.classes)
-        names = {}
+        names: dict[int, str] = {}
         for at, one in enumerate(_entries(content, "images", source)):
-            names[_field(one, "id", int, f"{shown(source)}: images[{at}]")] = _field(
-                one, "file_name", str, f"{shown(source)}: images[{at}]"
-            )
+            where = f"{shown(source)}: images[{at}]"
+            name = _field(one, "file_name", str, where)
+            if not is_file_name(name):
+                raise DataError(f"{where}: `file_name` is no name of a file; {COPY_AGAIN}")
+            names[_field(one, "id", int, where)] = name
+        if len(set(names.values())) < len(names):
+            twice = Counter(names.values()).most_common(1)[0][0]
+            raise DataError(f"{shown(source)}: {shown(twice)} is several images; {COPY_AGAIN}")
         boxes: dict[int, list[BoxRow]] = {number: [] for number in names}
         for at, one in enumerate(_entries(content, "annotations", source)):
             where = f"{shown(source)}: annotations[{at}]"
@@ -114,7 +120,7 @@ def _read(path: Path) -> Any:
         raise DataError(
             f"{shown(path)}:{error.lineno}:{error.colno}: no JSON ({error.msg}); {COPY_AGAIN}"
         ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # bytes, or a number of thousands of digits
         raise DataError(f"{shown(path)}: no JSON ({error}); {COPY_AGAIN}") from error
 
 
@@ -151,10 +157,15 @@ def _row(one: Any, labels: Mapping[int, int], where: str) -> BoxRow:
     box = _field(one, "bbox", list, where)
     if len(box) != 4 or not all(isinstance(number, int | float) for number in box):
         raise DataError(f"{where}: `bbox` is not four numbers; {COPY_AGAIN}")
-    left, top, wide, tall = map(float, box)
-    crowd = bool(one.get("iscrowd", 0))
+    try:
+        left, top, wide, tall = map(float, box)
+    except OverflowError:  # a whole number, which may have any length
+        raise DataError(f"{where}: `bbox` is beyond all pictures; {COPY_AGAIN}") from None
+    crowd = one.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise DataError(f"{where}: `iscrowd` must be 0 or 1, got {ascii(crowd)[:40]}; {COPY_AGAIN}")
     edges = (left, top, left + wide, top + tall)
-    return box_row(labels[category], edges, crowd=crowd, where=where)
+    return box_row(labels[category], edges, crowd=bool(crowd), where=where)
 
 
 DATASETS.register("coco-detection")(CocoDetection())

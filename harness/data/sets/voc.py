@@ -21,7 +21,7 @@ from harness.data.dataset import (
     Splits,
 )
 from harness.data.fetch import with_torchvision
-from harness.data.naming import shown
+from harness.data.naming import is_file_name, shown
 from harness.data.paths import cache_dir, own_copy
 from harness.data.telling import Telling
 from harness.data.tree import Directory
@@ -185,16 +185,23 @@ def _download(folder: Path, year: str, half: str) -> None:
 def listed_images(path: Path) -> list[str]:
     """The names of a list of images, one a line."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{shown(path)}: cannot be read ({error}); {COPY_AGAIN}") from error
-    names = [line.strip() for line in lines if line.strip()]
-    for number, name in enumerate(names, 1):
-        if "/" in name or " " in name:
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        name = line.strip()
+        if not name:
+            continue
+        where = f"{shown(path)}:{number}"
+        if not is_file_name(name) or " " in name:
+            raise DataError(f"{where}: '{shown(name)[:40]}' is no name of an image; {COPY_AGAIN}")
+        if name in found:
             raise DataError(
-                f"{shown(path)}:{number}: '{shown(name)[:40]}' is no name of an image; {COPY_AGAIN}"
+                f"{where}: {shown(name)} is listed in line {found[name]} too; {COPY_AGAIN}"
             )
-    return names
+        found[name] = number
+    return list(found)
 
 
 def read_annotation(path: Path) -> list[BoxRow]:
@@ -211,6 +218,8 @@ def read_annotation(path: Path) -> list[BoxRow]:
         raise DataError(
             f"{shown(path)}:{line}:{column + 1}: no XML ({error.msg}); {COPY_AGAIN}"
         ) from error
+    except (ValueError, LookupError) as error:  # of the encoding that it names
+        raise DataError(f"{shown(path)}:1:1: no XML ({error}); {COPY_AGAIN}") from error
     rows = []
     for number, one in enumerate(root.findall("object"), 1):
         where = f"{shown(path)}: object {number}"

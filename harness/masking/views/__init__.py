@@ -91,6 +91,9 @@ class MaskSampler(ABC):
     def sample(self, inputs: MaskInput) -> PatchMask:
         """The hidden patches of every view."""
 
+    def check(self, rows: int, columns: int) -> None:
+        """Raise FieldError, of the field `mask`, where it could hide nothing of such a view."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RatioMask(MaskSampler):

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 
 from harness.bounds import Share
+from harness.errors import FieldError
 from harness.lazy import torch
 from harness.masking.views import MASK_SAMPLERS, MaskInput, PatchMask, RatioMask, from_bool_mask
+from harness.text import count
 
 ATTEMPTS = 10
 
@@ -36,13 +38,23 @@ class BlockWise(RatioMask):
             going &= found & (hidden.sum(dim=(1, 2)) < target)
         return from_bool_mask(hidden.flatten(1), inputs.device)
 
+    def check(self, rows: int, columns: int) -> None:
+        """A block leaves a row and a column."""
+        least = max(1, self.smallest(rows, columns))
+        if least > (rows - 1) * (columns - 1):
+            raise FieldError(
+                "mask",
+                f"would hide nothing: its blocks have at least {count(least, 'patch', 'patches')} "
+                f"and leave a row and a column of the {rows} x {columns} patches of a view",
+            )
+
     def targets(self, inputs: MaskInput) -> torch.Tensor:
         """(V,) on the CPU: how many patches of each view are to be hidden, at most."""
         return self.ratios(inputs, "view") * inputs.patches
 
-    def smallest(self, inputs: MaskInput) -> int:
+    def smallest(self, rows: int, columns: int) -> int:
         """Patches of the smallest block."""
-        return int((min(inputs.rows, inputs.columns) // 3) ** 2)
+        return int((min(rows, columns) // 3) ** 2)
 
     def _blocks(
         self, inputs: MaskInput, hidden: torch.Tensor, left: torch.Tensor
@@ -52,7 +64,7 @@ class BlockWise(RatioMask):
         """
         rows, columns = inputs.rows, inputs.columns
         draws = inputs.draws(4, ATTEMPTS)
-        smallest = self.smallest(inputs)
+        smallest = self.smallest(rows, columns)
         area = smallest + (left - smallest) * draws[0]
         aspect = torch.exp(math.log(self.aspect) * (2 * draws[1] - 1))
         height, width = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()

@@ -41,6 +41,6 @@ class StratifiedBlocks(BlockWise):
 
         return inputs.batch_slice.draw_for_slice(inputs.views, sample)
 
-    def smallest(self, inputs: MaskInput) -> int:
+    def smallest(self, rows: int, columns: int) -> int:
         """Patches of the smallest block."""
         return self.smallest_block

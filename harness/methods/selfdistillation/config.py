@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Head:
     """The projection head (arXiv 2104.14294, appendix C)."""
 
-    out_dim: Annotated[int, at_least(1, most=10_000_000)] = 65536  # number of prototypes
+    # number of prototypes
+    out_dim: Annotated[int, at_least(2, "prototypes", most=10_000_000)] = 65536
     hidden: Annotated[int, at_least(1, most=1_000_000)] = 2048  # width of the hidden layers
     # width of what the prototypes are compared with
     bottleneck: Annotated[int, at_least(1, most=1_000_000)] = 256
@@ -120,6 +121,7 @@ class SelfDistillation(Method):
         if student.pooling != "token":
             what = "self-distillation needs the CLS token to be pooled: vit_base_patch16_224"
             raise FieldError("name", what)
+        self.crops.check(student.image_size)
         if self.crops.local_crops and self.crops.local_size % student.patch_size:
             raise FieldError(
                 "crops.local_size",

@@ -125,16 +125,17 @@ class Family(ABC):
         carried = {**state, **{key: fresh[key] for key in new}}
         if "fc_norm.weight" in new:
             carried = {key: value for key, value in carried.items() if not key.startswith("norm.")}
-        before, after = state.get("pos_embed"), fresh.get("pos_embed")
-        if before is not None and "dist_token" in new:
+        after = fresh.get("pos_embed")
+        before = None if after is None else positions_in(state, after.shape[2])
+        if after is None or before is None:
+            return carried
+        if "dist_token" in new:
             absent = torch.zeros_like(before[:, :1])
             before = carried["pos_embed"] = torch.cat([before[:, :1], absent, before[:, 1:]], dim=1)
-        if before is None or after is None or before.shape == after.shape:
-            return carried
         rows, columns = self.grid(shape)
         prefix = after.shape[1] - rows * columns
-        side = math.isqrt(before.shape[1] - prefix)
-        if side * side == before.shape[1] - prefix and before.shape[2] == after.shape[2]:
+        patches = before.shape[1] - prefix
+        if before.shape != after.shape and patches > 0 and math.isqrt(patches) ** 2 == patches:
             carried["pos_embed"] = resample_abs_pos_embed(
                 before, [rows, columns], num_prefix_tokens=prefix
             )
@@ -159,6 +160,16 @@ class Family(ABC):
     @abstractmethod
     def saliency(self, vit: Any, images: torch.Tensor, saliency: Saliency) -> torch.Tensor:
         """Scores (B, N) of all patches; computes no more of the network than they need."""
+
+
+def positions_in(state: Mapping[str, torch.Tensor], width: int) -> torch.Tensor | None:
+    """The position embeddings (1, n, `width`) of a file; None where it has none of that form, and
+    is of another network.
+    """
+    found = state.get("pos_embed")
+    if found is None or found.dim() != 3 or found.shape[::2] != (1, width) or not found.shape[1]:
+        return None
+    return found
 
 
 def family_of(shape: Architecture) -> Family:

@@ -7,12 +7,13 @@ through a norm and one linear layer of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from harness.lazy import torch
 from harness.models.architectures import Architecture
-from harness.models.families import FAMILIES
+from harness.models.families import FAMILIES, positions_in
 from harness.models.families.vit import PlainViT
 
 PREFIX = 2  # class and distillation token
@@ -92,12 +93,12 @@ class SpectrogramTransformer(PlainViT):
         carried = {name: value for name, value in state.items() if not name.startswith("head")}
         fresh = vit.state_dict().items()
         carried |= {name: value for name, value in fresh if name.startswith("head")}
-        projection, positions = carried.get(PROJECTION), carried.get(POSITIONS)
+        projection, positions = carried.get(PROJECTION), positions_in(state, shape.width)
         colours = projection is not None and projection.dim() == 4 and projection.shape[1] == 3
         if projection is not None and colours and shape.channels == 1:
             carried[PROJECTION] = projection.sum(dim=1, keepdim=True)
-        if positions is not None and positions.dim() == 3:
-            carried[POSITIONS] = fitted_positions(positions, shape)
+        if positions is not None and positions.shape[1] > PREFIX:
+            carried[POSITIONS] = fitted_positions(positions, shape, photographs=colours)
         return carried
 
     def classified(self, vit: Any, normed: torch.Tensor) -> torch.Tensor:
@@ -106,12 +107,14 @@ class SpectrogramTransformer(PlainViT):
         return logits
 
 
-def fitted_positions(positions: torch.Tensor, shape: Architecture) -> torch.Tensor:
+def fitted_positions(
+    positions: torch.Tensor, shape: Architecture, *, photographs: bool = False
+) -> torch.Tensor:
     """Position embeddings (1, 2 + n, D) of class token, distillation token and patches for the grid
     of `shape`; as they are where no grid of theirs is known.
     """
     rows, columns = shape.grid
-    grid = _grid_of(positions.shape[1] - PREFIX, rows)
+    grid = _grid_of(positions.shape[1] - PREFIX, rows, photographs=photographs)
     if grid is None or grid == (rows, columns):
         return positions
     prefix, patches = positions[:, :PREFIX], positions[:, PREFIX:]
@@ -121,12 +124,12 @@ def fitted_positions(positions: torch.Tensor, shape: Architecture) -> torch.Tens
     return torch.cat([prefix, image.flatten(2).transpose(1, 2)], dim=1)
 
 
-def _grid_of(patches: int, rows: int) -> tuple[int, int] | None:
+def _grid_of(patches: int, rows: int, *, photographs: bool) -> tuple[int, int] | None:
     """A square of photographs, or as many rows as here: spectrograms differ in their length."""
-    side = round(patches**0.5)
-    if side * side == patches:
-        return side, side
-    return (rows, patches // rows) if patches % rows == 0 else None
+    if patches % rows == 0 and not photographs:
+        return rows, patches // rows
+    side = math.isqrt(patches)
+    return (side, side) if side * side == patches else None
 
 
 def _fitted(image: torch.Tensor, axis: int, wanted: int) -> torch.Tensor:

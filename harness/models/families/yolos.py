@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from harness.data.dataset import Labelling
 from harness.lazy import torch
 from harness.models.architectures import Architecture
-from harness.models.families import FAMILIES, Family, Macs
+from harness.models.families import FAMILIES, Family, Macs, positions_in
 from harness.models.families.vit import PlainViT, forward_features
 from harness.models.interface import ForwardOutput, ForwardRequest
 
@@ -92,7 +92,7 @@ class Yolos(PlainViT):
         """As of plain ViTs; of one that tells classes, detection tokens and their positions are
         new.
         """
-        positions = state.get("pos_embed")
+        positions = positions_in(state, shape.width)
         if "reg_token" not in state and positions is not None:
             state = {key: value for key, value in state.items() if key not in CLASSIFIER}
             fresh = vit.state_dict()

@@ -31,9 +31,9 @@ FIGURES: Registry[type[Figure]] = Registry("figure", "harness.report.figures", b
 DPI = 200
 LONGEST = 60  # characters of a name in a figure
 LOOKED_UP = frozenset(
-    {"id", "row", "column", "metric", "task", "baseline", "y", "table", "profile"}
+    {"id", "row", "column", "metric", "task", "baseline", "y", "table", "profile", "draws"}
 )
-"""Fields of the model that are looked up, not read."""
+"""Fields of the model that are looked up, not read; where single values come from, none tells."""
 
 
 class Figure(ABC):

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure as Drawing
 from harness.report.drawing import WIDTH, Label, place_labels, shades, shortened
 from harness.report.figures import FIGURES, Figure
 from harness.report.format import with_unit
+from harness.report.history import MOST_TOGETHER
 from harness.report.model import Curve, TableModel
 
-MOST_TOGETHER = 8  # rows in one panel: more get a panel for each group, and no loss
 SHORT = 14  # characters of a label that leaves room for three panels side by side
 
 
