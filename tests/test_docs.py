@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -241,7 +242,11 @@ def means(name: str, column: str) -> dict[str, float]:
 def claim(name: str, claim_id: str, form: str) -> str:
     """A claim's estimate and interval, without their signs, in the docs' words."""
     (line,) = (line for line in lines_of(f"{name}.claims") if line["claim"] == claim_id)
-    values = [abs(float(line[key])) for key in ("estimate", "ci_low", "ci_high")]
+    cents = Decimal("0.01")
+    values = [
+        abs(Decimal(line[key])).quantize(cents, ROUND_HALF_UP)
+        for key in ("estimate", "ci_low", "ci_high")
+    ]
     return form.format(values[0], *sorted(values[1:]))
 
 
