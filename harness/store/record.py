@@ -24,7 +24,7 @@ from harness.store.files import (
     whole_in,
 )
 from harness.store.job import JobNote, read_job
-from harness.store.lease import latest_attempt
+from harness.store.lease import Owner, latest_attempt
 from harness.store.result import Artifact, Result, read_result
 
 SCHEMA = 1
@@ -247,7 +247,7 @@ def _title(value: Mapping[str, Any]) -> RunLabel:
 
 def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -> RunRecord:
     written = State.read(directory)
-    state, attempt, error = _state_of_attempts(directory, written)
+    state, attempt, error, owner = _state_of_attempts(directory, written)
     note = read_job(directory)
     before = note is not None and state == FAILED and attempt <= note.attempt
     if note is not None and (state in (PLANNED, INTERRUPTED) or before):
@@ -255,14 +255,16 @@ def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -
     if damage is not None and state not in (RUNNING, QUEUED):
         state, error = FAILED, damage
     written = written or State(state=state)
+    # whoever has just begun has not written its state yet
+    host, pid = (written.host, written.pid) if owner is None else (owner.host, owner.pid)
     return _record(
         directory,
         about,
         state=state,
         attempt=attempt,
         updated=seconds_of(written.updated),
-        host=written.host,
-        pid=written.pid,
+        host=host,
+        pid=pid,
         job=note.job if note is not None else written.job,
         progress=written.progress,
         eta=written.eta if state == RUNNING else None,
@@ -272,16 +274,20 @@ def _unfinished(directory: Path, about: Mapping[str, Any], damage: str | None) -
     )
 
 
-def _state_of_attempts(directory: Path, written: State | None) -> tuple[str, int, str | None]:
-    """State, attempt and error; that a process is dead, only its missing heartbeat says."""
+def _state_of_attempts(
+    directory: Path, written: State | None
+) -> tuple[str, int, str | None, Owner | None]:
+    """State, attempt, error, and who runs it; that a process is dead, only its missing heartbeat
+    says.
+    """
     if written is not None and written.state not in (RUNNING, DONE):
-        return written.state, written.attempt, written.error
+        return written.state, written.attempt, written.error, None
     attempt = latest_attempt(directory)
     if attempt is None or attempt.outcome == DONE:  # its result was put aside
-        return PLANNED, 0 if attempt is None else attempt.number, None
+        return PLANNED, 0 if attempt is None else attempt.number, None, None
     if attempt.alive():
-        return RUNNING, attempt.number, None
-    return INTERRUPTED, attempt.number, "its process ended without a word"
+        return RUNNING, attempt.number, None, attempt.owner
+    return INTERRUPTED, attempt.number, "its process ended without a word", None
 
 
 def _without_run(directory: Path) -> RunRecord | None:

@@ -30,6 +30,16 @@ for seed in range(30):
 """
 
 
+def test_who_has_just_begun_is_named_before_its_state_is_written(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    lease = claim(store.create(RUN))
+    assert lease is not None
+    (record,) = store.records()
+    assert (record.state, record.attempt, record.pid) == (RUNNING, 1, os.getpid())
+    assert record.host == os.uname().nodename
+    lease.release(INTERRUPTED)
+
+
 def test_a_run_directory_tells_what_is_computed_in_it(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     directory = store.create(RUN)
