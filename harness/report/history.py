@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -135,17 +134,18 @@ def at_epochs(
         if cell.at is None or length is None or not side.values:
             found.append(side)
             continue
-        curves_of_row = {
-            run.seed: recorded(run, metrics[cell.column]) for run in runs if run.row == cell.row
+        curves_of_row = {  # evaluations of what was trained record nothing over epochs
+            run.seed: curve
+            for run in runs
+            if run.row == cell.row and (curve := _recorded(run, metrics[cell.column]))
         }
         wanted = cell.at.of(length)
         values = {
-            seed: curve[epoch]
+            seed: point.value
             for seed, curve in curves_of_row.items()
-            for epoch in curve
-            if math.isclose(epoch, wanted, rel_tol=1e-6) and seed in side.values
+            if seed in side.values and (point := _point_at(curve, wanted)) is not None
         }
-        there = sorted({round(epoch, 3) for curve in curves_of_row.values() for epoch in curve})
+        there = sorted({round(point.epoch, 3) for one in curves_of_row.values() for point in one})
         reason = f"not evaluated after {wanted:g} of {length:g} epochs, but after {_some(there)}"
         label = f"{side.label} after {wanted:g} {'epoch' if wanted == 1 else 'epochs'}"
         found.append(
@@ -154,13 +154,36 @@ def at_epochs(
     return found
 
 
-def recorded(run: FinishedRun, metric: str) -> dict[float, float]:
-    """A metric by epoch, where the run was evaluated."""
-    return {
-        float(record["epoch"]): float(record[metric])
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Point:
+    """A value of a curve; `step` is the length of a step in epochs."""
+
+    epoch: float
+    value: float
+    step: float
+
+
+def _recorded(run: FinishedRun, metric: str) -> list[_Point]:
+    """A metric over epochs, where the run was evaluated."""
+    return [
+        _Point(
+            epoch=float(record["epoch"]),
+            value=float(record[metric]),
+            step=_ratio(record["epoch"], record.get("step")),
+        )
         for record in run.records
         if metric in record and "epoch" in record and not isinstance(record[metric], list)
-    }
+    ]
+
+
+def _ratio(epoch: float, step: object) -> float:
+    return epoch / step if isinstance(step, int | float) and step > 0 else 0.0
+
+
+def _point_at(curve: Sequence[_Point], wanted: float) -> _Point | None:
+    """The evaluation at an epoch, or after the step in which it ends."""
+    near = [one for one in curve if abs(one.epoch - wanted) < max(one.step, 1e-6 * wanted)]
+    return min(near, key=lambda one: abs(one.epoch - wanted), default=None)
 
 
 def _some(epochs: Sequence[float]) -> str:

@@ -165,16 +165,21 @@ def test_a_cell_at_an_epoch_is_read_from_what_was_recorded() -> None:
         RowResult(spec=Row(id=row, label=row, node=NOWHERE), name=row, config=config)
         for row in "ab"
     ]
-    curve = {1.0: 50.0, 2.0: 60.0, 4.0: 70.0}
+    # steps of 937.5 an epoch: where one ends within a step, that step is the first after it
+    curve = {938: 50.0, 1875: 60.0, 2814: 65.0, 3750: 70.0}
     runs = [
         FinishedRun(
             row=row,
             seed=seed,
-            records=tuple({"epoch": e, "val/top1": v + seed} for e, v in curve.items()),
+            records=tuple(
+                {"step": step, "epoch": step / 937.5, "val/top1": value + seed}
+                for step, value in curve.items()
+            ),
         )
         for row in "ab"
         for seed in (0, 1)
     ]
+    runs += [FinishedRun(row="a", seed=seed, metrics={"knn": 1.0}) for seed in (0, 1)]
     cells = Comparison.parse("acc[a]@25% > acc[a]@2 + acc[b]@3 + acc[b]").cells
     given = [Side(label=cell.row, values={0: 70.0, 1: 71.0}) for cell in cells]
     found = at_epochs(given, cells, [ACC], rows, runs)
@@ -185,4 +190,6 @@ def test_a_cell_at_an_epoch_is_read_from_what_was_recorded() -> None:
         {0: 70.0, 1: 71.0},
     ]
     assert found[0].label == "a after 1 epoch"
-    assert found[2].missing_reason == "not evaluated after 3 of 4 epochs, but after 1, 2, 4"
+    assert (
+        found[2].missing_reason == "not evaluated after 3 of 4 epochs, but after 1.001, 2, 3.002, 4"
+    )
