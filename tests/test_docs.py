@@ -331,11 +331,15 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
     }
     spread = means("maskedkd/fig7.fashion-mnist", "spread")
     (mae,) = lines_of("benchmarks/mae-step")
+    together = {
+        line["step"]: line["as fast as one"] for line in lines_of("benchmarks/two-processes")
+    }
     packs = {
         (line["recipe"], line["from"]): (line["CPU ms"].split()[1], line["times as fast"])
         for line in lines_of("benchmarks/packed")
     }
     stated = {
+        "runs": [f"batch 16) {float(together['one message']):.2f} times as fast as one"],
         "masked-autoencoders": [f"batch 1: {float(mae['ratio']):.2f} times as long"],
         "data": [
             f"| {called} | {float(packs[recipe, 'folder'][0]):.1f} ms "
