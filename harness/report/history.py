@@ -22,6 +22,10 @@ from harness.store.record import METRICS
 
 LOSS = "loss/total"
 MOST_POINTS = 60  # of a curve: more cannot be seen
+JUST_THEN = 0.002
+"""Of a training: so far from an epoch its evaluation may be, for a part of an epoch ends within a
+step.
+"""
 MOST_TOGETHER = 8
 """Rows whose curves are drawn in one panel. More get a panel for each group, and no loss where
 there is another metric.
@@ -141,11 +145,12 @@ def at_epochs(
         }
         wanted = cell.at.of(length)
         values = {
-            seed: point.value
+            seed: curve[epoch]
             for seed, curve in curves_of_row.items()
-            if seed in side.values and (point := _point_at(curve, wanted)) is not None
+            for epoch in curve
+            if abs(epoch - wanted) <= JUST_THEN * length and seed in side.values
         }
-        there = sorted({round(point.epoch, 3) for one in curves_of_row.values() for point in one})
+        there = sorted({round(epoch, 3) for curve in curves_of_row.values() for epoch in curve})
         reason = f"not evaluated after {wanted:g} of {length:g} epochs, but after {_some(there)}"
         label = f"{side.label} after {wanted:g} {'epoch' if wanted == 1 else 'epochs'}"
         found.append(
@@ -154,36 +159,13 @@ def at_epochs(
     return found
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Point:
-    """A value of a curve; `step` is the length of a step in epochs."""
-
-    epoch: float
-    value: float
-    step: float
-
-
-def _recorded(run: FinishedRun, metric: str) -> list[_Point]:
-    """A metric over epochs, where the run was evaluated."""
-    return [
-        _Point(
-            epoch=float(record["epoch"]),
-            value=float(record[metric]),
-            step=_ratio(record["epoch"], record.get("step")),
-        )
+def _recorded(run: FinishedRun, metric: str) -> dict[float, float]:
+    """A metric by epoch, where the run was evaluated."""
+    return {
+        float(record["epoch"]): float(record[metric])
         for record in run.records
         if metric in record and "epoch" in record and not isinstance(record[metric], list)
-    ]
-
-
-def _ratio(epoch: float, step: object) -> float:
-    return epoch / step if isinstance(step, int | float) and step > 0 else 0.0
-
-
-def _point_at(curve: Sequence[_Point], wanted: float) -> _Point | None:
-    """The evaluation at an epoch, or after the step in which it ends."""
-    near = [one for one in curve if abs(one.epoch - wanted) < max(one.step, 1e-6 * wanted)]
-    return min(near, key=lambda one: abs(one.epoch - wanted), default=None)
+    }
 
 
 def _some(epochs: Sequence[float]) -> str:

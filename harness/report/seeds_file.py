@@ -82,18 +82,23 @@ class SeedsFile:
         return looks_of(self.lines, self.table, self.profile)
 
     def runs(self, metrics: Mapping[str, str]) -> tuple[FinishedRun, ...]:
-        """What the trainings recorded after some of their epochs; `metrics` by column."""
-        records: dict[tuple[str, int], list[dict[str, float]]] = {}
+        """What the trainings recorded after some of their epochs; `metrics` by column, which
+        several columns may share.
+        """
+        values: dict[tuple[str, int], dict[tuple[float, str], float]] = {}
         for line in self.lines:
             if line["state"] == "epoch" and line["column"] in metrics:
-                record = {
-                    "epoch": line.number("epoch"),
-                    metrics[line["column"]]: line.number("value"),
-                }
-                records.setdefault((line["row"], line.whole("seed")), []).append(record)
+                of_run = values.setdefault((line["row"], line.whole("seed")), {})
+                of_run[line.number("epoch"), metrics[line["column"]]] = line.number("value")
         return tuple(
-            FinishedRun(row=row, seed=seed, records=tuple(found))
-            for (row, seed), found in records.items()
+            FinishedRun(
+                row=row,
+                seed=seed,
+                records=tuple(
+                    {"epoch": epoch, metric: value} for (epoch, metric), value in of_run.items()
+                ),
+            )
+            for (row, seed), of_run in values.items()
         )
 
     def cell_values(self, row: ResolvedRow, column: Column) -> CellValues:
