@@ -272,7 +272,8 @@ def _requeue() -> str:
 
 def _passing(answer: CommandResult) -> bool:
     """Whether the same question may be answered later: the controller was not reached, or the
-    program was killed. SLURM ends all of a job that it requeues, the one that asks for it too."""
+    program was killed. SLURM ends all of a job that it requeues, the one that asks for it too.
+    """
     if answer.code is None:
         return answer.timed_out
     return answer.code < 0 or (answer.code > 0 and bool(_AWAY.search(answer.err)))

@@ -141,7 +141,8 @@ def at_epochs(
         curves_of_row = {  # evaluations of what was trained record nothing over epochs
             run.seed: curve
             for run in runs
-            if run.row == cell.row and (curve := _recorded(run, metrics[cell.column]))
+            if run.row == cell.row
+            and (curve := dict(zip(*points(run.records, metrics[cell.column]), strict=True)))
         }
         wanted = cell.at.of(length)
         values = {
@@ -157,15 +158,6 @@ def at_epochs(
             replace(side, label=label, values=values, missing_reason="" if values else reason)
         )
     return found
-
-
-def _recorded(run: FinishedRun, metric: str) -> dict[float, float]:
-    """A metric by epoch, where the run was evaluated."""
-    return {
-        float(record["epoch"]): float(record[metric])
-        for record in run.records
-        if metric in record and "epoch" in record and not isinstance(record[metric], list)
-    }
 
 
 def _some(epochs: Sequence[float]) -> str:

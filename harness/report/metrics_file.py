@@ -122,7 +122,7 @@ def points(records: Iterable[Mapping[str, Any]], name: str) -> Points:
     pairs = [
         (float(record["epoch"]), float(record[name]))
         for record in records
-        if name in record and "epoch" in record and is_number(record[name])
+        if is_number(record.get("epoch")) and is_number(record.get(name))
     ]
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from harness.report.format import looks_text
+from harness.report.metrics_file import points
 from harness.report.model import Cell, ClaimResult, Draw, FinishedRun, Machine, TableModel
 from harness.text import count
 
@@ -234,17 +235,10 @@ def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
             for need in cell.needs:
                 yield *about, *_without_value("needs", need)
             if seeded:
-                for seed, epoch, value in _recorded(runs.get(row.id, ()), column.metric):
-                    yield *about, "epoch", str(seed), epoch, value, *_AFTER_VALUE
-
-
-def _recorded(runs: Iterable[FinishedRun], metric: str) -> Iterator[tuple[int, str, str]]:
-    """Seed, epoch and value of what the trainings of a row have recorded of a metric."""
-    for run in runs:
-        for record in run.records:
-            value, epoch = record.get(metric), record.get("epoch")
-            if isinstance(value, int | float) and isinstance(epoch, int | float):
-                yield run.seed, repr(float(epoch)), repr(float(value))
+                for finished in runs.get(row.id, ()):
+                    for epoch, value in zip(*points(finished.records, column.metric), strict=True):
+                        at = ("epoch", str(finished.seed), repr(epoch), repr(value))
+                        yield *about, *at, *_AFTER_VALUE
 
 
 def _draw(draw: Draw, *, seeded: bool, collapsed: bool) -> tuple[str, ...]:
