@@ -159,8 +159,9 @@ bench: install-dev ## measure what is claimed about speed, on a machine with two
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/many_runs.py
 
-bench-gpu: install-dev ## a training step on a GPU beside what a model predicts; minutes
+bench-gpu: install-dev ## a training step on a GPU beside what a model predicts, and real trainings; minutes
 	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/python benchmarks/trainings.py
 
 clean: ## remove the virtual environment and caches; results and reports stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

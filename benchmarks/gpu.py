@@ -4,12 +4,12 @@
                              [--teacher deit_base_patch16_224] [--keep 98] [--repeats 7]
                              [--csv FILE]
 
-For each way (fp32, TF32, bf16, bf16 with compiled blocks) a whole optimiser step: student forward
-and backward, choice of patches, teacher forward, AdamW. The prediction counts every operation of
-that step on tensors without numbers (torch's device `meta`) and gives each the longer of its two
-times, FLOPs over the rate of products of matrices and bytes over the rate of the memory; where
-blocks are compiled, operations between two products read and write what goes in and out of them
-alone. It is no measurement, and stands beside one to show where a step loses time.
+For each way (fp32, TF32, bf16, with compiled blocks, with bf16 residuals) a whole optimiser step:
+student forward and backward, choice of patches, teacher forward, AdamW. The prediction counts every
+operation of that step on tensors without numbers (torch's device `meta`) and gives each the longer
+of its two times, FLOPs over the rate of products of matrices and bytes over the rate of the memory;
+where blocks are compiled, operations between two products read and write what goes in and out of
+them alone. It is no measurement, and stands beside one to show where a step loses time.
 
 Without a GPU it says what it would measure, with the prediction for an H100.
 """
@@ -60,6 +60,7 @@ class Way:
     name: str
     precision: str
     compiled: bool = False
+    half_residuals: bool = False  # what runs from block to block is bf16 too
 
 
 WAYS = (
@@ -67,6 +68,7 @@ WAYS = (
     Way("fp32, products in TF32", "tf32"),
     Way("bf16", "bf16"),
     Way("bf16, compiled blocks", "bf16", compiled=True),
+    Way("the same, residuals in bf16", "bf16", compiled=True, half_residuals=True),
 )
 
 
@@ -141,6 +143,10 @@ class AsOnGpu(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _halved(block: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return inputs[0].bfloat16(), *inputs[1:]
+
+
 def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
@@ -160,6 +166,9 @@ def training_step(
     objective = Distillation(mask=Mask(keep=options.keep)).build(
         Networks(student=student.train(), teacher=freeze(teacher))
     )
+    if way.half_residuals:
+        for network in (student, teacher):
+            network.vit.blocks[0].register_forward_pre_hook(_halved)
     if way.compiled and device.type == "cuda":
         compile_blocks([student, teacher], device)
     optimizer: torch.optim.Optimizer = (
