@@ -20,10 +20,9 @@ MFU_GOAL = 0.4
 
 INTRO = f"""# How fast a training step is
 
-On a CPU here, and [on a GPU](#on-a-gpu) below. Written by `docs/write_performance.py` from
-`{MACHINE}`:
-two idle cores of an AMD EPYC, two threads, fp32. Each benchmark runs all of its steps in turn in
-one process. A ratio is the time of a step over the time of the one that it is held against: the
+Written by `docs/write_performance.py`. First a CPU (`{MACHINE}`):
+two idle cores of an AMD EPYC, two threads, fp32; then [a GPU](#on-a-gpu). Each benchmark runs all
+of its steps in turn in one process. A ratio is the time of a step over the time of the one that it is held against: the
 median over turns, with the least and the largest. `make bench` measures on your machine;
 `--csv FILE` keeps the numbers.
 
@@ -152,39 +151,32 @@ def read(root: Path, results: str) -> list[dict[str, str]]:
 
 def gpu(root: Path) -> list[str]:
     """What was measured on one."""
-    steps = [
-        f"| {line['step']} | {float(line['ms']):.0f} ({float(line['ms, least']):.0f} to "
-        f"{float(line['ms, most']):.0f}) | {float(line['H100 predicted, ms']):.0f} | "
-        f"{float(line['img/s']):,.0f} | {float(line['MFU']):.2f} | "
-        f"{float(line['GiB at the peak']):.0f} | |"
-        for line in read(root, f"{GPU}/gpu.csv")
-    ]
-    best = max(
-        float(line["MFU"]) for line in read(root, f"{GPU}/gpu.csv") if "bf16" in line["step"]
-    )
-    goal = f"goal: {MFU_GOAL:.2f}, {'met' if best >= MFU_GOAL else 'not met'} |"
-    steps[-1] = steps[-1][:-1] + goal
-    trainings = [
-        f"| {line['row']} | {line['compile']} | {line['at once']} | {float(line['img/s']):,.0f} | "
-        f"{float(line['data wait']):.0%} | {float(line['MFU']):.3f} |"
-        for line in read(root, f"{GPU}/trainings.csv")
-    ]
-    losses = read(root, f"{GPU}/losses.csv")
-    most = max(
-        float(value)
-        for line in losses
-        for key, value in line.items()
-        if key.startswith(("rel", "step"))
-    )
+    found, losses = read(root, f"{GPU}/gpu.csv"), read(root, f"{GPU}/losses.csv")
+    if not found or not losses:
+        return ["## On a GPU", "", "Not measured.", ""]
+    best = max(float(line["MFU"]) for line in found if "bf16" in line["step"])
+    goal = f"Goal in bf16: an MFU of {MFU_GOAL:.2f}, {'met' if best >= MFU_GOAL else 'not met'}.\n"
+    most = max(float(value) for line in losses for key, value in line.items() if "step" in key)
     return [
         GPU_INTRO,
-        "| step | ms | predicted | img/s | MFU | GiB | |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *steps,
-        "\n" + GPU_REST,
+        "| step | ms | predicted | img/s | MFU | GiB |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {line['step']} | {float(line['ms']):.0f} ({float(line['ms, least']):.0f} to "
+            f"{float(line['ms, most']):.0f}) | {float(line['H100 predicted, ms']):.0f} | "
+            f"{float(line['img/s']):,.0f} | {float(line['MFU']):.2f} | "
+            f"{float(line['GiB at the peak']):.0f} |"
+            for line in found
+        ),
+        f"\n{goal}\n{GPU_REST}",
         "| training | compile | at once | img/s, all | waits for data | MFU |",
         "| --- | --- | --- | --- | --- | --- |",
-        *trainings,
+        *(
+            f"| {line['row']} | {line['compile']} | {line['at once']} | "
+            f"{float(line['img/s']):,.0f} | {float(line['data wait']):.0%} | "
+            f"{float(line['MFU']):.3f} |"
+            for line in read(root, f"{GPU}/trainings.csv")
+        ),
         "\n" + GPU_END.format(count=len(losses), most=most),
     ]
 
