@@ -153,6 +153,7 @@ bench: install-dev ## measure what is claimed about speed, on a machine with two
 	$(BIN)/python benchmarks/masked_step.py
 	$(BIN)/python benchmarks/selfdistillation_step.py
 	$(BIN)/python benchmarks/mae_step.py
+	$(BIN)/python benchmarks/loss_curves.py
 	$(BIN)/python benchmarks/input_pipeline.py
 	$(BIN)/python benchmarks/packed.py
 	$(BIN)/python benchmarks/two_processes.py
