@@ -260,6 +260,7 @@ def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None
     small = "maskedkd/table2.fashion-mnist"
     natural = "maskedkd/table2.cifar10-small"
     dino, objects = "attmask/dino.cifar10-small", "maskedkd/fig7.fashion-mnist"
+    lut = "lut/sizes.cifar10-small"
     claims, on_natural = (
         Counter(line["verdict"] for line in lines_of(f"{name}.claims") if line["source"] == "paper")
         for name in (small, natural)
@@ -298,6 +299,10 @@ def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None
         claim(dino, "training-helps.linear", "right {:.2f} points more often ({:.2f} to {:.2f})"),
         claim(dino, "high-beats-random.linear", "random masks: {:.2f} points"),
         claim(dino, "high-beats-random.linear", "a loss of {1:.2f} to a gain of {2:.2f}"),
+        claim(lut, "mae-helps", "right {:.2f} points more often ({:.2f} to {:.2f})"),
+        claim(lut, "lut-helps", "by LUT, {:.2f} points ({:.2f} to {:.2f})"),
+        claim(lut, "lut-beats-mae-b", "not settled: {:.2f} points"),
+        claim(lut, "lut-beats-mae-b", "a loss of {1:.2f} to a gain of {2:.2f}"),
         claim(objects, "whole-objects", "by {:.2f} points more ({:.2f} to {:.2f})"),
         "MaskedKD's Figure 7",
     ]
