@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from harness.errors import HarnessError
 
 Points: TypeAlias = tuple[list[float], list[float]]
@@ -29,8 +31,6 @@ _GROUP = rb"\{(?:%s(?:, %s)*)?\}" % (_NAMED, _NAMED)  # as `speed`
 _VALUE = rb"(?:%s|%s|%s)" % (_NUMBER, _LIST, _GROUP)
 _SHAPE = re.compile(rb"\{%s%s(?:, %s%s)*\}" % (_KEY, _VALUE, _KEY, _VALUE))
 """Of a line as a run writes it; its keys cannot be taken for anything else."""
-_EMPTY = re.compile(rb'": [,}]')
-"""A number that lost all of its digits, which a shape cannot tell."""
 _DIGITS = b"0123456789"
 _ALL_ZERO = bytes.maketrans(_DIGITS, b"0" * 10)
 _LONG = b"0" * 300
@@ -139,13 +139,22 @@ def _is_regular(content: bytes) -> bool:
         return True
     if not content.isascii() or not content.endswith(b"\n"):
         return False
-    shapes = set(content[:-1].translate(None, _DIGITS).split(b"\n"))
-    return all(map(_known, shapes)) and _EMPTY.search(content) is None
+    return _are_shapes(content.translate(None, _DIGITS)) and not _has_gap(content)
 
 
-@lru_cache(maxsize=4096)
-def _known(shape: bytes) -> bool:
-    return _SHAPE.fullmatch(shape) is not None
+@lru_cache(maxsize=64)
+def _are_shapes(lines: bytes) -> bool:
+    """Whether lines without their digits are as a run writes them. The runs of a row have the same
+    ones.
+    """
+    return all(map(_SHAPE.fullmatch, set(lines[:-1].split(b"\n"))))
+
+
+def _has_gap(content: bytes) -> bool:
+    """Whether a value has no digits, which a shape cannot tell: then `,` or `}` follows a space."""
+    signs = np.frombuffer(content, np.uint8)
+    after, ends = signs[1:], (signs[:-1] == ord(" "))
+    return bool((ends & ((after == ord(",")) | (after == ord("}")))).any())
 
 
 def _of_lines(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
