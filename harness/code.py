@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias, TypeGuard
 
 import harness
 from harness.data.paths import cache_dir
@@ -91,13 +91,10 @@ class CodeRecord:
         """From its JSON form; None where it has none, or what says nothing."""
         if not isinstance(value, Mapping):
             return None
-        parts = [value.get(key) for key in ("modules", "libraries", "files")]
-        if not all(isinstance(part, Mapping) for part in parts):
+        modules, libraries, files = (value.get(key) for key in ("modules", "libraries", "files"))
+        if not (_texts(modules) and _texts(libraries) and _texts(files)):
             return None
-        try:
-            return _code_record(*(tuple(part.items()) for part in parts))
-        except TypeError:  # a list or an object, where a text should be
-            return None
+        return _code_record(*(tuple(part.items()) for part in (modules, libraries, files)))
 
     def plain(self) -> dict[str, Any]:
         """Its JSON form."""
@@ -136,11 +133,8 @@ _Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
 
 @lru_cache(maxsize=64)
-def _code_record(modules: _Pairs, libraries: _Pairs, files: _Pairs) -> CodeRecord | None:
-    """The runs of a table share a few. None, or TypeError, for what are no texts of one line."""
-    texts = "".join(text for pairs in (modules, libraries, files) for pair in pairs for text in pair)
-    if not texts.isprintable():
-        return None
+def _code_record(modules: _Pairs, libraries: _Pairs, files: _Pairs) -> CodeRecord:
+    """The runs of a table share a few."""
     return CodeRecord(dict(modules), dict(libraries), dict(files))
 
 
@@ -363,3 +357,12 @@ def _version(name: str) -> str:
 def _release(version: str) -> str:
     """Without the build: the same release for a CPU and for a GPU."""
     return version.partition("+")[0]
+
+
+def _texts(value: object) -> TypeGuard[Mapping[str, str]]:
+    if not isinstance(value, Mapping):
+        return False
+    try:
+        return "".join([*value.keys(), *value.values()]).isprintable()
+    except TypeError:
+        return False

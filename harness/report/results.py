@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-import numpy as np
-
 from harness.errors import HarnessError
 from harness.evaluate.collapse import COLLAPSED
-from harness.evaluate.right import RIGHT, read_right
+from harness.evaluate.right import RIGHT
 from harness.plan import PlannedRun, gpu_hours, make_plan
+from harness.report.bits import Bits, read_bits
 from harness.report.cell_values import CellValues
 from harness.report.model import Draw, Machine
 from harness.run import TASKS
@@ -33,7 +32,7 @@ class RunResults:
     # by the environment, which the records hold, and the device
     _machines: dict[tuple[int, str | None], Machine] = field(default_factory=dict)
     # by identity, read once: which images it got right, and how many it was judged by
-    _right: dict[str, Mapping[str, tuple[bytes, int]]] = field(default_factory=dict)
+    _right: dict[str, Mapping[str, Bits]] = field(default_factory=dict)
     _damaged: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -122,18 +121,15 @@ class RunResults:
             self._machines[key] = _machine(record.environment, record)
         return self._machines[key]
 
-    def _bits(self, identity: str, metric: str, value: float) -> tuple[bytes, int]:
-        """Which images the run got right, eight a byte, and of how many; of none where it has not
-        kept that. Bits that do not make up the value are damaged.
+    def _bits(self, identity: str, metric: str, value: float) -> Bits:
+        """Which images the run got right; of none where it has not kept that. Bits that do not make
+        up the value are damaged.
         """
         record = self.record(identity)
         if identity not in self._right and record is not None:
             self._right[identity] = {}
             try:
-                self._right[identity] = {
-                    name: (np.packbits(bits).tobytes(), len(bits))
-                    for name, bits in read_right(record.directory / RIGHT).items()
-                }
+                self._right[identity] = read_bits(record.directory / RIGHT)
             except FileNotFoundError:
                 pass  # made by an older version, or judged by no images
             except HarnessError as error:
