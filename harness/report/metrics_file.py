@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from harness.errors import HarnessError
 
 Points: TypeAlias = tuple[list[float], list[float]]
@@ -29,8 +31,6 @@ _GROUP = rb"\{(?:%s(?:, %s)*)?\}" % (_NAMED, _NAMED)  # as `speed`
 _VALUE = rb"(?:%s|%s|%s)" % (_NUMBER, _LIST, _GROUP)
 _SHAPE = re.compile(rb"\{%s%s(?:, %s%s)*\}" % (_KEY, _VALUE, _KEY, _VALUE))
 """Of a line as a run writes it; its keys cannot be taken for anything else."""
-_EMPTY = re.compile(rb'": [,}]')
-"""A number that lost all of its digits, which a shape cannot tell."""
 _DIGITS = b"0123456789"
 _ALL_ZERO = bytes.maketrans(_DIGITS, b"0" * 10)
 _LONG = b"0" * 300
@@ -39,13 +39,13 @@ _LONG = b"0" * 300
 
 @dataclass(frozen=True, slots=True)
 class MetricsFile:
-    """The content of a file; `regular` where every line is as a run writes it, so that each can be
-    parsed by itself.
+    """The content of a file, and its lines without their digits where every line is as a run writes
+    it, so that each can be parsed by itself; None where one is not.
     """
 
     path: Path
     content: bytes
-    regular: bool
+    shapes: bytes | None
 
     @classmethod
     def read(cls, path: Path) -> MetricsFile:
@@ -56,26 +56,26 @@ class MetricsFile:
             content = b""
         except OSError as error:
             raise HarnessError(f"{path} cannot be read: {error.strerror}") from None
-        return cls(path, content, _is_regular(content))
+        return cls(path, content, _shapes(content))
 
     def records(self, names: Collection[str]) -> list[dict[str, Any]]:
         """Those with any of the metrics `names`, in their order. A last line cut short is left out;
         HarnessError, one line, where the file holds anything that is no record.
         """
-        if not self.regular:
+        if self.shapes is None:
             return [one for one in self.all_records() if not one.keys().isdisjoint(names)]
-        found = {
-            self.content.rfind(b"\n", 0, at) + 1 for name in names for at in self._places(name)
-        }
-        ends = [(begin, self.content.index(b"\n", begin)) for begin in sorted(found)]
-        records = _of_lines([self.content[begin:end] for begin, end in ends])
+        numbers = _with_any(self.shapes, frozenset(names))
+        signs = np.frombuffer(self.content, np.uint8)
+        ends = [-1, *np.flatnonzero(signs == ord("\n")).tolist()]
+        lines = [self.content[ends[number - 1] + 1 : ends[number]] for number in numbers]
+        records = _of_lines(lines)
         if records is None:  # one of them is wrong: which one?
-            records = [self._parsed(begin, end) for begin, end in ends]
+            records = [self._parsed(*one) for one in zip(numbers, lines, strict=True)]
         return [one for one in records if not one.keys().isdisjoint(names)]
 
     def points(self, name: str) -> Points:
         """A metric that is a number, over epochs, where the file has both."""
-        if self.regular:
+        if self.shapes is not None:
             key = re.escape(_key(name))
             pairs = re.findall(rb'"epoch": ([^,}\[]*),.*%s([^,}\[]*)' % key, self.content)
             if len(pairs) == self.content.count(_key(name)):
@@ -103,17 +103,10 @@ class MetricsFile:
                 raise HarnessError(f"{self.path}:{number}: {error}") from None
         return records
 
-    def _places(self, name: str) -> list[int]:
-        key, places, at = _key(name), [], -1
-        while (at := self.content.find(key, at + 1)) >= 0:
-            places.append(at)
-        return places
-
-    def _parsed(self, begin: int, end: int) -> dict[str, Any]:
+    def _parsed(self, number: int, line: bytes) -> dict[str, Any]:
         try:
-            return _record(self.content[begin:end])
+            return _record(line)
         except ValueError as error:
-            number = self.content.count(b"\n", 0, begin) + 1
             raise HarnessError(f"{self.path}:{number}: {error}") from None
 
 
@@ -134,18 +127,35 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return MetricsFile.read(path).all_records()
 
 
-def _is_regular(content: bytes) -> bool:
-    if not content:
-        return True
-    if not content.isascii() or not content.endswith(b"\n"):
-        return False
-    shapes = set(content[:-1].translate(None, _DIGITS).split(b"\n"))
-    return all(map(_known, shapes)) and _EMPTY.search(content) is None
+def _shapes(content: bytes) -> bytes | None:
+    """The lines without their digits; None where one is not as a run writes it."""
+    if content and not (content.isascii() and content.endswith(b"\n")):
+        return None
+    shapes = content.translate(None, _DIGITS)
+    return shapes if _are_known(shapes) and not _has_gap(content) else None
 
 
-@lru_cache(maxsize=4096)
-def _known(shape: bytes) -> bool:
-    return _SHAPE.fullmatch(shape) is not None
+@lru_cache(maxsize=8)
+def _are_known(shapes: bytes) -> bool:
+    """Whether lines without their digits are as a run writes them. The runs of a row have the same
+    ones, as a rule.
+    """
+    return all(map(_SHAPE.fullmatch, set(shapes.split(b"\n")[:-1])))
+
+
+@lru_cache(maxsize=8)
+def _with_any(shapes: bytes, names: frozenset[str]) -> tuple[int, ...]:
+    """The numbers of the lines that may have one of these metrics: their digits tell."""
+    keys = [_key(name).translate(None, _DIGITS) for name in names]
+    lines = enumerate(shapes.split(b"\n"), start=1)
+    return tuple(number for number, line in lines if any(key in line for key in keys))
+
+
+def _has_gap(content: bytes) -> bool:
+    """Whether a value has no digits, which a shape cannot tell: then `,` or `}` follows a space."""
+    signs = np.frombuffer(content, np.uint8)
+    after, ends = signs[1:], (signs[:-1] == ord(" "))
+    return bool((ends & ((after == ord(",")) | (after == ord("}")))).any())
 
 
 def _of_lines(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:

@@ -43,7 +43,7 @@ def provenance(results: RunResults) -> Provenance:
 
 def _data(records: Sequence[RunRecord]) -> Iterator[str]:
     """The data sets, by the versions that are part of the runs' identity."""
-    found = sorted({one for record in records for one in _data_sets(record.plain)})
+    found = sorted(_data_sets([record.plain for record in records]))
     if found:
         copy = any(version.startswith(OF_A_COPY) for _, version in found)
         yield f"Data: {listed([f'{name} (version {version})' for name, version in found])}." + (
@@ -54,14 +54,16 @@ def _data(records: Sequence[RunRecord]) -> Iterator[str]:
         )
 
 
-def _data_sets(config: Any) -> Iterator[tuple[str, str]]:
-    """Names and versions, wherever in a run's configuration."""
-    if isinstance(config, Mapping):
+def _data_sets(configs: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Names and versions, wherever in the configurations, which are as JSON gave them."""
+    found, open_ = set(), list(configs)
+    while open_:
+        config = open_.pop()
         data = config.get("data")
-        if isinstance(data, Mapping) and {"name", "version"} <= data.keys():
-            yield str(data["name"]), str(data["version"])
-        for value in config.values():
-            yield from _data_sets(value)
+        if isinstance(data, dict) and "name" in data and "version" in data:
+            found.add((str(data["name"]), str(data["version"])))
+        open_ += [value for value in config.values() if isinstance(value, dict)]
+    return found
 
 
 def _notes(results: RunResults) -> Iterator[str]:

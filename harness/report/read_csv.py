@@ -80,11 +80,11 @@ def read_lines(
         for fields in reader:
             if not fields:
                 continue
-            place = f"{where}:{reader.line_num}"
             if len(fields) != len(header):
-                raise HarnessError(f"{place}: not {len(header)} fields")
+                raise HarnessError(f"{path}:{reader.line_num}: not {len(header)} fields")
             if asked is not None and not fields[asked]:
                 continue
+            place = f"{where}:{reader.line_num}"
             lines.append(Line(zip(header, map(texts.__getitem__, fields), strict=True), place))
         return lines
     except csv.Error as error:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-import numpy as np
-
 from harness.errors import HarnessError
 from harness.evaluate.collapse import COLLAPSED
-from harness.evaluate.right import RIGHT, Right, read_right
+from harness.evaluate.right import RIGHT
 from harness.plan import PlannedRun, gpu_hours, make_plan
+from harness.report.bits import Bits, read_bits
 from harness.report.cell_values import CellValues
 from harness.report.model import Draw, Machine
 from harness.run import TASKS
@@ -32,8 +31,8 @@ class RunResults:
     runs: Mapping[str, PlannedRun]
     # by the environment, which the records hold, and the device
     _machines: dict[tuple[int, str | None], Machine] = field(default_factory=dict)
-    # by identity, read once: which images it got right
-    _right: dict[str, Mapping[str, Right]] = field(default_factory=dict)
+    # by identity, read once: which images it got right, and how many it was judged by
+    _right: dict[str, Mapping[str, Bits]] = field(default_factory=dict)
     _damaged: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -85,7 +84,7 @@ class RunResults:
             value = result.get(column.metric)
             if value is None or not math.isfinite(value):
                 continue
-            right = self._bits(identity, column.metric, value)
+            right, images = self._bits(identity, column.metric, value)
             seed = self.seed(identity) if seeded else 0
             draws[seed] = Draw(
                 seed=seed,
@@ -94,8 +93,8 @@ class RunResults:
                 commit=commit_of(record.environment),
                 machine=self._machine(record),
                 ratio=result.get(in_turn),
-                images=0 if right is None else len(right),
-                right=b"" if right is None else np.packbits(right).tobytes(),
+                images=images,
+                right=right,
             )
         failures = [
             (self.seed(identity), failed.identity[:SHORT], failed.error or "")
@@ -122,28 +121,28 @@ class RunResults:
             self._machines[key] = _machine(record.environment, record)
         return self._machines[key]
 
-    def _bits(self, identity: str, metric: str, value: float) -> Right | None:
-        """Which images the run got right, if it has kept that; bits that do not make up the value
-        are damaged.
+    def _bits(self, identity: str, metric: str, value: float) -> Bits:
+        """Which images the run got right; of none where it has not kept that. Bits that do not make
+        up the value are damaged.
         """
         record = self.record(identity)
         if identity not in self._right and record is not None:
             self._right[identity] = {}
             try:
-                self._right[identity] = read_right(record.directory / RIGHT)
+                self._right[identity] = read_bits(record.directory / RIGHT)
             except FileNotFoundError:
                 pass  # made by an older version, or judged by no images
             except HarnessError as error:
                 self._damaged[identity] = str(error)
-        right = self._right[identity].get(metric)
-        if right is None or not len(right):
-            return None
-        share = 100 * np.count_nonzero(right) / len(right)
+        right, images = self._right[identity].get(metric, (b"", 0))
+        if not images:
+            return b"", 0
+        share = 100 * int.from_bytes(right).bit_count() / images
         if abs(share - value) > AGREE and record is not None:
             shown = f"{record.directory / RIGHT}: damaged (its bits make {metric} "
             self._damaged[identity] = f"{shown}{share:g}, the result says {value:g})"
-            return None
-        return right
+            return b"", 0
+        return right, images
 
     def silent(self, identities: Sequence[str], metric: str) -> bool:
         """Whether no run was asked, or all have finished and none has such a metric (a teacher's

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -490,9 +489,9 @@ def _field_names(cls: Any) -> tuple[str, ...]:
 
 def _changed(config: TrainConfig, **values: Any) -> TrainConfig:
     """With other values, whose kind makes no difference to what is right: nothing is checked."""
-    other = copy(config)
-    for name, value in values.items():
-        object.__setattr__(other, name, value)
+    other = object.__new__(type(config))
+    for name in _names_of(config):
+        object.__setattr__(other, name, values.get(name, getattr(config, name)))
     return other
 
 

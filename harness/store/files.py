@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,11 @@ def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
 
     NaN and infinity, which JSON does not know, are refused unless the caller looks for them itself.
     """
-    content = read_bytes(path)
+    return json_object(read_bytes(path), finite=finite)
+
+
+def json_object(content: bytes, *, finite: bool = True) -> dict[str, Any]:
+    """The object that a file holds, as of `read_json`; ValueError where it is none."""
     if len(content) > LARGEST_JSON:
         raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
     value = parsed(content, finite=finite)
@@ -177,6 +182,7 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no number")
 
 
+@lru_cache(maxsize=4096)  # configurations have the same few
 def _finite(text: str) -> float:
     value = float(text)
     return value if math.isfinite(value) else _no_number(text)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
 from harness.code import CodeRecord
 from harness.errors import HarnessError
 from harness.run import TASKS, Task
-from harness.store.files import FileError, line_in, number_in, read_json, whole_in
+from harness.store.files import FileError, json_object, line_in, number_in, read_bytes, whole_in
 
 PERCENT = re.compile(r"(.*[/_])?top[0-9]+")
 """Names of metrics that are accuracies, in percent."""
 _SLACK = 1e-6  # of rounding
+_CODE = b'\n  "code": '
+"""A line break is in no text of JSON, so this is no part of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def read_result(path: Path, task: str) -> Result:
     """FileNotFoundError where there is none, FileError where it cannot be read, and ValueError,
     with what is wrong, where it is damaged.
     """
-    content = read_json(path, finite=False)
+    content, code = _with_code(read_bytes(path))
     missing = [key for key in ("metrics", "seconds", "attempt", "finished") if key not in content]
     if missing:
         raise ValueError(f"has no {', '.join(missing)}")
@@ -89,8 +92,29 @@ def read_result(path: Path, task: str) -> Result:
         device=line_in(device),
         artifacts=_artifacts(content["artifacts"]) if "artifacts" in content else None,
         used=_used(content["used"]) if "used" in content else None,
-        code=CodeRecord.read(content.get("code")),
+        code=code,
     )
+
+
+def _with_code(content: bytes) -> tuple[dict[str, Any], CodeRecord | None]:
+    """The object that the file holds, and its code: most of it, the last member, and the same text
+    in many runs, so each such text is parsed once.
+    """
+    before, name, code = content.rpartition(_CODE)
+    if name:
+        with suppress(ValueError):  # not as a run writes it
+            return json_object(before + name + b"null}", finite=False), _code_of(code)
+    whole = json_object(content, finite=False)
+    return whole, CodeRecord.read(whole.get("code"))
+
+
+@lru_cache(maxsize=64)
+def _code_of(end: bytes) -> CodeRecord | None:
+    """That of the end of a file, behind its name; ValueError where there is more."""
+    whole = json_object(b'{"code": ' + end, finite=False)
+    if len(whole) > 1:
+        raise ValueError("not the last member")
+    return CodeRecord.read(whole["code"])
 
 
 def wrong(name: str, value: object) -> str | None:

@@ -66,7 +66,7 @@ class Store:
                 by_identity.setdefault(record.identity or name, []).append(record)
         runs, copies = [], []
         for records in by_identity.values():
-            first = min(records, key=_rank)
+            first = records[0] if len(records) == 1 else min(records, key=_rank)
             runs += [first] if _in_place(first) else []
             copies += [one.name for one in records if one is not first or not _in_place(one)]
         runs.sort(key=lambda record: record.name)

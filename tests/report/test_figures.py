@@ -31,6 +31,7 @@ from harness.report.model import FinishedRun, TableModel
 from harness.report.render.markdown import markdown
 from harness.tasks.attention import HEADS
 from tests.report.models import PFLOPS, cell, hostile, printed, relabelled, small
+from tests.work import calls_of
 
 NAMES = ("forest", "accuracy-cost", "curves", "kept", "attention", "deviation")
 
@@ -118,6 +119,13 @@ def test_curves_show_the_mean_over_seeds() -> None:
     lines = accuracy.get_lines()
     assert len(lines) == 3
     np.testing.assert_allclose(lines[0].get_ydata(), [0.5, 10.5, 20.5, 30.5])
+
+
+def test_the_row_of_a_curve_is_not_looked_for_again_for_each_of_its_seeds() -> None:
+    model = small(rows=12)
+    many = replace(model, curves=tuple(replace(c, seed=s) for c in model.curves for s in range(9)))
+    rows = [calls_of(TableModel.row, find("curves", one).draw) for one in (model, many)]
+    assert rows[0] == rows[1]
 
 
 def test_a_metric_without_a_unit_has_no_brackets() -> None:

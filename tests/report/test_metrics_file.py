@@ -39,14 +39,22 @@ def written(path: Path, records: list[dict[str, Any]], *, ascii_only: bool = Tru
 def test_the_lines_of_a_run_are_told_apart_without_parsing_them(tmp_path: Path) -> None:
     records = lines(40)
     file = written(tmp_path / "metrics.jsonl", records)
-    assert file.regular
+    assert file.shapes is not None
     assert file.all_records() == records
     assert file.records(WANTED) == [one for one in records if WANTED & one.keys()]
     losses = [(one["epoch"], one["loss/total"]) for one in records if "loss/total" in one]
     assert list(zip(*file.points("loss/total"), strict=True)) == losses
 
 
-@pytest.mark.parametrize("odd", [{"val/höhe": 1.0, "epoch": 1.0}, {"loss/total": 1.0}, {"a": 1e16}])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"val/höhe": 1.0, "epoch": 1.0},
+        {"loss/total": 1.0},
+        {"a": 1e16},
+        {"a ,b": 1, "c }": 2},  # as if a number had no digits
+    ],
+)
 def test_a_file_with_other_lines_is_parsed_whole(tmp_path: Path, odd: dict[str, Any]) -> None:
     records = [*lines(10), odd]
     file = written(tmp_path / "metrics.jsonl", records, ascii_only=False)
@@ -56,16 +64,43 @@ def test_a_file_with_other_lines_is_parsed_whole(tmp_path: Path, odd: dict[str, 
     assert list(zip(*file.points("loss/total"), strict=True)) == losses
 
 
+def test_metrics_whose_names_differ_in_digits_are_told_apart(tmp_path: Path) -> None:
+    records = [{"epoch": float(k), f"val/top{1 if k % 3 else 5}": float(k)} for k in range(9)]
+    file = written(tmp_path / "metrics.jsonl", records)
+    assert file.shapes is not None
+    for name in ("val/top1", "val/top5", "val/top"):
+        assert file.records({name}) == [one for one in records if name in one]
+        assert list(zip(*file.points(name), strict=True)) == [
+            (one["epoch"], one[name]) for one in records if name in one
+        ]
+
+
+def test_files_with_the_same_lines_but_for_digits_have_their_own_numbers(tmp_path: Path) -> None:
+    for k in range(1, 4):
+        records = [{"epoch": k * step, "val/top1": 10 * k + step} for step in range(1, 4)]
+        file = written(tmp_path / f"{k}.jsonl", records)
+        assert file.records(WANTED) == records
+
+
 @pytest.mark.parametrize(
     "damage",
-    [b'{"step": 3, "lr": , "val/top1": 1.0}', b'{"lr": 1.2.3}', b"17", b"", b'{"a": NaN}', b"{}x"],
+    [
+        b'{"step": 3, "lr": , "val/top1": 1.0}',
+        b'{"step": }',
+        b'{"a": {"b": 1, "c": }}',
+        b'{"lr": 1.2.3}',
+        b"17",
+        b"",
+        b'{"a": NaN}',
+        b"{}x",
+    ],
 )
 def test_damage_in_what_is_not_shown_is_told_with_its_line(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "metrics.jsonl"
     whole = b'{"epoch": 1.0, "val/top1": 2.0}\n'
     path.write_bytes(whole + damage + b"\n" + whole)
     file = MetricsFile.read(path)
-    assert not file.regular
+    assert file.shapes is None
     if not damage:  # a blank line says nothing
         assert len(file.records(WANTED)) == 2
         return
@@ -89,6 +124,6 @@ def test_what_a_shape_cannot_tell_is_told_with_its_line(tmp_path: Path, damage: 
     whole = b'{"epoch": 1.0, "val/top1": 2.0}\n'
     path.write_bytes(whole + damage + b"\n" + whole)
     file = MetricsFile.read(path)
-    assert file.regular
+    assert file.shapes is not None
     with pytest.raises(HarnessError, match=r"metrics\.jsonl:2: "):
         file.records(WANTED)

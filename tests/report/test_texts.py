@@ -17,9 +17,9 @@ from pypdf import PdfReader
 from harness.report.builder import build_report
 from harness.report.figures import draw
 from harness.report.inert import inert
-from harness.report.model import TableModel
+from harness.report.model import Draw, FinishedRun, TableModel
 from harness.report.publish import Folders, file_name, publish
-from harness.report.render.csv import claims_csv
+from harness.report.render.csv import SEEDS, claims_csv, images_csv, plain, seeds_csv
 from harness.report.render.html import html
 from harness.report.render.latex import escape, latex
 from harness.report.render.markdown import markdown
@@ -82,6 +82,38 @@ def test_no_text_of_a_csv_file_is_a_formula(text: str) -> None:
     lines = list(csv.DictReader(StringIO(claims_csv(with_text(text)))))
     assert {line["text"] for line in lines} == {f"'{text}"}
     assert float(lines[0]["margin"]) == -0.3
+
+
+@pytest.mark.parametrize("text", ["=1+1", '-a, "b"', "x,y", "plain"])
+def test_every_line_of_the_values_is_written_alike(text: str) -> None:
+    """Those of what a training recorded, and of bits, are put together from parts."""
+    model = small()
+    row = model.rows[0]
+    draws = tuple(
+        Draw(seed=seed, value=80.0 + seed, run='r,"1"', images=16, right=b"\xfb\xff")
+        for seed in range(2)
+    )
+    cells = tuple(replace(one, draws=draws if one.column == "acc" else ()) for one in row.cells)
+    records = ({"epoch": 1.0, "val/top1": -2.5}, {"epoch": 2.0, "val/top1": 1e-7})
+    run = FinishedRun(row=row.id, seed=1, records=records)
+    row = replace(row, cells=cells)
+    model = replace(model, table=text, rows=(row, *model.rows[1:]), runs=(run,))
+    written = seeds_csv(model)
+    reader = csv.reader(StringIO(written))
+    lines = list(reader)
+    stream = StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(lines)
+    assert stream.getvalue() == written
+    assert {len(line) for line in lines} == {len(SEEDS)}
+    found = [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+    assert {plain(line["table"]) for line in found} == {text}
+    assert not any(line["table"].startswith(("=", "-")) for line in found)
+    epochs = [line for line in found if line["state"] == "epoch"]
+    of_run = [("acc", "1", "1.0", "-2.5", ""), ("acc", "1", "2.0", "1e-07", "")]
+    names = ("column", "seed", "epoch", "value", "run")
+    assert [tuple(line[name] for name in names) for line in epochs] == of_run
+    images = list(csv.reader(StringIO(images_csv(model))))
+    assert images[1:] == [[row.id, "acc", str(seed), 'r,"1"', "16", "+/8="] for seed in range(2)]
 
 
 def test_words_from_right_to_left_stay_by_themselves_in_html() -> None:

@@ -112,14 +112,18 @@ class RecordedFigure(Figure):
 
 def figures(model: TableModel) -> list[Figure]:
     """Those that this table has data for, in the order of the report."""
-    classes = [(FIGURES.get(name), name) for name in FIGURES.names()]
-    possible = [one for cls, name in classes for one in cls.all_of(model, name)]
-    return sorted((one for one in possible if one.select()), key=lambda one: one.place)
+    return [figure for figure in _possible(model) if figure.select()]
 
 
 def find(name: str, model: TableModel) -> Figure:
     """The figure of this name."""
-    return next(figure for figure in figures(model) if figure.name == name)
+    return next(one for one in _possible(model) if one.name == name and one.select())
+
+
+def _possible(model: TableModel) -> list[Figure]:
+    classes = [(FIGURES.get(name), name) for name in FIGURES.names()]
+    every = [one for cls, name in classes for one in cls.all_of(model, name)]
+    return sorted(every, key=lambda one: one.place)
 
 
 def draw(name: str, model: TableModel, *, format: Literal["png", "svg"]) -> bytes:  # noqa: A002

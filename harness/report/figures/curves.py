@@ -56,7 +56,7 @@ class TrainingCurves(Figure):
 
 
 def _across(model: TableModel) -> int:
-    longest = max(len(model.row(curve.row).in_group) for curve in model.curves)
+    longest = max(len(model.row(row).in_group) for row in _rows(model))
     return 2 if _few(model) or longest > SHORT else 3
 
 
@@ -73,15 +73,21 @@ def _panels(model: TableModel) -> dict[str, list[Curve]]:
             else:
                 panels[_title(metric, model)] = those
         return panels
+    groups = {row: model.row(row).group for row in _rows(model)}
     for curve in model.curves:
         if curve.metric == metrics[0]:
-            panels.setdefault(model.row(curve.row).group, []).append(curve)
+            panels.setdefault(groups[curve.row], []).append(curve)
     return panels
 
 
 def _few(model: TableModel) -> bool:
     """Whether a panel holds all rows."""
-    return len({curve.row for curve in model.curves}) <= MOST_TOGETHER
+    return len(_rows(model)) <= MOST_TOGETHER
+
+
+def _rows(model: TableModel) -> set[str]:
+    """That have curves: a few, where curves are thousands."""
+    return {curve.row for curve in model.curves}
 
 
 def _rank(metric: str, shown: Sequence[str]) -> tuple[int, str]:
@@ -112,12 +118,12 @@ def _panel(axes: Axes, title: str, curves: Sequence[Curve], model: TableModel) -
     by_row: dict[str, list[Curve]] = {}
     for curve in curves:
         by_row.setdefault(curve.row, []).append(curve)
-    labels, colours = [], shades(model)
+    labels, colours, few = [], shades(model), _few(model)
     labels_used = Counter(model.row(row).label for row in by_row)
     for row, seeds in by_row.items():
         epoch, value = _draw(axes, seeds, colours[row])
         named = model.row(row)
-        if not _few(model):
+        if not few:
             text = named.in_group
         elif labels_used[named.label] > 1:
             text = f"{named.group}: {named.label}"

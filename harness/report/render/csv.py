@@ -86,7 +86,7 @@ IMAGES = ("row", "column", "seed", "run", "images", "right")
 
 TEXTS = {"table", "unit", "text", "reason", "cpu", "device", "why"}
 """Columns of free text; the others hold numbers, ids and verdicts."""
-_AFTER_VALUE = ("",) * (len(SEEDS) - SEEDS.index("value") - 1)
+_AFTER_VALUE = "," * (len(SEEDS) - SEEDS.index("value") - 1)
 _MACHINE = attrgetter(*(field.name for field in fields(Machine)))
 FORMULA = ("=", "+", "-", "@")
 NUMBERS = frozenset(
@@ -139,17 +139,28 @@ def _frame(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> pd.Data
     return pd.DataFrame(lines, columns=list(header))
 
 
-def _written(header: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
+def _written(header: tuple[str, ...], lines: Iterable[tuple[str, ...] | str]) -> str:
+    """The text of a file; lines are their fields, or as they stand there."""
     texts = [index for index, name in enumerate(header) if name in TEXTS]
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
     for line in lines:
+        if isinstance(line, str):
+            stream.write(f"{line}\n")
+            continue
         if any(line[index].startswith(FORMULA) for index in texts):
             line = tuple(
                 _no_formula(text) if index in texts else text for index, text in enumerate(line)
             )
         writer.writerow(line)
+    return stream.getvalue()
+
+
+def _joined(*fields: str) -> str:
+    """Fields as they stand in a line."""
+    stream = StringIO()
+    csv.writer(stream, lineterminator="").writerow(fields)
     return stream.getvalue()
 
 
@@ -214,7 +225,8 @@ def _inference(claim: ClaimResult) -> Iterator[str]:
     yield from (_exact(claim.std), _exact(claim.std_moderated), claim.seeds_needed)
 
 
-def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
+def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...] | str]:
+    table = _no_formula(model.table)
     runs: dict[str, list[FinishedRun]] = {}
     for finished in model.runs:
         runs.setdefault(finished.row, []).append(finished)
@@ -223,7 +235,7 @@ def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
             cell = row.cell(column.id)
             if cell.judgement is None:
                 continue
-            about = (model.table, model.profile, row.id, column.id)
+            about = (table, model.profile, row.id, column.id)
             seeded = column.evidence == "seeds"
             for draw in cell.draws:
                 collapsed = seeded and draw.seed in row.collapsed
@@ -235,10 +247,10 @@ def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
             for need in cell.needs:
                 yield *about, *_without_value("needs", need)
             if seeded:
+                begin = _joined(*about, "epoch")  # once, not for each of their many lines
                 for finished in runs.get(row.id, ()):
                     for epoch, value in zip(*points(finished.records, column.metric), strict=True):
-                        at = ("epoch", str(finished.seed), repr(epoch), repr(value))
-                        yield *about, *at, *_AFTER_VALUE
+                        yield f"{begin},{finished.seed},{epoch!r},{value!r}{_AFTER_VALUE}"
 
 
 def _draw(draw: Draw, *, seeded: bool, collapsed: bool) -> tuple[str, ...]:
@@ -263,14 +275,14 @@ def _without_value(state: str, why: str, seed: str = "", run: str = "") -> tuple
     return tuple(facts.values())
 
 
-def _image_lines(model: TableModel) -> Iterator[tuple[str, ...]]:
+def _image_lines(model: TableModel) -> Iterator[str]:
     for row in model.rows:
         for cell in row.cells:
             for draw in cell.draws:
                 if draw.images:
                     right = base64.b64encode(draw.right).decode()
-                    about = (row.id, cell.column, str(draw.seed), draw.run)
-                    yield *about, str(draw.images), right
+                    about = _joined(row.id, cell.column, str(draw.seed), draw.run)
+                    yield f"{about},{draw.images},{right}"
 
 
 def _exact(value: float | None) -> str:
