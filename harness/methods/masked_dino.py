@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.errors import FieldError
 from harness.lazy import torch
@@ -15,7 +15,6 @@ from harness.masking.views.random import RandomMask
 from harness.methods import METHODS, Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center, RunningSums
 from harness.methods.selfdistillation.patch_masking import PatchMasking, dropped, replaced
 from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
 
@@ -77,7 +76,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
 
         super().__init__(method, networks)
         self.masked = method
-        self.patch_masking = PatchMasking(method.mask, self.device)
+        self.patch_masking = self.counted["patch_masking"] = PatchMasking(method.mask, self.device)
         self.token: MaskToken | None = None
         self.teacher_token: MaskToken | None = None
         if method.how == "replace":
@@ -127,20 +126,3 @@ class MaskedDinoObjective(SelfDistillationObjective):
         if token is None:
             return dropped(model, images, hidden)
         return replaced(model, images, hidden, token).cls
-
-    def counted(self) -> list[Center | RunningSums]:
-        """Also how much was hidden."""
-        return [*super().counted(), self.patch_masking]
-
-    def state(self) -> dict[str, Any]:
-        """Also how much was hidden since the last summary."""
-        return {**super().state(), "patch_masking": self.patch_masking.state()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from those."""
-        super().load_state(state)
-        self.patch_masking.load_state(state["patch_masking"], self.device)
-
-    def summary(self) -> dict[str, Any]:
-        """Also `hidden_share`."""
-        return {**super().summary(), **self.patch_masking.summary()}

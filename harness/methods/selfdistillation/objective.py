@@ -15,7 +15,7 @@ from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.parts import (
     Center,
     CollapseMonitor,
-    RunningSums,
+    Counted,
     center_and_sharpen,
     clip_grad_norm_per_tensor_,
     cosine,
@@ -67,6 +67,10 @@ class SelfDistillationObjective(Objective):
         self.device = device
         self.center = Center(head.out_dim, method.center_momentum, device)
         self.collapse_monitor = CollapseMonitor()
+        self.counted: dict[str, Counted] = {
+            "center": self.center,
+            "collapse_monitor": self.collapse_monitor,
+        }
 
     @property
     def final_model(self) -> nn.Module:
@@ -134,32 +138,27 @@ class SelfDistillationObjective(Objective):
     def after_step(self, step: Step) -> None:
         """Move the centre and the teacher."""
         with torch.no_grad():
-            counted = self.counted()
             DistContext.current().all_reduce_sum_(
-                [tensor for part in counted for tensor in part.pending()]
+                [tensor for part in self.counted.values() for tensor in part.pending()]
             )
-            for part in counted:
+            for part in self.counted.values():
                 part.update()
             momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
             for slow, fast in self.pairs:
                 ema_update_(list(slow.parameters()), list(fast.parameters()), 1 - momentum)
 
-    def counted(self) -> list[Center | RunningSums]:
-        """What is added up over processes after every step."""
-        return [self.center, self.collapse_monitor]
-
     def state(self) -> dict[str, Any]:
-        """The centre, and what was seen since the last summary."""
-        return {"center": self.center.value, "collapse_monitor": self.collapse_monitor.state()}
+        """Centres, and what was counted since the last summary."""
+        return {name: part.state() for name, part in self.counted.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
-        self.center.value = state["center"].to(self.device)
-        self.collapse_monitor.load_state(state["collapse_monitor"], self.device)
+        for name, part in self.counted.items():
+            part.load_state(state[name], self.device)
 
     def summary(self) -> dict[str, Any]:
-        """Entropies that tell collapse from learning."""
-        return self.collapse_monitor.summary()
+        """Entropies that tell collapse from learning, and what else a subclass counts."""
+        return {key: one for part in self.counted.values() for key, one in part.summary().items()}
 
     def warnings(self, summary: Mapping[str, Any]) -> Mapping[str, str]:
         """Signs of collapse, long before an evaluation shows it."""
