@@ -286,7 +286,7 @@ class WorkerImages(ImageSource):
             pixels, labels = batch
             yield tuple(to_device(part, device) for part in pixels), to_device(labels, device)
 
-    def _examples(self, transform: Any, finish: _Cropped | None) -> Dataset[LoadedBatch]:
+    def _examples(self, transform: Any, finish: _Cropped | None) -> Examples:
         """What loader processes ask for the batch of some keys."""
         return _Images(self.split, self.chosen, transform, finish, seed=self.setup.seed)
 
@@ -334,8 +334,38 @@ class _Cropped:
         ]
 
 
-class _Images(Dataset[LoadedBatch]):
-    """Images of a split, transformed; each draws from a stream of its own in any process."""
+class Examples(Dataset[LoadedBatch], ABC):
+    """Images of a split by the batch: what all images of one share is done once."""
+
+    def __init__(self, split: Split, chosen: NDArray[np.int64]) -> None:
+        self._split, self._chosen = split, chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitems__(self, keys: list[Key]) -> LoadedBatch | HarnessError:
+        try:
+            with kept_generators():
+                parts = self.batch(keys)
+        except DataError as error:
+            return error  # raised here, it would reach the user with a worker's traceback around it
+        handed: list[Tensor] = []
+        for part in parts:
+            reachable = shared(part)
+            if isinstance(reachable, HarnessError):
+                return reachable
+            handed.append(reachable)
+        return tuple(handed[:-1]), handed[-1]
+
+    @abstractmethod
+    def batch(self, keys: list[Key]) -> Sequence[Tensor]:
+        """Pixels, or each crop, and last what is known of the images. Draws are from the global
+        generators, seeded for each image: the same in any process.
+        """
+
+
+class _Images(Examples):
+    """Transformed images and their labels."""
 
     def __init__(
         self,
@@ -346,30 +376,16 @@ class _Images(Dataset[LoadedBatch]):
         *,
         seed: int,
     ) -> None:
-        self._split, self._chosen, self._transform, self._seed = split, chosen, transform, seed
-        self._finish = finish
+        super().__init__(split, chosen)
+        self._transform, self._finish, self._seed = transform, finish, seed
         self._last: tuple[int, Image.Image] | None = None
 
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def __getitems__(self, keys: list[Key]) -> LoadedBatch | HarnessError:
-        """A batch at once: what all of its images share is done once."""
-        try:
-            with kept_generators():
-                pictures = torch.stack([self._transformed(key) for key in keys])
-        except DataError as error:
-            return error  # raised here, it would reach the user with a worker's traceback around it
+    def batch(self, keys: list[Key]) -> Sequence[Tensor]:
+        pictures = torch.stack([self._transformed(key) for key in keys])
         numbers = self._chosen[[index for _, _, index in keys]]
         labels = torch.from_numpy(np.asarray(self._split.labels[numbers], np.int64))
         parts = self._finish(pictures, keys[0]) if self._finish else (pictures,)
-        handed: list[Tensor] = []
-        for part in (*parts, labels):
-            reachable = shared(part)
-            if isinstance(reachable, HarnessError):
-                return reachable
-            handed.append(reachable)
-        return tuple(handed[:-1]), handed[-1]
+        return (*parts, labels)
 
     def _transformed(self, key: Key) -> Tensor:
         epoch, position, index = key
