@@ -92,14 +92,11 @@ class MaskedTeacherObjective(SelfDistillationObjective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
-        images, count = torch.cat(batch.views[:2]), len(batch.views)
+        images = torch.cat(batch.views[:2])
         looks = self.masked.criterion.attention_source() is not None
         outputs = ForwardRequest(saliency=Saliency()) if looks else LOGITS_ONLY
         encoded = self.student.forward_features(images, outputs=outputs)
-        student = list(encoded.cls.chunk(2))
-        if count > 2:
-            local = self.student.forward_features(torch.cat(batch.views[2:]))
-            student += local.cls.chunk(count - 2)
+        student = [*encoded.cls.chunk(2), *self._local_views(batch)]
         with torch.no_grad():
             kept = self._choose(encoded.saliency, images, step)
             teacher = self.teacher.forward_features(images, keep=kept).cls

@@ -141,11 +141,7 @@ class IbotObjective(SelfDistillationObjective):
         all views.
         """
         seen = replaced(self.student, images, hidden, self.token, patches=True)
-        cls, count = list(seen.cls.chunk(2)), len(batch.views)
-        if count > 2:
-            local = self.student.forward_features(torch.cat(batch.views[2:]))
-            cls += local.cls.chunk(count - 2)
-        return seen, cls
+        return seen, [*seen.cls.chunk(2), *self._local_views(batch)]
 
     def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         views, grid = len(images), self.student.grid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -89,7 +89,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
-        images, count = torch.cat(batch.views[:2]), len(batch.views)
+        images = torch.cat(batch.views[:2])
         if self.masked.where == "student-and-teacher":
             hidden = self._draw(step, images, None)
             with torch.no_grad():
@@ -103,16 +103,17 @@ class MaskedDinoObjective(SelfDistillationObjective):
             with torch.no_grad():
                 taught = self.teacher.forward_features(images, outputs=outputs)
             teacher, hidden = taught.cls, self._draw(step, images, taught.saliency)
-        student = list(self._seen(self.student, images, hidden, self.token).chunk(2))
-        if count > 2:
-            student += self._local(torch.cat(batch.views[2:]), step).chunk(count - 2)
-        return {"total": self._cls_loss(student, teacher, step)}
+        seen = self._seen(self.student, images, hidden, self.token).chunk(2)
+        return {"total": self._cls_loss([*seen, *self._locals(batch, step)], teacher, step)}
 
-    def _local(self, images: Tensor, step: Step) -> Tensor:
-        """CLS tokens of the student's local views."""
-        if self.masked.where != "student-all":
-            return self.student.forward_features(images).cls
-        return self._seen(self.student, images, self._draw(step, images, None), self.token)
+    def _locals(self, batch: Batch, step: Step) -> Sequence[Tensor]:
+        """The student's CLS tokens (B, D) of the local views."""
+        views = batch.views[2:]
+        if self.masked.where != "student-all" or not views:
+            return self._local_views(batch)
+        images = torch.cat(views)
+        hidden = self._draw(step, images, None)
+        return self._seen(self.student, images, hidden, self.token).chunk(len(views))
 
     def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         rows, columns = self.student.vit.patch_embed.patch_size

@@ -11,7 +11,7 @@ from harness.distributed import DistContext
 from harness.evaluate.collapse import signs
 from harness.lazy import torch
 from harness.methods import Batch, Networks, Objective, Step
-from harness.methods.selfdistillation.config import SelfDistillation
+from harness.methods.selfdistillation.config import Head, SelfDistillation
 from harness.methods.selfdistillation.parts import (
     Center,
     CollapseMonitor,
@@ -27,6 +27,7 @@ from harness.methods.selfdistillation.parts import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.models.layers import ProjectionHead
     from harness.models.vit import VisionTransformer
 
 
@@ -36,21 +37,13 @@ class SelfDistillationObjective(Objective):
     decays_tokens = True
 
     def __init__(self, method: SelfDistillation, networks: Networks) -> None:
-        from harness.models.build import freeze  # here and not above: they import torch
-        from harness.models.layers import ProjectionHead
+        from harness.models.build import freeze  # here and not above: it imports torch
 
         self.method, self.student = method, networks.student
         vit: Any = networks.student.vit
-        device = vit.cls_token.device
+        device = self.device = vit.cls_token.device
         vit.head.requires_grad_(False)  # the classifier has no part in this
-        head = method.head
-        self.head = ProjectionHead(
-            vit.embed_dim,
-            hidden=head.hidden,
-            bottleneck=head.bottleneck,
-            out_dim=head.out_dim,
-            norm_last_layer=head.norm_last_layer,
-        ).to(device)
+        self.head = self._new_head(method.head)
         self.teacher: VisionTransformer = freeze(copy.deepcopy(networks.student))
         self.teacher_head = copy.deepcopy(self.head).requires_grad_(False)
         self.modules = {
@@ -64,13 +57,24 @@ class SelfDistillationObjective(Objective):
             (self.teacher, self.student),
             (self.teacher_head, self.head),
         ]
-        self.device = device
-        self.center = Center(head.out_dim, method.center_momentum, device)
+        self.center = Center(method.head.out_dim, method.center_momentum, device)
         self.collapse_monitor = CollapseMonitor()
         self.counted: dict[str, Counted] = {
             "center": self.center,
             "collapse_monitor": self.collapse_monitor,
         }
+
+    def _new_head(self, size: Head) -> ProjectionHead:
+        from harness.models.layers import ProjectionHead  # here and not above: it imports torch
+
+        head = ProjectionHead(
+            self.student.vit.embed_dim,
+            hidden=size.hidden,
+            bottleneck=size.bottleneck,
+            out_dim=size.out_dim,
+            norm_last_layer=size.norm_last_layer,
+        )
+        return head.to(self.device)
 
     @property
     def final_model(self) -> nn.Module:
@@ -86,6 +90,10 @@ class SelfDistillationObjective(Objective):
     def _student_views(self, batch: Batch) -> list[Tensor]:
         """CLS tokens (B, D) of every crop, crops of one size in one pass."""
         return [cls for images in _by_size(batch.views) for cls in self._together(images)]
+
+    def _local_views(self, batch: Batch) -> Sequence[Tensor]:
+        """The student's CLS tokens (B, D) of every local crop, in one pass."""
+        return self._together(batch.views[2:]) if len(batch.views) > 2 else ()
 
     def _together(self, images: Sequence[Tensor]) -> Sequence[Tensor]:
         return self.student.forward_features(torch.cat(list(images))).cls.chunk(len(images))
