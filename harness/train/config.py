@@ -19,6 +19,7 @@ from harness.bounds import (
     Scale,
     Share,
     above,
+    at_default,
     at_least,
     check_bounds,
 )
@@ -167,7 +168,7 @@ class Recipe:
             raise FieldError("momentum", "is SGD's: give `optimizer: sgd`, or leave it out")
         for decay, keys in DECAYS.items():
             for key in keys if decay != self.decay else ():
-                if getattr(self, key) != type(self).__dataclass_fields__[key].default:
+                if not at_default(self, key):
                     raise FieldError(key, f"goes with `decay: {decay}`, or leave it out")
         if self.decay == "exponential" and (self.min_lr or self.schedule != "step"):
             key = "min_lr" if self.min_lr else "schedule"
