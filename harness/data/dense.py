@@ -30,17 +30,10 @@ from torchvision.transforms import v2
 
 from harness.data.dataset import Split
 from harness.data.sampler import Sampler
-from harness.data.sources import (
-    BatchKeys,
-    Examples,
-    Key,
-    Setup,
-    WorkerImages,
-    picture,
-    seed_all,
-)
+from harness.data.sources import Setup
 from harness.data.targets import UNKNOWN, check_fit, is_mask
 from harness.data.transforms import RandomResizedCrop, to_bytes
+from harness.data.worker_images import BatchKeys, Examples, Key, WorkerImages, picture, seed_all
 from harness.seeding import stream
 
 if TYPE_CHECKING:
