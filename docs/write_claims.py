@@ -6,7 +6,6 @@ per-seed values: `reports/reference/NAME/claims.PROFILE.md`, as `harness claims`
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -38,12 +37,6 @@ def page(profile: str) -> str:
     return markdown(build_claims_page(models, profile), pictures="")
 
 
-def main() -> int:
-    """Write the pages."""
+if __name__ == "__main__":
     for profile in PROFILES:
         (REPORTS / f"claims.{profile}.md").write_text(page(profile), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,6 @@ has been run. What there is stands below; what has been run is read from the spe
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -295,11 +294,5 @@ def page(root: Path = ROOT) -> str:
     return "\n".join(parts)
 
 
-def main() -> int:
-    """Write the page."""
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    PAGE.write_text(page(), encoding="utf-8")

@@ -11,7 +11,6 @@ import dataclasses
 import inspect
 import io
 import re
-import sys
 import tokenize
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -375,15 +374,9 @@ def _anchor(title: str) -> str:
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
-def main() -> int:
-    """Write the page."""
+if __name__ == "__main__":
     text, undescribed = reference()
     if undescribed:
-        print("without a comment that says what it means:", *undescribed, sep="\n  ")
-        return 1
+        what = ["without a comment that says what it means:", *undescribed]
+        raise SystemExit("\n  ".join(what))
     PAGE.write_text(text, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -128,6 +128,11 @@ def check_bounds(config: Any) -> None:
                 raise FieldError(name, wrong)
 
 
+def at_default(config: Any, key: str) -> bool:
+    """Whether an option of a dataclass is as it is where nobody gives it."""
+    return bool(getattr(config, key) == type(config).__dataclass_fields__[key].default)
+
+
 @cache
 def _bounds(cls: type) -> tuple[tuple[str, int | None, Bound], ...]:
     hints = get_type_hints(cls, include_extras=True)

@@ -11,10 +11,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import os
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypeGuard
 
 import harness
+from harness.data.cache import kept_at
 from harness.data.paths import cache_dir
 
 LIBRARIES: Final = ("torch", "torchvision", "timm")
@@ -197,14 +196,8 @@ class Sources:
             return
         latest = (time.time() - FRESH) * 1e9
         lasting = {path: known for path, known in self._known.items() if known[0] < latest}
-        partial = self._place.with_name(f".{self._place.name}.{uuid.uuid4().hex}")
-        try:
-            self._place.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError), kept_at(self._place) as partial:
             partial.write_text(json.dumps({"format": _FORMAT, "files": lasting}), encoding="utf-8")
-            os.replace(partial, self._place)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
         self._new = False
 
 

@@ -43,14 +43,13 @@ class Resources:
     """
 
     device: str = "auto"  # auto, cpu, cuda or cuda:1; auto takes a GPU where there is one
-    # CPU threads of torch in each process, 1 or more
-    threads: Annotated[int, at_least(1, most=4096)] = 1
+    threads: Annotated[int, at_least(1, most=4096)] = 1  # CPU threads of torch in each process
     # processes that load images, for sets that do not live in memory; 0: none
     workers: Annotated[int, at_least(0, most=4096)] = 0
-    # images per forward pass of a process, 1 or more; gradients are accumulated; none: all at once
+    # images per forward pass of a process; gradients are accumulated; none: all at once
     micro_batch: Annotated[int, at_least(1, most=1_000_000)] | None = None
-    # processes that train one model together, 1 or more, each with its slice of every batch and,
-    # where there are GPUs, one of its own; sums are then rounded in another order
+    # processes that train one model together, each with its slice of every batch and, where there
+    # are GPUs, one of its own; sums are then rounded in another order
     processes: Annotated[int, at_least(1, most=100_000)] = 1
     # micro-batches of a step whose teacher is in a process of its own: half of `processes` are
     # teachers, each starts on the first micro-batch while its student computes the second; none:
@@ -58,12 +57,11 @@ class Resources:
     pipeline: Annotated[int, at_least(1, most=1_000_000)] | None = None
     # nodes of a cluster for those processes; must divide them; none: as few as have room
     nodes: Annotated[int, at_least(1, most=100_000)] | None = None
-    # seconds between checkpoints, 0 or more: at most so much work is lost when a process is killed
+    # seconds between checkpoints: at most so much work is lost when a process is killed
     checkpoint_seconds: NotNegative = 20.0
-    # GB of memory of each node, above 0, asked of a cluster; none: in proportion to the GPUs or
-    # cores
+    # GB of memory of each node, asked of a cluster; none: in proportion to the GPUs or cores
     memory_gb: Annotated[float, above(0, most=1_000_000)] | None = None
-    # hours that a job may take, above 0, asked of a cluster within its own limit; none: that limit
+    # hours that a job may take, asked of a cluster within its own limit; none: that limit
     hours: Annotated[float, above(0, most=100_000)] | None = None
 
     def __post_init__(self) -> None:

@@ -417,6 +417,15 @@ def test_every_link_between_documents_leads_somewhere() -> None:
                 assert anchor in anchors(there), f"{page.name} links to {target}#{anchor}"
 
 
+@pytest.mark.parametrize("folder", ["launch", "data"])
+def test_the_largest_folders_are_described_file_by_file(folder: str) -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = text.split(f"`{folder}/`, file by file:")[1].split("\n\n")[1]
+    named = re.findall(r"`(\w+)`", "\n".join(line.split("|")[2] for line in table.splitlines()))
+    files = {path.stem for path in (ROOT / "harness" / folder).glob("[!_]*.py")}
+    assert sorted(named) == sorted(files)
+
+
 def test_the_reference_of_every_key_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs")
     text, undescribed = importlib.import_module("write_reference").reference()

@@ -32,10 +32,8 @@ class BoxTable:
         return self.rows[self.starts[index] : self.starts[index + 1]]
 
 
-def boxed_files(
-    tree: ImageTree, names: Sequence[str], boxes: Iterable[Sequence[BoxRow]], *, channels: int = 3
-) -> Files:
-    """A split of images with their boxes."""
+def boxed_files(tree: ImageTree, names: Sequence[str], boxes: Iterable[Sequence[BoxRow]]) -> Files:
+    """A split of images in colour with their boxes."""
     import numpy as np
 
     listed = list(boxes)
@@ -45,7 +43,7 @@ def boxed_files(
         tree=tree,
         names=np.array([to_bytes(name) for name in names], dtype=np.bytes_),
         labels=np.zeros(len(names), np.int64),
-        channels=channels,
+        channels=3,
         targets=BoxTable(rows=rows, starts=lengths.cumsum()),
     )
 

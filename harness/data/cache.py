@@ -4,7 +4,6 @@ time, and the one process at a time that gets a set; what dead ones have left be
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -25,18 +24,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@contextmanager
+def kept_at(path: Path) -> Iterator[Path]:
+    """A path to write to; what stands there at the end of the block takes the place of `path`."""
+    partial = path.with_name(f".{path.stem}-{uuid4().hex}{path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str | None:
-    """Keep `arrays` at `path`, by rename; why that could not be, or None."""
+    """Keep `arrays` at `path`; why that could not be, or None."""
     import numpy as np
 
-    partial = path.with_name(f".{path.stem}-{uuid4().hex}.npz")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, allow_pickle=False, **arrays)
-        os.replace(partial, path)
+        with kept_at(path) as partial:
+            np.savez(partial, allow_pickle=False, **arrays)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         return error.strerror or str(error)
     return None
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
+from harness.data.chunks import chunks
 from harness.data.multicrop import MultiCrop
-from harness.data.pieces import pieces
 from harness.transfer import to_device
 
 LUMA = (0.299, 0.587, 0.114)
@@ -56,7 +56,7 @@ def color_jitter(
         images, crops, blur=blur, solarize=solarize, generator=generator, batch_slice=batch_slice
     )
     out = torch.empty(images.shape, device=images.device)
-    for piece in pieces(images):
+    for piece in chunks(images):
         coloured = _recoloured(images[piece].float(), crops, parts, range(len(images))[piece])
         out[piece] = finish(coloured) if finish else coloured
     return out

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from harness.data.cache import kept_at
 from harness.data.naming import from_bytes, shown, to_bytes
 from harness.data.pack import suffix
 from harness.data.paths import cache_dir
@@ -113,14 +114,8 @@ class _Memory:
             for name, (stamp, hashed) in hashes.items()
         )
         body = b"\0".join(lines)
-        partial = self._path.with_name(f".{self._path.name}-{os.getpid()}")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError), kept_at(self._path) as partial:
             partial.write_bytes(_HEADER + body + b"\n" + _check(body))
-            os.replace(partial, self._path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink()
 
 
 def _check(body: bytes) -> bytes:

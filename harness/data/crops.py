@@ -123,8 +123,9 @@ def resize_weights(length: int, size: int, interpolation: Interpolation) -> Tens
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def _cubic(x: Tensor, a: float = -0.5) -> Tensor:
+def _cubic(x: Tensor) -> Tensor:
     """Keys' cubic kernel, support 2."""
+    a = -0.5
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
     return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))

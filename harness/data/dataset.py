@@ -100,6 +100,20 @@ class Source:
     size: int = 0  # bytes of the download, about
 
 
+def own_source(
+    label: str, find: Callable[[], Path | None], read: Callable[[Path], Splits]
+) -> Source:
+    """The user's copy, wherever `find` sees one."""
+
+    def found() -> Splits:
+        path = find()
+        if path is None:
+            raise DataError("not found")
+        return read(path)
+
+    return Source(label=label, read=found, here=lambda: find() is not None)
+
+
 class DataSet(ABC):
     """The facts of a data set, known without reading it, and how to get at its images."""
 

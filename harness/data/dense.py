@@ -26,25 +26,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from harness.data.dataset import Split
-from harness.data.processes import shared
 from harness.data.sampler import Sampler
-from harness.data.sources import (
-    BatchKeys,
-    Key,
-    LoadedBatch,
-    Setup,
-    WorkerImages,
-    kept_generators,
-    picture,
-    seed_all,
-)
-from harness.data.targets import UNKNOWN, check_fit
+from harness.data.sources import Setup
+from harness.data.targets import UNKNOWN, check_fit, is_mask
 from harness.data.transforms import RandomResizedCrop, to_bytes
-from harness.errors import DataError, HarnessError
+from harness.data.worker_images import BatchKeys, Examples, Key, WorkerImages, picture, seed_all
 from harness.seeding import stream
 
 if TYPE_CHECKING:
@@ -78,15 +67,15 @@ class DenseImages(WorkerImages):
         """Whole images, none of them cut, whatever `eval_crop` is."""
         return self.transformed(DenseTransform(self.setup, None), self._in_order(batch_size))
 
-    def _examples(self, transform: Any, finish: object) -> Dataset[LoadedBatch]:
+    def _examples(self, transform: Any, finish: object) -> Examples:
         assert finish is None
         return _DenseExamples(
             self.split, self.chosen, transform, seed=self.setup.seed, classes=self.setup.classes
         )
 
 
-class _DenseExamples(Dataset[LoadedBatch]):
-    """As `sources._Images`: each image draws from a stream of its own in any process."""
+class _DenseExamples(Examples):
+    """Transformed images and their boxes or masks."""
 
     def __init__(
         self,
@@ -97,25 +86,12 @@ class _DenseExamples(Dataset[LoadedBatch]):
         seed: int,
         classes: int,
     ) -> None:
-        self._split, self._chosen, self._transform, self._seed = split, chosen, transform, seed
-        self._classes = classes
+        super().__init__(split, chosen)
+        self._transform, self._seed, self._classes = transform, seed, classes
 
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def __getitems__(self, keys: list[Key]) -> LoadedBatch | HarnessError:
-        try:
-            with kept_generators():
-                pairs = [self._transformed(key) for key in keys]
-        except DataError as error:
-            return error
-        parts = [torch.stack([pixels for pixels, _ in pairs]), stacked([one for _, one in pairs])]
-        for number, part in enumerate(parts):
-            reachable = shared(part)
-            if isinstance(reachable, HarnessError):
-                return reachable
-            parts[number] = reachable
-        return (parts[0],), parts[1]
+    def batch(self, keys: list[Key]) -> Sequence[Tensor]:
+        pairs = [self._transformed(key) for key in keys]
+        return torch.stack([pixels for pixels, _ in pairs]), stacked([one for _, one in pairs])
 
     def _transformed(self, key: Key) -> tuple[Tensor, Tensor]:
         epoch, position, index = key
@@ -174,13 +150,13 @@ class DenseTransform:
 
     def __call__(self, image: Image.Image, target: NDArray[Any]) -> tuple[Tensor, Tensor]:
         """Bytes (C, S, S), and boxes (M, 6) or a mask (S, S) as in a batch."""
-        if self._augment is None and target.dtype == np.uint8:
+        if self._augment is None and is_mask(target):
             return self._whole(image), torch.from_numpy(target)
         cut = self._draw(*image.size, target)
         moved = self._placed(image, cut, self._resample, self._fill)
         if self._recolour is not None:
             moved = self._recolour(moved)
-        if target.dtype == np.uint8:
+        if is_mask(target):
             mask = Image.fromarray(target)
             nearest = Image.Resampling.NEAREST
             return to_bytes(moved), to_bytes(self._placed(mask, cut, nearest, UNKNOWN))[0]
@@ -205,7 +181,7 @@ class DenseTransform:
         if augment is not None and augment.crop == "scaled":
             scale = side / min(width, height) * torch.empty(1).uniform_(*augment.scaled).item()
             size = max(1, round(width * scale)), max(1, round(height * scale))
-            at = _place(size, side, target if target.dtype == np.uint8 else None)
+            at = _place(size, side, target if is_mask(target) else None)
             return Cut(part=(0, 0, width, height), size=size, at=at, flip=flip)
         scale = side / max(width, height)
         size = min(side, max(1, round(width * scale))), min(side, max(1, round(height * scale)))

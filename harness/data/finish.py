@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from harness.batch_slice import BatchSlice
+from harness.data.chunks import chunks
 from harness.data.colour import color_jitter
 from harness.data.multicrop import MultiCrop, crop_specs
-from harness.data.pieces import pieces
 from harness.seeding import generator
 from harness.transfer import to_device
 
@@ -32,7 +32,7 @@ class Normalise:
         shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)])
         scale, shift = to_device(torch.stack([scale, shift]), pixels.device)[:, :, None, None]
         out = torch.empty(pixels.shape, device=pixels.device)
-        for piece in pieces(pixels):
+        for piece in chunks(pixels):
             torch.addcmul(shift, pixels[piece].float(), scale, out=out[piece])
         return out
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
-from harness.data.pieces import together
+from harness.data.chunks import chunk_size
 from harness.transfer import to_device
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _mixup(images: Tensor, weight: float) -> None:
     Some pairs at a time: no second batch of floats is needed.
     """
     count, half = len(images), (len(images) + 1) // 2
-    step = together(images)
+    step = chunk_size(images)
     for start in range(0, half, step):
         stop = min(start + step, half)
         ones, others = images[start:stop], images[count - stop : count - start]

@@ -20,16 +20,10 @@ from harness.data.finish import CropColours, Normalise
 from harness.data.mixing import erase, mix, soft_targets
 from harness.data.multicrop import MultiCrop
 from harness.data.sampler import Sampler
-from harness.data.sources import (
-    ImageSource,
-    MemoryImages,
-    Setup,
-    Stopping,
-    WorkerImages,
-    never,
-)
+from harness.data.sources import ImageSource, MemoryImages, Setup, Stopping, never
 from harness.data.subset import split_training
 from harness.data.transforms import per_image
+from harness.data.worker_images import WorkerImages
 from harness.distributed import DistContext
 from harness.errors import DataError
 from harness.seeding import generator, stream

@@ -29,7 +29,7 @@ from harness.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Counted = tuple[int, int, bytes]  # a header: length, CRC-32, SHA-256
+Header = tuple[int, int, bytes]  # length, CRC-32, SHA-256
 
 QUALITY: Final = 95
 """Of JPEG. Whoever changes it, or the way to reduce, changes `pack.suffix` too: pixels differ."""
@@ -210,10 +210,10 @@ def _fill(file: BinaryIO, wanted: _PackPlan, tell: Telling) -> None:
     os.fsync(file.fileno())
 
 
-def _done(file: BinaryIO, wanted: _PackPlan, tell: Telling) -> list[Counted]:
+def _done(file: BinaryIO, wanted: _PackPlan, tell: Telling) -> list[Header]:
     """The headers of the images that are in the file whole; it stands behind the last of them."""
     origin = wanted.origin
-    headers: list[Counted] = []
+    headers: list[Header] = []
     whole = len(MAGIC) + ORIGIN
     if file.read(whole) == MAGIC + origin:
         while len(headers) < len(wanted.names):

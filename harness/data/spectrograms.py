@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.data.cache import scratch
-from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path
+from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path, own_source
 from harness.data.fetch import download
 from harness.data.filterbank import PADDING, FilterBank
 from harness.data.paths import own_copy
@@ -74,11 +74,7 @@ class Spectrograms(DataSet):
     @property
     def origins(self) -> tuple[Source, ...]:
         """The user's copy, the authors' archive."""
-        own = Source(
-            label=f"$HARNESS_DATA/{self.name}(.zip)",
-            read=self._from_own,
-            here=lambda: self.own() is not None,
-        )
+        own = own_source(f"$HARNESS_DATA/{self.name}(.zip)", self.own, self.read)
         size = self.archive_size
         return (own, Source(label="the authors' archive", read=self._from_archive, size=size))
 
@@ -123,12 +119,6 @@ class Spectrograms(DataSet):
     def settings(self) -> str:
         """Of the filter banks, for versions: other settings are other pictures."""
         return f"{self.bank.rate}hz-{self.bank.bins}x{self.bank.frames}"
-
-    def _from_own(self) -> Splits:
-        path = self.own()
-        if path is None:
-            raise DataError("not found")
-        return self.read(path)
 
     def _from_archive(self) -> Splits:
         with scratch(self.name) as folder:

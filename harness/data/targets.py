@@ -31,14 +31,19 @@ def check_fit(
         raise DataError(f"{where}: {wrong}; get the set again")
 
 
+def is_mask(target: NDArray[Any]) -> bool:
+    """Whether it is a mask, bytes (H, W); what else a set has of an image are boxes (M, 6)."""
+    return target.dtype.name == "uint8"
+
+
 def says_nothing(target: NDArray[Any]) -> bool:
     """Whether it is a mask in which no pixel has a class."""
-    return target.dtype.name == "uint8" and bool((target == UNKNOWN).all())
+    return is_mask(target) and bool((target == UNKNOWN).all())
 
 
 def _misfit(image: Image, target: NDArray[Any]) -> str | None:
     size = f"{image.width} x {image.height}"
-    if target.dtype.name == "uint8":
+    if is_mask(target):
         tall, wide = target.shape
         fits = (wide, tall) == image.size
         said = f"the image has {size} pixels and its mask {wide} x {tall}: {APART}"
@@ -55,7 +60,7 @@ def _misfit(image: Image, target: NDArray[Any]) -> str | None:
 
 
 def _unknown_class(target: NDArray[Any], classes: int) -> str | None:
-    mask = target.dtype.name == "uint8"
+    mask = is_mask(target)
     labels = target[target != UNKNOWN] if mask else target[target[:, 0] >= 0, 0]
     if not len(labels) or labels.max() < classes:
         return None

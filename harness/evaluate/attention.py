@@ -9,10 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from harness.evaluate.patches import foreground_shares
-from harness.evaluate.png import levels, png
+from harness.evaluate.png import FirstOfClasses, levels, png
 from harness.models.vit import VisionTransformer
-
-PICTURES = 8  # images whose maps are kept for looking at
 
 
 class AttentionMeter:
@@ -64,7 +62,7 @@ def look(
     attention of every head (heads, N) over a grid (rows, columns); `upward` where the first row is
     the lowest, as of spectrograms.
     """
-    meter, pictures, shown = AttentionMeter(), list[dict[str, Any]](), set[int]()
+    meter, pictures, first = AttentionMeter(), list[dict[str, Any]](), FirstOfClasses()
     for images, pixels, labels in batches:
         attention = model.attention_by_head(images)
         foreground = None
@@ -73,12 +71,9 @@ def look(
                 pixels, model.shape.patch_grid, background=background, exact=spectrograms
             )
         meter.add(attention, foreground)
-        if len(pictures) < PICTURES:
-            for at, label in enumerate(labels.tolist()):
-                if label not in shown and len(pictures) < PICTURES:
-                    shown.add(label)
-                    drawn = levels(pixels[at]) if spectrograms else pixels[at]
-                    pictures.append(_picture(drawn, attention[at], label))
+        for at, label in first.among(labels):
+            drawn = levels(pixels[at]) if spectrograms else pixels[at]
+            pictures.append(_picture(drawn, attention[at], label))
     about: dict[str, Any] = {"grid": list(model.grid), "pictures": pictures}
     if spectrograms:
         about["upward"] = True

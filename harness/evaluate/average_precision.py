@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harness.distributed import DistContext
 from harness.errors import DataError
+from harness.evaluate.features import eval_mode
 from harness.models.vit import VisionTransformer
 
 METRICS: Final = ("ap", "ap50", "ap75")
@@ -28,10 +29,8 @@ def detect(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) -
     Over the batches of all processes, where several evaluate together. The model is in eval mode
     meanwhile.
     """
-    training = model.training
-    model.eval()
-    found, truth, images = _collected(model, batches)
-    model.train(training)
+    with eval_mode(model):
+        found, truth, images = _collected(model, batches)
     return average_precision(found, truth, images)
 
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from harness.evaluate.average_precision import predictions
-from harness.evaluate.png import png
+from harness.evaluate.png import PICTURES, png
 from harness.models.vit import VisionTransformer
 
-PICTURES: Final = 8
 LEAST: Final = 0.5  # probability of what is drawn
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.distributed import DistContext
+from harness.evaluate.features import eval_mode
 from harness.models.vit import VisionTransformer
 
 
@@ -28,11 +29,8 @@ def classify(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]])
 
     With five classes or fewer top-5 is left out. The model is in eval mode meanwhile.
     """
-    training = model.training
-    model.eval()
-    scores = accuracy(lambda images: model(images).logits, batches)
-    model.train(training)
-    return scores
+    with eval_mode(model):
+        return accuracy(lambda images: model(images).logits, batches)
 
 
 @torch.no_grad()

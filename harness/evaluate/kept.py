@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from harness.evaluate.patches import foreground_shares, patch_means
-from harness.evaluate.png import levels, png
+from harness.evaluate.png import FirstOfClasses, levels, png
 from harness.masking.keep import kept_counts
 from harness.masking.positions import distance_from_centre, evenness
 from harness.models.architectures import PatchGrid
 
-PICTURES: Final = 8  # images that are kept for looking at
 BINS: Final = 20  # of the shares of foreground, from 0 to 1
 
 
@@ -101,16 +100,13 @@ def look_at_kept(
     The pictures: the first image of each of the first classes to appear, and what of it is kept.
     """
     meter = KeptMeter(patches, background=background, exact=spectrograms)
-    pictures, seen = list[dict[str, Any]](), set[int]()
+    pictures, first = list[dict[str, Any]](), FirstOfClasses()
     for images, pixels, labels in batches:
         kept = choose(images)
         meter.add(kept, pixels)
-        if len(pictures) < PICTURES:
-            for at, label in enumerate(labels.tolist()):
-                if label not in seen and len(pictures) < PICTURES:
-                    seen.add(label)
-                    drawn = png(levels(pixels[at]) if spectrograms else pixels[at])
-                    pictures.append({"label": label, "png": drawn, "kept": kept[at].tolist()})
+        for at, label in first.among(labels):
+            drawn = png(levels(pixels[at]) if spectrograms else pixels[at])
+            pictures.append({"label": label, "png": drawn, "kept": kept[at].tolist()})
     shares = meter.shares
     counts = torch.histc(shares.float(), BINS, 0.0, 1.0).int().tolist() if len(shares) else []
     about = {**asdict(patches), "upward": spectrograms, "pictures": pictures, "shares": counts}

@@ -1,13 +1,34 @@
-"""Images as text, for files that a report draws from."""
+"""Images as text, for files that a report draws from, and which of them are kept."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
+from typing import Final
 
 import torch
 from PIL import Image
 from torch import Tensor
+
+PICTURES: Final = 8
+"""Images that an evaluation keeps for looking at."""
+
+
+class FirstOfClasses:
+    """Chooses them: the first image of each of the first classes to appear."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def among(self, labels: Tensor) -> Iterator[tuple[int, int]]:
+        """Place and label of those in the next batch, whose labels (B,) these are."""
+        if len(self._seen) == PICTURES:
+            return
+        for at, label in enumerate(labels.tolist()):
+            if label not in self._seen and len(self._seen) < PICTURES:
+                self._seen.add(label)
+                yield at, label
 
 
 def png(pixels: Tensor) -> str:

@@ -13,7 +13,8 @@ from torch.nn import functional
 from harness.data.targets import UNKNOWN
 from harness.distributed import DistContext
 from harness.errors import DataError
-from harness.evaluate.png import png
+from harness.evaluate.features import eval_mode
+from harness.evaluate.png import PICTURES, png
 from harness.models.segmenter import mean_cross_entropy, on_pixels
 from harness.models.vit import Normalisation, VisionTransformer
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 MOST_SCORES = 2**24
 """Of a batch, a score for every class and pixel: 64 MB of floats."""
-PICTURES = 8  # images that are kept for looking at
 LONGEST = 320  # pixels of their longer side
 Show = Callable[[Tensor, Tensor, Tensor], None]
 
@@ -125,18 +125,16 @@ def segment(
     image once. `show` gets both and what is told of each pixel, (B, h, w). The model is in eval
     mode meanwhile.
     """
-    training = model.training
-    model.eval()
     confusion = Confusion(model.vit.decoder.classes)
-    for images, masks in batches:
-        scores = pixel_scores(model, images, (masks.shape[1], masks.shape[2]))
-        told = scores.argmax(dim=1)
-        confusion.add(told, masks)
-        confusion.loss += float(mean_cross_entropy(scores, masks).sum())
-        confusion.images += len(images)
-        if show is not None:
-            show(images, masks, told)
-    model.train(training)
+    with eval_mode(model):
+        for images, masks in batches:
+            scores = pixel_scores(model, images, (masks.shape[1], masks.shape[2]))
+            told = scores.argmax(dim=1)
+            confusion.add(told, masks)
+            confusion.loss += float(mean_cross_entropy(scores, masks).sum())
+            confusion.images += len(images)
+            if show is not None:
+                show(images, masks, told)
     confusion.sum_over_processes()
     if not confusion.counts.any():
         raise DataError("the masks that judge hold no pixel of a known class")

@@ -78,14 +78,12 @@ class _Worker:
 class LocalExecutor:
     """One `harness run` on this machine. If it is killed, its workers finish their runs."""
 
-    def __init__(
-        self, plan: Plan, store: Store, *, resources: Resources, display: Display | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, store: Store, *, resources: Resources) -> None:
         self.plan = plan
         self._store = store
         wanted = plan.device if resources.device == "auto" else resources.device
         self._resources = dataclasses.replace(resources, device=wanted)
-        self._display = display or Display()
+        self._display = Display()
         self._queue = Queue(plan.runs)
         self._timing_lock: TimingLock  # while `run` goes on
         # other commands compute on this machine too: nothing can be timed now

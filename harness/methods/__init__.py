@@ -182,9 +182,8 @@ class Method(ABC):
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
     # names that its objective's `extra_predictors` may give
     extra_predictors: ClassVar[frozenset[str]] = frozenset()
-    extra_metrics: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # that its objective's `evaluated` may give
+    # that its objective's `evaluated` may give
+    extra_metrics: ClassVar[frozenset[str]] = frozenset()
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """Raise FieldError where it does not go with `student`, `teacher` and `saliency_model`, or

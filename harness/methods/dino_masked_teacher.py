@@ -16,7 +16,7 @@ from harness.masking.keep import kept_counts, top_k
 from harness.methods import METHODS, Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center, RunningSums
+from harness.methods.selfdistillation.parts import RunningSums
 from harness.models.architectures import Architecture
 from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
 from harness.shown_patches import KEPT_PATCHES
@@ -73,24 +73,30 @@ class DinoMaskedTeacher(SelfDistillation):
         return MaskedTeacherObjective(self, networks)
 
 
+class _Kept(RunningSums):
+    """How often each patch was kept."""
+
+    def summary(self) -> dict[str, Any]:
+        """`kept`: share of global views in which each patch was kept, N in raster order."""
+        sums = self.take()
+        return {"kept": (sums["counts"].double() / sums["views"]).tolist()} if sums else {}
+
+
 class MaskedTeacherObjective(SelfDistillationObjective):
     """The student's global views first: their attention rows are by-products of its last block."""
 
     def __init__(self, method: DinoMaskedTeacher, networks: Networks) -> None:
         super().__init__(method, networks)
         self.masked = method
-        self.kept = RunningSums()
+        self.kept = self.counted["kept"] = _Kept()
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
-        images, count = torch.cat(batch.views[:2]), len(batch.views)
+        images = torch.cat(batch.views[:2])
         looks = self.masked.criterion.attention_source() is not None
         outputs = ForwardRequest(saliency=Saliency()) if looks else LOGITS_ONLY
         encoded = self.student.forward_features(images, outputs=outputs)
-        student = list(encoded.cls.chunk(2))
-        if count > 2:
-            local = self.student.forward_features(torch.cat(batch.views[2:]))
-            student += local.cls.chunk(count - 2)
+        student = [*encoded.cls.chunk(2), *self._local_views(batch)]
         with torch.no_grad():
             kept = self._choose(encoded.saliency, images, step)
             teacher = self.teacher.forward_features(images, keep=kept).cls
@@ -115,23 +121,3 @@ class MaskedTeacherObjective(SelfDistillationObjective):
         views = torch.full((), len(kept), device=self.device)
         self.kept.add(counts=kept_counts(kept, patches), views=views)
         return kept
-
-    def counted(self) -> list[Center | RunningSums]:
-        """Also what was kept."""
-        return [*super().counted(), self.kept]
-
-    def state(self) -> dict[str, Any]:
-        """Also the counts since the last summary."""
-        return {**super().state(), "kept": self.kept.state()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from those."""
-        super().load_state(state)
-        self.kept.load_state(state["kept"], self.device)
-
-    def summary(self) -> dict[str, Any]:
-        """Also `kept`: share of global views in which each patch was kept, N in raster order."""
-        values, sums = super().summary(), self.kept.take()
-        if sums:
-            values["kept"] = (sums["counts"].double() / sums["views"]).tolist()
-        return values

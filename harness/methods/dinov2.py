@@ -106,8 +106,6 @@ class Dinov2Objective(IbotObjective):
     """The teacher sees the whole batch first: what its targets are depends on all of it."""
 
     def __init__(self, method: Dinov2, networks: Networks) -> None:
-        from harness.models.layers import ProjectionHead  # here and not above: it imports torch
-
         super().__init__(method, networks)
         self.dinov2 = method
         self.patch_head, self.teacher_patch_head = self.head, self.teacher_head
@@ -115,13 +113,7 @@ class Dinov2Objective(IbotObjective):
             size = method.head
             if method.patch_bottleneck is not None:
                 size = replace(size, bottleneck=method.patch_bottleneck)
-            self.patch_head = ProjectionHead(
-                self.student.vit.embed_dim,
-                hidden=size.hidden,
-                bottleneck=size.bottleneck,
-                out_dim=size.out_dim,
-                norm_last_layer=size.norm_last_layer,
-            ).to(self.device)
+            self.patch_head = self._new_head(size)
             self.teacher_patch_head = copy.deepcopy(self.patch_head).requires_grad_(False)
             self.modules["patch_head"] = self.patch_head
             self.modules["teacher_patch_head"] = self.teacher_patch_head

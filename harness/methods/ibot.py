@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.bounds import NotNegative, NotNegativeInt, Positive, Unit
 from harness.errors import FieldError
@@ -22,12 +22,7 @@ from harness.masking.views.block import BlockWise
 from harness.methods import METHODS, Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import (
-    Center,
-    RunningSums,
-    center_and_sharpen,
-    warmed_up,
-)
+from harness.methods.selfdistillation.parts import Center, center_and_sharpen, warmed_up
 from harness.methods.selfdistillation.patch_masking import PatchMasking, replaced
 from harness.models.architectures import Architecture
 from harness.models.interface import Features, ForwardRequest, Saliency
@@ -123,6 +118,7 @@ class IbotObjective(SelfDistillationObjective):
         self.token = MaskToken(self.student.vit.embed_dim, self.device)
         self.modules["mask_token"] = self.token
         self.patch_center = Center(method.head.out_dim, method.patch_center_momentum, self.device)
+        self.counted |= {"patch_center": self.patch_center, "patch_masking": self.patch_masking}
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`, `cls` and `patch`."""
@@ -145,11 +141,7 @@ class IbotObjective(SelfDistillationObjective):
         all views.
         """
         seen = replaced(self.student, images, hidden, self.token, patches=True)
-        cls, count = list(seen.cls.chunk(2)), len(batch.views)
-        if count > 2:
-            local = self.student.forward_features(torch.cat(batch.views[2:]))
-            cls += local.cls.chunk(count - 2)
-        return seen, cls
+        return seen, [*seen.cls.chunk(2), *self._local_views(batch)]
 
     def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         views, grid = len(images), self.student.grid
@@ -185,25 +177,3 @@ class IbotObjective(SelfDistillationObjective):
             max(0, step.epoch - self.ibot.start_epoch),
             self.method.temperatures.warmup_epochs,
         )
-
-    def counted(self) -> list[Center | RunningSums]:
-        """Also the patches' centre, and how much was hidden."""
-        return [*super().counted(), self.patch_center, self.patch_masking]
-
-    def state(self) -> dict[str, Any]:
-        """Also the patches' centre, and how much was hidden since the last summary."""
-        of_patches = {
-            "patch_center": self.patch_center.value,
-            "patch_masking": self.patch_masking.state(),
-        }
-        return {**super().state(), **of_patches}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from those."""
-        super().load_state(state)
-        self.patch_center.value = state["patch_center"].to(self.device)
-        self.patch_masking.load_state(state["patch_masking"], self.device)
-
-    def summary(self) -> dict[str, Any]:
-        """Also `hidden_share`."""
-        return {**super().summary(), **self.patch_masking.summary()}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.errors import FieldError
 from harness.lazy import torch
@@ -15,7 +15,6 @@ from harness.masking.views.random import RandomMask
 from harness.methods import METHODS, Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center, RunningSums
 from harness.methods.selfdistillation.patch_masking import PatchMasking, dropped, replaced
 from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
 
@@ -77,7 +76,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
 
         super().__init__(method, networks)
         self.masked = method
-        self.patch_masking = PatchMasking(method.mask, self.device)
+        self.patch_masking = self.counted["patch_masking"] = PatchMasking(method.mask, self.device)
         self.token: MaskToken | None = None
         self.teacher_token: MaskToken | None = None
         if method.how == "replace":
@@ -90,7 +89,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
-        images, count = torch.cat(batch.views[:2]), len(batch.views)
+        images = torch.cat(batch.views[:2])
         if self.masked.where == "student-and-teacher":
             hidden = self._draw(step, images, None)
             with torch.no_grad():
@@ -104,16 +103,17 @@ class MaskedDinoObjective(SelfDistillationObjective):
             with torch.no_grad():
                 taught = self.teacher.forward_features(images, outputs=outputs)
             teacher, hidden = taught.cls, self._draw(step, images, taught.saliency)
-        student = list(self._seen(self.student, images, hidden, self.token).chunk(2))
-        if count > 2:
-            student += self._local(torch.cat(batch.views[2:]), step).chunk(count - 2)
-        return {"total": self._cls_loss(student, teacher, step)}
+        seen = self._seen(self.student, images, hidden, self.token).chunk(2)
+        return {"total": self._cls_loss([*seen, *self._locals(batch, step)], teacher, step)}
 
-    def _local(self, images: Tensor, step: Step) -> Tensor:
-        """CLS tokens of the student's local views."""
-        if self.masked.where != "student-all":
-            return self.student.forward_features(images).cls
-        return self._seen(self.student, images, self._draw(step, images, None), self.token)
+    def _locals(self, batch: Batch, step: Step) -> Sequence[Tensor]:
+        """The student's CLS tokens (B, D) of the local views."""
+        views = batch.views[2:]
+        if self.masked.where != "student-all" or not views:
+            return self._local_views(batch)
+        images = torch.cat(views)
+        hidden = self._draw(step, images, None)
+        return self._seen(self.student, images, hidden, self.token).chunk(len(views))
 
     def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         rows, columns = self.student.vit.patch_embed.patch_size
@@ -127,20 +127,3 @@ class MaskedDinoObjective(SelfDistillationObjective):
         if token is None:
             return dropped(model, images, hidden)
         return replaced(model, images, hidden, token).cls
-
-    def counted(self) -> list[Center | RunningSums]:
-        """Also how much was hidden."""
-        return [*super().counted(), self.patch_masking]
-
-    def state(self) -> dict[str, Any]:
-        """Also how much was hidden since the last summary."""
-        return {**super().state(), "patch_masking": self.patch_masking.state()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from those."""
-        super().load_state(state)
-        self.patch_masking.load_state(state["patch_masking"], self.device)
-
-    def summary(self) -> dict[str, Any]:
-        """Also `hidden_share`."""
-        return {**super().summary(), **self.patch_masking.summary()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
-from harness.bounds import Bound, Positive, at_least, check_bounds
+from harness.bounds import Bound, Positive, at_default, at_least, check_bounds
 from harness.errors import FieldError, unknown
 from harness.models.architectures import Architecture
 from harness.models.families import family_of, known_architectures
@@ -147,8 +147,7 @@ class ModelConfig:
             raise FieldError("drop_path_rule", "has no effect without drop_path: leave it out")
         catalogue = known_architectures()[self.arch]
         for key in ("registers", "layer_scale", "mlp", "drop_path_rule"):
-            default = type(self).__dataclass_fields__[key].default
-            if getattr(self, key) != default and not family_of(catalogue).plain:
+            if not at_default(self, key) and not family_of(catalogue).plain:
                 what = f"is an option of plain ViTs, and '{self.arch}' is none: leave it out"
                 raise FieldError(key, what)
         if self.detection_tokens is not None and not catalogue.detection_tokens:

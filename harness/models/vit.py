@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -107,19 +106,15 @@ class VisionTransformer(nn.Module):
         images: Tensor,
         *,
         keep: Tensor | None = None,
-        cls_attention: bool = False,
         outputs: ForwardRequest = LOGITS_ONLY,
         efficient: bool = True,
     ) -> ForwardOutput:
-        """Logits for `images` (B, C, H, W), seeing only the patches `keep` (B, K), raster indices.
+        """Logits for `images` (B, C, H, W), seeing only the patches `keep` (B, K), raster indices,
+        and what else `outputs` asks for.
 
-        `cls_attention` asks for the last layer's CLS row; `outputs` for anything else.
         `efficient=False` embeds every patch and runs the whole last block, as the papers count
         cost; the result is the same.
         """
-        if cls_attention:
-            assert outputs.saliency is None
-            outputs = replace(outputs, saliency=Saliency())
         assert keep is None or self.family.maskable, "this network cannot leave patches out"
         output = self.family.forward(
             self.vit, self.preprocess(images), keep=keep, outputs=outputs, efficient=efficient

@@ -243,8 +243,8 @@ def _as_pattern(row: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
-def _short(text: str, most: int = 300) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."
+def _short(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _fill(row: str, names: Mapping[str, str]) -> str:

@@ -36,9 +36,8 @@ class MapNode:
     where: Location
     entries: Mapping[str, Node]
     keys: Mapping[str, Location]  # where each key stands
-    replaces_lower: bool = (
-        False  # as a layer, it replaces what lies below instead of merging into it
-    )
+    # as a layer, it replaces what lies below instead of merging into it
+    replaces_lower: bool = False
 
     def find(self, *path: str) -> Location:
         """Where the value at `path` stands, or the nearest thing around it that is there."""

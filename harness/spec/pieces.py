@@ -71,10 +71,10 @@ NO_STAND_INS = StandIns()
 
 
 class Pieces:
-    """Reads each shared file once; notes what is wrong with files and references."""
+    """Reads each shared file once; adds to `problems` what is wrong with files and references."""
 
-    def __init__(self) -> None:
-        self.problems: list[Diagnostic] = []
+    def __init__(self, problems: list[Diagnostic]) -> None:
+        self._problems = problems
         self._pieces: dict[tuple[str, str], MapNode | BadNode] = {}
         self._listed: dict[str, Mapping[str, Path]] = {}
 
@@ -229,17 +229,17 @@ class Pieces:
         try:
             root, problems = read_yaml(path)
         except SpecError as error:
-            self.problems += error.problems
+            self._problems += error.problems
             return BadNode(error.problems[0].where)
         except HarnessError as error:
             return self._problem(Location(str(path), 1, 1), str(error))
-        self.problems += problems
+        self._problems += problems
         if not isinstance(root, MapNode):
             return self._problem(root.where, "must be a mapping")
         return root
 
     def _problem(self, where: Location, what: str) -> BadNode:
-        self.problems.append(Diagnostic(where, what))
+        self._problems.append(Diagnostic(where, what))
         return BadNode(where)
 
 

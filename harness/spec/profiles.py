@@ -51,8 +51,6 @@ def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Mer
     for part in parts:
         stand_ins = part.stand_ins.over(stand_ins)
         pieces.check_names(part.stand_ins)
-    builder.problems += pieces.problems
-    pieces.problems.clear()
     return MergedProfile(
         starts_from=tuple(part.start for part in reversed(parts) if part.start is not None),
         description=_description(shared, entry),
@@ -81,8 +79,6 @@ def _shared(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> list[Profi
     upper = entry
     while upper.start is not None:
         node = pieces.profile(upper.node.entries["from"], names)
-        builder.problems += pieces.problems
-        pieces.problems.clear()
         lower = builder.build(node, ProfileEntry)
         if not isinstance(lower, ProfileEntry):
             return []

@@ -67,7 +67,7 @@ class _Loader:
         self._entry: TableEntry = self._builder.build(root, TableEntry)
         self._columns = self._read_columns()
         self._seeds = self._checked(self._entry.seeds, root)
-        self._pieces = Pieces()
+        self._pieces = Pieces(self._builder.problems)
         self._rows = RowReader(self._builder, root_keys(root, "columns"), self._pieces)
         self._claims = ClaimReader(self._builder, self._columns)
 

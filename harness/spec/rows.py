@@ -109,8 +109,6 @@ class RowReader:
                     read[layer] = self._pieces.in_layer(layer.node, chosen)
                     self._single.build(read[layer], TrainConfig)
             rows.append(replace(draft.row, layers=tuple(read[layer] for layer in draft.layers)))
-        self._builder.problems += self._pieces.problems
-        self._pieces.problems.clear()
         return tuple(rows)
 
     def _layers(self, node: MapNode | None, *, of_table: bool) -> tuple[Layer, ...]:

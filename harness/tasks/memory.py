@@ -9,6 +9,7 @@ from harness.data import open_dataset
 from harness.errors import RunFailed
 from harness.evidence import Baseline, Evidence
 from harness.models.config import ModelConfig
+from harness.models.interface import ForwardRequest, Saliency
 from harness.run import TASKS, RunContext, Task
 from harness.shown_patches import UNMASKED
 from harness.tasks import teacher_of
@@ -60,7 +61,7 @@ class MemoryRun(Task):
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """Measure the two one after the other."""
-        from harness.train.loop import pick_device
+        from harness.train.networks import pick_device
 
         device = pick_device(context.resources.device)
         if device.type != "cuda":
@@ -78,10 +79,11 @@ class MemoryRun(Task):
         from harness.models.build import build_bare
 
         model = build_bare(self.student, classes=self.classes, device=device).train()
+        outputs = ForwardRequest(saliency=Saliency())  # by which masks are chosen
         images = self._images(self.student, device)
 
         def step() -> None:
-            model(images, cls_attention=True).logits.float().logsumexp(dim=1).sum().backward()
+            model(images, outputs=outputs).logits.float().logsumexp(dim=1).sum().backward()
 
         return _weights(model) + peak_bytes(step, device)
 

@@ -119,7 +119,7 @@ class PipelineRun(Task):
         import torch
 
         from harness.models.build import build_bare, freeze
-        from harness.train.loop import pick_device
+        from harness.train.networks import pick_device
         from harness.train.pipeline import PipelinePlace
         from harness.train.precision import float32_products
         from harness.train.timeline import TimedBatch, time_steps, time_teacher

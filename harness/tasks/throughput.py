@@ -17,6 +17,7 @@ from harness.tasks import teacher_of
 from harness.train.config import TrainConfig
 
 WARMUP, REPEATS = 3, 15
+CPU_LIMIT = 2e12  # multiply-adds: about a minute on two cores
 
 
 @TASKS.register("throughput")
@@ -61,7 +62,7 @@ class ThroughputRun(Task):
         from harness.evaluate.memory import peak_bytes
         from harness.evaluate.throughput import interleaved_seconds, median_ratio
         from harness.models.build import build_bare, freeze
-        from harness.train.loop import pick_device
+        from harness.train.networks import pick_device
 
         device = pick_device(context.resources.device)
         shape = self.teacher.shape
@@ -103,6 +104,3 @@ class ThroughputRun(Task):
             for keep in {self.keep, shape.patches}
         )
         return float(each * self.batch_size * (WARMUP + REPEATS))
-
-
-CPU_LIMIT = 2e12  # multiply-adds: about a minute on two cores

@@ -19,6 +19,7 @@ from harness.bounds import (
     Scale,
     Share,
     above,
+    at_default,
     at_least,
     check_bounds,
 )
@@ -66,9 +67,8 @@ class Augment:
     mix_switch: Probability = 0.5  # probability of cutmix when both are on
     # probability that is spread evenly over all classes
     label_smoothing: Annotated[float, Bound(least=0, below=1)] = 0.0
-    repeats: Annotated[int, at_least(1, most=1000)] = (
-        1  # repeated augmentation: how often an image appears in an epoch
-    )
+    # repeated augmentation: how often an image appears in an epoch
+    repeats: Annotated[int, at_least(1, most=1000)] = 1
     # SpecAugment (arXiv 1904.08779) of spectrograms, here and below: one mask over neighbouring mel
     # bins, fewer than this; 0: none
     frequency_mask: Annotated[int, at_least(0, most=100_000)] = 0
@@ -103,15 +103,12 @@ class Augment:
 class Recipe:
     """How weights are fitted."""
 
-    epochs: Annotated[
-        float, above(0, most=1_000_000)
-    ]  # passes over the training set; a part of an epoch is allowed
-    batch_size: Annotated[
-        int, at_least(1, most=1_000_000)
-    ]  # images per optimiser step, over all devices
-    lr: Annotated[
-        float, above(0, most=1e30)
-    ]  # peak learning rate, for a batch of `lr_batch` images
+    # passes over the training set; a part of an epoch is allowed
+    epochs: Annotated[float, above(0, most=1_000_000)]
+    # images per optimiser step, over all devices
+    batch_size: Annotated[int, at_least(1, most=1_000_000)]
+    # peak learning rate, for a batch of `lr_batch` images
+    lr: Annotated[float, above(0, most=1e30)]
     # none: the peak is lr as it is; otherwise `lr_rule` says what it is
     lr_batch: Count | None = None
     # linear: peak = lr * batch_size / lr_batch; sqrt: peak = lr * sqrt(batch_size / lr_batch)
@@ -167,7 +164,7 @@ class Recipe:
             raise FieldError("momentum", "is SGD's: give `optimizer: sgd`, or leave it out")
         for decay, keys in DECAYS.items():
             for key in keys if decay != self.decay else ():
-                if getattr(self, key) != type(self).__dataclass_fields__[key].default:
+                if not at_default(self, key):
                     raise FieldError(key, f"goes with `decay: {decay}`, or leave it out")
         if self.decay == "exponential" and (self.min_lr or self.schedule != "step"):
             key = "min_lr" if self.min_lr else "schedule"

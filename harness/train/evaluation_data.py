@@ -11,13 +11,12 @@ from torch import Tensor
 from harness.data.config import DataConfig
 from harness.data.module import DataModule, open_data
 from harness.errors import Interrupted
-from harness.models.build import build_model, freeze
+from harness.models.build import freeze
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.run import RunContext
-from harness.seeding import stream
 from harness.train.config import Augment
-from harness.train.loop import pick_device
+from harness.train.networks import network_for, pick_device, seed_weights
 
 AS_THEY_ARE = Augment(crop="none", flip=0.0)
 
@@ -34,15 +33,8 @@ class EvaluationData:
         """The frozen network on the device; random weights are those that training at this seed
         starts from.
         """
-        torch.manual_seed(stream(seed, "init"))
-        built = build_model(
-            model,
-            classes=self.module.classes,
-            channels=self.module.channels,
-            input_norm=Normalisation(mean=self.module.mean, std=self.module.std),
-            dependencies=self.context.dependencies,
-        )
-        return freeze(built.to(self.device))
+        seed_weights(seed)
+        return freeze(network_for(self.module, model, self.context.dependencies, self.device))
 
     def bank(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every training image, unaugmented: normalised (B, C, H, W), labels (B,)."""

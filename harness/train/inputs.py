@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from harness.bounds import at_default
 from harness.data.dataset import DATASETS, DataSet
 from harness.errors import FieldError
 from harness.models.families import family_of
@@ -71,7 +72,7 @@ def _check_labelling(config: TrainConfig, dataset: DataSet) -> None:
         raise FieldError("method", f"does not train networks that tell {told} of an image")
     augment = config.recipe.augment
     for key in CLASSES_ONLY if known != "classes" else ():
-        if getattr(augment, key) != type(augment).__dataclass_fields__[key].default:
+        if not at_default(augment, key):
             raise FieldError(f"recipe.augment.{key}", f"is not for images with {known}")
     for key in COLOURS if known != "classes" and dataset.channels == 1 else ():
         if getattr(augment, key) > 0:

@@ -6,38 +6,23 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from harness.batch_plan import BatchPlan
 from harness.batch_slice import BatchSlice
-from harness.data import open_dataset
 from harness.data.mixing import soft_targets
 from harness.data.module import DataModule, open_data
 from harness.data.prefetch import prefetched
 from harness.distributed import DistContext, process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
-from harness.evaluate.average_precision import detect
-from harness.evaluate.classification import accuracy, classify
 from harness.evaluate.collapse import COLLAPSED
-from harness.evaluate.features import LabelledFeatures, extract, spread
-from harness.evaluate.knn import knn_accuracy
 from harness.evaluate.right import RIGHT, write_right
-from harness.evaluate.segmentation import batch_size, segment
-from harness.methods import Batch, Networks, Objective, Step
-from harness.models.build import (
-    ARTIFACT,
-    build_model,
-    freeze_all_but_head,
-    freeze_watched,
-    require_classifier,
-    save_model,
-)
-from harness.models.config import ModelConfig
+from harness.methods import Batch, Objective, Step
+from harness.models.build import ARTIFACT, freeze_all_but_head, save_model
 from harness.models.layers import replace_drop_path, set_batch_slice
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator, seed_unnamed, stream
 from harness.train.checkpoint import (
@@ -52,6 +37,7 @@ from harness.train.gradients import GradientSum
 from harness.train.loss_log import Meters, OpenLine
 from harness.train.macs import image_macs
 from harness.train.narration import Narrator
+from harness.train.networks import build_networks, pick_device
 from harness.train.optimizer import build_optimizer
 from harness.train.peaks import peak_flops
 from harness.train.pipeline import PipelinePlace, RemoteTeacher, teach
@@ -59,11 +45,11 @@ from harness.train.precision import autocast, float32_products
 from harness.train.schedule import learning_rate, total_steps
 from harness.train.speed import KEY as SPEED
 from harness.train.speed import Speedometer
+from harness.train.validation import Validation
 from harness.transfer import HostCopy, to_device
 
 LOGS_PER_EPOCH = 10
 SUMMARIES = 8  # of a method's own state over a training, at least; long trainings have one an epoch
-NEIGHBOURS = 20
 FLAG_STEPS = 10  # between looks, on a GPU, at whether several processes are to stop
 
 
@@ -97,52 +83,6 @@ def _train_in_pipeline(
             return {}
         with process_group(place.students, context.rendezvous_store, device):
             return _Training(config, context, place.students, RemoteTeacher(channel)).run()
-
-
-def build_networks(
-    config: TrainConfig,
-    dependencies: Mapping[str, Path],
-    device: torch.device,
-    data: DataModule | None = None,
-) -> Networks:
-    """The student as it begins, in training mode, and the frozen networks, watched."""
-    about = data or open_dataset(config.data)
-
-    def build(model: ModelConfig) -> VisionTransformer:
-        network = build_model(
-            model,
-            classes=about.classes,
-            channels=about.channels,
-            input_norm=Normalisation(mean=about.mean, std=about.std),
-            dependencies=dependencies,
-        )
-        return network.to(device)
-
-    def frozen(model: ModelConfig | None) -> VisionTransformer | None:
-        return None if model is None else freeze_watched(build(model))
-
-    torch.manual_seed(stream(config.seed, "init"))
-    student, teacher = build(config.student), frozen(config.teacher)
-    if teacher is not None and config.teacher is not None:
-        require_classifier(teacher, config.teacher.weights, about.classes)
-    saliency_model = frozen(config.saliency_model)
-    return Networks(student=student.train(), teacher=teacher, saliency_model=saliency_model)
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device called `wanted`; `auto` is the first GPU, or else the CPU.
-
-    Raises RunFailed when PyTorch cannot use the GPU: another device would be another measurement.
-    """
-    usable = torch.cuda.is_available()
-    if wanted == "auto":
-        return torch.device("cuda" if usable else "cpu")
-    if wanted.startswith("cuda") and not usable:
-        raise RunFailed(
-            f"device '{wanted}' was asked for, but PyTorch {torch.__version__} finds no usable "
-            "GPU: look at `nvidia-smi` and the driver, or say --device cpu"
-        )
-    return torch.device(wanted)
 
 
 def _rows(values: Tensor, chosen: Sequence[int]) -> Tensor:
@@ -189,7 +129,7 @@ class _Training:
         self.meters = Meters({})
         self.open_line: OpenLine | None = None
         self.warned: set[str] = set()
-        self.right: dict[str, Tensor] = {}  # by metric, of the last evaluation
+        self.validation = Validation(config, self.data, self.objective, self.dist)
         self.saved_at = time.monotonic()
         self.gradients = GradientSum(self._parameters(), self.dist)
         self.stop_flag: HostCopy | None = None
@@ -269,8 +209,8 @@ class _Training:
         self.context.save_artifact(ARTIFACT, lambda path: save_model(model, path))
         for name, write in self.objective.artifacts().items():
             self.context.save_artifact(name, write)
-        if self.right:
-            self.context.save_artifact(RIGHT, lambda path: write_right(path, self.right))
+        if right := self.validation.right:
+            self.context.save_artifact(RIGHT, lambda path: write_right(path, right))
         return result
 
     def _parameters(self) -> list[nn.Parameter]:
@@ -492,72 +432,18 @@ class _Training:
     def _evaluate(self, done: int) -> dict[str, float]:
         self._write_line()
         with as_written(self.recipe.compile == "blocks"):
-            return self._evaluated(done)
-
-    def _evaluated(self, done: int) -> dict[str, float]:
-        model = self.objective.final_model
-        assert isinstance(model, VisionTransformer)
-        with self._autocast():
-            if not self.config.method.uses_labels:
-                metrics = self._evaluate_features(model, self.data.val(self.data.eval_batch))
-                self._warn_of_collapse(metrics["features/std"], done)
-            else:
-                metrics = {f"val/{name}": value for name, value in self._judged(model).items()}
-        metrics |= self._evaluate_extra_predictors()
+            metrics = self.validation.metrics()
+        self._warn_of_collapse(metrics, done)
         self.context.metric({**self._where(done), **metrics})
         return metrics
 
-    def _judged(self, model: VisionTransformer) -> Mapping[str, float]:
-        """By what is known of the images."""
-        if self.data.labelling == "masks":
-            return segment(model, self.data.val(batch_size(model, self.data)))
-        if self.data.labelling == "boxes":
-            return detect(model, self.data.val(self.data.eval_batch))
-        scores = classify(model, self.data.val(self.data.eval_batch))
-        self.right["val/top1"] = scores.right
-        return scores.metrics
-
-    def _evaluate_features(
-        self, model: VisionTransformer, batches: Iterator[tuple[Tensor, Tensor]]
-    ) -> dict[str, float]:
-        """Whether they tell images apart; where a curve is asked for, k-NN among the images that
-        are trained on too.
-        """
-        found = self._gathered(extract(model, batches))
-        metrics = spread(found.features)
-        if self.recipe.evaluate_every is not None:
-            bank = self._gathered(extract(model, self.data.train_eval(self.data.eval_batch)))
-            accuracies = knn_accuracy(bank, found, ks=(NEIGHBOURS,), classes=self.data.classes)
-            metrics |= {f"val/knn{k}_top1": top1 for k, top1 in accuracies.items()}
-        return metrics
-
-    def _gathered(self, found: LabelledFeatures) -> LabelledFeatures:
-        """With those of all processes."""
-        gather = self.dist.all_gather
-        return LabelledFeatures(gather(found.features), gather(found.labels))
-
-    def _warn_of_collapse(self, std: float, done: int) -> None:
-        if std < COLLAPSED:
+    def _warn_of_collapse(self, metrics: Mapping[str, float], done: int) -> None:
+        std = metrics.get("features/std")
+        if std is not None and std < COLLAPSED:
             self.context.log(
                 f"collapsed at step {done}: features/std is {std:.2g}, all images look the same to "
                 "the network; see teacher_entropy and mean_entropy in metrics.jsonl"
             )
-
-    def _evaluate_extra_predictors(self) -> dict[str, float]:
-        """`val/teacher_top1` and so on, for what the method wants evaluated beside the student."""
-        metrics: dict[str, float] = {}
-        predictors = self.objective.extra_predictors()
-        if not predictors:
-            return metrics
-        student = self.objective.modules["student"]
-        student.eval()
-        with self._autocast():
-            for name, predict in predictors.items():
-                scores = accuracy(predict, self.data.val(self.data.eval_batch))
-                metrics |= {f"val/{name}_{key}": value for key, value in scores.metrics.items()}
-                self.right[f"val/{name}_top1"] = scores.right
-        student.train()
-        return metrics | self.objective.evaluated()
 
     def _where(self, done: int) -> dict[str, float]:
         return {

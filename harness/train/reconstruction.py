@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from harness.batch_slice import FULL_BATCH
-from harness.evaluate.png import png
+from harness.evaluate.png import FirstOfClasses, png
 from harness.methods.mae import MaeObjective, patch_statistics, random_order
 from harness.models.families.vit import gather_patches
 from harness.models.vit import Normalisation
 from harness.seeding import generator
-
-PICTURES = 8  # images that are kept for looking at
 
 
 @torch.no_grad()
@@ -33,7 +31,7 @@ def reconstruct(
     """
     built.decoder.eval()
     sums = torch.zeros(2, dtype=torch.float64)
-    count, pictures, shown = 0, list[dict[str, Any]](), set[int]()
+    count, pictures, first = 0, list[dict[str, Any]](), FirstOfClasses()
     patches, seen = built.student.patches, built.method.seen(built.student.patches)
     for at, (images, pixels, labels) in enumerate(batches):
         draws = generator(seed, "reconstruction", at)
@@ -48,13 +46,11 @@ def reconstruct(
         errors = torch.stack([(guesses - targets).square().mean(), targets.square().mean()])
         sums += errors.double().cpu() * len(images)
         count += len(images)
-        for number, label in enumerate(labels.tolist()):
-            if len(pictures) < PICTURES and label not in shown:
-                shown.add(label)
-                one = pixels[number : number + 1].float()
-                filled = guesses[number] * deviation[number] + mean[number]
-                parts = _drawn(built, one, _as_pixels(filled, norm), hidden[number])
-                pictures.append({"label": label, **parts})
+        for number, label in first.among(labels):
+            one = pixels[number : number + 1].float()
+            filled = guesses[number] * deviation[number] + mean[number]
+            parts = _drawn(built, one, _as_pixels(filled, norm), hidden[number])
+            pictures.append({"label": label, **parts})
     error, baseline = (sums / count).tolist()
     metrics = {"reconstruction/error": error, "reconstruction/error_of_means": baseline}
     return metrics, {"pictures": pictures}

@@ -20,8 +20,9 @@ from harness.data.dense import DISTORTION, DenseTransform, stacked
 from harness.data.module import DataModule, open_data
 from harness.data.sets.canvases import MOST, SIDE, Canvases, CanvasMasks
 from harness.data.sets.fashion_mnist import FashionMnist
-from harness.data.sources import Setup, seed_all
+from harness.data.sources import Setup
 from harness.data.telling import Telling
+from harness.data.worker_images import seed_all
 from harness.train.config import Augment
 from tests.data.conftest import arrays
 

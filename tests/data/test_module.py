@@ -19,8 +19,9 @@ from harness.data.config import DataConfig
 from harness.data.dataset import Arrays, Files
 from harness.data.module import DataModule, open_data
 from harness.data.sampler import Sampler
-from harness.data.sources import Setup, WorkerImages
+from harness.data.sources import Setup
 from harness.data.transforms import _posterize
+from harness.data.worker_images import WorkerImages
 from harness.errors import DataError
 from harness.train.config import Augment
 from tests.data.conftest import TRAIN, VAL, SmallFashion, arrays

@@ -23,8 +23,8 @@ from harness.data.mixing import _draw_lambda, erase, mix, soft_targets
 from harness.data.module import DataModule, open_data
 from harness.data.multicrop import MultiCrop
 from harness.data.sampler import Sampler
-from harness.data.sources import seed_all
 from harness.data.transforms import RandomFlip, RandomResizedCrop, _posterize, to_bytes
+from harness.data.worker_images import seed_all
 from harness.seeding import generator, stream
 from harness.train.config import Augment
 

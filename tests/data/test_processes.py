@@ -18,7 +18,8 @@ from torch import Tensor
 
 from harness.data.dataset import Arrays
 from harness.data.sampler import Sampler
-from harness.data.sources import BatchKeys, Setup, WorkerImages, never
+from harness.data.sources import Setup, never
+from harness.data.worker_images import BatchKeys, WorkerImages
 from harness.errors import Interrupted, RunFailed
 from harness.train.config import Augment
 

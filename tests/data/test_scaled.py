@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data.dense import TRIES, DenseTransform, moved_boxes
-from harness.data.sources import Setup, seed_all
+from harness.data.sources import Setup
 from harness.data.targets import UNKNOWN
+from harness.data.worker_images import seed_all
 from harness.errors import FieldError
 from harness.train.config import Augment
 

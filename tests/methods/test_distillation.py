@@ -17,6 +17,7 @@ from harness.methods.losses.logit import Logit
 from harness.methods.supervised import Supervised
 from harness.models.build import build_model, freeze
 from harness.models.config import ModelConfig
+from harness.models.interface import ForwardRequest, Saliency
 from harness.models.vit import ForwardOutput, Normalisation, VisionTransformer
 from tests.models.reference import Reference
 
@@ -178,7 +179,7 @@ def test_the_distillation_gradient_ignores_the_choice_of_patches() -> None:
     student, teacher = network(1), freeze(network(2))
     networks = Networks(student=student, teacher=teacher)
     data = batch()
-    attention = student(data.images, cls_attention=True).saliency
+    attention = student(data.images, outputs=ForwardRequest(saliency=Saliency())).saliency
     assert attention is not None
     kept = attention.topk(4).indices.sort().values
     masked = teacher(data.images, keep=kept).logits.detach()

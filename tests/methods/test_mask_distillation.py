@@ -18,7 +18,7 @@ from harness.methods.masked_student import MaskedStudent
 from harness.methods.supervised import Supervised
 from harness.models.build import freeze
 from harness.models.config import ModelConfig
-from harness.models.interface import ForwardOutput
+from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
 from harness.models.vit import VisionTransformer
 from harness.train.config import Augment, Recipe, TrainConfig
 from tests.models.test_segmenter import CLASSES, CONFIG, built, images, slow
@@ -84,7 +84,7 @@ def test_a_step_learns_from_pixels_and_from_kept_patches() -> None:
     objective.after_step(step)
     kept = torch.tensor(objective.summary()["kept"])
     assert float(kept.sum()) == pytest.approx(12)
-    saliency = student(images(), cls_attention=True).saliency
+    saliency = student(images(), outputs=ForwardRequest(saliency=Saliency())).saliency
     assert saliency is not None
     best = saliency.topk(12, dim=1).indices
     assert torch.equal(

@@ -341,7 +341,7 @@ def test_mean_pooling_is_timms_and_saliency_and_tokens_change_nothing() -> None:
             torch.testing.assert_close(logits, theirs(images()), rtol=1e-5, atol=1e-5)
     reference = Reference(model.vit.state_dict(), heads=4, depth=3, patch=8)
     expected, saliency = reference.run(images(), keep.tolist())
-    found = model(images(), keep=keep, cls_attention=True)
+    found = model(images(), keep=keep, outputs=ForwardRequest(saliency=Saliency()))
     torch.testing.assert_close(found.logits.double(), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.saliency.double(), saliency, rtol=1e-4, atol=1e-6)
 

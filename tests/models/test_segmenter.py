@@ -95,7 +95,7 @@ def test_saliency_is_the_encoders_class_token() -> None:
     model = built()
     rows = [list(range(16))] * 2
     maps = Reference(model.vit.state_dict(), heads=3, depth=3, patch=8).maps(images(), rows)
-    found = model(images(), cls_attention=True).saliency
+    found = model(images(), outputs=ForwardRequest(saliency=Saliency())).saliency
     expected = torch.stack([one.mean(dim=0)[0, 1:] for one in maps])
     assert found is not None
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)

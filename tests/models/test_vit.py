@@ -23,6 +23,7 @@ from harness.models.build import (
 )
 from harness.models.config import ModelConfig, Weights
 from harness.models.families.vit import gather_patches
+from harness.models.interface import ForwardRequest, Saliency
 from harness.models.vit import Normalisation, VisionTransformer
 from tests.models.reference import Reference
 
@@ -76,7 +77,9 @@ def test_any_subset_equals_the_float64_reference(arch: str, eps: float, efficien
     )
     keep = torch.stack([torch.randperm(16)[:6].sort().values for _ in range(5)])
     logits, saliency = reference.run(images(), keep.tolist())
-    found = model(images(), keep=keep, cls_attention=True, efficient=efficient)
+    found = model(
+        images(), keep=keep, outputs=ForwardRequest(saliency=Saliency()), efficient=efficient
+    )
     torch.testing.assert_close(found.logits.double(), logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.saliency.double(), saliency, rtol=1e-4, atol=1e-6)
 
@@ -130,7 +133,7 @@ def test_drop_path_falls_on_the_same_samples_as_in_timm() -> None:
 
 def test_saliency_is_attention_without_a_gradient() -> None:
     model = small("deit_tiny_patch16_224").train()
-    saliency = model(images(), cls_attention=True).saliency
+    saliency = model(images(), outputs=ForwardRequest(saliency=Saliency())).saliency
     assert saliency.shape == (5, 16)
     assert not saliency.requires_grad
     assert torch.all(saliency > 0)

@@ -19,7 +19,7 @@ from harness.methods.losses.logit import Logit
 from harness.methods.losses.manifold import Manifold
 from harness.models.config import ModelConfig
 from harness.models.vit import VisionTransformer
-from harness.train import loop
+from harness.train import networks
 from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
 from tests.train.test_loop import Context, vit
@@ -52,8 +52,8 @@ class Teachers:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.found: list[tuple[VisionTransformer, dict[str, torch.Tensor]]] = []
-        self._freeze = loop.freeze_watched
-        monkeypatch.setattr(loop, "freeze_watched", self._watch)
+        self._freeze = networks.freeze_watched
+        monkeypatch.setattr(networks, "freeze_watched", self._watch)
 
     def _watch(self, model: VisionTransformer) -> VisionTransformer:
         before = {name: value.clone() for name, value in model.state_dict().items()}

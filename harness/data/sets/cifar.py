@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 from harness.data import DATASETS
 from harness.data.cache import scratch
 from harness.data.content import files_version
-from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path
+from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path, own_source
 from harness.data.fetch import with_torchvision
 from harness.data.layout import check_counts, decoded, left_out, read_layout
 from harness.data.paths import own_copy
@@ -31,6 +30,7 @@ class Cifar(DataSet):
     in_memory = True
     original: str  # MD5 of the authors' archive
     batches: str  # the folder in it
+    of_torchvision: str  # torchvision's class of the set
 
     @property
     def next_step(self) -> str:  # type: ignore[override]
@@ -69,17 +69,13 @@ class Cifar(DataSet):
     def origins(self) -> tuple[Source, ...]:
         """The user's original files, or images in their stead; torchvision's download."""
         images = self._own_images()
-        folder = Source(
-            label=f"$HARNESS_DATA/{self.name}(.zip), a folder of images",
-            read=self._from_images,
-            here=lambda: self._own_images() is not None,
+        folder = own_source(
+            f"$HARNESS_DATA/{self.name}(.zip), a folder of images", self._own_images, self.read
         )
         if images is not None:
             return (folder,)  # the others hold another version
-        original = Source(
-            label=f"$HARNESS_DATA/{self.name}/{self.batches}",
-            read=self._from_own,
-            here=lambda: self._own_batches() is not None,
+        original = own_source(
+            f"$HARNESS_DATA/{self.name}/{self.batches}", self._own_batches, self._original
         )
         download = Source(
             label="torchvision's download", read=self._from_download, size=170_000_000
@@ -115,18 +111,6 @@ class Cifar(DataSet):
                 return archive
         return None
 
-    def _from_own(self) -> Splits:
-        path = self._own_batches()
-        if path is None:
-            raise DataError("not found")
-        return self._original(path)
-
-    def _from_images(self) -> Splits:
-        path = self._own_images()
-        if path is None:
-            raise DataError("not found")
-        return self.read(path)
-
     def _from_download(self) -> Splits:
         with scratch(self.name) as folder:
             with_torchvision(lambda: self._torchvision(folder, train=True, download=True))
@@ -146,9 +130,12 @@ class Cifar(DataSet):
         train, val = (_arrays(part) for part in parts)
         return Splits(train=train, val=val)
 
-    @abstractmethod
     def _torchvision(self, root: Path, *, train: bool, download: bool) -> Any:
         """torchvision's data set, which has `data` (N, H, W, C) and `targets`."""
+        import torchvision
+
+        images = getattr(torchvision.datasets, self.of_torchvision)
+        return images(str(root), train=train, download=download)
 
 
 class Cifar10(Cifar):
@@ -161,11 +148,7 @@ class Cifar10(Cifar):
     std = (0.2470, 0.2435, 0.2616)
     original = "c58f30108f718f92721af3b95e74349a"
     batches = "cifar-10-batches-py"
-
-    def _torchvision(self, root: Path, *, train: bool, download: bool) -> Any:
-        from torchvision.datasets import CIFAR10
-
-        return CIFAR10(str(root), train=train, download=download)
+    of_torchvision = "CIFAR10"
 
 
 class Cifar100(Cifar):
@@ -178,11 +161,7 @@ class Cifar100(Cifar):
     std = (0.2673, 0.2564, 0.2762)
     original = "eb9058c3a382ffc7106e4002c42a8d85"
     batches = "cifar-100-python"
-
-    def _torchvision(self, root: Path, *, train: bool, download: bool) -> Any:
-        from torchvision.datasets import CIFAR100
-
-        return CIFAR100(str(root), train=train, download=download)
+    of_torchvision = "CIFAR100"
 
 
 def _arrays(part: Any) -> Arrays:

@@ -50,9 +50,8 @@ class Manifold(DistillationLoss):
     samples: Annotated[int, at_least(1, most=1_000_000)] = 192
     layers: Annotated[int, at_least(1, most=1000)] = 4  # layers at either end of the networks
     logit: NotNegative = 1.0  # weight of the logits' term
-    group: Annotated[int, at_least(2, most=1_000_000)] = (
-        128  # images that are compared with each other
-    )
+    # images that are compared with each other
+    group: Annotated[int, at_least(2, most=1_000_000)] = 128
 
     labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes", "masks"})
     version: ClassVar[int] = 2  # 2: groups instead of the whole batch

@@ -11,11 +11,11 @@ from harness.distributed import DistContext
 from harness.evaluate.collapse import signs
 from harness.lazy import torch
 from harness.methods import Batch, Networks, Objective, Step
-from harness.methods.selfdistillation.config import SelfDistillation
+from harness.methods.selfdistillation.config import Head, SelfDistillation
 from harness.methods.selfdistillation.parts import (
     Center,
     CollapseMonitor,
-    RunningSums,
+    Counted,
     center_and_sharpen,
     clip_grad_norm_per_tensor_,
     cosine,
@@ -27,6 +27,7 @@ from harness.methods.selfdistillation.parts import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.models.layers import ProjectionHead
     from harness.models.vit import VisionTransformer
 
 
@@ -36,21 +37,13 @@ class SelfDistillationObjective(Objective):
     decays_tokens = True
 
     def __init__(self, method: SelfDistillation, networks: Networks) -> None:
-        from harness.models.build import freeze  # here and not above: they import torch
-        from harness.models.layers import ProjectionHead
+        from harness.models.build import freeze  # here and not above: it imports torch
 
         self.method, self.student = method, networks.student
         vit: Any = networks.student.vit
-        device = vit.cls_token.device
+        device = self.device = vit.cls_token.device
         vit.head.requires_grad_(False)  # the classifier has no part in this
-        head = method.head
-        self.head = ProjectionHead(
-            vit.embed_dim,
-            hidden=head.hidden,
-            bottleneck=head.bottleneck,
-            out_dim=head.out_dim,
-            norm_last_layer=head.norm_last_layer,
-        ).to(device)
+        self.head = self._new_head(method.head)
         self.teacher: VisionTransformer = freeze(copy.deepcopy(networks.student))
         self.teacher_head = copy.deepcopy(self.head).requires_grad_(False)
         self.modules = {
@@ -64,9 +57,24 @@ class SelfDistillationObjective(Objective):
             (self.teacher, self.student),
             (self.teacher_head, self.head),
         ]
-        self.device = device
-        self.center = Center(head.out_dim, method.center_momentum, device)
+        self.center = Center(method.head.out_dim, method.center_momentum, device)
         self.collapse_monitor = CollapseMonitor()
+        self.counted: dict[str, Counted] = {
+            "center": self.center,
+            "collapse_monitor": self.collapse_monitor,
+        }
+
+    def _new_head(self, size: Head) -> ProjectionHead:
+        from harness.models.layers import ProjectionHead  # here and not above: it imports torch
+
+        head = ProjectionHead(
+            self.student.vit.embed_dim,
+            hidden=size.hidden,
+            bottleneck=size.bottleneck,
+            out_dim=size.out_dim,
+            norm_last_layer=size.norm_last_layer,
+        )
+        return head.to(self.device)
 
     @property
     def final_model(self) -> nn.Module:
@@ -82,6 +90,10 @@ class SelfDistillationObjective(Objective):
     def _student_views(self, batch: Batch) -> list[Tensor]:
         """CLS tokens (B, D) of every crop, crops of one size in one pass."""
         return [cls for images in _by_size(batch.views) for cls in self._together(images)]
+
+    def _local_views(self, batch: Batch) -> Sequence[Tensor]:
+        """The student's CLS tokens (B, D) of every local crop, in one pass."""
+        return self._together(batch.views[2:]) if len(batch.views) > 2 else ()
 
     def _together(self, images: Sequence[Tensor]) -> Sequence[Tensor]:
         return self.student.forward_features(torch.cat(list(images))).cls.chunk(len(images))
@@ -134,32 +146,27 @@ class SelfDistillationObjective(Objective):
     def after_step(self, step: Step) -> None:
         """Move the centre and the teacher."""
         with torch.no_grad():
-            counted = self.counted()
             DistContext.current().all_reduce_sum_(
-                [tensor for part in counted for tensor in part.pending()]
+                [tensor for part in self.counted.values() for tensor in part.pending()]
             )
-            for part in counted:
+            for part in self.counted.values():
                 part.update()
             momentum = cosine(self.method.momentum, 1.0, step.index, step.total)
             for slow, fast in self.pairs:
                 ema_update_(list(slow.parameters()), list(fast.parameters()), 1 - momentum)
 
-    def counted(self) -> list[Center | RunningSums]:
-        """What is added up over processes after every step."""
-        return [self.center, self.collapse_monitor]
-
     def state(self) -> dict[str, Any]:
-        """The centre, and what was seen since the last summary."""
-        return {"center": self.center.value, "collapse_monitor": self.collapse_monitor.state()}
+        """Centres, and what was counted since the last summary."""
+        return {name: part.state() for name, part in self.counted.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
-        self.center.value = state["center"].to(self.device)
-        self.collapse_monitor.load_state(state["collapse_monitor"], self.device)
+        for name, part in self.counted.items():
+            part.load_state(state[name], self.device)
 
     def summary(self) -> dict[str, Any]:
-        """Entropies that tell collapse from learning."""
-        return self.collapse_monitor.summary()
+        """Entropies that tell collapse from learning, and what else a subclass counts."""
+        return {key: one for part in self.counted.values() for key, one in part.summary().items()}
 
     def warnings(self, summary: Mapping[str, Any]) -> Mapping[str, str]:
         """Signs of collapse, long before an evaluation shows it."""

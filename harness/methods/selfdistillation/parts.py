@@ -5,6 +5,7 @@ collapse, schedules, and what is done to all tensors of a network at once.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,31 @@ def view_loss(teacher: Tensor, student: Sequence[Tensor], temperature: float) ->
     return total / (pairs * targets.shape[1])
 
 
-class RunningSums:
+class Counted(ABC):
+    """What the processes of a run add up after every step, and a checkpoint keeps."""
+
+    @abstractmethod
+    def pending(self) -> list[Tensor]:
+        """What is to be replaced by the sums over all processes before `update`."""
+
+    @abstractmethod
+    def update(self) -> None:
+        """A step is over."""
+
+    @abstractmethod
+    def state(self) -> Any:
+        """What `load_state` takes back."""
+
+    @abstractmethod
+    def load_state(self, state: Any, device: torch.device) -> None:
+        """Continue from there."""
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values about the steps since the last call."""
+        return {}
+
+
+class RunningSums(Counted):
     """Sums over steps and processes of what the method counts, by name."""
 
     def __init__(self) -> None:
@@ -53,11 +78,9 @@ class RunningSums:
                 self._step[name] = self._step[name] + value if name in self._step else value.clone()
 
     def pending(self) -> list[Tensor]:
-        """What is to be replaced by the sums over all processes before `update`."""
         return list(self._step.values())
 
     def update(self) -> None:
-        """A step is over."""
         for name, value in self._step.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._step = {}
@@ -69,15 +92,13 @@ class RunningSums:
         return sums
 
     def state(self) -> dict[str, Tensor]:
-        """The open sums."""
         return {**self._sums}
 
     def load_state(self, state: dict[str, Tensor], device: torch.device) -> None:
-        """Continue those."""
         self._sums = {name: value.to(device) for name, value in state.items()}
 
 
-class Center:
+class Center(Counted):
     """The running mean of the teacher's logits, (1, out_dim); starts at 0.
 
     `add` sums what a (micro-)batch gave, `update` moves the centre once per step.
@@ -96,16 +117,20 @@ class Center:
             self._count += count
 
     def pending(self) -> list[Tensor]:
-        """What is to be replaced by the sums over all processes before `update`."""
         return [self._sum, self._count]
 
     def update(self) -> None:
-        """One step of the running mean."""
         with torch.no_grad():
             mean = self._sum / self._count
             moved = self.value * self._momentum + mean * (1 - self._momentum)
             self.value = torch.where(self._count > 0, moved, self.value)  # nothing seen: it stays
             self._sum, self._count = torch.zeros_like(self._sum), torch.zeros_like(self._count)
+
+    def state(self) -> Tensor:
+        return self.value
+
+    def load_state(self, state: Tensor, device: torch.device) -> None:
+        self.value = state.to(device)
 
 
 class CollapseMonitor(RunningSums):

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from harness.data.dataset import Labelling
 from harness.lazy import torch
 from harness.models.architectures import Architecture
-from harness.models.families import FAMILIES, Family, Macs, positions_in
+from harness.models.families import FAMILIES, Macs, positions_in
 from harness.models.families.vit import PlainViT, forward_features
 from harness.models.interface import ForwardOutput, ForwardRequest
 
@@ -58,10 +58,6 @@ class Yolos(PlainViT):
     chooses_init: ClassVar[bool] = False
     plain: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False
-
-    def timm_options(self, shape: Architecture) -> dict[str, Any]:
-        """Of the plain ViT that it is made of."""
-        return Family.timm_options(self, shape)
 
     def complete(self, vit: Any, shape: Architecture, *, fetched: bool) -> None:
         """Detection tokens and their positions, normal 0.02, and the heads."""

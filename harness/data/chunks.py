@@ -11,7 +11,7 @@ IN_CACHE: Final = 2**18
 """Values, of 4 bytes: a core's own cache holds them and what is computed of them."""
 
 
-def together(images: Tensor) -> int:
+def chunk_size(images: Tensor) -> int:
     """Images (B, ...) that one operation after the other is applied to, before the next ones.
 
     On a CPU a pass over a whole batch waits for memory at every operation. No value depends on it.
@@ -21,8 +21,8 @@ def together(images: Tensor) -> int:
     return max(1, IN_CACHE // max(1, images[0].numel()))
 
 
-def pieces(images: Tensor) -> Iterator[slice]:
-    """The batch cut into such pieces."""
-    size = together(images)
+def chunks(images: Tensor) -> Iterator[slice]:
+    """The batch cut into such parts."""
+    size = chunk_size(images)
     for start in range(0, len(images), size):
         yield slice(start, min(start + size, len(images)))
