@@ -32,8 +32,9 @@ from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.tasks.train import TrainRun
 from harness.train.config import TrainConfig
-from harness.train.loop import _Training, pick_device
+from harness.train.loop import _Training
 from harness.train.narration import Narrator
+from harness.train.networks import pick_device
 from harness.train.precision import float32_products
 
 
