@@ -335,6 +335,7 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
         for row, value in means("maskedkd/fig6.fashion-mnist", "gflops").items()
     }
     spread = means("maskedkd/fig7.fashion-mnist", "spread")
+    short = [means("dinov2/ablation.cifar10-small", key) for key in ("knn", "linear")]
     (mae,) = lines_of("benchmarks/mae-step")
     together = {
         line["step"]: line["as fast as one"] for line in lines_of("benchmarks/two-processes")
@@ -371,6 +372,16 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
             f"| DINO | 1,124 | {knn['dino']:.1f} % | {linear['dino']:.1f} % |",
             f"| DINO with masks, {len(arms)} kinds | 1,124 | "
             f"{min(arms):.1f} to {max(arms):.1f} % | |",
+        ],
+        "selfdistillation": [
+            f"| {called} | {short[0][row]:.1f} % | {short[1][row]:.1f} % |"
+            for row, called in (
+                ("dino", "DINO"),
+                ("ibot", "iBOT"),
+                ("rates", "all changes together"),
+                ("untrained", "the network untrained"),
+                ("pixels", "the raw pixels"),
+            )
         ],
         "maskedkd": [
             f"7 patches ({gflops['masked.keep7.of16']} million",
