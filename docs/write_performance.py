@@ -154,9 +154,9 @@ differ by {before:.0e} at most.
 """
 PIPELINE = """## From JPEG files to batches
 
-`python benchmarks/input_pipeline.py`: the same files on both sides, in turn. DINO's multi-crop (2 of
-224 px, 8 of 96 px) against torchvision v2, DeiT's recipe against timm's loader; CPU milliseconds in
-one process of one thread, images a second with a loader process a core.
+`python benchmarks/input_pipeline.py`: the same files on both sides, in turn. DINO's multi-crop (2
+of 224 px, 8 of 96 px) against torchvision v2, DeiT's recipe against timm's loader; CPU milliseconds
+in one process of one thread, images a second with a loader process a core.
 
 | against | measure | ours | theirs | times as fast | |
 | --- | --- | --- | --- | --- | --- |
