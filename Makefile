@@ -68,7 +68,7 @@ install: ## the virtual environment with everything `harness` needs
 install-dev: install
 	@"$$PYTHON" install.py --dev
 
-table2: ## MaskedKD table 2, the main one: what is missing is run, then reported; 11 minutes
+table2: ## MaskedKD table 2, the main one: what is missing is run, then reported; 12 minutes
 table3: ## MaskedKD table 3, sounds: a masked spectrogram transformer, PROFILE=fsdd; 10 minutes (estimated)
 table4: ## MaskedKD table 4: a masked teacher in DINO; 20 minutes
 table5: ## MaskedKD table 5: random patches late in training; 11 minutes
