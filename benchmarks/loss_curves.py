@@ -1,6 +1,6 @@
 """Losses of real trainings, step by step, beside those of the same written plainly.
 
-    python benchmarks/loss_curves.py [--steps 400] [--csv FILE] [--plot FILE]
+    python benchmarks/loss_curves.py [--steps 300] [--csv FILE] [--plot FILE]
 
 Rows of the `fashion-mnist` profiles: real images, crops, masks and teacher. From the same weights
 and the same batches, `plain_masked.py` and `plain_selfdistillation.py` train on one side, this
@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from options import machine
 from plain_masked import PlainMaskedKD
 from plain_selfdistillation import PlainDino, PlainIbot
@@ -89,25 +89,14 @@ def plain_step(training: _Training) -> Callable[[tuple[Tensor, ...], Tensor, int
             copy.deepcopy(network.vit)
             for network in (objective.modules["student"], training.frozen[0])
         )
-        masked = PlainMaskedKD(student, teacher, method.mask.keep)
-        decayed, others = [], []
-        for name, parameter in student.named_parameters():  # DeiT's rule
-            free = parameter.ndim == 1 or name in student.no_weight_decay()
-            (others if free else decayed).append(parameter)
-        masked.optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+        masked = PlainMaskedKD(
+            student,
+            teacher,
+            method.mask.keep,
             lr=recipe.peak_lr,
             weight_decay=recipe.weight_decay,
         )
-
-        def distilled(views: tuple[Tensor, ...], targets: Tensor, index: int) -> float:
-            loss = masked.loss(views[0], targets)
-            masked.optimizer.zero_grad()
-            loss.backward()
-            masked.optimizer.step()
-            return float(loss.detach())
-
-        return distilled
+        return lambda views, targets, index: float(masked.step(views[0], targets))
     kind = PlainIbot if isinstance(method, Ibot) else PlainDino
     plain = kind(objective, recipe)
     return lambda views, targets, index: float(plain.step(views, training._step(index, FULL_BATCH)))
@@ -115,12 +104,8 @@ def plain_step(training: _Training) -> Callable[[tuple[Tensor, ...], Tensor, int
 
 def draw(table: pd.DataFrame, path: Path) -> None:
     """A panel a method: both curves, and below how far they are apart."""
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(
-        2, len(ROWS), figsize=(3.2 * len(ROWS), 4.2), sharex=True, height_ratios=[2, 1]
-    )
+    figure = Figure(figsize=(3.2 * len(ROWS), 4.2))
+    axes = figure.subplots(2, len(ROWS), sharex=True, height_ratios=[2, 1])
     for (name, found), (above, below) in zip(
         table.groupby("training", sort=False), axes.T, strict=True
     ):
@@ -142,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()

@@ -17,7 +17,16 @@ from torch.nn import functional
 class PlainMaskedKD:
     """A student that learns from a teacher who sees the `keep` patches it attends to most."""
 
-    def __init__(self, student: Any, teacher: Any, keep: int, *, fused: bool = False) -> None:
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        keep: int,
+        *,
+        fused: bool = False,
+        lr: float = 1e-4,
+        weight_decay: float = 0.05,
+    ) -> None:
         self.student, self.teacher, self.keep = student.train(), teacher.eval(), keep
         for block in (*student.blocks, *teacher.blocks):
             block.attn.fused_attn = fused
@@ -25,7 +34,12 @@ class PlainMaskedKD:
         last.fused_attn = False
         self.attention: Tensor | None = None  # (B, heads, 1 + N, 1 + N)
         last.attn_drop.register_forward_hook(self._keep_attention)
-        self.optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4, weight_decay=0.05)
+        decayed, others = [], []
+        for name, parameter in student.named_parameters():  # DeiT's rule
+            free = parameter.ndim == 1 or name in student.no_weight_decay()
+            (others if free else decayed).append(parameter)
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
 
     def _keep_attention(self, module: nn.Module, inputs: Any, attention: Tensor) -> None:
         self.attention = attention.detach()
@@ -54,8 +68,10 @@ class PlainMaskedKD:
         logits: Tensor = self.teacher.forward_head(self.teacher.norm(tokens))
         return logits
 
-    def step(self, images: Tensor, targets: Tensor) -> None:
-        """One update."""
+    def step(self, images: Tensor, targets: Tensor) -> Tensor:
+        """One update; the loss before it."""
         self.optimizer.zero_grad()
-        self.loss(images, targets).backward()
+        loss = self.loss(images, targets)
+        loss.backward()
         self.optimizer.step()
+        return loss.detach()

@@ -81,7 +81,7 @@ def trainings(options: argparse.Namespace) -> Iterator[tuple[str, TrainConfig, i
 
 
 def speed(config: TrainConfig, options: argparse.Namespace) -> dict[str, float]:
-    """The median over intervals of a tenth of the steps each, without the first two."""
+    """The median over intervals of a tenth of the steps each, without the first fifth of them."""
     torch.set_num_threads(options.threads)
     context: Any = Bench(options.device, options.threads)
     with float32_products(config.recipe.precision, pick_device(options.device)):
@@ -96,7 +96,7 @@ def speed(config: TrainConfig, options: argparse.Namespace) -> dict[str, float]:
             if (step + 1) % max(1, options.steps // 10) == 0:
                 training._begin_line(step + 1)
         training._write_line()
-    kept = context.speeds[2:]
+    kept = context.speeds[len(context.speeds) // 5 :]
     found = {key: statistics.median(one[key] for one in kept) for key in kept[0]}
     return {**found, "images": training.total * training.plan.batch}
 

@@ -40,6 +40,32 @@ left outside products and attention. Tried without gain: blocks compiled by torc
 after a minute of compiling; oneDNN in place of MKL makes products 1.0 to 1.2 times as fast.
 """
 
+CURVES = """## The same losses
+
+`python benchmarks/loss_curves.py`: real steps of four rows on Fashion-MNIST, from the same weights
+and batches, plain and by this package, each with its own gradients and optimiser.
+
+![Losses over {steps} steps, plain and by this package](pictures/loss-curves.png)
+
+Losses of {others} differ by {most:.0e} at most, relative.
+In MaskedKD rounding decides once, at step {parted}, which of two patches is shown whose attention
+differs by less than 1 part in a million; from there on these are two trainings. Up to then they
+differ by {before:.0e} at most.
+"""
+
+PIPELINE = """## From JPEG files to batches
+
+`python benchmarks/input_pipeline.py`: the same files on both sides, in turn. DINO's multi-crop (2
+of 224 px, 8 of 96 px) against torchvision v2, DeiT's recipe against timm's loader; CPU milliseconds
+in one process of one thread, images a second with a loader process a core.
+
+| against | measure | ours | theirs | times as fast | |
+| --- | --- | --- | --- | --- | --- |
+"""
+PIPELINE_GOALS = {"multi-crop": 1.5, "DeiT": 1.2}
+NEAR = 1e-4
+"""A relative difference that rounding alone does not make."""
+
 GPU_INTRO = f"""## On a GPU
 
 One NVIDIA H100 80GB (SXM), torch 2.11, from `{GPU}`.
@@ -140,32 +166,6 @@ def table(benchmark: Benchmark, root: Path) -> list[str]:
     return lines
 
 
-CURVES = """## The same losses
-
-`python benchmarks/loss_curves.py`: real steps of four rows on Fashion-MNIST, from the same weights
-and batches, plain and by this package, each with its own gradients and optimiser.
-
-![Losses over {steps} steps, plain and by this package](pictures/loss-curves.png)
-
-Losses of {others} differ by {most:.0e} at most, relative.
-In MaskedKD rounding decides once, at step {parted}, which of two patches is shown whose attention
-differs by less than 1 part in a million; from there on these are two trainings. Up to then they
-differ by {before:.0e} at most.
-"""
-PIPELINE = """## From JPEG files to batches
-
-`python benchmarks/input_pipeline.py`: the same files on both sides, in turn. DINO's multi-crop (2
-of 224 px, 8 of 96 px) against torchvision v2, DeiT's recipe against timm's loader; CPU milliseconds
-in one process of one thread, images a second with a loader process a core.
-
-| against | measure | ours | theirs | times as fast | |
-| --- | --- | --- | --- | --- | --- |
-"""
-PIPELINE_GOALS = {"multi-crop": 1.5, "DeiT": 1.2}
-NEAR = 1e-4
-"""A relative difference that rounding alone does not make."""
-
-
 def curves(root: Path) -> list[str]:
     """How far both sides are apart."""
     found: dict[str, list[float]] = {}
@@ -250,7 +250,9 @@ def page(root: Path = ROOT) -> str:
     parts = [INTRO]
     for one in BENCHMARKS:
         parts.append(f"## {one.title}\n\n`python benchmarks/{one.script}.py`. {one.about}\n")
-        parts.append("\n".join([*table(one, root), *([""] if one.rest else []), one.rest]))
+        parts.append("\n".join(table(one, root)) + "\n")
+        if one.rest:
+            parts.append(one.rest)
     parts += pipeline(root) + curves(root)
     parts.append("\n".join(gpu(root)))
     return "\n".join(parts)
