@@ -169,7 +169,7 @@ def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
     kind = ""
     page = (ROOT / "docs/specs.md").read_text()
     for first, second in re.findall(
-        r"^\| (`[a-z-]+`)? ?\| (`[^|]*`) \| [^|]* \|$", page, re.MULTILINE
+        r"^\| (`[a-z0-9-]+`)? ?\| (`[^|]*`) \| [^|]* \|$", page, re.MULTILINE
     ):
         kind = first.strip("`") or kind
         listed.setdefault(kind, set()).update(re.findall(r"`([^`]+)`", second))

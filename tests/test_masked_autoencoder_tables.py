@@ -138,6 +138,21 @@ def test_transfer_starts_from_the_networks_of_the_sizes() -> None:
         assert row.config.data.name.startswith("inaturalist-")
 
 
+@pytest.mark.parametrize("name", ["lut/segmentation", "lut/robustness"])
+def test_other_tasks_start_from_them_too(name: str) -> None:
+    expansion = expand(load_table(name), "paper")
+    sizes = {run.identity for run in expand(load_table("lut/sizes"), "paper").runs}
+    weights = [row.config.student.weights for row in expansion.rows]
+    assert len({one.run for one in weights}) == 2
+    assert all(one.run in sizes and one.head == "new" for one in weights)
+    tuned = configs("lut/sizes", "paper")
+    for row in expansion.rows if name == "lut/robustness" else ():
+        finetune = tuned[f"vit_b.{row.row.id}"].finetune
+        assert finetune is not None
+        assert row.config.recipe == finetune.recipe, "the networks are those of lut/sizes"
+        assert row.config.student.drop_path == finetune.drop_path
+
+
 def test_every_network_is_fine_tuned_from_its_own_training() -> None:
     expansion = expand(load_table("lut/sizes"), "fashion-mnist")
     runs = {run.identity: run for run in expansion.runs}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.data import fingerprint, open_dataset, steps_per_epoch
 from harness.data.config import DataConfig
+from harness.data.sets.imagenet_shifts import ShiftedImageNet
 from harness.errors import HarnessError, Location
 from harness.models.available import class_counts
 from harness.models.config import ModelConfig, Weights
@@ -92,6 +93,11 @@ class Materials:
         """
         if not config.data.version:
             return  # nothing is known of the data
+        if isinstance(open_dataset(config.data), ShiftedImageNet):
+            what = "is there to judge, not to learn from; a column asks for it: `from: "
+            at = node.find("data", "name")
+            self._builder.problem(at, f"name: {config.data.name} {what}{config.data.name}`")
+            return
         for key, model in config.networks().items() if config.method.trains else ():
             if model.weights.random:
                 continue

@@ -82,3 +82,13 @@ def test_runs_planned_before_this_option_keep_their_identity() -> None:
     assert "head" not in identity_form(Weights(run="a"))
     assert identity_form(Weights(run="a", head="new"))["head"] == "new"
     assert to_dict(Weights(run="a"))["head"] == "own"
+
+
+def test_a_segmenter_starts_from_a_classifiers_encoder(trained: Path) -> None:
+    """As lut/segmentation does: all of the encoder is taken, and the decoder is new."""
+    segmenter = replace(VIT, arch="segmenter", weights=Weights(run="a", head="new"))
+    carried = built(segmenter, 3, trained).vit.state_dict()
+    state = load_file(trained / ARTIFACT)
+    encoder = {name for name in carried if not name.startswith("decoder.")}
+    assert encoder == {name for name in state if not name.startswith("head.")}
+    assert all(torch.equal(carried[name], state[name]) for name in encoder)
