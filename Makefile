@@ -69,7 +69,7 @@ install-dev: install
 	@"$$PYTHON" install.py --dev
 
 table2: ## MaskedKD table 2, the main one: what is missing is run, then reported; 12 minutes
-table3: ## MaskedKD table 3, sounds: a masked spectrogram transformer, PROFILE=fsdd; 10 minutes (estimated)
+table3: ## MaskedKD table 3, sounds: a masked spectrogram transformer, PROFILE=fsdd; 7 minutes
 table4: ## MaskedKD table 4: a masked teacher in DINO; 20 minutes
 table5: ## MaskedKD table 5: random patches late in training; 11 minutes
 table6: ## MaskedKD table 6: which attention, layer and patches; 17 minutes
@@ -78,8 +78,8 @@ table8: ## MaskedKD table 8: a frozen student; 9 minutes
 table9: ## MaskedKD table 9: augmentation; 22 minutes
 table10: ## MaskedKD table 10: cost by operation; a few seconds
 table11: ## MaskedKD table 11: memory (measured on a GPU); a few seconds
-table12-detection: ## MaskedKD table 12: object detection, PROFILE=canvases; half an hour (estimated)
-table12-segmentation: ## MaskedKD table 12: classes of pixels, PROFILE=canvases; half an hour (estimated)
+table12-detection: ## MaskedKD table 12: object detection, PROFILE=canvases; 23 minutes
+table12-segmentation: ## MaskedKD table 12: classes of pixels, PROFILE=canvases; 20 minutes
 fig1: ## MaskedKD figure 1: what teachers and students cost; a few seconds
 fig2: ## MaskedKD figure 2: fewer and fewer patches; 25 minutes (estimated)
 fig3: ## MaskedKD figure 3: criteria over training; 15 minutes (estimated)
