@@ -14,6 +14,7 @@ from harness.data import fingerprint, open_dataset, steps_per_epoch
 from harness.data.config import DataConfig
 from harness.data.sets.imagenet_shifts import ShiftedImageNet
 from harness.errors import HarnessError, Location
+from harness.methods.untrained import Pixels
 from harness.models.available import class_counts
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
@@ -98,7 +99,7 @@ class Materials:
             at = node.find("data", "name")
             self._builder.problem(at, f"name: {config.data.name} {what}{config.data.name}`")
             return
-        for key, model in config.networks().items() if config.method.trains else ():
+        for key, model in ({} if isinstance(config.method, Pixels) else config.networks()).items():
             if model.weights.random:
                 continue
             asked = (key, model, trained.get(key), config.data)
@@ -129,6 +130,23 @@ def misfits(
         yield from _wrong_classes("hub", key, _hub_classes(weights.hub), config)
     if trained is not None:
         yield from _of_run(key, model, trained, config)
+
+
+def says_at_random(config: TrainConfig, trained: TrainConfig | None) -> str | None:
+    """Why the student of a row that trains nothing has a classifier of random weights, though its
+    others are not; `trained` is the row that a `run` stands for. None: it has its own.
+    """
+    weights = config.student.weights
+    if config.method.trains or weights.random:
+        return None
+    if weights.head == "new":
+        return "`head: new` is a classifier of random weights"
+    if trained is not None and not trained.method.uses_labels:
+        return "the row that its weights are of learns without labels: its classifier is random"
+    classes = None if weights.hub is None else _hub_classes(weights.hub)
+    if classes not in (None, open_dataset(config.data).classes):
+        return f"the weights '{weights.hub}' tell {classes:,} other classes apart"
+    return None
 
 
 def _of_file(key: str, model: ModelConfig, config: TrainConfig) -> Iterator[tuple[str, str]]:
