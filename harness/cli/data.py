@@ -17,7 +17,7 @@ from harness.data.pack import Pack, is_pack
 from harness.data.packing import pack_set
 from harness.data.telling import Telling
 from harness.data.verify import verify
-from harness.errors import DataError
+from harness.errors import DataError, cause
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -146,6 +146,8 @@ def _here(dataset: DataSet) -> tuple[str | None, str | None]:
         return dataset.version, None if dataset.name == "folder" else dataset.missing()
     except DataError as error:
         return None, str(error)
+    except OSError as error:
+        return None, f"{error.filename}: cannot be read: {cause(error)}"
 
 
 def _facts(dataset: DataSet) -> dict[str, Any]:

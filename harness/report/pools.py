@@ -16,6 +16,7 @@ from harness.report.format import interval_text, signed, with_unit
 from harness.report.inference import CONFIDENCE_TEXT
 from harness.report.model import ClaimResult, Draw, Machine, RowResult
 from harness.report.pooling import pool
+from harness.report.read_csv import quoted
 from harness.report.results import SHORT
 from harness.report.statistics import paired
 from harness.spec.claims import CellRef
@@ -70,8 +71,8 @@ def check_same_runs(folders: Sequence[Path], pools: Sequence[Draws], expansion: 
                 if (row, column) in here and draw.run and draw.run not in here[row, column]:
                     raise HarnessError(
                         f"--pool {folder}: row '{row}', column '{column}', seed {draw.seed} is of "
-                        f"run {draw.run}, which is configured in another way than this table is "
-                        "now: compute it again there, or leave the folder out"
+                        f"run {quoted(draw.run)}, which is configured in another way than this "
+                        "table is now: compute it again there, or leave the folder out"
                     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness.data import fingerprint, open_dataset, steps_per_epoch
 from harness.data.config import DataConfig
 from harness.data.sets.imagenet_shifts import ShiftedImageNet
-from harness.errors import HarnessError, Location
+from harness.errors import HarnessError, Location, cause
 from harness.methods.untrained import Pixels
 from harness.models.available import class_counts
 from harness.models.config import ModelConfig, Weights
@@ -84,8 +84,12 @@ class Materials:
         if weights.sha256 is not None:
             return weights
         if path not in self._sums:
-            with path.open("rb") as file:
-                self._sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                with path.open("rb") as file:
+                    self._sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                self._builder.problem(where, f"file: {path} cannot be read: {cause(error)}")
+                return weights
         return replace(weights, sha256=self._sums[path])
 
     def check(self, config: TrainConfig, trained: Mapping[str, TrainConfig], node: MapNode) -> None:
@@ -151,7 +155,7 @@ def says_at_random(config: TrainConfig, trained: TrainConfig | None) -> str | No
 
 def _of_file(key: str, model: ModelConfig, config: TrainConfig) -> Iterator[tuple[str, str]]:
     path = project_file(str(model.weights.file))
-    if not path.is_file():
+    if model.weights.sha256 is None or not path.is_file():
         return  # said already
     try:
         counts = class_counts(path)
