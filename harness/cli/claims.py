@@ -49,6 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not tables and not broken:
         names = sorted({name for table in every for name in table.profiles})
         raise HarnessError(f"no table has a profile '{profile}' (there are: {', '.join(names)})")
+    for folder in arguments.pool:
+        if not any(having([folder], file_name(table.name, profile)) for table in every):
+            raise HarnessError(
+                f"--pool {folder}: there are no per-seed values of any table at profile "
+                f"'{profile}' in it; give a results folder in which `harness report` has kept some"
+            )
     store = Store()
     records = store.records()
     models = []

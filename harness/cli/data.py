@@ -17,7 +17,7 @@ from harness.data.pack import Pack, is_pack
 from harness.data.packing import pack_set
 from harness.data.telling import Telling
 from harness.data.verify import verify
-from harness.errors import DataError
+from harness.errors import DataError, cause
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,7 +67,7 @@ def run_get(arguments: argparse.Namespace) -> int:
     facts = {
         "name": dataset.name,
         "version": dataset.version,
-        "train_images": len(splits.train.labels),
+        "train_images": 0 if dataset.judges_only else len(splits.train.labels),
         "val_images": len(splits.val.labels),
         "cache": str(dataset.cache_file) if dataset.cache_file else None,
     }
@@ -131,8 +131,13 @@ def _print(arguments: argparse.Namespace, facts: dict[str, Any], text: str) -> N
 
 
 def _counts(facts: dict[str, Any]) -> str:
-    sizes = f"{facts['train_images']:,} + {facts['val_images']:,} images"
-    return f"{facts['name']} (version {facts['version']}): {sizes}"
+    return f"{facts['name']} (version {facts['version']}): {_numbers(facts)} images"
+
+
+def _numbers(facts: dict[str, Any]) -> str:
+    """Images that are learned from, if there are, and those that judge."""
+    learned = f"{facts['train_images']:,} + " if facts["train_images"] else ""
+    return f"{learned}{facts['val_images']:,}"
 
 
 def _here(dataset: DataSet) -> tuple[str | None, str | None]:
@@ -141,17 +146,20 @@ def _here(dataset: DataSet) -> tuple[str | None, str | None]:
         return dataset.version, None if dataset.name == "folder" else dataset.missing()
     except DataError as error:
         return None, str(error)
+    except OSError as error:
+        return None, f"{error.filename}: cannot be read: {cause(error)}"
 
 
 def _facts(dataset: DataSet) -> dict[str, Any]:
     depends_on_path = dataset.name == "folder"  # its facts depend on data.path
     version, missing = _here(dataset)
+    learned = 0 if dataset.judges_only else None if depends_on_path else dataset.train_images
     return {
         "name": dataset.name,
         "title": dataset.title,
         "version": version,
         "classes": None if depends_on_path else dataset.classes,
-        "train_images": None if depends_on_path else dataset.train_images,
+        "train_images": learned,
         "val_images": None if depends_on_path else dataset.val_images,
         "channels": dataset.channels,
         "size": dataset.size,
@@ -189,10 +197,8 @@ def _described(fact: dict[str, Any], told: dict[str, str]) -> str:
     lines = [f"{fact['name']}: {fact['title']}"]
     if fact["classes"] is not None:
         what = "clips" if fact["spectrograms"] else "images"
-        lines.append(
-            f"  {fact['train_images']:,} + {fact['val_images']:,} {what}, "
-            f"{fact['classes']:,} classes, {_looks(fact)}"
-        )
+        what = what if fact["train_images"] else f"{what} that judge"
+        lines.append(f"  {_numbers(fact)} {what}, {fact['classes']:,} classes, {_looks(fact)}")
         lines.append(f"  here: {_whether(fact)}")
     lines.append(f"  licence: {fact['licence']}")
     lines += [f"  origin {rank}: {label}" for rank, label in enumerate(fact["origins"], 1)]

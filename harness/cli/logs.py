@@ -49,6 +49,8 @@ def _nothing(record: RunRecord, source: Path) -> str:
 
 def find_run(store: Store, name: str) -> RunRecord:
     """The run of that name or beginning; HarnessError names the nearest."""
+    if not name:
+        raise HarnessError("the name of the run is empty: `harness status` shows all runs")
     records = store.records()
     matches = [record for record in records if record.name == name]
     matches = matches or [record for record in records if record.name.startswith(name)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 
-from harness.cli._table import add_resources
+from harness.cli import USER_ERROR
+from harness.cli._table import add_resources, in_short
 from harness.cli.report import folder_name
 from harness.cli.run import RESOURCES
 from harness.errors import HarnessError
@@ -36,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     """One table after the other; the worst exit code of all."""
     from harness.cli import main
 
-    tables = of_reference(arguments.like or arguments.name, arguments.profile)
-    codes = []
+    tables, broken = of_reference(arguments.like or arguments.name, arguments.profile)
+    codes = [USER_ERROR] * len(broken)
     for index, (table, profile) in enumerate(tables, start=1):
         print(f"{index} of {len(tables)}: {table}, profile {profile}")
         words = ["reproduce", table, "--profile", profile, "--format", "md,csv,pdf"]
@@ -55,25 +58,36 @@ def run(arguments: argparse.Namespace) -> int:
     return max(codes)
 
 
-def of_reference(name: str, profile: str | None) -> list[tuple[str, str]]:
-    """The tables and profiles that a reference has results of. HarnessError where it has none."""
+def of_reference(name: str, profile: str | None) -> tuple[list[tuple[str, str]], Mapping[str, str]]:
+    """The tables and profiles that a reference has results of, and what is wrong with those whose
+    specs cannot be read. HarnessError where it has none.
+    """
     from harness.report.publish import file_name, reference_folder
     from harness.spec.load import load_table
     from harness.spec.paths import list_tables
 
     folder = reference_folder() / name
-    published = [
-        (table, at)
-        for table in list_tables()
-        for at in load_table(table).profiles
-        if profile in (None, at) and (folder / f"{file_name(table, at)}.csv").is_file()
-    ]
+    published: list[tuple[str, str]] = []
+    broken: dict[str, str] = {}
+    for table in list_tables():
+        try:
+            profiles = load_table(table).profiles
+        except HarnessError as error:
+            broken[table] = in_short(error, table)
+            continue
+        published += [
+            (table, at)
+            for at in profiles
+            if profile in (None, at) and (folder / f"{file_name(table, at)}.csv").is_file()
+        ]
+    for table, why in broken.items():
+        print(f"error: {table} is left out: {why}", file=sys.stderr)
     if not published:
         at = "" if profile is None else f" at profile '{profile}'"
         raise HarnessError(
             f"{folder} has no results{at}: `harness report TABLE --reference {name}` publishes some"
         )
-    return published
+    return published, broken
 
 
 def _resources(arguments: argparse.Namespace) -> list[str]:

@@ -131,6 +131,7 @@ class DataSet(ABC):
     in_memory: bool
     labelling: Labelling = "classes"  # what is known of an image; `classes` are those of it
     spectrograms: bool = False  # log energies, mel bins by windows, which are no pixels
+    judges_only: bool = False  # nobody trains on it: both halves are the images that judge
     folds: int = 0  # parts of equal size, each of which can judge what learns from the others
     # what every channel of a pixel is where there is no object; None: nobody has marked objects
     background: int | None = None

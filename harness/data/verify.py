@@ -55,7 +55,7 @@ def verify(
         name=dataset.name,
         where=where,
         version=version,
-        train_images=len(splits.train.labels),
+        train_images=0 if dataset.judges_only else len(splits.train.labels),
         val_images=len(splits.val.labels),
         decoded=decoded,
         remarks=(*left_out, *odd.lines()),

@@ -102,23 +102,26 @@ def set_positions(model: VisionTransformer) -> None:
     embedding[0, embedding.shape[1] - len(waves) :] = waves
 
 
-def require_classifier(teacher: VisionTransformer, weights: Weights, classes: int) -> None:
+def require_classifier(
+    teacher: VisionTransformer, weights: Weights, classes: int, *, who: str = "teacher"
+) -> None:
     """Raise WeightsError where the classifier of `classes` classes was drawn at random, because it
-    is new or the hub's weights have none: a teacher must not say anything at random.
+    is new or the hub's weights have none: a teacher, and whoever is judged as it is, must not say
+    anything at random.
     """
     if weights.head == "new":
-        raise WeightsError("the teacher's weights have `head: new`, a classifier drawn at random")
+        raise WeightsError(f"the {who}'s weights have `head: new`, a classifier drawn at random")
     if weights.hub is None:
         return
     if teacher.family.labelling != "classes":
         raise WeightsError(
-            f"the teacher's weights '{weights.hub}' tell nothing of {teacher.family.labelling}: "
+            f"the {who}'s weights '{weights.hub}' tell nothing of {teacher.family.labelling}: "
             "give `weights: {file: ...}` or `weights: {run: ...}`"
         )
     own_classes = teacher.vit.pretrained_cfg["num_classes"]
     if own_classes != classes:
         raise WeightsError(
-            f"the teacher's weights '{weights.hub}' "
+            f"the {who}'s weights '{weights.hub}' "
             + (f"tell {own_classes} classes apart" if own_classes else "come without a classifier")
             + f", the data have {classes}: give weights fine-tuned on these data, "
             "`weights: {file: ...}` or `weights: {run: ...}`"

@@ -31,7 +31,7 @@ from harness.report.model import (
     Untested,
     Verdict,
 )
-from harness.report.pools import on_machines, read_pools
+from harness.report.pools import check_same_runs, on_machines, read_pools
 from harness.report.provenance import provenance
 from harness.report.publish import file_name
 from harness.report.results import RunResults
@@ -82,6 +82,7 @@ def collect(
     model = judged(expansion, results, looks=looks, runs=recorded.runs)
     if pools:
         others = read_pools(pools, name)
+        check_same_runs(pools, others, expansion)
         claims = [on_machines(claim, model.rows, others) for claim in model.claims]
         model = replace(model, claims=tuple(claims))
     return replace(

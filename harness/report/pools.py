@@ -16,8 +16,11 @@ from harness.report.format import interval_text, signed, with_unit
 from harness.report.inference import CONFIDENCE_TEXT
 from harness.report.model import ClaimResult, Draw, Machine, RowResult
 from harness.report.pooling import pool
+from harness.report.read_csv import quoted
+from harness.report.results import SHORT
 from harness.report.statistics import paired
 from harness.spec.claims import CellRef
+from harness.spec.expand import Expansion, expand
 from harness.text import count, number
 
 Draws: TypeAlias = Mapping[Key, Sequence[Draw]]
@@ -38,6 +41,39 @@ def read_pools(folders: Sequence[Path], name: str) -> list[Draws]:
             )
         pools.append({key: tuple(by.values()) for key, by in read_draws(path, name).items()})
     return pools
+
+
+def check_same_runs(folders: Sequence[Path], pools: Sequence[Draws], expansion: Expansion) -> None:
+    """HarnessError where a trained value is not of the run that this table asks for: with another
+    recipe, or other images, it is no further draw of the same.
+    """
+    table, profile = expansion.table, expansion.profile
+    columns = table.columns_at(profile.name)
+    trained = {name for name, column in columns.items() if column.evidence == "seeds"}
+    seeds = {
+        draw.seed
+        for draws in pools
+        for (_, column), every in draws.items()
+        for draw in every
+        if column in trained
+    }
+    if not seeds:
+        return
+    rows = expand(table, profile, seeds=sorted(seeds)).rows
+    here = {
+        (row.row.id, column): {identity[:SHORT] for identity in row.runs[column]}
+        for row in rows
+        for column in trained
+    }
+    for folder, draws in zip(folders, pools, strict=True):
+        for (row, column), every in draws.items():
+            for draw in every:
+                if (row, column) in here and draw.run and draw.run not in here[row, column]:
+                    raise HarnessError(
+                        f"--pool {folder}: row '{row}', column '{column}', seed {draw.seed} is of "
+                        f"run {quoted(draw.run)}, which is configured in another way than this "
+                        "table is now: compute it again there, or leave the folder out"
+                    )
 
 
 def having(folders: Sequence[Path], name: str) -> list[Path]:

@@ -14,7 +14,7 @@ from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
 from harness.run import TASKS, BankTask, Task
 from harness.spec.build import Builder
-from harness.spec.fitting import Materials
+from harness.spec.fitting import Materials, says_at_random
 from harness.spec.identity import Forms, identity, to_dict
 from harness.spec.merge import merge_all
 from harness.spec.nodes import MapNode
@@ -259,6 +259,13 @@ class _Expander:
     ) -> tuple[str, ...]:
         cls = TASKS.get(task.name)
         if family_of(config.student.shape).labelling not in cls.labellings:
+            return ()
+        run = config.student.weights.run
+        learned = None if run is None or config.method.trains else self._unseeded[run][0]
+        if cls.asks_classifier and (why := says_at_random(config, learned)) is not None:
+            advice = "train it on labels in a row of its own, or leave the column out"
+            what = f"{task.name}: asks the row's classifier, and {why}: {advice}"
+            self.problems.append((Diagnostic(row.node.where, what), row.id))
             return ()
         identities = []
         for seed in seeds if cls.seeded else (None,):

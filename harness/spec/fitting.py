@@ -13,7 +13,8 @@ from pathlib import Path
 from harness.data import fingerprint, open_dataset, steps_per_epoch
 from harness.data.config import DataConfig
 from harness.data.sets.imagenet_shifts import ShiftedImageNet
-from harness.errors import HarnessError, Location
+from harness.errors import HarnessError, Location, cause
+from harness.methods.untrained import Pixels
 from harness.models.available import class_counts
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
@@ -83,8 +84,12 @@ class Materials:
         if weights.sha256 is not None:
             return weights
         if path not in self._sums:
-            with path.open("rb") as file:
-                self._sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                with path.open("rb") as file:
+                    self._sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                self._builder.problem(where, f"file: {path} cannot be read: {cause(error)}")
+                return weights
         return replace(weights, sha256=self._sums[path])
 
     def check(self, config: TrainConfig, trained: Mapping[str, TrainConfig], node: MapNode) -> None:
@@ -98,7 +103,7 @@ class Materials:
             at = node.find("data", "name")
             self._builder.problem(at, f"name: {config.data.name} {what}{config.data.name}`")
             return
-        for key, model in config.networks().items() if config.method.trains else ():
+        for key, model in ({} if isinstance(config.method, Pixels) else config.networks()).items():
             if model.weights.random:
                 continue
             asked = (key, model, trained.get(key), config.data)
@@ -131,9 +136,26 @@ def misfits(
         yield from _of_run(key, model, trained, config)
 
 
+def says_at_random(config: TrainConfig, trained: TrainConfig | None) -> str | None:
+    """Why the student of a row that trains nothing has a classifier of random weights, though its
+    others are not; `trained` is the row that a `run` stands for. None: it has its own.
+    """
+    weights = config.student.weights
+    if config.method.trains or weights.random:
+        return None
+    if weights.head == "new":
+        return "`head: new` is a classifier of random weights"
+    if trained is not None and not trained.method.uses_labels:
+        return "the row that its weights are of learns without labels: its classifier is random"
+    classes = None if weights.hub is None else _hub_classes(weights.hub)
+    if classes not in (None, open_dataset(config.data).classes):
+        return f"the weights '{weights.hub}' tell {classes:,} other classes apart"
+    return None
+
+
 def _of_file(key: str, model: ModelConfig, config: TrainConfig) -> Iterator[tuple[str, str]]:
     path = project_file(str(model.weights.file))
-    if not path.is_file():
+    if model.weights.sha256 is None or not path.is_file():
         return  # said already
     try:
         counts = class_counts(path)

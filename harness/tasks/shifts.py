@@ -25,6 +25,8 @@ class ShiftedImages(NetworkEvaluation):
     counts, as in the released code of ImageNet-A and -R (arXiv 1907.07174, 2006.16241).
     """
 
+    asks_classifier: ClassVar[bool] = True
+
     shifted: ClassVar[str]
     """The data set."""
 
@@ -59,10 +61,12 @@ class ShiftedImages(NetworkEvaluation):
         from harness.data.sets.imagenet_shifts import ShiftedImageNet
         from harness.evaluate.classification import accuracy
         from harness.evaluate.features import eval_mode
+        from harness.models.build import require_classifier
 
         dataset = open_dataset(self.data)
         assert isinstance(dataset, ShiftedImageNet)
         data, network = self.opened(context)
+        require_classifier(network, self.model.weights, dataset.classes, who="student")
         absent = torch.ones(dataset.classes, dtype=torch.bool)
         absent[list(dataset.present())] = False
         absent = absent.to(data.device)

@@ -155,3 +155,7 @@ def test_a_run_without_a_log_says_so(
     (directory / "log.txt").write_text("hello\n", encoding="utf-8")
     assert main(["logs", run.name]) == 0
     assert capsys.readouterr().out == "hello\n"
+    # a variable of a script that is not set: the only run there is was not meant
+    for command in ("logs", "cancel"):
+        assert main([command, ""]) == 1
+        assert "error: the name of the run is empty" in capsys.readouterr().err

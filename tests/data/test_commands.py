@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from PIL import Image
 
 from harness.cli import main
-from harness.data import DATASETS
+from harness.data import DATASETS, ready
+from harness.data.config import DataConfig
+from harness.data.sets.imagenet import ImageNet
 from tests.conftest import TINY_VIT, Experiments
 from tests.data.conftest import SmallFashion, write_images
 
@@ -206,3 +209,21 @@ def test_doctor_says_what_to_do(
     code, out, _ = call(capsys, "doctor")
     assert code == 0
     assert "deit_small_patch16_224.fb_in1k" in out
+
+
+def test_a_folder_that_may_not_be_read_hides_no_other_set(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = f"{home}/imagenet-1k"
+
+    def missing(self: ImageNet) -> str | None:
+        raise PermissionError(errno.EACCES, "Permission denied", refused)
+
+    monkeypatch.setattr(ImageNet, "missing", missing)
+    code, out, err = call(capsys, "data", "list")
+    assert code == 1
+    assert err == ""
+    assert f"here: broken: {refused}: cannot be read: permission denied" in out
+    assert "fashion-mnist: " in out
+    told = f"data set imagenet-1k: {refused}: cannot be read: permission denied"
+    assert ready(DataConfig(name="imagenet-1k")) == told

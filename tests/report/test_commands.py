@@ -377,6 +377,21 @@ def test_a_reference_is_published_found_and_made_again(
     assert "`harness report TABLE --reference two` publishes some" in err
 
 
+def test_one_broken_spec_keeps_no_table_from_being_published_again(
+    good: Expansion,
+    experiments: Experiments,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report(capsys, "--format", "md", "--reference", "one")
+    experiments.table("paper/broken", "paper: {title: [")
+    code, out, err = call(capsys, "references", "new", "--like", "one")
+    assert code >= 1
+    assert "error: paper/broken is left out: 1 problem" in err
+    assert "1 of 1: paper/good, profile paper" in out
+    assert (tmp_path / "results/reference/new/paper/good.paper.csv").is_file()
+
+
 def test_values_of_runs_that_need_something_are_kept_as_needs(
     experiments: Experiments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

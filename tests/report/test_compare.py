@@ -18,7 +18,7 @@ from harness.report.statistics import summarise
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.store import Store
-from tests.conftest import Experiments
+from tests.conftest import LIGHT_RECIPE, Experiments
 from tests.report.models import ACC
 from tests.report.results import fill, finish, run_of
 from tests.spec.specs import GOOD
@@ -175,3 +175,32 @@ def test_claims_are_told_for_each_machine_whose_values_are_given(
     assert claim.reason.endswith(f"; of machines like these +2.00 points (98.15 % CI {ends})")
     assert main(["report", "paper/good", "--pool", "nowhere", "--format", "csv"]) == 1
     assert "there is no paper/good.paper.seeds.csv in it" in capsys.readouterr().err
+
+
+def test_values_of_another_configuration_are_not_set_beside_these(
+    experiments: Experiments, reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe has changed since, here for a seed that the other machine alone has."""
+    run(experiments, "Another CPU", (73.0, 73.4))
+    words = ["paper/good", "--profile", "paper", "--format", "csv", "--pool", str(reference)]
+    assert main(["report", *words]) == 0
+    experiments.recipe("light", LIGHT_RECIPE.replace("1e-3", "2e-3"))
+    capsys.readouterr()
+    assert main(["report", *words]) == 1
+    told = capsys.readouterr().err
+    assert f"error: --pool {reference}: row 'none', column 'acc', seed 0 is of run " in told
+    assert "configured in another way than this table is now" in told
+    experiments.table("paper/other", GOOD)  # the page of all claims goes on without that table
+    assert main(["claims", "--profile", "paper", "--pool", str(reference)]) == 1
+    said = capsys.readouterr()
+    assert "error: paper/good is left out: --pool " in said.err
+    assert "paper/other" in said.out
+
+
+def test_a_pool_that_no_table_has_is_told(
+    experiments: Experiments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/good", GOOD)
+    assert main(["claims", "--profile", "paper", "--pool", str(tmp_path / "nowher")]) == 1
+    told = capsys.readouterr().err
+    assert f"--pool {tmp_path}/nowher: there are no per-seed values of any table" in told

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import main
 from harness.errors import HarnessError
 from harness.spec.expand import Expansion, SharedParts, expand
 from harness.spec.identity import from_dict, identity, to_dict
@@ -251,3 +252,22 @@ def test_every_spec_of_the_project_is_right(monkeypatch: pytest.MonkeyPatch) -> 
         table = load_table(name)
         for profile in table.profiles:
             assert expand(table, profile).runs
+
+
+def test_weights_that_cannot_be_read_are_a_problem_of_their_row(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`/proc/self/mem` is a regular file whose first byte no one may read."""
+    weights = "student: {weights: {file: /proc/self/mem%s}}"
+    for checksum in ("", f", sha256: {'0' * 64}"):
+        text = GOOD.replace("{method: supervised}", f"{{method: supervised, {weights % checksum}}}")
+        experiments.table("paper/unreadable", text)
+        experiments.table("paper/good", GOOD)
+        assert main(["list"]) == 1
+        listed = capsys.readouterr().out
+        assert "paper/unreadable  1 problem: run `harness check paper/unreadable`" in listed
+        assert "paper/good" in listed
+        assert main(["check", "paper/unreadable"]) == 1
+        told = capsys.readouterr().err
+        assert "input/output error" in told.lower()
+        assert "file: /proc/self/mem" in told

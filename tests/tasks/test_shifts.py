@@ -14,16 +14,19 @@ from harness.data import DATASETS
 from harness.data.config import DataConfig
 from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from harness.data.sets.imagenet_shifts import ShiftedImageNet, synsets
-from harness.errors import HarnessError
+from harness.errors import HarnessError, SpecError, WeightsError
 from harness.methods.mae import Mae
 from harness.methods.supervised import Supervised
-from harness.methods.untrained import Pixels
+from harness.methods.untrained import Pixels, Untrained
 from harness.models.build import ARTIFACT, build_model, save_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.vit import Normalisation
+from harness.spec.expand import expand
+from harness.spec.read import read_table
 from harness.tasks.shifts import OnImageNetR
 from harness.train.config import Recipe, TrainConfig
 from tests.data.conftest import write_images
+from tests.models.test_vit import published
 from tests.train.test_loop import Context
 
 SIDE = 16
@@ -99,3 +102,55 @@ def test_one_run_serves_all_seeds_of_public_weights(copy: Path) -> None:
     row = replace(ROW, student=replace(VIT, weights=Weights(file="model.safetensors")))
     runs = {OnImageNetR.of(replace(row, seed=seed)) for seed in (0, 1, 2)}
     assert len(runs) == 1
+
+
+def test_a_classifier_of_the_hub_for_other_classes_is_refused(copy: Path, tmp_path: Path) -> None:
+    """timm draws a new one without a word: its answers would be those of chance."""
+    hub = published(tmp_path / "hub", (0.4, 0.5, 0.6))  # which tells 7 classes apart
+    row = replace(ROW, student=ModelConfig(arch="deit_tiny_patch16_224", weights=hub))
+    run = OnImageNetR.of(replace(row, method=Untrained()))
+    assert run is not None
+    with pytest.raises(WeightsError, match=r"the student's weights .* tell 7 classes apart"):
+        run.execute(Context(tmp_path / "run"))
+
+
+SPEC = """
+paper: {title: T}
+columns:
+  r: {from: imagenet-r, metric: val/top1}
+  entropy: {from: attention, metric: attention/entropy}
+seeds: [0]
+base: {data: {name: imagenet-1k}, recipe: {epochs: 1, batch_size: 8, lr: 1e-3}, method: untrained}
+rows:
+  - {id: random, label: Random, set: {student: {arch: vit_small_patch16_224}}}
+  - {id: mae, label: MAE, set: {student: {arch: vit_small_patch16_224}, method: mae}}
+  - {id: it, label: It, set: {student: {arch: vit_small_patch16_224, weights: %s}}}
+profiles:
+  all: {description: every row}
+"""
+
+
+@pytest.mark.parametrize(
+    ("weights", "why"),
+    [
+        ('{hub: "vit_small_patch16_224.augreg_in1k"}', None),
+        ('{hub: "vit_small_patch16_224.augreg_in1k", head: new}', "`head: new` is a classifier of"),
+        ('{hub: "vit_small_patch16_224.augreg_in21k"}', "tell 21,843 other classes apart"),
+        ('{run: "#mae"}', "learns without labels: its classifier is random"),
+    ],
+)
+def test_a_row_that_trains_nothing_has_a_classifier_of_its_own(
+    copy: Path, tmp_path: Path, weights: str, why: str | None
+) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(SPEC % weights)
+    table = read_table(str(path))[0]
+    assert expand(table, "all", rows="random,it", tasks=["attention"]).runs
+    if why is None:
+        assert len(expand(table, "all", rows="random,it", tasks=["imagenet-r"]).runs) == 2
+        return
+    with pytest.raises(SpecError) as caught:
+        expand(table, "all", rows="random,it", tasks=["imagenet-r"])
+    (problem,) = [one for one in caught.value.problems if "row 'it'" in one.what]
+    assert why in problem.what
+    assert "imagenet-r: asks the row's classifier" in problem.what

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 from harness.data import DATASETS
 from harness.data.dataset import Splits
@@ -28,20 +29,39 @@ class ShiftedImageNet(OwnImages):
 
     classes = CLASSES
     structured = False
+    judges_only = True
 
     def __init__(
-        self, name: str, title: str, *, images: int, present: int, folders: str, licence: str
+        self,
+        name: str,
+        title: str,
+        *,
+        images: int,
+        present: int,
+        folders: str,
+        licence: str,
+        each: int | None = None,  # images of every class, where they are as many
+        others: Sequence[str] = (),  # what folders of other sets with the same counts are called
     ) -> None:
         self.name, self.title = name, title
         self.train_images = self.val_images = images
         self.licence = licence
-        self._present = present
+        self._present, self._each, self._others = present, each, others
         self.layout_says = f"{folders}, {images:,} images in {present:,} folders"
 
     @property
     def version(self) -> str:
         """As released: counts are checked, not contents."""
         return f"{self.name}{suffix(self.packed)}"
+
+    def packed_at(self, shorter_side: int | None) -> Self:
+        """As they came: columns judge by nothing else."""
+        if shorter_side is not None:
+            raise DataError(
+                f"data set {self.name}: networks are judged by its images as they came, so nothing "
+                "reads a pack of smaller ones: pack it without a size"
+            )
+        return self
 
     def class_counts(self) -> tuple[int, ...]:
         """Counted in the user's copy; 0 for classes that are not there."""
@@ -59,15 +79,22 @@ class ShiftedImageNet(OwnImages):
     def layout(self, path: Path) -> Layout:
         """Every image is of the class that its folder is named for: a synset, or a label."""
         tree = self.tree(path)
+        listing = tree.listing()
+        within = f"{path.resolve().name}/{listing.prefix}"
+        for other in self._others:
+            if other in within:
+                raise DataError(
+                    f"{shown(path)}: holds '{shown(within)}', which is another set: {self.name} is "
+                    f"{self.title}"
+                )
         of_class: dict[int, list[str]] = {}
-        for name in tree.names():
+        for name in listing.images:
             folder = name.rpartition("/")[0].rpartition("/")[2]
             label = _label(folder)
             if label is None:
-                raise DataError(
-                    f"{tree.where(name)}: folder '{shown(folder)}' is no class of ImageNet-1k; the "
-                    f"layout is {self.layout_says}"
-                )
+                what = f"folder '{shown(folder)}' is no class of ImageNet-1k"
+                what = what if folder else "lies in no folder of a class"
+                raise DataError(f"{tree.where(name)}: {what}; the layout is {self.layout_says}")
             of_class.setdefault(label, []).append(name)
         self._check(path, of_class)
         images = tuple(tuple(of_class.get(label, ())) for label in range(CLASSES))
@@ -81,6 +108,12 @@ class ShiftedImageNet(OwnImages):
             if here != expected:
                 raise DataError(
                     f"{shown(path)}: found {here:,} {what}, expected {expected:,}: copy it again"
+                )
+        for label, names in sorted(of_class.items()):
+            if self._each is not None and len(names) != self._each:
+                raise DataError(
+                    f"{shown(path)}: found {len(names):,} images of class {label}, expected "
+                    f"{self._each:,} of every class: copy it again"
                 )
 
 
@@ -142,5 +175,7 @@ DATASETS.register("imagenet-v2")(
         present=CLASSES,
         folders="<label>/*.jpeg, 0 to 999, as in imagenetv2-matched-frequency.tar.gz",
         licence="MIT",
+        each=10,
+        others=("threshold0.7", "threshold-0.7", "top-images", "topimages"),
     )
 )
