@@ -442,6 +442,8 @@ def test_the_reference_of_every_key_is_up_to_date(monkeypatch: pytest.MonkeyPatc
     text, undescribed = importlib.import_module("write_reference").reference()
     assert undescribed == [], "needs a comment beside the field that says what it means"
     assert (ROOT / "docs/reference.md").read_text() == text, "run `make docs`"
+    chapters = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert len(chapters) == len(set(chapters)), "a chapter stands there twice"
 
 
 def test_the_entry_point_groups_of_the_docs_exist() -> None:
