@@ -166,8 +166,8 @@ def reference() -> tuple[str, list[str]]:
     for title, cls in SPEC:
         page.section(title, cls)
     page.inner()
-    bases = dict.fromkeys(_bases(TrainConfig))
-    for base in bases:
+    bases = {base.registry: base for base in reversed(list(_bases(TrainConfig)))}
+    for base in reversed(bases.values()):
         page.registered(_plural(base.registry.kind), base)
         page.inner()
     page.chapter("Tasks: `from` of a column")

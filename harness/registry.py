@@ -166,7 +166,10 @@ class Registry(Generic[T]):
             message = traceback.format_exception_only(error)[-1].strip()
             why = f"{line}: {message}" if line else f"{name}: {message}"
             if plugin and isinstance(error, ModuleNotFoundError) and error.name == name:
-                why = f"HARNESS_PLUGINS names '{name}', which cannot be imported: {error}"
+                why = (
+                    f"HARNESS_PLUGINS names '{name}', which cannot be imported: {error}; "
+                    "PYTHONPATH must name the folder that holds it"
+                )
             lost = [one for one in _names_in(file) if self._would_register(one, file)]
             lost += [name] if named and not lost and name not in self._items else []
             for one in lost:

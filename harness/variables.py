@@ -17,6 +17,7 @@ VARIABLES = {
     "HARNESS_HOME": "folder that holds `experiments/`; else the nearest one upward, else the "
     "current one with the specs that come with the package",
     "HARNESS_RESULTS": "folder of the results; else `results` in that folder",
+    "HARNESS_REPORTS": "folder of the reports; else `reports` beside the results",
     "HARNESS_DATA": "folder of your own data sets, only read",
     "HARNESS_CACHE": "folder of fetched data; else `~/.cache/harness/data`",
     "HARNESS_CLUSTER": "file that describes the cluster; else `~/.config/harness/cluster.yaml`",

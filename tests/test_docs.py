@@ -185,6 +185,7 @@ def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
     page = (ROOT / "docs/tutorial.md").read_text()
     steps = re.findall(r"(?:^`([^`]+)`:\n\n)?```(\w+)\n(.*?)```", page, re.DOTALL | re.MULTILINE)
     commands = 0
+    exported: dict[str, str] = {}
     for file, language, text in steps:
         if file:
             (tmp_path / file).parent.mkdir(exist_ok=True)
@@ -193,8 +194,13 @@ def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
             run([sys.executable, "-c", text], tmp_path)
         elif language == "console":
             for line in text.splitlines():
+                if line.startswith("$ export "):
+                    named = dict(word.split("=") for word in line.split()[2:])
+                    assert named.pop("PYTHONPATH") == "$PWD"
+                    exported = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), **named}
+                    continue
                 command = shlex.split(line.removeprefix("$ harness "))
-                run([sys.executable, "-m", "harness", *command], tmp_path)
+                run([sys.executable, "-m", "harness", *command], tmp_path, **exported)
                 commands += 1
     assert commands >= 7
     assert (tmp_path / "reports/maskedkd/fig2.smoke.md").is_file()
@@ -345,6 +351,12 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
         for line in lines_of("benchmarks/packed")
     }
     stated = {
+        "tutorial": [
+            f"| {float(line['adjusted_low']):.2f} to {float(line['adjusted_high']):.2f} "
+            f"| {line['verdict']}"
+            for line in lines_of("maskedkd/table2.fashion-mnist.claims")
+            if line["claim"] in ("distillation-helps", "half-the-teacher-is-free")
+        ],
         "runs": [f"batch 16) {float(together['one message']):.2f} times as fast as one"],
         "masked-autoencoders": [f"batch 1: {float(mae['ratio']):.2f} times as long"],
         "data": [
@@ -442,6 +454,8 @@ def test_the_reference_of_every_key_is_up_to_date(monkeypatch: pytest.MonkeyPatc
     text, undescribed = importlib.import_module("write_reference").reference()
     assert undescribed == [], "needs a comment beside the field that says what it means"
     assert (ROOT / "docs/reference.md").read_text() == text, "run `make docs`"
+    chapters = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert len(chapters) == len(set(chapters)), "a chapter stands there twice"
 
 
 def test_the_entry_point_groups_of_the_docs_exist() -> None:

@@ -168,6 +168,15 @@ def test_a_folder_of_ones_own_is_loaded_file_by_file(
         del sys.modules[module]
 
 
+def test_a_folder_that_python_does_not_find_is_told_with_what_to_do(
+    package: Callable[..., Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    things = package(fine=good("fine"))
+    monkeypatch.setenv("HARNESS_PLUGINS", "not_on_the_path")
+    with pytest.raises(HarnessError, match="PYTHONPATH must name the folder that holds it"):
+        things.get("mine")
+
+
 def test_a_package_of_ones_own_says_itself_what_it_imports(
     package: Callable[..., Registry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

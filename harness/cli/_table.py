@@ -18,9 +18,18 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", help="maskedkd/table2, or the path of a spec")
 
 
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """At which scale."""
+    parser.add_argument(
+        "--profile",
+        metavar="P",
+        help="the scale (default: fashion-mnist, else paper, else the table's first)",
+    )
+
+
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Which part of a table."""
-    parser.add_argument("--profile", metavar="P", help="the scale (default: the table's own)")
+    add_profile(parser)
     parser.add_argument(
         "--rows", metavar="GLOB", help="only rows whose id matches; several: comma-separated"
     )
@@ -53,26 +62,27 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         "--processes",
         metavar="N",
         type=_at_least_one,
-        help="that train one model together, each with a GPU of its own where there are",
+        help="processes that train one model together, each on a GPU of its own if there are GPUs",
     )
     parser.add_argument(
         "--nodes",
         metavar="N",
         type=_at_least_one,
-        help="for slurm: on so many nodes (default: as few as have room)",
+        help="for slurm: nodes of a job (default: as few as have room)",
     )
     parser.add_argument(
         "--micro-batch",
         metavar="N",
         type=_at_least_one,
-        help="images per forward pass, where the batch does not fit (gradients are accumulated)",
+        help="images per forward pass, where a batch does not fit into memory (gradients are "
+        "accumulated)",
     )
     parser.add_argument(
         "--pipeline",
         metavar="N",
         type=_at_least_one,
-        help="micro-batches of a step; half of --processes compute teachers, while the students "
-        "compute the next micro-batch",
+        help="cut each step into N parts; half of the --processes compute the teacher, while "
+        "the others compute the student",
     )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli._table import add_table
+from harness.cli._table import add_profile, add_table
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "more than seeds explain (adjusted p < 0.01).",
     )
     add_table(parser)
-    parser.add_argument(
-        "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
-    )
+    add_profile(parser)
     parser.add_argument(
         "--reference",
         metavar="DIR",

@@ -63,14 +63,19 @@ class Finding:
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser("doctor")
+    parser = subparsers.add_parser(
+        "doctor",
+        description="Says what this machine can run: Python, packages, GPUs, SLURM, data and "
+        "folders. Exit code 1: something is missing that every run needs.",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument(
         "--cluster",
         metavar="FILE",
         nargs="?",
         const="",
-        help="hold a cluster's description against the cluster; a tiny job looks at a node",
+        help="compare FILE with your SLURM cluster instead, and send one tiny job to a node; "
+        "without FILE: $HARNESS_CLUSTER, or ~/.config/harness/cluster.yaml",
     )
     parser.set_defaults(run=run)
 

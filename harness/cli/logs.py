@@ -16,9 +16,17 @@ POLL = 0.5
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser("logs")
-    parser.add_argument("name", metavar="RUN", help="the name of a run directory, or its beginning")
-    parser.add_argument("--follow", action="store_true", help="go on until the run has ended")
+    parser = subparsers.add_parser(
+        "logs",
+        description="Prints the log of a run; before a cluster's job begins its run, the output of "
+        "the job.",
+    )
+    parser.add_argument(
+        "name",
+        metavar="RUN",
+        help="the name of a run directory, or its beginning; `harness status` lists them",
+    )
+    parser.add_argument("--follow", action="store_true", help="print new lines until the run ends")
     parser.set_defaults(run=run)
 
 

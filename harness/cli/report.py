@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli._table import add_table
+from harness.cli._table import add_profile, add_table
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "the rest into `reports` beside it. Runs nothing.",
     )
     add_table(parser)
-    parser.add_argument(
-        "--profile", metavar="P", help="the scale (default: fashion-mnist where there is one)"
-    )
+    add_profile(parser)
     add_format(parser)
     add_reference(parser)
     add_pool(parser)

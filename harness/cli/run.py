@@ -41,7 +41,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser = subparsers.add_parser(
         "run",
         description="Computes the runs of a table that have no result. Ctrl-C leaves everything "
-        "resumable; what is finished is never computed again.",
+        "resumable: the same command goes on. What is finished is never computed again.",
     )
     add_options(parser)
     parser.set_defaults(run=run)
@@ -52,8 +52,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_table(parser)
     add_selection(parser)
     parser.add_argument("--executor", choices=EXECUTORS, default="local", help="default: local")
-    parser.add_argument("--cluster", metavar="FILE", help="for slurm: what the cluster offers")
-    parser.add_argument("--dry-run", action="store_true", help="for slurm: print the job scripts")
+    parser.add_argument(
+        "--cluster", metavar="FILE", help="for slurm: the file that describes the cluster"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="for slurm: print the job scripts, submit nothing"
+    )
     parser.add_argument(
         "--offline",
         action="store_true",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.cli._table import add_table
+from harness.cli._table import add_profile, add_table
 from harness.errors import HarnessError, unknown
 from harness.spec.expand import expand
 from harness.spec.fields import discriminator, fields_of, is_tagged
@@ -43,7 +43,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "row", metavar="ROW", nargs="?", help="the id of a row; else all are listed"
     )
-    parser.add_argument("--profile", metavar="P", help="the scale (default: the table's)")
+    add_profile(parser)
     parser.add_argument("--json", action="store_true", help="as JSON (docs/json.md)")
     parser.set_defaults(run=run)
 

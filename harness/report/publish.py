@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from harness import variables
 from harness.errors import HarnessError
 from harness.paths import project_root
 from harness.report.document import Picture
@@ -33,18 +33,11 @@ class Folders:
         """Reports go beside the results: `reports/` beside `results/`, `mine-reports/` beside any
         other folder `mine/`, so that two folders never share one; or to $HARNESS_REPORTS.
         """
-        folder = os.environ.get("HARNESS_REPORTS")
-        if folder:
-            return cls(results=results, reports=_user_folder(folder))
+        folder = variables.folder("HARNESS_REPORTS")
+        if folder is not None:
+            return cls(results=results, reports=folder)
         name = "reports" if results.name == "results" else f"{results.name}-reports"
         return cls(results=results, reports=results.parent / name)
-
-
-def _user_folder(folder: str) -> Path:
-    try:
-        return Path(folder).expanduser().resolve()
-    except (RuntimeError, OSError, ValueError) as error:
-        raise HarnessError(f"HARNESS_REPORTS={folder} is no folder: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

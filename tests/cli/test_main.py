@@ -63,6 +63,9 @@ def test_every_command_is_there_and_explains_itself(capsys: pytest.CaptureFixtur
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0
+        usage, what, *_ = capsys.readouterr().out.split("\n\n")
+        assert usage.startswith(f"usage: harness {command}")
+        assert what.rstrip().endswith("."), f"`harness {command} --help` does not say what it does"
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["list"], ["check", "paper/good"]])

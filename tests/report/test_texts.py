@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
+from harness.errors import HarnessError
 from harness.report.builder import build_report
 from harness.report.figures import draw
 from harness.report.inert import inert
@@ -236,3 +237,6 @@ def test_two_results_folders_do_not_share_reports(
     assert places == {tmp_path / "a-reports", tmp_path / "b-reports", tmp_path / "reports"}
     monkeypatch.setenv("HARNESS_REPORTS", str(tmp_path / "here"))
     assert Folders.beside(tmp_path / "a").reports == tmp_path / "here"
+    (tmp_path / "here").write_text("")
+    with pytest.raises(HarnessError, match=r"^\$HARNESS_REPORTS is .*here, which is no folder"):
+        Folders.beside(tmp_path / "a")
