@@ -178,8 +178,7 @@ PAPERS = (
         arxiv="2304.07193",
         source="the README of the released code",
         items=(
-            item("Table 1", "from iBOT to DINOv2", "dinov2/ablation",
-                 note="DINO, iBOT and all changes together; not the rows between"),
+            item("Table 1", "from iBOT to DINOv2", "dinov2/ablation"),
             item("README", "ViT-L/16, the short recipe", "dinov2/short"),
             item("other tables", "frozen features of ViT-g and what was distilled from it",
                  note="LVD-142M, the data that they are trained on, is not public"),

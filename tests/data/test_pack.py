@@ -455,7 +455,9 @@ def test_an_empty_pack_file_and_odd_images_are_as_in_a_folder(folder: Path) -> N
 OF_CLASSES = [
     name
     for name in DATASETS.names()
-    if isinstance(DATASETS.get(name), OwnImages) and DATASETS.get(name).labelling == "classes"
+    if isinstance(one := DATASETS.get(name), OwnImages)
+    and one.labelling == "classes"
+    and not one.judges_only
 ]
 
 
