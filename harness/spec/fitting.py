@@ -12,7 +12,6 @@ from pathlib import Path
 
 from harness.data import fingerprint, open_dataset, steps_per_epoch
 from harness.data.config import DataConfig
-from harness.data.sets.imagenet_shifts import ShiftedImageNet
 from harness.errors import HarnessError, Location, cause
 from harness.methods.untrained import Pixels
 from harness.models.available import class_counts
@@ -98,7 +97,7 @@ class Materials:
         """
         if not config.data.version:
             return  # nothing is known of the data
-        if isinstance(open_dataset(config.data), ShiftedImageNet):
+        if open_dataset(config.data).judges_only:
             what = "is there to judge, not to learn from; a column asks for it: `from: "
             at = node.find("data", "name")
             self._builder.problem(at, f"name: {config.data.name} {what}{config.data.name}`")
