@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from harness.data import fingerprint, open_dataset
@@ -51,7 +51,7 @@ class ShiftedImages(NetworkEvaluation):
         data = DataConfig(name=cls.shifted)
         return cls(
             model=train.student.for_evaluation(),
-            data=DataConfig(name=cls.shifted, version=fingerprint(data)),
+            data=replace(data, version=fingerprint(data)),
             eval_crop=train.recipe.eval_crop,
             seed=train.seed if train.student.weights.random else 0,
         )
