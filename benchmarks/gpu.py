@@ -38,11 +38,11 @@ from harness.methods.distillation import Distillation, Mask
 from harness.models.build import build_bare, freeze
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
+from harness.precision import float32_products
 from harness.train.compiled import compile_blocks
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
 from harness.train.peaks import peak_flops
-from harness.train.precision import float32_products
 
 H100 = "NVIDIA H100 80GB HBM3"
 REACHED = {"bf16": 600e12, "tf32": 350e12, "fp32": 50e12}

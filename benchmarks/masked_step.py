@@ -11,17 +11,17 @@ turns, with the least and the largest.
 "plain" is `plain_masked.py`: timm and PyTorch alone, attention maps in full, every patch embedded;
 "plain, fused": with a full map in the one block whose attention is needed. "matrix products" are
 those of the step alone (`products.py`): the ratio is the share of the machine's matmul rate at
-which the step runs. "bf16" is the recipe's `precision: bf16`, where the CPU multiplies bf16.
+which the step runs. Where the CPU multiplies bf16: "teacher in bf16" is the recipe's
+`teacher_precision: bf16`, "bf16" its `precision: bf16`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import timm
 import torch
-from options import compared, options, show
+from options import compared, has_bf16, options, show
 from plain_masked import PlainMaskedKD
 from products import multiplied, of_step
 
@@ -33,9 +33,9 @@ from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
 from harness.models.families import known_architectures
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.precision import autocast
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
-from harness.train.precision import autocast
 
 STUDENT, TEACHER, CLASSES = "deit_tiny_patch16_224", "deit_small_patch16_224", 1000
 ALL, KEEP = 196, 98
@@ -66,14 +66,19 @@ def data(batch: int, device: torch.device) -> Batch:
 
 
 def training_step(
-    keep: int, batch: int, device: torch.device, precision: str = "fp32"
+    keep: int,
+    batch: int,
+    device: torch.device,
+    precision: str = "fp32",
+    teacher_precision: str | None = None,
 ) -> Callable[[], object]:
     """A whole optimiser step of (Masked)KD."""
     student, teacher = (network(arch).to(device) for arch in (STUDENT, TEACHER))
     mask = Mask(keep=keep) if keep < ALL else None
-    objective = Distillation(mask=mask).build(
-        Networks(student=student.train(), teacher=freeze(teacher))
+    networks = Networks(
+        student=student.train(), teacher=freeze(teacher), teacher_precision=teacher_precision
     )
+    objective = Distillation(mask=mask).build(networks)
     optimizer = build_optimizer(objective.modules, Recipe(epochs=1, batch_size=batch, lr=1e-4))
     given = data(batch, device)
     step = Step(index=0, total=1, generator=torch.Generator())
@@ -88,12 +93,17 @@ def training_step(
     return run
 
 
-def plain_step(batch: int, device: torch.device, *, fused: bool) -> Callable[[], object]:
+def plain_step(
+    batch: int, device: torch.device, *, fused: bool = False, bf16: bool = False
+) -> Callable[[], object]:
     """The same, as one would write it."""
     student, teacher = (
         timm.create_model(arch, num_classes=CLASSES).to(device) for arch in (STUDENT, TEACHER)
     )
-    plain, given = PlainMaskedKD(student, teacher, KEEP, fused=fused), data(batch, device)
+    plain, given = (
+        PlainMaskedKD(student, teacher, KEEP, fused=fused, bf16=bf16),
+        data(batch, device),
+    )
     return lambda: plain.step(given.images, given.targets)
 
 
@@ -102,41 +112,35 @@ def measure(
 ) -> list[dict[str, object]]:
     """The lines of one batch size."""
     ours, products = f"batch {batch}, keep {KEEP}", f"batch {batch}, matrix products"
+    plain = f"batch {batch}, plain"
     shapes = known_architectures()[STUDENT], known_architectures()[TEACHER]
     work = of_step(*shapes, keep=KEEP, batch=batch, classes=CLASSES)
     steps = {
-        f"batch {batch}, plain": plain_step(batch, device, fused=False),
-        f"batch {batch}, plain, fused": plain_step(batch, device, fused=True),
+        plain: plain_step(batch, device),
+        f"{plain}, fused": plain_step(batch, device, fused=True),
         products: multiplied(work, device),
     }
-    base = dict.fromkeys(steps, ours)
+    pairs = [(name, ours) for name in steps]
     expected: dict[str, float] = {}
     steps[ours] = training_step(KEEP, batch, device)
     for keep in keeps:
         name = f"batch {batch}, keep {keep}"
-        steps[name], base[name] = training_step(keep, batch, device), ours
+        steps[name] = training_step(keep, batch, device)
+        pairs.append((name, ours))
         expected[name] = step_macs(keep) / step_macs(KEEP)
     if has_bf16(device):
-        name = f"{ours}, bf16"
-        steps[name], base[name] = training_step(KEEP, batch, device, "bf16"), ours
+        half, whole = f"{ours}, teacher in bf16", f"{ours}, bf16"
+        steps[half] = training_step(KEEP, batch, device, teacher_precision="bf16")
+        steps[whole] = training_step(KEEP, batch, device, "bf16")
+        steps[f"{plain}, bf16"] = plain_step(batch, device, bf16=True)
+        pairs += [(half, ours), (plain, half), (whole, ours), (f"{plain}, bf16", whole)]
     seconds = interleaved_seconds(steps, device=device, warmup=1, repeats=repeats)
     rate = 2e-9 * sum(product.macs * times for product, times in work.items())
     print(f"{products}: {rate / min(seconds[products]):.0f} GFLOP/s at best")
     return [
         {**compared(name, against, seconds), "by multiply-adds": expected.get(name)}
-        for name, against in base.items()
+        for name, against in pairs
     ]
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether it multiplies bf16 itself: emulated, it is slower than fp32."""
-    if device.type != "cpu":
-        return True
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
 def main() -> None:

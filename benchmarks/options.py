@@ -44,6 +44,17 @@ def compared(name: str, base: str, seconds: dict[str, list[float]]) -> dict[str,
     }
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether it multiplies bf16 itself: emulated, it is slower than fp32."""
+    if device.type != "cpu":
+        return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
 def show(lines: Sequence[dict[str, object]], about: str, arguments: argparse.Namespace) -> None:
     """Print them under a heading; keep them as CSV where asked."""
     table = pd.DataFrame(lines)

@@ -2,7 +2,7 @@
 `masked_step.py` holds this package against.
 
 Both networks embed every patch and run whole last blocks; the class token's attention is taken from
-a full map. `fused` keeps PyTorch's fused attention wherever no map is needed.
+a full map. `fused` keeps PyTorch's fused attention wherever no map is needed; `bf16`: autocast.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ class PlainMaskedKD:
         keep: int,
         *,
         fused: bool = False,
+        bf16: bool = False,
         lr: float = 1e-4,
         weight_decay: float = 0.05,
     ) -> None:
         self.student, self.teacher, self.keep = student.train(), teacher.eval(), keep
+        self.bf16 = bf16
         for block in (*student.blocks, *teacher.blocks):
             block.attn.fused_attn = fused
         last = student.blocks[-1].attn
@@ -71,7 +73,8 @@ class PlainMaskedKD:
     def step(self, images: Tensor, targets: Tensor) -> Tensor:
         """One update; the loss before it."""
         self.optimizer.zero_grad()
-        loss = self.loss(images, targets)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
+            loss = self.loss(images, targets)
         loss.backward()
         self.optimizer.step()
         return loss.detach()

@@ -3,7 +3,8 @@ codes compute: what `selfdistillation_step.py` holds this package against.
 
 Attention maps in full, whole last blocks; in iBOT every token of every view meets all prototypes; a
 log-softmax and a product for every pair of views; updates parameter by parameter. `fused` keeps
-PyTorch's fused attention wherever no map is needed. Schedules and masks are this package's.
+PyTorch's fused attention wherever no map is needed; `bf16`: autocast. Schedules and masks are this
+package's.
 """
 
 from __future__ import annotations
@@ -77,9 +78,14 @@ class PlainDino:
     """DINO, with the weights and centres of `ours`."""
 
     def __init__(
-        self, ours: SelfDistillationObjective, recipe: Recipe, *, fused: bool = False
+        self,
+        ours: SelfDistillationObjective,
+        recipe: Recipe,
+        *,
+        fused: bool = False,
+        bf16: bool = False,
     ) -> None:
-        self.method = ours.method
+        self.method, self.bf16 = ours.method, bf16
         self.student = PlainNetwork(ours.student.vit, ours.head, fused=fused)
         self.teacher = PlainNetwork(ours.teacher.vit, ours.teacher_head, fused=fused)
         self.teacher.requires_grad_(False)
@@ -121,7 +127,8 @@ class PlainDino:
     def step(self, views: Sequence[Tensor], step: Step) -> Tensor:
         """One update; the loss before it."""
         self.optimizer.zero_grad()
-        loss = self.loss(views, step)
+        with torch.autocast(views[0].device.type, torch.bfloat16, enabled=self.bf16):
+            loss = self.loss(views, step)
         loss.backward()
         self.optimizer.param_groups[0]["weight_decay"] = cosine(
             self.weight_decay, self.method.weight_decay_end, step.index, step.total
@@ -147,8 +154,10 @@ class PlainDino:
 class PlainIbot(PlainDino):
     """iBOT; AttMask where the masks follow the teacher's attention."""
 
-    def __init__(self, ours: IbotObjective, recipe: Recipe, *, fused: bool = False) -> None:
-        super().__init__(ours, recipe, fused=fused)
+    def __init__(
+        self, ours: IbotObjective, recipe: Recipe, *, fused: bool = False, bf16: bool = False
+    ) -> None:
+        super().__init__(ours, recipe, fused=fused, bf16=bf16)
         self.ibot: Ibot = ours.ibot
         with torch.no_grad():
             self.student.mask_token.copy_(ours.token.mask_token)

@@ -9,7 +9,8 @@ All variants are timed in turn within one process, so a drifting machine slows a
 a ratio is the median over turns, with the least and the largest.
 
 "plain" is `plain_selfdistillation.py`: timm and PyTorch alone, attention maps in full; in iBOT and
-AttMask every token meets all prototypes. "plain, fused" has fused attention.
+AttMask every token meets all prototypes. "plain, fused" has fused attention. "bf16" is the recipe's
+`precision: bf16`, where the CPU multiplies bf16.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from itertools import count
 from typing import Any
 
 import torch
-from options import compared, options, show
+from options import compared, has_bf16, options, show
 from plain_selfdistillation import PlainDino, PlainIbot
 
 from harness.data.multicrop import MultiCrop
@@ -36,6 +37,7 @@ from harness.methods.selfdistillation.config import Head, SelfDistillation
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation
+from harness.precision import autocast
 from harness.seeding import generator
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
@@ -106,7 +108,7 @@ def drawn() -> Iterator[Step]:
 
 
 def training_step(
-    method: SelfDistillation, batch: int, device: torch.device
+    method: SelfDistillation, batch: int, device: torch.device, precision: str = "fp32"
 ) -> Callable[[], object]:
     """A whole optimiser step."""
     objective, recipe, data = prepared(method, batch, device)
@@ -115,7 +117,9 @@ def training_step(
 
     def run() -> None:
         step = next(steps)
-        objective.losses(data, step)["total"].backward()
+        with autocast(precision, device):
+            loss = objective.losses(data, step)["total"]
+        loss.backward()
         objective.before_update(step, optimizer)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -125,12 +129,17 @@ def training_step(
 
 
 def plain_step(
-    method: SelfDistillation, batch: int, device: torch.device, *, fused: bool
+    method: SelfDistillation,
+    batch: int,
+    device: torch.device,
+    *,
+    fused: bool = False,
+    bf16: bool = False,
 ) -> Callable[[], object]:
     """The same, as one would write it."""
     objective, recipe, data = prepared(method, batch, device)
     kind = PlainIbot if isinstance(method, Ibot) else PlainDino
-    plain, steps = kind(objective, recipe, fused=fused), drawn()
+    plain, steps = kind(objective, recipe, fused=fused, bf16=bf16), drawn()
     return lambda: plain.step(data.views, next(steps))
 
 
@@ -139,6 +148,12 @@ def main() -> None:
     arguments = options(__doc__, batch=8)
     batch, device = arguments.batch, torch.device(arguments.device)
     steps = {name: training_step(method, batch, device) for name, method in methods().items()}
+    pairs = list(COMPARED)
+    for name in PLAIN if has_bf16(device) else ():
+        half = f"{name}, bf16"
+        steps[half] = training_step(methods()[name], batch, device, "bf16")
+        steps[f"{name}, plain, bf16"] = plain_step(methods()[name], batch, device, bf16=True)
+        pairs += [(half, name), (f"{name}, plain", half), (f"{name}, plain, bf16", half)]
     for name in PLAIN:
         for fused in (False, True):
             called = f"{name}, plain, fused" if fused else f"{name}, plain"
@@ -149,7 +164,7 @@ def main() -> None:
         f"{ARCH}, 2 x 224 px + {CROPS.local_crops} x {CROPS.local_size} px, "
         f"{HEAD.out_dim} prototypes, batch {batch}"
     )
-    show([compared(name, base, seconds) for name, base in COMPARED], about, arguments)
+    show([compared(name, base, seconds) for name, base in pairs], about, arguments)
 
 
 if __name__ == "__main__":

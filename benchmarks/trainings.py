@@ -27,6 +27,7 @@ from options import machine
 from harness.data.prefetch import prefetched
 from harness.distributed import DistContext
 from harness.models.config import ModelConfig, Weights
+from harness.precision import float32_products
 from harness.run import Resources
 from harness.spec.expand import expand
 from harness.spec.load import load_table
@@ -35,7 +36,6 @@ from harness.train.config import TrainConfig
 from harness.train.loop import _Training
 from harness.train.narration import Narrator
 from harness.train.networks import pick_device
-from harness.train.precision import float32_products
 
 
 class Bench:

@@ -101,6 +101,7 @@ def workload(task: str, plain: Mapping[str, Any]) -> str:
         "teacher": _shape(row.get("teacher")),
         "data": _part(row.get("data"), "name"),
         "precision": _part(row.get("recipe"), "precision"),
+        "teacher_precision": _part(row.get("recipe"), "teacher_precision"),
     }
     return json.dumps([task, parts], sort_keys=True)
 

@@ -12,6 +12,7 @@ from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.data.dataset import Labelling
 from harness.evidence import FigureOf
 from harness.lazy import torch
+from harness.precision import autocast
 from harness.registry import Registry
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Networks:
     student: VisionTransformer
     teacher: VisionTransformer | None
     saliency_model: VisionTransformer | None = None
+    teacher_precision: str | None = None  # the recipe's
     # begins a pass of the teacher that another process computes; none: this one does
     elsewhere: Callable[[torch.Tensor], TeacherPass] | None = None
 
@@ -83,21 +85,44 @@ class Networks:
         if self.elsewhere is not None:
             return self.elsewhere(images)
         assert self.teacher is not None
-        return _PassHere(method, self.teacher, images)
+        return _PassHere(method, self.teacher, images, self.teacher_precision)
 
 
 class _PassHere(TeacherPass):
     """In this process, once its output is asked for."""
 
-    def __init__(self, method: Method, teacher: VisionTransformer, images: torch.Tensor) -> None:
+    def __init__(
+        self,
+        method: Method,
+        teacher: VisionTransformer,
+        images: torch.Tensor,
+        precision: str | None,
+    ) -> None:
         self._method, self._teacher, self._images = method, teacher, images
+        self._precision = precision
         self._kept: torch.Tensor | None = None
 
     def show(self, kept: torch.Tensor | None) -> None:
         self._kept = kept
 
     def output(self) -> ForwardOutput:
-        return self._method.teach(self._teacher, self._images, self._kept)
+        return teach_in(self._method, self._teacher, self._images, self._kept, self._precision)
+
+
+def teach_in(
+    method: Method,
+    teacher: VisionTransformer,
+    images: torch.Tensor,
+    kept: torch.Tensor | None,
+    precision: str | None,
+) -> ForwardOutput:
+    """`method.teach`; with a `precision` of the teacher's own, computed in that and given in fp32,
+    for the student may compute in another.
+    """
+    if precision is None:
+        return method.teach(teacher, images, kept)
+    with autocast(precision, images.device):
+        return method.teach(teacher, images, kept).fp32()
 
 
 class Objective(ABC):

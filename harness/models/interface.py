@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
 
 from harness.errors import FieldError
 from harness.lazy import torch
@@ -80,20 +80,21 @@ class ForwardOutput:
     def select(self, images: Sequence[int]) -> ForwardOutput:
         """The same for some of the images, by their places in the batch."""
         chosen = to_device(torch.tensor(images), self.logits.device)
+        return self._each(lambda value: value.index_select(0, chosen))
 
-        def some(value: torch.Tensor | None) -> torch.Tensor | None:
-            return None if value is None else value.index_select(0, chosen)
+    def fp32(self) -> ForwardOutput:
+        """The same in fp32."""
+        return self._each(torch.Tensor.float)
 
-        return ForwardOutput(
-            logits=self.logits.index_select(0, chosen),
-            saliency=some(self.saliency),
-            tokens=tuple(value.index_select(0, chosen) for value in self.tokens),
-            maps=tuple(value.index_select(0, chosen) for value in self.maps),
-            distilled=some(self.distilled),
-            boxes=some(self.boxes),
-            detections=some(self.detections),
-            patches=some(self.patches),
-        )
+    def _each(self, changed: Callable[[torch.Tensor], torch.Tensor]) -> ForwardOutput:
+        new: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, tuple):
+                new[one.name] = tuple(changed(part) for part in value)
+            else:
+                new[one.name] = None if value is None else changed(value)
+        return ForwardOutput(**new)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

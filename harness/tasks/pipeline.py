@@ -63,7 +63,9 @@ class PipelineRun(Task):
     classes: int
     batch_size: int
     precision: str
+    teacher_precision: str | None = None
 
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"teacher_precision"})
     exclusive: ClassVar[bool] = True
     seeded: ClassVar[bool] = False
     figures: ClassVar[tuple[FigureOf, ...]] = (
@@ -96,6 +98,7 @@ class PipelineRun(Task):
             classes=data.classes,
             batch_size=train.recipe.batch_size,
             precision=train.recipe.precision,
+            teacher_precision=train.recipe.teacher_precision,
         )
 
     def lacks(self, metric: str) -> str | None:
@@ -119,9 +122,9 @@ class PipelineRun(Task):
         import torch
 
         from harness.models.build import build_bare, freeze
+        from harness.precision import float32_products
         from harness.train.networks import pick_device
         from harness.train.pipeline import PipelinePlace
-        from harness.train.precision import float32_products
         from harness.train.timeline import TimedBatch, time_steps, time_teacher
 
         if context.dist.size != 2 or context.rendezvous_store is None:
@@ -137,7 +140,8 @@ class PipelineRun(Task):
         ):
             if place.teaches:
                 teacher = freeze(build_bare(self.teacher, classes=self.classes, device=device))
-                time_teacher(teacher, self.method, self.precision, channel)
+                precisions = self.precision, self.teacher_precision
+                time_teacher(teacher, self.method, precisions, channel)
                 return {}
             shape = self.student.shape
             images = (self.batch_size, shape.channels, *shape.image_shape)

@@ -143,6 +143,9 @@ class Recipe:
     # of forward and backward pass; weights are always fp32
     # tf32: fp32, whose products an NVIDIA GPU rounds to TF32
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    # of a frozen teacher's passes in training, whose outputs are fp32 again; none: as `precision`.
+    # bf16 gains on GPUs and on CPUs that have it (AVX512_BF16, AMX); elsewhere it loses
+    teacher_precision: Literal["bf16", "fp16"] | None = None
     # blocks: torch compiles each transformer block of plain ViTs, once for a machine; numbers are
     # rounded otherwise. Worth it in long trainings on a GPU
     compile: Literal["none", "blocks"] = "none"
@@ -152,7 +155,7 @@ class Recipe:
     eval_crop: Share = 0.875
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
-        {"lr_rule", "patch_embed_rate", "compile", "optimizer", "momentum"}
+        {"lr_rule", "patch_embed_rate", "compile", "optimizer", "momentum", "teacher_precision"}
         | {"decay", "decay_power", "decay_rate", "decay_from"}
     )
 
@@ -169,6 +172,9 @@ class Recipe:
         if self.decay == "exponential" and (self.min_lr or self.schedule != "step"):
             key = "min_lr" if self.min_lr else "schedule"
             raise FieldError(key, "goes with other decays than the exponential: leave it out")
+        if self.teacher_precision == self.precision:
+            what = f"is `precision` already: leave it out, got {self.precision}"
+            raise FieldError("teacher_precision", what)
         if self.batch_size % 2 and (self.augment.mixup > 0 or self.augment.cutmix > 0):
             raise FieldError(
                 "batch_size", f"must be even with mixup or cutmix, got {self.batch_size}"
@@ -238,6 +244,9 @@ class FineTune:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.recipe.teacher_precision is not None:
+            what = "is of frozen teachers, and there is none: leave it out"
+            raise FieldError("recipe.teacher_precision", what)
         if self.arch is not None and self.arch not in known_architectures():
             raise FieldError(
                 "arch", unknown("architecture", self.arch, list(known_architectures()))
@@ -285,6 +294,9 @@ class TrainConfig:
                 "recipe",
                 "`augment` has no effect here: the method's `crops` say what happens to images",
             )
+        if self.recipe.teacher_precision is not None and not self.method.has_frozen_teacher:
+            what = "is of frozen teachers, and the method has none: leave it out"
+            raise FieldError("recipe.teacher_precision", what)
         networks = self.networks()
         for name, network in networks.items():
             if self.recipe.compile == "blocks" and not family_of(network.shape).compilable:

@@ -23,6 +23,7 @@ from harness.methods import Batch, Objective, Step
 from harness.models.build import ARTIFACT, freeze_all_but_head, save_model
 from harness.models.layers import replace_drop_path, set_batch_slice
 from harness.models.vit import VisionTransformer
+from harness.precision import autocast, float32_products
 from harness.run import RunContext
 from harness.seeding import generator, seed_unnamed, stream
 from harness.train.checkpoint import (
@@ -41,7 +42,6 @@ from harness.train.networks import build_networks, pick_device
 from harness.train.optimizer import build_optimizer
 from harness.train.peaks import peak_flops
 from harness.train.pipeline import PipelinePlace, RemoteTeacher, teach
-from harness.train.precision import autocast, float32_products
 from harness.train.schedule import learning_rate, total_steps
 from harness.train.speed import KEY as SPEED
 from harness.train.speed import Speedometer
@@ -221,8 +221,9 @@ class _Training:
 
     def _speedometer(self) -> Speedometer:
         peak = None
-        if self.device.type == "cuda":
-            peak = peak_flops(torch.cuda.get_device_name(self.device), self.recipe.precision)
+        if self.device.type == "cuda":  # the higher peak, where the teacher has another precision
+            fastest = self.recipe.teacher_precision or self.recipe.precision
+            peak = peak_flops(torch.cuda.get_device_name(self.device), fastest)
         return Speedometer(
             self.device,
             images=self.plan.batch,

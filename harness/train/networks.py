@@ -55,7 +55,12 @@ def build_networks(
     if teacher is not None and config.teacher is not None:
         require_classifier(teacher, config.teacher.weights, about.classes)
     saliency_model = frozen(config.saliency_model)
-    return Networks(student=student.train(), teacher=teacher, saliency_model=saliency_model)
+    return Networks(
+        student=student.train(),
+        teacher=teacher,
+        saliency_model=saliency_model,
+        teacher_precision=config.recipe.teacher_precision,
+    )
 
 
 def seed_weights(seed: int) -> None:

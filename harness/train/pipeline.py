@@ -20,12 +20,12 @@ from torch import Tensor
 
 from harness.channel import Channel, Received, open_channel
 from harness.distributed import DistContext
-from harness.methods import Networks, TeacherPass
+from harness.methods import Networks, TeacherPass, teach_in
 from harness.models.interface import ForwardOutput
 from harness.models.vit import VisionTransformer
+from harness.precision import autocast
 from harness.train.compiled import compile_blocks
 from harness.train.config import TrainConfig
-from harness.train.precision import autocast
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -135,7 +135,7 @@ def teach(
         compile_blocks([teacher], device)
     for images, kept in asked(channel):
         with autocast(config.recipe.precision, device):
-            output = config.method.teach(teacher, images, kept)
+            output = teach_in(config.method, teacher, images, kept, config.recipe.teacher_precision)
         send_output(channel, output, teacher.sign, stopping=stopping())
 
 

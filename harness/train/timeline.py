@@ -16,11 +16,11 @@ from torch import Tensor
 from harness.batch_plan import BatchPlan
 from harness.batch_slice import FULL_BATCH
 from harness.channel import Channel
-from harness.methods import Batch, Networks, Objective, Step
+from harness.methods import Batch, Networks, Objective, Step, teach_in
 from harness.methods.distillation import Distillation
 from harness.models.vit import VisionTransformer
+from harness.precision import autocast
 from harness.train.pipeline import IMAGES, RemotePass, RemoteTeacher, asked, send_output
-from harness.train.precision import autocast
 from harness.train.speed import Mark, mark
 
 TIMES: Final = "times"
@@ -121,15 +121,20 @@ def time_steps(
 
 
 def time_teacher(
-    teacher: VisionTransformer, method: Distillation, precision: str, channel: Channel
+    teacher: VisionTransformer,
+    method: Distillation,
+    precisions: tuple[str, str | None],
+    channel: Channel,
 ) -> None:
-    """Compute the passes that the other side asks for, and tell when."""
+    """Compute the passes that the other side asks for, and tell when; `precisions` are the
+    recipe's, of the step and of the teacher alone.
+    """
     clock = Clock(next(teacher.parameters()).device)
     marks: list[tuple[Mark, Mark]] = []
     for images, kept in asked(channel, told=lambda: _tell(marks, clock, channel)):
         start = clock.mark()
-        with autocast(precision, clock.device):
-            output = method.teach(teacher, images, kept)
+        with autocast(precisions[0], clock.device):
+            output = teach_in(method, teacher, images, kept, precisions[1])
         marks.append((start, clock.mark()))
         send_output(channel, output)
 

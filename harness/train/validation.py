@@ -15,8 +15,8 @@ from harness.evaluate.knn import knn_accuracy
 from harness.evaluate.segmentation import batch_size, segment
 from harness.methods import Objective
 from harness.models.vit import VisionTransformer
+from harness.precision import autocast
 from harness.train.config import TrainConfig
-from harness.train.precision import autocast
 
 NEIGHBOURS = 20
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from harness.data.prefetch import prefetched
+from harness.precision import float32_products
 from harness.train import loop
 from harness.train.config import TrainConfig
-from harness.train.precision import float32_products
 from tests.train.test_loop import Context
 from tests.train.test_waiting import TRAININGS
 

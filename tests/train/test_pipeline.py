@@ -144,6 +144,8 @@ TRAININGS: dict[str, tuple[TrainConfig, int]] = {  # a batch of 54, in so many m
         2,
     ),
 }
+half = replace(one("masked").recipe, teacher_precision="bf16")
+TRAININGS["masked, teacher in bf16"] = replace(one("masked"), recipe=half), 2
 STOPPED = "masked, two"
 
 
@@ -181,12 +183,13 @@ def test_a_training_in_a_pipeline_is_that_of_one_process(
         torch.testing.assert_close(found["weights"][what], value, rtol=1e-2, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["masked, two", "masked, teacher in bf16"])
 def test_it_is_the_accumulation_of_one_process_to_the_last_bit(
-    together: dict[str, dict[str, Any]], tmp_path: Path
+    name: str, together: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     context = Context(tmp_path, micro_batch=27)
-    result = train(TRAININGS["masked, two"][0], context)
-    found = together["masked, two"]
+    result = train(TRAININGS[name][0], context)
+    found = together[name]
     assert (result, context.metrics) == (found["result"], found["metrics"])
     for what, value in load_file(tmp_path / "model.safetensors").items():
         assert torch.equal(found["weights"][what], value), what

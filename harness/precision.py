@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-import torch
-
 from harness.errors import RunFailed
+from harness.lazy import torch
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
