@@ -33,7 +33,7 @@ from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
 from harness.models.families import known_architectures
 from harness.models.vit import Normalisation, VisionTransformer
-from harness.precision import autocast
+from harness.precision import autocast, choose_attention
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
 
@@ -74,6 +74,8 @@ def training_step(
 ) -> Callable[[], object]:
     """A whole optimiser step of (Masked)KD."""
     student, teacher = (network(arch).to(device) for arch in (STUDENT, TEACHER))
+    choose_attention(student, precision, device)
+    choose_attention(teacher, teacher_precision or precision, device)
     mask = Mask(keep=keep) if keep < ALL else None
     networks = Networks(
         student=student.train(), teacher=freeze(teacher), teacher_precision=teacher_precision

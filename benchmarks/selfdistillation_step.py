@@ -37,7 +37,7 @@ from harness.methods.selfdistillation.config import Head, SelfDistillation
 from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation
-from harness.precision import autocast
+from harness.precision import autocast, choose_attention
 from harness.seeding import generator
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
@@ -85,7 +85,7 @@ def methods() -> dict[str, SelfDistillation]:
 
 
 def prepared(
-    method: SelfDistillation, batch: int, device: torch.device
+    method: SelfDistillation, batch: int, device: torch.device, precision: str = "fp32"
 ) -> tuple[Any, Recipe, Batch]:
     """The objective over a network of random weights, the recipe, and a fixed random batch."""
     seen = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -93,6 +93,7 @@ def prepared(
     config = ModelConfig(arch=ARCH)
     student = build_model(config, classes=1, channels=3, input_norm=seen, dependencies={})
     student = student.to(device)
+    choose_attention(student, precision, device)
     objective = method.build(Networks(student=student.train(), teacher=None))
     sizes = [224] * 2 + [CROPS.local_size] * CROPS.local_crops
     views = tuple(torch.randn(batch, 3, size, size, device=device) for size in sizes)
@@ -111,7 +112,7 @@ def training_step(
     method: SelfDistillation, batch: int, device: torch.device, precision: str = "fp32"
 ) -> Callable[[], object]:
     """A whole optimiser step."""
-    objective, recipe, data = prepared(method, batch, device)
+    objective, recipe, data = prepared(method, batch, device, precision)
     optimizer = build_optimizer(objective.modules, recipe)
     steps = drawn()
 

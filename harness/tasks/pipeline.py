@@ -122,7 +122,7 @@ class PipelineRun(Task):
         import torch
 
         from harness.models.build import build_bare, freeze
-        from harness.precision import float32_products
+        from harness.precision import choose_attention, float32_products
         from harness.train.networks import pick_device
         from harness.train.pipeline import PipelinePlace
         from harness.train.timeline import TimedBatch, time_steps, time_teacher
@@ -141,12 +141,15 @@ class PipelineRun(Task):
             if place.teaches:
                 teacher = freeze(build_bare(self.teacher, classes=self.classes, device=device))
                 precisions = self.precision, self.teacher_precision
+                choose_attention(teacher, self.teacher_precision or self.precision, device)
                 time_teacher(teacher, self.method, precisions, channel)
                 return {}
+            student = build_bare(self.student, classes=self.classes, device=device).train()
+            choose_attention(student, self.precision, device)
             shape = self.student.shape
             images = (self.batch_size, shape.channels, *shape.image_shape)
             setup = TimedBatch(
-                student=build_bare(self.student, classes=self.classes, device=device).train(),
+                student=student,
                 teacher=build_bare(self.teacher, classes=self.classes, device="meta"),
                 images=torch.randn(images, device=device),
                 targets=torch.randn(self.batch_size, self.classes, device=device).softmax(1),

@@ -15,6 +15,7 @@ from harness.methods import Networks
 from harness.models.build import build_model, freeze_watched, require_classifier
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation, VisionTransformer
+from harness.precision import choose_attention
 from harness.seeding import stream
 from harness.train.config import TrainConfig
 
@@ -42,24 +43,27 @@ def build_networks(
     data: DataModule | None = None,
 ) -> Networks:
     """The student as it begins, in training mode, and the frozen networks, watched."""
-    about = data or open_dataset(config.data)
+    about, recipe = data or open_dataset(config.data), config.recipe
 
-    def build(model: ModelConfig) -> VisionTransformer:
-        return network_for(about, model, dependencies, device)
+    def build(model: ModelConfig, precision: str) -> VisionTransformer:
+        network = network_for(about, model, dependencies, device)
+        choose_attention(network, precision, device)
+        return network
 
-    def frozen(model: ModelConfig | None) -> VisionTransformer | None:
-        return None if model is None else freeze_watched(build(model))
+    def frozen(model: ModelConfig | None, precision: str) -> VisionTransformer | None:
+        return None if model is None else freeze_watched(build(model, precision))
 
     seed_weights(config.seed)
-    student, teacher = build(config.student), frozen(config.teacher)
+    student = build(config.student, recipe.precision)
+    teacher = frozen(config.teacher, recipe.teacher_precision or recipe.precision)
     if teacher is not None and config.teacher is not None:
         require_classifier(teacher, config.teacher.weights, about.classes)
-    saliency_model = frozen(config.saliency_model)
+    saliency_model = frozen(config.saliency_model, recipe.precision)
     return Networks(
         student=student.train(),
         teacher=teacher,
         saliency_model=saliency_model,
-        teacher_precision=config.recipe.teacher_precision,
+        teacher_precision=recipe.teacher_precision,
     )
 
 

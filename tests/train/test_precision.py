@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,22 @@ def test_a_training_stays_close(tmp_path: Path) -> None:
         found.append([one["loss/total"] for one in context.metrics if "loss/total" in one])
     assert found[1] == pytest.approx(found[0], rel=0.02)
     assert found[1] != found[0]
+
+
+def kernels(precision: str, folder: Path, **more: str) -> Counter[str]:
+    """Which kernels of fused attention a training on a CPU calls."""
+    training = config(epochs=0.1, precision=precision, **more)
+    with torch.profiler.profile() as profile:
+        train(training, Context(folder))
+    return Counter(
+        one.name for one in profile.events() if one.name.startswith("aten::_scaled_dot_product")
+    )
+
+
+def test_attention_is_fused_on_a_cpu_but_in_bf16(tmp_path: Path) -> None:
+    fused, half = kernels("fp32", tmp_path / "a"), kernels("fp32", tmp_path / "b", **HALF)
+    assert 0 < sum(half.values()) < sum(fused.values())  # the student's alone
+    assert not kernels("bf16", tmp_path / "c")
 
 
 def test_it_is_in_the_identity_where_it_is_given() -> None:
