@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 import timm
 import torch
-from options import compared, has_bf16, options, show
+from options import compared, multiplies_bf16, options, show
 from plain_masked import PlainMaskedKD
 from products import multiplied, of_step
 
@@ -130,7 +130,7 @@ def measure(
         steps[name] = training_step(keep, batch, device)
         pairs.append((name, ours))
         expected[name] = step_macs(keep) / step_macs(KEEP)
-    if has_bf16(device):
+    if multiplies_bf16(device):
         half, whole = f"{ours}, teacher in bf16", f"{ours}, bf16"
         steps[half] = training_step(KEEP, batch, device, teacher_precision="bf16")
         steps[whole] = training_step(KEEP, batch, device, "bf16")
@@ -151,7 +151,7 @@ def main() -> None:
     device, repeats = torch.device(arguments.device), arguments.repeats
     lines = measure(arguments.batch // 2, device, repeats, ())
     lines += measure(arguments.batch, device, repeats, (196, 147, 49))
-    if not has_bf16(device):
+    if not multiplies_bf16(device):
         print("bf16: not measured, this CPU has neither AVX512_BF16 nor AMX")
     show(lines, f"{TEACHER} -> {STUDENT}", arguments)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from harness.device import cpu_has_bf16
+
 
 def options(about: str | None, *, batch: int) -> argparse.Namespace:
     """What was asked for, with torch held to the threads; `batch` is the default."""
@@ -44,15 +46,9 @@ def compared(name: str, base: str, seconds: dict[str, list[float]]) -> dict[str,
     }
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether it multiplies bf16 itself: emulated, it is slower than fp32."""
-    if device.type != "cpu":
-        return True
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether it does itself: emulated, bf16 is slower than fp32."""
+    return device.type != "cpu" or cpu_has_bf16() is True
 
 
 def show(lines: Sequence[dict[str, object]], about: str, arguments: argparse.Namespace) -> None:

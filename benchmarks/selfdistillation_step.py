@@ -20,7 +20,7 @@ from itertools import count
 from typing import Any
 
 import torch
-from options import compared, has_bf16, options, show
+from options import compared, multiplies_bf16, options, show
 from plain_selfdistillation import PlainDino, PlainIbot
 
 from harness.data.multicrop import MultiCrop
@@ -150,7 +150,7 @@ def main() -> None:
     batch, device = arguments.batch, torch.device(arguments.device)
     steps = {name: training_step(method, batch, device) for name, method in methods().items()}
     pairs = list(COMPARED)
-    for name in PLAIN if has_bf16(device) else ():
+    for name in PLAIN if multiplies_bf16(device) else ():
         half = f"{name}, bf16"
         steps[half] = training_step(methods()[name], batch, device, "bf16")
         steps[f"{name}, plain, bf16"] = plain_step(methods()[name], batch, device, bf16=True)

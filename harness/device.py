@@ -55,6 +55,23 @@ def gpu_names() -> list[str]:
     return names
 
 
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def cpu_has_bf16() -> bool | None:
+    """Whether this machine's CPU multiplies bf16 itself; None where Linux does not say.
+
+    One that does not computes bf16 in fp32 and rounds, which takes longer than fp32.
+    """
+    try:
+        words = set(CPUINFO.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return None
+    if words.isdisjoint({"flags", "Features"}):  # of x86, of ARM
+        return None
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
 def cores() -> int:
     """How many cores this process may use: of those it may run on, what its container is given."""
     if hasattr(os, "sched_getaffinity"):

@@ -15,6 +15,7 @@ from harness.batch_slice import BatchSlice
 from harness.data.mixing import soft_targets
 from harness.data.module import DataModule, open_data
 from harness.data.prefetch import prefetched
+from harness.device import cpu_has_bf16
 from harness.distributed import DistContext, process_group
 from harness.errors import Interrupted, RunFailed, WeightsError
 from harness.evaluate.collapse import COLLAPSED
@@ -108,6 +109,7 @@ class _Training:
         self.data = self._open_data()
         self.plan = self._plan_batch()
         self._warn_of_class_order()
+        self._warn_of_slow_bf16()
         self.frozen: list[VisionTransformer]  # teacher and saliency model, watched
         self.objective = self._build_objective()
         if self.recipe.compile == "blocks":
@@ -158,6 +160,14 @@ class _Training:
                 continue
             if model.weights.hub is not None or model.weights.file is not None:
                 self.context.log(f"warning: the {what}'s weights come from elsewhere; {order}")
+
+    def _warn_of_slow_bf16(self) -> None:
+        precisions = self.recipe.precision, self.recipe.teacher_precision
+        if self.device.type == "cpu" and "bf16" in precisions and cpu_has_bf16() is False:
+            key = "precision" if precisions[0] == "bf16" else "teacher_precision"
+            self.context.log(
+                f"warning: `recipe.{key}: bf16` is slower than fp32 here: this CPU has no bf16"
+            )
 
     def _open_data(self) -> DataModule:
         return open_data(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from harness import device
 from harness.errors import FieldError
 from harness.methods import Batch, Method, Networks, Step
 from harness.methods.distillation import Distillation, Mask
@@ -104,6 +105,23 @@ def test_attention_is_fused_on_a_cpu_but_in_bf16(tmp_path: Path) -> None:
     fused, half = kernels("fp32", tmp_path / "a"), kernels("fp32", tmp_path / "b", **HALF)
     assert 0 < sum(half.values()) < sum(fused.values())  # the student's alone
     assert not kernels("bf16", tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("flags", "slow"),
+    [("flags : fpu avx512f", True), ("flags : fpu avx512_bf16", False), ("Features : bf16", False)],
+)
+def test_a_cpu_without_bf16_is_told(
+    flags: str, slow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    monkeypatch.setattr(device, "CPUINFO", tmp_path / "cpuinfo")
+    context = Context(tmp_path)
+    train(config(epochs=0.05, **HALF), context)
+    said = (
+        "warning: `recipe.teacher_precision: bf16` is slower than fp32 here: this CPU has no bf16"
+    )
+    assert (said in context.lines) == slow
 
 
 def test_it_is_in_the_identity_where_it_is_given() -> None:
