@@ -167,7 +167,7 @@ def test_the_rows_of_the_docs_add_their_runs_and_no_others(
 def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
     listed: dict[str, set[str]] = {}
     kind = ""
-    page = (ROOT / "docs/specs.md").read_text()
+    page = (ROOT / "docs/metrics.md").read_text()
     for first, second in re.findall(
         r"^\| (`[a-z0-9-]+`)? ?\| (`[^|]*`) \| [^|]* \|$", page, re.MULTILINE
     ):
@@ -177,15 +177,21 @@ def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
     assert listed == {name: TASKS.get(name).metrics() for name in own}
 
 
-def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "least", "report"), [("tutorial", 7, "maskedkd/fig2"), ("how-to", 5, "example/sweep")]
+)
+def test_every_step_of_a_guide_works(page: str, least: int, report: str, tmp_path: Path) -> None:
     experiments = tmp_path / "experiments"
     experiments.mkdir()
     for folder in (ROOT / "experiments").iterdir():
         (experiments / folder.name).symlink_to(folder)
-    page = (ROOT / "docs/tutorial.md").read_text()
-    steps = re.findall(r"(?:^`([^`]+)`:\n\n)?```(\w+)\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    text = (ROOT / f"docs/{page}.md").read_text()
+    steps = re.findall(
+        r"(?:^`([^`]+)`[^\n]*:\n\n)?```(\w*)\n(.*?)```", text, re.DOTALL | re.MULTILINE
+    )
     commands = 0
     exported: dict[str, str] = {}
+    said = ""  # by the last commands
     for file, language, text in steps:
         if file:
             (tmp_path / file).parent.mkdir(exist_ok=True)
@@ -193,6 +199,7 @@ def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
         elif language == "python":
             run([sys.executable, "-c", text], tmp_path)
         elif language == "console":
+            said = ""
             for line in text.splitlines():
                 if line.startswith("$ export "):
                     named = dict(word.split("=") for word in line.split()[2:])
@@ -200,10 +207,13 @@ def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
                     exported = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), **named}
                     continue
                 command = shlex.split(line.removeprefix("$ harness "))
-                run([sys.executable, "-m", "harness", *command], tmp_path, **exported)
+                said += run([sys.executable, "-m", "harness", *command], tmp_path, **exported)
                 commands += 1
-    assert commands >= 7
-    assert (tmp_path / "reports/maskedkd/fig2.smoke.md").is_file()
+        elif not language:
+            for line in text.splitlines():
+                assert " ".join(line.split()) in " ".join(said.split()), f"nothing says: {line}"
+    assert commands >= least
+    assert (tmp_path / f"reports/{report}.smoke.md").is_file()
 
 
 def test_a_folder_of_ones_own_has_what_the_docs_copy_into_it(tmp_path: Path) -> None:
