@@ -16,9 +16,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from scipy.optimize import brentq
 
 from harness.evaluate.flops import counted_macs
 from harness.masking import CRITERIA, CriterionInput
@@ -30,6 +32,8 @@ from harness.models.families import FAMILIES
 from harness.models.interface import ForwardOutput
 from harness.models.vit import VisionTransformer
 from harness.registry import Registry
+from harness.report.inference import LEVEL
+from harness.report.power import POWER, power, seeds_needed
 from harness.run import TASKS
 from harness.spec.expand import expand
 from harness.spec.load import load_table
@@ -426,6 +430,48 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
         text = " ".join((ROOT / f"docs/{page}.md").read_text().split())
         for sentence in sentences:
             assert sentence in text, f"docs/{page}.md does not say: {sentence}"
+
+
+def test_the_seeds_to_plan_of_the_docs_are_those_that_the_test_of_claims_needs() -> None:
+    text = " ".join((ROOT / "docs/reports.md").read_text().split())
+    assert "seeds = 4 + 10 (sd / distance)²" in text
+    assert "put 13 for 10" in text
+    for factor, claims in ((10, 1), (13, 3)):
+        for distance in (3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.4):
+            needed = seeds_needed(1.0, distance, level=LEVEL / claims)
+            assert needed is not None
+            assert abs(needed - (4 + factor / distance**2)) <= 1.5
+    cases = [(extra, claims) for claims in (1, 3) for extra in (0, 10)]
+    for seeds in (3, 6, 12, 30):
+        cells = [f"{_seen(seeds, extra, claims):.1f} sd" for extra, claims in cases]
+        assert f"| {seeds} | {' | '.join(cells)} |" in text
+    spreads = {
+        "maskedkd/table2.fashion-mnist": "{} to {} for Table 2 on Fashion-MNIST",
+        "maskedkd/table2.cifar10-small": "{} to {} on CIFAR-10",
+        "attmask/dino.cifar10-small": "{} to {} for `attmask/dino`",
+        "dinov2/ablation.cifar10-small": "{} to {} for `dinov2/ablation`",
+        "lut/sizes.cifar10-small": "{1} for `lut/sizes`",
+    }
+    for name, form in spreads.items():
+        sds = [
+            float(line["sd_moderated"])
+            for line in lines_of(f"{name}.claims")
+            if line["sd_moderated"]
+        ]
+        assert form.format(f"{min(sds):.2f}", f"{max(sds):.2f}") in text
+    assert "At 0.26, 11 seeds see 0.3 points; at 0.6, that takes 44" in text
+    assert seeds_needed(0.26, 0.3) == 11
+    assert seeds_needed(0.6, 0.3) == 44
+
+
+def _seen(seeds: int, extra: float, claims: int) -> float:
+    """The distance in standard deviations that so many seeds find four times of five."""
+
+    def lacking(distance: float) -> float:
+        found = power(1.0, distance, np.array([seeds]), level=LEVEL / claims, extra=extra)
+        return float(np.nan_to_num(found, nan=1.0)[0]) - POWER
+
+    return float(brentq(lacking, 0.01, 12.0))
 
 
 def test_the_docs_say_of_which_copy_the_results_on_natural_images_are() -> None:
