@@ -22,6 +22,8 @@ import timm
 import torch
 from scipy.optimize import brentq
 
+from harness import api
+from harness.estimate import UNKNOWN_RATE
 from harness.evaluate.flops import counted_macs
 from harness.masking import CRITERIA, CriterionInput
 from harness.masking.keep import top_k
@@ -31,6 +33,7 @@ from harness.models.cost import efficient_macs
 from harness.models.families import FAMILIES
 from harness.models.interface import ForwardOutput
 from harness.models.vit import VisionTransformer
+from harness.plan import gpu_hours
 from harness.registry import Registry
 from harness.report.inference import LEVEL
 from harness.report.power import POWER, power, seeds_needed
@@ -248,10 +251,11 @@ def run(command: list[str], project: Path, **more: str) -> str:
 
 
 REFERENCE = ROOT / "results/reference/amd-epyc-2-cores"
+GPU_BENCHMARKS = ROOT / "results/reference/nvidia-h100/benchmarks"
 
 
-def lines_of(name: str) -> list[dict[str, str]]:
-    with (REFERENCE / f"{name}.csv").open() as file:
+def lines_of(name: str, folder: Path = REFERENCE) -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -472,6 +476,25 @@ def _seen(seeds: int, extra: float, claims: int) -> float:
         return float(np.nan_to_num(found, nan=1.0)[0]) - POWER
 
     return float(brentq(lacking, 0.01, 12.0))
+
+
+def test_the_gpu_hours_of_the_readme_are_those_of_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_RESULTS", str(tmp_path))
+    section = (ROOT / "README.md").read_text().split("## What the papers' scale costs")[1]
+    lines = re.findall(r"^\| (.*?`) \| (\d+) \| ([\d,]+) \|$", section, re.MULTILINE)
+    assert len(lines) == 9
+    table = ""
+    for named, trainings, hours in lines:
+        rows = re.search(r"--rows '(.*)'", named)
+        table = table if rows else named.strip("`")
+        plan = api.load(table).plan("paper", rows=rows and rows[1])
+        assert sum(planned.run.task == "train" for planned in plan.runs) == int(trainings)
+        assert f" {hours} hours of one GPU" in gpu_hours(plan.runs)
+    (step,) = (line for line in lines_of("gpu", GPU_BENCHMARKS) if line["step"] == "bf16")
+    rate = float(step["GFLOP"]) / 2 / (float(step["ms"]) * 1e-3) * 1e9
+    assert f"ran at {rate * UNKNOWN_RATE['cuda']:.0f} times" in " ".join(section.split())
 
 
 def test_the_docs_say_of_which_copy_the_results_on_natural_images_are() -> None:
