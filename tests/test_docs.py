@@ -223,6 +223,23 @@ def test_every_step_of_a_guide_works(page: str, least: int, report: str, tmp_pat
     assert (tmp_path / f"reports/{report}.smoke.md").is_file()
 
 
+def test_the_specs_of_the_how_to_page_hold_at_a_scale_that_means_something(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to.md").read_text()
+    assert "Write `fashion-mnist` for `smoke`" in " ".join(page.split())
+    found = re.findall(
+        r"^`(experiments/[^`]+)`[^\n]*:\n\n```yaml\n(.*?)```", page, re.DOTALL | re.M
+    )
+    assert len(found) == 2
+    for file, spec in found:
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(spec.replace("smoke", "fashion-mnist"))
+        table = load_table(str(path))
+        for profile in table.profiles:
+            judged = {row.config.data.evaluate_on for row in expand(table, profile).rows}
+            assert judged == {"holdout" if profile.endswith("-choose") else "val"}
+
+
 def test_a_folder_of_ones_own_has_what_the_docs_copy_into_it(tmp_path: Path) -> None:
     (tmp_path / "harness").mkdir()
     (tmp_path / "harness" / "experiments").symlink_to(ROOT / "experiments")
