@@ -35,6 +35,7 @@ from harness.models.interface import ForwardOutput
 from harness.models.vit import VisionTransformer
 from harness.plan import gpu_hours
 from harness.registry import Registry
+from harness.report.collect import data_of
 from harness.report.inference import LEVEL
 from harness.report.power import POWER, power, seeds_needed
 from harness.run import TASKS
@@ -236,8 +237,11 @@ def test_the_specs_of_the_how_to_page_hold_at_a_scale_that_means_something(tmp_p
         path.write_text(spec.replace("smoke", "fashion-mnist"))
         table = load_table(str(path))
         for profile in table.profiles:
-            judged = {row.config.data.evaluate_on for row in expand(table, profile).rows}
-            assert judged == {"holdout" if profile.endswith("-choose") else "val"}
+            expansion = expand(table, profile)
+            on_holdout = profile.endswith("-choose")
+            judged = {row.config.data.evaluate_on for row in expansion.rows}
+            assert judged == {"holdout" if on_holdout else "val"}
+            assert data_of(expansion).endswith(" (hold-out)") == on_holdout  # the report says so
 
 
 def test_a_folder_of_ones_own_has_what_the_docs_copy_into_it(tmp_path: Path) -> None:
