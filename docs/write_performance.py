@@ -24,7 +24,7 @@ Written by `docs/write_performance.py`. First a CPU (`{MACHINE}`):
 two idle cores of an AMD EPYC, two threads, fp32; then [a GPU](#on-a-gpu). Each benchmark runs all
 of its steps in turn in one process. A ratio is the time of a step over the time of the one that it
 is held against: the median over turns, with the least and the largest. `make bench` measures on
-your machine; `--csv FILE` keeps the numbers.
+your machine; `--csv FILE` keeps the numbers. Goals are this project's own: no paper states them.
 
 "Plain" is what one would write with timm and PyTorch alone (`benchmarks/plain_masked.py`,
 `benchmarks/plain_selfdistillation.py`): attention maps in full, every patch embedded, whole last

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args, get_origin
 from harness.bounds import MANY, Bound, bound_of
 from harness.launch.cluster import Cluster
 from harness.registry import Registry
-from harness.run import TASKS, Resources
+from harness.run import Resources
 from harness.spec.fields import FieldInfo, discriminator, fields_of, is_tagged, without_none
 from harness.spec.nodes import ListNode, MapNode
 from harness.spec.schema import (
@@ -43,8 +43,8 @@ HEAD = """\
 # Every key
 
 This page is made from the code by `make docs`. A test fails when it is out of date.
-[specs.md](specs.md) explains how the keys work together. A key without a default is required. A
-default of "none" means that the key may be left out.
+[specs.md](specs.md) explains how the keys work together, [metrics.md](metrics.md) has the tasks and
+metrics of `columns`. A default of "none" means that the key may be left out.
 """
 
 SPEC: tuple[tuple[str, type], ...] = (
@@ -170,8 +170,6 @@ def reference() -> tuple[str, list[str]]:
     for base in reversed(bases.values()):
         page.registered(_plural(base.registry.kind), base)
         page.inner()
-    page.chapter("Tasks: `from` of a column")
-    page.lines += _tasks()
     page.chapter("The cluster: `cluster.yaml`")
     page.section("The file", Cluster)
     page.inner()
@@ -192,17 +190,6 @@ def _bases(cls: type, seen: set[type] | None = None) -> Iterator[Any]:
                 yield from _bases(part.registry.get(name), seen)
         elif _is_section(part):
             yield from _bases(part, seen)
-
-
-def _tasks() -> list[str]:
-    """A line for each task, with its metrics."""
-    lines = ["| `from` | metrics | what it is |", "| --- | --- | --- |"]
-    for name in TASKS.names():
-        task = TASKS.get(name)
-        if task.__module__.startswith("harness."):
-            metrics = ", ".join(f"`{metric}`" for metric in sorted(task.metrics()))
-            lines.append(f"| `{name}` | {metrics} | {_documentation(task).splitlines()[0]} |")
-    return [*lines, ""]
 
 
 def _parts(hint: Any) -> Iterator[Any]:

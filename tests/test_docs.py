@@ -16,10 +16,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from scipy.optimize import brentq
 
+from harness import api
+from harness.estimate import UNKNOWN_RATE
 from harness.evaluate.flops import counted_macs
 from harness.masking import CRITERIA, CriterionInput
 from harness.masking.keep import top_k
@@ -29,7 +33,11 @@ from harness.models.cost import efficient_macs
 from harness.models.families import FAMILIES
 from harness.models.interface import ForwardOutput
 from harness.models.vit import VisionTransformer
+from harness.plan import gpu_hours
 from harness.registry import Registry
+from harness.report.collect import data_of
+from harness.report.inference import LEVEL
+from harness.report.power import POWER, power, seeds_needed
 from harness.run import TASKS
 from harness.spec.expand import expand
 from harness.spec.load import load_table
@@ -167,7 +175,7 @@ def test_the_rows_of_the_docs_add_their_runs_and_no_others(
 def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
     listed: dict[str, set[str]] = {}
     kind = ""
-    page = (ROOT / "docs/specs.md").read_text()
+    page = (ROOT / "docs/metrics.md").read_text()
     for first, second in re.findall(
         r"^\| (`[a-z0-9-]+`)? ?\| (`[^|]*`) \| [^|]* \|$", page, re.MULTILINE
     ):
@@ -177,15 +185,21 @@ def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
     assert listed == {name: TASKS.get(name).metrics() for name in own}
 
 
-def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "least", "report"), [("tutorial", 7, "maskedkd/fig2"), ("how-to", 5, "example/sweep")]
+)
+def test_every_step_of_a_guide_works(page: str, least: int, report: str, tmp_path: Path) -> None:
     experiments = tmp_path / "experiments"
     experiments.mkdir()
     for folder in (ROOT / "experiments").iterdir():
         (experiments / folder.name).symlink_to(folder)
-    page = (ROOT / "docs/tutorial.md").read_text()
-    steps = re.findall(r"(?:^`([^`]+)`:\n\n)?```(\w+)\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    text = (ROOT / f"docs/{page}.md").read_text()
+    steps = re.findall(
+        r"(?:^`([^`]+)`[^\n]*:\n\n)?```(\w*)\n(.*?)```", text, re.DOTALL | re.MULTILINE
+    )
     commands = 0
     exported: dict[str, str] = {}
+    said = ""  # by the last commands
     for file, language, text in steps:
         if file:
             (tmp_path / file).parent.mkdir(exist_ok=True)
@@ -193,6 +207,7 @@ def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
         elif language == "python":
             run([sys.executable, "-c", text], tmp_path)
         elif language == "console":
+            said = ""
             for line in text.splitlines():
                 if line.startswith("$ export "):
                     named = dict(word.split("=") for word in line.split()[2:])
@@ -200,10 +215,33 @@ def test_every_step_of_the_tutorial_works(tmp_path: Path) -> None:
                     exported = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), **named}
                     continue
                 command = shlex.split(line.removeprefix("$ harness "))
-                run([sys.executable, "-m", "harness", *command], tmp_path, **exported)
+                said += run([sys.executable, "-m", "harness", *command], tmp_path, **exported)
                 commands += 1
-    assert commands >= 7
-    assert (tmp_path / "reports/maskedkd/fig2.smoke.md").is_file()
+        elif not language:
+            for line in text.splitlines():
+                assert " ".join(line.split()) in " ".join(said.split()), f"nothing says: {line}"
+    assert commands >= least
+    assert (tmp_path / f"reports/{report}.smoke.md").is_file()
+
+
+def test_the_specs_of_the_how_to_page_hold_at_a_scale_that_means_something(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to.md").read_text()
+    assert "Write `fashion-mnist` for `smoke`" in " ".join(page.split())
+    found = re.findall(
+        r"^`(experiments/[^`]+)`[^\n]*:\n\n```yaml\n(.*?)```", page, re.DOTALL | re.M
+    )
+    assert len(found) == 2
+    for file, spec in found:
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(spec.replace("smoke", "fashion-mnist"))
+        table = load_table(str(path))
+        for profile in table.profiles:
+            expansion = expand(table, profile)
+            on_holdout = profile.endswith("-choose")
+            judged = {row.config.data.evaluate_on for row in expansion.rows}
+            assert judged == {"holdout" if on_holdout else "val"}
+            assert data_of(expansion).endswith(" (hold-out)") == on_holdout  # the report says so
 
 
 def test_a_folder_of_ones_own_has_what_the_docs_copy_into_it(tmp_path: Path) -> None:
@@ -234,10 +272,11 @@ def run(command: list[str], project: Path, **more: str) -> str:
 
 
 REFERENCE = ROOT / "results/reference/amd-epyc-2-cores"
+GPU_BENCHMARKS = ROOT / "results/reference/nvidia-h100/benchmarks"
 
 
-def lines_of(name: str) -> list[dict[str, str]]:
-    with (REFERENCE / f"{name}.csv").open() as file:
+def lines_of(name: str, folder: Path = REFERENCE) -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -416,6 +455,67 @@ def test_the_measured_numbers_of_other_pages_are_those_of_the_reference_results(
         text = " ".join((ROOT / f"docs/{page}.md").read_text().split())
         for sentence in sentences:
             assert sentence in text, f"docs/{page}.md does not say: {sentence}"
+
+
+def test_the_seeds_to_plan_of_the_docs_are_those_that_the_test_of_claims_needs() -> None:
+    text = " ".join((ROOT / "docs/reports.md").read_text().split())
+    assert "seeds = 4 + 10 (sd / distance)²" in text
+    assert "put 13 for 10" in text
+    for factor, claims in ((10, 1), (13, 3)):
+        for distance in (3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.4):
+            needed = seeds_needed(1.0, distance, level=LEVEL / claims)
+            assert needed is not None
+            assert abs(needed - (4 + factor / distance**2)) <= 1.5
+    cases = [(extra, claims) for claims in (1, 3) for extra in (0, 10)]
+    for seeds in (3, 6, 12, 30):
+        cells = [f"{_seen(seeds, extra, claims):.1f} sd" for extra, claims in cases]
+        assert f"| {seeds} | {' | '.join(cells)} |" in text
+    spreads = {
+        "maskedkd/table2.fashion-mnist": "{} to {} for Table 2 on Fashion-MNIST",
+        "maskedkd/table2.cifar10-small": "{} to {} on CIFAR-10",
+        "attmask/dino.cifar10-small": "{} to {} for `attmask/dino`",
+        "dinov2/ablation.cifar10-small": "{} to {} for `dinov2/ablation`",
+        "lut/sizes.cifar10-small": "{1} for `lut/sizes`",
+    }
+    for name, form in spreads.items():
+        sds = [
+            float(line["sd_moderated"])
+            for line in lines_of(f"{name}.claims")
+            if line["sd_moderated"]
+        ]
+        assert form.format(f"{min(sds):.2f}", f"{max(sds):.2f}") in text
+    assert "At 0.26, 11 seeds see 0.3 points; at 0.6, that takes 44" in text
+    assert seeds_needed(0.26, 0.3) == 11
+    assert seeds_needed(0.6, 0.3) == 44
+
+
+def _seen(seeds: int, extra: float, claims: int) -> float:
+    """The distance in standard deviations that so many seeds find four times of five."""
+
+    def lacking(distance: float) -> float:
+        found = power(1.0, distance, np.array([seeds]), level=LEVEL / claims, extra=extra)
+        return float(np.nan_to_num(found, nan=1.0)[0]) - POWER
+
+    return float(brentq(lacking, 0.01, 12.0))
+
+
+def test_the_gpu_hours_of_the_readme_are_those_of_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_RESULTS", str(tmp_path))
+    section = (ROOT / "README.md").read_text().split("## What the papers' scale costs")[1]
+    lines = re.findall(r"^\| (.*?`) \| (\d+) \| ([\d,]+) \|$", section, re.MULTILINE)
+    assert len(lines) == 9
+    table = ""
+    for named, trainings, hours in lines:
+        rows = re.search(r"--rows '(.*)'", named)
+        table = table if rows else named.strip("`")
+        plan = api.load(table).plan("paper", rows=rows and rows[1])
+        assert sum(planned.run.task == "train" for planned in plan.runs) == int(trainings)
+        assert f" {hours} hours of one GPU" in gpu_hours(plan.runs)
+    (step,) = (line for line in lines_of("gpu", GPU_BENCHMARKS) if line["step"] == "bf16")
+    rate = float(step["GFLOP"]) / 2 / (float(step["ms"]) * 1e-3) * 1e9
+    assert f"ran at {rate * UNKNOWN_RATE['cuda']:.0f} times" in " ".join(section.split())
 
 
 def test_the_docs_say_of_which_copy_the_results_on_natural_images_are() -> None:

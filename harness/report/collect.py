@@ -175,7 +175,8 @@ def data_of(expansion: Expansion) -> str:
 
 def _data_name(config: DataConfig) -> str:
     title = Path(config.path).stem if config.path else DATASETS.get(config.name).title
-    return title if config.packed is None else f"{title}, packed at {config.packed} px"
+    packed = "" if config.packed is None else f", packed at {config.packed} px"
+    return f"{title}{packed}{' (hold-out)' if config.evaluate_on == 'holdout' else ''}"
 
 
 def _paper_data(expansion: Expansion) -> str:
