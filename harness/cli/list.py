@@ -28,8 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print one line for each profile of each table; 1 if a table is wrong."""
     from harness.store import DONE, Store
 
-    names = list_tables()
-    if not names:
+    broken: dict[str, str] = {}
+    names = list_tables(broken)
+    if not names and not broken:
         raise HarnessError(
             f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
             "another folder (docs/environment.md)"
@@ -37,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     done = {record.identity for record in Store().records() if record.state == DONE}
     shared = SharedParts()
     lines = [line for name in names for line in _lines(name, done, shared)]
+    lines += broken.items()
     print(_aligned([HEADER, *lines]))
     return int(any(len(line) < len(HEADER) for line in lines))
 

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from harness.errors import HarnessError, unknown
+from harness.errors import HarnessError, cause, unknown
 from harness.paths import experiments_root
 
 FOLDERS: Mapping[str, str] = {"recipe": "recipes", "profile": "profiles"}
 """Where pieces lie that specs share, by what they are."""
 
 
-def list_tables() -> list[str]:
-    """The names of all tables, `maskedkd/table2`, sorted."""
-    return sorted(
-        f"{path.parent.name}/{path.stem}"
-        for path in experiments_root().glob("*/*.yaml")
-        if path.parent.name not in FOLDERS.values()
-    )
+def list_tables(broken: MutableMapping[str, str] | None = None) -> list[str]:
+    """The names of all tables, `maskedkd/table2`, sorted.
+
+    A folder that cannot be read stands in `broken` with the reason, `maskedkd/`, and hides no other
+    one; without `broken` it is a HarnessError.
+    """
+    root = experiments_root()
+    unread: MutableMapping[str, str] = {} if broken is None else broken
+    names: list[str] = []
+    for folder in _listed(root):
+        if folder in FOLDERS.values():
+            continue
+        try:
+            names += [f"{folder}/{path.stem}" for path in _specs_in(root / folder)]
+        except HarnessError as error:
+            unread[f"{folder}/"] = str(error)
+    if broken is None and unread:
+        raise HarnessError("; ".join(unread.values()))
+    return sorted(names)
 
 
 def stray_specs() -> list[Path]:
@@ -30,8 +43,10 @@ def stray_specs() -> list[Path]:
 
 
 def list_pieces(kind: str) -> dict[str, Path]:
-    """The files of all shared recipes or profiles by name, sorted."""
-    paths = (experiments_root() / FOLDERS[kind]).glob("*.yaml")
+    """The files of all shared recipes or profiles by name, sorted; HarnessError where their folder
+    cannot be read.
+    """
+    paths = _specs_in(experiments_root() / FOLDERS[kind])
     return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
 
 
@@ -48,9 +63,14 @@ def table_path(name_or_path: str | Path) -> Path:
         if path.is_file():
             return path
         raise HarnessError(f"there is no spec {text}")
-    name = find_table(text)
+    broken: dict[str, str] = {}
+    names = list_tables(broken)
+    name = _named(text, names)
     if name is None:
-        raise HarnessError(unknown("table", text, list_tables()))
+        unread = [
+            why for folder, why in broken.items() if "/" not in text or text.startswith(folder)
+        ]
+        raise HarnessError("; ".join([*unread, unknown("table", text, names)]))
     return experiments_root() / f"{name}.yaml"
 
 
@@ -58,7 +78,10 @@ def find_table(text: str) -> str | None:
     """The table called `maskedkd/table2`, or `table2` where one paper alone has such a table; None
     if there is none.
     """
-    tables = list_tables()
+    return _named(text, list_tables({}))
+
+
+def _named(text: str, tables: list[str]) -> str | None:
     if text in tables:
         return text
     same_stem = [name for name in tables if name.rpartition("/")[2] == text]
@@ -71,3 +94,23 @@ def table_name(path: Path) -> str:
     """What a spec is called: its folder and its file name."""
     path = path.resolve()
     return f"{path.parent.name}/{path.stem}"
+
+
+def _specs_in(folder: Path) -> list[Path]:
+    return [folder / name for name in _listed(folder) if name.endswith(".yaml")]
+
+
+def _listed(folder: Path) -> list[str]:
+    """What lies in a folder, sorted; HarnessError where it cannot be read, nothing where there is
+    none.
+    """
+    try:
+        return sorted(os.listdir(folder))
+    except NotADirectoryError:
+        return []
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError)
+        # a link to nothing was meant to be a folder; editors leave hidden ones
+        if gone and (folder.name.startswith(".") or not folder.is_symlink()):
+            return []
+        raise HarnessError(f"{folder} cannot be read: {cause(error)}") from None
