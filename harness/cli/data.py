@@ -17,7 +17,7 @@ from harness.data.pack import Pack, is_pack
 from harness.data.packing import pack_set
 from harness.data.telling import Telling
 from harness.data.verify import verify
-from harness.errors import DataError, cause
+from harness.errors import DataError
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -143,19 +143,18 @@ def _numbers(facts: dict[str, Any]) -> str:
     return f"{learned}{facts['val_images']:,}"
 
 
-def _here(dataset: DataSet) -> tuple[str | None, str | None]:
-    """Version, and what is missing; a copy that cannot be read hides no other set."""
+def _here(dataset: DataSet) -> tuple[str | None, str | None, list[str]]:
+    """Version, what is missing, and origins; a copy that cannot be read hides no other set."""
     try:
-        return dataset.version, None if dataset.name == "folder" else dataset.missing()
+        missing = None if dataset.name == "folder" else dataset.missing()
+        return dataset.version, missing, [origin.label for origin in dataset.origins]
     except DataError as error:
-        return None, str(error)
-    except OSError as error:
-        return None, f"{error.filename}: cannot be read: {cause(error)}"
+        return None, str(error), []
 
 
 def _facts(dataset: DataSet) -> dict[str, Any]:
     depends_on_path = dataset.name == "folder"  # its facts depend on data.path
-    version, missing = _here(dataset)
+    version, missing, origins = _here(dataset)
     learned = 0 if dataset.judges_only else None if depends_on_path else dataset.train_images
     return {
         "name": dataset.name,
@@ -170,7 +169,7 @@ def _facts(dataset: DataSet) -> dict[str, Any]:
         "spectrograms": dataset.spectrograms,
         "in_memory": dataset.in_memory,
         "licence": dataset.licence,
-        "origins": [origin.label for origin in dataset.origins],
+        "origins": origins,
         "missing": missing,
         "next_step": dataset.next_step,
     }

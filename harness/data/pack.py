@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.data.image_tree import OneFile
 from harness.data.naming import Listing, from_bytes, listed, shown, to_bytes
+from harness.data.paths import cannot_read
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class _OpenPack:
             about = os.fstat(self.file.fileno())
             self._index = self._checked_index(path, about.st_size)
         except OSError as error:
-            raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+            raise cannot_read(path, error) from error
         self.stamp = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
         index = _Columns(self._index)
         self.about: dict[str, Any] = json.loads(index.text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from PIL import Image
 from harness.cli import main
 from harness.data import DATASETS, ready
 from harness.data.config import DataConfig
-from harness.data.sets.imagenet import ImageNet
 from tests.conftest import TINY_VIT, Experiments
 from tests.data.conftest import SmallFashion, write_images
+from tests.spec.specs import GOOD, changed
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -211,19 +210,49 @@ def test_doctor_says_what_to_do(
     assert "deit_small_patch16_224.fb_in1k" in out
 
 
-def test_a_folder_that_may_not_be_read_hides_no_other_set(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("imagenet-1k", "imagenet-1k"),
+        ("imagenet-r", "imagenet-r"),
+        ("mini-imagenet", "mini-imagenet.zip"),
+        ("cifar10", "cifar10/cifar-10-batches-py"),
+        ("cifar100", "cifar100/train"),
+        ("cifar100", "cifar100.zip"),
+        ("fsdd", "fsdd"),
+        ("coco-detection", "coco/annotations/instances_val2017.json"),
+        ("voc-detection", "voc/VOC2012"),
+    ],
+)
+def test_a_copy_that_cannot_be_read_hides_no_other_set(
+    home: Path, capsys: pytest.CaptureFixture[str], name: str, place: str
 ) -> None:
-    refused = f"{home}/imagenet-1k"
-
-    def missing(self: ImageNet) -> str | None:
-        raise PermissionError(errno.EACCES, "Permission denied", refused)
-
-    monkeypatch.setattr(ImageNet, "missing", missing)
+    refused = home / place
+    refused.parent.mkdir(exist_ok=True, parents=True)
+    refused.symlink_to(refused.name)  # as a folder without permission, for root too
+    why = f"{refused}: cannot be read: too many levels of symbolic links"
     code, out, err = call(capsys, "data", "list")
-    assert code == 1
-    assert err == ""
-    assert f"here: broken: {refused}: cannot be read: permission denied" in out
+    assert (code, err) == (1, "")
+    assert out.count(f"here: broken: {why}") >= 1
     assert "fashion-mnist: " in out
-    told = f"data set imagenet-1k: {refused}: cannot be read: permission denied"
-    assert ready(DataConfig(name="imagenet-1k")) == told
+    assert ready(DataConfig(name=name)) == f"data set {name}: {why}"
+    code, out, err = call(capsys, "doctor")
+    assert (code, err) == (1, "")
+    assert "too many levels of symbolic links" in " ".join(out.split())
+    assert " ".join(out.split()).count("data fashion-mnist") == 1
+
+
+def test_a_table_of_data_that_cannot_be_read_hides_no_other(
+    home: Path, experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The version is in the identity, so such a table cannot be expanded."""
+    refused = home / "cifar10" / "cifar-10-batches-py"
+    refused.parent.mkdir()
+    refused.symlink_to(refused.name)
+    experiments.table("paper/bad", changed("fashion-mnist", "cifar10"))
+    experiments.table("paper/good", GOOD)
+    code, out, err = call(capsys, "list")
+    assert (code, err) == (1, "")
+    assert "paper/good  tiny" in out
+    assert main(["check", "paper/bad"]) == 1
+    assert f"name: {refused}: cannot be read: too many levels" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from copy import copy
 from pathlib import Path
@@ -14,7 +13,7 @@ from harness.data.layout import Layout, check_counts, left_out, read_layout
 from harness.data.naming import shown
 from harness.data.pack import suffix
 from harness.data.packs import how_to_pack, pack_path, packs_of, tree_as
-from harness.data.paths import own_copy
+from harness.data.paths import cannot_read, is_folder, is_there, own_copy
 from harness.data.tree import ImageTree, open_tree
 from harness.errors import DataError
 
@@ -82,7 +81,7 @@ class OwnImages(DataSet):
         return self._kept() or self._copy()
 
     def _copy(self) -> Path | None:
-        return next((place for place in self._places() if os.path.exists(place)), None)
+        return next((place for place in self._places() if is_there(place)), None)
 
     def _places(self) -> list[Path]:
         name = f"{self.copy_name}{suffix(self.packed)}"
@@ -151,13 +150,13 @@ class ImageNet(OwnImages):
     def missing(self) -> str | None:
         """Also notices missing class folders: a copy cut short is common, and this is quick."""
         path = self._path()
-        if path is None or not path.is_dir():
+        if path is None or not is_folder(path):
             return super().missing()
         for split in (path / "train", path / "val"):
             try:
-                folders = sum(entry.is_dir() for entry in split.iterdir()) if split.is_dir() else 0
+                folders = sum(map(Path.is_dir, split.iterdir())) if is_folder(split) else 0
             except OSError as error:
-                return f"data set {self.name}: {shown(split)} cannot be read: {error.strerror}"
+                raise cannot_read(split, error) from error
             if folders != self.classes:
                 return (
                     f"data set {self.name}: {split} holds {folders:,} class folders, "
