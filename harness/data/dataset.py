@@ -195,6 +195,11 @@ class DataSet(ABC):
             f"data set {self.name} cannot be packed: a pack holds images alone, and no annotations"
         )
 
+    @property
+    def unpacked(self) -> Path | None:
+        """The user's own copy, which a pack is made of; None where there is none."""
+        return None
+
     def class_counts(self) -> tuple[int, ...]:
         """Training images per class; equal unless a set says otherwise. Images with boxes or masks
         are of no class, and count as one.
