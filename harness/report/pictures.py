@@ -23,10 +23,10 @@ from PIL import Image
 from harness.report.figures import RecordedFigure
 
 LEFT = 1.5  # inches, for the names of rows
-Picture = TypeVar("Picture")
+OnePicture = TypeVar("OnePicture")
 
 
-class PicturesByRow(RecordedFigure, Generic[Picture]):
+class PicturesByRow(RecordedFigure, Generic[OnePicture]):
     """The first pictures of the first rows, from files with a list of `pictures`."""
 
     most_rows: ClassVar[int] = 6
@@ -34,15 +34,15 @@ class PicturesByRow(RecordedFigure, Generic[Picture]):
 
     @classmethod
     @abstractmethod
-    def picture(cls, one: Mapping[str, Any]) -> Picture:
+    def picture(cls, one: Mapping[str, Any]) -> OnePicture:
         """One of the list; ValueError or the like where it is damaged."""
 
     @classmethod
-    def read(cls, path: Path) -> tuple[Picture, ...]:
+    def read(cls, path: Path) -> tuple[OnePicture, ...]:
         """The pictures of one run."""
         return tuple(map(cls.picture, json.loads(path.read_bytes().decode())["pictures"]))
 
-    def select(self) -> dict[str, tuple[Picture, ...]]:
+    def select(self) -> dict[str, tuple[OnePicture, ...]]:
         """The pictures that are shown, by row."""
         by_row = self.by_row()
         return {row: by_row[row][: self.most_pictures] for row in list(by_row)[: self.most_rows]}
