@@ -78,7 +78,7 @@ class Cluster:
     options: Mapping[str, str] = field(default_factory=dict)
     # time limit of a job; a run that needs longer goes on in its next attempt
     minutes: Minutes = 240
-    # seconds before the limit at which a run saves its checkpoint and requeues; SLURM's own limit
+    # seconds before the limit at which a run saves its checkpoint and requeues; SLURM takes no more
     signal_seconds: Annotated[int, at_least(1, most=65_535)] = 120
     requeue: bool = True  # false: jobs may not go back into the queue here
     # jobs of one array; the cluster's own MaxArraySize counts too
