@@ -6,10 +6,9 @@ import argparse
 import sys
 
 from harness.errors import HarnessError, SpecError
-from harness.paths import experiments_root
 from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
-from harness.spec.paths import list_tables, stray_specs
+from harness.spec.paths import list_tables, no_specs, stray_specs
 from harness.spec.strict_yaml import display
 from harness.text import count
 
@@ -31,10 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     broken: dict[str, str] = {}
     names: list[str] = arguments.specs or list_tables(broken)
     if not names and not broken:
-        raise HarnessError(
-            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
-            "another folder (docs/environment.md)"
-        )
+        raise no_specs()
     strays = [] if arguments.specs else stray_specs()
     for path in strays:
         what = "is not read: a spec is experiments/FOLDER/NAME.yaml, two levels and that ending"

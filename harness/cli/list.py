@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence, Set
 
 from harness.cli._table import in_short
 from harness.errors import HarnessError
-from harness.paths import experiments_root
 from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
-from harness.spec.paths import list_tables
+from harness.spec.paths import list_tables, no_specs
 
 HEADER = ("TABLE", "PROFILE", "ROWS", "RUNS", "DONE")
 
@@ -31,10 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     broken: dict[str, str] = {}
     names = list_tables(broken)
     if not names and not broken:
-        raise HarnessError(
-            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
-            "another folder (docs/environment.md)"
-        )
+        raise no_specs()
     done = {record.identity for record in Store().records() if record.state == DONE}
     shared = SharedParts()
     lines = [line for name in names for line in _lines(name, done, shared)]

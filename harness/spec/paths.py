@@ -34,6 +34,14 @@ def list_tables(broken: MutableMapping[str, str] | None = None) -> list[str]:
     return sorted(names)
 
 
+def no_specs() -> HarnessError:
+    """What is told where there is no table at all."""
+    return HarnessError(
+        f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
+        "another folder (docs/environment.md)"
+    )
+
+
 def stray_specs() -> list[Path]:
     """YAML files among the specs that no command reads: too deep, too high, or otherwise named."""
     root = experiments_root()
@@ -66,6 +74,8 @@ def table_path(name_or_path: str | Path) -> Path:
     broken: dict[str, str] = {}
     names = list_tables(broken)
     name = _named(text, names)
+    if not names and not broken:
+        raise no_specs()
     if name is None:
         unread = [
             why for folder, why in broken.items() if "/" not in text or text.startswith(folder)

@@ -58,9 +58,15 @@ def test_a_broken_spec_does_not_hide_the_others(
     assert len(good) == 2
 
 
-def test_no_specs(experiments: Experiments, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list"]) == 1
-    assert "there are no specs" in capsys.readouterr().err
+@pytest.mark.parametrize("words", [["list"], ["check"], ["plan", "paper/good"]])
+def test_no_specs(
+    words: list[str], experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    told = (
+        f"error: there are no specs in {experiments.root / 'experiments'}: write PAPER/TABLE.yaml"
+    )
+    assert capsys.readouterr().err.startswith(told)
 
 
 @pytest.mark.parametrize(
