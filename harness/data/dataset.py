@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -213,7 +214,7 @@ class DataSet(ABC):
         where that cannot be told.
         """
         cached = self.cache_file
-        if cached is not None and cached.is_file():
+        if cached is not None and os.path.isfile(cached):  # as `load`, which may not read it either
             return None
         if any(origin.here() for origin in self.origins if origin.here is not None):
             return None
@@ -252,7 +253,8 @@ class DataSet(ABC):
             tell.say(f"  trying {origin.label}: {size}in {duration(time.monotonic() - start)}")
             return splits
         tried = "\n".join(f"  - {origin.label}: {error}" for origin, error in failures)
-        raise DataError(f"data set {self.name}: no origin works\n{tried}\n{self.next_step}")
+        advice = "" if tried.endswith(self.next_step) else f"\n{self.next_step}"
+        raise DataError(f"data set {self.name}: no origin works\n{tried}{advice}")
 
     def _from(self, origin: Source, tell: Telling) -> Splits:
         if origin.here is not None:

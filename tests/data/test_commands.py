@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,29 @@ def test_a_copy_that_cannot_be_read_hides_no_other_set(
     assert (code, err) == (1, "")
     assert "too many levels of symbolic links" in " ".join(out.split())
     assert " ".join(out.split()).count("data fashion-mnist") == 1
+
+
+def test_a_cache_that_cannot_be_looked_at_is_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As for who loads a set, which then is got again."""
+    base = "/" + "/".join(["x" * 200] * 20) + "/"
+    monkeypatch.setenv("HARNESS_CACHE", base + "y" * (4090 - len(base)))  # all below is too long
+    code, out, err = call(capsys, "data", "list", "--json")
+    assert (code, err) == (0, "")
+    assert all(fact["missing"] for fact in json.loads(out) if fact["name"] != "folder")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_doctor_does_not_ask_for_room_where_it_may_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    monkeypatch.setenv("HARNESS_RESULTS", str(tmp_path / "locked"))
+    _, out, _ = call(capsys, "doctor", "--json")
+    (finding,) = [one for one in json.loads(out) if one["what"] == "results"]
+    assert finding["found"] == f"{tmp_path / 'locked'}: cannot be written"
+    assert finding["do"].startswith("set HARNESS_RESULTS to a directory")
 
 
 def test_a_table_of_data_that_cannot_be_read_hides_no_other(

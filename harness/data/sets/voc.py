@@ -85,7 +85,7 @@ class VocDetection(DataSet):
             Source(
                 label=f"{self._kept} (downloaded)",
                 read=lambda: self.read(self._kept),
-                here=lambda: is_folder(self._kept),
+                here=lambda: os.path.isdir(self._kept),
             ),
             Source(
                 label="the authors' server, through torchvision",
@@ -126,7 +126,7 @@ class VocDetection(DataSet):
 
     def _downloaded(self) -> Splits:
         with only_one(self.version, Telling()):
-            if not is_folder(self._kept):
+            if not os.path.isdir(self._kept):
                 with scratch(self.name) as folder:
                     for year, half in (*self.train_parts, *self.val_parts):
                         _download(folder, year, half)
