@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import HarnessError, cause, unknown
 from harness.paths import experiments_root
 
+_NOT_PRINTABLE = "its name has characters that are not printed, or no UTF-8: give it another one"
 FOLDERS: Mapping[str, str] = {"recipe": "recipes", "profile": "profiles"}
 """Where pieces lie that specs share, by what they are."""
 
@@ -16,8 +17,8 @@ FOLDERS: Mapping[str, str] = {"recipe": "recipes", "profile": "profiles"}
 def list_tables(broken: MutableMapping[str, str] | None = None) -> list[str]:
     """The names of all tables, `maskedkd/table2`, sorted.
 
-    A folder that cannot be read stands in `broken` with the reason, `maskedkd/`, and hides no other
-    one; without `broken` it is a HarnessError.
+    A folder that cannot be read, `maskedkd/`, and a spec without a proper name stand in `broken`
+    with the reason, and hide no other; without `broken` they are a HarnessError.
     """
     root = experiments_root()
     unread: MutableMapping[str, str] = {} if broken is None else broken
@@ -26,9 +27,16 @@ def list_tables(broken: MutableMapping[str, str] | None = None) -> list[str]:
         if folder in FOLDERS.values():
             continue
         try:
-            names += [f"{folder}/{path.stem}" for path in _specs_in(root / folder)]
+            paths = _specs_in(root / folder)
         except HarnessError as error:
             unread[f"{folder}/"] = str(error)
+            continue
+        for path in paths:
+            name = f"{folder}/{path.stem}"
+            if name.isprintable():
+                names.append(name)
+            else:
+                unread[ascii(name)[1:-1]] = f"{ascii(str(path))[1:-1]}: {_NOT_PRINTABLE}"
     if broken is None and unread:
         raise HarnessError("; ".join(unread.values()))
     return sorted(names)
@@ -46,8 +54,8 @@ def stray_specs() -> list[Path]:
     """YAML files among the specs that no command reads: too deep, too high, or otherwise named."""
     root = experiments_root()
     read = {*root.glob("*/*.yaml"), networks_path()}
-    yaml_files = (path for path in root.rglob("*") if path.suffix.lower() in (".yaml", ".yml"))
-    return sorted(path for path in yaml_files if path not in read)
+    found = (path for path in root.rglob("*") if path.suffix.lower() in (".yaml", ".yml"))
+    return sorted(path for path in found if path not in read and not _hidden(path, root))
 
 
 def list_pieces(kind: str) -> dict[str, Path]:
@@ -106,21 +114,23 @@ def table_name(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
 def _specs_in(folder: Path) -> list[Path]:
     return [folder / name for name in _listed(folder) if name.endswith(".yaml")]
 
 
 def _listed(folder: Path) -> list[str]:
-    """What lies in a folder, sorted; HarnessError where it cannot be read, nothing where there is
-    none.
+    """What lies in a folder, sorted, but for what is hidden, which editors and systems leave;
+    HarnessError where it cannot be read, nothing where there is none.
     """
     try:
-        return sorted(os.listdir(folder))
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except NotADirectoryError:
         return []
     except OSError as error:
-        gone = isinstance(error, FileNotFoundError)
-        # a link to nothing was meant to be a folder; editors leave hidden ones
-        if gone and (folder.name.startswith(".") or not folder.is_symlink()):
+        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
             return []
         raise HarnessError(f"{folder} cannot be read: {cause(error)}") from None

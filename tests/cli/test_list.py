@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from harness import api
@@ -93,6 +95,30 @@ def test_a_folder_that_cannot_be_read_is_told_and_hides_no_other(
     assert f"error: papers/ is left out: {told}\n" in capsys.readouterr().err
     with pytest.raises(HarnessError, match="cannot be read"):
         api.tables()
+
+
+@pytest.mark.parametrize("name", [b"a\x1b[31m", b"a\nb", b"caf\xe9"])
+def test_a_spec_without_a_proper_name_is_told_and_hides_no_other(
+    name: bytes, experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/good", GOOD)
+    path = experiments.root / "experiments" / "paper" / f"{os.fsdecode(name)}.yaml"
+    path.write_text(GOOD)
+    lines = listed(capsys, code=1)
+    assert len(lines) == 4
+    assert " ".join(lines[-1]).endswith("not printed, or no UTF-8: give it another one")
+    assert "\n".join(" ".join(line) for line in lines).replace("\n", "").isprintable()
+
+
+def test_what_editors_and_systems_hide_is_no_spec(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/good", GOOD)
+    for name in (".yaml", "._good.yaml", ".ipynb_checkpoints/good-checkpoint.yaml"):
+        experiments.table(f"paper/{name.removesuffix('.yaml')}", "binary: [")
+    experiments.table(".ipynb_checkpoints/other", "binary: [")
+    assert len(listed(capsys)) == 3
+    assert main(["check"]) == 0
 
 
 def test_links_to_nothing_that_editors_leave_are_no_folders(
