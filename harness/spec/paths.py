@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from harness.data.naming import shown
 from harness.errors import HarnessError, cause, unknown
 from harness.paths import experiments_root
 
@@ -36,7 +37,7 @@ def list_tables(broken: MutableMapping[str, str] | None = None) -> list[str]:
             if name.isprintable():
                 names.append(name)
             else:
-                unread[ascii(name)[1:-1]] = f"{ascii(str(path))[1:-1]}: {_NOT_PRINTABLE}"
+                unread[shown(name)] = f"{shown(path)}: {_NOT_PRINTABLE}"
     if broken is None and unread:
         raise HarnessError("; ".join(unread.values()))
     return sorted(names)
