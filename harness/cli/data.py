@@ -33,14 +33,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     fetched = verbs.add_parser("get", help="fetch a data set from its first origin that works")
     fetched.set_defaults(run=run_get)
     checked = verbs.add_parser("verify", help="check layout, counts, checksums and images")
-    checked.add_argument("--path", type=Path, help="the copy to check (default: the one found)")
+    checked.add_argument("--path", type=_path, help="the copy to check (default: the one found)")
     checked.add_argument("--all", action="store_true", help="decode every image of a large set")
     checked.set_defaults(run=run_verify)
     packed = verbs.add_parser(
         "pack", help="put all images of a set into one file, as they are or made smaller"
     )
-    packed.add_argument("--path", type=Path, help="the copy to pack (default: the one found)")
-    packed.add_argument("--to", type=Path, metavar="FILE", help="the pack (default: in the cache)")
+    packed.add_argument("--path", type=_path, help="the copy to pack (default: the one found)")
+    packed.add_argument("--to", type=_path, metavar="FILE", help="the pack (default: in the cache)")
     packed.set_defaults(run=run_pack)
     for verb, what in ((packed, "reduce larger images to"), (checked, "check the pack with")):
         verb.add_argument(
@@ -117,6 +117,12 @@ def run_pack(arguments: argparse.Namespace) -> int:
     )
     _print(arguments, facts, text)
     return 0
+
+
+def _path(text: str) -> Path:
+    if not text:  # a variable of a shell that is not set, say: the current folder is not meant
+        raise argparse.ArgumentTypeError("the path is empty; `.` is the current folder")
+    return Path(text)
 
 
 def _checked(size: int | None) -> int | None:

@@ -280,3 +280,13 @@ def test_a_table_of_data_that_cannot_be_read_hides_no_other(
     assert "paper/good  tiny" in out
     assert main(["check", "paper/bad"]) == 1
     assert f"name: {refused}: cannot be read: too many levels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["verify", "folder", "--path"], ["pack", "folder", "--to"]])
+def test_an_empty_path_is_not_the_current_folder(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["data", *words, ""])
+    assert stop.value.code == 1
+    assert "the path is empty" in capsys.readouterr().err
