@@ -94,4 +94,5 @@ def unknown(kind: str, name: str, valid: Sequence[str]) -> str:
     names = ", ".join(sorted(valid)[:MOST_NAMES])
     more = f" and {len(valid) - MOST_NAMES} more" if len(valid) > MOST_NAMES else ""
     choices = f"valid: {names}{more}" if valid else "there are none"
+    shown = shown.replace("\n", "\\n")  # the message is one line
     return f"unknown {kind} '{shown}'{hint} ({choices})"

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, TextIO
 
+from harness.text import visible
+
 _LOWER_PRECISION = (
     "DNNL_DEFAULT_FPMATH_MODE",
     "ONEDNN_DEFAULT_FPMATH_MODE",
@@ -90,6 +92,14 @@ def output_problem() -> OSError | None:
     return None if isinstance(problem, BrokenPipeError) else problem
 
 
+def draw(stream: TextIO, text: str) -> None:
+    """Write `text` as it is, with what moves the cursor: printed, that would be shown."""
+    if isinstance(stream, _Inert):
+        stream.draw(text)
+    else:
+        stream.write(text)
+
+
 def end_without_reader() -> None:
     """From now on, a reader that goes away is a BrokenPipeError: for commands without an end."""
     pipe = _pipe(sys.stdout)
@@ -121,13 +131,27 @@ class _Pipe(io.FileIO):
             return size
 
 
+class _Inert(io.TextIOWrapper):
+    """A stream to print to: names of files, runs and tables have no power over the terminal."""
+
+    def write(self, text: str) -> int:
+        """`text`, control characters visible."""
+        super().write(visible(text))
+        return len(text)
+
+    def draw(self, text: str) -> None:
+        """`text` as it is."""
+        super().write(text)
+
+
 def _safe(stream: TextIO | None, descriptor: int, utf8: bool) -> TextIO:
     """The same stream, without errors of writing or encoding."""
     encoding = "utf-8" if utf8 or stream is None else stream.encoding
     buffered = stream is not None and not getattr(stream, "write_through", False)
     if stream is not None:
         stream.flush()
-    return io.TextIOWrapper(
+    kind = io.TextIOWrapper if utf8 else _Inert
+    return kind(
         io.BufferedWriter(_Pipe(descriptor, "w", closefd=False)),
         encoding=encoding,
         errors=SPELL,

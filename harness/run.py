@@ -163,7 +163,8 @@ class Task(ABC):
     # of a trained network: `of` gets the row with the run that trains it as the student's weights;
     # a row whose method trains nothing comes as it is
     is_evaluation: ClassVar[bool] = False
-    # what it tells is said by the student's classifier, which a row that trains nothing may lack
+    # what it tells is said by the student's classifier, which a row that trains nothing may lack;
+    # no matter for networks that tell boxes or masks: methods that train nothing do not take them
     asks_classifier: ClassVar[bool] = False
     # rows that it has something to say about, by what their students tell of an image
     labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes"})

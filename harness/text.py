@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 SIGNIFICANT = 3  # digits shown of a value too small for its column's decimals
+_ACTING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Characters that move a terminal's cursor, colour it or turn the direction of writing; all of the
+kind but tabs and ends of lines, which lay out what is printed.
+"""
 _typed: ContextVar[bool] = ContextVar("typed", default=False)
 
 
@@ -58,6 +63,26 @@ def options(**values: object) -> str:
         words.append(f"--{name.replace('_', '-')}")
         words += [] if value is None else [shlex.quote(str(value))]
     return " ".join(words)
+
+
+def visible(text: str) -> str:
+    """`text` without power over a terminal: control characters as `repr` writes them."""
+    return _ACTING.sub(_escape, text)
+
+
+def in_one_line(text: str, words: Iterable[str]) -> str:
+    """`text` with each of the `words`, which somebody gave, in one line: a message of several lines
+    says what each is, and a word must not look like one of them.
+    """
+    for word in words:
+        if "\n" in word:
+            text = text.replace(word, word.replace("\n", "\\n"))
+    return text
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found[0])  # \u of those that JSON has as they are, so that it stays JSON
+    return f"\\x{number:02x}" if number < 0x20 else f"\\u{number:04x}"
 
 
 @contextmanager

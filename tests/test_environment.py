@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from harness import variables
+from harness.cli import main
 from harness.errors import HarnessError
 from harness.paths import own_temporary
+from harness.process import prepare_process
 from tests.conftest import Experiments
 from tests.spec.specs import GOOD
 
@@ -156,6 +160,79 @@ def test_characters_that_a_terminal_lacks_are_spelled() -> None:
         capture_output=True,
     )
     assert done.stdout == b"+ -1.5 +/- 2 x e \\u6f22 \\udce9\n"
+
+
+def test_what_is_printed_has_no_power_over_a_terminal() -> None:
+    """Nothing but what the harness draws: names of files and runs may hold anything."""
+    text = "a\tb\n\x1b[31m\rc\x07\0\x7f\x9b2J\u202e\u2028 \xa0é"
+    code = f"""if True:
+        import sys
+        from harness.process import draw, prepare_process
+        prepare_process()
+        print({text!r})
+        print({text!r}, file=sys.stderr)
+        draw(sys.stdout, "\\x1b[2J")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    shown = "a\tb\n\\x1b[31m\\x0dc\\x07\\x00\\u007f\\u009b2J\\u202e\\u2028 \xa0é\n"
+    assert done.stderr.decode() == shown
+    assert done.stdout.decode() == shown + "\x1b[2J"
+
+
+def test_json_with_controls_is_still_json() -> None:
+    code = (
+        "import json; from harness.process import prepare_process; prepare_process(); "
+        "print(json.dumps('\\x1b\\x7f\\x9b', ensure_ascii=False))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert json.loads(done.stdout) == "\x1b\x7f\x9b"
+    assert done.stdout.strip().isprintable()
+
+
+ODD = "a\nerror: b\x1b[31mc\x9b2J"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plan", ODD],
+        ["plan", f"{ODD}.yaml"],
+        ["plan", "paper/good", "--profile", ODD],
+        ["plan", "paper/good", "--rows", f"{ODD},none"],
+        ["plan", "paper/good", "--tasks", ODD],
+        ["plan", "paper/good", "--jobs", ODD],
+        ["plan", "paper/good", "--device", ODD],
+        ["logs", ODD],
+        ["report", "paper/good", "--pool", ODD],
+        ["data", "verify", "folder", "--path", ODD],
+        ["run", "paper/good", "--executor", "slurm", "--cluster", ODD],
+        [ODD],
+    ],
+    ids=lambda words: " ".join(words).replace(ODD, "odd"),
+)
+def test_what_a_user_typed_is_told_in_one_line(
+    words: list[str], project: Experiments, capfd: pytest.CaptureFixture[str]
+) -> None:
+    streams = sys.stdout, sys.stderr
+    try:
+        with patch.object(sys, "argv", ["harness", *words]):
+            prepare_process()
+            code = main(words)
+    except SystemExit as stop:
+        code = int(str(stop.code))
+    finally:
+        sys.stdout, sys.stderr = streams
+    assert code == 1
+    message = capfd.readouterr().err.partition("error: ")[2].removesuffix("\n")
+    assert "a\\nerror: b\\x1b[31mc\\" in message
+    assert message.isprintable()
+
+
+def test_what_a_variable_says_is_told_in_one_line(project: Experiments) -> None:
+    done = shell(f"{HARNESS} list", HARNESS_HOME=str(project.root / ODD))
+    assert done.returncode == 1
+    assert done.stderr.removesuffix("\n").isprintable()
+    assert "a\\nerror: b\\x1b[31mc\\u009b2J/experiments" in done.stderr
 
 
 def test_a_log_is_utf_8_wherever_it_is_written() -> None:

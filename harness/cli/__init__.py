@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from harness import __version__, process, variables
 from harness.errors import HarnessError, SpecError, cause
-from harness.text import as_typed
+from harness.text import as_typed, in_one_line
 
 DONE, USER_ERROR, SOME_FAILED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -52,22 +52,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:  # a process of its own
         process.prepare_process()
         gc.set_threshold(MOST_NEW)
+    words = sys.argv[1:] if argv is None else argv
     try:
         with as_typed():
-            code = _run(argv)
+            code = _run(words)
         sys.stdout.flush()  # so that what cannot be written is noticed here
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return USER_ERROR
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+        kind = "" if isinstance(error, SpecError) else "error: "
+        print(kind + _of_user(str(error), words), file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `harness status --watch | head`
         return DONE
     except OSError as error:
-        print(f"error: {_failed(error)}", file=sys.stderr)
+        print(f"error: {_of_user(_failed(error), words)}", file=sys.stderr)
         return USER_ERROR
     problem = process.output_problem()
     if problem is not None:
@@ -76,9 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str]) -> int:
     try:
-        arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+        arguments = _parser(argv).parse_args(argv)
     except (SyntaxError, ImportError) as error:  # in the package itself: nothing can go on
         from harness import registry
 
@@ -98,6 +97,13 @@ def _run(argv: Sequence[str] | None) -> int:
     return code
 
 
+def _of_user(message: str, words: Sequence[str]) -> str:
+    """A message with what the user said, in `words` or the environment, in one line."""
+    return in_one_line(
+        message, [*words, *(variables.value(name) or "" for name in variables.VARIABLES)]
+    )
+
+
 def _failed(error: OSError) -> str:
     """What the system refused, and for which file."""
     files = [str(name) for name in (error.filename, error.filename2) if name is not None]
@@ -111,6 +117,7 @@ class _CommandParser(argparse.ArgumentParser):
         self.print_usage(sys.stderr)
         missing = message.partition("are required: ")[2]  # argparse says it in no other way
         hint = f"; {HINTS[missing]}" if missing in HINTS else ""
+        message = in_one_line(message, [message])
         self.exit(USER_ERROR, f"error: {message}{hint}\n")
 
 

@@ -6,10 +6,9 @@ import argparse
 import sys
 
 from harness.errors import HarnessError, SpecError
-from harness.paths import experiments_root
 from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
-from harness.spec.paths import list_tables, stray_specs
+from harness.spec.paths import list_tables, no_specs, stray_specs
 from harness.spec.strict_yaml import display
 from harness.text import count
 
@@ -28,18 +27,18 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Check each spec; 1 if any is wrong."""
-    names: list[str] = arguments.specs or list_tables()
-    if not names:
-        raise HarnessError(
-            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
-            "another folder (docs/environment.md)"
-        )
+    broken: dict[str, str] = {}
+    names: list[str] = arguments.specs or list_tables(broken)
+    if not names and not broken:
+        raise no_specs()
     strays = [] if arguments.specs else stray_specs()
     for path in strays:
         what = "is not read: a spec is experiments/FOLDER/NAME.yaml, two levels and that ending"
         print(f"{display(path)}:1:1: {what}", file=sys.stderr)
+    for why in broken.values():
+        print(f"error: {why}", file=sys.stderr)
     shared = SharedParts()
-    return max([*(_check(name, shared) for name in names), int(bool(strays))])
+    return max([*(_check(name, shared) for name in names), int(bool(strays or broken))])
 
 
 def _check(name: str, shared: SharedParts) -> int:

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     profile = arguments.profile
     broken: dict[str, str] = {}
-    every = [table for name in list_tables() for table in _loaded(name, broken)]
+    every = [table for name in list_tables(broken) for table in _loaded(name, broken)]
     tables = [table for table in every if profile in table.profiles]
     if not tables and not broken:
         names = sorted({name for table in every for name in table.profiles})

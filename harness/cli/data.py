@@ -17,7 +17,7 @@ from harness.data.pack import Pack, is_pack
 from harness.data.packing import pack_set
 from harness.data.telling import Telling
 from harness.data.verify import verify
-from harness.errors import DataError, cause
+from harness.errors import DataError
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,14 +33,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     fetched = verbs.add_parser("get", help="fetch a data set from its first origin that works")
     fetched.set_defaults(run=run_get)
     checked = verbs.add_parser("verify", help="check layout, counts, checksums and images")
-    checked.add_argument("--path", type=Path, help="the copy to check (default: the one found)")
+    checked.add_argument("--path", type=_path, help="the copy to check (default: the one found)")
     checked.add_argument("--all", action="store_true", help="decode every image of a large set")
     checked.set_defaults(run=run_verify)
     packed = verbs.add_parser(
         "pack", help="put all images of a set into one file, as they are or made smaller"
     )
-    packed.add_argument("--path", type=Path, help="the copy to pack (default: the one found)")
-    packed.add_argument("--to", type=Path, metavar="FILE", help="the pack (default: in the cache)")
+    packed.add_argument("--path", type=_path, help="the copy to pack (default: the one found)")
+    packed.add_argument("--to", type=_path, metavar="FILE", help="the pack (default: in the cache)")
     packed.set_defaults(run=run_pack)
     for verb, what in ((packed, "reduce larger images to"), (checked, "check the pack with")):
         verb.add_argument(
@@ -119,6 +119,12 @@ def run_pack(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _path(text: str) -> Path:
+    if not text:  # a variable of a shell that is not set, say: the current folder is not meant
+        raise argparse.ArgumentTypeError("the path is empty; `.` is the current folder")
+    return Path(text)
+
+
 def _checked(size: int | None) -> int | None:
     if size is not None and size < 1:
         raise DataError(f"--size must be at least 1 pixel, got {size}")
@@ -143,19 +149,18 @@ def _numbers(facts: dict[str, Any]) -> str:
     return f"{learned}{facts['val_images']:,}"
 
 
-def _here(dataset: DataSet) -> tuple[str | None, str | None]:
-    """Version, and what is missing; a copy that cannot be read hides no other set."""
+def _here(dataset: DataSet) -> tuple[str | None, str | None, list[str]]:
+    """Version, what is missing, and origins; a copy that cannot be read hides no other set."""
     try:
-        return dataset.version, None if dataset.name == "folder" else dataset.missing()
+        missing = None if dataset.name == "folder" else dataset.missing()
+        return dataset.version, missing, [origin.label for origin in dataset.origins]
     except DataError as error:
-        return None, str(error)
-    except OSError as error:
-        return None, f"{error.filename}: cannot be read: {cause(error)}"
+        return None, str(error), []
 
 
 def _facts(dataset: DataSet) -> dict[str, Any]:
     depends_on_path = dataset.name == "folder"  # its facts depend on data.path
-    version, missing = _here(dataset)
+    version, missing, origins = _here(dataset)
     learned = 0 if dataset.judges_only else None if depends_on_path else dataset.train_images
     return {
         "name": dataset.name,
@@ -170,7 +175,7 @@ def _facts(dataset: DataSet) -> dict[str, Any]:
         "spectrograms": dataset.spectrograms,
         "in_memory": dataset.in_memory,
         "licence": dataset.licence,
-        "origins": [origin.label for origin in dataset.origins],
+        "origins": origins,
         "missing": missing,
         "next_step": dataset.next_step,
     }

@@ -226,7 +226,10 @@ def _room(what: str, path: Path) -> Finding:
     if existing.is_file():
         found, enough = f"{path}: {existing} is a file", False
     variable = "HARNESS_CACHE" if what == "data cache" else "HARNESS_RESULTS"
-    do = None if enough else f"make room, or set {variable} to a directory with {ROOM} GiB"
+    do = None
+    if not enough:
+        make = "make room, or " if writable else ""
+        do = f"{make}set {variable} to a directory with {ROOM} GiB that can be written"
     return Finding(what=what, state="ok" if enough else "optional", found=found, do=do)
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from harness.errors import HarnessError, unknown
+from harness.process import draw
 from harness.store import QUEUED, RUNNING, RunRecord, Store
 from harness.store.record import LOG
 
@@ -88,6 +89,6 @@ def _print_from(path: Path, position: int) -> int:
         return position
     with path.open("rb") as file:
         file.seek(position)
-        sys.stdout.write(file.read().decode(errors="replace"))
+        draw(sys.stdout, file.read().decode(errors="replace"))  # colours and all
         sys.stdout.flush()
         return file.tell()

@@ -69,7 +69,7 @@ def of_reference(name: str, profile: str | None) -> tuple[list[tuple[str, str]],
     folder = reference_folder() / name
     published: list[tuple[str, str]] = []
     broken: dict[str, str] = {}
-    for table in list_tables():
+    for table in list_tables(broken):
         try:
             profiles = load_table(table).profiles
         except HarnessError as error:

@@ -21,6 +21,7 @@ from harness.code import Sources
 from harness.errors import HarnessError
 from harness.launch.reconcile import jobs_of, with_scheduler_state
 from harness.launch.scheduler import Answer, JobInfo, Scheduler
+from harness.process import draw
 from harness.spec.expand import Run
 from harness.store import (
     DONE,
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     while True:
         look = _look(store, wanted, scheduler)
         if arguments.watch and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-            print("\x1b[H\x1b[2J", end="")
+            draw(sys.stdout, "\x1b[H\x1b[2J")
         if arguments.json:
             print(json.dumps(as_json(store, look), indent=None if arguments.watch else 2))
         else:

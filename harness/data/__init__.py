@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.data.config import DataConfig
 from harness.data.dataset import DATASETS, DataSet
 from harness.data.subset import train_count
-from harness.errors import DataError, cause
+from harness.errors import DataError
 
 if TYPE_CHECKING:
     from harness.train.config import Recipe
@@ -66,5 +66,3 @@ def ready(data: DataConfig) -> str | None:
         return open_dataset(data).missing()
     except DataError as error:
         return f"data set {data.name}: {error}"
-    except OSError as error:
-        return f"data set {data.name}: {error.filename}: cannot be read: {cause(error)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -195,6 +196,11 @@ class DataSet(ABC):
             f"data set {self.name} cannot be packed: a pack holds images alone, and no annotations"
         )
 
+    @property
+    def unpacked(self) -> Path | None:
+        """The user's own copy, which a pack is made of; None where there is none."""
+        return None
+
     def class_counts(self) -> tuple[int, ...]:
         """Training images per class; equal unless a set says otherwise. Images with boxes or masks
         are of no class, and count as one.
@@ -208,7 +214,7 @@ class DataSet(ABC):
         where that cannot be told.
         """
         cached = self.cache_file
-        if cached is not None and cached.is_file():
+        if cached is not None and os.path.isfile(cached):  # as `load`, which may not read it either
             return None
         if any(origin.here() for origin in self.origins if origin.here is not None):
             return None
@@ -247,7 +253,8 @@ class DataSet(ABC):
             tell.say(f"  trying {origin.label}: {size}in {duration(time.monotonic() - start)}")
             return splits
         tried = "\n".join(f"  - {origin.label}: {error}" for origin, error in failures)
-        raise DataError(f"data set {self.name}: no origin works\n{tried}\n{self.next_step}")
+        advice = "" if tried.endswith(self.next_step) else f"\n{self.next_step}"
+        raise DataError(f"data set {self.name}: no origin works\n{tried}{advice}")
 
     def _from(self, origin: Source, tell: Telling) -> Splits:
         if origin.here is not None:

@@ -22,7 +22,7 @@ TRIES = 3  # downloads of a file, until one is not cut short
 
 def offline() -> bool:
     """Whether $HARNESS_OFFLINE forbids every download."""
-    return (variables.value("HARNESS_OFFLINE") or "no").lower() not in ("0", "no", "false")
+    return (variables.value("HARNESS_OFFLINE") or "no").lower() not in ("0", "no", "off", "false")
 
 
 def download(url: str, into: Path) -> None:

@@ -50,6 +50,7 @@ class DataModule:
     std: tuple[float, ...]
     train_images: int
     eval_images: int
+    eval_classes: tuple[int, ...]  # that at least one of them is of, in order
     order: Sampler
     setup: Setup
     train_source: ImageSource
@@ -190,6 +191,7 @@ def open_data(
         std=dataset.std,
         train_images=len(trained_on),
         eval_images=len(evaluated),
+        eval_classes=tuple(np.unique(eval_split.labels[evaluated]).tolist()),
         order=order,
         setup=setup,
         train_source=train,

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.data.image_tree import OneFile
 from harness.data.naming import Listing, from_bytes, listed, shown, to_bytes
+from harness.data.paths import cannot_read
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ ORIGIN: Final = 32  # bytes after MAGIC
 RECORD: Final = struct.Struct("<QI32s")  # length and CRC-32 of what is stored, SHA-256 of the image
 TRAILER: Final = struct.Struct("<QQ32s16s")  # place and length of the index, its SHA-256, END
 _ONE_READ: Final = 2**30
+_MOST_ABOUT: Final = 2**28  # bytes; of a million folders
 _AGAIN: Final = "copy it again, or remove it and write it again by `harness data pack`"
 
 
@@ -59,6 +61,21 @@ def is_pack(path: Path) -> bool:
         return False
 
 
+def about_pack(path: Path) -> Mapping[str, Any]:
+    """How a pack was made, without a look at its images; empty where it is damaged, which whoever
+    opens it is told.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(-TRAILER.size, os.SEEK_END)
+            file.seek(TRAILER.unpack(file.read())[0])
+            (length,) = struct.unpack("<Q", file.read(8))
+            about = json.loads(file.read(min(length, _MOST_ABOUT)))
+    except (OSError, struct.error, OverflowError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
 class Pack(OneFile):
     """Images in a pack; names and versions are those of the folder that was packed."""
 
@@ -72,6 +89,11 @@ class Pack(OneFile):
     def about(self) -> Mapping[str, Any]:
         """What is written in it of how it was made."""
         return self._opened().about
+
+    @property
+    def origin(self) -> bytes:
+        """A digest of what it was made of: names, sizes and times of the files."""
+        return _read(self._opened().file.fileno(), ORIGIN, len(MAGIC))
 
     def listing(self) -> Listing:
         opened = self._opened()
@@ -124,7 +146,7 @@ class _OpenPack:
             about = os.fstat(self.file.fileno())
             self._index = self._checked_index(path, about.st_size)
         except OSError as error:
-            raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+            raise cannot_read(path, error) from error
         self.stamp = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
         index = _Columns(self._index)
         self.about: dict[str, Any] = json.loads(index.text())

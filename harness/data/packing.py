@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from harness.data.content import OF_A_COPY
 from harness.data.dataset import DataSet, Files
 from harness.data.image_tree import ImageTree
 from harness.data.naming import from_bytes, shown, to_bytes
 from harness.data.pack import END, MAGIC, ORIGIN, RECORD, TRAILER, Pack, index_of, suffix
-from harness.data.packs import pack_path
+from harness.data.packs import Times, pack_path, times
 from harness.data.telling import Telling
 from harness.data.threads import in_threads
 from harness.errors import DataError
@@ -51,6 +52,7 @@ def pack_set(
 ) -> Packed:
     """Packs the copy of a set at `path` (or the one found), and reads the pack as a run would."""
     name, smaller = dataset.pack_name, dataset.packed_at(shorter_side)
+    path = path or dataset.unpacked
     if path is None:
         version, splits = dataset.version, dataset.load(tell)
     else:
@@ -58,7 +60,13 @@ def pack_set(
     files = splits.train
     assert isinstance(files, Files), "sets in memory have no name for a pack"
     place = pack_path(name, version, shorter_side) if to is None else to
-    new = not place.exists()
+    other = path is not None and place.exists() and _of_others(files, version, place)
+    if other and to is not None:
+        raise DataError(
+            f"{shown(place)}: was made of other images than {shown(files.tree.path)} holds now; "
+            "remove it, and pack them again"
+        )
+    new = other or not place.exists()
     if new:
         write_pack(files.tree, place, shorter_side=shorter_side, channels=files.channels, tell=tell)
     smaller.read(place)
@@ -74,19 +82,35 @@ def pack_set(
     )
 
 
+def _of_others(files: Files, version: str, place: Path) -> bool:
+    """Whether the pack at `place` was made of other files: their times tell it where the version of
+    the set does not.
+    """
+    if version.startswith(OF_A_COPY):
+        return False
+    pack = Pack(place)
+    made = _planned(files.tree, shorter_side=pack.shorter_side, channels=files.channels)
+    return pack.origin != made.origin_as(pack.about["how"])
+
+
 @dataclass(frozen=True, slots=True)
 class _PackPlan:
     """A pack that is to be written."""
 
     tree: ImageTree
     names: Sequence[bytes]  # sorted
+    times: Times  # of the tree, before it is read
     shorter_side: int | None
     channels: int
 
     @property
     def origin(self) -> bytes:
         """Of what it is made and how; a pack that was begun of something else is begun anew."""
-        digest = hashlib.sha256(self.how().encode())
+        return self.origin_as(self.how())
+
+    def origin_as(self, how: str) -> bytes:
+        """The same where it is made in the way `how`."""
+        digest = hashlib.sha256(how.encode())
         for name in self.names:
             stamp = self.tree.stamp(from_bytes(name))
             digest.update(b"%s\0%s\0" % (name, ",".join(map(str, stamp)).encode()))
@@ -143,8 +167,7 @@ def write_pack(
         raise DataError(
             f"{shown(tree.path)}: holds images that were made smaller; pack the images as they came"
         )
-    names = sorted(map(to_bytes, tree.listing().images))
-    wanted = _PackPlan(tree, names, shorter_side, channels)
+    wanted = _planned(tree, shorter_side=shorter_side, channels=channels)
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +180,12 @@ def write_pack(
             "place by `--to`: given again, the command goes on where it stopped"
         ) from error
     return Pack(path)
+
+
+def _planned(tree: ImageTree, *, shorter_side: int | None, channels: int) -> _PackPlan:
+    images = tree.listing().images
+    names = sorted(map(to_bytes, images))
+    return _PackPlan(tree, names, times(tree.path, images), shorter_side, channels)
 
 
 @contextmanager
@@ -200,7 +229,7 @@ def _fill(file: BinaryIO, wanted: _PackPlan, tell: Telling) -> None:
             starts.append(begin + RECORD.size)
             begin += RECORD.size + len(content)
             headers.append(RECORD.unpack(header))
-    about = {"shorter_side": wanted.shorter_side, "how": wanted.how()}
+    about = {"shorter_side": wanted.shorter_side, "how": wanted.how(), "times": wanted.times}
     index = index_of(about, wanted.names, starts, headers)
     file.write(b"\0" * (-begin % 8))
     begin += -begin % 8

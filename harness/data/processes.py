@@ -8,6 +8,7 @@ import atexit
 import multiprocessing
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -38,8 +39,8 @@ def delivered(
     Raises an error that comes in the place of a batch, RunFailed when a process is gone, and
     Interrupted when a stop was asked for and no batch came for so long.
     """
-    iterator, processes = _started(loader)
-    kill = partial(_kill, processes)
+    iterator, processes, place = _started(loader)
+    kill = partial(_kill, processes, place)
     atexit.register(kill)  # before Python waits for them, where nobody closes this generator
     try:
         while True:
@@ -79,15 +80,24 @@ def shared(tensor: torch.Tensor) -> torch.Tensor | RunFailed:
     return tensor
 
 
-def _started(loader: DataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess]]:
+def _started(loader: DataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess], str | None]:
+    """The iterator, its processes, and the folder of the sockets by which they hand tensors over.
+
+    It lies beside the tensors: in one of a long name, or without room, as $TMPDIR may be, none can
+    be made, and nobody would hear of it.
+    """
     before = set(multiprocessing.active_children())
+    temporary, place = tempfile.tempdir, None
     try:
+        tempfile.tempdir = place = tempfile.mkdtemp(prefix="harness-", dir=SHARED)
         with _signals_of_the_run():
             iterator = iter(loader)
     except (OSError, RuntimeError) as error:
-        _kill(set(multiprocessing.active_children()) - before)
+        _kill(set(multiprocessing.active_children()) - before, place)
         raise _failed(f"they cannot be started: {error}") from error
-    return iterator, list(set(multiprocessing.active_children()) - before)
+    finally:
+        tempfile.tempdir = temporary
+    return iterator, list(set(multiprocessing.active_children()) - before), place
 
 
 @contextmanager
@@ -144,9 +154,11 @@ def _room() -> str:
     return " (which is not there)"
 
 
-def _kill(processes: Iterable[BaseProcess]) -> None:
+def _kill(processes: Iterable[BaseProcess], place: str | None) -> None:
     ended = list(processes)
     for process in ended:
         process.kill()
     for process in ended:
         process.join(POLL)
+    if place is not None:
+        shutil.rmtree(place, ignore_errors=True)

@@ -11,7 +11,7 @@ from harness.data.cache import scratch
 from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path, own_source
 from harness.data.fetch import download
 from harness.data.filterbank import PADDING, FilterBank
-from harness.data.paths import own_copy
+from harness.data.paths import is_there, own_copy
 from harness.data.sound import decode
 from harness.data.tree import ImageTree, open_tree
 from harness.errors import DataError
@@ -85,7 +85,7 @@ class Spectrograms(DataSet):
             for path in own_copy(self.name)[:1]
             for place in (path, path.with_name(f"{path.name}.zip"))
         ]
-        return next((place for place in places if place.exists()), None)
+        return next((place for place in places if is_there(place)), None)
 
     def read(self, path: Path) -> Splits:
         """The copy at `path`, its content checked."""

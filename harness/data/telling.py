@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from harness.process import draw
 from harness.text import duration
 
 REDRAW_SECONDS = 0.5
 LINE_SECONDS = 10.0
 """Between two lines about the same download, where nothing can be drawn again."""
+_FROM_THE_START = "\r\x1b[K"
 
 
 class Telling:
@@ -27,7 +29,7 @@ class Telling:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self._write(("\r\x1b[K" if self._drawn else "") + line + "\n")
+        self._write(line + "\n", move=_FROM_THE_START if self._drawn else "")
         self._drawn = False
 
     @contextmanager
@@ -53,15 +55,16 @@ class Telling:
             self._write(line + "\n")
             return
         width = shutil.get_terminal_size().columns - 1
-        self._write(f"\r\x1b[K{line[:width]}")
+        self._write(line[:width], move=_FROM_THE_START)
         self._drawn = True
 
     def _erase(self) -> None:
         if self._drawn:
-            self._write("\r\x1b[K")
+            self._write("", move=_FROM_THE_START)
             self._drawn = False
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, *, move: str = "") -> None:
         with suppress(OSError, ValueError):  # nobody listens: the data matters more
+            draw(self._stream, move)
             self._stream.write(text)
             self._stream.flush()

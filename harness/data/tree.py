@@ -21,6 +21,7 @@ from harness.data.naming import (
     with_folders_above,
 )
 from harness.data.pack import Pack, is_pack
+from harness.data.paths import cannot_read
 from harness.data.picture import MOST_BYTES
 from harness.errors import DataError
 
@@ -134,7 +135,7 @@ class _Opened:
             self.stamp = _stamp(os.stat(path))
             self.archive = zipfile.ZipFile(path)
         except OSError as error:
-            raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+            raise cannot_read(path, error) from error
         except Exception as error:  # as above
             raise DataError(
                 f"{shown(path)}: truncated or not a zip ({error}); get it again, and unpack "
@@ -181,7 +182,7 @@ def open_tree(path: Path) -> ImageTree:
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise DataError(f"{shown(path)}: no such directory, zip or pack") from error
     except OSError as error:
-        raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+        raise cannot_read(path, error) from error
     if stat.S_ISDIR(mode):
         return Directory(path)
     if stat.S_ISREG(mode):
@@ -218,7 +219,7 @@ def _walk(root: Path) -> Iterator[tuple[str, bool]]:
             with os.scandir(folder) as entries:
                 found = list(entries)
         except OSError as error:
-            raise DataError(f"{shown(root / name)}: cannot be read: {error.strerror}") from error
+            raise cannot_read(root / name, error) from error
         below = above | {(here.st_dev, here.st_ino)}
         for entry in found:
             part = from_bytes(entry.name)
@@ -250,7 +251,7 @@ def _check_there(root: Path, name: str, entry: os.DirEntry[bytes]) -> None:
         mode = entry.stat().st_mode
     except OSError as error:
         if not entry.is_symlink():
-            raise DataError(f"{where}: cannot be read: {error.strerror}") from error
+            raise cannot_read(root / name, error) from error
         aim = shown(from_bytes(os.readlink(entry.path)))
         raise DataError(
             f"{where}: a link to {aim}, which cannot be opened ({error.strerror}); remove the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def _read(dataset: DataSet, path: Path | None) -> tuple[str, str, Splits]:
     for origin in dataset.origins:
         if origin.here is not None and origin.here():
             return origin.label, dataset.version, origin.read()
-    if dataset.cache_file is not None and dataset.cache_file.is_file():
+    if dataset.cache_file is not None and os.path.isfile(dataset.cache_file):
         return str(dataset.cache_file), dataset.version, dataset.load()
     raise DataError(dataset.missing() or f"data set {dataset.name} is not on this machine")
 

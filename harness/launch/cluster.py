@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 from harness import variables
+from harness.bounds import above, at_least, check_bounds
 from harness.device import Device
 from harness.errors import Diagnostic, FieldError, HarnessError, SpecError
 from harness.launch.shell import VARIABLES, whole_commands, wrong_variable
@@ -23,23 +25,20 @@ from harness.variables import user_path
 
 VARIABLE = "HARNESS_CLUSTER"
 USER_FILE = "~/.config/harness/cluster.yaml"
+Minutes: TypeAlias = Annotated[int, at_least(1, most=366 * 24 * 60)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComputeNode:
     """One node of the partition; a run gets the share of it that its GPU or its cores are."""
 
-    cpus: int  # cores, 1 to 100,000
-    gpus: int = 0  # GPUs, 0 to 1,000
-    # GB, above 0; none: none is asked for, the cluster's default counts
-    memory_gb: float | None = None
+    cpus: Annotated[int, at_least(1, most=100_000)]  # cores
+    gpus: Annotated[int, at_least(0, most=1_000)] = 0  # GPUs
+    # GB; none: none is asked for, the cluster's default counts
+    memory_gb: Annotated[float, above(0, most=1_000_000)] | None = None
 
     def __post_init__(self) -> None:
-        _within(self, "cpus", 1, 100_000)
-        _within(self, "gpus", 0, 1_000)
-        if self.memory_gb is not None and not 0 < self.memory_gb <= 1_000_000:
-            what = f"must be above 0 and at most 1000000, got {self.memory_gb:g}"
-            raise FieldError("memory_gb", what)
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +55,11 @@ class ClusterPart:
     qos: str | None = None  # quality of service
     constraint: str | None = None  # features of a node
     gpu_type: str | None = None  # as in --gpus-per-node=TYPE:1
-    minutes: int | None = None  # time limit of a job, at least 1
+    minutes: Minutes | None = None  # time limit of a job
 
     def __post_init__(self) -> None:
         _lines(self, "partition", "account", "qos", "constraint", "gpu_type")
-        if self.minutes is not None:
-            _within(self, "minutes", 1, YEAR)
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,16 +76,16 @@ class Cluster:
     timing: ClusterPart | None = None  # for runs that time something, alone on a node
     # more options of sbatch, by their long names
     options: Mapping[str, str] = field(default_factory=dict)
-    # time limit of a job, at least 1; a run that needs longer goes on in its next attempt
-    minutes: int = 240
-    # seconds before the limit, 1 to 65535, at which a run saves its checkpoint and requeues
-    signal_seconds: int = 120
+    # time limit of a job; a run that needs longer goes on in its next attempt
+    minutes: Minutes = 240
+    # seconds before the limit at which a run saves its checkpoint and requeues; SLURM takes no more
+    signal_seconds: Annotated[int, at_least(1, most=65_535)] = 120
     requeue: bool = True  # false: jobs may not go back into the queue here
-    # jobs of one array, at least 1; the cluster's own MaxArraySize counts too
-    max_array_size: int = 1000
-    max_parallel: int = 64  # jobs of one array at once, at least 1
-    # attempts in a row that get no further, at least 1, before a run counts as failed
-    attempts: int = 5
+    # jobs of one array; the cluster's own MaxArraySize counts too
+    max_array_size: Annotated[int, at_least(1, most=4_000_000)] = 1000
+    max_parallel: Annotated[int, at_least(1, most=1_000_000)] = 64  # jobs of one array at once
+    # attempts in a row that get no further, before a run counts as failed
+    attempts: Annotated[int, at_least(1, most=10_000)] = 5
     setup: tuple[str, ...] = ()  # shell lines at the start of every job
     # variables of the jobs; `$NAME` is put in on the node
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -98,11 +96,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         _lines(self, "partition", "account", "qos", "constraint", "gpu_type", "python", "scratch")
-        _within(self, "minutes", 1, YEAR)
-        _within(self, "signal_seconds", 1, 65_535)  # SLURM's own limit
-        _within(self, "max_array_size", 1, 4_000_000)
-        _within(self, "max_parallel", 1, 1_000_000)
-        _within(self, "attempts", 1, 10_000)
+        check_bounds(self)
         for part, minutes in self._minutes():
             if self.signal_seconds >= 60 * minutes:
                 least = f"must be below the time limit of {60 * minutes} s{part}"
@@ -165,7 +159,6 @@ class Cluster:
         return folder
 
 
-YEAR = 366 * 24 * 60
 _NO_PATH = (":", "%j", "%t", "%A", "%a")
 """Ends an entry of Python's search path; stand for the job's numbers in submitit's."""
 _OURS = re.compile(
@@ -198,14 +191,6 @@ def as_in_jobs(cluster: Cluster) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _within(of: object, name: str, least: int, most: int) -> None:
-    value = getattr(of, name)
-    if value < least:
-        raise FieldError(name, f"must be at least {least}, got {value}")
-    if value > most:
-        raise FieldError(name, f"must be at most {most}, got {value}")
 
 
 def _lines(of: object, *names: str) -> None:

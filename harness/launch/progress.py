@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
+from harness.process import draw
 from harness.spec.expand import Expansion, Run
 from harness.spec.table import Column
 from harness.store import Progress
@@ -96,11 +97,12 @@ class Display:
 
     def _erase(self) -> None:
         if self._height:
-            self._write(f"\x1b[{self._height}F\x1b[J")
+            self._write("", move=f"\x1b[{self._height}F\x1b[J")
             self._height = 0
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, *, move: str = "") -> None:
         try:
+            draw(self._stream, move)
             self._stream.write(text)
             self._stream.flush()
         except OSError:  # the terminal is gone or the pipe closed: the runs matter more

@@ -105,7 +105,7 @@ class Pieces:
             node = stand_ins.node(kind)
             for name, where, _ in [] if node is None else node:
                 valid = self._valid(kind)
-                if name not in valid:
+                if name not in valid and not (kind == "network" and self._networks_broken):
                     self._problem(where, unknown(kind, name, valid))
         for number, where, _ in [] if stand_ins.keep is None else stand_ins.keep:
             if not number.isdecimal():
@@ -191,6 +191,8 @@ class Pieces:
             forms = "{arch: ARCHITECTURE} or {from: NETWORK}"
             what = f"network '{name.text}' must be a mapping, {forms}"
             return self._problem(network.where, what)
+        if self._networks_broken:
+            return BadNode(name.where)
         what = unknown("network", name.text, self._valid("network"))
         if not networks_path().exists():
             what += _copy_from_harness("networks.yaml")
@@ -199,9 +201,19 @@ class Pieces:
     @cached_property
     def networks(self) -> MapNode:
         """The shared networks by name."""
+        root = self._networks_root
+        path = str(networks_path())
+        return root if isinstance(root, MapNode) else MapNode(Location(path, 1, 1), {}, {})
+
+    @property
+    def _networks_broken(self) -> bool:
+        """Whether their file has none, which is told once, and not for each name."""
+        return self._networks_root is not None and not isinstance(self._networks_root, MapNode)
+
+    @cached_property
+    def _networks_root(self) -> MapNode | BadNode | None:
         path = networks_path()
-        root = self._root(path) if path.exists() else None
-        return root if isinstance(root, MapNode) else MapNode(Location(str(path), 1, 1), {}, {})
+        return self._root(path) if path.exists() else None
 
     def _file(self, name: ScalarNode, kind: str) -> MapNode | BadNode:
         files = self._files(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from harness.data import fingerprint, open_dataset
+from harness.data import fingerprint
 from harness.data.config import DataConfig
 from harness.errors import HarnessError
 from harness.lazy import torch
@@ -58,17 +58,15 @@ class ShiftedImages(NetworkEvaluation):
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """One pass over the images."""
-        from harness.data.sets.imagenet_shifts import ShiftedImageNet
         from harness.evaluate.classification import accuracy
         from harness.evaluate.features import eval_mode
         from harness.models.build import require_classifier
 
-        dataset = open_dataset(self.data)
-        assert isinstance(dataset, ShiftedImageNet)
         data, network = self.opened(context)
-        require_classifier(network, self.model.weights, dataset.classes, who="student")
-        absent = torch.ones(dataset.classes, dtype=torch.bool)
-        absent[list(dataset.present())] = False
+        classes = data.module.classes
+        require_classifier(network, self.model.weights, classes, who="student")
+        absent = torch.ones(classes, dtype=torch.bool)
+        absent[list(data.module.eval_classes)] = False
         absent = absent.to(data.device)
 
         def predict(images: torch.Tensor) -> torch.Tensor:

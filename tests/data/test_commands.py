@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,9 @@ from PIL import Image
 from harness.cli import main
 from harness.data import DATASETS, ready
 from harness.data.config import DataConfig
-from harness.data.sets.imagenet import ImageNet
 from tests.conftest import TINY_VIT, Experiments
 from tests.data.conftest import SmallFashion, write_images
+from tests.spec.specs import GOOD, changed
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -211,19 +211,82 @@ def test_doctor_says_what_to_do(
     assert "deit_small_patch16_224.fb_in1k" in out
 
 
-def test_a_folder_that_may_not_be_read_hides_no_other_set(
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("imagenet-1k", "imagenet-1k"),
+        ("imagenet-r", "imagenet-r"),
+        ("mini-imagenet", "mini-imagenet.zip"),
+        ("cifar10", "cifar10/cifar-10-batches-py"),
+        ("cifar100", "cifar100/train"),
+        ("cifar100", "cifar100.zip"),
+        ("fsdd", "fsdd"),
+        ("coco-detection", "coco/annotations/instances_val2017.json"),
+        ("voc-detection", "voc/VOC2012"),
+    ],
+)
+def test_a_copy_that_cannot_be_read_hides_no_other_set(
+    home: Path, capsys: pytest.CaptureFixture[str], name: str, place: str
+) -> None:
+    refused = home / place
+    refused.parent.mkdir(exist_ok=True, parents=True)
+    refused.symlink_to(refused.name)  # as a folder without permission, for root too
+    why = f"{refused}: cannot be read: too many levels of symbolic links"
+    code, out, err = call(capsys, "data", "list")
+    assert (code, err) == (1, "")
+    assert out.count(f"here: broken: {why}") >= 1
+    assert "fashion-mnist: " in out
+    assert ready(DataConfig(name=name)) == f"data set {name}: {why}"
+    code, out, err = call(capsys, "doctor")
+    assert (code, err) == (1, "")
+    assert "too many levels of symbolic links" in " ".join(out.split())
+    assert " ".join(out.split()).count("data fashion-mnist") == 1
+
+
+def test_a_cache_that_cannot_be_looked_at_is_none(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused = f"{home}/imagenet-1k"
+    """As for who loads a set, which then is got again."""
+    base = "/" + "/".join(["x" * 200] * 20) + "/"
+    monkeypatch.setenv("HARNESS_CACHE", base + "y" * (4090 - len(base)))  # all below is too long
+    code, out, err = call(capsys, "data", "list", "--json")
+    assert (code, err) == (0, "")
+    assert all(fact["missing"] for fact in json.loads(out) if fact["name"] != "folder")
 
-    def missing(self: ImageNet) -> str | None:
-        raise PermissionError(errno.EACCES, "Permission denied", refused)
 
-    monkeypatch.setattr(ImageNet, "missing", missing)
-    code, out, err = call(capsys, "data", "list")
-    assert code == 1
-    assert err == ""
-    assert f"here: broken: {refused}: cannot be read: permission denied" in out
-    assert "fashion-mnist: " in out
-    told = f"data set imagenet-1k: {refused}: cannot be read: permission denied"
-    assert ready(DataConfig(name="imagenet-1k")) == told
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_doctor_does_not_ask_for_room_where_it_may_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    monkeypatch.setenv("HARNESS_RESULTS", str(tmp_path / "locked"))
+    _, out, _ = call(capsys, "doctor", "--json")
+    (finding,) = [one for one in json.loads(out) if one["what"] == "results"]
+    assert finding["found"] == f"{tmp_path / 'locked'}: cannot be written"
+    assert finding["do"].startswith("set HARNESS_RESULTS to a directory")
+
+
+def test_a_table_of_data_that_cannot_be_read_hides_no_other(
+    home: Path, experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The version is in the identity, so such a table cannot be expanded."""
+    refused = home / "cifar10" / "cifar-10-batches-py"
+    refused.parent.mkdir()
+    refused.symlink_to(refused.name)
+    experiments.table("paper/bad", changed("fashion-mnist", "cifar10"))
+    experiments.table("paper/good", GOOD)
+    code, out, err = call(capsys, "list")
+    assert (code, err) == (1, "")
+    assert "paper/good  tiny" in out
+    assert main(["check", "paper/bad"]) == 1
+    assert f"name: {refused}: cannot be read: too many levels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["verify", "folder", "--path"], ["pack", "folder", "--to"]])
+def test_an_empty_path_is_not_the_current_folder(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["data", *words, ""])
+    assert stop.value.code == 1
+    assert "the path is empty" in capsys.readouterr().err

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from harness.data.cache import read_arrays, write_arrays
-from harness.data.fetch import _command
+from harness.data.fetch import _command, offline
 from harness.data.telling import Telling
 from harness.errors import DataError
 from tests.conftest import TINY_VIT, Experiments
@@ -320,3 +320,15 @@ def test_what_a_server_cuts_short_is_begun_again(monkeypatch: pytest.MonkeyPatch
         assert server.asked == 3
         with pytest.raises(DataError, match=r"failed \(train-images.*gz was cut short 3 times\)$"):
             known._from_server()
+
+
+@pytest.mark.parametrize(
+    ("said", "forbids"),
+    [("1", True), ("yes", True), ("on", True)]
+    + [(no, False) for no in ("", " ", "0", "no", "No", "off", "false")],
+)
+def test_downloads_are_forbidden_by_a_word_that_means_it(
+    said: str, forbids: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_OFFLINE", said)
+    assert offline() == forbids

@@ -55,6 +55,7 @@ def views(crops: MultiCrop) -> tuple[Tensor, ...]:
         std=(1.0, 1.0, 1.0),
         train_images=COUNT,
         eval_images=COUNT,
+        eval_classes=(0,),
         order=Sampler(images=COUNT, batch_size=COUNT, repeats=1, seed=5),
         setup=setup,
         train_source=source,

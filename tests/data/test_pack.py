@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,6 +265,99 @@ class TestCache:
         (home / "mini-imagenet").rename(home / "elsewhere")
         assert known.packed_at(8).version == made.version
         assert known.packed_at(8).missing() is None
+
+
+def _other_image(place: Path) -> None:
+    """Put an image of 9 x 9 pixels in the place of another, as most programs do."""
+    new = place.with_name(".new")
+    Image.new("RGB", (9, 9)).save(new, "PNG")
+    new.replace(place)
+
+
+class TestChangedCopy:
+    """Of a set whose version is the publisher's, the times of folders tell that a pack is of other
+    images than the copy.
+    """
+
+    @pytest.fixture
+    def copy(self, home: Path) -> Path:
+        write_images(home / "imagenet-1k", RIGHT)
+        return home / "imagenet-1k"
+
+    def _pack(self, size: int | None = None, to: Path | None = None) -> packing.Packed:
+        return pack_set(SmallImageNet(), path=None, shorter_side=size, to=to, tell=Telling())
+
+    def _first(self, size: int | None = None) -> tuple[Path, tuple[int, int]]:
+        """Where images are read from, and the sides of the first one."""
+        files = SmallImageNet().packed_at(size).load().train
+        assert isinstance(files, Files)
+        return files.tree.path, files.image(0).size
+
+    def test_a_replaced_image_is_read(self, copy: Path) -> None:
+        pack = self._pack().path
+        assert self._first() == (pack, (20, 16))
+        _other_image(copy / "train/n01/000.png")
+        assert self._first() == (copy, (9, 9))
+        again = self._pack()
+        assert (again.new, again.path) == (True, pack)
+        assert self._first() == (pack, (9, 9))
+        assert not self._pack().new
+
+    def test_smaller_images_are_packed_again(self, copy: Path) -> None:
+        pack = self._pack(8).path
+        assert self._first(8) == (pack, (10, 8))
+        _other_image(copy / "train/n01/000.png")
+        lack = str(SmallImageNet().packed_at(8).missing())
+        assert f"{pack} was made before {copy}/train/n01 changed. `harness data pack" in lack
+        with pytest.raises(DataError, match=f"was made before {copy}/train/n01 changed"):
+            SmallImageNet().packed_at(8).load()
+        assert self._pack(8).new
+        assert self._first(8) == (pack, (8, 8))
+
+    def test_another_copy(self, copy: Path, zipped: Callable[..., Path]) -> None:
+        """A folder was packed; a zip of other images takes its place, and then another zip."""
+        self._pack()
+        archive = copy.with_suffix(".zip")
+        for _ in range(2):
+            write_images(copy, RIGHT, size=(9, 9))
+            zipped(copy).rename(archive)
+            copy.rename(copy.with_name("before"))
+            assert self._first() == (archive, (9, 9))
+            assert self._pack().new
+            assert self._first() == (pack_path("imagenet-1k", "ilsvrc2012", None), (9, 9))
+            copy.with_name("before").rename(copy)
+            (copy / "train/n01/.hidden").touch()
+
+    def test_a_copy_that_keeps_its_times_is_the_same(self, copy: Path) -> None:
+        """As one on a node's own disk."""
+        pack = self._pack().path
+        shutil.copytree(copy, copy.with_name("new"))
+        shutil.rmtree(copy)
+        copy.with_name("new").rename(copy)
+        assert self._first() == (pack, (20, 16))
+
+    def test_an_image_that_was_written_over_is_packed_again(self, copy: Path) -> None:
+        """No folder tells it, and a run looks at no file: the command does."""
+        pack = self._pack().path
+        Image.new("RGB", (9, 9)).save(copy / "train/n01/000.png")
+        assert self._first() == (pack, (20, 16))
+        assert self._pack().new
+        assert self._first() == (pack, (9, 9))
+
+    def test_a_pack_in_a_place_of_ones_own_is_not_replaced(self, copy: Path) -> None:
+        place = copy.with_name("mine.pack")
+        assert self._pack(to=place).new
+        assert not self._pack(to=place).new
+        _other_image(copy / "train/n01/000.png")
+        with pytest.raises(DataError, match=r"mine\.pack: was made of other images than"):
+            self._pack(to=place)
+
+    def test_a_damaged_pack_is_told(self, copy: Path) -> None:
+        pack = self._pack().path
+        for content in (b"", pack.read_bytes()[:-1], pack.read_bytes() + b"x" * 80):
+            pack.write_bytes(content)
+            with pytest.raises(DataError, match=r"(not whole|no directory|not a zip)"):
+                self._first()
 
 
 class TestDamage:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing import active_children
 from pathlib import Path
+from tempfile import mkdtemp
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from harness.data.dataset import Arrays
+from harness.data.processes import SHARED
 from harness.data.sampler import Sampler
 from harness.data.sources import Setup, never
 from harness.data.worker_images import BatchKeys, WorkerImages
@@ -119,6 +124,31 @@ def test_a_signal_to_all_processes_of_a_job_leaves_the_loaders_alive() -> None:
 def test_a_mistake_in_a_transform_is_shown_as_it_is() -> None:
     with pytest.raises(ValueError, match="a mistake in a transform"):
         next(batches(mistaken))
+
+
+def test_a_folder_for_temporary_files_with_a_long_name_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sockets in it cannot be made: names of theirs have 107 bytes at most."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    late = time.monotonic() + 30
+    found = batches(zeros, stopping=lambda: time.monotonic() > late)
+    places: list[str] = []
+
+    def made(**options: str) -> str:
+        places.append(mkdtemp(**options))
+        return places[-1]
+
+    with patch.object(tempfile, "mkdtemp", made):
+        assert len(next(found)[1]) == 8
+    found.close()  # type: ignore[attr-defined]
+    (place,) = places
+    assert Path(place).parent == Path(SHARED)
+    assert not Path(place).exists()
+    assert not list(long.iterdir())
+    assert tempfile.gettempdir() == str(long)
 
 
 def test_without_room_in_shared_memory_there_is_an_error() -> None:

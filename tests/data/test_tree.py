@@ -329,7 +329,7 @@ def test_a_directory_that_cannot_be_an_image_tree(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, what in (
         ("pipe", "no directory, no zip and no pack"),
-        ("x" * 300, "cannot be read: File"),
+        ("x" * 300, "cannot be read: file"),
     ):
         with pytest.raises(DataError, match=what):
             open_tree(tmp_path / path)

@@ -240,6 +240,16 @@ def test_a_profile_that_cannot_be_read_is_one_problem(project: Experiments) -> N
     assert text.splitlines() == ["experiments/profiles/small.yaml:1:1: is empty"]
 
 
+@pytest.mark.parametrize("content", ["", "small: [", "- small"])
+def test_networks_that_cannot_be_read_are_one_problem(project: Experiments, content: str) -> None:
+    """Not an unknown name wherever a table asks for one of them."""
+    (project.root / "experiments" / "networks.yaml").write_text(content)
+    with pytest.raises(SpecError) as caught:
+        load_table(project.table("paper/pieces", SPEC))
+    (problem,) = caught.value.problems
+    assert problem.where.file.endswith("experiments/networks.yaml")
+
+
 def test_a_network_cannot_be_made_of_itself(project: Experiments) -> None:
     (project.root / "experiments" / "networks.yaml").write_text(
         f"large: {{from: larger}}\nlarger: {{from: large}}\nsmall: {{{TINY_VIT}}}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from harness.data import DATASETS
 from harness.data.config import DataConfig
 from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from harness.data.sets.imagenet_shifts import ShiftedImageNet, synsets
+from harness.data.tree import Directory
 from harness.errors import HarnessError, SpecError, WeightsError
 from harness.methods.mae import Mae
 from harness.methods.supervised import Supervised
@@ -67,7 +69,9 @@ def test_classes_that_the_set_lacks_are_no_answer(copy: Path, tmp_path: Path) ->
     run = OnImageNetR.of(ROW)
     assert run is not None
     context.dependencies = {"it": folder}
-    found = run.execute(context)
+    with patch.object(Directory, "listing", autospec=True, side_effect=Directory.listing) as listed:
+        found = run.execute(context)
+    assert listed.call_count == 1, "an archive of a network's disk takes a while to list"
 
     labels = {name: synsets().index(name) for name in PRESENT}
     answers = sorted(labels.values())

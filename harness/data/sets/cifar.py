@@ -11,7 +11,7 @@ from harness.data.content import files_version
 from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path, own_source
 from harness.data.fetch import with_torchvision
 from harness.data.layout import check_counts, decoded, left_out, read_layout
-from harness.data.paths import own_copy
+from harness.data.paths import is_file, is_folder, own_copy
 from harness.data.tree import open_tree
 from harness.errors import DataError
 
@@ -52,7 +52,7 @@ class Cifar(DataSet):
 
     def version_at(self, path: Path) -> str:
         """The original's, or a fingerprint of the images."""
-        if (path / self.batches).is_dir():
+        if is_folder(path / self.batches):
             return self.original[:12]
         return files_version(path)
 
@@ -84,7 +84,7 @@ class Cifar(DataSet):
 
     def read(self, path: Path) -> Splits:
         """The original files in the folder `path`, or its images."""
-        if (path / self.batches).is_dir():
+        if is_folder(path / self.batches):
             return self._original(path)
         layout = read_layout(open_tree(path), val="wanted")
         check_counts(layout, classes=self.classes, train=self.train_images, val=self.val_images)
@@ -94,20 +94,20 @@ class Cifar(DataSet):
     def left_out(self, path: Path | None) -> list[str]:
         """Of a folder of images, what is none."""
         path = path or self._own_images()
-        if path is None or (path / self.batches).is_dir():
+        if path is None or is_folder(path / self.batches):
             return []
         return left_out(open_tree(path))
 
     def _own_batches(self) -> Path | None:
-        return next((base for base in own_copy(self.name) if (base / self.batches).is_dir()), None)
+        return next((base for base in own_copy(self.name) if is_folder(base / self.batches)), None)
 
     def _own_images(self) -> Path | None:
         if self._own_batches() is not None:
             return None
         for path in own_copy(self.name)[:1]:
-            if (path / "train").is_dir():
+            if is_folder(path / "train"):
                 return path
-            if (archive := path.with_name(f"{path.name}.zip")).is_file():
+            if is_file(archive := path.with_name(f"{path.name}.zip")):
                 return archive
         return None
 

@@ -20,7 +20,7 @@ from harness.data.dataset import (
     Splits,
 )
 from harness.data.naming import is_file_name, shown
-from harness.data.paths import own_copy
+from harness.data.paths import is_file, own_copy
 from harness.data.tree import Directory
 from harness.errors import DataError
 
@@ -56,7 +56,7 @@ class CocoDetection(DataSet):
             Source(
                 label="$HARNESS_DATA/coco",
                 read=lambda: self.read(self._own()),
-                here=lambda: any(_annotations(place, "val").is_file() for place in self._places()),
+                here=lambda: any(is_file(_annotations(place, "val")) for place in self._places()),
             ),
         )
 
@@ -67,7 +67,7 @@ class CocoDetection(DataSet):
         places = self._places()
         if not places:
             raise DataError("HARNESS_DATA is not set")
-        whole = [place for place in places if _annotations(place, "val").is_file()]
+        whole = [place for place in places if is_file(_annotations(place, "val"))]
         return (*whole, places[0])[0]
 
     def read(self, path: Path) -> Splits:

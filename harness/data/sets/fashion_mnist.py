@@ -14,7 +14,7 @@ from harness.data import DATASETS
 from harness.data.cache import scratch
 from harness.data.dataset import Arrays, DataSet, Source, Splits, cache_path
 from harness.data.fetch import debian_package, download
-from harness.data.paths import own_copy
+from harness.data.paths import cannot_read, is_file, own_copy
 from harness.data.tree import open_regular
 from harness.errors import DataError
 
@@ -134,7 +134,7 @@ class FashionMnist(DataSet):
 
 def _find(folder: Path, name: str) -> Path | None:
     paths = (folder / f"{name}.gz", folder / name)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if is_file(path)), None)
 
 
 UNSIGNED_BYTES = 8
@@ -180,7 +180,7 @@ def _unpacked(path: Path, *, most: int) -> bytes:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: truncated or corrupt gzip file ({error}); {_AGAIN}") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise cannot_read(path, error) from error
 
 
 def _shape(path: Path, content: bytes) -> tuple[int, ...]:

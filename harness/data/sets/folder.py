@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from harness.data.layout import Layout, left_out, read_layout, textual_order
 from harness.data.naming import shown
 from harness.data.pack import is_pack
 from harness.data.packs import how_to_pack, pack_path, packs_of, tree_as
+from harness.data.paths import is_there
 from harness.data.tree import open_tree
 from harness.errors import DataError
 from harness.paths import project_root
@@ -118,7 +118,7 @@ class Folder(DataSet):
             Source(
                 label="data.path of the spec" if self.path is None else str(self.path),
                 read=self._read_own,
-                here=lambda: self.path is not None and os.path.exists(self.path),
+                here=lambda: self.path is not None and is_there(self.path),
             ),
         )
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from copy import copy
 from pathlib import Path
 from typing import Self
 
 from harness.data import DATASETS
+from harness.data.content import OF_A_COPY
 from harness.data.dataset import IMAGENET_MEAN, IMAGENET_STD, DataSet, Source, Splits
 from harness.data.layout import Layout, check_counts, left_out, read_layout
 from harness.data.naming import shown
-from harness.data.pack import suffix
-from harness.data.packs import how_to_pack, pack_path, packs_of, tree_as
-from harness.data.paths import own_copy
+from harness.data.pack import about_pack, suffix
+from harness.data.packs import changed_since, how_to_pack, pack_path, packs_of, tree_as
+from harness.data.paths import cannot_read, is_folder, is_there, own_copy
 from harness.data.tree import ImageTree, open_tree
 from harness.errors import DataError
 
@@ -58,7 +58,12 @@ class OwnImages(DataSet):
         if self.packed is not None:
             place = f"$HARNESS_DATA/{self.copy_name}{suffix(self.packed)}.pack"
             command = how_to_pack(self.name, self.packed)
-            return f"{command} makes a pack of your copy; one from elsewhere belongs at {place}."
+            pack = self._in_cache()
+            changed = None if pack is None else self._changed_since(pack)
+            why = "" if changed is None else f"{shown(pack)} was made before {changed} changed. "
+            return (
+                f"{why}{command} makes a pack of your copy; one from elsewhere belongs at {place}."
+            )
         return (
             f"Put your copy, a directory or a zip, at $HARNESS_DATA/{self.copy_name}(.zip): "
             f"{self.layout_says}; "
@@ -82,7 +87,7 @@ class OwnImages(DataSet):
         return self._kept() or self._copy()
 
     def _copy(self) -> Path | None:
-        return next((place for place in self._places() if os.path.exists(place)), None)
+        return next((place for place in self._places() if is_there(place)), None)
 
     def _places(self) -> list[Path]:
         name = f"{self.copy_name}{suffix(self.packed)}"
@@ -95,10 +100,26 @@ class OwnImages(DataSet):
 
     def _kept(self) -> Path | None:
         """The pack in the cache that was made of the images which the copy holds now."""
+        path = self._in_cache()
+        return path if path is not None and self._changed_since(path) is None else None
+
+    def _in_cache(self) -> Path | None:
         if not packs_of(self.copy_name):
             return None
         path = pack_path(self.copy_name, self.packed_at(None).version, self.packed)
         return path if path.exists() else None
+
+    def _changed_since(self, pack: Path) -> str | None:
+        """What of the copy has changed since it was packed; None: nothing, or there is no copy."""
+        copy = self.unpacked
+        if copy is None or f"-{OF_A_COPY}" in pack.name:  # which is of the contents, and tells
+            return None
+        return changed_since(about_pack(pack).get("times", {}), copy)
+
+    @property
+    def unpacked(self) -> Path | None:
+        """Of images as they came."""
+        return self.packed_at(None)._copy()
 
     def own(self) -> Layout:
         """The user's copy, checked; DataError where there is none."""
@@ -151,13 +172,13 @@ class ImageNet(OwnImages):
     def missing(self) -> str | None:
         """Also notices missing class folders: a copy cut short is common, and this is quick."""
         path = self._path()
-        if path is None or not path.is_dir():
+        if path is None or not is_folder(path):
             return super().missing()
         for split in (path / "train", path / "val"):
             try:
-                folders = sum(entry.is_dir() for entry in split.iterdir()) if split.is_dir() else 0
+                folders = sum(map(Path.is_dir, split.iterdir())) if is_folder(split) else 0
             except OSError as error:
-                return f"data set {self.name}: {shown(split)} cannot be read: {error.strerror}"
+                raise cannot_read(split, error) from error
             if folders != self.classes:
                 return (
                     f"data set {self.name}: {split} holds {folders:,} class folders, "

@@ -67,10 +67,6 @@ class ShiftedImageNet(OwnImages):
         """Counted in the user's copy; 0 for classes that are not there."""
         return tuple(map(len, self.own().val))
 
-    def present(self) -> tuple[int, ...]:
-        """The labels that are there, in order."""
-        return tuple(label for label, count in enumerate(self.class_counts()) if count)
-
     def read(self, path: Path) -> Splits:
         """The copy at `path`, its counts checked: one half, twice."""
         images = self.layout(path).splits(channels=self.channels).val

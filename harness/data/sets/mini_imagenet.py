@@ -16,6 +16,7 @@ from harness.data.layout import Layout
 from harness.data.naming import hidden, shown
 from harness.data.pack import suffix
 from harness.data.packs import how_to_pack
+from harness.data.paths import cannot_read, is_folder
 from harness.data.sets.imagenet import ImageNet, OwnImages
 from harness.data.tree import ImageTree, open_regular
 from harness.errors import DataError
@@ -232,12 +233,12 @@ MOST_BYTES = 64 * 2**20  # of one list; the few-shot split's have 1 MB
 
 def lists_alone(folder: Path) -> bool:
     """Whether `folder` holds the three lists and nothing else: images of its own come first."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         return False
     try:
         names = {entry.name for entry in folder.iterdir() if not hidden(entry.name)}
     except OSError as error:
-        raise DataError(f"{shown(folder)}: cannot be read: {error.strerror}") from error
+        raise cannot_read(folder, error) from error
     return "train.csv" in names and all(name.endswith(".csv") for name in names)
 
 

@@ -22,7 +22,7 @@ from harness.data.dataset import (
 )
 from harness.data.fetch import with_torchvision
 from harness.data.naming import is_file_name, shown
-from harness.data.paths import cache_dir, own_copy
+from harness.data.paths import cache_dir, is_folder, own_copy
 from harness.data.telling import Telling
 from harness.data.tree import Directory
 from harness.errors import DataError, unknown
@@ -85,7 +85,7 @@ class VocDetection(DataSet):
             Source(
                 label=f"{self._kept} (downloaded)",
                 read=lambda: self.read(self._kept),
-                here=self._kept.is_dir,
+                here=lambda: os.path.isdir(self._kept),
             ),
             Source(
                 label="the authors' server, through torchvision",
@@ -101,7 +101,7 @@ class VocDetection(DataSet):
     def _devkit(self, places: Sequence[Path]) -> Path | None:
         """The first folder that holds all years."""
         folders = [folder for place in places for folder in (place, place / DEVKIT)]
-        whole = (f for f in folders if all((f / f"VOC{year}").is_dir() for year in self._years))
+        whole = (f for f in folders if all(is_folder(f / f"VOC{year}") for year in self._years))
         return next(whole, None)
 
     def _own(self) -> Path:
@@ -126,7 +126,7 @@ class VocDetection(DataSet):
 
     def _downloaded(self) -> Splits:
         with only_one(self.version, Telling()):
-            if not self._kept.is_dir():
+            if not os.path.isdir(self._kept):
                 with scratch(self.name) as folder:
                     for year, half in (*self.train_parts, *self.val_parts):
                         _download(folder, year, half)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
@@ -13,10 +12,17 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
 from harness.report.drawing import WIDTH
-from harness.report.figures import FIGURES, RecordedFigure
-from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
+from harness.report.figures import FIGURES
+from harness.report.pictures import (
+    LEFT,
+    PicturesByRow,
+    bare_axes,
+    checked_png,
+    close_figure,
+    decoded,
+    name_line,
+)
 
-MOST_ROWS, MOST_PICTURES = 6, 6
 TRUE, RIGHT, WRONG = "white", "#35b779", "#ff7f0e"
 
 
@@ -30,37 +36,30 @@ class BoxedImage:
 
 
 @FIGURES.register("boxes")
-class ImagesWithBoxes(RecordedFigure):
+class ImagesWithBoxes(PicturesByRow[BoxedImage]):
     """Objects dashed; what was found solid, with its class and probability: green where an object
     of that class overlaps it by half (IoU), else orange.
     """
 
     place: ClassVar[int] = 48
+    most_pictures: ClassVar[int] = 6
 
     @classmethod
-    def read(cls, path: Path) -> tuple[BoxedImage, ...]:
-        """The pictures of one run."""
-        content = json.loads(path.read_bytes().decode())
-        return tuple(
-            BoxedImage(
-                png=checked_png(str(one["png"])),
-                truth=tuple(_numbers(box, 5) for box in one["truth"]),
-                found=tuple(_numbers(box, 6) for box in one["found"]),
-            )
-            for one in content["pictures"]
+    def picture(cls, one: Mapping[str, Any]) -> BoxedImage:
+        """Checked."""
+        return BoxedImage(
+            png=checked_png(str(one["png"])),
+            truth=tuple(_numbers(box, 5) for box in one["truth"]),
+            found=tuple(_numbers(box, 6) for box in one["found"]),
         )
-
-    def select(self) -> dict[str, tuple[BoxedImage, ...]]:
-        """The pictures that are shown, by row."""
-        by_row = self.by_row()
-        return {row: by_row[row][:MOST_PICTURES] for row in list(by_row)[:MOST_ROWS]}
 
     def caption(self) -> str:
         """As declared, what the colours mean, and what is left out."""
         colours = (
             "With class and probability; green where an object of that class overlaps by half."
         )
-        return f"{self.declared.caption} {colours}{self.left_out(len(self.by_row()), MOST_ROWS)}"
+        left_out = self.left_out(len(self.by_row()), self.most_rows)
+        return f"{self.declared.caption} {colours}{left_out}"
 
     def draw(self) -> Drawing:
         """One line for each row."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import colorsys
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
@@ -14,10 +13,17 @@ from numpy.typing import NDArray
 
 from harness.data.targets import UNKNOWN
 from harness.report.drawing import WIDTH
-from harness.report.figures import FIGURES, RecordedFigure
-from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
+from harness.report.figures import FIGURES
+from harness.report.pictures import (
+    LEFT,
+    PicturesByRow,
+    bare_axes,
+    checked_png,
+    close_figure,
+    decoded,
+    name_line,
+)
 
-MOST_ROWS, MOST_PICTURES = 6, 8
 PARTS = ("image", "truth", "guess")
 TURN = 0.381966  # of the colour wheel, from one class to the next: the golden angle
 
@@ -32,28 +38,16 @@ class Masked:
 
 
 @FIGURES.register("masks")
-class Masks(RecordedFigure):
-    """The first images of the first row, their true masks, and a line of masks a row."""
+class Masks(PicturesByRow[Masked]):
+    """The first images of the first row, their true masks, and a line of masks a row: all rows are
+    of the same images."""
 
     place: ClassVar[int] = 40
 
     @classmethod
-    def read(cls, path: Path) -> tuple[Masked, ...]:
-        """The pictures of one run."""
-        content = json.loads(path.read_bytes().decode())
-        return tuple(
-            Masked(**{part: checked_png(str(one[part])) for part in PARTS})
-            for one in content["pictures"]
-        )
-
-    def select(self) -> dict[str, tuple[Masked, ...]]:
-        """The pictures that are shown, by row; all rows show the same images."""
-        by_row = self.by_row()
-        return {row: by_row[row][:MOST_PICTURES] for row in list(by_row)[:MOST_ROWS]}
-
-    def caption(self) -> str:
-        """As declared, and what is left out."""
-        return f"{self.declared.caption}{self.left_out(len(self.by_row()), MOST_ROWS)}"
+    def picture(cls, one: Mapping[str, Any]) -> Masked:
+        """Checked."""
+        return Masked(**{part: checked_png(str(one[part])) for part in PARTS})
 
     def draw(self) -> Drawing:
         """Two lines, and one for each row."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from matplotlib.figure import Figure as Drawing
 
 from harness.report.drawing import WIDTH
-from harness.report.figures import FIGURES, RecordedFigure
-from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
+from harness.report.figures import FIGURES
+from harness.report.pictures import (
+    LEFT,
+    PicturesByRow,
+    bare_axes,
+    checked_png,
+    close_figure,
+    decoded,
+    name_line,
+)
 
-MOST_ROWS, MOST_PICTURES = 4, 8
 PARTS = ("original", "masked", "guess")
 
 
@@ -27,28 +33,16 @@ class Reconstruction:
 
 
 @FIGURES.register("reconstructions")
-class Reconstructions(RecordedFigure):
+class Reconstructions(PicturesByRow[Reconstruction]):
     """For each row three lines: the images, what is seen of each, and the guess."""
 
     place: ClassVar[int] = 45
+    most_rows: ClassVar[int] = 4
 
     @classmethod
-    def read(cls, path: Path) -> tuple[Reconstruction, ...]:
-        """The pictures of one run."""
-        content = json.loads(path.read_bytes().decode())
-        return tuple(
-            Reconstruction(**{part: checked_png(str(picture[part])) for part in PARTS})
-            for picture in content["pictures"]
-        )
-
-    def select(self) -> dict[str, tuple[Reconstruction, ...]]:
-        """The pictures that are shown, by row."""
-        by_row = self.by_row()
-        return {row: by_row[row][:MOST_PICTURES] for row in list(by_row)[:MOST_ROWS]}
-
-    def caption(self) -> str:
-        """As declared, and what is left out."""
-        return f"{self.declared.caption}{self.left_out(len(self.by_row()), MOST_ROWS)}"
+    def picture(cls, one: Mapping[str, Any]) -> Reconstruction:
+        """Checked."""
+        return Reconstruction(**{part: checked_png(str(one[part])) for part in PARTS})
 
     def draw(self) -> Drawing:
         """Three lines for each row."""
