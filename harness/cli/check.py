@@ -5,35 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 
+from harness.cli._table import every_table
 from harness.errors import HarnessError, SpecError
-from harness.paths import experiments_root
 from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
-from harness.spec.paths import list_tables, stray_specs
+from harness.spec.paths import stray_specs
 from harness.spec.strict_yaml import display
 from harness.text import count
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "check",
-        description="Validates specs: every problem with file, line and column.",
-    )
+    parser.description = "Validates specs: every problem with file, line and column."
     parser.add_argument(
         "specs", nargs="*", metavar="SPEC", help="a table (maskedkd/table2) or a file; default: all"
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check each spec; 1 if any is wrong."""
-    names: list[str] = arguments.specs or list_tables()
-    if not names:
-        raise HarnessError(
-            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
-            "another folder (docs/environment.md)"
-        )
+    names: list[str] = arguments.specs or every_table()
     strays = [] if arguments.specs else stray_specs()
     for path in strays:
         what = "is not read: a spec is experiments/FOLDER/NAME.yaml, two levels and that ending"
@@ -46,11 +37,9 @@ def _check(name: str, shared: SharedParts) -> int:
     try:
         table = load_table(name)
         expansions = [expand(table, profile, shared=shared) for profile in table.profiles]
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return 1
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = error if isinstance(error, SpecError) else f"error: {error}"
+        print(told, file=sys.stderr)
         return 1
     counts = (
         count(len(table.rows), "row"),

@@ -5,35 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence, Set
 
-from harness.cli._table import in_short
+from harness.cli._table import every_table, in_short
 from harness.errors import HarnessError
-from harness.paths import experiments_root
 from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
-from harness.spec.paths import list_tables
 
 HEADER = ("TABLE", "PROFILE", "ROWS", "RUNS", "DONE")
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "list",
-        description="Tables and profiles, their rows and runs, and how many runs are done.",
-    )
-    parser.set_defaults(run=run)
+    parser.description = "Tables and profiles, their rows and runs, and how many runs are done."
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line for each profile of each table; 1 if a table is wrong."""
     from harness.store import DONE, Store
 
-    names = list_tables()
-    if not names:
-        raise HarnessError(
-            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
-            "another folder (docs/environment.md)"
-        )
+    names = every_table()
     done = {record.identity for record in Store().records() if record.state == DONE}
     shared = SharedParts()
     lines = [line for name in names for line in _lines(name, done, shared)]
