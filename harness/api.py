@@ -174,9 +174,7 @@ class Table:
         from harness.store import Store
 
         model = self.results(profile).model
-        trained = {column.id for column in model.columns if column.evidence == "seeds"}
-        cells = (cell for row in model.rows for cell in row.cells if cell.column in trained)
-        if {seed for cell in cells for seed, _ in cell.values} <= set(seeds):
+        if set(model.finished_seeds) <= set(seeds):
             publish(model, ("csv",), Folders.beside(Store().root))
             return model
         expansion = self.expand(profile, seeds=tuple(seeds))
