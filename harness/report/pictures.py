@@ -16,6 +16,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.report.drawing import WIDTH
+
 LEFT = 1.5  # inches, for the names of rows
 
 
@@ -38,6 +40,17 @@ def close_figure(size: tuple[float, float]) -> Figure:
     """A figure of so many inches, whose axes lie close to each other."""
     dense = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
     return Figure(figsize=size, layout=dense)
+
+
+def picture_grid(
+    lines: int, across: int, *, most: float, room: float = 0.1
+) -> tuple[Figure, NDArray[Any]]:
+    """A figure, and its axes (lines, across) for square pictures of at most `most` inches; `room`
+    is left over them.
+    """
+    side = min(most, (WIDTH - LEFT) / across)
+    figure = close_figure((LEFT + side * across, side * lines + room))
+    return figure, bare_axes(figure, lines, across)
 
 
 def bare_axes(figure: Any, lines: int, across: int) -> NDArray[Any]:

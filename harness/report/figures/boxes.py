@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
-from harness.report.drawing import WIDTH
-from harness.report.figures import FIGURES, RecordedFigure
-from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
+from harness.report.figures import FIGURES, RecordedPictures, content_of
+from harness.report.pictures import checked_png, decoded, name_line, picture_grid
 
-MOST_ROWS, MOST_PICTURES = 6, 6
 TRUE, RIGHT, WRONG = "white", "#35b779", "#ff7f0e"
 
 
@@ -30,17 +27,22 @@ class BoxedImage:
 
 
 @FIGURES.register("boxes")
-class ImagesWithBoxes(RecordedFigure):
+class ImagesWithBoxes(RecordedPictures):
     """Objects dashed; what was found solid, with its class and probability: green where an object
     of that class overlaps it by half (IoU), else orange.
     """
 
     place: ClassVar[int] = 48
+    most_rows: ClassVar[int] = 6
+    most_pictures: ClassVar[int] = 6
+    drawn_as: ClassVar[str] = (
+        "With class and probability; green where an object of that class overlaps by half."
+    )
 
     @classmethod
     def read(cls, path: Path) -> tuple[BoxedImage, ...]:
         """The pictures of one run."""
-        content = json.loads(path.read_bytes().decode())
+        content = content_of(path)
         return tuple(
             BoxedImage(
                 png=checked_png(str(one["png"])),
@@ -50,26 +52,11 @@ class ImagesWithBoxes(RecordedFigure):
             for one in content["pictures"]
         )
 
-    def select(self) -> dict[str, tuple[BoxedImage, ...]]:
-        """The pictures that are shown, by row."""
-        by_row = self.by_row()
-        return {row: by_row[row][:MOST_PICTURES] for row in list(by_row)[:MOST_ROWS]}
-
-    def caption(self) -> str:
-        """As declared, what the colours mean, and what is left out."""
-        colours = (
-            "With class and probability; green where an object of that class overlaps by half."
-        )
-        return f"{self.declared.caption} {colours}{self.left_out(len(self.by_row()), MOST_ROWS)}"
-
     def draw(self) -> Drawing:
         """One line for each row."""
         by_row = self.select()
         across = max(len(pictures) for pictures in by_row.values())
-        side = min(1.2, (WIDTH - LEFT) / across)
-        size = (LEFT + side * across, side * len(by_row) + 0.1)
-        figure = close_figure(size)
-        grid = bare_axes(figure, len(by_row), across)
+        figure, grid = picture_grid(len(by_row), across, most=1.2)
         for line, (row, pictures) in zip(grid, by_row.items(), strict=True):
             for axes, picture in zip(line, pictures, strict=False):
                 _draw(axes, picture)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,11 +12,9 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from harness.data.targets import UNKNOWN
-from harness.report.drawing import WIDTH
-from harness.report.figures import FIGURES, RecordedFigure
-from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
+from harness.report.figures import FIGURES, RecordedPictures, content_of
+from harness.report.pictures import checked_png, decoded, name_line, picture_grid
 
-MOST_ROWS, MOST_PICTURES = 6, 8
 PARTS = ("image", "truth", "guess")
 TURN = 0.381966  # of the colour wheel, from one class to the next: the golden angle
 
@@ -32,28 +29,22 @@ class Masked:
 
 
 @FIGURES.register("masks")
-class Masks(RecordedFigure):
-    """The first images of the first row, their true masks, and a line of masks a row."""
+class Masks(RecordedPictures):
+    """The first images of the first row, which all rows show; their true masks, and a line of masks
+    a row.
+    """
 
     place: ClassVar[int] = 40
+    most_rows: ClassVar[int] = 6
 
     @classmethod
     def read(cls, path: Path) -> tuple[Masked, ...]:
         """The pictures of one run."""
-        content = json.loads(path.read_bytes().decode())
+        content = content_of(path)
         return tuple(
             Masked(**{part: checked_png(str(one[part])) for part in PARTS})
             for one in content["pictures"]
         )
-
-    def select(self) -> dict[str, tuple[Masked, ...]]:
-        """The pictures that are shown, by row; all rows show the same images."""
-        by_row = self.by_row()
-        return {row: by_row[row][:MOST_PICTURES] for row in list(by_row)[:MOST_ROWS]}
-
-    def caption(self) -> str:
-        """As declared, and what is left out."""
-        return f"{self.declared.caption}{self.left_out(len(self.by_row()), MOST_ROWS)}"
 
     def draw(self) -> Drawing:
         """Two lines, and one for each row."""
@@ -67,11 +58,7 @@ class Masks(RecordedFigure):
             lines.append(
                 (self.model.full_name(row), [coloured(decoded(one.guess)) for one in pictures])
             )
-        across = len(first)
-        side = min(0.95, (WIDTH - LEFT) / across)
-        size = (LEFT + side * across, side * len(lines) + 0.1)
-        figure = close_figure(size)
-        grid = bare_axes(figure, len(lines), across)
+        figure, grid = picture_grid(len(lines), len(first), most=0.95)
         for line, (name, drawn) in zip(grid, lines, strict=True):
             for axes, picture in zip(line, drawn, strict=False):
                 axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
