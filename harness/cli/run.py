@@ -91,8 +91,6 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
 
 def _until_settled(arguments: argparse.Namespace) -> tuple[int, str]:
     """Stage after stage; ends with the worst exit code of all batches."""
-    from harness.report.settle import until_settled  # not above: it imports all that judges
-
     for name in ("rows", "seeds", "tasks"):
         if getattr(arguments, name) is not None:
             raise HarnessError(f"--until-settled chooses rows and seeds: leave --{name} out")
@@ -115,13 +113,7 @@ def _until_settled(arguments: argparse.Namespace) -> tuple[int, str]:
             last += "goes on"
         return code not in (INTERRUPTED, USER_ERROR) and not submitted
 
-    told = until_settled(
-        table.spec,
-        profile,
-        compute,
-        lambda seeds: table.look(profile, seeds),
-        lambda batch: table.work(profile, batch.part),
-    )
+    told = table.settle(profile, compute)
     return max(codes, key=(DONE, SOME_FAILED, USER_ERROR, INTERRUPTED).index), told or last
 
 

@@ -61,11 +61,17 @@ def writing(path: Path) -> Iterator[None]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; what stands there at the end of the block takes the place of `path`."""
+    with temporary_beside(path) as temporary, writing(path):
+        yield temporary
+        os.replace(temporary, path)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A name `beside` it; what has that name at the end of the block is removed."""
     temporary = beside(path)
     try:
-        with writing(path):
-            yield temporary
-            os.replace(temporary, path)
+        yield temporary
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -84,14 +90,9 @@ def replace_json(path: Path, value: Mapping[str, Any], *, durable: bool = False)
 
 def create_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> bool:
     """Put `value` at `path` if nothing stands there: of many that try, exactly one gets True."""
-    temporary = beside(path)
-    try:
-        with writing(path):
-            write_json(temporary, value, durable=durable)
-            return link(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with temporary_beside(path) as temporary, writing(path):
+        write_json(temporary, value, durable=durable)
+        return link(temporary, path)
 
 
 def link(source: Path, target: Path) -> bool:
@@ -254,15 +255,10 @@ def clock_of(folder: Path) -> float:
             return os.fstat(handle).st_mtime
         finally:
             os.close(handle)
-    temporary = beside(folder / "clock")
-    try:
+    with suppress(OSError), temporary_beside(folder / "clock") as temporary:
         temporary.touch(mode=0o600)
         return temporary.stat().st_mtime
-    except OSError:
-        return time.time()
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    return time.time()
 
 
 def now_text() -> str:
