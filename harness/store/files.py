@@ -82,10 +82,10 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:64]}.{uuid.uuid4().hex}")
 
 
-def replace_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> None:
+def replace_json(path: Path, value: Mapping[str, Any]) -> None:
     """Put `value` at `path`, whatever stands there."""
     with replacing(path) as temporary:
-        write_json(temporary, value, durable=durable)
+        write_json(temporary, value)
 
 
 def create_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> bool:
@@ -152,16 +152,17 @@ def _read_bytes(path: Path) -> bytes:
         os.close(handle)
 
 
-def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """The object in a file; FileNotFoundError, FileError, or ValueError where it is no JSON object.
-
-    NaN and infinity, which JSON does not know, are refused unless the caller looks for them itself.
+    NaN and infinity, which JSON does not know, are refused.
     """
-    return json_object(read_bytes(path), finite=finite)
+    return json_object(read_bytes(path), finite=True)
 
 
-def json_object(content: bytes, *, finite: bool = True) -> dict[str, Any]:
-    """The object that a file holds, as of `read_json`; ValueError where it is none."""
+def json_object(content: bytes, *, finite: bool) -> dict[str, Any]:
+    """The object that a file holds; ValueError where it is none. Who does not want it `finite` looks
+    for NaN and infinity itself.
+    """
     if len(content) > LARGEST_JSON:
         raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
     value = parsed(content, finite=finite)
