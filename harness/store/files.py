@@ -160,8 +160,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def json_object(content: bytes, *, finite: bool) -> dict[str, Any]:
-    """The object that a file holds; ValueError where it is none. Who does not want it `finite` looks
-    for NaN and infinity itself.
+    """The object that a file holds; ValueError where it is none. Who does not want it `finite`
+    looks for NaN and infinity itself.
     """
     if len(content) > LARGEST_JSON:
         raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
