@@ -149,7 +149,7 @@ class PlainIbot(PlainDino):
 
     def __init__(self, ours: IbotObjective, recipe: Recipe, *, fused: bool = False) -> None:
         super().__init__(ours, recipe, fused=fused)
-        self.ibot: Ibot = ours.ibot
+        self.ibot: Ibot = ours.method
         with torch.no_grad():
             self.student.mask_token.copy_(ours.token.mask_token)
         self.patch_center = ours.patch_center.value.clone()
