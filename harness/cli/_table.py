@@ -9,8 +9,6 @@ from typing import cast
 
 from harness.api import ResourceOptions, Selection
 from harness.errors import HarnessError, SpecError
-from harness.paths import experiments_root
-from harness.spec.paths import list_tables
 from harness.spec.read import LARGEST_SEED, MOST_SEEDS
 from harness.text import count
 
@@ -113,17 +111,6 @@ def as_words(arguments: argparse.Namespace, names: Iterable[str]) -> list[str]:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += [f"--{name.replace('_', '-')}", text]
     return words
-
-
-def every_table() -> list[str]:
-    """The names of all tables; HarnessError where there are none."""
-    names = list_tables()
-    if not names:
-        raise HarnessError(
-            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
-            "another folder (docs/environment.md)"
-        )
-    return names
 
 
 def in_short(error: HarnessError, table: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from harness.cli._table import every_table
 from harness.errors import HarnessError, SpecError
+from harness.paths import experiments_root
 from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
-from harness.spec.paths import stray_specs
+from harness.spec.paths import list_tables, stray_specs
 from harness.spec.strict_yaml import display
 from harness.text import count
 
@@ -24,7 +24,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check each spec; 1 if any is wrong."""
-    names: list[str] = arguments.specs or every_table()
+    names: list[str] = arguments.specs or list_tables()
+    if not names:
+        raise HarnessError(
+            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
+            "another folder (docs/environment.md)"
+        )
     strays = [] if arguments.specs else stray_specs()
     for path in strays:
         what = "is not read: a spec is experiments/FOLDER/NAME.yaml, two levels and that ending"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence, Set
 
-from harness.cli._table import every_table, in_short
+from harness.cli._table import in_short
 from harness.errors import HarnessError
+from harness.paths import experiments_root
 from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
+from harness.spec.paths import list_tables
 
 HEADER = ("TABLE", "PROFILE", "ROWS", "RUNS", "DONE")
 
@@ -22,7 +24,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Print one line for each profile of each table; 1 if a table is wrong."""
     from harness.store import DONE, Store
 
-    names = every_table()
+    names = list_tables()
+    if not names:
+        raise HarnessError(
+            f"there are no specs in {experiments_root()}: write PAPER/TABLE.yaml there, or work in "
+            "another folder (docs/environment.md)"
+        )
     done = {record.identity for record in Store().records() if record.state == DONE}
     shared = SharedParts()
     lines = [line for name in names for line in _lines(name, done, shared)]

@@ -27,7 +27,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 INK, SOFT = "#222222", "#8a8a8a"
 WIDTH = 7.2  # inches: the text of an A4 page
 UNDER_MARKERS = 3.5  # above lines, 2 or 3; marks are at 4 and above
-LABEL_SIZE = 7.5  # points, of names beside points
 LIGHTEST = 0.55  # how far towards white the last row of a group goes
 MOST_OF_A_PANEL = 0.6  # of its width that a name may take
 
@@ -122,39 +121,41 @@ class Label:
     colour: str = INK
 
 
-def place_labels(figure: Figure, labels: Mapping[Axes, Sequence[Label]]) -> None:
+def place_labels(
+    figure: Figure, labels: Mapping[Axes, Sequence[Label]], *, size: float = 7.5
+) -> None:
     """Names to the right of their points, in every panel, pushed apart where they would overlap.
 
     The last thing to do to a figure: distances are those on paper.
     """
     figure.draw_without_rendering()
     scale = 72 / figure.dpi
-    fitting = {axes: _fitting(axes, those, scale) for axes, those in labels.items()}
+    fitting = {axes: _fitting(axes, those, scale, size) for axes, those in labels.items()}
     for axes, those in fitting.items():
-        _make_room(axes, those, scale)
+        _make_room(axes, those, scale, size)
     figure.draw_without_rendering()
     for axes, those in fitting.items():
-        _annotate(axes, those, scale)
+        _annotate(axes, those, scale, size)
 
 
-def _width(text: str) -> float:
-    return 0.62 * LABEL_SIZE * len(text)
+def _width(text: str, size: float) -> float:
+    return 0.62 * size * len(text)
 
 
-def _fitting(axes: Axes, labels: Sequence[Label], scale: float) -> list[Label]:
+def _fitting(axes: Axes, labels: Sequence[Label], scale: float, size: float) -> list[Label]:
     """The same names, cut where they would leave too little of the panel to what it shows."""
     width = axes.get_window_extent().width * scale
-    most = max(1, int((MOST_OF_A_PANEL * width - 8) / _width(" ")))
+    most = max(1, int((MOST_OF_A_PANEL * width - 8) / _width(" ", size)))
     return [replace(label, text=shortened(label.text, most)) for label in labels]
 
 
-def _make_room(axes: Axes, labels: Sequence[Label], scale: float) -> None:
+def _make_room(axes: Axes, labels: Sequence[Label], scale: float, size: float) -> None:
     """Widen the x axis so that the names stay inside."""
     low, high = axes.get_xlim()
     width = axes.get_window_extent().width * scale
     needed = high
     for label in labels:
-        part = (8 + _width(label.text)) / width
+        part = (8 + _width(label.text, size)) / width
         # x + part * (needed - low) <= needed
         needed = max(needed, (label.x - part * low) / (1 - part))
     ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
@@ -162,17 +163,19 @@ def _make_room(axes: Axes, labels: Sequence[Label], scale: float) -> None:
     axes.set_xlim(low, needed)
 
 
-def _annotate(axes: Axes, labels: Sequence[Label], scale: float) -> None:
+def _annotate(axes: Axes, labels: Sequence[Label], scale: float, size: float) -> None:
     box = axes.get_window_extent()
-    bounds = box.y0 * scale + 0.6 * LABEL_SIZE, box.y1 * scale - 0.6 * LABEL_SIZE
+    bounds = box.y0 * scale + 0.6 * size, box.y1 * scale - 0.6 * size
     places = []
     for label in labels:
         x, y = (float(value) * scale for value in axes.transData.transform((label.x, label.y)))
-        places.append(_PlacedLabel(label=label, left=x, right=x + 6 + _width(label.text), y=y))
+        places.append(
+            _PlacedLabel(label=label, left=x, right=x + 6 + _width(label.text, size), y=y)
+        )
     for cluster in _clusters(places):
-        targets = spread([place.y for place in cluster], 1.25 * LABEL_SIZE, *bounds)
+        targets = spread([place.y for place in cluster], 1.25 * size, *bounds)
         for place, target in zip(cluster, targets, strict=True):
-            _write(axes, place, target - place.y)
+            _write(axes, place, target - place.y, size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,7 +219,7 @@ def spread(wanted: Sequence[float], distance: float, low: float, high: float) ->
     return [max(low, min(first, top)) + index * distance for index, first in enumerate(firsts)]
 
 
-def _write(axes: Axes, place: _PlacedLabel, up: float) -> None:
+def _write(axes: Axes, place: _PlacedLabel, up: float, size: float) -> None:
     label = place.label
     line = {"arrowstyle": "-", "color": label.colour, "lw": 0.4, "relpos": (0, 0.5)}
     text = axes.annotate(
@@ -225,10 +228,10 @@ def _write(axes: Axes, place: _PlacedLabel, up: float) -> None:
         xytext=(7, up),
         textcoords="offset points",
         va="center",
-        fontsize=LABEL_SIZE,
+        fontsize=size,
         color=label.colour,
         annotation_clip=False,
-        arrowprops={**line, "shrinkA": 0, "shrinkB": 2} if abs(up) > 0.6 * LABEL_SIZE else None,
+        arrowprops={**line, "shrinkA": 0, "shrinkB": 2} if abs(up) > 0.6 * size else None,
     )
     text.set_path_effects([withStroke(linewidth=2, foreground="white")])
     text.set_zorder(UNDER_MARKERS)  # over lines, and no mark is hidden by its white edge
