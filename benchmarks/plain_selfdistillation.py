@@ -158,7 +158,7 @@ class PlainIbot(PlainDino):
         self, ours: IbotObjective, recipe: Recipe, *, fused: bool = False, bf16: bool = False
     ) -> None:
         super().__init__(ours, recipe, fused=fused, bf16=bf16)
-        self.ibot: Ibot = ours.ibot
+        self.ibot: Ibot = ours.method
         with torch.no_grad():
             self.student.mask_token.copy_(ours.token.mask_token)
         self.patch_center = ours.patch_center.value.clone()

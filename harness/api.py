@@ -13,7 +13,7 @@ The command `harness` is a thin layer over this module, with the same words.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from harness.plan import Plan, Recompute
     from harness.report.model import TableModel
     from harness.report.publish import Format
+    from harness.report.settle import SeedBatch
     from harness.run import Resources
 
 FORMATS: tuple[Format, ...] = ("md", "csv", "html", "pdf")
@@ -142,7 +143,6 @@ class Table:
 
     def _until_settled(self, profile: str, options: RunOptions) -> RunSummary | Submission:
         from harness.launch.local import RunSummary
-        from harness.report.settle import SeedBatch, until_settled
 
         outcomes: list[RunSummary | Submission] = []
 
@@ -154,14 +154,20 @@ class Table:
                 return not outcome.stopped
             return self.is_computed(profile, batch.part)  # else its jobs are to end first
 
-        until_settled(
+        self.settle(profile, compute)
+        return _together(outcomes)
+
+    def settle(self, profile: str, compute: Callable[[SeedBatch], bool]) -> str:
+        """Have stage after stage of seeds computed, and judge each: `harness.report.settle`."""
+        from harness.report.settle import until_settled
+
+        return until_settled(
             self.spec,
             profile,
             compute,
-            lambda seeds: self.look(profile, seeds),
-            lambda batch: self.work(profile, batch.part),
+            judge=lambda seeds: self.look(profile, seeds),
+            cost=lambda batch: self._planned(profile, batch.part).work,
         )
-        return _together(outcomes)
 
     def look(self, profile: str, seeds: Sequence[int]) -> TableModel:
         """Judge what is there of these seeds, and note the look in the table's CSV files. Not where
@@ -174,18 +180,12 @@ class Table:
         from harness.store import Store
 
         model = self.results(profile).model
-        trained = {column.id for column in model.columns if column.evidence == "seeds"}
-        cells = (cell for row in model.rows for cell in row.cells if cell.column in trained)
-        if {seed for cell in cells for seed, _ in cell.values} <= set(seeds):
+        if set(model.finished_seeds) <= set(seeds):
             publish(model, ("csv",), Folders.beside(Store().root))
             return model
         expansion = self.expand(profile, seeds=tuple(seeds))
         device = resolve_device(expansion.profile.resources.device)
         return collect(expansion, Store(), device=device)
-
-    def work(self, profile: str, part: Selection) -> float:
-        """Estimated seconds of what is missing of a part, one run after the other."""
-        return self._planned(profile, part).work
 
     def is_computed(self, profile: str, part: Selection) -> bool:
         """Whether no run of a part is missing, or being computed somewhere."""

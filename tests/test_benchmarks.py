@@ -22,14 +22,14 @@ from harness.methods.dino import Dino
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.ibot import Ibot
 from harness.methods.selfdistillation.config import SelfDistillation
-from harness.models.build import build_model, freeze
+from harness.models.build import freeze
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs
 from harness.models.families import known_architectures
-from harness.models.vit import Normalisation
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
 from tests.methods.test_dino import SMALL, batch, objective, step
+from tests.models.networks import build, shake
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,15 +48,11 @@ def test_a_plain_masked_step_has_the_same_loss_and_gradients(fused: bool) -> Non
     from plain_masked import PlainMaskedKD
 
     sizes: dict[str, Any] = {"image_size": 32, "patch_size": 8, "depth": 3}
-    seen = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
     torch.manual_seed(0)
     ours, plain = [], []
     for width, heads in ((24, 3), (32, 4)):
         config = ModelConfig(arch="vit", width=width, heads=heads, **sizes)
-        network = build_model(config, classes=7, channels=3, input_norm=seen, dependencies={})
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.add_(torch.randn_like(parameter) * 0.2)
+        network = shake(build(config))
         vit = timm.create_model(
             "vit_tiny_patch16_224",
             img_size=32,

@@ -1,4 +1,5 @@
-"""The command `harness`: one module of this package is one command.
+"""The command `harness`: one module of this package is one command, with `add`, its options, and
+`run`, which returns the exit code.
 
 Only the module of the command that was typed is imported: `harness --help` answers at once.
 """
@@ -131,8 +132,10 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_CommandParser)
     for name, what in COMMANDS.items():
-        if name == typed:
-            importlib.import_module(f"{__name__}.{name}").add(commands)
-        else:
+        if name != typed:
             commands.add_parser(name, help=what)
+            continue
+        module, command = importlib.import_module(f"{__name__}.{name}"), commands.add_parser(name)
+        command.set_defaults(run=module.run)
+        module.add(command)
     return parser

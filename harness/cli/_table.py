@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from harness.api import ResourceOptions, Selection
 from harness.errors import HarnessError, SpecError
 from harness.spec.read import LARGEST_SEED, MOST_SEEDS
 from harness.text import count
+
+RESOURCES = ("jobs", *ResourceOptions.__annotations__)
+"""Options that say by what a table is computed."""
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -88,11 +91,7 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
 
 def selection(arguments: argparse.Namespace) -> Selection:
     """The part of a table that the command line names."""
-    return {
-        "rows": arguments.rows,
-        "seeds": arguments.seeds,
-        "tasks": arguments.tasks,
-    }
+    return {"rows": arguments.rows, "seeds": arguments.seeds, "tasks": arguments.tasks}
 
 
 def resources(arguments: argparse.Namespace) -> ResourceOptions:
@@ -101,6 +100,17 @@ def resources(arguments: argparse.Namespace) -> ResourceOptions:
     return cast(
         ResourceOptions, {name: value for name, value in options.items() if value is not None}
     )
+
+
+def as_words(arguments: argparse.Namespace, names: Iterable[str]) -> list[str]:
+    """These options as they are typed, of those that were given."""
+    words = []
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+    return words
 
 
 def in_short(error: HarnessError, table: str) -> str:

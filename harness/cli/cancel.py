@@ -15,12 +15,11 @@ from harness.store import RunRecord, Store, drop_job
 from harness.text import count
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "cancel",
-        description="Cancels jobs. A run that is being computed saves its checkpoint; "
-        "`harness run` goes on from there.",
+    parser.description = (
+        "Cancels jobs. A run that is being computed saves its checkpoint; "
+        "`harness run` goes on from there."
     )
     parser.add_argument("table", metavar="TABLE|RUN", help="a table, or the name of a run")
     add_selection(parser)
@@ -30,7 +29,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="take the runs back without asking SLURM, where it cannot be asked: their jobs, if "
         "there are any, find the work done or wait for it",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,16 +13,12 @@ from harness.spec.strict_yaml import display
 from harness.text import count
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "check",
-        description="Validates specs: every problem with file, line and column.",
-    )
+    parser.description = "Validates specs: every problem with file, line and column."
     parser.add_argument(
         "specs", nargs="*", metavar="SPEC", help="a table (maskedkd/table2) or a file; default: all"
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,11 +41,9 @@ def _check(name: str, shared: SharedParts) -> int:
     try:
         table = load_table(name)
         expansions = [expand(table, profile, shared=shared) for profile in table.profiles]
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return 1
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = error if isinstance(error, SpecError) else f"error: {error}"
+        print(told, file=sys.stderr)
         return 1
     counts = (
         count(len(table.rows), "row"),

@@ -14,12 +14,11 @@ from harness.spec.paths import list_tables
 from harness.spec.table import TableSpec
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "claims",
-        description="Reads the runs of all tables at a profile and writes one page about their "
-        "claims, `claims.<profile>.md` in `reports` beside the results. Runs nothing.",
+    parser.description = (
+        "Reads the runs of all tables at a profile and writes one page about their "
+        "claims, `claims.<profile>.md` in `reports` beside the results. Runs nothing."
     )
     parser.add_argument(
         "--profile", metavar="P", default="fashion-mnist", help="the scale (default: fashion-mnist)"
@@ -29,7 +28,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     add_reference(parser)
     add_pool(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

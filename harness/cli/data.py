@@ -20,28 +20,27 @@ from harness.data.verify import verify
 from harness.errors import DataError
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command, its three verbs and their options."""
-    parser = subparsers.add_parser(
-        "data",
-        description="Data sets: what is on this machine, where the rest comes from. `harness run` "
-        "downloads what it needs by itself.",
+    parser.description = (
+        "Data sets: what is on this machine, where the rest comes from. `harness run` "
+        "downloads what it needs by itself."
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     listed = verbs.add_parser("list", help="all data sets and what is on this machine")
-    listed.set_defaults(run=run_list)
+    listed.set_defaults(verb=run_list)
     fetched = verbs.add_parser("get", help="fetch a data set from its first origin that works")
-    fetched.set_defaults(run=run_get)
+    fetched.set_defaults(verb=run_get)
     checked = verbs.add_parser("verify", help="check layout, counts, checksums and images")
     checked.add_argument("--path", type=_path, help="the copy to check (default: the one found)")
     checked.add_argument("--all", action="store_true", help="decode every image of a large set")
-    checked.set_defaults(run=run_verify)
+    checked.set_defaults(verb=run_verify)
     packed = verbs.add_parser(
         "pack", help="put all images of a set into one file, as they are or made smaller"
     )
     packed.add_argument("--path", type=_path, help="the copy to pack (default: the one found)")
     packed.add_argument("--to", type=_path, metavar="FILE", help="the pack (default: in the cache)")
-    packed.set_defaults(run=run_pack)
+    packed.set_defaults(verb=run_pack)
     for verb, what in ((packed, "reduce larger images to"), (checked, "check the pack with")):
         verb.add_argument(
             "--size", type=int, metavar="PX", help=f"{what} a shorter side of so many pixels"
@@ -50,6 +49,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         verb.add_argument("name", metavar="NAME", help="a name that `harness data list` shows")
     for verb in (listed, fetched, checked, packed):
         verb.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """What the verb says."""
+    code: int = arguments.verb(arguments)
+    return code
 
 
 def run_list(arguments: argparse.Namespace) -> int:

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 SAME, DRIFTED = 0, 2
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "diff",
-        description="Compares the CSV files that `harness report` wrote, cell by cell. Exit code "
+    parser.description = (
+        "Compares the CSV files that `harness report` wrote, cell by cell. Exit code "
         "2: a computed cell differs, the same machine gave other bits, or trained cells differ by "
-        "more than seeds explain (adjusted p < 0.01).",
+        "more than seeds explain (adjusted p < 0.01)."
     )
     add_table(parser)
     add_profile(parser)
@@ -34,7 +33,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         type=Path,
         help="a results folder to compare with (default: the one under results/reference/)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -61,12 +61,11 @@ class Finding:
     do: str | None = None  # the next step, where something is missing
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "doctor",
-        description="Says what this machine can run: Python, packages, GPUs, SLURM, data and "
-        "folders. Exit code 1: something is missing that every run needs.",
+    parser.description = (
+        "Says what this machine can run: Python, packages, GPUs, SLURM, data and "
+        "folders. Exit code 1: something is missing that every run needs."
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument(
@@ -77,7 +76,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="compare FILE with your SLURM cluster instead, and send one tiny job to a node; "
         "without FILE: $HARNESS_CLUSTER, or ~/.config/harness/cluster.yaml",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,13 +14,9 @@ from harness.spec.paths import list_tables, no_specs
 HEADER = ("TABLE", "PROFILE", "ROWS", "RUNS", "DONE")
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "list",
-        description="Tables and profiles, their rows and runs, and how many runs are done.",
-    )
-    parser.set_defaults(run=run)
+    parser.description = "Tables and profiles, their rows and runs, and how many runs are done."
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,12 +15,10 @@ from harness.store.record import LOG
 POLL = 0.5
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "logs",
-        description="Prints the log of a run; before a cluster's job begins its run, the output of "
-        "the job.",
+    parser.description = (
+        "Prints the log of a run; before a cluster's job begins its run, the output of the job."
     )
     parser.add_argument(
         "name",
@@ -28,7 +26,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="the name of a run directory, or its beginning; `harness status` lists them",
     )
     parser.add_argument("--follow", action="store_true", help="print new lines until the run ends")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -18,17 +18,15 @@ MOST_CHANGES = 4
 """Changed keys of a stale run that are printed; `--json` has all."""
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "plan",
-        description="Holds a table against the results that are there. Runs and changes nothing.",
+    parser.description = (
+        "Holds a table against the results that are there. Runs and changes nothing."
     )
     add_table(parser)
     add_selection(parser)
     add_resources(parser)
     parser.add_argument("--json", action="store_true", help="machine-readable; see docs/json.md")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

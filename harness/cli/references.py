@@ -6,21 +6,19 @@ import argparse
 import sys
 from collections.abc import Mapping
 
-from harness.cli import USER_ERROR
-from harness.cli._table import add_resources, in_short
+from harness.cli import INTERRUPTED, USER_ERROR
+from harness.cli._table import RESOURCES, add_resources, as_words, in_short
 from harness.cli.report import folder_name
-from harness.cli.run import RESOURCES
 from harness.errors import HarnessError
 from harness.text import count
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "references",
-        description="For each table and profile that results/reference/NAME has: `harness "
+    parser.description = (
+        "For each table and profile that results/reference/NAME has: `harness "
         "reproduce` with --reference NAME (at `paper` the costs alone), and the page of all claims "
-        "at the end. What is finished is not computed again.",
+        "at the end. What is finished is not computed again."
     )
     parser.add_argument("name", metavar="NAME", type=folder_name, help="of the folder")
     parser.add_argument(
@@ -32,7 +30,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--profile", metavar="P", help="only this scale")
     parser.add_argument("--until-settled", action="store_true", help="as of `harness run`")
     add_resources(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,9 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         words += ["--reference", arguments.name]
         words += ["--tasks", "cost"] if profile == "paper" else []
         words += ["--until-settled"] * (arguments.until_settled and profile != "paper")
-        words += _resources(arguments)
+        words += as_words(arguments, RESOURCES)
         codes.append(main(words))
-        if codes[-1] == 130:
+        if codes[-1] == INTERRUPTED:
             return codes[-1]
     for profile in dict.fromkeys(profile for _, profile in tables if profile != "paper"):
         codes.append(main(["claims", "--profile", profile, "--reference", arguments.name]))
@@ -88,12 +85,3 @@ def of_reference(name: str, profile: str | None) -> tuple[list[tuple[str, str]],
             f"{folder} has no results{at}: `harness report TABLE --reference {name}` publishes some"
         )
     return published, broken
-
-
-def _resources(arguments: argparse.Namespace) -> list[str]:
-    words = []
-    for name in RESOURCES:
-        value = getattr(arguments, name)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return words

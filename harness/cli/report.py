@@ -8,29 +8,27 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.api import FORMATS
 from harness.cli._table import add_profile, add_table
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.report.publish import Format, Written
 
-FORMATS = ("md", "csv", "html", "tex", "pdf")
-DEFAULT = ("md", "csv", "html", "pdf")
+EVERY_FORMAT = ("md", "csv", "html", "tex", "pdf")
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "report",
-        description="Reads the runs of a table and writes its report: CSV into the results folder, "
-        "the rest into `reports` beside it. Runs nothing.",
+    parser.description = (
+        "Reads the runs of a table and writes its report: CSV into the results folder, "
+        "the rest into `reports` beside it. Runs nothing."
     )
     add_table(parser)
     add_profile(parser)
     add_format(parser)
     add_reference(parser)
     add_pool(parser)
-    parser.set_defaults(run=run)
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +37,8 @@ def add_format(parser: argparse.ArgumentParser) -> None:
         "--format",
         metavar="F,F",
         type=_formats,
-        default=DEFAULT,
-        help=f"of {', '.join(FORMATS)} (default: {','.join(DEFAULT)})",
+        default=FORMATS,
+        help=f"of {', '.join(EVERY_FORMAT)} (default: {','.join(FORMATS)})",
     )
 
 
@@ -114,8 +112,8 @@ def folder_name(text: str) -> str:
 
 def _formats(text: str) -> tuple[Format, ...]:
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    unknown = [name for name in names if name not in FORMATS]
+    unknown = [name for name in names if name not in EVERY_FORMAT]
     if unknown or not names:
         wrong = unknown[0] if unknown else text
-        raise argparse.ArgumentTypeError(f"'{wrong}' is none of {', '.join(FORMATS)}")
+        raise argparse.ArgumentTypeError(f"'{wrong}' is none of {', '.join(EVERY_FORMAT)}")
     return names  # type: ignore[return-value]

@@ -8,18 +8,16 @@ from harness.cli import INTERRUPTED, report
 from harness.cli.run import add_options, compute
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "reproduce",
-        description="Downloads the data that is missing, computes the runs of a table that have no "
+    parser.description = (
+        "Downloads the data that is missing, computes the runs of a table that have no "
         "result, and writes its report. The last line says what became of it, the exit code too: 0 "
-        "done, 1 a mistake or nothing could be trained, 2 some runs failed.",
+        "done, 1 a mistake or nothing could be trained, 2 some runs failed."
     )
     add_options(parser)
     report.add_format(parser)
     report.add_reference(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from harness import api
 from harness.cli import DONE, INTERRUPTED, SOME_FAILED, USER_ERROR
-from harness.cli._table import add_resources, add_selection, add_table, resources, selection
+from harness.cli._table import (
+    RESOURCES,
+    add_resources,
+    add_selection,
+    add_table,
+    as_words,
+    resources,
+    selection,
+)
 from harness.cli.plan import not_current, obstacles
 from harness.errors import HarnessError
 from harness.launch.local import RunSummary
@@ -23,28 +31,15 @@ if TYPE_CHECKING:
     from harness.report.settle import SeedBatch
 
 EXECUTORS = ("local", "slurm")
-RESOURCES = (
-    "jobs",
-    "device",
-    "threads",
-    "workers",
-    "processes",
-    "nodes",
-    "micro_batch",
-    "pipeline",
-)
-"""Options that say by what a table is computed."""
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "run",
-        description="Computes the runs of a table that have no result. Ctrl-C leaves everything "
-        "resumable: the same command goes on. What is finished is never computed again.",
+    parser.description = (
+        "Computes the runs of a table that have no result. Ctrl-C leaves everything "
+        "resumable: the same command goes on. What is finished is never computed again."
     )
     add_options(parser)
-    parser.set_defaults(run=run)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -96,8 +91,6 @@ def compute(arguments: argparse.Namespace) -> tuple[int, str]:
 
 def _until_settled(arguments: argparse.Namespace) -> tuple[int, str]:
     """Stage after stage; ends with the worst exit code of all batches."""
-    from harness.report.settle import until_settled  # not above: it imports all that judges
-
     for name in ("rows", "seeds", "tasks"):
         if getattr(arguments, name) is not None:
             raise HarnessError(f"--until-settled chooses rows and seeds: leave --{name} out")
@@ -120,13 +113,7 @@ def _until_settled(arguments: argparse.Namespace) -> tuple[int, str]:
             last += "goes on"
         return code not in (INTERRUPTED, USER_ERROR) and not submitted
 
-    told = until_settled(
-        table.spec,
-        profile,
-        compute,
-        lambda seeds: table.look(profile, seeds),
-        lambda batch: table.work(profile, batch.part),
-    )
+    told = table.settle(profile, compute)
     return max(codes, key=(DONE, SOME_FAILED, USER_ERROR, INTERRUPTED).index), told or last
 
 
@@ -217,12 +204,8 @@ def _or_broken(plan: Plan, code: int) -> int:
 
 def _again(arguments: argparse.Namespace) -> str:
     """The command line that goes on where this one stopped."""
-    words = [arguments.command, shlex.quote(arguments.table)]
-    for name in ("profile", "rows", *RESOURCES, "seeds", "tasks", "recompute"):
-        value = getattr(arguments, name)
-        if value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words.append(f"--{name.replace('_', '-')} {shlex.quote(text)}")
+    names = ("profile", "rows", *RESOURCES, "seeds", "tasks", "recompute")
+    words = [arguments.table, *as_words(arguments, names)]
     words += ["--until-settled"] * arguments.until_settled
     words += ["--offline"] * arguments.offline
-    return " ".join(words)
+    return f"{arguments.command} {shlex.join(words)}"

@@ -33,19 +33,15 @@ class _Value:
     where: str
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "show",
-        description="Prints what a row trains, value by value, and where each is written.",
-    )
+    parser.description = "Prints what a row trains, value by value, and where each is written."
     add_table(parser)
     parser.add_argument(
         "row", metavar="ROW", nargs="?", help="the id of a row; else all are listed"
     )
     add_profile(parser)
     parser.add_argument("--json", action="store_true", help="as JSON (docs/json.md)")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

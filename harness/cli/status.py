@@ -43,17 +43,13 @@ MOST_LINES = 40
 _LISTED = (RUNNING, QUEUED, INTERRUPTED, FAILED, UNREADABLE, PLANNED)
 
 
-def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     """The command and its options."""
-    parser = subparsers.add_parser(
-        "status",
-        description="The state of all runs of the results folder, or of those of one table.",
-    )
+    parser.description = "The state of all runs of the results folder, or of those of one table."
     parser.add_argument("table", metavar="TABLE", nargs="?", help="only the runs of this table")
     add_selection(parser)
     parser.add_argument("--watch", action="store_true", help="again every 2 s, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="machine-readable; see docs/json.md")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

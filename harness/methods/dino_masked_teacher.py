@@ -18,7 +18,7 @@ from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import RunningSums
 from harness.models.architectures import Architecture
-from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
+from harness.models.interface import ForwardRequest, Saliency
 from harness.shown_patches import KEPT_PATCHES
 
 if TYPE_CHECKING:
@@ -85,16 +85,17 @@ class _Kept(RunningSums):
 class MaskedTeacherObjective(SelfDistillationObjective):
     """The student's global views first: their attention rows are by-products of its last block."""
 
+    method: DinoMaskedTeacher
+
     def __init__(self, method: DinoMaskedTeacher, networks: Networks) -> None:
         super().__init__(method, networks)
-        self.masked = method
         self.kept = self.counted["kept"] = _Kept()
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
         images = torch.cat(batch.views[:2])
-        looks = self.masked.criterion.attention_source() is not None
-        outputs = ForwardRequest(saliency=Saliency()) if looks else LOGITS_ONLY
+        looks = self.method.criterion.attention_source() is not None
+        outputs = ForwardRequest(saliency=Saliency() if looks else None)
         encoded = self.student.forward_features(images, outputs=outputs)
         student = [*encoded.cls.chunk(2), *self._local_views(batch)]
         with torch.no_grad():
@@ -104,7 +105,7 @@ class MaskedTeacherObjective(SelfDistillationObjective):
 
     def _choose(self, attention: Tensor | None, images: Tensor, step: Step) -> Tensor | None:
         """The patches (2B, K) that the teacher is shown; None: all of them."""
-        patches, keep = self.student.patches, self.masked.keep
+        patches, keep = self.student.patches, self.method.keep
         if keep >= patches:
             return None
         view = CriterionInput(
@@ -117,7 +118,7 @@ class MaskedTeacherObjective(SelfDistillationObjective):
             progress=step.index / step.total,
             batch_slice=step.batch_slice,
         )
-        kept = top_k(self.masked.criterion.scores(view), keep)
+        kept = top_k(self.method.criterion.scores(view), keep)
         views = torch.full((), len(kept), device=self.device)
         self.kept.add(counts=kept_counts(kept, patches), views=views)
         return kept

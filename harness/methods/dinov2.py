@@ -105,9 +105,10 @@ class _Taught:
 class Dinov2Objective(IbotObjective):
     """The teacher sees the whole batch first: what its targets are depends on all of it."""
 
+    method: Dinov2
+
     def __init__(self, method: Dinov2, networks: Networks) -> None:
         super().__init__(method, networks)
-        self.dinov2 = method
         self.patch_head, self.teacher_patch_head = self.head, self.teacher_head
         if method.heads == "separate":
             size = method.head
@@ -129,7 +130,7 @@ class Dinov2Objective(IbotObjective):
             for batch, step in pieces:
                 self._taught.append(self._teach(batch, step))
                 temperatures = self.teacher_temperature(step), self._patch_temperature(step)
-            if self.dinov2.targets == "sinkhorn":
+            if self.method.targets == "sinkhorn":
                 self._offsets = (
                     self._sinkhorn([taught.cls for taught in self._taught], temperatures[0]),
                     self._sinkhorn([taught.patches for taught in self._taught], temperatures[1]),
@@ -149,41 +150,36 @@ class Dinov2Objective(IbotObjective):
         guesses = self.patch_head(seen.patches.flatten(0, 1)[taught.hidden.indices]).float() / cold
         each = -(self._patch_targets(taught, step) * guesses.log_softmax(dim=-1)).sum(dim=-1)
         losses["patch"] = (each * taught.hidden.weights()).sum()
-        total = self.ibot.cls_weight * losses["cls"] + self.ibot.patch_weight * losses["patch"]
-        if self.dinov2.koleo_weight > 0:
+        total = self.method.cls_weight * losses["cls"] + self.method.patch_weight * losses["patch"]
+        if self.method.koleo_weight > 0:
             size = len(batch.images)
-            groups = list(step.batch_slice.groups(size, self.dinov2.koleo_images).values())
+            groups = list(step.batch_slice.groups(size, self.method.koleo_images).values())
             # each global view apart: two views of an image are never pushed apart
             losses["koleo"] = torch.stack([koleo(view, groups) for view in student[:2]]).sum()
-            total = total + self.dinov2.koleo_weight * losses["koleo"]
+            total = total + self.method.koleo_weight * losses["koleo"]
         return {"total": total, **losses}
 
     def _teach(self, batch: Batch, step: Step) -> _Taught:
         """The teacher's logits, and this batch's masks; running means see the logits."""
         images = torch.cat(batch.views[:2])
-        saliency = Saliency() if self.ibot.mask.needs_attention else None
+        saliency = Saliency() if self.method.mask.needs_attention else None
         outputs = ForwardRequest(patches=True, saliency=saliency)
         tokens = self.teacher.forward_features(images, outputs=outputs)
         hidden = self._draw(step, images, tokens.saliency)
         cls, patches, head = self.teacher_head(tokens.cls), tokens.patches, self.teacher_patch_head
-        if self.dinov2.targets == "sinkhorn":
+        if self.method.targets == "sinkhorn":
             return _Taught(hidden, cls, head(patches.flatten(0, 1)[hidden.indices]))
         self.center.add(cls.float().mean(dim=0, keepdim=True), len(cls))
-        if self.dinov2.patch_center_of == "all":
-            units = head.embed(patches.flatten(0, 1))
-            raw = head.project(units[hidden.indices])
-            with torch.autocast(self.device.type, enabled=False):
-                mean = head.project(units.float().mean(dim=0, keepdim=True))
-            self.patch_center.add(mean, len(units))
-        else:
-            raw = head(patches.flatten(0, 1)[hidden.indices])
-            if len(raw):
-                self.patch_center.add(raw.float().mean(dim=0, keepdim=True), len(raw))
+        if self.method.patch_center_of == "all":
+            return _Taught(hidden, cls, self._hidden_logits(head, patches, hidden))
+        raw = head(patches.flatten(0, 1)[hidden.indices])
+        if len(raw):
+            self.patch_center.add(raw.float().mean(dim=0, keepdim=True), len(raw))
         return _Taught(hidden, cls, raw)
 
     def _sinkhorn(self, parts: list[Tensor], temperature: float) -> Tensor:
         return prototype_offsets(
-            parts, temperature, self.dinov2.sinkhorn_iterations, self.method.head.out_dim
+            parts, temperature, self.method.sinkhorn_iterations, self.method.head.out_dim
         )
 
     def _cls_targets(self, taught: _Taught, step: Step) -> Tensor:
@@ -200,24 +196,24 @@ class Dinov2Objective(IbotObjective):
 
     def teacher_temperature(self, step: Step) -> float:
         """This step's."""
-        if self.dinov2.warmup_by == "epoch":
+        if self.method.warmup_by == "epoch":
             return super().teacher_temperature(step)
         shared = self.method.temperatures
         steps = shared.warmup_epochs * step.per_epoch
         return warmed_up(shared.teacher_start, shared.teacher, step.index, steps)
 
     def _patch_temperature(self, step: Step) -> float:
-        if self.dinov2.warmup_by == "epoch":
+        if self.method.warmup_by == "epoch":
             return super()._patch_temperature(step)
-        hiding = max(0, step.index - self.ibot.start_epoch * step.per_epoch)
+        hiding = max(0, step.index - self.method.start_epoch * step.per_epoch)
         steps = self.method.temperatures.warmup_epochs * step.per_epoch
-        return warmed_up(*self.ibot.patch_temperatures, hiding, steps)
+        return warmed_up(*self.method.patch_temperatures, hiding, steps)
 
     def clip_gradients(self, optimizer: torch.optim.Optimizer, most: float) -> None:
         """Those of the network with its mask token, and of each head, to a norm of at most `most`
         together.
         """
-        if self.dinov2.clip_by == "tensor":
+        if self.method.clip_by == "tensor":
             super().clip_gradients(optimizer, most)
             return
         parts: list[list[nn.Module]] = [[self.student, self.token], [self.head]]

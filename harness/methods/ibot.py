@@ -30,6 +30,7 @@ from harness.models.interface import Features, ForwardRequest, Saliency
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.models.layers import ProjectionHead
     from harness.train.config import Recipe
 
 HIDDEN_SHARE = 0.15  # 30 % of the patches in half of the views, for estimates only
@@ -109,11 +110,12 @@ class Ibot(SelfDistillation):
 class IbotObjective(SelfDistillationObjective):
     """The teacher sees whole global views first, then masks are drawn, then the student runs."""
 
+    method: Ibot
+
     def __init__(self, method: Ibot, networks: Networks) -> None:
         from harness.models.layers import MaskToken  # here and not above: it imports torch
 
         super().__init__(method, networks)
-        self.ibot = method
         self.patch_masking = PatchMasking(method.mask, self.device)
         self.token = MaskToken(self.student.vit.embed_dim, self.device)
         self.modules["mask_token"] = self.token
@@ -123,7 +125,7 @@ class IbotObjective(SelfDistillationObjective):
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`, `cls` and `patch`."""
         images = torch.cat(batch.views[:2])
-        saliency = Saliency() if self.ibot.mask.needs_attention else None
+        saliency = Saliency() if self.method.mask.needs_attention else None
         outputs = ForwardRequest(patches=True, saliency=saliency)
         with torch.no_grad():
             taught = self.teacher.forward_features(images, outputs=outputs)
@@ -131,7 +133,7 @@ class IbotObjective(SelfDistillationObjective):
         seen, student = self._seen(batch, images, hidden)
         cls = self._cls_loss(student, taught.cls, step)
         patch = self._patch_loss(seen, taught, hidden, step)
-        total = self.ibot.cls_weight * cls + self.ibot.patch_weight * patch
+        total = self.method.cls_weight * cls + self.method.patch_weight * patch
         return {"total": total, "cls": cls, "patch": patch}
 
     def _seen(
@@ -145,7 +147,7 @@ class IbotObjective(SelfDistillationObjective):
 
     def _draw(self, step: Step, images: Tensor, attention: Tensor | None) -> PatchMask:
         views, grid = len(images), self.student.grid
-        if step.epoch < self.ibot.start_epoch:
+        if step.epoch < self.method.start_epoch:
             nothing = torch.zeros(0, dtype=torch.int64, device=self.device)
             counts = torch.zeros(views, dtype=torch.int64)
             return PatchMask(indices=nothing, counts=counts, patches=grid[0] * grid[1])
@@ -157,23 +159,26 @@ class IbotObjective(SelfDistillationObjective):
         """Per view the mean over its hidden patches, 0 where there are none; then over views."""
         logits = self.head(seen.patches.flatten(0, 1)[hidden.indices])
         with torch.no_grad():
-            units = self.teacher_head.embed(taught.patches.flatten(0, 1))
-            raw = self.teacher_head.project(units[hidden.indices])
-            targets = center_and_sharpen(
-                raw, self.patch_center.value, self._patch_temperature(step)
-            )
-            with torch.autocast(self.device.type, enabled=False):
-                mean = self.teacher_head.project(units.float().mean(dim=0, keepdim=True))
-        self.patch_center.add(mean, len(units))
+            raw = self._hidden_logits(self.teacher_head, taught.patches, hidden)
+            temperature = self._patch_temperature(step)
+            targets = center_and_sharpen(raw, self.patch_center.value, temperature)
         guesses = torch.nn.functional.log_softmax(
             logits.float() / self.method.temperatures.student, dim=-1
         )
         return -((targets * guesses).sum(dim=-1) * hidden.weights()).sum()
 
+    def _hidden_logits(self, head: ProjectionHead, patches: Tensor, hidden: PatchMask) -> Tensor:
+        """The teacher's, (M, K); the running mean sees those of all its `patches` (2B, N, D)."""
+        units = head.embed(patches.flatten(0, 1))
+        with torch.autocast(self.device.type, enabled=False):
+            mean = head.project(units.float().mean(dim=0, keepdim=True))
+        self.patch_center.add(mean, len(units))
+        return head.project(units[hidden.indices])
+
     def _patch_temperature(self, step: Step) -> float:
         """This epoch's: warm-up starts with the hiding."""
         return warmed_up(
-            *self.ibot.patch_temperatures,
-            max(0, step.epoch - self.ibot.start_epoch),
+            *self.method.patch_temperatures,
+            max(0, step.epoch - self.method.start_epoch),
             self.method.temperatures.warmup_epochs,
         )

@@ -16,7 +16,7 @@ from harness.methods import METHODS, Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.patch_masking import PatchMasking, dropped, replaced
-from harness.models.interface import LOGITS_ONLY, ForwardRequest, Saliency
+from harness.models.interface import ForwardRequest, Saliency
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,11 +71,12 @@ class MaskedDino(SelfDistillation):
 class MaskedDinoObjective(SelfDistillationObjective):
     """Masks of the global views, drawn after the teacher's pass where they look at it."""
 
+    method: MaskedDino
+
     def __init__(self, method: MaskedDino, networks: Networks) -> None:
         from harness.models.layers import MaskToken  # here and not above: it imports torch
 
         super().__init__(method, networks)
-        self.masked = method
         self.patch_masking = self.counted["patch_masking"] = PatchMasking(method.mask, self.device)
         self.token: MaskToken | None = None
         self.teacher_token: MaskToken | None = None
@@ -90,16 +91,13 @@ class MaskedDinoObjective(SelfDistillationObjective):
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`."""
         images = torch.cat(batch.views[:2])
-        if self.masked.where == "student-and-teacher":
+        if self.method.where == "student-and-teacher":
             hidden = self._draw(step, images, None)
             with torch.no_grad():
                 teacher = self._seen(self.teacher, images, hidden, self.teacher_token)
         else:
-            outputs = (
-                ForwardRequest(saliency=Saliency())
-                if self.masked.mask.needs_attention
-                else LOGITS_ONLY
-            )
+            saliency = Saliency() if self.method.mask.needs_attention else None
+            outputs = ForwardRequest(saliency=saliency)
             with torch.no_grad():
                 taught = self.teacher.forward_features(images, outputs=outputs)
             teacher, hidden = taught.cls, self._draw(step, images, taught.saliency)
@@ -109,7 +107,7 @@ class MaskedDinoObjective(SelfDistillationObjective):
     def _locals(self, batch: Batch, step: Step) -> Sequence[Tensor]:
         """The student's CLS tokens (B, D) of the local views."""
         views = batch.views[2:]
-        if self.masked.where != "student-all" or not views:
+        if self.method.where != "student-all" or not views:
             return self._local_views(batch)
         images = torch.cat(views)
         hidden = self._draw(step, images, None)

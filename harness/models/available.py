@@ -36,9 +36,9 @@ def missing_weights(weights: Weights) -> str | None:
     return None
 
 
-def missing_inputs(data: DataConfig, models: Iterable[ModelConfig]) -> list[str]:
+def missing_inputs(data: DataConfig, models: Iterable[ModelConfig | None]) -> list[str]:
     """What a run over a data set lacks on this machine: the set, and weights of its networks."""
-    missing = [ready(data), *(missing_weights(model.weights) for model in models)]
+    missing = [ready(data), *(missing_weights(model.weights) for model in models if model)]
     return [what for what in missing if what is not None]
 
 

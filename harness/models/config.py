@@ -14,14 +14,8 @@ from harness.models.families import family_of, known_architectures
 MOST_PARAMETERS = 2e10  # ViT-22B; the papers' largest network, ViT-H, has 632 million
 MOST_PATCHES = 65_536
 _SIZES = (
-    "image_size",
-    "image_width",
-    "patch_size",
-    "stride",
-    "channels",
-    "width",
-    "depth",
-    "heads",
+    *("image_size", "image_width", "patch_size", "stride"),
+    *("channels", "width", "depth", "heads"),
 )
 
 
@@ -111,17 +105,8 @@ class ModelConfig:
 
     DISCRIMINATOR: ClassVar[frozenset[str]] = frozenset({"arch"})
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
-        {
-            "trained",
-            "init",
-            "drop_path_rule",
-            "registers",
-            "layer_scale",
-            "mlp",
-            "detection_tokens",
-            "image_width",
-            "stride",
-        }
+        {"trained", "init", "drop_path_rule", "registers", "layer_scale", "mlp"}
+        | {"detection_tokens", "image_width", "stride"}
     )
 
     def __post_init__(self) -> None:

@@ -41,30 +41,9 @@ _BEGINNINGS: Final[tuple[tuple[bytes, str], ...]] = (
     (b"%PDF", "a PDF document: fetch the weights again"),
 )
 _DANGEROUS: Final = frozenset(
-    [
-        "os",
-        "posix",
-        "nt",
-        "subprocess",
-        "sys",
-        "shutil",
-        "socket",
-        "runpy",
-        "importlib",
-        "ctypes",
-        "pty",
-        "webbrowser",
-        "pickle",
-        "_pickle",
-        "marshal",
-        "code",
-        "codeop",
-        "timeit",
-        "pdb",
-        "bdb",
-        "asyncio",
-        "multiprocessing",
-    ]
+    {"os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "runpy", "importlib", "ctypes"}
+    | {"pty", "webbrowser", "pickle", "_pickle", "marshal", "code", "codeop", "timeit", "pdb"}
+    | {"bdb", "asyncio", "multiprocessing"}
 )
 _DANGEROUS_BUILTINS: Final = frozenset(
     {"eval", "exec", "compile", "open", "getattr", "setattr", "delattr", "input", "breakpoint"}

@@ -63,10 +63,8 @@ def right_of(draws: Sequence[Draw]) -> dict[int, NDArray[np.uint8]]:
 def se_over_images(
     left: Mapping[int, NDArray[np.uint8]],
     right: Mapping[int, NDArray[np.uint8]] | None = None,
-    *,
-    factor: float = 1.0,
 ) -> float | None:
-    """The standard error, in percent, of the mean over seeds of left - factor * right, if other
+    """The standard error, in percent, of the mean over seeds of left - right, if other
     images of the same kind had judged the same networks: each image is one observation, its seeds
     averaged.
 
@@ -79,7 +77,7 @@ def se_over_images(
     others = [] if right is None else [right[seed] for seed in seeds]
     if len({len(part) for part in (*parts, *others)}) > 1 or len(parts[0]) < 2:
         return None
-    each = _share(parts) - (factor * _share(others) if others else 0.0)
+    each = _share(parts) - (_share(others) if others else 0.0)
     return float(each.std(ddof=1) / math.sqrt(len(each)))
 
 

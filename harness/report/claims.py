@@ -18,7 +18,7 @@ from harness.report.inference import (
     interval,
     moderated,
 )
-from harness.report.measure import Measure, Side
+from harness.report.measure import Measure, Side, side_of
 from harness.report.model import ClaimResult, Judgement, PreconditionResult, Verdict
 from harness.report.over_rows import judge_over_rows
 from harness.report.power import MOST_SEEDS, extra_freedom, seeds_needed, std_range
@@ -95,16 +95,17 @@ def judge_claim(
     the margin and the preconditions hold.
     """
     measure, operator = test.measure, claim.holds.operator
-    judgement, needed, needed_range = _judge(operator, column, sides, test)
+    judgement = _judge(operator, column, sides, test)
+    needed = _needed(column, test) if judgement.verdict is Verdict.NOT_SETTLED else ("", "")
+    judgement = _with_failures(operator, column, judgement, test, sides)
     judgement = _in_scope(_sensitive(judgement, test), measure.quantity, preconditions)
-    if judgement.verdict is not Verdict.NOT_SETTLED:
-        needed = needed_range = ""
+    best, between = needed if judgement.verdict is Verdict.NOT_SETTLED else ("", "")
     summary, spread = measure.summary, test.spread
     scattered = summary is not None and not measure.ratio and column.evidence == "seeds"
     return ClaimResult(
         **_outcome(column, test, judgement),
         claim=claim,
-        seeds_needed=needed,
+        seeds_needed=best,
         adjusted=_ends(measure, test.adjusted),
         p=test.p,
         p_adjusted=None if test.p is None else test.p_adjusted,
@@ -112,7 +113,7 @@ def judge_claim(
         std_moderated=spread.std if scattered and spread is not None else None,
         preconditions=preconditions,
         failed_seeds=tuple(sorted({seed for side in sides for seed in side.failed_seeds})),
-        seeds_needed_range=needed_range,
+        seeds_needed_range=between,
         family=test.family if column.evidence == "seeds" else 0,
     )
 
@@ -122,7 +123,8 @@ def judge_precondition(
 ) -> PreconditionResult:
     """Whether it holds, by the same rules."""
     operator = given.holds.operator
-    judgement, _, _ = _judge(operator, column, sides, test)
+    judgement = _judge(operator, column, sides, test)
+    judgement = _with_failures(operator, column, judgement, test, sides)
     outcome = _outcome(column, test, judgement)
     return PreconditionResult(**outcome, text=given.text, operator=operator)
 
@@ -169,12 +171,12 @@ def _in_scope(
         reason = f"a precondition does not hold here ({_told(failed)})"
         measured = (*DECIDED, Verdict.LEANING, Verdict.NOT_SETTLED)
         told = by_itself if judgement.verdict in measured else judgement.reason
-        return Judgement(verdict=Verdict.OUT_OF_SCOPE, reason=f"{reason}; {told}")
+        return Judgement(Verdict.OUT_OF_SCOPE, f"{reason}; {told}")
     unshown = [one for one in preconditions if one.verdict is not Verdict.SUPPORTED]
     if not unshown or judgement.verdict not in (*DECIDED, Verdict.LEANING):
         return judgement
     reason = f"a precondition is not shown here ({_told(unshown)}); {by_itself}"
-    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
+    return Judgement(Verdict.NOT_SETTLED, reason)
 
 
 def _told(preconditions: Sequence[PreconditionResult]) -> str:
@@ -199,38 +201,33 @@ def _sensitive(judgement: Judgement, test: Tested) -> Judgement:
         f"the gain ({gain.measure.quantity}) is not shown in these runs, so no loss of it could "
         f"show: it {shown}; by itself the claim is {judgement.verdict} ({test.measure.quantity})"
     )
-    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
+    return Judgement(Verdict.NOT_SETTLED, reason)
 
 
-def _judge(
-    operator: Operator, column: Column, sides: Sequence[Side], test: Tested
-) -> tuple[Judgement, str, str]:
-    """With the number of seeds that would settle it, and its range, where it is not."""
+def _judge(operator: Operator, column: Column, sides: Sequence[Side], test: Tested) -> Judgement:
+    """As if no seed had failed."""
     measure = test.measure
     summary = measure.summary
     if summary is None and measure.undefined:
         reason = f"{measure.quantity} means nothing: {measure.undefined}"
-        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), "", ""
+        return Judgement(Verdict.NOT_SETTLED, reason)
     if summary is None:
         reason = f"not tested: {_why_untested(sides)}"
         failed = any(side.failed and not side.values for side in sides)
         verdict = Verdict.FAILED if failed else Verdict.NOT_RUN
-        return Judgement(verdict=verdict, reason=reason), "", ""
+        return Judgement(verdict, reason)
     if measure.over is not None and column.evidence == "seeds":
-        judgement = judge_over_rows(operator, measure, test.level)
-        return _with_failures(operator, judgement, test, sides), "", ""
+        return judge_over_rows(operator, measure, test.level)
     if column.evidence == "seeds":
-        judgement, needed, needed_range = _judge_scattered(operator, test, summary, sides)
-        return _with_failures(operator, judgement, test, sides), needed, needed_range
-    verdict = _side(operator, summary.mean, summary.mean, measure.margin)
+        return _judge_scattered(operator, test, summary, sides)
+    verdict = side_of(operator, summary.mean, summary.mean, measure.margin)
     how = (
         "computed exactly"
         if column.evidence == "exact"
         else "median of timings on this machine, no interval"
     )
     stands = f"{_stands(operator, verdict)} {_margin(test)}"
-    reason = f"{_value(measure, summary.mean)}, {stands}; {how}"
-    return Judgement(verdict=verdict, reason=reason), "", ""
+    return Judgement(verdict, f"{_value(measure, summary.mean)}, {stands}; {how}")
 
 
 def _why_untested(sides: Sequence[Side]) -> str:
@@ -244,7 +241,7 @@ def _why_untested(sides: Sequence[Side]) -> str:
 
 def _judge_scattered(
     operator: Operator, test: Tested, summary: Summary, sides: Sequence[Side]
-) -> tuple[Judgement, str, str]:
+) -> Judgement:
     measure, margin = test.measure, _margin(test)
     value = _value(measure, summary.mean)
     if summary.n == 1:
@@ -252,14 +249,14 @@ def _judge_scattered(
             f"{value} in one seed: single runs give no interval to hold against {margin}; "
             "at least 2 seeds are needed, 3 or more are advisable"
         )
-        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), "2 or more", ""
+        return Judgement(Verdict.NOT_SETTLED, reason)
     pairs = f"{summary.n} paired seeds" if len(sides) > 1 else seeds(summary.n)
     if test.ci is None or test.adjusted is None:
         reason = (
             f"{value} in each of {pairs}: what never scatters does not tell how far another seed "
             f"would lie, so there is no interval to hold against {margin}"
         )
-        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), "", ""
+        return Judgement(Verdict.NOT_SETTLED, reason)
     finding = f"{measure.quantity}: {_mean(measure, summary)}, {_ci(test)}"
     if test.family > 1:
         finding += f", adjusted for {test.family} comparisons {_interval(measure, test.adjusted)}"
@@ -267,30 +264,30 @@ def _judge_scattered(
     if verdict in DECIDED:
         reason = f"{finding}: all of it {_stands(operator, verdict)} {margin}"
         reason += UNPAIRED if len(sides) == 1 else ""
-        return Judgement(verdict=verdict, reason=reason), "", ""
+        return Judgement(verdict, reason)
     alone = _side_of_claim(operator, test.ci, test)
     if alone in DECIDED:
         stands = _stands(operator, alone)
         reason = f"{finding}: alone it is {stands} {margin}, adjusted it reaches across"
-        return Judgement(verdict=Verdict.LEANING, reason=reason), "", ""
+        return Judgement(Verdict.LEANING, reason)
     reason = f"{finding}: it reaches across {margin}"
-    beyond = _side(operator, test.adjusted.low, test.adjusted.high, measure.margin)
+    beyond = side_of(operator, test.adjusted.low, test.adjusted.high, measure.margin)
     if beyond is Verdict.CONTRADICTED:
         own = _amount(measure, number(measure.shown(test.written or 0.0), measure.decimals))
         reason = (
             f"{finding}: it is {_stands(operator, beyond)} {margin}, not beyond the claim's {own}"
         )
-    return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason), *_needed(test, summary)
+    return Judgement(Verdict.NOT_SETTLED, reason)
 
 
 def _side_of_claim(operator: Operator, ci: Interval, test: Tested) -> Verdict:
     """Where an interval lies. A claim is supported by the margin that its assay leaves; only what
     lies beyond the margin that the claim itself allows contradicts it.
     """
-    verdict = _side(operator, ci.low, ci.high, test.measure.margin)
+    verdict = side_of(operator, ci.low, ci.high, test.measure.margin)
     if verdict is not Verdict.CONTRADICTED or test.written is None:
         return verdict
-    beyond = _side(operator, ci.low, ci.high, test.written) is Verdict.CONTRADICTED
+    beyond = side_of(operator, ci.low, ci.high, test.written) is Verdict.CONTRADICTED
     return verdict if beyond else Verdict.NOT_SETTLED
 
 
@@ -312,7 +309,7 @@ def _interval(measure: Measure, ci: Interval | None) -> str:
 
 
 def _with_failures(
-    operator: Operator, judgement: Judgement, test: Tested, sides: Sequence[Side]
+    operator: Operator, column: Column, judgement: Judgement, test: Tested, sides: Sequence[Side]
 ) -> Judgement:
     """Failed seeds are told, and what is supported must be so with each at the value of its row
     that speaks most against the claim. A correlation has no such value: there they are told alone.
@@ -324,29 +321,35 @@ def _with_failures(
             if side.failed_seeds
         )
     )
-    if not failed:
+    if not failed or test.measure.summary is None or column.evidence != "seeds":
         return judgement
     told = f"{judgement.reason}; {' and '.join(failed)}"
     has_worst = test.measure.over is None or test.at_worst is not None
     if judgement.verdict is not Verdict.SUPPORTED or not has_worst:
-        return Judgement(verdict=judgement.verdict, reason=told)
+        return Judgement(judgement.verdict, told)
     survives = test.survives
     if (
         survives is None
-        or _side(operator, survives.low, survives.high, test.measure.margin)
+        or side_of(operator, survives.low, survives.high, test.measure.margin)
         is not judgement.verdict
     ):
         reason = f"{told}: with each at the worst value of its row the claim is not supported"
-        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
+        return Judgement(Verdict.NOT_SETTLED, reason)
     reason = f"{told}: supported too with each at the worst value of its row"
-    return Judgement(verdict=Verdict.SUPPORTED, reason=reason)
+    return Judgement(Verdict.SUPPORTED, reason)
 
 
-def _needed(test: Tested, summary: Summary) -> tuple[str, str]:
+def _needed(column: Column, test: Tested) -> tuple[str, str]:
     """How many seeds find the present distance with a power of 80 %, and the range of that number
-    for the ends of the interval of the spread.
+    for the ends of the interval of the spread; empty where seeds are not what decides.
     """
-    assert test.spread is not None
+    summary = test.measure.summary
+    if summary is None or test.measure.over is not None or column.evidence != "seeds":
+        return "", ""
+    if summary.n == 1:
+        return "2 or more", ""
+    if test.spread is None:
+        return "", ""
     extra = extra_freedom(test.prior, summary.n)
     ends = [
         seeds_needed(std, summary.mean - test.measure.margin, level=test.level, extra=extra)
@@ -356,20 +359,6 @@ def _needed(test: Tested, summary: Summary) -> tuple[str, str]:
         f"> {MOST_SEEDS}" if needed is None else str(max(needed, summary.n + 1)) for needed in ends
     )
     return best, "" if low == high else f"{low} to {high}"
-
-
-def _side(operator: Operator, low: float, high: float, margin: float) -> Verdict:
-    """Where the interval lies; equality, up to the last bits of decimal fractions, belongs to >=
-    and <=.
-    """
-    slack = 1e-9 * max(1.0, abs(margin))
-    if operator in ("<=", "<"):
-        low, high, margin = -high, -low, -margin
-    closed = operator in (">=", "<=")
-    bound = margin - slack if closed else margin + slack
-    if low > bound:
-        return Verdict.SUPPORTED
-    return Verdict.CONTRADICTED if high < bound else Verdict.NOT_SETTLED
 
 
 def _stands(operator: Operator, verdict: Verdict) -> str:

@@ -273,7 +273,6 @@ def _cell(
     return Cell(
         column=column.id,
         published=published,
-        values=tuple(found.values.items()),
         summary=summary,
         ratio=ratio,
         judgement=judge_cell(evidence),

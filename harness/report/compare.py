@@ -13,6 +13,7 @@ from scipy.special import fdtrc, stdtr
 
 from harness.errors import HarnessError
 from harness.report.format import difference_unit, with_unit
+from harness.report.inference import holm
 from harness.report.model import Draw, Machine
 from harness.report.publish import file_name, reference_folder
 from harness.report.read_csv import Line, machine_of, quoted, read_lines
@@ -80,9 +81,9 @@ class DriftTests:
                 apart = abs(one.mean - other.mean)
                 error = math.sqrt(variance * (1 / one.n + 1 / other.n))
                 raw[key] = 2 * float(stdtr(freedom, -apart / error)) if error else float(not apart)
-        return cls(
-            _holm(raw), {key: (one.n, other.n) for key, (one, other) in found.items()}, pooled
-        )
+        adjusted = {key: one.p for key, one in zip(raw, holm(list(raw.values())), strict=True)}
+        counts = {key: (one.n, other.n) for key, (one, other) in found.items()}
+        return cls(adjusted, counts, pooled)
 
     def smallest(self) -> dict[str, tuple[int, int, float]]:
         """By column: for the usual numbers of seeds, the drift that is found four times of five."""
@@ -105,15 +106,6 @@ def _pooled(pairs: Sequence[tuple[Summary, Summary]]) -> tuple[float, float]:
     freedom = sum(one.n - 1 for one in spread)
     total = math.fsum((one.n - 1) * (one.std or 0.0) ** 2 for one in spread)
     return (total / freedom if freedom else 0.0), freedom
-
-
-def _holm(raw: Mapping[Key, float]) -> dict[Key, float]:
-    """p-values adjusted for their number (S. Holm, 1979)."""
-    adjusted, largest = {}, 0.0
-    for index, (key, p) in enumerate(sorted(raw.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, (len(raw) - index) * p))
-        adjusted[key] = largest
-    return adjusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

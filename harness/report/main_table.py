@@ -147,9 +147,8 @@ def _measured(row: RowResult, column: Column, model: TableModel) -> TableCell:
 
 def _most_seeds(model: TableModel) -> int:
     """How many seeds a full cell has so far."""
-    trained = {column.id for column in model.columns if column.evidence == "seeds"}
-    cells = (cell for row in model.rows for cell in row.cells if cell.column in trained)
-    return max((cell.summary.n for cell in cells if cell.summary is not None), default=0)
+    found = (cell.summary.n for cell in model.trained_cells if cell.summary is not None)
+    return max(found, default=0)
 
 
 def _decimals(value: float, column: Column, model: TableModel) -> int:

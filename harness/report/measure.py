@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from harness.report.format import difference_unit
 from harness.report.inference import resolution
+from harness.report.model import Verdict
 from harness.report.statistics import Interval, Summary, exponential, log_ratios, paired, summarise
-from harness.spec.claims import CellRef, Comparison, Quantity, Sum
+from harness.spec.claims import CellRef, Comparison, Operator, Quantity, Sum
 from harness.spec.table import Column
 
 
@@ -110,6 +111,20 @@ def rounding(comparison: Comparison, column: Column, sides: Sequence[Side], imag
         means = dict(zip(comparison.cells, map(_mean, sides), strict=True))
         factors = {cell: 1 / mean for cell, mean in means.items()}
     return sum(factor**2 for factor in factors.values()) * resolution(images, values=1)
+
+
+def side_of(operator: Operator, low: float, high: float, margin: float) -> Verdict:
+    """Supported or contradicted where all of an interval, or a number, is on one side; equality, up
+    to the last bits of decimal fractions, belongs to >= and <=.
+    """
+    slack = 1e-9 * max(1.0, abs(margin))
+    if operator in ("<=", "<"):
+        low, high, margin = -high, -low, -margin
+    closed = operator in (">=", "<=")
+    bound = margin - slack if closed else margin + slack
+    if low > bound:
+        return Verdict.SUPPORTED
+    return Verdict.CONTRADICTED if high < bound else Verdict.NOT_SETTLED
 
 
 def _mean(side: Side) -> float:

@@ -43,7 +43,7 @@ ClaimSource = Literal["paper", "ours"]
 """Who says what a claim says: the paper, in words or by its printed numbers, or we alone."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict and the sentence that justifies it."""
 
@@ -98,18 +98,20 @@ class Cell:
 
     column: str
     published: Published | None = None
-    values: tuple[
-        tuple[int, float], ...
-    ] = ()  # (seed, value); a value without a seed counts as seed 0
     summary: Summary | None = None
     ratio: Ratio | None = None
     judgement: Judgement | None = None
     needs: tuple[str, ...] = ()  # what a missing cell waits for
-    draws: tuple[Draw, ...] = ()  # as `values`, with where they come from
+    draws: tuple[Draw, ...] = ()
     failures: tuple[tuple[int, str, str], ...] = ()  # (seed, run, first line of its error)
     images: int = 0  # that judge each value; 0: not known
     se_images: float | None = None  # standard error of the mean over images, seeds as they are
     seedless: bool = False  # one value for every seed: it is computed, or nothing is drawn
+
+    @property
+    def values(self) -> tuple[tuple[int, float], ...]:
+        """(seed, value); a value without a seed counts as seed 0."""
+        return tuple((draw.seed, draw.value) for draw in self.draws)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -310,11 +312,15 @@ class TableModel:
         return self.profile == "paper"
 
     @property
+    def trained_cells(self) -> list[Cell]:
+        """Those that seeds decide."""
+        trained = {column.id for column in self.columns if column.evidence == "seeds"}
+        return [cell for row in self.rows for cell in row.cells if cell.column in trained]
+
+    @property
     def finished_seeds(self) -> tuple[int, ...]:
         """The seeds that have a value in any trained cell."""
-        trained = {column.id for column in self.columns if column.evidence == "seeds"}
-        cells = (cell for row in self.rows for cell in row.cells if cell.column in trained)
-        return tuple(sorted({seed for cell in cells for seed, _ in cell.values}))
+        return tuple(sorted({seed for cell in self.trained_cells for seed, _ in cell.values}))
 
     def is_trained(self, claim: ClaimResult) -> bool:
         """Whether repeated training decides it; the others are computed or timed."""

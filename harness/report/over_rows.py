@@ -20,6 +20,7 @@ from harness.report.measure import (
     combined,
     measure_cells,
     rounding,
+    side_of,
 )
 from harness.report.model import Judgement, Verdict
 from harness.report.statistics import Interval, Summary, scatters, t_quantile
@@ -73,7 +74,7 @@ def _share(comparison: Comparison, column: Column, measures: Sequence[Measure]) 
     if len(means) < n:
         return _unknown(comparison, quantity)
     held = sum(
-        holds(comparison.inner.operator, mean, one.margin)
+        side_of(comparison.inner.operator, mean, mean, one.margin) is Verdict.SUPPORTED
         for mean, one in zip(means, measures, strict=True)
     )
 
@@ -264,14 +265,6 @@ def _unknown(comparison: Comparison, quantity: str, undefined: str = "") -> Meas
     )
 
 
-def holds(operator: Operator, value: float, margin: float) -> bool:
-    """Whether a number is on the right side; equality up to the last bits belongs to >= and <=."""
-    if operator in ("<=", "<"):
-        value, margin = -value, -margin
-    slack = 1e-9 * max(1.0, abs(margin))
-    return value > margin - slack if operator in (">=", "<=") else value > margin + slack
-
-
 def judge_over_rows(operator: Operator, measure: Measure, level: float) -> Judgement:
     """Supported or contradicted where the whole interval lies on one side."""
     assert measure.over is not None
@@ -283,16 +276,14 @@ def judge_over_rows(operator: Operator, measure: Measure, level: float) -> Judge
     told = f"{measure.quantity}: {value} ({measure.over.note}"
     if ci is None:
         why = "too few, or equal in all seeds: there is no interval to hold against"
-        reason = f"{told}): {why} {margin}"
-        return Judgement(verdict=Verdict.NOT_SETTLED, reason=reason)
+        return Judgement(Verdict.NOT_SETTLED, f"{told}): {why} {margin}")
     ends = interval_text(ci, measure.decimals, sign=measure.difference)
     told = f"{told}; {100 * (1 - level):.4g} % CI {ends})"
-    if holds(operator, ci.low, measure.margin) and holds(operator, ci.high, measure.margin):
-        verdict, stands = Verdict.SUPPORTED, "all of it where it is claimed to be"
-    elif holds(operator, ci.low, measure.margin) or holds(operator, ci.high, measure.margin):
-        verdict, stands = Verdict.NOT_SETTLED, "which reaches across"
-    else:
-        verdict, stands = Verdict.CONTRADICTED, "all of it on the other side of"
+    verdict = side_of(operator, ci.low, ci.high, measure.margin)
+    stands = {
+        Verdict.SUPPORTED: "all of it where it is claimed to be",
+        Verdict.NOT_SETTLED: "which reaches across",
+        Verdict.CONTRADICTED: "all of it on the other side of",
+    }[verdict]
     against = "" if verdict is Verdict.SUPPORTED else f" {margin}"
-    reason = f"{told}, {stands}{against}"
-    return Judgement(verdict=verdict, reason=reason)
+    return Judgement(verdict, f"{told}, {stands}{against}")

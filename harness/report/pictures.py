@@ -5,13 +5,9 @@ left of each line.
 from __future__ import annotations
 
 import base64
-import json
 import textwrap
-from abc import abstractmethod
-from collections.abc import Mapping
 from io import BytesIO
-from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,36 +16,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.report.figures import RecordedFigure
+from harness.report.drawing import WIDTH
 
 LEFT = 1.5  # inches, for the names of rows
-OnePicture = TypeVar("OnePicture")
-
-
-class PicturesByRow(RecordedFigure, Generic[OnePicture]):
-    """The first pictures of the first rows, from files with a list of `pictures`."""
-
-    most_rows: ClassVar[int] = 6
-    most_pictures: ClassVar[int] = 8
-
-    @classmethod
-    @abstractmethod
-    def picture(cls, one: Mapping[str, Any]) -> OnePicture:
-        """One of the list; ValueError or the like where it is damaged."""
-
-    @classmethod
-    def read(cls, path: Path) -> tuple[OnePicture, ...]:
-        """The pictures of one run."""
-        return tuple(map(cls.picture, json.loads(path.read_bytes().decode())["pictures"]))
-
-    def select(self) -> dict[str, tuple[OnePicture, ...]]:
-        """The pictures that are shown, by row."""
-        by_row = self.by_row()
-        return {row: by_row[row][: self.most_pictures] for row in list(by_row)[: self.most_rows]}
-
-    def caption(self) -> str:
-        """As declared, and what is left out."""
-        return f"{self.declared.caption}{self.left_out(len(self.by_row()), self.most_rows)}"
 
 
 def checked_png(png: str) -> str:
@@ -71,6 +40,17 @@ def close_figure(size: tuple[float, float]) -> Figure:
     """A figure of so many inches, whose axes lie close to each other."""
     dense = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, hspace=0, wspace=0)
     return Figure(figsize=size, layout=dense)
+
+
+def picture_grid(
+    lines: int, across: int, *, most: float, room: float = 0.1
+) -> tuple[Figure, NDArray[Any]]:
+    """A figure, and its axes (lines, across) for square pictures of at most `most` inches; `room`
+    is left over them.
+    """
+    side = min(most, (WIDTH - LEFT) / across)
+    figure = close_figure((LEFT + side * across, side * lines + room))
+    return figure, bare_axes(figure, lines, across)
 
 
 def bare_axes(figure: Any, lines: int, across: int) -> NDArray[Any]:

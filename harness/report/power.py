@@ -41,9 +41,9 @@ def seeds_needed(
     return int(n[enough.argmax()]) if enough.any() else None
 
 
-def std_range(spread: Spread, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a standard deviation, by chi-square."""
-    tail, freedom = (1 - confidence) / 2, spread.freedom
+def std_range(spread: Spread) -> tuple[float, float]:
+    """The 95 % interval of a standard deviation, by chi-square."""
+    tail, freedom = (1 - 0.95) / 2, spread.freedom
     largest, smallest = float(chdtri(freedom, tail)), float(chdtri(freedom, 1 - tail))
     return spread.std * math.sqrt(freedom / largest), spread.std * math.sqrt(freedom / smallest)
 

@@ -65,15 +65,6 @@ class RunResults:
         """The seed of a run; 0 where it has none."""
         return self.runs[identity].run.title.seed or 0
 
-    def values(self, identities: Sequence[str], metric: str, *, seeded: bool) -> dict[int, float]:
-        """A metric of finished runs by seed, in order of seeds; what is no number is left out."""
-        values: dict[int, float] = {}
-        for identity, record in self.done(identities).items():
-            value = (record.result or {}).get(metric)
-            if value is not None and math.isfinite(value):
-                values[self.seed(identity) if seeded else 0] = float(value)
-        return dict(sorted(values.items()))
-
     def cell_values(self, row: ResolvedRow, column: Column) -> CellValues:
         """What became of the runs behind a cell."""
         identities, seeded = row.runs.get(column.id, ()), column.evidence == "seeds"
@@ -110,10 +101,6 @@ class RunResults:
             needs=self.needs(identities),
             silent=self.silent(identities, column.metric),
         )
-
-    def collapsed_seeds(self, row: ResolvedRow) -> tuple[int, ...]:
-        """Seeds of a row whose features no longer tell images apart."""
-        return self.collapsed([identity for runs in row.runs.values() for identity in runs])
 
     def _machine(self, record: RunRecord) -> Machine:
         key = (id(record.environment), record.device)
@@ -153,11 +140,11 @@ class RunResults:
             metric in (record.result or {}) for record in done.values()
         )
 
-    def collapsed(self, identities: Sequence[str]) -> tuple[int, ...]:
-        """Seeds whose features no longer tell images apart, by these runs or by those that they
-        evaluate.
+    def collapsed_seeds(self, row: ResolvedRow) -> tuple[int, ...]:
+        """Seeds of a row whose features no longer tell images apart, by its runs or by those that
+        they evaluate.
         """
-        runs = {identity: self.runs[identity].run for identity in identities}
+        runs = {key: self.runs[key].run for keys in row.runs.values() for key in keys}
         trained = {
             i for run in runs.values() if TASKS.get(run.task).is_evaluation for i in run.depends
         }
@@ -167,11 +154,6 @@ class RunResults:
         }
         seeds = {self.seed(i) for i, std in spreads.items() if std is not None and std < COLLAPSED}
         return tuple(sorted(seeds))
-
-    def errors(self, identities: Sequence[str]) -> tuple[str, ...]:
-        """The messages of those that failed."""
-        records = [self.record(identity) for identity in identities]
-        return tuple(r.error or "" for r in records if r is not None and r.state == FAILED)
 
     def _failed(self, identity: str) -> RunRecord | None:
         """The run that failed, of this one and those that it needs; None: none has."""

@@ -59,13 +59,13 @@ def judge_cell(evidence: CellEvidence) -> Judgement:
         return judgement
     errors = f", {count(len(evidence.failed), 'run')} failed" if evidence.failed else ""
     have = f"{evidence.summary.n} of {seeds(evidence.expected_n)} finished{errors}"
-    return Judgement(verdict=judgement.verdict, reason=f"{judgement.reason}; {have}")
+    return Judgement(judgement.verdict, f"{judgement.reason}; {have}")
 
 
 def _without_values(evidence: CellEvidence) -> Judgement:
     if evidence.failed:
-        return Judgement(verdict=Verdict.FAILED, reason=first_line(evidence.failed[0]))
-    return Judgement(verdict=Verdict.MISSING, reason=evidence.missing_reason or "not run yet")
+        return Judgement(Verdict.FAILED, first_line(evidence.failed[0]))
+    return Judgement(Verdict.MISSING, evidence.missing_reason or "not run yet")
 
 
 def first_line(error: str) -> str:
@@ -76,12 +76,11 @@ def first_line(error: str) -> str:
 
 def _with_values(evidence: CellEvidence, summary: Summary) -> Judgement:
     if evidence.profile_difference:
-        return Judgement(verdict=Verdict.NOT_COMPARABLE, reason=evidence.profile_difference)
+        return Judgement(Verdict.NOT_COMPARABLE, evidence.profile_difference)
     if evidence.column.is_ratio:
         return _judge_ratio(evidence)
     if evidence.published is None:
-        reason = "the paper prints no number here"
-        return Judgement(verdict=Verdict.NOT_COMPARABLE, reason=reason)
+        return Judgement(Verdict.NOT_COMPARABLE, "the paper prints no number here")
     return _judge_number(evidence.column, evidence.published, summary)
 
 
@@ -90,7 +89,7 @@ def _misprinted(judgement: Judgement, published: Published | None) -> Judgement:
     misprint = published is not None and published.corrected is not None
     if not misprint or judgement.verdict is not Verdict.REPRODUCED:
         return judgement
-    return Judgement(verdict=Verdict.MISPRINT, reason=judgement.reason)
+    return Judgement(Verdict.MISPRINT, judgement.reason)
 
 
 def allowed(column: Column, published: Published) -> float:
@@ -118,7 +117,7 @@ def _judge_number(column: Column, published: Published, summary: Summary) -> Jud
     if not within(distance, tolerance):
         return _outside(column, published, summary, tolerance, f"{finding}, outside {reach}")
     if column.evidence != "seeds":
-        return Judgement(verdict=Verdict.REPRODUCED, reason=f"{finding}, within {reach}")
+        return Judgement(Verdict.REPRODUCED, f"{finding}, within {reach}")
     return _equivalence(summary, published, tolerance, f"{finding}, within {reach}", column)
 
 
@@ -164,11 +163,11 @@ def _outside(
     distance = summary.mean - published.intended.value
     verdict = Verdict.ABOVE if distance > 0 else Verdict.BELOW
     if column.evidence != "seeds":
-        return Judgement(verdict=verdict, reason=finding)
+        return Judgement(verdict, finding)
     if not summary.std:
         why = "one seed shows" if summary.n == 1 else "equal seeds show"
         reason = f"{finding}; {why} no spread: no proof that it is {verdict}"
-        return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
+        return Judgement(Verdict.INDICATIVE, reason)
     half = t_quantile((1 + CONFIDENCE) / 2, summary.n - 1) * _error(
         summary.std, summary.n, published
     )
@@ -178,8 +177,8 @@ def _outside(
     finding += f"; 95 % CI of the difference {ci}, the printed number taken for {_mean(published)}"
     if within(max(0.0, abs(distance) - half), tolerance):
         reason = f"{finding}, reaches back within it: no proof that it is {verdict}"
-        return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
-    return Judgement(verdict=verdict, reason=finding)
+        return Judgement(Verdict.INDICATIVE, reason)
+    return Judgement(verdict, finding)
 
 
 def _error(std: float, n: int, published: Published) -> float:
@@ -201,20 +200,20 @@ def _equivalence(
         reason = (
             f"{finding}, but {seeds(summary.n)} cannot show equivalence ({EQUIVALENCE_SEEDS} can)"
         )
-        return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
+        return Judgement(Verdict.INDICATIVE, reason)
     if not summary.std:
         reason = f"{finding}, but equal seeds show no spread: equivalence not shown"
-        return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
+        return Judgement(Verdict.INDICATIVE, reason)
     p = equivalence_p(summary, published.intended.value, tolerance)
     if p <= SIGNIFICANCE:
         reason = f"{finding}; equivalent (TOST p = {p:.3f}, {seeds(summary.n)})"
-        return Judgement(verdict=Verdict.REPRODUCED, reason=reason)
+        return Judgement(Verdict.REPRODUCED, reason)
     interval = interval_text(_ninety(summary), decimals_shown(column))
     test = f"(TOST p = {p:.2f}, {seeds(summary.n)})"
     reason = (
         f"{finding}, but the 90 % CI {interval} reaches beyond it {test}: equivalence not shown"
     )
-    return Judgement(verdict=Verdict.INDICATIVE, reason=reason)
+    return Judgement(Verdict.INDICATIVE, reason)
 
 
 def _ninety(summary: Summary) -> Interval:
@@ -231,9 +230,7 @@ def _judge_ratio(evidence: CellEvidence) -> Judgement:
             f"{name} to compare with"
         )
     if ratio.measured is None:
-        return Judgement(
-            verdict=Verdict.MISSING, reason=f"needs the {name}'s value ({ratio.baseline})"
-        )
+        return Judgement(Verdict.MISSING, f"needs the {name}'s value ({ratio.baseline})")
     if ratio.baseline == "":
         return _incomparable(
             f"the {name}: others are compared with it; absolute speed depends on the hardware"
@@ -244,7 +241,7 @@ def _judge_ratio(evidence: CellEvidence) -> Judgement:
 
 
 def _incomparable(reason: str) -> Judgement:
-    return Judgement(verdict=Verdict.NOT_COMPARABLE, reason=reason)
+    return Judgement(Verdict.NOT_COMPARABLE, reason)
 
 
 def _ratios_apart(
@@ -260,6 +257,6 @@ def _ratios_apart(
         finding += f" (printed {cell}{_corrected(cell)})"
     reach = f"±{ratio_text(tolerance)}"
     if within(distance, tolerance):
-        return Judgement(verdict=Verdict.REPRODUCED, reason=f"{finding}, within {reach}")
+        return Judgement(Verdict.REPRODUCED, f"{finding}, within {reach}")
     verdict = Verdict.ABOVE if distance > 0 else Verdict.BELOW
-    return Judgement(verdict=verdict, reason=f"{finding}, outside {reach}")
+    return Judgement(verdict, f"{finding}, outside {reach}")

@@ -61,11 +61,17 @@ def writing(path: Path) -> Iterator[None]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; what stands there at the end of the block takes the place of `path`."""
+    with temporary_beside(path) as temporary, writing(path):
+        yield temporary
+        os.replace(temporary, path)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A name `beside` it; what has that name at the end of the block is removed."""
     temporary = beside(path)
     try:
-        with writing(path):
-            yield temporary
-            os.replace(temporary, path)
+        yield temporary
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -76,22 +82,17 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:64]}.{uuid.uuid4().hex}")
 
 
-def replace_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> None:
+def replace_json(path: Path, value: Mapping[str, Any]) -> None:
     """Put `value` at `path`, whatever stands there."""
     with replacing(path) as temporary:
-        write_json(temporary, value, durable=durable)
+        write_json(temporary, value)
 
 
 def create_json(path: Path, value: Mapping[str, Any], *, durable: bool = False) -> bool:
     """Put `value` at `path` if nothing stands there: of many that try, exactly one gets True."""
-    temporary = beside(path)
-    try:
-        with writing(path):
-            write_json(temporary, value, durable=durable)
-            return link(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with temporary_beside(path) as temporary, writing(path):
+        write_json(temporary, value, durable=durable)
+        return link(temporary, path)
 
 
 def link(source: Path, target: Path) -> bool:
@@ -151,16 +152,17 @@ def _read_bytes(path: Path) -> bytes:
         os.close(handle)
 
 
-def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """The object in a file; FileNotFoundError, FileError, or ValueError where it is no JSON object.
-
-    NaN and infinity, which JSON does not know, are refused unless the caller looks for them itself.
+    NaN and infinity, which JSON does not know, are refused.
     """
-    return json_object(read_bytes(path), finite=finite)
+    return json_object(read_bytes(path), finite=True)
 
 
-def json_object(content: bytes, *, finite: bool = True) -> dict[str, Any]:
-    """The object that a file holds, as of `read_json`; ValueError where it is none."""
+def json_object(content: bytes, *, finite: bool) -> dict[str, Any]:
+    """The object that a file holds; ValueError where it is none. Who does not want it `finite`
+    looks for NaN and infinity itself.
+    """
     if len(content) > LARGEST_JSON:
         raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
     value = parsed(content, finite=finite)
@@ -254,15 +256,10 @@ def clock_of(folder: Path) -> float:
             return os.fstat(handle).st_mtime
         finally:
             os.close(handle)
-    temporary = beside(folder / "clock")
-    try:
+    with suppress(OSError), temporary_beside(folder / "clock") as temporary:
         temporary.touch(mode=0o600)
         return temporary.stat().st_mtime
-    except OSError:
-        return time.time()
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    return time.time()
 
 
 def now_text() -> str:

@@ -54,10 +54,6 @@ class JobNote:
         """When it was submitted, in seconds since 1970."""
         return seconds_of(self.submitted) or 0.0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Its JSON form."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self | None:
         """From its JSON form; None where there is none or it is damaged."""
@@ -93,20 +89,20 @@ def reserve_job(directory: Path, *, submission: str, index: int, folder: Path) -
         attempt=attempt,
         attempts_counted=attempt,
     )
-    return create_json(directory / JOB, note.to_dict())
+    return create_json(directory / JOB, asdict(note))
 
 
 def name_job(directory: Path, submission: str, job: str) -> None:
     """Note the number of the submitted job, unless it has ended already."""
     note = read_job(directory)
     if note is not None and note.submission == submission:
-        replace_json(directory / JOB, replace(note, job=job).to_dict())
+        replace_json(directory / JOB, asdict(replace(note, job=job)))
 
 
 def change_job(directory: Path, note: JobNote) -> None:
     """Replace the note, unless somebody has taken it away."""
     if (directory / JOB).exists():
-        replace_json(directory / JOB, note.to_dict())
+        replace_json(directory / JOB, asdict(note))
 
 
 def drop_job(directory: Path, submission: str) -> None:

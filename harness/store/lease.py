@@ -22,12 +22,12 @@ from typing import Any, Self
 from harness.errors import HarnessError
 from harness.store.files import (
     FileError,
-    beside,
     clock_of,
     link,
     now_text,
     read_json_or_nothing,
     replace_json,
+    temporary_beside,
     write_json,
     writing,
 )
@@ -82,10 +82,6 @@ class Owner:
             )
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its JSON form."""
-        return asdict(self)
 
     def on_this_machine(self) -> bool:
         """Whether it ran (or runs) on this machine since its last boot."""
@@ -164,23 +160,18 @@ def claim(directory: Path, *, resources: Mapping[str, Any] | None = None) -> Lea
         number = 1 if before is None else before.number + 1
         content = {
             "attempt": number,
-            "owner": Owner.here().to_dict(),
+            "owner": asdict(Owner.here()),
             "started": now_text(),
             "resources": dict(resources or {}),
         }
         path = _path(directory, number)
-        temporary = beside(path)
-        try:
+        with suppress(FileNotFoundError), temporary_beside(path) as temporary:
             write_json(temporary, content)
             # against a file written just now: both times are by the clock of the file server
             if before is not None and before.alive(temporary.stat().st_mtime):
                 return None
             return Lease(directory, number, content) if link(temporary, path) else None
-        except FileNotFoundError:  # a new owner has tidied up meanwhile
-            return None
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
+        return None  # a new owner has tidied up meanwhile
 
 
 class Lease:

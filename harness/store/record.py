@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -80,10 +80,6 @@ class State:
     eta: float | None = None  # seconds
     error: str | None = None  # one line
     seconds: float = 0.0  # worked so far, over all attempts
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its JSON form."""
-        return asdict(self)
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -50,10 +50,6 @@ class Artifact:
         if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256) or size is None:
             raise ValueError("an artifact must have a SHA-256 and a number of bytes")
         return cls(sha256, size)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its JSON form."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

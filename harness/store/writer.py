@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -96,7 +97,7 @@ class RunWriter:
             error=error,
             seconds=round(self.seconds, 3),
         )
-        replace_json(self.directory / STATE, value.to_dict())
+        replace_json(self.directory / STATE, asdict(value))
 
     def environment(self, facts: Mapping[str, Any]) -> None:
         """Replace `environment.json`."""
@@ -166,9 +167,9 @@ class RunWriter:
             "attempt": self.lease.number,
             "finished": now_text(),
             "device": device,
-            "artifacts": {name: artifact.to_dict() for name, artifact in self._artifacts.items()},
+            "artifacts": {name: asdict(artifact) for name, artifact in self._artifacts.items()},
             "used": {
-                identity: {name: artifact.to_dict() for name, artifact in artifacts.items()}
+                identity: {name: asdict(artifact) for name, artifact in artifacts.items()}
                 for identity, artifacts in (used or {}).items()
             },
         }

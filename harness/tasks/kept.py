@@ -165,7 +165,7 @@ class KeptRun(Task):
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""
-        return missing_inputs(self.data, [] if self.chooser is None else [self.chooser])
+        return missing_inputs(self.data, [self.chooser])
 
     def macs(self) -> float:
         """The chooser on every image that judges."""

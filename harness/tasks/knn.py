@@ -76,9 +76,9 @@ class KnnRun(BankTask):
         from harness.evaluate.features import extract, pixels, spread
         from harness.evaluate.knn import knn_metrics
         from harness.evaluate.right import RIGHT, write_right
-        from harness.train.evaluation_data import open_evaluation_data
+        from harness.train.evaluation_data import image_side, open_evaluation_data
 
-        size = self._image_size()
+        size = image_side(self.model, self.data)
         data = open_evaluation_data(
             self.data, image_size=size, eval_crop=self.eval_crop, seed=self.seed, context=context
         )
@@ -93,21 +93,16 @@ class KnnRun(BankTask):
             context.save_artifact(RIGHT, lambda path: write_right(path, right))
         return metrics if self.model is None else metrics | spread(queries.features)
 
-    def _image_size(self) -> int:
-        if self.model is not None:
-            return self.model.shape.image_size
-        return pixel_side(self.data)
-
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""
-        return missing_inputs(self.data, [] if self.model is None else [self.model])
+        return missing_inputs(self.data, [self.model])
 
     def macs(self) -> float:
         """The network on every image, and the cosines of all pairs."""
         dataset = open_dataset(self.data)
         bank, queries = train_images(self.data), dataset.val_images
         if self.model is None:
-            return bank * queries * dataset.channels * self._image_size() ** 2
+            return bank * queries * dataset.channels * pixel_side(self.data) ** 2
         shape = self.model.shape
         each = efficient_macs(shape, keep=shape.patches, classes=dataset.classes).total
         return (bank + queries) * each + bank * queries * shape.width

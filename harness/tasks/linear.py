@@ -87,20 +87,13 @@ class LinearRun(BankTask):
 
     def execute(self, context: RunContext) -> dict[str, float]:
         """See `harness.train.probe`."""
-        from harness.train.probe import ProbeTask, probe
+        from harness.train.probe import probe
 
-        task = ProbeTask(
-            model=self.model,
-            data=self.data,
-            probe=self.probe,
-            eval_crop=self.eval_crop,
-            seed=self.seed,
-        )
-        return probe(task, context)
+        return probe(self, context)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""
-        return missing_inputs(self.data, [] if self.model is None else [self.model])
+        return missing_inputs(self.data, [self.model])
 
     def macs(self) -> float:
         """The network on every image, twice, and again in every epoch where images are augmented;

@@ -19,16 +19,14 @@ LEARNED = "imagenet-1k"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShiftedImages(NetworkEvaluation):
-    """Top-1 in percent over all images of one such set, without training: `val/top1`.
+    """Top-1 in percent over all images of one such set, without training: `val/top1`. A task is
+    called as its set.
 
     The classes that the set lacks are no answer: the largest logit among those that are there
     counts, as in the released code of ImageNet-A and -R (arXiv 1907.07174, 2006.16241).
     """
 
     asks_classifier: ClassVar[bool] = True
-
-    shifted: ClassVar[str]
-    """The data set."""
 
     @classmethod
     def metrics(cls) -> frozenset[str]:
@@ -48,7 +46,7 @@ class ShiftedImages(NetworkEvaluation):
                 f"asks a classifier of {LEARNED}, and this row learns {learned}: give rows "
                 f"`method: supervised` or `distillation` on {LEARNED}, or leave the column out"
             )
-        data = DataConfig(name=cls.shifted)
+        data = DataConfig(name=TASKS.name_of(cls))
         return cls(
             model=train.student.for_evaluation(),
             data=replace(data, version=fingerprint(data)),
@@ -81,25 +79,17 @@ class ShiftedImages(NetworkEvaluation):
 class OnImageNetA(ShiftedImages):
     """On ImageNet-A: photographs that a ResNet-50 gets wrong, 200 classes."""
 
-    shifted = "imagenet-a"
-
 
 @TASKS.register("imagenet-r")
 class OnImageNetR(ShiftedImages):
     """On ImageNet-R: renditions, 200 classes."""
-
-    shifted = "imagenet-r"
 
 
 @TASKS.register("imagenet-sketch")
 class OnImageNetSketch(ShiftedImages):
     """On ImageNet-Sketch: drawings of all classes."""
 
-    shifted = "imagenet-sketch"
-
 
 @TASKS.register("imagenet-v2")
 class OnImageNetV2(ShiftedImages):
     """On ImageNet-V2, matched frequency: a second test set of all classes."""
-
-    shifted = "imagenet-v2"

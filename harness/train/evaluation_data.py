@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harness.data import pixel_side
 from harness.data.config import DataConfig
 from harness.data.module import DataModule, open_data
 from harness.errors import Interrupted
@@ -69,6 +70,11 @@ class EvaluationData:
             self.context.progress(done, total, unit="image")
             if self.context.should_stop():
                 raise Interrupted(f"at image {done} of {total}; evaluations start over")
+
+
+def image_side(model: ModelConfig | None, data: DataConfig) -> int:
+    """Of the images that a network sees, in pixels; without one, of the images as they are."""
+    return pixel_side(data) if model is None else model.shape.image_size
 
 
 def open_evaluation_data(

@@ -5,47 +5,31 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from harness.data import pixel_side
-from harness.data.config import DataConfig
 from harness.data.module import DataModule
 from harness.data.sampler import Sampler
 from harness.errors import Interrupted, WeightsError
 from harness.evaluate.linear import LinearHeads
-from harness.models.config import ModelConfig
 from harness.models.vit import VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator
 from harness.train.checkpoint import DamagedCheckpoint, reading, set_aside
-from harness.train.config import Augment, Probe
-from harness.train.evaluation_data import EvaluationData, open_evaluation_data
+from harness.train.config import Augment
+from harness.train.evaluation_data import EvaluationData, image_side, open_evaluation_data
+
+if TYPE_CHECKING:
+    from harness.tasks.linear import LinearRun
 
 CROPS = Augment(interpolation="bilinear")  # as DINO's released linear evaluation
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeTask:
-    """Everything that decides the numbers of a linear probe."""
-
-    model: ModelConfig | None  # None: the images themselves are the features
-    data: DataConfig
-    probe: Probe
-    eval_crop: float
-    seed: int
-
-    def image_size(self) -> int:
-        """Side of the images, in pixels."""
-        if self.model is not None:
-            return self.model.shape.image_size
-        return pixel_side(self.data)
-
-
-def probe(task: ProbeTask, context: RunContext) -> dict[str, float]:
+def probe(task: LinearRun, context: RunContext) -> dict[str, float]:
     """The metrics of `harness.tasks.linear`.
 
     The rate is chosen on the last tenth of every training class, by classifiers trained on the
@@ -107,7 +91,7 @@ class _Progress:
 class _ProbeTraining:
     """All rates over one training set, judged on one other after every epoch."""
 
-    def __init__(self, task: ProbeTask, progress: _Progress, *, part: int) -> None:
+    def __init__(self, task: LinearRun, progress: _Progress, *, part: int) -> None:
         self.task, self.progress, self.part = task, progress, part
 
     def run(self) -> list[list[float]]:
@@ -139,7 +123,7 @@ class _ProbeTraining:
         task = self.task
         return open_evaluation_data(
             task.data,
-            image_size=task.image_size(),
+            image_size=image_side(task.model, task.data),
             eval_crop=task.eval_crop,
             seed=task.seed,
             context=self.progress.context,

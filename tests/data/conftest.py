@@ -10,12 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data import DATASETS
+from harness.data.config import DataConfig
 from harness.data.dataset import Arrays, Source, Splits
+from harness.data.module import DataModule, open_data
 from harness.data.sets.fashion_mnist import FashionMnist
+from harness.train.config import Augment
 
 TRAIN, VAL = 60, 20
 
@@ -33,6 +37,29 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def fashion(fashion_mnist: Splits) -> tuple[Arrays, Arrays]:
     """The real Fashion-MNIST."""
     return arrays(fashion_mnist)
+
+
+def opened(
+    augment: Augment,
+    data: DataConfig | str = "small-fashion",
+    *,
+    size: int = 28,
+    batch: int = 16,
+    crop: float = 0.875,
+    seed: int = 0,
+    workers: int = 0,
+) -> DataModule:
+    """Batches of a set on the CPU; most tests ask for little of this."""
+    return open_data(
+        DataConfig(name=data) if isinstance(data, str) else data,
+        augment,
+        image_size=size,
+        batch_size=batch,
+        eval_crop=crop,
+        seed=seed,
+        device=torch.device("cpu"),
+        workers=workers,
+    )
 
 
 def small_files() -> dict[str, bytes]:

@@ -9,19 +9,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from torchvision.datasets import VOCDetection
 
 from harness.data import DATASETS
-from harness.data.config import DataConfig
 from harness.data.dataset import Files, Splits
-from harness.data.module import open_data
 from harness.data.sets.coco import CocoDetection
 from harness.data.sets.voc import CLASSES, VocDetection
 from harness.data.verify import verify
 from harness.errors import DataError
 from harness.train.config import Augment
+from tests.data.conftest import opened
 
 OBJECT = (
     "<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin><ymin>{}</ymin>"
@@ -138,16 +136,7 @@ def test_voc_is_read_as_torchvision_reads_it(voc: Path) -> None:
 
 
 def test_voc_makes_batches(voc: Path) -> None:
-    module = open_data(
-        DataConfig(name="small-voc"),
-        Augment(crop="none", flip=0),
-        image_size=80,
-        batch_size=2,
-        eval_crop=0.875,
-        seed=0,
-        device=torch.device("cpu"),
-        workers=0,
-    )
+    module = opened(Augment(crop="none", flip=0), "small-voc", size=80, batch=2)
     images, boxes = next(module.val(4))
     assert images.shape == (1, 3, 80, 80)  # 40 x 30 pixels, twice as large, grey below
     assert images[:, :, 60:].abs().max() < 0.02
@@ -294,16 +283,7 @@ def test_json_that_is_none_is_named_with_its_place(coco: Path) -> None:
 
 def test_boxes_beyond_their_image_are_an_error(voc: Path) -> None:
     Image.new("RGB", (20, 15)).save(voc / "JPEGImages" / "c.jpg")  # made smaller by somebody
-    module = open_data(
-        DataConfig(name="small-voc"),
-        Augment(crop="none", flip=0),
-        image_size=32,
-        batch_size=2,
-        eval_crop=1.0,
-        seed=0,
-        device=torch.device("cpu"),
-        workers=0,
-    )
+    module = opened(Augment(crop="none", flip=0), "small-voc", size=32, batch=2, crop=1.0)
     with pytest.raises(DataError, match=r"c.jpg: its boxes reach from 0, 0 to 40, 30, the image"):
         next(module.val(4))
 

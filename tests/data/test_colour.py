@@ -9,12 +9,10 @@ import torch
 from torchvision.transforms.v2 import functional as reference
 
 from harness.data.colour import blend, blurred, color_jitter, grey, shift_hue
-from harness.data.config import DataConfig
-from harness.data.module import open_data
 from harness.data.multicrop import MultiCrop
 from harness.errors import FieldError
 from harness.train.config import Augment
-from tests.data.conftest import SmallFashion
+from tests.data.conftest import SmallFashion, opened
 
 
 def pictures(count: int = 4, channels: int = 3, size: int = 9) -> torch.Tensor:
@@ -118,17 +116,8 @@ def test_crops_of_a_step_are_the_same_wherever_it_starts(
     in_memory: bool, small: SmallFashion
 ) -> None:
     crops = MultiCrop(local_crops=2, local_size=14)
-    module = open_data(
-        DataConfig(name="small-fashion"),
-        # a colour jitter makes the module read single images
-        Augment() if in_memory else Augment(color_jitter=0.1),
-        image_size=28,
-        batch_size=20,
-        eval_crop=1.0,
-        seed=0,
-        device=torch.device("cpu"),
-        workers=0,
-    )
+    # a colour jitter makes the module read single images
+    module = opened(Augment() if in_memory else Augment(color_jitter=0.1), batch=20)
     whole = module.train_crops(crops)
     first, second = next(whole), next(whole)
     assert [tuple(crop.shape) for crop in first[0]] == [(20, 1, 28, 28)] * 2 + [(20, 1, 14, 14)] * 2

@@ -17,14 +17,13 @@ from harness.data import DATASETS, open_dataset
 from harness.data.config import DataConfig
 from harness.data.dataset import Arrays, Splits
 from harness.data.dense import DISTORTION, DenseTransform, stacked
-from harness.data.module import DataModule, open_data
 from harness.data.sets.canvases import MOST, SIDE, Canvases, CanvasMasks
 from harness.data.sets.fashion_mnist import FashionMnist
 from harness.data.sources import Setup
 from harness.data.telling import Telling
 from harness.data.worker_images import seed_all
 from harness.train.config import Augment
-from tests.data.conftest import arrays
+from tests.data.conftest import arrays, opened
 
 PLAIN = Augment(crop="none", flip=0)
 MIRRORED = Augment(crop="none", flip=1)
@@ -125,28 +124,15 @@ def test_canvases_are_fixed_by_their_index(canvases: dict[str, tuple[Arrays, Arr
 TRAIN_SUM, FIRST_SUMS = 58_739.0, (128_329, 112_318)
 
 
-def opened(name: str, augment: Augment, *, size: int = SIDE, workers: int = 0) -> DataModule:
-    return open_data(
-        DataConfig(name=name),
-        augment,
-        image_size=size,
-        batch_size=8,
-        eval_crop=0.875,
-        seed=0,
-        device=torch.device("cpu"),
-        workers=workers,
-    )
-
-
 def test_batches_have_their_targets(
     canvases: dict[str, tuple[Arrays, Arrays]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, (train, val) in canvases.items():
         dataset = DATASETS.get(name)
         monkeypatch.setattr(type(dataset), "load", lambda _, s=(train, val): _splits(*s))
-        plain, mirrored = opened(name, PLAIN), opened(name, MIRRORED)
+        plain, mirrored = (opened(one, name, size=SIDE, batch=8) for one in (PLAIN, MIRRORED))
         whole, mirror = list(islice(plain.train(2), 3)), list(islice(mirrored.train(2), 3))
-        again = list(islice(opened(name, PLAIN, workers=1).train(0), 5))[2:]
+        again = list(islice(opened(PLAIN, name, size=SIDE, batch=8, workers=1).train(0), 5))[2:]
         for (images, targets), (turned, other), same in zip(whole, mirror, again, strict=True):
             assert torch.equal(images, same[0])
             assert torch.equal(targets, same[1])

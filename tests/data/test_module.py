@@ -17,40 +17,19 @@ from torchvision.transforms.v2 import functional as reference
 from harness.data import fingerprint, open_dataset
 from harness.data.config import DataConfig
 from harness.data.dataset import Arrays, Files
-from harness.data.module import DataModule, open_data
+from harness.data.module import DataModule
 from harness.data.sampler import Sampler
 from harness.data.sources import Setup
 from harness.data.transforms import _posterize
 from harness.data.worker_images import WorkerImages
 from harness.errors import DataError
 from harness.train.config import Augment
-from tests.data.conftest import TRAIN, VAL, SmallFashion, arrays
+from tests.data.conftest import TRAIN, VAL, SmallFashion, arrays, opened
 
 PLAIN = Augment(crop="none", flip=0)
 FULL = Augment(erasing=0.5, mixup=0.8, cutmix=1.0, label_smoothing=0.1, repeats=3)
 RAND = Augment(rand_augment="rand-m9-mstd0.5-inc1", erasing=0.25, mixup=0.8, repeats=3)
 PAD = Augment(crop="pad", pad_pixels=2, color_jitter=0.3)
-
-
-def opened(
-    augment: Augment,
-    *,
-    data: DataConfig | None = None,
-    size: int = 28,
-    batch: int = 16,
-    seed: int = 0,
-    workers: int = 0,
-) -> DataModule:
-    return open_data(
-        data or DataConfig(name="small-fashion"),
-        augment,
-        image_size=size,
-        batch_size=batch,
-        eval_crop=0.875,
-        seed=seed,
-        device=torch.device("cpu"),
-        workers=workers,
-    )
 
 
 def first(
@@ -213,16 +192,7 @@ def test_the_holdout_is_judged_and_not_trained_on(folder: Path) -> None:
     trained = {image.numpy().tobytes() for image in first(module, 1)[0][0]}
     assert len(trained) == 22
     # as large as the network's input but for the resizing before the centre crop: use the same
-    whole = open_data(
-        data,
-        PLAIN,
-        image_size=16,
-        batch_size=22,
-        eval_crop=1.0,
-        seed=0,
-        device=torch.device("cpu"),
-        workers=0,
-    )
+    whole = opened(PLAIN, data, size=16, batch=22, crop=1.0)
     judged = [image.numpy().tobytes() for images, _ in whole.val(5) for image in images]
     assert len(set(judged)) == 2
     assert not trained & set(judged)

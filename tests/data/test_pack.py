@@ -25,7 +25,6 @@ from harness.cli import main
 from harness.data import DATASETS, fingerprint, open_dataset, packing, ready
 from harness.data.config import DataConfig
 from harness.data.dataset import Files
-from harness.data.module import open_data
 from harness.data.pack import RECORD, Pack
 from harness.data.packing import pack_set, write_pack
 from harness.data.packs import pack_path
@@ -36,7 +35,7 @@ from harness.data.tree import Directory, open_tree
 from harness.errors import DataError
 from harness.spec.identity import identity_form
 from harness.train.config import Augment
-from tests.data.conftest import write_images
+from tests.data.conftest import opened, write_images
 from tests.data.test_sets import SmallImageNet, SmallMini
 
 RIGHT = {"train/n01": 3, "train/n02": 2, "val/n01": 2, "val/n02": 2}
@@ -92,16 +91,8 @@ def test_a_pack_is_the_folder_that_was_packed(folder: Path, tmp_path: Path, pref
 @pytest.mark.parametrize("workers", [0, 1])
 def test_training_draws_the_same_batches(folder: Path, workers: int) -> None:
     def batches(path: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        module = open_data(
-            of(path),
-            Augment(rand_augment="rand-m9-mstd0.5-inc1", erasing=0.25, mixup=0.8),
-            image_size=16,
-            batch_size=8,
-            eval_crop=0.875,
-            seed=3,
-            device=torch.device("cpu"),
-            workers=workers,
-        )
+        augment = Augment(rand_augment="rand-m9-mstd0.5-inc1", erasing=0.25, mixup=0.8)
+        module = opened(augment, of(path), size=16, batch=8, seed=3, workers=workers)
         train = module.train(1)
         yield from (next(train) for _ in range(3))
         yield from module.val(4)

@@ -20,13 +20,13 @@ from torchvision.transforms import v2
 from harness.data.colour import blurred, color_jitter
 from harness.data.config import DataConfig
 from harness.data.mixing import _draw_lambda, erase, mix, soft_targets
-from harness.data.module import DataModule, open_data
 from harness.data.multicrop import MultiCrop
 from harness.data.sampler import Sampler
 from harness.data.transforms import RandomFlip, RandomResizedCrop, _posterize, to_bytes
 from harness.data.worker_images import seed_all
 from harness.seeding import generator, stream
 from harness.train.config import Augment
+from tests.data.conftest import opened
 
 BICUBIC = v2.InterpolationMode.BICUBIC
 EVERY = MultiCrop(
@@ -74,28 +74,13 @@ def jpegs(root: Path, count: int) -> DataConfig:
     return DataConfig(name="folder", path=str(root))
 
 
-def opened(
-    data: DataConfig, augment: Augment, *, size: int, batch: int, workers: int
-) -> DataModule:
-    return open_data(
-        data,
-        augment,
-        image_size=size,
-        batch_size=batch,
-        eval_crop=1.0,
-        seed=4,
-        device=torch.device("cpu"),
-        workers=workers,
-    )
-
-
 @pytest.mark.parametrize("mixing", [{"mixup": 0.8, "cutmix": 1.0}, {"mixup": 0.8}, {"cutmix": 1.0}])
 def test_the_recipe_of_deit_equals_timms_parts(tmp_path: Path, mixing: dict[str, float]) -> None:
     """RandAugment, erasing, mixup or cutmix, and repeats: equal to the last bit."""
     data = jpegs(tmp_path / "set", 8)
     spec, count, batch = "rand-m9-mstd0.5-inc1", 8, 5
     augment = Augment(rand_augment=spec, erasing=0.6, repeats=3, label_smoothing=0.1, **mixing)
-    module = opened(data, augment, size=48, batch=batch, workers=0)
+    module = opened(augment, data, size=48, batch=batch, crop=1.0, seed=4)
     colour = tuple(round(255 * value) for value in module.mean)
     options = {"translate_const": int(48 * 0.45), "img_mean": colour, "interpolation": 3}
     policy = auto_augment.rand_augment_transform(spec, options)
@@ -208,8 +193,8 @@ def ours(
 def test_loader_processes_colour_as_the_run_would(tmp_path: Path) -> None:
     """To the last bit, with every operation on, from any step."""
     data = jpegs(tmp_path / "set", 8)
-    alone = opened(data, Augment(), size=136, batch=4, workers=0)
-    helped = opened(data, Augment(), size=136, batch=4, workers=2)
+    alone = opened(Augment(), data, size=136, batch=4)
+    helped = opened(Augment(), data, size=136, batch=4, workers=2)
     expected = list(islice(alone.train_crops(EVERY), 4))
     found = list(islice(helped.train_crops(EVERY, 1), 3))
     for (crops, labels), (others, others_labels) in zip(expected[1:], found, strict=True):

@@ -19,14 +19,14 @@ from harness.data.config import DataConfig
 from harness.data.content import names_version
 from harness.data.dataset import Arrays, Source, Splits
 from harness.data.filterbank import FilterBank
-from harness.data.module import DataModule, open_data
+from harness.data.module import DataModule
 from harness.data.sets import esc50, fsdd
 from harness.data.sets.esc50 import Esc50, read_clips
 from harness.data.sets.fsdd import Fsdd
 from harness.data.spectrograms import sounds
 from harness.errors import DataError, FieldError
 from harness.train.config import Augment
-from tests.data.conftest import arrays
+from tests.data.conftest import arrays, opened
 
 RATE = 8000
 HEAD = "filename,fold,target,category,esc10,src_file,take"
@@ -358,16 +358,7 @@ def module(home: Path, digits: dict[str, bytes], augment: Augment) -> DataModule
     DATASETS.names()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DATASETS._items, "fsdd", known)
-        return open_data(
-            DataConfig(name="fsdd"),
-            augment,
-            image_size=10,
-            batch_size=4,
-            eval_crop=0.875,
-            seed=0,
-            device=torch.device("cpu"),
-            workers=0,
-        )
+        return opened(augment, "fsdd", size=10, batch=4)
 
 
 def test_batches_are_normalised_filter_banks(home: Path, digits: dict[str, bytes]) -> None:

@@ -9,9 +9,8 @@ import torch
 
 from harness.evaluate.attention import AttentionMeter, look
 from harness.evaluate.patches import foreground_shares
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation
+from tests.models.networks import build
 
 
 def test_even_attention_has_the_foreground_by_its_area() -> None:
@@ -59,8 +58,7 @@ def test_attention_to_sounds_lies_as_spectrograms_do() -> None:
         depth=2,
         heads=4,
     )
-    seen = Normalisation(mean=(0.0,), std=(1.0,))
-    model = build_model(config, classes=3, channels=1, input_norm=seen, dependencies={}).eval()
+    model = build(config, 3, channels=1).eval()
     values = torch.randn(2, 1, 20, 33, generator=torch.Generator().manual_seed(1))
     values[:, :, :, 20:] = 0
     batches = [(values, values, torch.tensor([0, 1]))]

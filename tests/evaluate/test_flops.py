@@ -7,11 +7,10 @@ import timm
 import torch
 
 from harness.evaluate.flops import counted_macs
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.cost import efficient_macs, published_macs
 from harness.models.families import family_of, known_architectures
-from harness.models.vit import Normalisation
+from tests.models.networks import build
 
 ARCHITECTURES = known_architectures()
 # of networks that timm does not build: tests/models/test_yolos.py, test_segmenter.py, test_ast.py
@@ -21,7 +20,6 @@ NAMED = [
     if arch.width and family_of(arch).labelling == "classes"
 ]
 COLUMNAR = [name for name in NAMED if ARCHITECTURES[name].family not in ("swin", "ast")]
-ANY = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 @pytest.mark.parametrize("name", COLUMNAR)
@@ -43,13 +41,7 @@ def test_shapes_are_those_that_timm_builds(name: str) -> None:
 def test_counter_equals_closed_form(name: str, efficient: bool) -> None:
     arch = ARCHITECTURES[name]
     with torch.device("meta"):
-        model = build_model(
-            ModelConfig(arch=name),
-            classes=1000,
-            channels=arch.channels,
-            input_norm=ANY,
-            dependencies={},
-        )
+        model = build(ModelConfig(arch=name), 1000, channels=arch.channels)
     closed = efficient_macs if efficient else published_macs
     part = {arch.patches // 2, 49} if family_of(arch).maskable else set()
     for keep in {model.patches, *part}:

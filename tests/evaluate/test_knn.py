@@ -11,9 +11,8 @@ from torch.nn import functional
 from harness.evaluate import knn
 from harness.evaluate.features import LabelledFeatures, extract, pixels, spread
 from harness.evaluate.knn import few_shot_accuracy, knn_accuracy, knn_metrics
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation
+from tests.models.networks import build
 
 
 def features(count: int, seed: int, classes: int = 5) -> LabelledFeatures:
@@ -102,10 +101,8 @@ def test_metrics_are_named_for_their_protocol() -> None:
 
 @pytest.mark.parametrize("arch", ["deit_tiny_patch16_224", "deit_small_distilled_patch16_224"])
 def test_features_are_what_the_classifier_reads(arch: str) -> None:
-    torch.manual_seed(0)
     config = ModelConfig(arch=arch, image_size=32, depth=2)
-    normal = Normalisation(mean=(0.5,) * 3, std=(0.5,) * 3)
-    model = build_model(config, classes=7, channels=3, input_norm=normal, dependencies={}).train()
+    model = build(config, seed=0).train()
     images = torch.randn(5, 3, 32, 32)
     found = extract(model, [(images[:3], torch.arange(3)), (images[3:], torch.arange(3, 5))])
     assert model.training

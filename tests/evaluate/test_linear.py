@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from harness.evaluate.linear import LinearHeads
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation
+from tests.models.networks import build
 
 RATES = (0.05, 0.5, 2.0)
 
@@ -68,10 +67,8 @@ def test_accuracy_counts_each_classifier_and_none_that_diverged(
 
 @pytest.mark.parametrize("average", [False, True])
 def test_features_are_the_last_class_tokens_as_timm_gives_them(average: bool) -> None:
-    torch.manual_seed(0)
     config = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=5, heads=2)
-    seen = Normalisation(mean=(0.0,) * 3, std=(1.0,) * 3)
-    model = build_model(config, classes=3, channels=3, input_norm=seen, dependencies={}).eval()
+    model = build(config, 3, seed=0).eval()
     images = torch.randn(2, 3, 28, 28)
     layers = model.vit.get_intermediate_layers(images, n=3, norm=True, return_prefix_tokens=True)
     expected = [prefix[:, 0] for _, prefix in layers]

@@ -17,21 +17,19 @@ import torch
 from safetensors.torch import save
 
 from harness.errors import HarnessError
-from harness.models.build import build_model
 from harness.models.config import ModelConfig, Weights
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
+from tests.models.networks import build
 from tests.models.test_released_layouts import LAYOUTS, built
 
 CASES = 200
-SEEN = Normalisation(mean=(0.5,), std=(0.5,))
 
 
 def network(weights: Weights) -> VisionTransformer:
-    torch.manual_seed(0)
     config = ModelConfig(
         arch="vit", image_size=14, patch_size=7, width=8, depth=1, heads=2, weights=weights
     )
-    return build_model(config, classes=3, channels=1, input_norm=SEEN, dependencies={})
+    return build(config, 3, channels=1, seed=0)
 
 
 STATE = {name: value.clone() for name, value in network(Weights()).vit.state_dict().items()}

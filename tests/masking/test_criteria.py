@@ -19,31 +19,21 @@ from harness.masking.keep import to_grid
 from harness.masking.late_random import LateRandom
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, DistillationObjective, Mask
-from harness.models.build import build_model, freeze
+from harness.models.build import freeze
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.train.config import Recipe
+from tests.models.networks import build, shake
 from tests.models.reference import Reference
 
 RECIPE = Recipe(epochs=1, batch_size=2, lr=1e-3)
 
 
 def network(seed: int, *, size: int = 16, patch: int = 4, depth: int = 3) -> VisionTransformer:
-    torch.manual_seed(seed)
     config = ModelConfig(
         arch="vit", image_size=size, patch_size=patch, width=32, depth=depth, heads=4
     )
-    model = build_model(
-        config,
-        classes=5,
-        channels=1,
-        input_norm=Normalisation(mean=(0.0,), std=(1.0,)),
-        dependencies={},
-    )
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model
+    return shake(build(config, 5, channels=1, seed=seed), 0.3)
 
 
 def images(count: int = 5) -> Tensor:

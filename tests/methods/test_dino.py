@@ -16,14 +16,14 @@ from harness.methods.dino import Dino
 from harness.methods.selfdistillation.config import Head, SelfDistillation, Temperatures
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
 from harness.methods.selfdistillation.parts import Center, cosine, warmed_up
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.families.vit import resize_positions
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer
 from harness.train.schedule import learning_rate
 from tests.methods.selfdistillation_reference import dino_loss, project, tokens
+from tests.models.networks import build, shake
 
 SMALL: dict[str, Any] = {
     "head": Head(out_dim=24, hidden=20, bottleneck=12, norm_last_layer=False),
@@ -33,24 +33,16 @@ SMALL: dict[str, Any] = {
 
 
 def network(seed: int = 1) -> VisionTransformer:
-    torch.manual_seed(seed)
     config = ModelConfig(arch="vit", image_size=16, patch_size=4, width=32, depth=3, heads=4)
-    seen = Normalisation(mean=(0.0,), std=(1.0,))
-    model = build_model(config, classes=5, channels=1, input_norm=seen, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return model
+    return shake(build(config, 5, channels=1, seed=seed))
 
 
 def objective(method: SelfDistillation) -> Any:
     """An objective whose teacher is not its student any more."""
     built: Any = method.build(Networks(student=network(), teacher=None))
-    with torch.no_grad():
-        for name in ("head", "teacher", "teacher_head"):
-            for parameter in built.modules[name].parameters():
-                parameter.add_(torch.randn_like(parameter) * 0.1)
-        built.center.value = torch.randn_like(built.center.value) * 0.1
+    for name in ("head", "teacher", "teacher_head"):
+        shake(built.modules[name], 0.1)
+    built.center.value = torch.randn_like(built.center.value) * 0.1
     return built
 
 

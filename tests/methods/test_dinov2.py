@@ -24,6 +24,7 @@ from harness.train.optimizer import build_optimizer, parameter_groups
 from tests.methods.selfdistillation_reference import project, tokens
 from tests.methods.test_dino import SMALL, batch, objective, step
 from tests.methods.test_ibot import drawn
+from tests.models.networks import shake
 
 IBOT: dict[str, Any] = {
     "targets": "centering",
@@ -50,8 +51,7 @@ def prepared(method: Ibot) -> Any:
         built.patch_center.value = torch.randn_like(built.patch_center.value) * 0.1
         if "patch_head" in built.modules:
             for name in ("patch_head", "teacher_patch_head"):
-                for parameter in built.modules[name].parameters():
-                    parameter.add_(torch.randn_like(parameter) * 0.1)
+                shake(built.modules[name], 0.1)
     return built
 
 

@@ -15,23 +15,17 @@ from harness.methods.distillation import Distillation, DistillationObjective, Ma
 from harness.methods.labels import soft_cross_entropy
 from harness.methods.losses.logit import Logit
 from harness.methods.supervised import Supervised
-from harness.models.build import build_model, freeze
+from harness.models.build import freeze
 from harness.models.config import ModelConfig
 from harness.models.interface import ForwardRequest, Saliency
-from harness.models.vit import ForwardOutput, Normalisation, VisionTransformer
+from harness.models.vit import ForwardOutput, VisionTransformer
+from tests.models.networks import build, shake
 from tests.models.reference import Reference
-
-SEEN = Normalisation(mean=(0.0,), std=(1.0,))
 
 
 def network(seed: int, width: int = 32) -> VisionTransformer:
-    torch.manual_seed(seed)
     config = ModelConfig(arch="vit", image_size=16, patch_size=4, width=width, depth=3, heads=4)
-    model = build_model(config, classes=5, channels=1, input_norm=SEEN, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model
+    return shake(build(config, 5, channels=1, seed=seed), 0.3)
 
 
 def batch(size: int = 6) -> Batch:

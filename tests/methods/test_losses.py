@@ -16,24 +16,19 @@ from harness.methods.losses.attention import Attention, matched
 from harness.methods.losses.g2sd import G2SD
 from harness.methods.losses.logit import Logit
 from harness.methods.losses.manifold import Manifold, layer_pairs
-from harness.models.build import build_model, freeze
+from harness.models.build import freeze
 from harness.models.config import ModelConfig
 from harness.models.interface import ForwardOutput
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
+from tests.models.networks import build, shake
 from tests.models.reference import Reference
 
 KEPT = torch.tensor([[0, 5, 9, 14], [2, 3, 4, 15], [1, 6, 8, 11]])
 
 
 def network(seed: int, *, arch: str = "vit", width: int = 32, depth: int = 3) -> VisionTransformer:
-    torch.manual_seed(seed)
     config = ModelConfig(arch=arch, image_size=16, patch_size=4, width=width, depth=depth, heads=4)
-    seen = Normalisation(mean=(0.0,), std=(1.0,))
-    model = build_model(config, classes=5, channels=1, input_norm=seen, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model
+    return shake(build(config, 5, channels=1, seed=seed), 0.3)
 
 
 def images() -> Tensor:

@@ -12,10 +12,9 @@ from harness.batch_slice import FULL_BATCH, BatchSlice
 from harness.errors import FieldError
 from harness.methods import Batch, Networks, Step
 from harness.methods.mae import Decoder, Mae, normalised
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.mae import PixelDecoder, sine_cosine_positions
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.seeding import generator
 from harness.train.config import Augment, Recipe
 from harness.train.optimizer import parameter_groups
@@ -28,6 +27,7 @@ from tests.methods.mae_reference import (
     position,
 )
 from tests.methods.test_dino import network
+from tests.models.networks import build, shake
 
 SMALL = Mae(decoder=Decoder(width=16, depth=2, heads=2))
 VIT = ModelConfig(arch="vit", image_size=16, patch_size=4, width=32, depth=2, heads=4, init="mae")
@@ -35,9 +35,7 @@ VIT = ModelConfig(arch="vit", image_size=16, patch_size=4, width=32, depth=2, he
 
 def objective(method: Mae = SMALL) -> Any:
     built: Any = method.build(Networks(student=network(), teacher=None))
-    with torch.no_grad():
-        for parameter in built.decoder.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+    shake(built.decoder, 0.1)
     return built
 
 
@@ -160,10 +158,8 @@ def test_positions_are_fixed_and_the_class_token_has_none() -> None:
 
 
 def test_random_weights_start_as_in_the_released_code() -> None:
-    torch.manual_seed(1)
-    seen = Normalisation(mean=(0.0,), std=(1.0,))
     config = replace(VIT, width=64)
-    model = build_model(config, classes=5, channels=1, input_norm=seen, dependencies={})
+    model = build(config, 5, channels=1)
     for name, fans in (
         ("patch_embed.proj", 16 + 64),
         ("blocks.1.attn.qkv", 64 + 192),

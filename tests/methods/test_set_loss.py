@@ -17,10 +17,11 @@ from harness.methods.labels.set_loss import SetLoss
 from harness.methods.losses.logit import Logit
 from harness.methods.losses.tokens import TokenMatching
 from harness.methods.supervised import Supervised
-from harness.models.build import build_model, freeze
+from harness.models.build import freeze
 from harness.models.config import ModelConfig
 from harness.models.interface import ForwardOutput, ForwardRequest
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
+from tests.models.networks import build
 
 CLASSES, TOKENS = 3, 5
 ONE = [2, 0.5, 0.4, 0.3, 0.2, 0]
@@ -152,9 +153,7 @@ SHAPE = {"arch": "yolos", "image_size": 16, "patch_size": 4, "detection_tokens":
 
 def network(width: int) -> VisionTransformer:
     config = ModelConfig(**SHAPE, width=width, depth=2, heads=2)  # type: ignore[arg-type]
-    norm = Normalisation(mean=(0.0,), std=(1.0,))
-    torch.manual_seed(width)
-    return build_model(config, classes=CLASSES, channels=1, input_norm=norm, dependencies={})
+    return build(config, CLASSES, channels=1, seed=width)
 
 
 @pytest.mark.parametrize("keep", [6, 16])

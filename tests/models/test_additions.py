@@ -12,14 +12,13 @@ from torch import Tensor
 
 from harness.errors import FieldError
 from harness.evaluate.flops import counted_macs
-from harness.models.build import build_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.cost import efficient_macs, published_macs
 from harness.models.interface import ForwardRequest, Saliency
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.spec.identity import identity_form
+from tests.models.networks import build, shake
 
-SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 VIT = ModelConfig(arch="vit", image_size=56, patch_size=14, width=48, depth=3, heads=4)
 TIMMS: dict[str, tuple[ModelConfig, str]] = {
     "layer scale": (replace(VIT, layer_scale=1e-5), "vit_small_patch14_dinov2"),
@@ -32,19 +31,14 @@ TIMMS: dict[str, tuple[ModelConfig, str]] = {
 
 
 def built(config: ModelConfig, seed: int = 1) -> VisionTransformer:
-    torch.manual_seed(seed)
-    return build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={}).eval()
+    return build(config, seed=seed).eval()
 
 
 def timms(name: str) -> Any:
     """timm's own, with weights far from their initial values."""
     torch.manual_seed(2)
     small = {"img_size": 56, "embed_dim": 48, "depth": 3, "num_heads": 4, "num_classes": 7}
-    vit = timm.create_model(name, pretrained=False, **small).eval()
-    with torch.no_grad():
-        for parameter in vit.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return vit
+    return shake(timm.create_model(name, pretrained=False, **small).eval())
 
 
 def images(count: int = 3) -> Tensor:
@@ -111,7 +105,7 @@ def test_the_counter_equals_the_closed_form(registers: int, mlp: Any, efficient:
         arch="vit_small_patch16_224", registers=registers, mlp=mlp, layer_scale=1e-5
     )
     with torch.device("meta"):
-        model = build_model(config, classes=1000, channels=3, input_norm=SEEN, dependencies={})
+        model = build(config, 1000)
     closed = efficient_macs if efficient else published_macs
     for keep in (196, 98):
         assert (

@@ -19,13 +19,14 @@ from harness.evaluate.flops import counted_macs
 from harness.masking.attention import SpecialTokensAttention
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, Mask
-from harness.models.build import build_model, freeze, save_model
+from harness.models.build import freeze, save_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.cost import efficient_macs, published_macs
 from harness.models.families.ast import SpectrogramTransformer, fitted_positions
 from harness.models.families.vit import gather_patches
 from harness.models.interface import ForwardRequest, Saliency
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
+from tests.models.networks import build, shake
 from tests.models.reference import Reference
 
 SHAPE = ModelConfig(
@@ -40,7 +41,6 @@ SHAPE = ModelConfig(
 )
 ROWS, COLUMNS = 3, 6  # (20 - 8) // 5 + 1, (33 - 8) // 5 + 1
 DEIT_S = {"embed_dim": 384, "depth": 12, "num_heads": 6}
-NORM = Normalisation(mean=(0.0,), std=(1.0,))
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,9 @@ class AstReference(Reference):
         return logits, attention[:, :2, 2:].mean(dim=0)
 
 
-def network(config: ModelConfig = SHAPE, **more: Any) -> VisionTransformer:
+def network(config: ModelConfig = SHAPE) -> VisionTransformer:
     """Frozen, with weights far from their initial values."""
-    torch.manual_seed(1)
-    model = build_model(config, classes=7, channels=1, input_norm=NORM, dependencies={}, **more)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return freeze(model)
+    return freeze(shake(build(config, channels=1)))
 
 
 def sounds(count: int = 3) -> Tensor:
@@ -214,7 +209,7 @@ def test_weights_of_photographs_become_those_of_spectrograms(tmp_path: Path) -> 
     torch.save({"model": photographs.state_dict()}, tmp_path / "deit.pth")
     weights = Weights(file=str(tmp_path / "deit.pth"), head="new")
     config = replace(SMALL, weights=weights)
-    model = build_model(config, classes=7, channels=1, input_norm=NORM, dependencies={})
+    model = build(config, channels=1)
     kernel = model.vit.patch_embed.proj.weight
     torch.testing.assert_close(kernel[:, 0], photographs.patch_embed.proj.weight.sum(dim=1))
     torch.testing.assert_close(
@@ -236,8 +231,7 @@ def test_weights_of_photographs_become_those_of_spectrograms(tmp_path: Path) -> 
 
 def test_a_checkpoint_of_the_authors_code_is_read(tmp_path: Path) -> None:
     """`module.v.*` is the network, `module.mlp_head` its classifier, `module.v.head` lies idle."""
-    torch.manual_seed(5)
-    model = build_model(SMALL, classes=7, channels=1, input_norm=NORM, dependencies={})
+    model = build(SMALL, channels=1, seed=5)
     released = {}
     for name, value in model.vit.state_dict().items():
         inside = name.startswith("head.")
@@ -248,8 +242,7 @@ def test_a_checkpoint_of_the_authors_code_is_read(tmp_path: Path) -> None:
     images = torch.randn(2, 1, 64, 70)
     expected = model.eval()(images).logits
     config = replace(SMALL, weights=Weights(file=str(tmp_path / "ast.pth")))
-    torch.manual_seed(6)
-    again = build_model(config, classes=7, channels=1, input_norm=NORM, dependencies={})
+    again = build(config, channels=1, seed=6)
     torch.testing.assert_close(again.eval()(images).logits, expected, rtol=0, atol=0)
 
 
@@ -258,11 +251,11 @@ def test_what_it_saves_it_reads(tmp_path: Path) -> None:
     save_model(model, tmp_path / "model.safetensors")
     weights = Weights(file=str(tmp_path / "model.safetensors"))
     config = replace(SMALL, weights=weights)
-    again = build_model(config, classes=7, channels=1, input_norm=NORM, dependencies={})
+    again = build(config, channels=1)
     images = torch.randn(2, 1, 64, 70)
     torch.testing.assert_close(again.eval()(images).logits, model(images).logits)
     with pytest.raises(WeightsError, match="weights of another model"):
-        build_model(config, classes=8, channels=1, input_norm=NORM, dependencies={})
+        build(config, 8, channels=1)
 
 
 def test_fetched_weights_of_photographs_do_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +272,7 @@ def test_fetched_weights_of_photographs_do_too(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(vit.patch_embed.proj.weight[:, 0], before.sum(dim=1))
     config = ModelConfig(arch="ast_small", weights=weights)
     monkeypatch.setattr(timm, "create_model", lambda name, **options: whole(name, options))
-    model = build_model(config, classes=7, channels=1, input_norm=NORM, dependencies={})
+    model = build(config, channels=1)
     assert model.norm_factor is None  # spectrograms are not scaled as photographs
     assert model.vit.pos_embed.shape == (1, 602, 384)
 
@@ -311,9 +304,7 @@ def test_what_does_not_fit_is_told(changes: dict[str, Any], field: str, what: st
 
 
 def test_moco_starts_from_waves_of_its_own_grid() -> None:
-    model = build_model(
-        replace(SHAPE, init="moco"), classes=7, channels=1, input_norm=NORM, dependencies={}
-    )
+    model = build(replace(SHAPE, init="moco"), channels=1)
     positions = model.vit.pos_embed[0]
     assert not positions[:2].any()
     for row in range(ROWS):

@@ -14,24 +14,18 @@ from torch.nn import functional
 from harness.errors import FieldError, WeightsError
 from harness.methods.dino import Dino
 from harness.methods.merged_teacher import MergedTeacher
-from harness.models.build import build_model, freeze, pool_patches
+from harness.models.build import freeze, pool_patches
 from harness.models.config import ModelConfig, Weights
 from harness.models.interface import ForwardRequest, Saliency
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.train.config import Recipe
+from tests.models.networks import build, shake
 from tests.models.reference import Reference
-
-SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 def shaken(config: ModelConfig, scale: float = 0.3) -> VisionTransformer:
     """A network with weights far from their initial values, so that every one matters."""
-    torch.manual_seed(1)
-    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * scale)
-    return model.eval()
+    return shake(build(config), scale).eval()
 
 
 def cait() -> VisionTransformer:
@@ -376,7 +370,7 @@ def test_hub_weights_that_classify_by_the_class_token_are_refused(
         hub = Weights(hub=f"vit_base_patch16_224.{tag}")
         config = ModelConfig(arch="mae_base_patch16_224", weights=hub)
         with torch.device("meta"):
-            return build_model(config, classes=1000, channels=3, input_norm=SEEN, dependencies={})
+            return build(config, 1000)
 
     assert built("mae").vit.global_pool == "avg"
     with pytest.raises(WeightsError, match="trained to classify by the class token"):

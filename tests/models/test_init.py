@@ -9,18 +9,16 @@ import pytest
 import torch
 
 from harness.errors import FieldError
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.spec.identity import identity_form
+from tests.models.networks import build
 
-SEEN = Normalisation(mean=(0.5,), std=(0.5,))
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=64, depth=2, heads=2)
 
 
 def built(config: ModelConfig, seed: int = 1) -> VisionTransformer:
-    torch.manual_seed(seed)
-    return build_model(config, classes=10, channels=1, input_norm=SEEN, dependencies={})
+    return build(config, 10, channels=1, seed=seed)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.models.build import build_model, freeze
+from harness.models.build import freeze
 from harness.models.config import ModelConfig
 from harness.models.merging import merge_tokens, merged_away, merged_macs
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
+from tests.models.networks import build, shake
 
-SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 SMALL = ModelConfig(
     arch="deit_tiny_patch16_224",
     image_size=32, patch_size=8, width=48, depth=3, heads=4, channels=3,
@@ -22,12 +22,7 @@ SMALL = ModelConfig(
 
 def network() -> VisionTransformer:
     """Weights far from their initial values, so that every one matters."""
-    torch.manual_seed(1)
-    model = build_model(SMALL, classes=7, channels=3, input_norm=SEEN, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return freeze(model)
+    return freeze(shake(build(SMALL), 0.3))
 
 
 def images(count: int = 4) -> Tensor:

@@ -10,30 +10,23 @@ import torch
 from safetensors.torch import load_file
 
 from harness.errors import FieldError, WeightsError
-from harness.models.build import ARTIFACT, build_model, save_model
+from harness.models.build import ARTIFACT, save_model
 from harness.models.config import ModelConfig, Weights
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.spec.identity import to_dict
+from tests.models.networks import build, shake
 
-SEEN = Normalisation(mean=(0.5,), std=(0.5,))
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
 
 
 def built(config: ModelConfig, classes: int, folder: Path, seed: int = 1) -> VisionTransformer:
-    torch.manual_seed(seed)
-    return build_model(
-        config, classes=classes, channels=1, input_norm=SEEN, dependencies={"a": folder}
-    )
+    return build(config, classes, channels=1, dependencies={"a": folder}, seed=seed)
 
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """What a training run of ten classes left."""
-    model = built(VIT, 10, tmp_path, seed=7)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter))
-    save_model(model, tmp_path / ARTIFACT)
+    save_model(shake(built(VIT, 10, tmp_path, seed=7), 1), tmp_path / ARTIFACT)
     return tmp_path
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from harness.errors import WeightsError
-from harness.models.build import build_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.families.ast import fitted_positions
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
+from tests.models.networks import build
 
 State = dict[str, Tensor]
 SIZES: dict[str, Any] = {"image_size": 32, "patch_size": 8, "width": 16, "depth": 2, "heads": 2}
@@ -23,10 +23,7 @@ PLAIN = ModelConfig(arch="vit", **SIZES)
 
 
 def built(config: ModelConfig, seed: int = 0, classes: int = 3) -> VisionTransformer:
-    torch.manual_seed(seed)
-    channels = config.channels or 3
-    norm = Normalisation(mean=(0.5,) * channels, std=(0.5,) * channels)
-    return build_model(config, classes=classes, channels=channels, input_norm=norm, dependencies={})
+    return build(config, classes, channels=config.channels or 3, seed=seed)
 
 
 def within(prefix: str, state: State) -> State:

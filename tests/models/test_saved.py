@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from harness.models.build import build_model, save_model
+from harness.models.build import save_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
+from tests.models.networks import build
 
 TINY = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=1, heads=2)
 
@@ -18,9 +19,7 @@ TINY = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=1, h
 @pytest.fixture
 def network() -> VisionTransformer:
     """A tiny one."""
-    seen = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1))
-    torch.manual_seed(0)
-    return build_model(TINY, classes=3, channels=3, input_norm=seen, dependencies={})
+    return build(TINY, 3, seed=0)
 
 
 def test_equal_networks_are_equal_files(network: VisionTransformer, tmp_path: Path) -> None:

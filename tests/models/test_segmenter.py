@@ -13,15 +13,15 @@ from torch import Tensor
 from harness.errors import WeightsError
 from harness.evaluate.flops import counted_macs
 from harness.methods.labels.of_network import label_loss
-from harness.models.build import build_model, freeze, freeze_all_but_head, require_classifier
+from harness.models.build import freeze, freeze_all_but_head, require_classifier
 from harness.models.config import ModelConfig, Weights
 from harness.models.cost import efficient_macs, published_macs
 from harness.models.interface import ForwardRequest, Saliency
 from harness.models.segmenter import mean_cross_entropy, on_pixels
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
+from tests.models.networks import build, shake
 from tests.models.reference import Reference
 
-SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 CONFIG = ModelConfig(arch="segmenter", image_size=32, patch_size=8, width=24, depth=3, heads=3)
 KEPT = torch.tensor([[0, 3, 4, 9, 15], [1, 2, 7, 8, 14]])
 CLASSES = 7
@@ -29,12 +29,7 @@ CLASSES = 7
 
 def built(config: ModelConfig = CONFIG, classes: int = CLASSES) -> VisionTransformer:
     """Weights far from their initial values."""
-    torch.manual_seed(1)
-    model = build_model(config, classes=classes, channels=3, input_norm=SEEN, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return freeze(model)
+    return freeze(shake(build(config, classes)))
 
 
 def images(count: int = 2) -> Tensor:
@@ -143,22 +138,17 @@ def test_the_label_loss_is_a_mean_over_known_pixels_of_each_image() -> None:
 
 def test_a_classifiers_encoder_starts_a_segmenter(tmp_path: Path) -> None:
     plain = replace(CONFIG, arch="vit", image_size=16)
-    torch.manual_seed(3)
-    source = build_model(plain, classes=3, channels=3, input_norm=SEEN, dependencies={})
+    source = build(plain, 3, seed=3)
     path = tmp_path / "encoder.safetensors"
     save_file(source.vit.state_dict(), path)
     config = replace(CONFIG, weights=Weights(file=str(path), head="new"))
-    model = built_plainly(config)
+    model = build(config, CLASSES)
     assert torch.equal(model.vit.blocks[2].mlp.fc1.weight, source.vit.blocks[2].mlp.fc1.weight)
     assert model.vit.pos_embed.shape == (1, 17, 24)  # resized from 2 x 2
     assert model(images()).logits.shape == (2, CLASSES, 16)
     with pytest.raises(WeightsError, match=r"decoder\.") as told:
-        built_plainly(replace(config, weights=Weights(file=str(path))))
+        build(replace(config, weights=Weights(file=str(path))), CLASSES)
     assert "head: new" in str(told.value) or "lacks" in str(told.value)
-
-
-def built_plainly(config: ModelConfig) -> VisionTransformer:
-    return build_model(config, classes=CLASSES, channels=3, input_norm=SEEN, dependencies={})
 
 
 def test_checkpoints_of_the_released_code_are_read(tmp_path: Path) -> None:
@@ -170,7 +160,7 @@ def test_checkpoints_of_the_released_code_are_read(tmp_path: Path) -> None:
     state |= {"encoder.head.weight": torch.randn(1000, 24), "encoder.head.bias": torch.zeros(1000)}
     path = tmp_path / "checkpoint.pth"
     torch.save({"model": state, "n_cls": CLASSES, "epoch": 64}, path)
-    again = freeze(built_plainly(replace(CONFIG, weights=Weights(file=str(path)))))
+    again = freeze(build(replace(CONFIG, weights=Weights(file=str(path))), CLASSES))
     assert torch.equal(again(images()).logits, model(images()).logits)
 
 
@@ -182,7 +172,7 @@ def test_a_teacher_needs_a_decoder_that_learned_something() -> None:
 
 
 def test_the_decoder_is_what_is_trained_alone() -> None:
-    model = built_plainly(CONFIG)
+    model = build(CONFIG, CLASSES)
     freeze_all_but_head(model)
     trained = {name for name, value in model.named_parameters() if value.requires_grad}
     assert trained == {n for n, _ in model.named_parameters() if n.startswith("vit.decoder.")}

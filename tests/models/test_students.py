@@ -10,13 +10,11 @@ from harness.masking.attention import PatchAttention, StudentAttention
 from harness.masking.keep import to_grid
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, Mask
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.interface import ForwardRequest
-from harness.models.vit import Normalisation
+from tests.models.networks import build
 from tests.models.test_teachers import images, teacher
 
-SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 SMALL = {"image_size": 48, "patch_size": 8, "width": 48, "depth": 3, "heads": 4}  # 6 x 6 patches
 
 
@@ -34,8 +32,7 @@ SMALL = {"image_size": 48, "patch_size": 8, "width": 48, "depth": 3, "heads": 4}
 def test_the_teacher_sees_what_the_student_attends_to_on_its_own_grid(
     config: ModelConfig, criterion: Criterion, grid: tuple[int, int]
 ) -> None:
-    torch.manual_seed(4)
-    student = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
+    student = build(config, seed=4)
     masked = teacher("deit_small_patch16_224")  # 4 x 4 patches, of its own size
     for parameter in masked.parameters():
         parameter.requires_grad_(True)  # even so

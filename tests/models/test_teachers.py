@@ -10,14 +10,14 @@ from torch import Tensor
 
 from harness.methods import Batch, Networks, Step
 from harness.methods.distillation import Distillation, Mask
-from harness.models.build import build_model, freeze
+from harness.models.build import freeze
 from harness.models.config import ModelConfig
 from harness.models.families import family_of, known_architectures
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
+from tests.models.networks import build, shake
 from tests.models.reference import Reference
 from tests.models.test_families import CaitReference, ConvitReference
 
-SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 TEACHERS = sorted(
     name
     for name, shape in known_architectures().items()
@@ -38,12 +38,7 @@ def teacher(arch: str) -> VisionTransformer:
     config = ModelConfig(
         arch=arch, image_size=4 * patch, patch_size=patch, width=48, depth=3, heads=4
     )
-    torch.manual_seed(1)
-    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return freeze(model)
+    return freeze(shake(build(config)))
 
 
 def images(size: int, count: int = 4) -> Tensor:
@@ -109,8 +104,7 @@ def test_in_float64_only_rounding_is_left_of_the_difference(arch: str) -> None:
 
 @pytest.mark.parametrize("arch", TEACHERS)
 def test_no_gradient_reaches_it(arch: str) -> None:
-    torch.manual_seed(4)
-    student = build_model(STUDENT, classes=7, channels=3, input_norm=SEEN, dependencies={})
+    student = build(STUDENT, seed=4)
     model = teacher(arch)
     for parameter in model.parameters():
         parameter.requires_grad_(True)  # even so

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.families.vit import resize_positions
 from harness.models.interface import ForwardRequest
 from harness.models.vit import Normalisation, VisionTransformer
+from tests.models.networks import build, shake
 
 WITH_PATCHES = ForwardRequest(patches=True)
 OWN = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.5, 0.25))
@@ -21,12 +21,8 @@ GIVEN = Normalisation(mean=(0.1, 0.45, 0.3), std=(0.3, 0.2, 0.25))
 
 
 def network(own: Normalisation, given: Normalisation) -> VisionTransformer:
-    torch.manual_seed(1)
     config = ModelConfig(arch="vit", image_size=32, patch_size=8, width=24, depth=2, heads=3)
-    model = build_model(config, classes=5, channels=3, input_norm=own, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
+    model = shake(build(config, 5, norm=own))
     model.set_input_norm(own, given)
     return model.eval()
 

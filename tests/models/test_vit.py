@@ -15,7 +15,6 @@ from torch import Tensor
 
 from harness.errors import WeightsError
 from harness.models.build import (
-    build_model,
     freeze,
     freeze_all_but_head,
     require_classifier,
@@ -25,6 +24,7 @@ from harness.models.config import ModelConfig, Weights
 from harness.models.families.vit import gather_patches
 from harness.models.interface import ForwardRequest, Saliency
 from harness.models.vit import Normalisation, VisionTransformer
+from tests.models.networks import build, shake
 from tests.models.reference import Reference
 
 FAMILIES = {
@@ -46,12 +46,7 @@ def small(arch: str) -> VisionTransformer:
     matters.
     """
     config = replace(SMALL, arch=arch)
-    torch.manual_seed(1)
-    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model.eval()
+    return shake(build(config), 0.3).eval()
 
 
 def images(count: int = 5) -> Tensor:
@@ -124,7 +119,7 @@ def test_drop_path_falls_on_the_same_samples_as_in_timm() -> None:
         heads=4,
         drop_path=0.5,
     )
-    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={}).train()
+    model = build(config).train()
     torch.manual_seed(3)
     expected = model.vit(images())
     torch.manual_seed(3)
@@ -171,23 +166,18 @@ def test_weights_in_a_file_keep_their_normalisation(tmp_path: Path) -> None:
     save_file(model.vit.state_dict(), tmp_path / "plain.safetensors")
     for name, rescaled in (("own", True), ("plain", False)):
         weights = Weights(file=str(tmp_path / f"{name}.safetensors"))
-        again = build_model(
-            replace(SMALL, weights=weights), classes=7, channels=3, input_norm=SEEN, dependencies={}
-        ).eval()
+        again = build(replace(SMALL, weights=weights)).eval()
         assert (again.norm_factor is not None) is rescaled
         assert torch.equal(again(images()).logits, model(images()).logits) is rescaled
     save_file(model.vit.state_dict(), tmp_path / "half.safetensors", metadata={"mean": "0.1,0.2"})
     with pytest.raises(WeightsError, match="both mean and std"):
-        build_model(
-            replace(SMALL, weights=Weights(file=str(tmp_path / "half.safetensors"))),
-            classes=7, channels=3, input_norm=SEEN, dependencies={},
-        )  # fmt: skip
+        build(replace(SMALL, weights=Weights(file=str(tmp_path / "half.safetensors"))))
 
 
 def published(folder: Path, mean: tuple[float, ...]) -> Weights:
     """DeiT-Ti's random weights as the hub keeps them: a folder with a config."""
     config = ModelConfig(arch="deit_tiny_patch16_224")
-    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
+    model = build(config)
     folder.mkdir()
     save_file(model.vit.state_dict(), folder / "model.safetensors")
     about: dict[str, object] = {
@@ -205,7 +195,7 @@ def published(folder: Path, mean: tuple[float, ...]) -> Weights:
 def test_published_weights_see_images_as_they_want_them(tmp_path: Path) -> None:
     weights = published(tmp_path / "own", (0.4, 0.5, 0.6))
     config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
-    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={}).eval()
+    model = build(config).eval()
     require_classifier(model, weights, 7)
     pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(3))
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.3, 0.4])
@@ -218,7 +208,7 @@ def test_published_weights_of_colour_refuse_grey_images(tmp_path: Path) -> None:
     config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
     grey = Normalisation(mean=(0.5,), std=(0.25,))
     with pytest.raises(WeightsError, match="want images of 3 channels, here they have 1"):
-        build_model(config, classes=7, channels=1, input_norm=grey, dependencies={})
+        build(config, channels=1, norm=grey)
 
 
 def test_a_teacher_without_a_classifier_of_its_own_is_refused() -> None:

@@ -20,35 +20,29 @@ from torch import Tensor
 
 from harness.data.config import DataConfig
 from harness.errors import WeightsError
-from harness.models.build import build_model, save_model
+from harness.models.build import save_model
 from harness.models.config import ModelConfig, Weights
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.tasks.knn import KnnRun
 from tests.conftest import Experiments
+from tests.models.networks import build, shake
 from tests.train.test_loop import Context
 
 ROOT = Path(__file__).parents[2]
-SEEN = Normalisation(mean=(0.5,), std=(0.5,))
 DATA = DataConfig(name="fashion-mnist", train_fraction=0.02)
 VIT = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
 State = dict[str, Tensor]
 
 
 def network(seed: int, config: ModelConfig = VIT) -> VisionTransformer:
-    torch.manual_seed(seed)
-    model = build_model(config, classes=10, channels=1, input_norm=SEEN, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return model
+    return shake(build(config, 10, channels=1, seed=seed))
 
 
 def loaded(path: Path, config: ModelConfig = VIT, **weights: Any) -> State:
-    torch.manual_seed(0)
     config = replace(config, weights=Weights(file=str(path), **weights))
-    model = build_model(config, classes=10, channels=1, input_norm=SEEN, dependencies={})
+    model = build(config, 10, channels=1, seed=0)
     return dict(model.vit.state_dict())
 
 

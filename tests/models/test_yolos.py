@@ -15,17 +15,17 @@ from harness.errors import FieldError
 from harness.evaluate.flops import counted_macs
 from harness.methods.dino import Dino
 from harness.methods.supervised import Supervised
-from harness.models.build import build_model, save_model
+from harness.models.build import save_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.cost import efficient_macs, published_macs
 from harness.models.interface import ForwardRequest, Saliency
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.spec.identity import identity
 from harness.tasks.train import TrainRun
 from harness.train.config import Augment, Recipe, TrainConfig
+from tests.models.networks import build, shake
 from tests.models.reference import Reference
 
-SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 SMALL = ModelConfig(
     arch="yolos", image_size=32, patch_size=8, width=24, depth=3, heads=4, detection_tokens=5
 )
@@ -35,12 +35,7 @@ PLAIN = Recipe(epochs=1, batch_size=4, lr=0.1, augment=Augment(crop="none"))
 
 def small() -> VisionTransformer:
     """With weights far from their initial values, so that every one matters."""
-    torch.manual_seed(1)
-    model = build_model(SMALL, classes=CLASSES, channels=3, input_norm=SEEN, dependencies={})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model.eval()
+    return shake(build(SMALL, CLASSES), 0.3).eval()
 
 
 def images(count: int = 3) -> Tensor:
@@ -149,9 +144,7 @@ def test_the_counter_equals_the_closed_form(arch: str) -> None:
     shape = ModelConfig(arch=arch).shape
     assert (shape.patches, shape.detection_tokens, shape.prefix_tokens) == (1024, 100, 101)
     with torch.device("meta"):
-        model = build_model(
-            ModelConfig(arch=arch), classes=20, channels=3, input_norm=SEEN, dependencies={}
-        )
+        model = build(ModelConfig(arch=arch), 20)
     for keep in (1024, 512):
         for efficient, closed in ((True, efficient_macs), (False, published_macs)):
             counted = counted_macs(model, keep=keep, efficient=efficient)
@@ -162,11 +155,10 @@ def test_a_classifier_becomes_a_detector(tmp_path: Path) -> None:
     """Everything is carried over but the classifier; detection tokens are new."""
     path = tmp_path / "model.safetensors"
     plain = ModelConfig(arch="vit", image_size=16, patch_size=8, width=24, depth=3, heads=4)
-    torch.manual_seed(3)
-    classifier = build_model(plain, classes=10, channels=3, input_norm=SEEN, dependencies={})
+    classifier = build(plain, 10, seed=3)
     save_model(classifier, path)
     start = replace(SMALL, weights=Weights(file=str(path), head="new"))
-    model = build_model(start, classes=CLASSES, channels=3, input_norm=SEEN, dependencies={})
+    model = build(start, CLASSES)
     before, after = classifier.vit.state_dict(), model.vit.state_dict()
     for name in before.keys() - {"pos_embed", "head.weight", "head.bias"}:
         assert torch.equal(before[name], after[name])
@@ -175,7 +167,7 @@ def test_a_classifier_becomes_a_detector(tmp_path: Path) -> None:
     assert after["pos_embed"][:, 1:6].std() == pytest.approx(0.02, rel=0.3)
     save_model(model, path)
     own = replace(SMALL, weights=Weights(file=str(path)))
-    again = build_model(own, classes=CLASSES, channels=3, input_norm=SEEN, dependencies={})
+    again = build(own, CLASSES)
     for name, value in again.vit.state_dict().items():
         assert torch.equal(value, after[name])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
@@ -14,6 +15,7 @@ from harness.report.model import (
     ClaimResult,
     ClaimSource,
     Curve,
+    Draw,
     Environment,
     FinishedRun,
     PreconditionResult,
@@ -67,6 +69,11 @@ SPEED = Column(
 HOSTILE = r'50% <b>&amp;|`x`| $_{1}^2$ \textbf{x} #[a](b) * ~ "q" λ ≥ ± "'
 
 
+def draws_of(values: Mapping[int, float]) -> tuple[Draw, ...]:
+    """As if runs had given them, by seed."""
+    return tuple(Draw(seed=seed, value=value) for seed, value in values.items())
+
+
 def cell(
     column: Column,
     published: Published | None,
@@ -89,7 +96,7 @@ def cell(
     return Cell(
         column=column.id,
         published=published,
-        values=tuple(enumerate(values)),
+        draws=draws_of(dict(enumerate(values))),
         summary=evidence.summary,
         ratio=ratio,
         judgement=judge_cell(evidence),

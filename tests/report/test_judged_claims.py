@@ -340,7 +340,7 @@ def test_the_head_tells_seeds_that_have_run_from_planned_ones() -> None:
     many = replace(every_verdict(), seeds=tuple(range(12)))
     assert origin(many).endswith(", seeds 0, 1 and 2 (seeds 3-11 not finished).")
     nothing = tuple(
-        replace(row, cells=tuple(replace(c, values=(), summary=None) for c in row.cells))
+        replace(row, cells=tuple(replace(c, draws=(), summary=None) for c in row.cells))
         for row in every_verdict().rows
     )
     assert origin(replace(every_verdict(), rows=nothing)).endswith(

@@ -19,7 +19,7 @@ from harness.report.measure import Side, at_worst
 from harness.report.model import Cell, ClaimResult, RowResult, Verdict
 from harness.spec.claims import Comparison
 from harness.spec.table import Claim, Column, Precondition, Row
-from tests.report.models import ACC, NOWHERE
+from tests.report.models import ACC, NOWHERE, draws_of
 
 Values = Mapping[str, Sequence[float]]
 LOGIT = (84.0, 84.3, 84.1)
@@ -46,7 +46,7 @@ def table(
         RowResult(
             spec=Row(id=row, label=row, node=NOWHERE),
             name=row,
-            cells=(Cell(column=column.id, values=tuple(seeds(row).items())),),
+            cells=(Cell(column=column.id, draws=draws_of(seeds(row))),),
         )
         for row in values
     ]
@@ -109,7 +109,7 @@ def test_rows_of_the_same_runs_count_once() -> None:
         RowResult(
             spec=Row(id=row, label=row, node=NOWHERE),
             name=row,
-            cells=(Cell(column="acc", values=tuple(enumerate(numbers))),),
+            cells=(Cell(column="acc", draws=draws_of(dict(enumerate(numbers)))),),
         )
         for row, numbers in values.items()
     ]

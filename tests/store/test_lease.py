@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,7 @@ def leave_attempt(directory: Path, owner: Owner, *, age: float = 0.0) -> None:
     folder = directory / "attempts"
     folder.mkdir()
     path = folder / "0001.json"
-    path.write_text(json.dumps({"attempt": 1, "owner": owner.to_dict()}), encoding="utf-8")
+    path.write_text(json.dumps({"attempt": 1, "owner": asdict(owner)}), encoding="utf-8")
     os.utime(path, (time.time() - age,) * 2)
 
 

@@ -16,9 +16,7 @@ from PIL import Image
 from harness.data import DATASETS
 from harness.data.config import DataConfig
 from harness.data.dataset import Arrays
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation
 from harness.report.builder import build_report
 from harness.report.collect import collect
 from harness.report.figures import draw
@@ -28,6 +26,7 @@ from harness.spec.load import load_table
 from harness.store import Store
 from harness.tasks.attention import AttentionRun
 from tests.conftest import Experiments
+from tests.models.networks import build
 from tests.report.results import finish
 from tests.tasks.pictures import runs_of, write_pictures
 from tests.train.test_loop import Context
@@ -41,9 +40,7 @@ def reference(pixels: np.ndarray, seed: int) -> np.ndarray:
     """Attention (B, heads, 16) of the class token in float64 for `pixels` (B, 28, 28), by timm's
     block written out.
     """
-    torch.manual_seed(stream(seed, "init"))
-    seen = Normalisation(mean=(0.2860,), std=(0.3530,))
-    model = build_model(VIT, classes=10, channels=1, input_norm=seen, dependencies={})
+    model = build(VIT, 10, channels=1, seed=stream(seed, "init"))
     vit = model.vit.double().eval()
     images = torch.tensor((pixels / 255 - 0.2860) / 0.3530)[:, None]
     with torch.no_grad():

@@ -12,12 +12,12 @@ import torch
 from harness.evaluate import average_precision
 from harness.evaluate.average_precision import predictions
 from harness.evaluate.box_pictures import LEAST, PICTURES, drawn_boxes
-from harness.models.build import build_model
 from harness.models.config import ModelConfig, Weights
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.report.figures.boxes import ImagesWithBoxes, _iou
 from harness.tasks.detections import DetectionsRun
 from harness.train.loop import train
+from tests.models.networks import build
 from tests.train import few
 from tests.train.systems import SYSTEMS
 from tests.train.test_loop import Context
@@ -31,9 +31,7 @@ def network() -> VisionTransformer:
     config = ModelConfig(
         arch="yolos", image_size=16, patch_size=8, width=8, depth=1, heads=2, detection_tokens=3
     )
-    norm = Normalisation(mean=(0.0,), std=(1.0,))
-    torch.manual_seed(0)
-    model = build_model(config, classes=2, channels=1, input_norm=norm, dependencies={})
+    model = build(config, 2, channels=1, seed=0)
     with torch.no_grad():
         model.vit.head["classes"][4].bias += torch.tensor([0.0, 5.0, 0.0])
     return model.eval()

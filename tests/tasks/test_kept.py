@@ -23,9 +23,8 @@ from harness.masking.random import RandomCriterion
 from harness.methods import Networks
 from harness.methods.distillation import Distillation, DistillationObjective, Mask
 from harness.models.architectures import PatchGrid
-from harness.models.build import build_model, freeze
+from harness.models.build import freeze
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation
 from harness.report.builder import build_report
 from harness.report.collect import collect
 from harness.report.figures import draw, figures
@@ -38,6 +37,7 @@ from harness.store import Store
 from harness.tasks.kept import KeptAtStartRun, KeptRun
 from harness.train.config import TrainConfig
 from tests.conftest import Experiments
+from tests.models.networks import build
 from tests.report.models import small
 from tests.report.results import finish
 from tests.tasks.pictures import write_pictures
@@ -72,11 +72,9 @@ def pixels_of_fashion_mnist() -> np.ndarray:
 
 def chosen_as_in_training(pixels: np.ndarray) -> np.ndarray:
     """The patches (B, 8) that the objective itself shows a teacher at this seed."""
-    seen = Normalisation(mean=(0.2860,), std=(0.3530,))
 
     def built() -> torch.nn.Module:
-        torch.manual_seed(stream(5, "init"))
-        return build_model(VIT, classes=10, channels=1, input_norm=seen, dependencies={}).eval()
+        return build(VIT, 10, channels=1, seed=stream(5, "init")).eval()
 
     networks = Networks(student=built(), teacher=freeze(built()))  # type: ignore[arg-type]
     objective = DistillationObjective(Distillation(mask=HALF), networks)

@@ -12,12 +12,11 @@ from PIL import Image
 
 from harness.data.config import DataConfig
 from harness.errors import Interrupted, SpecError
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation
 from harness.seeding import stream
 from harness.tasks.knn import KnnRun
 from tests.conftest import TINY_VIT, Experiments
+from tests.models.networks import build
 from tests.tasks.pictures import TRAIN, runs_of, write_pictures
 from tests.train.test_loop import Context
 
@@ -69,9 +68,7 @@ def run(tmp_path: Path) -> KnnRun:
 def reference(run: KnnRun, split: str, count: int) -> tuple[torch.Tensor, list[int]]:
     """Features in float64 through timm's own forward, of pictures read one by one."""
     assert run.model is not None
-    torch.manual_seed(stream(run.seed, "init"))
-    seen = Normalisation(mean=MEAN, std=STD)
-    model = build_model(run.model, classes=3, channels=3, input_norm=seen, dependencies={})
+    model = build(run.model, 3, seed=stream(run.seed, "init"))
     timms = model.vit.double().eval()
     features, labels = [], []
     for label in range(3):

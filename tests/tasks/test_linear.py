@@ -11,7 +11,6 @@ import scipy.special
 import torch
 
 from harness.data.config import DataConfig
-from harness.data.module import open_data
 from harness.data.sampler import Sampler
 from harness.errors import Interrupted, SpecError
 from harness.models.config import ModelConfig
@@ -20,6 +19,7 @@ from harness.tasks.linear import LinearRun
 from harness.train.config import Probe
 from harness.train.evaluation_data import AS_THEY_ARE
 from tests.conftest import Experiments
+from tests.data.conftest import opened
 from tests.tasks.pictures import runs_of, write_pictures
 from tests.train.test_loop import Context
 
@@ -127,18 +127,9 @@ def test_pixels_are_judged_by_the_same_classifier(tmp_path: Path) -> None:
     context = Context(tmp_path / "run")
     found = run.execute(context)
 
-    opened = open_data(
-        data,
-        AS_THEY_ARE,
-        image_size=28,
-        batch_size=100,
-        eval_crop=1.0,
-        seed=3,
-        device=CPU,
-        workers=0,
-    )
+    module = opened(AS_THEY_ARE, data, batch=100, crop=1.0, seed=3)
     sides = []
-    for batches in (opened.train_eval(500), opened.val(500)):
+    for batches in (module.train_eval(500), module.val(500)):
         images, labels = zip(*batches, strict=True)
         sides.append((torch.cat(images).flatten(1).double().numpy(), torch.cat(labels).numpy()))
     (bank, labels), (queries, answers) = sides

@@ -10,12 +10,12 @@ import torch
 from harness.data.config import DataConfig
 from harness.data.dataset import Splits
 from harness.evaluate.occlusion import random_patches_accuracy
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
 from harness.models.vit import Normalisation
 from harness.spec.expand import expand
 from harness.spec.load import load_table
 from harness.tasks.occlusion import OcclusionRun
+from tests.models.networks import build
 from tests.train.test_loop import Context
 
 TINY = ModelConfig(arch="vit", image_size=28, patch_size=7, width=16, depth=2, heads=2)
@@ -28,9 +28,7 @@ def test_the_shipped_teacher_on_random_patches(fashion_mnist: Splits) -> None:
     (row,) = expand(table, "fashion-mnist", rows="deit_ti.deit_s.logit", seeds=[0]).rows
     assert row.config.teacher is not None
     seen = Normalisation(mean=(0.2860,), std=(0.3530,))
-    model = build_model(
-        row.config.teacher, classes=10, channels=1, input_norm=seen, dependencies={}
-    )
+    model = build(row.config.teacher, 10, channels=1, norm=seen)
     pixels = torch.as_tensor(fashion_mnist.val.images[:IMAGES]).reshape(-1, 1, 28, 28)
     images = ((pixels / 255 - 0.2860) / 0.3530).split(BATCH)
     labels = torch.as_tensor(fashion_mnist.val.labels[:IMAGES]).long().split(BATCH)

@@ -9,15 +9,14 @@ import pytest
 import torch
 
 from harness.evaluate.flops import counted_macs
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation
 from harness.run import TASKS, Resources
 from harness.spec.expand import expand
 from harness.spec.load import list_tables, load_table
 from harness.spec.table import Column, Published
 from harness.tasks.cost import ACTIVATIONS, STUDENTS, CostRun
 from harness.train.config import TrainConfig
+from tests.models.networks import build
 
 MISPRINTS = {
     ("table7", "s384.logit"): (5694, 5964),
@@ -135,8 +134,7 @@ def test_a_view_of_a_self_taught_teacher_costs_what_torch_counts(keep: int) -> N
     run = CostRun(student=teacher, teacher=teacher, keep=keep, classes=0, train_images=1, epochs=1)
     found = run.execute(Nothing())  # type: ignore[arg-type]
     with torch.device("meta"):
-        anything = Normalisation(mean=(0.0,), std=(1.0,))
-        model = build_model(teacher, classes=0, channels=3, input_norm=anything, dependencies={})
+        model = build(teacher, 0)
     for name, efficient in (("gmacs", False), ("computed_gmacs", True)):
         counted = counted_macs(model, keep=keep, efficient=efficient)
         assert found[f"teacher/{name}"] == pytest.approx(counted / 1e9, rel=1e-12), name

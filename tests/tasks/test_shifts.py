@@ -20,7 +20,7 @@ from harness.errors import HarnessError, SpecError, WeightsError
 from harness.methods.mae import Mae
 from harness.methods.supervised import Supervised
 from harness.methods.untrained import Pixels, Untrained
-from harness.models.build import ARTIFACT, build_model, save_model
+from harness.models.build import ARTIFACT, save_model
 from harness.models.config import ModelConfig, Weights
 from harness.models.vit import Normalisation
 from harness.spec.expand import expand
@@ -28,6 +28,7 @@ from harness.spec.read import read_table
 from harness.tasks.shifts import OnImageNetR
 from harness.train.config import Recipe, TrainConfig
 from tests.data.conftest import write_images
+from tests.models.networks import build
 from tests.models.test_vit import published
 from tests.train.test_loop import Context
 
@@ -57,8 +58,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_classes_that_the_set_lacks_are_no_answer(copy: Path, tmp_path: Path) -> None:
     context = Context(tmp_path / "run")
     seen = Normalisation(mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    torch.manual_seed(3)
-    model = build_model(VIT, classes=1000, channels=3, input_norm=seen, dependencies={})
+    model = build(VIT, 1000, norm=seen, seed=3)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -15,11 +15,10 @@ from harness.evaluate.features import extract
 from harness.methods.dino import Dino
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.selfdistillation.config import Head
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation
 from harness.train.config import Recipe, TrainConfig
 from tests.data.conftest import write_images
+from tests.models.networks import build
 from tests.train.test_loop import vit
 from tests.train.test_together import assert_close
 from tests.train.together import outcome, train_together
@@ -27,7 +26,6 @@ from tests.train.together import outcome, train_together
 HEAD = Head(out_dim=32, hidden=16, bottleneck=8)
 CROPS = MultiCrop(local_crops=1, local_size=14)
 PROCESSES = 8
-SEEN = Normalisation(mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +93,7 @@ def test_features_of_no_image_are_as_wide_as_those_of_some(
     arch: str, shape: dict[str, int]
 ) -> None:
     config = ModelConfig(arch=arch, **shape)
-    model = build_model(config, classes=7, channels=3, input_norm=SEEN, dependencies={})
+    model = build(config)
     side = config.shape.image_size
     some = extract(model, [(torch.zeros(2, 3, side, side), torch.zeros(2, dtype=torch.int64))])
     none = extract(model, [])

@@ -29,6 +29,7 @@ from harness.seeding import seed_unnamed
 from harness.tasks.train import OF_BOXES, OF_MASKS, TrainRun
 from harness.train.config import Augment, Recipe, TrainConfig
 from harness.train.loop import train
+from tests.models.networks import build
 
 
 class Context:
@@ -263,46 +264,23 @@ def test_reduced_precision_stays_close(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
-    from harness.models.build import build_model, save_model
+    from harness.models.build import save_model
     from harness.models.config import Weights
-    from harness.models.vit import Normalisation
 
-    seen = Normalisation(mean=(0.0,), std=(1.0,))
     path = tmp_path / "weights.safetensors"
-    torch.manual_seed(0)
-    save_model(build_model(vit(24), classes=10, channels=1, input_norm=seen, dependencies={}), path)
-    loaded = build_model(
-        vit(24, weights=Weights(file=str(path))),
-        classes=10,
-        channels=1,
-        input_norm=seen,
-        dependencies={},
-    )
+    save_model(build(vit(24), 10, channels=1, seed=0), path)
+    loaded = build(vit(24, weights=Weights(file=str(path))), 10, channels=1)
     assert torch.equal(loaded.vit.head.weight, load_file(path)["head.weight"])
     with pytest.raises(
         WeightsError, match=r"weights of another model: \d+ of \d+ parameters differ"
     ):
-        build_model(
-            vit(32, weights=Weights(file=str(path))),
-            classes=10,
-            channels=1,
-            input_norm=seen,
-            dependencies={},
-        )
+        build(vit(32, weights=Weights(file=str(path))), 10, channels=1)
     wrong = Weights(file=str(path), sha256="0" * 64)
     with pytest.raises(WeightsError, match="SHA-256 is"):
-        build_model(
-            vit(24, weights=wrong), classes=10, channels=1, input_norm=seen, dependencies={}
-        )
+        build(vit(24, weights=wrong), 10, channels=1)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(WeightsError, match="not a whole safetensors file"):
-        build_model(
-            vit(24, weights=Weights(file=str(path))),
-            classes=10,
-            channels=1,
-            input_norm=seen,
-            dependencies={},
-        )
+        build(vit(24, weights=Weights(file=str(path))), 10, channels=1)
 
 
 def pictures(root: Path, classes: list[str]) -> DataConfig:

@@ -7,22 +7,16 @@ import torch
 from timm.optim import param_groups_layer_decay
 
 from harness.errors import FieldError
-from harness.models.build import build_model
 from harness.models.config import ModelConfig
-from harness.models.vit import Normalisation, VisionTransformer
+from harness.models.vit import VisionTransformer
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer, parameter_groups
+from tests.models.networks import build
 
 
 def network() -> VisionTransformer:
     config = ModelConfig(arch="vit", image_size=16, patch_size=4, width=32, depth=3, heads=4)
-    return build_model(
-        config,
-        classes=5,
-        channels=1,
-        input_norm=Normalisation(mean=(0.0,), std=(1.0,)),
-        dependencies={},
-    )
+    return build(config, 5, channels=1)
 
 
 def test_only_matrices_are_decayed() -> None:
@@ -46,13 +40,7 @@ def test_only_matrices_are_decayed() -> None:
 
 def test_swins_position_tables_are_not_decayed() -> None:
     swin = ModelConfig(arch="swin_tiny_patch4_window7_224")
-    model = build_model(
-        swin,
-        classes=5,
-        channels=3,
-        input_norm=Normalisation(mean=(0.0,), std=(1.0,)),
-        dependencies={},
-    )
+    model = build(swin, 5)
     groups = parameter_groups({"student": model}, Recipe(epochs=1, batch_size=2, lr=1.0))
     plain = {id(p) for group in groups if not group["weight_decay"] for p in group["params"]}
     tables = [p for name, p in model.named_parameters() if name.endswith("bias_table")]
@@ -90,8 +78,7 @@ def test_layer_decay_equals_timms() -> None:
 def test_a_decoder_behind_the_encoder_has_the_full_rate() -> None:
     """Segmenter's has blocks of its own."""
     config = ModelConfig(arch="segmenter", image_size=16, patch_size=4, width=32, depth=3, heads=4)
-    norm = Normalisation(mean=(0.0,), std=(1.0,))
-    model = build_model(config, classes=5, channels=1, input_norm=norm, dependencies={})
+    model = build(config, 5, channels=1)
     recipe = Recipe(epochs=1, batch_size=2, lr=1.0, layer_decay=0.5)
     scales = {
         id(parameter): group["lr_scale"]

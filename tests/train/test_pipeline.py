@@ -27,11 +27,12 @@ from harness.methods.losses.manifold import Manifold
 from harness.methods.masked_student import MaskedStudent
 from harness.methods.merged_teacher import MergedTeacher
 from harness.methods.supervised import Supervised
-from harness.models.build import build_model, freeze_watched
+from harness.models.build import freeze_watched
 from harness.models.vit import VisionTransformer
 from harness.train.config import TrainConfig
 from harness.train.loop import train
 from harness.train.pipeline import RemoteTeacher, teach
+from tests.models.networks import build
 from tests.train.test_loop import Context, vit
 from tests.train.test_together import assert_same, config
 from tests.train.together import Watched, train_together
@@ -49,9 +50,7 @@ METHODS: dict[str, Method] = {
 
 
 def network(width: int, seed: int) -> VisionTransformer:
-    torch.manual_seed(seed)
-    model = vit(width)
-    return build_model(model, classes=10, channels=1, input_norm=None, dependencies={}).double()
+    return build(vit(width), 10, channels=1, seed=seed).double()
 
 
 @contextmanager

@@ -13,10 +13,11 @@ import torch
 
 from harness.data.sets.canvases import SIDE
 from harness.distributed import DistContext
-from harness.models.build import build_model, save_model
+from harness.models.build import save_model
 from harness.models.config import Weights
 from harness.models.vit import Normalisation
 from harness.train.config import TrainConfig
+from tests.models.networks import build
 from tests.train import few
 from tests.train.systems import SYSTEMS, YOLOS
 from tests.train.test_together import assert_same
@@ -33,8 +34,7 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainConfig
     """Detectors begin with a guess that is right now and then: else AP is 0, whoever counts."""
     folder = tmp_path_factory.mktemp("weights")
     norm = Normalisation(mean=(0.0,), std=(1.0,))
-    torch.manual_seed(0)
-    model = build_model(YOLOS, classes=10, channels=1, input_norm=norm, dependencies={})
+    model = build(YOLOS, 10, channels=1, norm=norm, seed=0)
     side = few.SQUARE / SIDE
     with torch.no_grad():
         model.vit.head["boxes"][4].bias.copy_(torch.tensor([0.5, 0.5, side, side]).logit())

@@ -31,7 +31,22 @@ class DistillationLoss(ABC):
     of_teacher: ClassVar[ForwardRequest] = LOGITS_ONLY
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
-        """Raise FieldError, of `loss`, where these networks cannot be compared in this way."""
+        """Raise FieldError, of `loss`, where these networks cannot be compared in this way.
+
+        Here: where one has no tokens or maps to give, or their patches are others.
+        """
+        asked = (self.of_student, student), (self.of_teacher, teacher)
+        for request, shape in asked:
+            family = family_of(shape)
+            for what, lacking in (
+                ("tokens", request.tokens and not family.gives_tokens),
+                ("maps", request.maps and not family.gives_maps),
+            ):
+                if lacking:
+                    name = LOSSES.name_of(type(self))
+                    raise FieldError("loss", f"the {name} loss has no {what} of a {shape.family}")
+        if all(request.tokens or request.maps or request.patches for request, _ in asked):
+            check_same_grid(student, teacher)
 
     def group_size(self) -> int:
         """How many images it compares with each other.

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.bounds import NotNegative, check_bounds
-from harness.errors import FieldError
 from harness.lazy import torch
-from harness.methods.losses import LOSSES, DistillationLoss, check_same_grid
+from harness.methods.losses import LOSSES, DistillationLoss
 from harness.methods.losses.logit import Logit
-from harness.models.architectures import Architecture
-from harness.models.families import family_of
 from harness.models.interface import ForwardOutput, ForwardRequest
 
 
@@ -37,13 +34,6 @@ class Attention(DistillationLoss):
 
     def __post_init__(self) -> None:
         check_bounds(self)
-
-    def check(self, student: Architecture, teacher: Architecture) -> None:
-        """Both need attention maps on the same grid."""
-        for shape in (student, teacher):
-            if not family_of(shape).gives_maps:
-                raise FieldError("loss", f"the attention loss has no maps of a {shape.family}")
-        check_same_grid(student, teacher)
 
     def __call__(
         self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None

@@ -7,12 +7,9 @@ from typing import Annotated, ClassVar
 
 from harness.bounds import NotNegative, at_least, check_bounds
 from harness.data.dataset import Labelling
-from harness.errors import FieldError
 from harness.lazy import torch
-from harness.methods.losses import LOSSES, DistillationLoss, at_patches, check_same_grid
+from harness.methods.losses import LOSSES, DistillationLoss, at_patches
 from harness.methods.losses.logit import Logit
-from harness.models.architectures import Architecture
-from harness.models.families import family_of
 from harness.models.interface import ForwardOutput, ForwardRequest
 from harness.transfer import to_device
 
@@ -64,13 +61,6 @@ class Manifold(DistillationLoss):
     def group_size(self) -> int:
         """`group`."""
         return self.group
-
-    def check(self, student: Architecture, teacher: Architecture) -> None:
-        """Both need patch tokens on the same grid."""
-        for shape in (student, teacher):
-            if not family_of(shape).gives_tokens:
-                raise FieldError("loss", f"the manifold loss has no tokens of a {shape.family}")
-        check_same_grid(student, teacher)
 
     def __call__(
         self, student: ForwardOutput, teacher: ForwardOutput, kept: torch.Tensor | None

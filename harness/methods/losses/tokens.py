@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.data.dataset import Labelling
 from harness.errors import FieldError
 from harness.lazy import torch
-from harness.methods.losses import LOSSES, DistillationLoss, at_patches, check_same_grid
+from harness.methods.losses import LOSSES, DistillationLoss, at_patches
 from harness.models.architectures import Architecture
 from harness.models.interface import ForwardOutput, ForwardRequest
 
@@ -33,8 +33,8 @@ class TokenMatching(DistillationLoss):
     of_teacher: ClassVar[ForwardRequest] = ForwardRequest(patches=True)
 
     def check(self, student: Architecture, teacher: Architecture) -> None:
-        """The same grid, and as many detection tokens."""
-        check_same_grid(student, teacher)
+        """Also that they have as many detection tokens."""
+        DistillationLoss.check(self, student, teacher)
         counts = student.detection_tokens, teacher.detection_tokens
         if counts[0] != counts[1]:
             raise FieldError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +37,11 @@ LOOKED_UP = frozenset(
 """Fields of the model that are looked up, not read; where single values come from, none tells."""
 
 
+def content_of(path: Path) -> Any:
+    """Of a file in JSON; ValueError where it is damaged."""
+    return json.loads(path.read_bytes().decode())
+
+
 class Figure(ABC):
     """A figure of one table, named `name`: what of it is shown, its words, its drawing."""
 
@@ -57,7 +63,7 @@ class Figure(ABC):
     @classmethod
     def read(cls, path: Path) -> object:
         """The file that runs leave for this figure; ValueError or the like where it is damaged."""
-        return json.loads(path.read_bytes().decode())
+        return content_of(path)
 
     @abstractmethod
     def select(self) -> Any:
@@ -79,6 +85,9 @@ class Figure(ABC):
 class RecordedFigure(Figure):
     """A figure of what runs record, as a task or a method declares it in `declared`."""
 
+    most_rows: ClassVar[int] = 8  # that are shown
+    drawn_as: ClassVar[str] = ""  # a sentence of the caption: what its colours mean
+
     def __init__(self, model: TableModel, declared: FigureOf) -> None:
         super().__init__(model, declared.id)
         self.declared = declared
@@ -88,9 +97,19 @@ class RecordedFigure(Figure):
         """One for each declaration that asks for it."""
         return [cls(model, declared) for declared in model.figures if declared.figure == name]
 
+    def caption(self) -> str:
+        """As declared, how it is drawn, and what is left out."""
+        rows, most = len(self.rows()), self.most_rows
+        left_out = f"The first {most} of {rows} rows." if rows > most else ""
+        return " ".join(filter(None, (self.declared.caption, self.drawn_as, left_out)))
+
     def alt(self) -> str:
         """As declared."""
         return self.declared.alt
+
+    def rows(self) -> Collection[str]:
+        """Those with something to show."""
+        return self.by_row()
 
     def extent(self, row: RowResult) -> tuple[int, int] | None:
         """How much the row sees, of how much, as declared; None where that is not known."""
@@ -103,11 +122,16 @@ class RecordedFigure(Figure):
         found = {run.row: run.files[source] for run in self.model.runs if source in run.files}
         return {row.id: found[row.id] for row in self.model.rows if found.get(row.id)}
 
-    def left_out(self, rows: int, most: int) -> str:
-        """A sentence of a caption, with a space before it, where only the first of `rows` are
-        shown.
-        """
-        return f" The first {most} of {rows} rows." if rows > most else ""
+
+class RecordedPictures(RecordedFigure):
+    """A figure of pictures that runs leave: the first of each row."""
+
+    most_pictures: ClassVar[int] = 8  # of a row
+
+    def select(self) -> dict[str, Any]:
+        """The pictures that are shown, by row."""
+        by_row = self.by_row()
+        return {row: by_row[row][: self.most_pictures] for row in list(by_row)[: self.most_rows]}
 
 
 def figures(model: TableModel) -> list[Figure]:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
-from harness.report.drawing import WIDTH
-from harness.report.figures import FIGURES
-from harness.report.pictures import (
-    LEFT,
-    PicturesByRow,
-    bare_axes,
-    checked_png,
-    close_figure,
-    decoded,
-    name_line,
-)
+from harness.report.figures import FIGURES, RecordedPictures, content_of
+from harness.report.pictures import checked_png, decoded, name_line, picture_grid
 
 TRUE, RIGHT, WRONG = "white", "#35b779", "#ff7f0e"
 
@@ -36,39 +27,36 @@ class BoxedImage:
 
 
 @FIGURES.register("boxes")
-class ImagesWithBoxes(PicturesByRow[BoxedImage]):
+class ImagesWithBoxes(RecordedPictures):
     """Objects dashed; what was found solid, with its class and probability: green where an object
     of that class overlaps it by half (IoU), else orange.
     """
 
     place: ClassVar[int] = 48
+    most_rows: ClassVar[int] = 6
     most_pictures: ClassVar[int] = 6
+    drawn_as: ClassVar[str] = (
+        "With class and probability; green where an object of that class overlaps by half."
+    )
 
     @classmethod
-    def picture(cls, one: Mapping[str, Any]) -> BoxedImage:
-        """Checked."""
-        return BoxedImage(
-            png=checked_png(str(one["png"])),
-            truth=tuple(_numbers(box, 5) for box in one["truth"]),
-            found=tuple(_numbers(box, 6) for box in one["found"]),
+    def read(cls, path: Path) -> tuple[BoxedImage, ...]:
+        """The pictures of one run."""
+        content = content_of(path)
+        return tuple(
+            BoxedImage(
+                png=checked_png(str(one["png"])),
+                truth=tuple(_numbers(box, 5) for box in one["truth"]),
+                found=tuple(_numbers(box, 6) for box in one["found"]),
+            )
+            for one in content["pictures"]
         )
-
-    def caption(self) -> str:
-        """As declared, what the colours mean, and what is left out."""
-        colours = (
-            "With class and probability; green where an object of that class overlaps by half."
-        )
-        left_out = self.left_out(len(self.by_row()), self.most_rows)
-        return f"{self.declared.caption} {colours}{left_out}"
 
     def draw(self) -> Drawing:
         """One line for each row."""
         by_row = self.select()
         across = max(len(pictures) for pictures in by_row.values())
-        side = min(1.2, (WIDTH - LEFT) / across)
-        size = (LEFT + side * across, side * len(by_row) + 0.1)
-        figure = close_figure(size)
-        grid = bare_axes(figure, len(by_row), across)
+        figure, grid = picture_grid(len(by_row), across, most=1.2)
         for line, (row, pictures) in zip(grid, by_row.items(), strict=True):
             for axes, picture in zip(line, pictures, strict=False):
                 _draw(axes, picture)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from harness.report.drawing import WIDTH
-from harness.report.figures import FIGURES, RecordedFigure
-from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
+from harness.report.figures import FIGURES, RecordedFigure, content_of
+from harness.report.pictures import checked_png, decoded, name_line, picture_grid
 
-MOST_ROWS, MOST_LINES, MOST_HEADS = 5, 10, 12
+MOST_LINES, MOST_HEADS = 10, 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +35,15 @@ class ImagesWithMaps(RecordedFigure):
     """
 
     place: ClassVar[int] = 50
+    most_rows: ClassVar[int] = 5
+    drawn_as: ClassVar[str] = (
+        "Every map has its own scale, from zero (dark) to its highest patch (bright)."
+    )
 
     @classmethod
     def read(cls, path: Path) -> tuple[ImageMaps, ...]:
         """The pictures of one run."""
-        content = json.loads(path.read_bytes().decode())
+        content = content_of(path)
         rows, columns = (int(size) for size in content["grid"])
         maps = [
             ImageMaps(
@@ -62,32 +64,22 @@ class ImagesWithMaps(RecordedFigure):
     def select(self) -> dict[str, tuple[ImageMaps, ...]]:
         """The maps that are shown, by row: as many images of each as make one page."""
         by_row = self.by_row()
-        rows = list(by_row)[:MOST_ROWS]
+        rows = list(by_row)[: self.most_rows]
         each = min(4, MOST_LINES // max(1, len(rows)))
         return {row: by_row[row][:each] for row in rows}
 
     def caption(self) -> str:
-        """As declared, how it is drawn, and what is left out."""
-        by_row, shown = self.by_row(), self.select()
-        parts = [
-            self.declared.caption,
-            "Every map has its own scale, from zero (dark) to its highest patch (bright).",
-        ]
-        if len(by_row) > len(shown):
-            parts.append(f"The first {len(shown)} of {len(by_row)} rows.")
-        if max(len(one.heads) for maps in by_row.values() for one in maps) > MOST_HEADS:
-            parts.append(f"The first {MOST_HEADS} heads; the mean is over all.")
-        return " ".join(parts)
+        """Also which heads are left out."""
+        heads = max(len(one.heads) for maps in self.by_row().values() for one in maps)
+        left_out = f" The first {MOST_HEADS} heads; the mean is over all."
+        return super().caption() + left_out * (heads > MOST_HEADS)
 
     def draw(self) -> Drawing:
         """A block of lines for each row."""
         blocks = self.select()
         lines = [one for maps in blocks.values() for one in maps]
         heads = min(MOST_HEADS, max(len(one.heads) for one in lines))
-        side = min(0.95, (WIDTH - LEFT) / (heads + 2))
-        size = (LEFT + side * (heads + 2), side * len(lines) + 0.3)
-        figure = close_figure(size)
-        grid = bare_axes(figure, len(lines), heads + 2)
+        figure, grid = picture_grid(len(lines), heads + 2, most=0.95, room=0.3)
         for line, one in zip(grid, lines, strict=True):
             _line(list(line), one)
         name = self.declared.label

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from harness.report.drawing import WIDTH, shades, shortened
-from harness.report.figures import FIGURES, RecordedFigure
+from harness.report.figures import FIGURES, RecordedFigure, content_of
 
-MOST_ROWS = 8
 HEIGHT = 2.6  # inches
 
 
@@ -38,7 +36,7 @@ class Layers(RecordedFigure):
     @classmethod
     def read(cls, path: Path) -> LayerCurves:
         """The curves of one run."""
-        content = json.loads(path.read_bytes().decode())
+        content = content_of(path)
         by_block = [
             tuple(tuple(map(float, heads)) for heads in content[name])
             for name in ("distance", "entropy")
@@ -61,16 +59,12 @@ class Layers(RecordedFigure):
                 found.setdefault(run.row, []).append(run.files[source])
         return {row.id: found[row.id] for row in self.model.rows if row.id in found}
 
-    def caption(self) -> str:
-        """As declared, and what is left out."""
-        return f"{self.declared.caption}{self.left_out(len(self.select()), MOST_ROWS)}"
-
     def draw(self) -> Drawing:
         """Distance, entropy, spectrum; the rows under them."""
         figure = Drawing(figsize=(WIDTH, HEIGHT + 0.5), layout="constrained")
         panels = figure.subplots(1, 3)
         colours = shades(self.model)
-        for row, curves in list(self.select().items())[:MOST_ROWS]:
+        for row, curves in list(self.select().items())[: self.most_rows]:
             name = shortened(self.model.full_name(row), 40)
             _by_block(panels[0], [one.distance for one in curves], colours[row], name)
             _by_block(panels[1], [one.entropy for one in curves], colours[row], name)

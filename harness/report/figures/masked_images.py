@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.models.architectures import PatchGrid
 from harness.report.drawing import WIDTH, shades
-from harness.report.figures import FIGURES, RecordedFigure
+from harness.report.figures import FIGURES, RecordedFigure, content_of
 from harness.report.pictures import LEFT, bare_axes, checked_png, close_figure, decoded, name_line
 
 UNDER = 1.9  # inches, for the histogram
@@ -59,7 +58,7 @@ class ImagesAsShown(RecordedFigure):
     @classmethod
     def read(cls, path: Path) -> MaskedImages:
         """The pictures of one run."""
-        content = json.loads(path.read_bytes().decode())
+        content = content_of(path)
         height, width = (int(pixels) for pixels in content["size"])
         patches = PatchGrid(
             size=(height, width), patch=int(content["patch"]), stride=int(content["stride"])

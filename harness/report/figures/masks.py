@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from harness.data.targets import UNKNOWN
-from harness.report.drawing import WIDTH
-from harness.report.figures import FIGURES
-from harness.report.pictures import (
-    LEFT,
-    PicturesByRow,
-    bare_axes,
-    checked_png,
-    close_figure,
-    decoded,
-    name_line,
-)
+from harness.report.figures import FIGURES, RecordedPictures, content_of
+from harness.report.pictures import checked_png, decoded, name_line, picture_grid
 
 PARTS = ("image", "truth", "guess")
 TURN = 0.381966  # of the colour wheel, from one class to the next: the golden angle
@@ -38,16 +29,22 @@ class Masked:
 
 
 @FIGURES.register("masks")
-class Masks(PicturesByRow[Masked]):
-    """The first images of the first row, their true masks, and a line of masks a row: all rows are
-    of the same images."""
+class Masks(RecordedPictures):
+    """The first images of the first row, which all rows show; their true masks, and a line of masks
+    a row.
+    """
 
     place: ClassVar[int] = 40
+    most_rows: ClassVar[int] = 6
 
     @classmethod
-    def picture(cls, one: Mapping[str, Any]) -> Masked:
-        """Checked."""
-        return Masked(**{part: checked_png(str(one[part])) for part in PARTS})
+    def read(cls, path: Path) -> tuple[Masked, ...]:
+        """The pictures of one run."""
+        content = content_of(path)
+        return tuple(
+            Masked(**{part: checked_png(str(one[part])) for part in PARTS})
+            for one in content["pictures"]
+        )
 
     def draw(self) -> Drawing:
         """Two lines, and one for each row."""
@@ -61,11 +58,7 @@ class Masks(PicturesByRow[Masked]):
             lines.append(
                 (self.model.full_name(row), [coloured(decoded(one.guess)) for one in pictures])
             )
-        across = len(first)
-        side = min(0.95, (WIDTH - LEFT) / across)
-        size = (LEFT + side * across, side * len(lines) + 0.1)
-        figure = close_figure(size)
-        grid = bare_axes(figure, len(lines), across)
+        figure, grid = picture_grid(len(lines), len(first), most=0.95)
         for line, (name, drawn) in zip(grid, lines, strict=True):
             for axes, picture in zip(line, drawn, strict=False):
                 axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

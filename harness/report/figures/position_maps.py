@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,7 +17,6 @@ from harness.report.drawing import INK, WIDTH, shortened
 from harness.report.figures import FIGURES, RecordedFigure
 from harness.report.model import RowResult
 
-MOST_ROWS = 8
 MOST_MAPS = 5  # points in training
 LEGIBLE = 5  # positions a side: numbers are written into maps up to this size
 
@@ -53,16 +52,14 @@ class PositionMaps(RecordedFigure):
             for row, epochs in by_row.items()
         }
 
-    def caption(self) -> str:
-        """As declared, and what is left out."""
-        count = len(self.select())
-        rest = f" The first {MOST_ROWS} of {count} rows." if count > MOST_ROWS else ""
-        return f"{self.declared.caption}{rest}"
+    def rows(self) -> Collection[str]:
+        """Those whose runs record such lists."""
+        return self.select()
 
     def draw(self) -> Drawing:
         """A line of maps for each row."""
         maps_of = self.select()
-        rows = list(maps_of.items())[:MOST_ROWS]
+        rows = list(maps_of.items())[: self.most_rows]
         groups = {self.model.row(row).group for row in maps_of}
         across = max(len(maps) for _, maps in rows)
         side = min(1.1, (WIDTH - 2.4) / across)

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 from matplotlib.figure import Figure as Drawing
 
-from harness.report.drawing import WIDTH
-from harness.report.figures import FIGURES
-from harness.report.pictures import (
-    LEFT,
-    PicturesByRow,
-    bare_axes,
-    checked_png,
-    close_figure,
-    decoded,
-    name_line,
-)
+from harness.report.figures import FIGURES, RecordedPictures, content_of
+from harness.report.pictures import checked_png, decoded, name_line, picture_grid
 
 PARTS = ("original", "masked", "guess")
 
@@ -33,25 +24,26 @@ class Reconstruction:
 
 
 @FIGURES.register("reconstructions")
-class Reconstructions(PicturesByRow[Reconstruction]):
+class Reconstructions(RecordedPictures):
     """For each row three lines: the images, what is seen of each, and the guess."""
 
     place: ClassVar[int] = 45
     most_rows: ClassVar[int] = 4
 
     @classmethod
-    def picture(cls, one: Mapping[str, Any]) -> Reconstruction:
-        """Checked."""
-        return Reconstruction(**{part: checked_png(str(one[part])) for part in PARTS})
+    def read(cls, path: Path) -> tuple[Reconstruction, ...]:
+        """The pictures of one run."""
+        content = content_of(path)
+        return tuple(
+            Reconstruction(**{part: checked_png(str(picture[part])) for part in PARTS})
+            for picture in content["pictures"]
+        )
 
     def draw(self) -> Drawing:
         """Three lines for each row."""
         by_row = self.select()
         across = max(len(pictures) for pictures in by_row.values())
-        side = min(0.95, (WIDTH - LEFT) / across)
-        size = (LEFT + side * across, side * 3 * len(by_row) + 0.1)
-        figure = close_figure(size)
-        grid = bare_axes(figure, 3 * len(by_row), across)
+        figure, grid = picture_grid(3 * len(by_row), across, most=0.95)
         for number, (row, pictures) in enumerate(by_row.items()):
             for line, part in enumerate(PARTS):
                 for axes, picture in zip(grid[3 * number + line], pictures, strict=False):

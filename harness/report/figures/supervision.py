@@ -56,10 +56,6 @@ class SupervisionCost(RecordedFigure):
                 found.append(Supervision(pair=pair, student=known[0][1], teachers=teachers))
         return found
 
-    def caption(self) -> str:
-        """As declared."""
-        return self.declared.caption
-
     def draw(self) -> Drawing:
         """A line for each pair, from the student to what its teacher costs."""
         pairs = self.select()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Patch
 
 from harness.report.drawing import INK, SOFT, WIDTH, colour, shortened
-from harness.report.figures import FIGURES, RecordedFigure
+from harness.report.figures import FIGURES, RecordedFigure, content_of
 
-MOST_ROWS = 4
 LANE = 0.62  # height of a bar, where a lane has 1
 STEP_HEIGHT, ROW_HEIGHT = 0.52, 0.75  # inches: of a step's two lanes; of a row's title and axis
 LANES = ("student", "teacher")
@@ -56,11 +54,12 @@ class StepTimelines(RecordedFigure):
     """
 
     place: ClassVar[int] = 5
+    most_rows: ClassVar[int] = 4
 
     @classmethod
     def read(cls, path: Path) -> TimedSteps:
         """The steps of one run."""
-        content = json.loads(path.read_bytes().decode())
+        content = content_of(path)
         spans = {
             str(name): tuple(
                 TimedSpan(part=str(part), micro_batch=int(number), start=float(a), end=float(b))
@@ -80,11 +79,7 @@ class StepTimelines(RecordedFigure):
 
     def select(self) -> dict[str, TimedSteps]:
         """By row."""
-        return dict(list(self.by_row().items())[:MOST_ROWS])
-
-    def caption(self) -> str:
-        """As declared, and what is left out."""
-        return f"{self.declared.caption}{self.left_out(len(self.by_row()), MOST_ROWS)}"
+        return dict(list(self.by_row().items())[: self.most_rows])
 
     def draw(self) -> Drawing:
         """Rows above each other, each with a scale of its own."""
