@@ -44,13 +44,15 @@ def register() -> None:
 
 
 @cache
-def face(character: str) -> str | None:
+def face(character: str, *, mono: bool = False) -> str | None:
     """The face that has `character`; None if there is none."""
     register()
     if unicodedata.bidirectional(character) in RIGHT_TO_LEFT:
         return None
     code = ord(character)
-    if all(code in _glyphs(_own(FACES[name])) for name in ("DejaVu", "DejaVu-Bold")):
+    if mono and code in _glyphs(_own(FACES["DejaVu-Mono"])):
+        return "DejaVu-Mono"
+    if not mono and all(code in _glyphs(_own(FACES[name])) for name in ("DejaVu", "DejaVu-Bold")):
         return "DejaVu"
     if code in _glyphs(_own(FACES["DejaVu-Plain"])):
         return "DejaVu-Plain"
