@@ -199,7 +199,7 @@ def _told(claim: ClaimResult) -> str:
     """The claim, and in parentheses what was estimated."""
     assert claim.estimate is not None
     estimate = with_unit(number(claim.estimate, claim.decimals), claim.unit)
-    if claim.ci is not None and claim.n > 1:
+    if claim.ci is not None and not claim.is_point:
         estimate += f", {CONFIDENCE_TEXT} CI {interval_text(claim.ci, claim.decimals)}"
     limit = f"{OPERATORS[claim.claim.holds.operator]} {number(claim.margin, claim.decimals)}"
     says = " ".join(claim.claim.text.split()).rstrip(".")
