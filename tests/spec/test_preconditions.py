@@ -26,7 +26,11 @@ def test_a_claim_fills_its_preconditions(experiments: Experiments) -> None:
     table = load_table(experiments.table("paper/good", spec(claim)))
     (claim_there,) = table.profile("tiny").claims
     (found,) = claim_there.given
-    assert (found.id, found.text, found.source) == ("trains", "No distillation learns", "Table 2: 72.0")
+    assert (found.id, found.text, found.source) == (
+        "trains",
+        "No distillation learns",
+        "Table 2: 72.0",
+    )
     assert str(found.holds) == "acc[none] > 20"
     assert table.profile("paper").claims[0].given == ()  # it is what the paper speaks of
 

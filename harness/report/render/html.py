@@ -200,8 +200,8 @@ def _table(table: TextTable) -> Iterator[str]:
     yield "<tbody>"
     for row in table.rows:
         if isinstance(row, GroupRow):
-            width = len(table.columns)
-            yield f'<tr class="group"><th colspan="{width}" scope="colgroup">{_text(row.text)}</th></tr>'
+            across = f'colspan="{len(table.columns)}" scope="colgroup"'
+            yield f'<tr class="group"><th {across}>{_text(row.text)}</th></tr>'
             continue
         cells = (_cell(cell, column) for cell, column in zip(row, table.columns, strict=True))
         yield f"<tr>{''.join(cells)}</tr>"
