@@ -63,6 +63,14 @@ def test_what_is_computed_has_no_interval_however_many_rows_it_is_about() -> Non
     assert row[3].text == "exact"
 
 
+def test_what_is_below_its_margin_does_not_read_as_the_margin() -> None:
+    found = judged([4.96], [10.0], operator="<", factor=0.5, column=PFLOPS)
+    assert found.verdict == Verdict.SUPPORTED
+    assert found.reason.startswith("Teacher PFLOPs, A / B: 0.496×, below the margin of 0.500×")
+    assert judged([4.9], [10.0], operator="<", factor=0.5, column=PFLOPS).decimals == 2
+    assert judged([5.0], [10.0], operator="<=", factor=0.5, column=PFLOPS).decimals == 2
+
+
 def test_supported_where_the_whole_interval_clears_the_margin() -> None:
     found = judged([75.1, 75.15, 75.05], [75.0, 75.0, 75.0], offset=-0.3)
     assert found.verdict == Verdict.SUPPORTED
