@@ -28,7 +28,7 @@ from harness.report.main_table import DOUBT, main_table, printed_table
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.preconditions import drawn_claims
 from harness.report.scope import interval_scope
-from harness.report.summary import TONES, collapse, findings, headline, untested
+from harness.report.summary import TONES, collapse, findings, headline, said_of, together, untested
 from harness.spec.table import Published
 from harness.text import count, duration, number
 
@@ -57,6 +57,8 @@ def title_of_report(model: TableModel) -> str:
         return f"{name}: {model.caption}" if model.caption else name
     if not model.data:
         return f"{name}, profile {model.profile}"
+    if model.profile == "smoke":  # whose numbers mean nothing
+        return f"{name}, a smoke test on {model.data}"
     if model.data == model.paper_data:
         return f"{name} scaled down, on {model.data}"
     return f"{name} at the scale of {model.data}"
@@ -134,12 +136,32 @@ def _untested(model: TableModel) -> list[Block]:
     """The claims that have no rows here, in their own words: silence would read as agreement."""
     if not model.untested:
         return []
-    items = tuple(
-        Item(lead=one.claim.id, tone="muted", text=f"{one.claim.text} ({_absence(one)}).")
-        for one in model.untested
-    )
+    items = tuple(_absent(alike) for alike in together(model.untested, _statement))
     blocks = (Paragraph(text=untested(model)), Bullets(items=items))
     return [Appendix(title="What this profile cannot test", blocks=blocks)]
+
+
+def _statement(one: Untested) -> object:
+    """What the claim says of one of several rows, and whether they are here."""
+    says, of = said_of(one.claim.text)
+    return (says, not one.missing_rows) if of else None
+
+
+def _absent(claims: Sequence[Untested]) -> Item:
+    first = claims[0]
+    if len(claims) == 1:
+        text = f"{first.claim.text} ({_absence(first)})."
+        return Item(lead=first.claim.id, tone="muted", text=text)
+    says, _ = said_of(first.claim.text)
+    why = (
+        "no rows of these"
+        if first.missing_rows
+        else "their rows are here, the profile leaves it out"
+    )
+    each = "; ".join(said_of(one.claim.text)[1] for one in claims)
+    return Item(
+        lead=f"{says} ({count(len(claims), 'claim')}, {why})", tone="muted", text=f"{each}."
+    )
 
 
 def _absence(untested_claim: Untested) -> str:

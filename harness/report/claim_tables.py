@@ -84,7 +84,7 @@ def _row(claim: ClaimResult, q: Mapping[str, float] | None) -> tuple[TableCell, 
 def _interval(claim: ClaimResult) -> str:
     if claim.ci is None:
         return "–"
-    return "exact" if claim.n == 1 else interval_text(claim.ci, claim.decimals)
+    return "exact" if claim.is_point else interval_text(claim.ci, claim.decimals)
 
 
 def probability(value: float | None) -> str:

@@ -26,8 +26,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 """Okabe and Ito's, without their yellow, which is too light for lines on white."""
 INK, SOFT = "#222222", "#8a8a8a"
 WIDTH = 7.2  # inches: the text of an A4 page
+BESIDE = 4  # points, between a name and the mark of another point
 UNDER_MARKERS = 3.5  # above lines, 2 or 3; marks are at 4 and above
 LIGHTEST = 0.55  # how far towards white the last row of a group goes
+LIGHTEST_WORDS = 1.05 / 4.5 - 0.05  # relative luminance of words on white
 MOST_OF_A_PANEL = 0.6  # of its width that a name may take
 
 _STYLE: Any = {
@@ -69,6 +71,21 @@ def styled(families: Sequence[str] = ()) -> Iterator[None]:
 def colour(index: int) -> str:
     """The colour of the `index`-th thing."""
     return COLOURS[index % len(COLOURS)]
+
+
+def legible(shade: str) -> str:
+    """A shade for words: as dark as it must be to be read on white (WCAG 2: 4.5 to 1)."""
+    colour_of = to_rgb(shade)
+    while _luminance(colour_of) > LIGHTEST_WORDS:
+        red, green, blue = (0.95 * part for part in colour_of)
+        colour_of = (red, green, blue)
+    return to_hex(colour_of)
+
+
+def _luminance(of: tuple[float, float, float]) -> float:
+    """Relative to white, of an sRGB colour."""
+    red, green, blue = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in of)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def shortened(text: str, most: int) -> str:
@@ -124,7 +141,8 @@ class Label:
 def place_labels(
     figure: Figure, labels: Mapping[Axes, Sequence[Label]], *, size: float = 7.5
 ) -> None:
-    """Names to the right of their points, in every panel, pushed apart where they would overlap.
+    """Names to the right of their points, in every panel, or to the left where another point is in
+    the way there; pushed apart where they would overlap.
 
     The last thing to do to a figure: distances are those on paper.
     """
@@ -166,12 +184,19 @@ def _make_room(axes: Axes, labels: Sequence[Label], scale: float, size: float) -
 def _annotate(axes: Axes, labels: Sequence[Label], scale: float, size: float) -> None:
     box = axes.get_window_extent()
     bounds = box.y0 * scale + 0.6 * size, box.y1 * scale - 0.6 * size
+    points = [
+        tuple(float(value) * scale for value in axes.transData.transform((label.x, label.y)))
+        for label in labels
+    ]
     places = []
-    for label in labels:
-        x, y = (float(value) * scale for value in axes.transData.transform((label.x, label.y)))
-        places.append(
-            _PlacedLabel(label=label, left=x, right=x + 6 + _width(label.text, size), y=y)
-        )
+    for label, (x, y) in zip(labels, points, strict=True):
+        near = [other for other, at in points if other != x and abs(at - y) < size]
+        reach = 6 + _width(label.text, size)
+        in_the_way = any(x < other < x + reach + BESIDE for other in near)
+        free = x - reach > box.x0 * scale and not any(x - reach - BESIDE < o < x for o in near)
+        left = in_the_way and free
+        begin, end = (x - reach, x) if left else (x, x + reach)
+        places.append(_PlacedLabel(label=label, left=begin, right=end, y=y, before=left))
     for cluster in _clusters(places):
         targets = spread([place.y for place in cluster], 1.25 * size, *bounds)
         for place, target in zip(cluster, targets, strict=True):
@@ -186,6 +211,7 @@ class _PlacedLabel:
     left: float
     right: float
     y: float
+    before: bool = False  # to the left of its point
 
 
 def _clusters(places: Sequence[_PlacedLabel]) -> list[list[_PlacedLabel]]:
@@ -221,15 +247,17 @@ def spread(wanted: Sequence[float], distance: float, low: float, high: float) ->
 
 def _write(axes: Axes, place: _PlacedLabel, up: float, size: float) -> None:
     label = place.label
-    line = {"arrowstyle": "-", "color": label.colour, "lw": 0.4, "relpos": (0, 0.5)}
+    relpos = (1, 0.5) if place.before else (0, 0.5)
+    line = {"arrowstyle": "-", "color": label.colour, "lw": 0.4, "relpos": relpos}
     text = axes.annotate(
         label.text,
         (label.x, label.y),
-        xytext=(7, up),
+        xytext=(-7 if place.before else 7, up),
         textcoords="offset points",
         va="center",
+        ha="right" if place.before else "left",
         fontsize=size,
-        color=label.colour,
+        color=legible(label.colour),
         annotation_clip=False,
         arrowprops={**line, "shrinkA": 0, "shrinkB": 2} if abs(up) > 0.6 * size else None,
     )

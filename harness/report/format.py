@@ -23,6 +23,7 @@ NOUNS: dict[ClaimSource, tuple[str, str]] = {
 HEADINGS: dict[ClaimSource, str] = {"paper": "Claims of the paper", "ours": "Our own checks"}
 
 LONGEST_TITLE = 100  # characters
+SHORT_TABLE = 900  # characters of a table that is not broken over pages
 
 MARKS = {
     Verdict.REPRODUCED: "✓",
@@ -139,6 +140,12 @@ def pieces(text: str, most: int) -> list[str]:
         parts.append(text[:cut].rstrip(" "))
         text = text[cut:].lstrip(" ")
     return [*parts, text]
+
+
+def is_short(table: TextTable) -> bool:
+    """Whether it stands on a single page where it can."""
+    cells = [cell for row in table.rows if not isinstance(row, GroupRow) for cell in row]
+    return sum(len(cell.text) for cell in cells) < SHORT_TABLE
 
 
 def in_pieces(table: TextTable, most: Sequence[int]) -> list[GroupRow | tuple[TableCell, ...]]:

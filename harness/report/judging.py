@@ -4,6 +4,7 @@ each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -27,6 +28,9 @@ from harness.report.over_rows import deciding_measure
 from harness.report.statistics import log_ratios, paired, scatters, summarise
 from harness.spec.claims import CellRef, Comparison
 from harness.spec.table import Claim, Column
+from harness.text import number
+
+MOST_DECIMALS = 6
 
 Scale = Literal["value", "difference", "log ratio"]
 """What of the rows of a column varies as the deciding quantity does."""
@@ -50,6 +54,8 @@ def measured(comparison: Comparison, column: Column, sides: Sequence[Side]) -> M
     """A comparison with its deciding quantity, as it is and with failed seeds at their worst."""
     sides = at_every_seed(sides)
     measure = deciding_measure(comparison, column, *sides)
+    if column.evidence != "seeds":
+        measure = _told_apart(measure)
     failed = any(side.failed_seeds for side in sides) and all(side.values for side in sides)
     failed = failed and comparison.over != "correlation"  # which nothing speaks against most
     return Measured(
@@ -60,6 +66,19 @@ def measured(comparison: Comparison, column: Column, sides: Sequence[Side]) -> M
         at_worst=deciding_measure(comparison, column, *sides, worst=True) if failed else None,
         scale=_scale(comparison, measure, column, sides),
     )
+
+
+def _told_apart(measure: Measure) -> Measure:
+    """With so many decimals that a value on one side of the margin does not read as the margin."""
+    if measure.summary is None:
+        return measure
+    value, margin = measure.shown(measure.summary.mean), measure.shown(measure.margin)
+    decimals = measure.decimals
+    while decimals < MOST_DECIMALS and not math.isclose(value, margin, rel_tol=1e-9, abs_tol=1e-12):
+        if number(value, decimals) != number(margin, decimals):
+            break
+        decimals += 1
+    return replace(measure, decimals=decimals)
 
 
 def _scale(

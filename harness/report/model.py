@@ -176,6 +176,11 @@ class Outcome:
     verdict: Verdict
     reason: str
 
+    @property
+    def is_point(self) -> bool:
+        """Whether its interval is a point, for nothing in it scatters: it is computed."""
+        return self.ci is not None and self.ci.low == self.ci.high
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreconditionResult(Outcome):

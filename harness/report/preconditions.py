@@ -47,7 +47,7 @@ def values(precondition: PreconditionResult, *, interval: bool = True) -> str:
     if precondition.estimate is None:
         return f"not measured, {needed}"
     measured = with_unit(number(precondition.estimate, decimals), unit)
-    if interval and precondition.ci is not None and precondition.n > 1:
+    if interval and precondition.ci is not None and not precondition.is_point:
         measured += f" ({CONFIDENCE_TEXT} CI {interval_text(precondition.ci, decimals)})"
     return f"{measured}, {needed}"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
 
 from harness.evaluate.collapse import COLLAPSED
 from harness.report.document import Item, Tone
@@ -12,6 +13,8 @@ from harness.report.inference import CONFIDENCE_TEXT
 from harness.report.model import ClaimResult, ClaimSource, TableModel, Verdict
 from harness.spec.table import Column
 from harness.text import count, number
+
+T = TypeVar("T")
 
 TONES: dict[Verdict, Tone] = {
     Verdict.REPRODUCED: "good",
@@ -181,12 +184,18 @@ MEASURED = (
 def _findings(model: TableModel, source: ClaimSource, drawn: Collection[str]) -> list[Item]:
     claims = model.claims_by(source)
     by_us = " (our own check)" if source == "ours" else ""
-    items = [
-        Item(lead=f"{verdict.capitalize()}{by_us}", tone=TONES[verdict], text=_told(claim))
-        for verdict in MEASURED
-        for claim in claims
-        if claim.verdict is verdict and claim.estimate is not None and claim.claim.id not in drawn
-    ]
+    items = []
+    for verdict in MEASURED:
+        shown = [
+            claim
+            for claim in claims
+            if claim.verdict is verdict
+            and claim.estimate is not None
+            and claim.claim.id not in drawn
+        ]
+        lead = f"{verdict.capitalize()}{by_us}"
+        for alike in together(shown, _statement):
+            items.append(Item(lead=lead, tone=TONES[verdict], text=_told_together(alike)))
     for verdict, why in ((Verdict.FAILED, "their runs failed"), (Verdict.NOT_RUN, "no results")):
         n = sum(claim.verdict is verdict for claim in claims)
         if n and n < len(claims):
@@ -195,15 +204,59 @@ def _findings(model: TableModel, source: ClaimSource, drawn: Collection[str]) ->
     return items
 
 
+def together(items: Iterable[T], statement: Callable[[T], object]) -> list[list[T]]:
+    """Those with one statement in one list, in order of first appearance; None is like no other."""
+    lists: list[list[T]] = []
+    by_statement: dict[object, list[T]] = {}
+    for item in items:
+        says = statement(item)
+        if says is None or says not in by_statement:
+            lists.append([])
+            by_statement[says] = lists[-1]
+        by_statement[says].append(item)
+    return lists
+
+
+def said_of(text: str) -> tuple[str, str]:
+    """What a claim says, and of what: `Half is enough: DeiT-S` is of one of several rows."""
+    says, _, of = text.rpartition(": ")
+    return (says, of) if says else (of, "")
+
+
+def _statement(claim: ClaimResult) -> object:
+    """What it says and asks, where nothing scatters and it is of one of several rows."""
+    says, of = said_of(claim.claim.text)
+    scatters = claim.ci is not None and not claim.is_point
+    return None if scatters or not of or claim.seeds_needed else (says, _limit(claim))
+
+
+def _limit(claim: ClaimResult) -> str:
+    return f"{OPERATORS[claim.claim.holds.operator]} {number(claim.margin, claim.decimals)}"
+
+
+def _told_together(claims: Sequence[ClaimResult]) -> str:
+    """What they say, and then of what, each with its estimate."""
+    if len(claims) == 1:
+        return _told(claims[0])
+    says, _ = said_of(" ".join(claims[0].claim.text.split()))
+    each = "; ".join(
+        f"{said_of(one.claim.text)[1].rstrip('.')} ({_estimate(one)})" for one in claims
+    )
+    return f"{says} (claimed {_limit(claims[0])}): {each}."
+
+
+def _estimate(claim: ClaimResult) -> str:
+    assert claim.estimate is not None
+    return with_unit(number(claim.estimate, claim.decimals), claim.unit)
+
+
 def _told(claim: ClaimResult) -> str:
     """The claim, and in parentheses what was estimated."""
-    assert claim.estimate is not None
-    estimate = with_unit(number(claim.estimate, claim.decimals), claim.unit)
-    if claim.ci is not None and claim.n > 1:
+    estimate = _estimate(claim)
+    if claim.ci is not None and not claim.is_point:
         estimate += f", {CONFIDENCE_TEXT} CI {interval_text(claim.ci, claim.decimals)}"
-    limit = f"{OPERATORS[claim.claim.holds.operator]} {number(claim.margin, claim.decimals)}"
     says = " ".join(claim.claim.text.split()).rstrip(".")
-    return f"{says} ({estimate}; claimed {limit}).{_outlook(claim)}"
+    return f"{says} ({estimate}; claimed {_limit(claim)}).{_outlook(claim)}"
 
 
 def _outlook(claim: ClaimResult) -> str:

@@ -74,7 +74,7 @@ def _claim(claim: ClaimResult) -> str:
     estimate = with_unit(write(claim.estimate, claim.decimals), claim.unit)
     interval = (
         ""
-        if claim.ci is None or claim.n < 2
+        if claim.ci is None or claim.is_point
         else f", {CONFIDENCE_TEXT} CI {interval_text(claim.ci, claim.decimals)}"
     )
     return f"{verdict} {claim.claim.text}: {estimate}{interval}{given}"

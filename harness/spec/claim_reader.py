@@ -17,7 +17,8 @@ from harness.spec.table import Claim, Column, Precondition, Row
 
 _BRACKETED = re.compile(r"\[([A-Za-z0-9_.+-]+)\]")
 FROM_CLAIM = ("column", "left", "right")
-"""Names in a precondition that each claim fills: its column, and the rows that it compares."""
+"""Names in a precondition that each claim fills: its column, and the rows that it compares; in the
+text with what the table calls them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +26,7 @@ class Scope:
     """What the claims of a profile may name."""
 
     profile: str  # empty: the table, without any
-    rows: Sequence[str]
+    rows: Sequence[Row]
     columns: Collection[str]
     preconditions: Mapping[str, PreconditionEntry]
     given: tuple[str, ...]  # of trained claims that name none
@@ -104,13 +105,16 @@ class ClaimReader:
                 )
 
     def _named(self, node: MapNode, text: str, rows: Mapping[str, str]) -> str:
-        """A text with `[ROW]` replaced by what the table calls that row."""
+        """A text with `[ROW]` and `[COLUMN]` replaced by what the table calls them."""
 
         def name(match: re.Match[str]) -> str:
-            if match[1] not in rows:
-                what = unknown("row", match[1], list(rows))
-                self._builder.problem(node.find("text"), f"text: {what}")
-            return rows.get(match[1], match[0])
+            if match[1] in rows:
+                return rows[match[1]]
+            if match[1] in self._columns:
+                return self._columns[match[1]].label
+            what = unknown("row or column", match[1], [*rows, *self._columns])
+            self._builder.problem(node.find("text"), f"text: {what}")
+            return match[0]
 
         return _BRACKETED.sub(name, text)
 
@@ -194,20 +198,24 @@ class ClaimReader:
         """One; or one for each row that its claim compares, where it asks something of these."""
         context = f" (for claim '{claim.id}' at profile '{scope.profile}')"
         by_comparison = dict[str, Precondition]()
+        called = _row_names(scope.rows)
         for names in _names(claim.holds):
-            texts = [entry.holds, entry.text]
+            asked, text = entry.holds, entry.text
             for key, value in names.items():
-                texts = [text.replace(f"{{{key}}}", value) for text in texts]
-            if texts[0] in by_comparison:
+                column = self._columns.get(value)
+                named = column.label if key == "column" and column else called.get(value, value)
+                asked = asked.replace(f"{{{key}}}", value)
+                text = text.replace(f"{{{key}}}", named)
+            if asked in by_comparison:
                 continue
-            holds = self._parsed(entry.node, "holds", texts[0], scope.rows, context)
+            holds = self._parsed(entry.node, "holds", asked, [*called], context)
             if holds is None:
                 return
             where = entry.node.find("holds")
-            if not self._check_cells(holds, where, "holds", scope.rows, scope.columns, context):
+            if not self._check_cells(holds, where, "holds", [*called], scope.columns, context):
                 return
-            by_comparison[texts[0]] = Precondition(
-                id=name, text=texts[1], holds=holds, source=entry.source, node=entry.node
+            by_comparison[asked] = Precondition(
+                id=name, text=text, holds=holds, source=entry.source, node=entry.node
             )
         yield from by_comparison.values()
 

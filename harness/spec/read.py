@@ -231,7 +231,7 @@ class _Loader:
         of_profile = self._claims.read(merged.claims, rows, table, shown)
         scope = Scope(
             profile=name,
-            rows=[row.id for row in rows],
+            rows=rows,
             columns=shown,
             preconditions=merged.shared_preconditions
             | dict(self._entry.preconditions)

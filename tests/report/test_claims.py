@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from harness.report.claim_tables import claim_rows
+from harness.report.document import GroupRow
 from harness.report.judging import Pools, judge_claims, measured
 from harness.report.measure import Side
 from harness.report.model import ClaimResult, Verdict
+from harness.report.summary import findings
 from harness.spec.claims import CellRef, Comparison, Operator
 from harness.spec.table import Claim, Column
-from tests.report.models import ACC, NOWHERE, PFLOPS, SPEED
+from tests.report.models import ACC, NOWHERE, PFLOPS, SPEED, small
 
 
 def judged(
@@ -45,6 +48,27 @@ def alone(claim: Claim, column: Column, *sides: Side) -> ClaimResult:
     """The verdict on a claim of a table that has no other and no other rows."""
     (found,) = judge_claims([claim], lambda one: measured(one, column, sides), Pools([], {}))
     return found
+
+
+def test_what_is_computed_has_no_interval_however_many_rows_it_is_about() -> None:
+    holds = Comparison.parse("every(pflops[{row}] > 5)").among(["a", "b"])
+    claim = Claim(id="claim", text="A claim", holds=holds, node=NOWHERE)
+    sides = [Side(label=row, values={0: value}) for row, value in (("a", 6.0), ("b", 9.0))]
+    found = alone(claim, PFLOPS, *sides)
+    assert (found.verdict, found.n, found.is_point) == (Verdict.SUPPORTED, 2, True)
+    model = replace(small(), claims=(found,))
+    assert [item.text for item in findings(model)] == ["A claim (6 PFLOPs; claimed > 5)."]
+    (row,) = claim_rows([found])
+    assert not isinstance(row, GroupRow)
+    assert row[3].text == "exact"
+
+
+def test_what_is_below_its_margin_does_not_read_as_the_margin() -> None:
+    found = judged([4.96], [10.0], operator="<", factor=0.5, column=PFLOPS)
+    assert found.verdict == Verdict.SUPPORTED
+    assert found.reason.startswith("Teacher PFLOPs, A / B: 0.496×, below the margin of 0.500×")
+    assert judged([4.9], [10.0], operator="<", factor=0.5, column=PFLOPS).decimals == 2
+    assert judged([5.0], [10.0], operator="<=", factor=0.5, column=PFLOPS).decimals == 2
 
 
 def test_supported_where_the_whole_interval_clears_the_margin() -> None:

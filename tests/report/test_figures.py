@@ -22,7 +22,7 @@ from PIL import Image
 from harness.errors import HarnessError
 from harness.report.builder import build_report
 from harness.report.collect import read_file
-from harness.report.drawing import shades, spread, styled
+from harness.report.drawing import Label, legible, place_labels, shades, spread, styled
 from harness.report.figures import FIGURES, draw, figures, find
 from harness.report.figures.image_maps import ImageMaps
 from harness.report.history import whole_file
@@ -218,9 +218,54 @@ def test_a_row_has_the_same_colour_in_every_plot() -> None:
     ends = {text.get_text(): text.get_color() for text in curves.texts}
     for axes in made("accuracy-cost", model).axes:
         for bars in axes.containers:
-            assert bars[0].get_color() in ends.values()
+            assert legible(bars[0].get_color()) in ends.values()
     assert len(set(ends.values())) == 6
-    assert shades(model)["row0"] == ends["Logit 0"]
+    assert legible(shades(model)["row0"]) == ends["Logit 0"]
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
+def test_words_in_a_colour_can_be_read_on_white(red: int, green: int, blue: int) -> None:
+    """Contrast as WCAG 2 defines it, from its own formula."""
+    shade = legible(f"#{red:02x}{green:02x}{blue:02x}")
+    parts = [int(shade[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    assert 1.05 / (luminance + 0.05) >= 4.45  # a step of 8 bits below 4.5
+
+
+def test_a_name_makes_way_for_the_mark_of_another_point() -> None:
+    figure = Drawing(figsize=(5, 3))
+    axes = figure.add_subplot()
+    axes.set_xlim(0, 10)
+    axes.set_ylim(0, 10)
+    points = {"the first": (3.0, 5.0), "another": (4.0, 5.0), "alone": (3.0, 9.0)}
+    place_labels(figure, {axes: [Label(x=x, y=y, text=text) for text, (x, y) in points.items()]})
+    figure.draw_without_rendering()
+    places = {text: axes.transData.transform(point) for text, point in points.items()}
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert boxes["the first"].x1 < places["the first"][0]
+    assert boxes["another"].x0 > places["another"][0]
+    assert boxes["alone"].x0 > places["alone"][0]
+    assert not any(box.contains(*place) for box in boxes.values() for place in places.values())
+
+
+@pytest.mark.parametrize(("points", "first"), [(2, 0), (12, 2)])
+def test_a_few_points_are_all_seen_and_of_many_the_steep_beginning_is_not(
+    points: int, first: int
+) -> None:
+    values = tuple(80 + 10 * (1 - 0.5**step) for step in range(points))
+    model = small()
+    curves = tuple(
+        replace(curve, epochs=tuple(map(float, range(1, points + 1))), values=values)
+        for curve in model.curves
+    )
+    low, high = made("curves", replace(model, curves=curves)).axes[0].get_ylim()
+    assert [low <= value <= high for value in values] == [at >= first for at in range(points)]
+
+
+def test_panels_that_are_named_by_groups_have_the_metric_on_the_axis() -> None:
+    assert made("curves", small(rows=9)).get_supylabel() == "Top-1 (%)"
+    assert made("curves", small()).get_supylabel() == ""
 
 
 def test_rows_with_one_label_are_told_apart_by_their_groups() -> None:

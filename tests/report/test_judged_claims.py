@@ -28,12 +28,12 @@ from harness.report.document import (
     Picture,
     TextTable,
 )
-from harness.report.drawing import styled
+from harness.report.drawing import INK, styled
 from harness.report.figures import draw, figures, find
-from harness.report.figures.forest import MOST_ITEMS, TONE_COLOURS
+from harness.report.figures.forest import MOST_ITEMS, TONE_COLOURS, panels
 from harness.report.format import marked
 from harness.report.inference import benjamini_hochberg
-from harness.report.model import ClaimResult, TableModel, Verdict
+from harness.report.model import ClaimResult, PreconditionResult, TableModel, Verdict
 from harness.report.render.html import html
 from harness.report.render.latex import latex
 from harness.report.render.markdown import markdown
@@ -179,13 +179,40 @@ def test_the_forest_has_words_for_verdicts_margins_and_preconditions() -> None:
         "Claims of the paper", "Our own checks", "as claimed", "~ leaning", "⊘ out of scope",
         "−2.50, claimed ≥ −0.30", "1.40, claimed ≤ 0.50",
         "1.01×, claimed ≥ 0.98×", "0.73×, needs ≥ 0.90×",
-        "✗ does not hold", "0.56 points, needs ≥ 0.30 points", "✓ holds",
+        "✗ does not hold",
     ):  # fmt: skip
         assert words in joined, words
     assert texts.index("Claims of the paper") < texts.index("Our own checks")
     assert "Longer training helps" not in joined
+    assert "holds" not in joined  # what holds is in the tables
     caption = find("forest", every_verdict()).caption()
+    assert "Preconditions stand here where they do not hold or are not settled." in caption
     assert "Not drawn, but in the tables: 2 without a result and 1 computed or timed" in caption
+
+
+def test_claims_of_which_all_holds_stand_above_any_precondition_that_does_not() -> None:
+    items = [item for panel in panels(every_verdict()) for item in panel.items[:7]]
+    given = [isinstance(item, PreconditionResult) for item in items[:7]]
+    assert given == [False] * 5 + [True, False]
+    guards = {one.verdict for item in items[:5] for one in getattr(item, "preconditions", ())}
+    assert guards == {Verdict.SUPPORTED}
+
+
+def test_the_margin_of_a_claims_own_words_is_drawn_where_an_assay_has_made_it_stricter() -> None:
+    model = every_verdict()
+    claim = next(one for one in model.claims if one.claim.id == "settled")
+    assay = Comparison.parse("acc[row0] > acc[row2]")
+    stricter = replace(claim, margin=-0.18, claim=replace(claim.claim, assay=assay))
+    for one, dotted in ((claim, []), (stricter, [pytest.approx(-0.12)])):
+        (axes,) = forest(replace(model, claims=(one,))).axes
+        places = [
+            float(np.asarray(line.get_xdata())[0])
+            for line in axes.get_lines()
+            if line.is_dashed() and line.get_color() == INK
+        ]
+        assert places == dotted
+        caption = find("forest", replace(model, claims=(one,))).caption()
+        assert ("Dotted: the margin that the claim itself names" in caption) == bool(dotted)
 
 
 def test_words_of_the_forest_do_not_overlap() -> None:

@@ -30,6 +30,7 @@ from tests.report.models import (
     PFLOPS,
     cell,
     empty_picture,
+    every_verdict,
     hostile,
     printed,
     retold,
@@ -392,6 +393,29 @@ def test_what_a_profile_cannot_test_is_said_with_its_reason() -> None:
     assert "**far:** Far patches help (no row row7)." in text
     assert "**near:** Near ones do not (its rows are here" in text
     assert "cannot test" not in markdown(build_report(small()), pictures="x")
+
+
+def test_claims_that_say_the_same_of_several_rows_are_told_together() -> None:
+    absent = tuple(
+        Untested(claim=claim(f"far.{row}", f"Far patches help: {row}"), missing_rows=rows)
+        for row, rows in (("A", ("a",)), ("B", ("b",)), ("C", ()), ("D", ("d",)))
+    )
+    cost = next(one for one in every_verdict().claims if one.claim.id == "cost")
+    costs = tuple(
+        retold(replace(cost, estimate=value), f"It is cheap: {row}")
+        for row, value in (("A", 1767.6), ("B", 1500.0))
+    )
+    model = replace(small(), claims=costs, untested=absent)
+    text = visible(markdown(build_report(model), pictures="x"))
+    assert "**Far patches help (3 claims, no rows of these):** A; B; D." in text
+    assert "**far.C:** Far patches help: C (its rows are here, the profile leaves it out)." in text
+    told = "It is cheap (claimed < 2000.00): A (1767.60 PFLOPs); B (1500.00 PFLOPs)."
+    assert f"**Supported:** {told}" in text.replace("\\", "")
+
+
+def test_a_smoke_test_is_called_so() -> None:
+    model = replace(small(profile="smoke"), data="Fashion-MNIST")
+    assert build_report(model).title == "Table 1, a smoke test on Fashion-MNIST"
 
 
 def test_collapsed_networks_are_named_first_and_marked_in_their_cells() -> None:

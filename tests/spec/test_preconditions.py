@@ -26,7 +26,11 @@ def test_a_claim_fills_its_preconditions(experiments: Experiments) -> None:
     table = load_table(experiments.table("paper/good", spec(claim)))
     (claim_there,) = table.profile("tiny").claims
     (found,) = claim_there.given
-    assert (found.id, found.text, found.source) == ("trains", "none learns", "Table 2: 72.0")
+    assert (found.id, found.text, found.source) == (
+        "trains",
+        "No distillation learns",
+        "Table 2: 72.0",
+    )
     assert str(found.holds) == "acc[none] > 20"
     assert table.profile("paper").claims[0].given == ()  # it is what the paper speaks of
 
@@ -79,6 +83,19 @@ def test_an_assay_is_read(experiments: Experiments) -> None:
     table = load_table(experiments.table("paper/good", spec(claim)))
     assert str(table.claims[0].assay) == "acc[logit] > acc[none]"
     assert all(claim.assay for claim in table.profile("tiny").claims)
+
+
+def test_texts_say_what_the_table_calls_rows_and_columns(experiments: Experiments) -> None:
+    claim = """id: 'helps.{by}'
+    text: 'More than [none], by [{by}]'
+    holds: '{by}[logit] > {by}[none]'
+    grid: {by: [acc]}
+    given: [trains]"""
+    text = spec(claim).replace("'{right} learns'", "'{right} learns, by {column}'")
+    table = load_table(experiments.table("paper/good", text))
+    (found,) = table.profile("tiny").claims
+    assert found.text == "More than No distillation, by Top-1"
+    assert [one.text for one in found.given] == ["No distillation learns, by Top-1"]
 
 
 def test_names_of_rows_in_a_share_need_no_grid(experiments: Experiments) -> None:

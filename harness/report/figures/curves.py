@@ -11,13 +11,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from harness.report.drawing import WIDTH, Label, place_labels, shades, shortened
+from harness.report.drawing import INK, WIDTH, Label, place_labels, shades, shortened
 from harness.report.figures import FIGURES, Figure
 from harness.report.format import with_unit
 from harness.report.history import MOST_TOGETHER
 from harness.report.model import Curve, TableModel
 
 SHORT = 14  # characters of a label that leaves room for three panels side by side
+STEEP = 6  # a curve of at least so many points has its first sixth out of sight
 
 
 @FIGURES.register("curves")
@@ -51,6 +52,9 @@ class TrainingCurves(Figure):
             labels[panel] = _panel(panel, title, curves, self.model)
         for panel in axes[len(panels) :]:
             panel.remove()
+        if not _few(self.model):  # panels are named by their groups
+            metric = next(iter(panels.values()))[0].metric
+            figure.supylabel(_title(metric, self.model), fontsize=8.5, color=INK)
         place_labels(figure, labels)
         return figure
 
@@ -153,8 +157,10 @@ def _draw(axes: Axes, curves: Sequence[Curve], shade: str) -> tuple[float, float
 
 
 def _clip_start(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Leave the first steep steps out of sight: they would flatten all that follows."""
-    later = [value for curve in curves for value in curve.values[max(1, len(curve.values) // 6) :]]
+    """Leave the first steep steps out of sight: they would flatten all that follows. Of a few
+    points all are seen: lines between the last two of them would only come up from below.
+    """
+    later = [value for curve in curves for value in curve.values[len(curve.values) // STEEP :]]
     low, high = min(later), max(later)
     room = 0.05 * (high - low) or 0.05
     axes.set_ylim(low - room, high + room)

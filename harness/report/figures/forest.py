@@ -48,6 +48,7 @@ GAP = 0.12  # inches, above and below the text of an item
 HEAD, FOOT = 0.32, 0.5  # inches, of a panel: its title, its axis
 LEFT, RIGHT = 0.415, 0.77  # of the width: where the panel begins and ends
 MOST_ITEMS = 18  # of a figure: more claims go on in one of their own
+FIRST_ITEMS = 14  # of the first figure, above which a page has its title and what came out
 LEAST_ITEMS = 4  # that a further panel of a figure has room for
 MOST_LINES = 4  # of the text of an item
 ROOM = 1.12  # of what fits whole, to each side
@@ -105,6 +106,14 @@ class ForestPlot(Figure):
             f"alone ({CONFIDENCE_TEXT}); thin: adjusted for the number of claims. A grey tick "
             "marks no difference."
         ]
+        claims = [claim for panel in self.select() for claim in panel.claims]
+        if any(_distance_of_own(claim) is not None for claim in claims):
+            parts.append(
+                "Dotted: the margin that the claim itself names, where half of the gain that can "
+                "be lost is less; only beyond it is the claim contradicted."
+            )
+        if any(claim.preconditions for claim in claims):
+            parts.append("Preconditions stand here where they do not hold or are not settled.")
         if any(_beyond(panel) for panel in self.select()):
             parts.append("Arrow: the interval goes on.")
         if any(_is_far(panel, claim) for panel in self.select() for claim in panel.claims):
@@ -153,7 +162,14 @@ def panels(model: TableModel) -> list[Panel]:
 
 
 def _items(claims: Iterable[ClaimResult]) -> Iterator[PreconditionResult | ClaimResult]:
-    for preconditions, members in guarded(claims):
+    """Claims below what does not hold or is open; first those of which all holds, for the tables
+    say so.
+    """
+    groups = [
+        ([one for one in preconditions if one.verdict is not Verdict.SUPPORTED], members)
+        for preconditions, members in guarded(claims)
+    ]
+    for preconditions, members in sorted(groups, key=lambda group: bool(group[0])):
         yield from preconditions
         yield from members
 
@@ -167,13 +183,15 @@ def pages(every: Sequence[Panel]) -> list[list[Panel]]:
     for panel in every:
         rest = list(panel.items)
         while rest:
-            if room < LEAST_ITEMS:
+            if room < min(LEAST_ITEMS, len(rest)):
+                room = MOST_ITEMS if made else FIRST_ITEMS
                 made.append([])
-                room = MOST_ITEMS
             part, rest = rest[:room], rest[room:]
             while rest and isinstance(part[-1], PreconditionResult) and len(part) > 1:
                 rest.insert(0, part.pop())  # not without a claim below it
-            made[-1].append(Panel(title=panel.title, unit=panel.unit, items=tuple(part)))
+            begun = len(part) + len(rest) < len(panel.items)
+            title = f"{panel.title}, continued" if begun else panel.title
+            made[-1].append(Panel(title=title, unit=panel.unit, items=tuple(part)))
             room -= len(part) + 2  # its title and axis
     return made
 
@@ -299,6 +317,17 @@ def _draw_claim(axes: Axes, claim: ClaimResult, y: float, far: float) -> None:
     none = _distance_of_none(claim)
     if none is not None and abs(none) < far:
         axes.plot([none, none], [y - 0.09, y + 0.09], color=SOFT, lw=1.2, zorder=2)
+    own = _distance_of_own(claim)
+    if own is not None and abs(own) < far:
+        axes.plot([own, own], [y - 0.16, y + 0.16], color=INK, lw=1.2, ls=(0, (1, 1)), zorder=2)
+
+
+def _distance_of_own(claim: ClaimResult) -> float | None:
+    """Where the margin of the claim's own words lies, if an assay has made it stricter."""
+    own = claim.claim.holds.offset
+    if claim.claim.assay is None or _is_ratio(claim) or own == claim.margin:
+        return None
+    return _distance(claim, own)
 
 
 def _is_ratio(claim: ClaimResult) -> bool:

@@ -22,7 +22,7 @@ from harness.report.document import (
     TableColumn,
     TextTable,
 )
-from harness.report.format import header_spans, marked_up
+from harness.report.format import header_spans, is_short, marked_up
 
 STYLE = """
 :root { --ink: #1f2328; --soft: #656d76; --line: #d8dee4; --page: #ffffff; --band: #f6f8fa;
@@ -92,9 +92,10 @@ tr.group th { background: var(--band); white-space: normal; }
   td.long[data-label]::before { display: block; }
   td.none { display: none; }
   td:first-child { display: block; font-weight: 600; }
-  td:first-child::before { display: none; }
+  td:first-child[data-label]::before { display: none; }
 }
-@page { size: A4; margin: 14mm; }
+@page { size: A4; margin: 14mm;
+  @bottom-right { content: counter(page) " / " counter(pages); font-size: 7pt; color: #555; } }
 @page wide { size: A4 landscape; margin: 12mm; }
 @media print {
   :root { --ink: #000; --soft: #555; --line: #bbb; --page: #fff; --band: #f3f3f3;
@@ -102,14 +103,20 @@ tr.group th { background: var(--band); white-space: normal; }
     color-scheme: light; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   h2 { break-after: avoid; }
-  figure, tr { break-inside: avoid; }
+  figure, tr, .whole, .caption, pre { break-inside: avoid; }
+  tr.group, .caption, summary { break-after: avoid; }
+  .caption, figcaption { font-size: 8pt; }
   figure img { max-height: 165mm; }
   details::details-content { content-visibility: visible; display: block; height: auto; }
   details > * { display: block; }
   summary { list-style: none; }
   .scroll { overflow: visible; }
-  table { font-size: 8pt; }
+  table { font-size: 7.5pt; }
   th, td, .right, .short { padding: .15rem .3rem; white-space: normal; overflow-wrap: break-word; }
+  td:first-child { min-width: 24mm; }
+  .right.short { white-space: nowrap; }
+  .wide .right.short { white-space: normal; }
+  .wide td:first-child { min-width: 0; }
   .long { min-width: 0; }
   .wide { page: wide; }
   .wide table { font-size: 7pt; }
@@ -187,13 +194,14 @@ def _item(item: Item) -> str:
 
 def _table(table: TextTable) -> Iterator[str]:
     wide = " wide" if len(table.columns) > UPRIGHT else ""
-    yield f'<div class="scroll{wide}"><p class="caption">{_text(table.caption)}</p><table>'
+    whole = " whole" if is_short(table) else ""
+    yield f'<div class="scroll{wide}{whole}"><p class="caption">{_text(table.caption)}</p><table>'
     yield f"<thead>{''.join(_header(table))}</thead>"
     yield "<tbody>"
     for row in table.rows:
         if isinstance(row, GroupRow):
-            width = len(table.columns)
-            yield f'<tr class="group"><th colspan="{width}">{_text(row.text)}</th></tr>'
+            across = f'colspan="{len(table.columns)}" scope="colgroup"'
+            yield f'<tr class="group"><th {across}>{_text(row.text)}</th></tr>'
             continue
         cells = (_cell(cell, column) for cell, column in zip(row, table.columns, strict=True))
         yield f"<tr>{''.join(cells)}</tr>"
@@ -212,12 +220,14 @@ def _cell(cell: TableCell, column: TableColumn) -> str:
 def _header(table: TextTable) -> Iterator[str]:
     if any(column.span for column in table.columns):
         cells = (
-            f'<th class="span" colspan="{width}">{_text(span)}</th>' if span else "<th></th>"
+            f'<th class="span" scope="colgroup" colspan="{width}">{_text(span)}</th>'
+            if span
+            else "<td></td>"
             for span, width in header_spans(table)
         )
         yield f"<tr>{''.join(cells)}</tr>"
     cells = (
-        f'<th class="{column.align}">{_text(column.title)}{_arrow(column)}</th>'
+        f'<th class="{column.align}" scope="col">{_text(column.title)}{_arrow(column)}</th>'
         for column in table.columns
     )
     yield f"<tr>{''.join(cells)}</tr>"
@@ -233,7 +243,7 @@ def _arrow(column: TableColumn) -> str:
 
 def _class(text: str, align: str) -> str:
     if align == "right":
-        return "right"
+        return "right short" if len(text) <= SHORT else "right"
     if len(text) <= SHORT:
         return "short"
     return "long" if len(text) > LONG else ""

@@ -50,7 +50,7 @@ from harness.report.document import (
 )
 from harness.report.figures import DPI
 from harness.report.fonts import face, register
-from harness.report.format import header_spans, in_pieces, marked_up, title_of
+from harness.report.format import header_spans, in_pieces, is_short, marked_up, title_of
 from harness.report.inert import with_texts
 from harness.report.render.unset import explained, numbered
 
@@ -66,7 +66,6 @@ LINE, BAND = colors.HexColor("#d8dee4"), colors.HexColor("#f3f5f7")
 MARGIN = 16 * mm
 HEAD = 4 * mm
 COLUMNS_UPRIGHT = 7  # more of them need a page on its side
-SHORT = 900  # characters of a table that is not broken over pages
 BEGINNING = 75 * mm  # of a table, about: heading, caption, names of the columns, a row
 BREAKS = re.compile(r"[^\S\N{NO-BREAK SPACE}]+")
 TALLEST = 225 * mm  # of a picture
@@ -101,6 +100,8 @@ def pdf(document: Document, *, picture: Callable[[str], bytes]) -> bytes:
         title=document.title,
         subject=document.subject,
         author="harness",
+        lang="en",
+        initialFontName="DejaVu",  # the usual one, Helvetica, is named in the file and not in it
         pageTemplates=[_page("upright", A4), _page("sideways", landscape(A4))],
         invariant=1,
     )
@@ -172,7 +173,7 @@ def _flow(blocks: Sequence[Part], picture: Callable[[str], bytes]) -> Iterator[F
 
 
 def _stays_whole(block: Part | None) -> bool:
-    return isinstance(block, Picture) or (isinstance(block, TextTable) and _is_short(block))
+    return isinstance(block, Picture) or (isinstance(block, TextTable) and is_short(block))
 
 
 def _is_wide(table: TextTable) -> bool:
@@ -227,11 +228,6 @@ def _block(block: Part, picture: Callable[[str], bytes], width: float) -> Iterat
             yield Preformatted(text, MONO, maxLineLength=LONGEST_COMMAND, newLineChars="  ")
 
 
-def _is_short(table: TextTable) -> bool:
-    cells = [cell for row in table.rows if not isinstance(row, GroupRow) for cell in row]
-    return sum(len(cell.text) for cell in cells) < SHORT
-
-
 def _text(text: str) -> str:
     text = BREAKS.sub(" ", text).strip(" ")
     return marked_up(text, plain=_words, code=_code)
@@ -264,7 +260,14 @@ def _toned(markup: str, tone: Tone, *, bold: bool = False) -> str:
 
 def _bullets(block: Bullets) -> ListFlowable:
     items = [ListItem(Text(_item(item), BODY), leftIndent=12) for item in block.items]
-    return ListFlowable(items, bulletType="bullet", start="•", leftIndent=12, bulletFontSize=7)
+    return ListFlowable(
+        items,
+        bulletType="bullet",
+        start="•",
+        leftIndent=12,
+        bulletFontName="DejaVu",
+        bulletFontSize=9,
+    )
 
 
 def _item(item: Item) -> str:
@@ -284,6 +287,7 @@ def _grid(table: TextTable, width: float) -> Grid:
     widths = _widths(table, width)
     body: list[list[object]] = []
     style: list[tuple[object, ...]] = [
+        ("FONTNAME", (0, 0), (-1, -1), "DejaVu"),  # of cells without text
         ("VALIGN", (0, 0), (-1, -1), "TOP"),
         ("LEFTPADDING", (0, 0), (-1, -1), 3),
         ("RIGHTPADDING", (0, 0), (-1, -1), 3),
@@ -320,28 +324,33 @@ def _grid(table: TextTable, width: float) -> Grid:
 
 
 def _widths(table: TextTable, width: float) -> list[float]:
-    """In proportion to the weights; what a column lacks for its longest word, the others give."""
+    """In proportion to the weights; what a column lacks for its longest number, or at least for its
+    longest word, the others give.
+    """
     total = sum(column.weight for column in table.columns)
     shares = [width * column.weight / total for column in table.columns]
     padding = dict.fromkeys(_after_numbers(table), 8 + 3)
-    least = [
-        min(LONGEST_WORD, _longest_word(table, index)) + padding.get(index, 3 + 3) + 0.5
-        for index in range(len(shares))
-    ]
-    short = sum(max(0.0, need - share) for need, share in zip(least, shares, strict=True))
-    spare = sum(max(0.0, share - need) for need, share in zip(least, shares, strict=True))
-    if spare < short or not spare:
-        return shares
-    return [
-        need if share < need else share - (share - need) * short / spare
-        for need, share in zip(least, shares, strict=True)
-    ]
+    for whole in (True, False):
+        least = [
+            min(LONGEST_WORD, _longest(table, index, whole)) + padding.get(index, 3 + 3) + 0.5
+            for index in range(len(shares))
+        ]
+        short = sum(max(0.0, need - share) for need, share in zip(least, shares, strict=True))
+        spare = sum(max(0.0, share - need) for need, share in zip(least, shares, strict=True))
+        if spare >= short and spare:
+            return [
+                need if share < need else share - (share - need) * short / spare
+                for need, share in zip(least, shares, strict=True)
+            ]
+    return shares
 
 
-def _longest_word(table: TextTable, column: int) -> float:
-    """In points."""
-    cells = [row[column].text for row in table.rows if not isinstance(row, GroupRow)]
+def _longest(table: TextTable, column: int, whole: bool) -> float:
+    """Of its words, or of its numbers as a `whole`, in points."""
+    cells = {row[column].text for row in table.rows if not isinstance(row, GroupRow)}
     words = {word for text in (table.columns[column].title, *cells) for word in text.split(" ")}
+    if whole and table.columns[column].align == "right":
+        words |= cells
     return max(float(stringWidth(word, "DejaVu-Bold", SMALL.fontSize)) for word in words)
 
 
