@@ -16,6 +16,7 @@ Device: TypeAlias = Literal["cpu", "cuda"]
 
 DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
 """What drivers of GPUs show, one or the other; the third is that of a virtual Linux on Windows."""
+CPUINFO = Path("/proc/cpuinfo")
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
@@ -53,9 +54,6 @@ def gpu_names() -> list[str]:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             names += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
     return names
-
-
-CPUINFO = Path("/proc/cpuinfo")
 
 
 def cpu_has_bf16() -> bool | None:

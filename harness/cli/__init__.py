@@ -59,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _run(words)
         sys.stdout.flush()  # so that what cannot be written is noticed here
     except HarnessError as error:
-        kind = "" if isinstance(error, SpecError) else "error: "
-        print(kind + _of_user(str(error), words), file=sys.stderr)
+        print(_of_user(told(error), words), file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -96,6 +95,11 @@ def _run(argv: Sequence[str]) -> int:
         for line in () if loaded is None else loaded.broken_components():
             print(f"warning: {line}", file=sys.stderr)
     return code
+
+
+def told(error: HarnessError) -> str:
+    """As it is printed: a problem of a spec begins with its place."""
+    return str(error) if isinstance(error, SpecError) else f"error: {error}"
 
 
 def _of_user(message: str, words: Sequence[str]) -> str:

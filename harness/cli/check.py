@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from harness.errors import HarnessError, SpecError
+from harness.cli import told
+from harness.errors import HarnessError
 from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
 from harness.spec.paths import list_tables, no_specs, stray_specs
@@ -42,8 +43,7 @@ def _check(name: str, shared: SharedParts) -> int:
         table = load_table(name)
         expansions = [expand(table, profile, shared=shared) for profile in table.profiles]
     except HarnessError as error:
-        told = error if isinstance(error, SpecError) else f"error: {error}"
-        print(told, file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 1
     counts = (
         count(len(table.rows), "row"),

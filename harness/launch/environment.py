@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.device import cores, gpu_names
+from harness.device import CPUINFO, cores, gpu_names
 from harness.launch.commands import CommandResult, call
 from harness.run import Resources
 from harness.store.files import read_json_or_nothing
@@ -83,7 +83,7 @@ def _git(root: Path, *arguments: str) -> CommandResult:
 @cache
 def _cpu() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

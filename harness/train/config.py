@@ -192,6 +192,11 @@ class Recipe:
             )
 
     @property
+    def taught_in(self) -> str:
+        """The precision of a frozen teacher's passes in training."""
+        return self.teacher_precision or self.precision
+
+    @property
     def peak_lr(self) -> float:
         """The learning rate after warm-up."""
         if self.lr_batch is None:

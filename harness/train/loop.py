@@ -232,8 +232,8 @@ class _Training:
     def _speedometer(self) -> Speedometer:
         peak = None
         if self.device.type == "cuda":  # the higher peak, where the teacher has another precision
-            fastest = self.recipe.teacher_precision or self.recipe.precision
-            peak = peak_flops(torch.cuda.get_device_name(self.device), fastest)
+            card = torch.cuda.get_device_name(self.device)
+            peak = peak_flops(card, self.recipe.taught_in)
         return Speedometer(
             self.device,
             images=self.plan.batch,

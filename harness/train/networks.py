@@ -55,7 +55,7 @@ def build_networks(
 
     seed_weights(config.seed)
     student = build(config.student, recipe.precision)
-    teacher = frozen(config.teacher, recipe.teacher_precision or recipe.precision)
+    teacher = frozen(config.teacher, recipe.taught_in)
     if teacher is not None and config.teacher is not None:
         require_classifier(teacher, config.teacher.weights, about.classes)
     saliency_model = frozen(config.saliency_model, recipe.precision)
