@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def fill(table: str, lines: int) -> None:
         },
         indent=2,
     )
-    owner = Owner.here().to_dict()
+    owner = asdict(Owner.here())
     for index, run in enumerate(expansion.runs):
         rng = np.random.default_rng(index)
         directory = store.runs / run.name
@@ -121,7 +122,7 @@ def fill(table: str, lines: int) -> None:
             "attempt": 1,
             "device": "cpu",
             "finished": "2025-01-01T00:00:00+00:00",
-            "artifacts": {RIGHT: Artifact.of(directory / RIGHT).to_dict()},
+            "artifacts": {RIGHT: asdict(Artifact.of(directory / RIGHT))},
             "code": code,
         }
         (directory / "result.json").write_text(json.dumps(result, indent=2))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,16 @@ def test_plain_self_distillation_has_the_same_losses(method: SelfDistillation, f
         optimizer.step()
         optimizer.zero_grad()
         built.after_step(step(index))
+
+
+def test_a_made_up_store_is_planned_shown_and_reported(tmp_path: Path) -> None:
+    few = ("--runs=20", "--seeds=2", "--lines=20", "--turns=1", f"--csv={tmp_path / 'found.csv'}")
+    program = (sys.executable, str(ROOT / "benchmarks/many_runs.py"), *few)
+    ended = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    with (tmp_path / "found.csv").open() as file:
+        commands = [line["command"] for line in csv.DictReader(file)]
+    assert commands[-1] == "report, all formats"
 
 
 def test_the_page_of_speed_is_up_to_date(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

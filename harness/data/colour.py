@@ -22,6 +22,11 @@ DENSE: Final = 128
 _BAND: Final = 32  # rows of a band
 _REACH: Final = 6.0
 """Standard deviations: what lies farther weighs less than the rounding of 32-bit numbers."""
+_FAR: Final = 40.0
+"""Halved squared standard deviations, from which on nothing weighs anything. It would be lost in
+rounding; but some weights, and products of two, would be denormal numbers, which many CPUs multiply
+a hundred times slower than others.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +205,8 @@ def blurred(images: Tensor, sigma: Tensor) -> Tensor:
         return torch.stack([_blurred_in_bands(image, one) for image, one in pairs])
     line = torch.arange(size, device=images.device, dtype=images.dtype)
     distance = (line[:, None] - line[None, :]) ** 2
-    weights = torch.exp(-distance / (2 * sigma[:, None, None] ** 2))
+    exponent = distance / (2 * sigma[:, None, None] ** 2)
+    weights = torch.exp(-exponent.masked_fill(exponent > _FAR, math.inf))
     weights = (weights / weights.sum(dim=2, keepdim=True))[:, None]
     return weights @ images @ weights.transpose(2, 3)
 
