@@ -14,14 +14,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/performance.md"
-MACHINE = "results/reference/amd-epyc-2-cores/benchmarks"
+MACHINES = {
+    "AMD EPYC": "results/reference/amd-epyc-2-cores/benchmarks",
+    "Intel Xeon with AMX": "results/reference/intel-xeon-amx-2-cores/benchmarks",
+}
 GPU = "results/reference/nvidia-h100/benchmarks"
 MFU_GOAL = 0.4
 
 INTRO = f"""# How fast a training step is
 
-Written by `docs/write_performance.py`. First a CPU (`{MACHINE}`):
-two idle cores of an AMD EPYC, two threads, fp32; then [a GPU](#on-a-gpu). Each benchmark runs all
+Written by `docs/write_performance.py`. First two CPUs, of which two idle cores compute with two
+threads in fp32: an AMD EPYC with AVX512_BF16 (`{MACHINES["AMD EPYC"]}`)
+and an Intel Xeon with AMX (`{MACHINES["Intel Xeon with AMX"]}`).
+Then [a GPU](#on-a-gpu). What is fast on one may be slow on another. Each benchmark runs all
 of its steps in turn in one process. A ratio is the time of a step over the time of the one that it
 is held against: the median over turns, with the least and the largest. `make bench` measures on
 your machine; `--csv FILE` keeps the numbers. Goals are this project's own: no paper states them.
@@ -34,12 +39,14 @@ PyTorch's fused attention wherever no map is needed.
 """
 
 
-CPU_REST = """Where the rest is, by torch's profiler (batch 8, keep 98, one thread): products of
-matrices 74 %, fused attention 14 %, everything else 12 %. So no more than 1.1 times the speed is
-left outside products and attention. Tried without gain: blocks compiled by torch 0.99 of the time,
-after a minute of compiling; oneDNN in place of MKL makes products 1.0 to 1.2 times as fast.
-Goals are of fp32. Against plain fp32, a teacher in bf16 gives about 1.3 (four measurements of one
-hour: 1.24 to 1.37), all of it in bf16 about 1.9.
+CPU_REST = """Where the rest is, by torch's profiler (batch 8, keep 98), on the EPYC: products of
+matrices 74 %, fused attention 14 %, everything else 12 %; on the Xeon, whose products run at the
+peak of its cores, 60, 14 and 26 %. So no more than 1.1 and 1.35 times the speed is left outside
+products and attention. Tried without gain: blocks compiled by torch 0.99 and 1.03 of the time,
+after half a minute or more; a teacher compiled with frozen weights 0.89 of its own time, 0.96 of a
+step's; oneDNN in place of MKL makes products 1.0 to 1.2 times as fast on the EPYC.
+Goals are of fp32. Against plain fp32, a teacher in bf16 gives about 1.3, all of it in bf16 1.9 to
+2.6.
 """
 
 CURVES = """## The same losses
@@ -49,10 +56,10 @@ and batches, plain and by this package, each with its own gradients and optimise
 
 ![Losses over {steps} steps, plain and by this package](pictures/loss-curves.png)
 
-Losses of {others} differ by {most:.0e} at most, relative.
-In MaskedKD rounding decides once, at step {parted}, which of two patches is shown whose attention
-differs by less than 1 part in a million; from there on these are two trainings. Up to then they
-differ by {before:.0e} at most.
+Losses of DINO, iBOT and AttMask-High differ by {most:.0e} at most, relative.
+Those of MaskedKD differ by {before:.0e} at most before step {parted} of the EPYC and the Xeon; from
+there on these are two trainings. Rounding grows from step to step, and at last decides which of two
+patches is shown whose attention is all but equal (on the EPYC at once, at that step).
 """
 
 PIPELINE = """## From JPEG files to batches
@@ -61,8 +68,8 @@ PIPELINE = """## From JPEG files to batches
 of 224 px, 8 of 96 px) against torchvision v2, DeiT's recipe against timm's loader; CPU milliseconds
 in one process of one thread, images a second with a loader process a core.
 
-| against | measure | ours | theirs | times as fast | |
-| --- | --- | --- | --- | --- | --- |
+| against | measure | machine | ours | theirs | times as fast | |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 PIPELINE_GOALS = {"multi-crop": 1.5, "DeiT": 1.2}
 NEAR = 1e-4
@@ -112,8 +119,8 @@ class Benchmark:
 
     @property
     def results(self) -> str:
-        """Where its numbers are."""
-        return f"{MACHINE}/{self.script.replace('_', '-')}.csv"
+        """The file of its numbers, in a machine's folder."""
+        return f"{self.script.replace('_', '-')}.csv"
 
 
 BENCHMARKS = (
@@ -148,63 +155,108 @@ BENCHMARKS = (
 
 
 def table(benchmark: Benchmark, root: Path) -> list[str]:
-    """A line for each step that was measured or is meant to be."""
-    lines = ["| step | ms | against | ratio | |", "| --- | --- | --- | --- | --- |"]
+    """A line for each step that was measured or is meant to be: what it took, and what the step
+    took that it is held against, on each machine.
+    """
+    found = {
+        machine: {(line["step"], line["against"]): line for line in lines}
+        for machine, lines in of_machines(root, benchmark.results).items()
+    }
+    about = " | ".join(f"{machine}, ms | ratio" for machine in MACHINES)
+    lines = [
+        f"| step | against | {about} | |",
+        "| --- | --- |" + " --- |" * (2 * len(MACHINES) + 1),
+    ]
     goals = dict(benchmark.goals)
-    for line in read(root, benchmark.results):
-        step, in_fp32 = line["step"], "bf16" not in line["against"]
-        goal = goals.pop(step, None) if in_fp32 else None  # both sides must compute alike
-        ratio = f"{float(line['ratio']):.2f}"
-        if line.get("min"):
-            ratio += f" ({float(line['min']):.2f} to {float(line['max']):.2f})"
-        note = ""
+    for step, against in dict.fromkeys(pair for each in found.values() for pair in each):
+        measured = {machine: each.get((step, against)) for machine, each in found.items()}
+        goal = None if "bf16" in against else goals.pop(step, None)  # both sides compute alike
+        cells = [step, against]
+        for line in measured.values():
+            cells += ["", "not measured"] if line is None else [milliseconds(line), ratio(line)]
+        note = next((line["by multiply-adds"] for line in measured.values() if expects(line)), None)
         if goal is not None:
-            note = f"goal: {goal:.2f}, {'met' if float(line['ratio']) >= goal else 'not met'}"
-        elif line.get("by multiply-adds"):
-            note = f"by multiply-adds {float(line['by multiply-adds']):.2f}"
-        against = f"{line['against']}, {float(line['its ms']):.0f} ms"
-        lines.append(f"| {step} | {float(line['ms']):.0f} | {against} | {ratio} | {note} |")
+            ratios = {name: float(line["ratio"]) for name, line in measured.items() if line}
+            cells.append(f"goal: {goal:.2f}, {met(goal, ratios)}")
+        else:
+            cells.append(f"by multiply-adds {float(note):.2f}" if note else "")
+        lines.append(f"| {' | '.join(cells)} |")
     for step, goal in goals.items():
-        lines.append(f"| {step} | | | not measured | goal: {goal:.2f} |")
+        unknown = " | not measured |" * len(MACHINES)
+        lines.append(f"| {step} | |{unknown} goal: {goal:.2f} |")
     return lines
+
+
+def expects(line: Mapping[str, str] | None) -> bool:
+    """Whether multiply-adds say what the ratio should be."""
+    return line is not None and bool(line.get("by multiply-adds"))
+
+
+def milliseconds(line: Mapping[str, str]) -> str:
+    """Of the step, and of the one that it is held against."""
+    return f"{float(line['ms']):.0f} : {float(line['its ms']):.0f}"
+
+
+def ratio(line: Mapping[str, str]) -> str:
+    """The median, with the least and the largest."""
+    value, least, most = (float(line[key]) for key in ("ratio", "min", "max"))
+    return f"{value:.2f} ({least:.2f} to {most:.2f})"
+
+
+def met(goal: float, ratios: Mapping[str, float]) -> str:
+    """On which machines."""
+    where = [machine for machine, value in ratios.items() if value >= goal]
+    if len(where) == len(ratios):
+        return "met"
+    return f"met on {', '.join(where)} alone" if where else "not met"
+
+
+def of_machines(root: Path, results: str) -> dict[str, list[dict[str, str]]]:
+    """The lines of a file, of every machine."""
+    return {machine: read(root, f"{folder}/{results}") for machine, folder in MACHINES.items()}
 
 
 def curves(root: Path) -> list[str]:
     """How far both sides are apart."""
-    found: dict[str, list[float]] = {}
-    for line in read(root, f"{MACHINE}/loss-curves.csv"):
-        found.setdefault(line["training"], []).append(float(line["difference"]))
-    if not found:
+    most, parted, before, steps = [0.0], [], [0.0], 0
+    for lines in of_machines(root, "loss-curves.csv").values():
+        found: dict[str, list[float]] = {}
+        for line in lines:
+            found.setdefault(line["training"], []).append(float(line["difference"]))
+        for name, one in found.items():
+            steps = len(one)
+            if name.startswith("MaskedKD"):
+                at = next(at for at, difference in enumerate(one) if difference > NEAR)
+                parted.append(str(at + 1))
+                before.append(max(one[:at]))
+            else:
+                most.append(max(one))
+    if not parted:
         return []
-    masked = next(name for name in found if name.startswith("MaskedKD"))
-    parted = next(at for at, one in enumerate(found[masked]) if one > NEAR)
-    others = [name for name in found if name != masked]
-    return [
-        CURVES.format(
-            steps=len(found[masked]),
-            others=", ".join(others[:-1]) + f" and {others[-1]}",
-            most=max(max(found[name]) for name in others),
-            parted=parted + 1,
-            before=max(found[masked][:parted]),
-        )
-    ]
+    where = " and ".join(dict.fromkeys(parted))
+    return [CURVES.format(steps=steps, most=max(most), parted=where, before=max(before))]
 
 
 def pipeline(root: Path) -> list[str]:
     """Ours and theirs: least, median and largest of the turns."""
     lines = []
-    for line in read(root, f"{MACHINE}/input-pipeline.csv"):
-        ours, theirs, times = (
-            "{1} ({0} to {2})".format(*line[key].split())
-            for key in ("ours", "theirs", "times as fast")
-        )
-        goal = PIPELINE_GOALS[line["against"].partition(",")[0]]
-        met = "met" if float(line["times as fast"].split()[1]) >= goal else "not met"
-        lines.append(
-            f"| {line['against']} | {line['measure']} | {ours} | {theirs} | {times} "
-            f"| goal: {goal:.2f}, {met} |"
-        )
-    return [PIPELINE + "\n".join(lines) + "\n"] if lines else []
+    for machine, found in of_machines(root, "input-pipeline.csv").items():
+        for line in found:
+            ours, theirs, times = (
+                "{1} ({0} to {2})".format(*line[key].split())
+                for key in ("ours", "theirs", "times as fast")
+            )
+            goal = PIPELINE_GOALS[line["against"].partition(",")[0]]
+            reached = met(goal, {machine: float(line["times as fast"].split()[1])})
+            lines.append(
+                f"| {line['against']} | {line['measure']} | {machine} | {ours} | {theirs} "
+                f"| {times} | goal: {goal:.2f}, {reached} |"
+            )
+    return (
+        [PIPELINE + "\n".join(sorted(lines, key=lambda one: one.split(" | ")[:2])) + "\n"]
+        if lines
+        else []
+    )
 
 
 def read(root: Path, results: str) -> list[dict[str, str]]:
