@@ -160,7 +160,7 @@ def test_the_page_of_speed_is_up_to_date(monkeypatch: pytest.MonkeyPatch, tmp_pa
         lines.writerow(fewer | {"by multiply-adds": 0.8124})
     text = writer.page(tmp_path)
     plain = "| batch 8, plain | batch 8, keep 98 | 741 : 600 | 1.23 (1.10 to 1.25) "
-    assert f"{plain}| | not measured | goal: 1.30, not met |" in text.replace("|  |", "| |")
+    assert f"{plain}|  | not measured | goal: 1.30, not met |" in text
     assert "| 0.80 (0.70 to 0.90) |  | not measured | by multiply-adds 0.81 |" in text
     assert "| batch 16, plain | | | not measured | | not measured | goal: 1.30 |" in text
     assert writer.met(1.2, {"A": 1.25, "B": 1.1}) == "met on A alone"

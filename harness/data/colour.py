@@ -23,9 +23,8 @@ _BAND: Final = 32  # rows of a band
 _REACH: Final = 6.0
 """Standard deviations: what lies farther weighs less than the rounding of 32-bit numbers."""
 _FAR: Final = 40.0
-"""Halved squared standard deviations, from which on nothing weighs anything. It would be lost in
-rounding; but some weights, and products of two, would be denormal numbers, which many CPUs multiply
-a hundred times slower than others.
+"""Weights of a blur below e to the minus this are 0. Rounding loses them anyway; but some of them,
+and products of two, would be denormal numbers, which many CPUs multiply a hundred times slower.
 """
 
 
