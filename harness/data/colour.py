@@ -41,6 +41,11 @@ class _Parts:
     sigma: Tensor  # (B,) of blur, pixels
 
 
+def copied(images: Tensor, out: Tensor) -> Tensor:
+    """As they are."""
+    return out.copy_(images)
+
+
 def color_jitter(
     images: Tensor,
     crops: MultiCrop,
@@ -49,20 +54,23 @@ def color_jitter(
     solarize: float,
     generator: torch.Generator,
     batch_slice: BatchSlice = FULL_BATCH,
-    finish: Callable[[Tensor], Tensor] | None = None,
+    finish: Callable[[Tensor, Tensor], Tensor] = copied,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Jitter, grey, blur and solarise (B, C, S, S), each with its probability per image; floats.
 
     All draws are made on the CPU, whatever the options are: a part that is switched off does not
-    shift the others'. `finish` is applied to what comes of it, in the same pass over memory.
+    shift the others'. `finish` writes what comes of it to its place in `out`, in the same pass over
+    memory.
     """
     parts = _drawn(
         images, crops, blur=blur, solarize=solarize, generator=generator, batch_slice=batch_slice
     )
-    out = torch.empty(images.shape, device=images.device)
+    if out is None:
+        out = torch.empty(images.shape, device=images.device)
     for piece in chunks(images):
-        coloured = _recoloured(images[piece].float(), crops, parts, range(len(images))[piece])
-        out[piece] = finish(coloured) if finish else coloured
+        own = images[piece].to(torch.float32, copy=True)
+        finish(_recoloured(own, crops, parts, range(len(images))[piece]), out[piece])
     return out
 
 
@@ -95,8 +103,8 @@ def _drawn(
 
 
 def _recoloured(images: Tensor, crops: MultiCrop, parts: _Parts, rows: range) -> Tensor:
-    """The images at `rows` of the batch that was drawn for; only those that a part chooses are
-    computed.
+    """The images at `rows` of the batch that was drawn for, which are written to; only those that a
+    part chooses are computed.
     """
 
     def jitter(some: Tensor, chosen: Tensor) -> Tensor:
@@ -104,7 +112,7 @@ def _recoloured(images: Tensor, crops: MultiCrop, parts: _Parts, rows: range) ->
         return _jittered(some, crops, parts.order, strength)
 
     def to_grey(some: Tensor, _: Tensor) -> Tensor:
-        return grey(some).expand(-1, 3, -1, -1).contiguous()  # it may be written to
+        return some.copy_(grey(some))
 
     def blur(some: Tensor, chosen: Tensor) -> Tensor:
         return blurred(some, to_device(parts.sigma[chosen], some.device))
@@ -124,27 +132,26 @@ def _recoloured(images: Tensor, crops: MultiCrop, parts: _Parts, rows: range) ->
     split = torch.split(
         to_device(torch.cat(places), images.device), [len(place) for place in places]
     )
-    owned = False  # whether `images` may be written to: the caller's may not
     for (_, change), place, moved in zip(whole, places, split, strict=True):
         if len(place) == len(images):
-            images, owned = change(images, place + rows.start), True
+            images = change(images, place + rows.start)
         elif len(place):
-            images = images if owned else images.clone()
-            images[moved], owned = change(images[moved], place + rows.start), True
+            images[moved] = change(images[moved], place + rows.start)
     return images
 
 
 def _jittered(images: Tensor, crops: MultiCrop, order: list[int], strength: Tensor) -> Tensor:
-    """The four operations in `order`, each as strong as its row of `strength` (4, B) in -1..1."""
+    """The four operations in `order`, each as strong as its row of `strength` (4, B) in -1..1; the
+    images given are written to.
+    """
     coloured = images.shape[1] == 3
     for operation in order:
         if operation == 0 and crops.brightness > 0:
-            images = blend(images, 0.0, 1 + crops.brightness * strength[0])
+            blend_(images, None, 1 + crops.brightness * strength[0])
         elif operation == 1 and crops.contrast > 0:
-            level = _levels(grey(images))
-            images = blend(images, level, 1 + crops.contrast * strength[1])
+            blend_(images, _levels(grey(images)), 1 + crops.contrast * strength[1])
         elif operation == 2 and crops.saturation > 0 and coloured:
-            images = blend(images, grey(images), 1 + crops.saturation * strength[2])
+            blend_(images, grey(images), 1 + crops.saturation * strength[2])
         elif operation == 3 and crops.hue > 0 and coloured:
             images = shift_hue(images, crops.hue * strength[3])
     return images
@@ -158,10 +165,15 @@ def _levels(images: Tensor) -> Tensor:
     return pair.mean(dim=(1, 2, 3), keepdim=True)[: len(images)]
 
 
-def blend(images: Tensor, other: Tensor | float, weight: Tensor) -> Tensor:
-    """`weight` (B,) of the images and the rest of `other`, clipped; above 1 it extrapolates."""
+def blend_(images: Tensor, other: Tensor | None, weight: Tensor) -> Tensor:
+    """`weight` (B,) of the images and the rest of `other`, or of black, clipped, in place; above 1
+    it extrapolates.
+    """
     weight = weight[:, None, None, None]
-    return (images * weight + other * (1 - weight)).clamp(0, 255)
+    images.mul_(weight)
+    if other is not None:
+        images.add_(other * (1 - weight))
+    return images.clamp_(0, 255)
 
 
 def grey(images: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from harness.batch_slice import BatchSlice
 from harness.data.chunks import chunks
 from harness.data.colour import color_jitter
 from harness.data.multicrop import MultiCrop, crop_specs
+from harness.data.processes import shared_empty
 from harness.seeding import generator
 from harness.transfer import to_device
 
@@ -26,14 +27,17 @@ class Normalise:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) floats."""
-        scale = torch.tensor([1 / (255 * std) for std in self.std])
+    def __call__(self, pixels: Tensor, out: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) floats, in `out` if that is given."""
         shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)])
-        scale, shift = to_device(torch.stack([scale, shift]), pixels.device)[:, :, None, None]
-        out = torch.empty(pixels.shape, device=pixels.device)
+        shift = to_device(shift, pixels.device)
+        if out is None:
+            out = torch.empty(pixels.shape, device=pixels.device)
         for piece in chunks(pixels):
-            torch.addcmul(shift, pixels[piece].float(), scale, out=out[piece])
+            channels = out[piece].copy_(pixels[piece]).unbind(1)
+            # one number for a whole channel: only so is PyTorch's CPU code vectorised
+            for channel, low, std in zip(channels, shift, self.std, strict=True):
+                torch.add(low, channel, alpha=1 / (255 * std), out=channel)
         return out
 
 
@@ -50,17 +54,21 @@ class CropColours:
     def __call__(self, cropped: Sequence[Tensor], step: int) -> tuple[Tensor, ...]:
         """Crops (B, C, S, S) of pixels in 0..255, in the order of `crop_specs`."""
         specs = crop_specs(self.crops, self.image_size)
-        return tuple(
-            color_jitter(
-                pixels,
-                self.crops,
-                blur=spec.blur,
-                solarize=spec.solarize,
-                generator=generator(self.seed, "augment", step, "colour", number),
-                batch_slice=self.batch_slice,
-                finish=self.normalise,
-            )
-            if spec.recolored
-            else self.normalise(pixels)
-            for number, (pixels, spec) in enumerate(zip(cropped, specs, strict=True))
-        )
+        coloured = []
+        for number, (pixels, spec) in enumerate(zip(cropped, specs, strict=True)):
+            out = shared_empty(pixels.shape, torch.float32, pixels.device)
+            if spec.recolored:
+                color_jitter(
+                    pixels,
+                    self.crops,
+                    blur=spec.blur,
+                    solarize=spec.solarize,
+                    generator=generator(self.seed, "augment", step, "colour", number),
+                    batch_slice=self.batch_slice,
+                    finish=self.normalise,
+                    out=out,
+                )
+            else:
+                self.normalise(pixels, out)
+            coloured.append(out)
+        return tuple(coloured)

@@ -147,9 +147,9 @@ def _mixup(images: Tensor, weight: float) -> None:
         stop = min(start + step, half)
         ones, others = images[start:stop], images[count - stop : count - start]
         partners = others.flip(0)
-        mixed = ones * weight + partners * (1 - weight)
-        others.copy_((partners * weight + ones * (1 - weight)).flip(0))
-        ones.copy_(mixed)
+        given, taken = ones * (1 - weight), partners * (1 - weight)
+        ones.mul_(weight).add_(taken)
+        others.copy_(partners.mul_(weight).add_(given).flip(0))
 
 
 def _cutmix(images: Tensor, weight: float, draws: Random) -> float:

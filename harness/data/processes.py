@@ -5,13 +5,14 @@ nothing comes.
 from __future__ import annotations
 
 import atexit
+import math
 import multiprocessing
 import shutil
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -28,6 +29,7 @@ PATIENCE: Final = 60.0
 """Seconds that one of several processes of a run waits for images once a stop is asked for: after a
 step all of them stop together."""
 SHARED: Final = "/dev/shm"
+CPU: Final = torch.device("cpu")
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
@@ -66,18 +68,46 @@ def delivered(
         atexit.unregister(kill)
 
 
-def shared(tensor: torch.Tensor) -> torch.Tensor | RunFailed:
-    """In a loader process, the tensor where the run's process can see it, or why that cannot be.
+def shared(tensor: torch.Tensor) -> torch.Tensor:
+    """In a loader process, the tensor where the run's process can see it; RunFailed if that cannot
+    be.
 
     Handed over as it is, it would be put there in a thread whose errors nobody hears.
     """
-    if get_worker_info() is None:
-        return tensor
-    try:
-        tensor.share_memory_()  # type: ignore[no-untyped-call]
-    except (RuntimeError, OSError) as error:
-        return _failed(str(error).splitlines()[0])
+    if get_worker_info() is not None:
+        with _room_is_needed():
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
     return tensor
+
+
+def shared_empty(
+    shape: Sequence[int], dtype: torch.dtype, device: torch.device = CPU
+) -> torch.Tensor:
+    """`torch.empty`, on the CPU of a loader process where the run's process can see it: what is
+    written there need not be copied. RunFailed if that cannot be.
+    """
+    if get_worker_info() is None or device.type != "cpu":
+        return torch.empty(shape, dtype=dtype, device=device)
+    with _room_is_needed():  # as torch's own collation does
+        size = dtype.itemsize * math.prod(shape)
+        storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=dtype).set_(storage).view(tuple(shape))
+
+
+def shared_stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """`torch.stack`, into what `shared_empty` makes."""
+    first = tensors[0]
+    return torch.stack(
+        list(tensors), out=shared_empty((len(tensors), *first.shape), first.dtype, first.device)
+    )
+
+
+@contextmanager
+def _room_is_needed() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        raise _failed(str(error).splitlines()[0]) from error
 
 
 def _started(loader: DataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess], str | None]:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from harness.data.dataset import Arrays, Split
 from harness.data.multicrop import MultiCrop, crop_specs
-from harness.data.processes import PATIENCE, POLL, delivered, shared
+from harness.data.processes import PATIENCE, POLL, delivered, shared, shared_stack
 from harness.data.sampler import Sampler
 from harness.data.sources import Colours, ImageSource, Setup
 from harness.data.transforms import (
@@ -30,7 +30,7 @@ from harness.data.transforms import (
     training_transform,
 )
 from harness.distributed import DistContext
-from harness.errors import DataError, HarnessError
+from harness.errors import HarnessError
 from harness.seeding import stream
 from harness.transfer import to_device
 
@@ -179,16 +179,10 @@ class Examples(Dataset[LoadedBatch], ABC):
     def __getitems__(self, keys: list[Key]) -> LoadedBatch | HarnessError:
         try:
             with kept_generators():
-                parts = self.batch(keys)
-        except DataError as error:
+                *pixels, known = map(shared, self.batch(keys))
+        except HarnessError as error:
             return error  # raised here, it would reach the user with a worker's traceback around it
-        handed: list[Tensor] = []
-        for part in parts:
-            reachable = shared(part)
-            if isinstance(reachable, HarnessError):
-                return reachable
-            handed.append(reachable)
-        return tuple(handed[:-1]), handed[-1]
+        return tuple(pixels), known
 
     @abstractmethod
     def batch(self, keys: list[Key]) -> Sequence[Tensor]:
@@ -214,11 +208,12 @@ class _Images(Examples):
         self._last: tuple[int, Image.Image] | None = None
 
     def batch(self, keys: list[Key]) -> Sequence[Tensor]:
-        pictures = torch.stack([self._transformed(key) for key in keys])
+        pictures = [self._transformed(key) for key in keys]
         numbers = self._chosen[[index for _, _, index in keys]]
         labels = torch.from_numpy(np.asarray(self._split.labels[numbers], np.int64))
-        parts = self._finish(pictures, keys[0]) if self._finish else (pictures,)
-        return (*parts, labels)
+        if self._finish:
+            return (*self._finish(torch.stack(pictures), keys[0]), labels)
+        return shared_stack(pictures), labels
 
     def _transformed(self, key: Key) -> Tensor:
         epoch, position, index = key

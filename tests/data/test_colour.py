@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from harness.data.colour import blend, blurred, color_jitter, grey, shift_hue
+from harness.data.colour import blend_, blurred, color_jitter, grey, shift_hue
 from harness.data.multicrop import MultiCrop
 from harness.errors import FieldError
 from harness.train.config import Augment
@@ -32,9 +32,11 @@ def test_hue_turns_as_in_torchvision(turn: float) -> None:
 def test_brightness_and_saturation_as_in_torchvision(factor: float) -> None:
     images, share = pictures(), torch.full((4,), factor)
     bright = 255 * reference.adjust_brightness(images / 255, factor)
-    torch.testing.assert_close(blend(images, 0.0, share), bright, atol=0.01, rtol=0)
+    torch.testing.assert_close(blend_(images.clone(), None, share), bright, atol=0.01, rtol=0)
     vivid = 255 * reference.adjust_saturation(images / 255, factor)
-    torch.testing.assert_close(blend(images, grey(images), share), vivid, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        blend_(images.clone(), grey(images), share), vivid, atol=0.02, rtol=0
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -98,16 +100,16 @@ def test_each_image_is_changed_as_if_all_were() -> None:
     draws = torch.Generator().manual_seed(4)
     chance, order = torch.rand(9, 12, generator=draws), torch.randperm(4, generator=draws)
     assert all(0 < int((chance[row] < 0.5).sum()) < 12 for row in (0, 1, 2, 4))
-    for at, image in enumerate(images.split(1)):
+    for at, image in enumerate(images.clone().split(1)):
         factor = {k: 2 * chance[5 + k, at : at + 1] - 1 for k in range(4)}
         if chance[0, at] < 0.5:
             for operation in order.tolist():
                 if operation == 0:
-                    image = blend(image, 0.0, 1 + 0.4 * factor[0])
+                    image = blend_(image, None, 1 + 0.4 * factor[0])
                 elif operation == 1:
-                    image = blend(image, grey(image).mean(), 1 + 0.4 * factor[1])
+                    image = blend_(image, grey(image).mean(), 1 + 0.4 * factor[1])
                 elif operation == 2:
-                    image = blend(image, grey(image), 1 + 0.2 * factor[2])
+                    image = blend_(image, grey(image), 1 + 0.2 * factor[2])
                 else:
                     image = shift_hue(image, 0.1 * factor[3])
         image = grey(image).expand(-1, 3, -1, -1) if chance[1, at] < 0.5 else image
