@@ -221,7 +221,7 @@ def _images_a_second(side: Side, arguments: argparse.Namespace) -> float:
     batches = iter(side(arguments.workers))
     for _ in islice(batches, 2 * arguments.workers):
         pass
-    count = max(arguments.batches, 4 * arguments.workers)
+    count = max(arguments.batches, 8 * arguments.workers)
     begin = time.perf_counter()
     for _ in islice(batches, count):
         pass

@@ -28,8 +28,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from harness.data import memory
 from harness.data.dataset import Split
-from harness.data.processes import shared_stack
 from harness.data.sampler import Sampler
 from harness.data.sources import Setup
 from harness.data.targets import UNKNOWN, check_fit, is_mask
@@ -92,7 +92,7 @@ class _DenseExamples(Examples):
 
     def batch(self, keys: list[Key]) -> Sequence[Tensor]:
         pairs = [self._transformed(key) for key in keys]
-        return shared_stack([pixels for pixels, _ in pairs]), stacked([one for _, one in pairs])
+        return memory.stack([pixels for pixels, _ in pairs]), stacked([one for _, one in pairs])
 
     def _transformed(self, key: Key) -> tuple[Tensor, Tensor]:
         epoch, position, index = key

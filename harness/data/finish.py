@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from harness.batch_slice import BatchSlice
+from harness.data import memory
 from harness.data.chunks import chunks
 from harness.data.colour import color_jitter
 from harness.data.multicrop import MultiCrop, crop_specs
-from harness.data.processes import shared_empty
 from harness.seeding import generator
 from harness.transfer import to_device
 
@@ -32,7 +32,7 @@ class Normalise:
         shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)])
         shift = to_device(shift, pixels.device)
         if out is None:
-            out = torch.empty(pixels.shape, device=pixels.device)
+            out = memory.empty(pixels.shape, torch.float32, pixels.device)
         for piece in chunks(pixels):
             channels = out[piece].copy_(pixels[piece]).unbind(1)
             # one number for a whole channel: only so is PyTorch's CPU code vectorised
@@ -56,7 +56,7 @@ class CropColours:
         specs = crop_specs(self.crops, self.image_size)
         coloured = []
         for number, (pixels, spec) in enumerate(zip(cropped, specs, strict=True)):
-            out = shared_empty(pixels.shape, torch.float32, pixels.device)
+            out = memory.empty(pixels.shape, torch.float32, pixels.device)
             if spec.recolored:
                 color_jitter(
                     pixels,

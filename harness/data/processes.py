@@ -5,21 +5,19 @@ nothing comes.
 from __future__ import annotations
 
 import atexit
-import math
 import multiprocessing
 import shutil
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
-import torch
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader
 
 from harness.errors import HarnessError, Interrupted, RunFailed
 
@@ -29,7 +27,6 @@ PATIENCE: Final = 60.0
 """Seconds that one of several processes of a run waits for images once a stop is asked for: after a
 step all of them stop together."""
 SHARED: Final = "/dev/shm"
-CPU: Final = torch.device("cpu")
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
@@ -53,7 +50,7 @@ def delivered(
             except (RuntimeError, OSError, EOFError) as error:
                 if "in DataLoader worker process" in str(error):  # a mistake in what they compute
                     raise
-                raise _failed(_causes(processes, error)) from error
+                raise cannot_deliver(_causes(processes, error)) from error
             if isinstance(batch, HarnessError):
                 raise batch
             yield batch
@@ -66,48 +63,6 @@ def delivered(
         del iterator  # ends them, and waits for them
         kill()
         atexit.unregister(kill)
-
-
-def shared(tensor: torch.Tensor) -> torch.Tensor:
-    """In a loader process, the tensor where the run's process can see it; RunFailed if that cannot
-    be.
-
-    Handed over as it is, it would be put there in a thread whose errors nobody hears.
-    """
-    if get_worker_info() is not None:
-        with _room_is_needed():
-            tensor.share_memory_()  # type: ignore[no-untyped-call]
-    return tensor
-
-
-def shared_empty(
-    shape: Sequence[int], dtype: torch.dtype, device: torch.device = CPU
-) -> torch.Tensor:
-    """`torch.empty`, on the CPU of a loader process where the run's process can see it: what is
-    written there need not be copied. RunFailed if that cannot be.
-    """
-    if get_worker_info() is None or device.type != "cpu":
-        return torch.empty(shape, dtype=dtype, device=device)
-    with _room_is_needed():  # as torch's own collation does
-        size = dtype.itemsize * math.prod(shape)
-        storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=dtype).set_(storage).view(tuple(shape))
-
-
-def shared_stack(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """`torch.stack`, into what `shared_empty` makes."""
-    first = tensors[0]
-    return torch.stack(
-        list(tensors), out=shared_empty((len(tensors), *first.shape), first.dtype, first.device)
-    )
-
-
-@contextmanager
-def _room_is_needed() -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, OSError) as error:
-        raise _failed(str(error).splitlines()[0]) from error
 
 
 def _started(loader: DataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess], str | None]:
@@ -124,7 +79,7 @@ def _started(loader: DataLoader[Any]) -> tuple[Iterator[Any], list[BaseProcess],
             iterator = iter(loader)
     except (OSError, RuntimeError) as error:
         _kill(set(multiprocessing.active_children()) - before, place)
-        raise _failed(f"they cannot be started: {error}") from error
+        raise cannot_deliver(f"they cannot be started: {error}") from error
     finally:
         tempfile.tempdir = temporary
     return iterator, list(set(multiprocessing.active_children()) - before), place
@@ -169,7 +124,8 @@ def _causes(processes: list[BaseProcess], error: Exception) -> str:
     return ", ".join(ends) or str(error).splitlines()[0]
 
 
-def _failed(cause: str) -> RunFailed:
+def cannot_deliver(cause: str) -> RunFailed:
+    """The error of loader processes that came to an end, or have no room for a batch."""
     return RunFailed(
         f"the loader processes cannot deliver images ({cause}). They hand them over through "
         f"{SHARED}{_room()}, and each takes memory of its own: ask for fewer by `resources: "

@@ -18,9 +18,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from harness.data import memory
 from harness.data.dataset import Arrays, Split
 from harness.data.multicrop import MultiCrop, crop_specs
-from harness.data.processes import PATIENCE, POLL, delivered, shared, shared_stack
+from harness.data.processes import PATIENCE, POLL, delivered
 from harness.data.sampler import Sampler
 from harness.data.sources import Colours, ImageSource, Setup
 from harness.data.transforms import (
@@ -179,7 +180,7 @@ class Examples(Dataset[LoadedBatch], ABC):
     def __getitems__(self, keys: list[Key]) -> LoadedBatch | HarnessError:
         try:
             with kept_generators():
-                *pixels, known = map(shared, self.batch(keys))
+                *pixels, known = map(memory.handed_over, self.batch(keys))
         except HarnessError as error:
             return error  # raised here, it would reach the user with a worker's traceback around it
         return tuple(pixels), known
@@ -213,7 +214,7 @@ class _Images(Examples):
         labels = torch.from_numpy(np.asarray(self._split.labels[numbers], np.int64))
         if self._finish:
             return (*self._finish(torch.stack(pictures), keys[0]), labels)
-        return shared_stack(pictures), labels
+        return memory.stack(pictures), labels
 
     def _transformed(self, key: Key) -> Tensor:
         epoch, position, index = key
