@@ -187,7 +187,7 @@ def training_step(
     def run() -> None:
         with torch.autocast(device.type, torch.bfloat16) if autocast_here else nullcontext():
             losses = objective.losses(data, step)
-        losses["total"].backward()
+        losses["total"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -143,9 +143,11 @@ def sides(root: Path, batch: int) -> dict[str, Side]:
 
 
 def _timm(root: Path, batch: int, workers: int) -> Any:
-    from timm.data import FastCollateMixup, auto_augment, create_transform
+    from timm.data import auto_augment
     from timm.data.distributed_sampler import RepeatAugSampler
     from timm.data.loader import PrefetchLoader
+    from timm.data.mixup import FastCollateMixup
+    from timm.data.transforms_factory import create_transform
 
     transform = create_transform(
         224, is_training=True, auto_augment=SPEC, interpolation="bicubic", use_prefetcher=True
@@ -154,13 +156,15 @@ def _timm(root: Path, batch: int, workers: int) -> Any:
         if operation.aug_fn is auto_augment.posterize:
             operation.aug_fn = _posterize
     dataset = ImageFolder(str(root / "train"), transform)
-    collate = FastCollateMixup(
+    collate = FastCollateMixup(  # type: ignore[no-untyped-call]
         mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=2
     )
     loader = DataLoader(
         dataset,
         batch,
-        sampler=RepeatAugSampler(dataset, num_replicas=1, rank=0, num_repeats=3),
+        sampler=RepeatAugSampler(  # type: ignore[no-untyped-call]
+            dataset, num_replicas=1, rank=0, num_repeats=3
+        ),
         collate_fn=collate,
         drop_last=True,
         num_workers=workers,
@@ -221,13 +225,14 @@ def _images_a_second(side: Side, arguments: argparse.Namespace) -> float:
     batches = iter(side(arguments.workers))
     for _ in islice(batches, 2 * arguments.workers):
         pass
-    count = max(arguments.batches, 8 * arguments.workers)
+    count: int = max(arguments.batches, 8 * arguments.workers)
     begin = time.perf_counter()
     for _ in islice(batches, count):
         pass
     taken = time.perf_counter() - begin
     del batches
-    return count * arguments.batch / taken
+    images: int = count * arguments.batch
+    return images / taken
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ def our_step(training: _Training, views: tuple[Tensor, ...], targets: Tensor, in
     batch = Batch(images=views[0], targets=targets, views=views)
     training.objective.before_losses(iter([(batch, step)]))
     loss = training.objective.losses(batch, step)["total"]
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     training._update(step)
     training.objective.after_step(step)
     return float(loss.detach())

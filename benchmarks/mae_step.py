@@ -66,7 +66,7 @@ def training_step(name: str, batch: int, device: torch.device) -> Callable[[], o
         index = next(indices)
         draws = generator(0, "method", index)
         step = Step(index=index, total=TOTAL, generator=draws, per_epoch=TOTAL)
-        objective.losses(data, step)["total"].backward()
+        objective.losses(data, step)["total"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         objective.after_step(step)

@@ -88,7 +88,7 @@ def training_step(
     def run() -> None:
         with autocast(precision, device):
             loss = objective.losses(given, step)["total"]
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

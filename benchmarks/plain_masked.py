@@ -36,11 +36,15 @@ class PlainMaskedKD:
         last.fused_attn = False
         self.attention: Tensor | None = None  # (B, heads, 1 + N, 1 + N)
         last.attn_drop.register_forward_hook(self._keep_attention)
-        decayed, others = [], []
+        decayed: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in student.named_parameters():  # DeiT's rule
             free = parameter.ndim == 1 or name in student.no_weight_decay()
             (others if free else decayed).append(parameter)
-        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [
+            {"params": decayed},
+            {"params": others, "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
 
     def _keep_attention(self, module: nn.Module, inputs: Any, attention: Tensor) -> None:
@@ -75,6 +79,6 @@ class PlainMaskedKD:
         self.optimizer.zero_grad()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             loss = self.loss(images, targets)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()

@@ -129,15 +129,14 @@ class PlainDino:
         self.optimizer.zero_grad()
         with torch.autocast(views[0].device.type, torch.bfloat16, enabled=self.bf16):
             loss = self.loss(views, step)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.param_groups[0]["weight_decay"] = cosine(
             self.weight_decay, self.method.weight_decay_end, step.index, step.total
         )
-        trained = [p for p in self.student.parameters() if p.grad is not None]
-        for parameter in trained:
-            shrink = (self.method.clip or torch.inf) / (parameter.grad.norm() + 1e-6)
+        for gradient in [p.grad for p in self.student.parameters() if p.grad is not None]:
+            shrink = (self.method.clip or torch.inf) / (gradient.norm() + 1e-6)
             if shrink < 1:
-                parameter.grad.mul_(shrink)
+                gradient.mul_(shrink)
         if step.index < self.method.head.freeze_last_layer_epochs * step.per_epoch:
             for parameter in self.student.head.last.parameters():
                 parameter.grad = None

@@ -72,7 +72,7 @@ def trainings(options: argparse.Namespace) -> Iterator[tuple[str, TrainConfig, i
             seeds[run.title.row] = seeds.get(run.title.row, 0) + 1
             found.setdefault(run.title.row, run.config.train)
     for row, config in found.items():
-        networks = {
+        networks: dict[str, Any] = {
             name: replace(model, weights=Weights())
             for name in ("student", "teacher", "saliency_model")
             if isinstance(model := getattr(config, name), ModelConfig)

@@ -72,7 +72,7 @@ class Trainer:
             step = Step(index=number, total=steps + 1, generator=torch.Generator())
             loss = self.objective.losses(self.data, step)["total"] / self.ranks.size
             with summed.last_backward():
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
             if way == WAYS[0]:
                 self.ranks.all_reduce_sum_([p.grad for p in self.parameters if p.grad is not None])
             else:
