@@ -67,7 +67,10 @@ PIPELINE = """## From JPEG files to batches
 
 `python benchmarks/input_pipeline.py`: the same files on both sides, in turn. DINO's multi-crop (2
 of 224 px, 8 of 96 px) against torchvision v2, DeiT's recipe against timm's loader; CPU milliseconds
-in one process of one thread, images a second with a loader process a core.
+in one process of one thread, images a second with a loader process a core. The EPYC was measured
+before normalisation, colours and memory became faster on CPUs (the batches are the same, to the
+bit); on the Xeon that made 1.13 and 1.02 of DeiT, and 1.51 and 1.33 of multi-crop against Pillow's
+blur, into what stands here.
 
 | against | measure | machine | ours | theirs | times as fast | |
 | --- | --- | --- | --- | --- | --- | --- |
