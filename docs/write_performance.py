@@ -58,8 +58,8 @@ and batches, plain and by this package, each with its own gradients and optimise
 ![Losses over {steps} steps, plain and by this package](pictures/loss-curves.png)
 
 Losses of DINO, iBOT and AttMask-High differ by {most:.0e} at most, relative.
-Those of MaskedKD differ by {before:.0e} at most before step {parted} of the EPYC and the Xeon; from
-there on these are two trainings. Rounding grows from step to step, and at last decides which of two
+Those of MaskedKD differ by {before:.0e} at most before step {parted}; from there
+on these are two trainings. Rounding grows from step to step, and at last decides which of two
 patches is shown whose attention is all but equal (on the EPYC at once, at that step).
 """
 
@@ -219,7 +219,7 @@ def of_machines(root: Path, results: str) -> dict[str, list[dict[str, str]]]:
 def curves(root: Path) -> list[str]:
     """How far both sides are apart."""
     most, parted, before, steps = [0.0], [], [0.0], 0
-    for lines in of_machines(root, "loss-curves.csv").values():
+    for machine, lines in of_machines(root, "loss-curves.csv").items():
         found: dict[str, list[float]] = {}
         for line in lines:
             found.setdefault(line["training"], []).append(float(line["difference"]))
@@ -227,13 +227,13 @@ def curves(root: Path) -> list[str]:
             steps = len(one)
             if name.startswith("MaskedKD"):
                 at = next(at for at, difference in enumerate(one) if difference > NEAR)
-                parted.append(str(at + 1))
+                parted.append(f"{at + 1} ({machine})")
                 before.append(max(one[:at]))
             else:
                 most.append(max(one))
     if not parted:
         return []
-    where = " and ".join(dict.fromkeys(parted))
+    where = " and ".join(parted)
     return [CURVES.format(steps=steps, most=max(most), parted=where, before=max(before))]
 
 
