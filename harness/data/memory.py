@@ -15,6 +15,7 @@ from torch.utils.data import get_worker_info
 from harness.data.processes import cannot_deliver
 
 CPU: Final = torch.device("cpu")
+NUMPY: Final = {torch.uint8: np.uint8, torch.float32: np.float32}
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device = CPU) -> Tensor:
@@ -25,9 +26,9 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device = CPU) 
     """
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
-    size = dtype.itemsize * math.prod(shape)
     if get_worker_info() is None:
-        return torch.from_numpy(np.empty(size, np.uint8)).view(dtype).view(tuple(shape))
+        return torch.from_numpy(np.empty(tuple(shape), NUMPY[dtype]))
+    size = dtype.itemsize * math.prod(shape)
     with _room_is_needed():  # as torch's own collation does
         storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
     return torch.empty(0, dtype=dtype).set_(storage).view(tuple(shape))
