@@ -22,7 +22,12 @@ from harness.methods import METHODS, Batch, Networks, Objective, Step
 from harness.methods.ibot import HIDDEN_SHARE, Ibot, IbotObjective
 from harness.methods.selfdistillation.config import Head
 from harness.methods.selfdistillation.koleo import koleo
-from harness.methods.selfdistillation.parts import center_and_sharpen, view_loss, warmed_up
+from harness.methods.selfdistillation.parts import (
+    center_and_sharpen,
+    log_distribution_,
+    view_loss,
+    warmed_up,
+)
 from harness.methods.selfdistillation.sinkhorn import assigned, prototype_offsets
 from harness.models.architectures import Architecture
 from harness.models.interface import ForwardRequest, Saliency
@@ -147,8 +152,9 @@ class Dinov2Objective(IbotObjective):
         self.collapse_monitor.observe(targets)
         cold = self.method.temperatures.student
         losses = {"cls": view_loss(targets, logits, cold)}
-        guesses = self.patch_head(seen.patches.flatten(0, 1)[taught.hidden.indices]).float() / cold
-        each = -(self._patch_targets(taught, step) * guesses.log_softmax(dim=-1)).sum(dim=-1)
+        raw = self.patch_head(seen.patches.flatten(0, 1)[taught.hidden.indices])
+        guesses = log_distribution_(raw, cold)
+        each = -(self._patch_targets(taught, step) * guesses).sum(dim=-1)
         losses["patch"] = (each * taught.hidden.weights()).sum()
         total = self.method.cls_weight * losses["cls"] + self.method.patch_weight * losses["patch"]
         if self.method.koleo_weight > 0:

@@ -22,7 +22,12 @@ from harness.masking.views.block import BlockWise
 from harness.methods import METHODS, Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
-from harness.methods.selfdistillation.parts import Center, center_and_sharpen, warmed_up
+from harness.methods.selfdistillation.parts import (
+    Center,
+    center_and_sharpen,
+    log_distribution_,
+    warmed_up,
+)
 from harness.methods.selfdistillation.patch_masking import PatchMasking, replaced
 from harness.models.architectures import Architecture
 from harness.models.interface import Features, ForwardRequest, Saliency
@@ -162,18 +167,16 @@ class IbotObjective(SelfDistillationObjective):
             raw = self._hidden_logits(self.teacher_head, taught.patches, hidden)
             temperature = self._patch_temperature(step)
             targets = center_and_sharpen(raw, self.patch_center.value, temperature)
-        guesses = torch.nn.functional.log_softmax(
-            logits.float() / self.method.temperatures.student, dim=-1
-        )
+        guesses = log_distribution_(logits, self.method.temperatures.student)
         return -((targets * guesses).sum(dim=-1) * hidden.weights()).sum()
 
     def _hidden_logits(self, head: ProjectionHead, patches: Tensor, hidden: PatchMask) -> Tensor:
         """The teacher's, (M, K); the running mean sees those of all its `patches` (2B, N, D)."""
-        units = head.embed(patches.flatten(0, 1))
+        units, prototypes = head.embed(patches.flatten(0, 1)), head.prototypes()
         with torch.autocast(self.device.type, enabled=False):
-            mean = head.project(units.float().mean(dim=0, keepdim=True))
+            mean = head.project(units.float().mean(dim=0, keepdim=True), prototypes)
         self.patch_center.add(mean, len(units))
-        return head.project(units[hidden.indices])
+        return head.project(units[hidden.indices], prototypes)
 
     def _patch_temperature(self, step: Step) -> float:
         """This epoch's: warm-up starts with the hiding."""

@@ -90,10 +90,17 @@ class ProjectionHead(nn.Module):
         """Unit vectors (..., bottleneck)."""
         return functional.normalize(self.mlp(tokens), dim=-1)
 
-    def project(self, embedded: Tensor) -> Tensor:
-        """Logits of unit vectors: linear, so the mean of logits is the logits of the mean."""
-        weight = self.gain * functional.normalize(self.direction, dim=1)
-        return functional.linear(embedded, weight)
+    def project(self, embedded: Tensor, prototypes: Tensor | None = None) -> Tensor:
+        """Logits of unit vectors: linear, so the mean of logits is the logits of the mean.
+
+        `prototypes` are the head's own, where the caller needs them more than once.
+        """
+        return functional.linear(embedded, self.prototypes() if prototypes is None else prototypes)
+
+    def prototypes(self) -> Tensor:
+        """The rows (out_dim, bottleneck) that unit vectors meet."""
+        # as `weight_norm` of torch.nn.utils: one pass over them, and one for their gradients
+        return torch._weight_norm(self.direction, self.gain, 0)
 
     def last_layer(self) -> list[nn.Parameter]:
         """What DINO keeps frozen in the first epochs."""

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 def center_and_sharpen(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
     """The teacher's distribution (..., out_dim): centred, then sharpened."""
-    return ((logits.float() - center) / temperature).softmax(dim=-1)
+    return (logits.float() - center).div_(temperature).softmax(dim=-1)
+
+
+def log_distribution_(logits: Tensor, temperature: float) -> Tensor:
+    """The logarithm of the student's distribution (..., out_dim); the logits are written to."""
+    return torch.nn.functional.log_softmax(logits.float().div_(temperature), dim=-1)
 
 
 def view_loss(teacher: Tensor, student: Sequence[Tensor], temperature: float) -> Tensor:
