@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IN_CACHE: Final = 2**18
 """Values, of 4 bytes: a core's own cache holds them and what is computed of them."""
