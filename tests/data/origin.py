@@ -21,7 +21,7 @@ Answer = Literal["whole", "half"]
 class Origin(ThreadingHTTPServer):
     """Serves Fashion-MNIST's four files, with few images. Of the archive one half is sent at once;
     then `answer` says for each request, in their order, whether the other half follows or the
-    connection is closed.
+    connection is closed. Until then a byte comes now and then, or whoever asks would give it up.
     """
 
     daemon_threads = True
@@ -60,12 +60,27 @@ class _Handler(BaseHTTPRequestHandler):
         if name != ARCHIVE:
             self.wfile.write(content)
             return
-        half = len(content) // 2
-        self.wfile.write(content[:half])
+        self.sent = len(content) // 2
+        self.wfile.write(content[: self.sent])
         self.server.asked += 1
-        if self.server.next_answer() == "whole":
-            self.wfile.write(content[half:])
+        decided = threading.Event()
+        talk = threading.Thread(target=self.talk_on, args=(content, decided), daemon=True)
+        talk.start()
+        how = self.server.next_answer()
+        decided.set()
+        talk.join()
+        if how == "whole":
+            self.wfile.write(content[self.sent :])
             self.server.whole += 1
+
+    def talk_on(self, content: bytes, decided: threading.Event) -> None:
+        """Send byte after byte until it is `decided`, but for the last one."""
+        while not decided.wait(1) and self.sent < len(content) - 1:
+            try:
+                self.wfile.write(content[self.sent : self.sent + 1])
+            except OSError:  # whoever asked is gone
+                return
+            self.sent += 1
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
