@@ -34,7 +34,7 @@ def prototype_offsets(
             if iteration > 0:
                 for part, sample in zip(parts, samples, strict=True):
                     for piece in chunks(part):
-                        scores = (part[piece].float() / temperature).add_(offsets)
+                        scores = _scores(part[piece], temperature, offsets)
                         sample[piece] = -scores.logsumexp(dim=1, keepdim=True)
             offsets = -_log_sums(parts, samples, temperature, offsets, dist)
     return offsets
@@ -51,22 +51,27 @@ def _log_sums(
     largest = torch.full_like(like, -torch.inf)
     for part, sample in zip(parts, samples, strict=True):
         for piece in chunks(part):
-            scores = (part[piece].float() / temperature).add_(sample[piece])
+            scores = _scores(part[piece], temperature, sample[piece])
             largest = torch.maximum(largest, scores.amax(dim=0, keepdim=True))
     largest = dist.all_gather(largest).amax(dim=0, keepdim=True)
     sums = torch.zeros_like(like)
     for part, sample in zip(parts, samples, strict=True):
         for piece in chunks(part):
-            scores = (part[piece].float() / temperature).add_(sample[piece])
+            scores = _scores(part[piece], temperature, sample[piece])
             sums += scores.sub_(largest).exp_().sum(dim=0, keepdim=True)
     dist.all_reduce_sum_([sums])
     return torch.where(largest == -torch.inf, 0.0, largest + sums.log())
+
+
+def _scores(logits: Tensor, temperature: float, scaling: Tensor) -> Tensor:
+    """log of exp(logits / T), scaled by log u (1, K) or log v (B, 1); memory of its own."""
+    return (logits.float() / temperature).add_(scaling)
 
 
 def assigned(logits: Tensor, offsets: Tensor, temperature: float) -> Tensor:
     """The targets (B, K) of samples of that batch."""
     out = torch.empty(logits.shape, device=logits.device)
     for piece in chunks(logits):
-        scores = (logits[piece].float() / temperature).add_(offsets)
+        scores = _scores(logits[piece], temperature, offsets)
         torch.softmax(scores, dim=-1, out=out[piece])
     return out
