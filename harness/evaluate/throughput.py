@@ -9,14 +9,18 @@ from collections.abc import Callable
 import torch
 
 
+SHORTEST = 2.0  # seconds of timing: less, and another program decides the median of small networks
+
+
 def interleaved_seconds(
     passes: dict[str, Callable[[], object]], *, device: torch.device, warmup: int, repeats: int
 ) -> dict[str, list[float]]:
-    """Seconds of every pass, `repeats` times each, taken in turn so that a drifting machine slows
-    all of them alike.
+    """Seconds of every pass, at least `repeats` of each and `SHORTEST` of all, taken in turn so
+    that a drifting machine slows all of them alike.
     """
     seconds: dict[str, list[float]] = {name: [] for name in passes}
-    for turn in range(warmup + repeats):
+    turn, timed = 0, 0.0
+    while turn < warmup + repeats or timed < SHORTEST:
         for name, run in passes.items():
             _synchronise(device)
             start = time.perf_counter()
@@ -24,6 +28,8 @@ def interleaved_seconds(
             _synchronise(device)
             if turn >= warmup:
                 seconds[name].append(time.perf_counter() - start)
+                timed += seconds[name][-1]
+        turn += 1
     return seconds
 
 

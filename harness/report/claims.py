@@ -4,6 +4,7 @@ margin, once the claims of its table are adjusted for (`harness.report.judging`)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,9 @@ UNPAIRED = (
     "; no seeds are paired here: where they scatter to one side, this errs in up to 14 % of cases"
 )
 """Of a row against a number. The share: tests/report/test_inference_simulation.py."""
+
+TIMING_DRIFT = 0.05
+"""How far the median of the same timings moves from one hour to the next on an idle machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,14 +224,27 @@ def _judge(operator: Operator, column: Column, sides: Sequence[Side], test: Test
         return judge_over_rows(operator, measure, test.level)
     if column.evidence == "seeds":
         return _judge_scattered(operator, test, summary, sides)
-    verdict = side_of(operator, summary.mean, summary.mean, measure.margin)
-    how = (
-        "computed exactly"
-        if column.evidence == "exact"
-        else "median of timings on this machine, no interval"
-    )
-    stands = f"{_stands(operator, verdict)} {_margin(test)}"
-    return Judgement(verdict, f"{_value(measure, summary.mean)}, {stands}; {how}")
+    value, margin = _value(measure, summary.mean), _margin(test)
+    if column.evidence == "exact":
+        verdict = side_of(operator, summary.mean, summary.mean, measure.margin)
+        stands = f"{_stands(operator, verdict)} {margin}"
+        return Judgement(verdict, f"{value}, {stands}; computed exactly")
+    drift = _drift(measure, sides)
+    verdict = side_of(operator, summary.mean - drift, summary.mean + drift, measure.margin)
+    how = "median of timings on this machine, no interval"
+    if verdict is Verdict.NOT_SETTLED:
+        near = f"within {100 * TIMING_DRIFT:g} % of {margin}, as far as such a median drifts"
+        return Judgement(verdict, f"{value}, {near}; {how}")
+    return Judgement(verdict, f"{value}, {_stands(operator, verdict)} {margin}; {how}")
+
+
+def _drift(measure: Measure, sides: Sequence[Side]) -> float:
+    """How far the median of timings may move by itself, on the scale of judging."""
+    if measure.over is not None:  # a share of rows, or a correlation: no time
+        return 0.0
+    if measure.ratio:
+        return math.log1p(TIMING_DRIFT)
+    return TIMING_DRIFT * max(abs(value) for side in sides for value in side.values.values())
 
 
 def _why_untested(sides: Sequence[Side]) -> str:

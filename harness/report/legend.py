@@ -42,10 +42,11 @@ LEGEND = {
     "report quotes it.",
     Verdict.SUPPORTED: (
         "the whole adjusted confidence interval lies on the claimed side of the margin. Computed "
-        "and timed claims are judged by their value."
+        "claims are judged by their value, timed ones by theirs give or take 5 %."
     ),
     Verdict.CONTRADICTED: (
-        "the whole adjusted confidence interval lies on the other side of the margin."
+        "the whole adjusted confidence interval lies on the other side of the margin; of computed "
+        "and timed claims, the value."
     ),
     Verdict.NOT_SETTLED: (
         "measured, and the interval of this claim alone reaches across the margin, or there is "

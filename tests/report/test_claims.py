@@ -205,6 +205,15 @@ def test_timings_are_judged_by_their_median_and_say_so() -> None:
     assert slower.verdict == Verdict.CONTRADICTED
 
 
+@pytest.mark.parametrize("speed", [815.0, 885.0])  # 1.63 and 1.77 times as fast
+def test_a_timing_near_the_margin_settles_nothing(speed: float) -> None:
+    found = judged([speed], [500.0], factor=1.7, column=SPEED)
+    assert found.verdict == Verdict.NOT_SETTLED
+    assert "within 5 % of the margin of 1.70×" in found.reason
+    alone = judged([speed / 500], None, offset=1.7, column=SPEED)
+    assert alone.verdict == Verdict.NOT_SETTLED
+
+
 def test_ratios_over_seeds_use_logarithms() -> None:
     found = judged([2.0, 2.1, 1.95], [1.0, 1.0, 1.0], factor=1.5)
     logs = [math.log(value) for value in (2.0, 2.1, 1.95)]
