@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import torch
 
-
 SHORTEST = 2.0  # seconds of timing: less, and another program decides the median of small networks
 
 

@@ -130,6 +130,7 @@ class Recipe:
     # weight decay of adam and sgd is added to the gradient, and adam's takes every parameter (AST)
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     momentum: Beta = 0.9  # SGD's
+    nesterov: bool = False  # SGD's: the gradient a momentum step ahead, as timm's `sgd` has it
     # biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05
     # the rate of every block below the last is that of the next one times this
@@ -156,7 +157,7 @@ class Recipe:
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset(
         {"lr_rule", "patch_embed_rate", "compile", "optimizer", "momentum", "teacher_precision"}
-        | {"decay", "decay_power", "decay_rate", "decay_from"}
+        | {"nesterov", "decay", "decay_power", "decay_rate", "decay_from"}
     )
 
     def __post_init__(self) -> None:
@@ -165,6 +166,10 @@ class Recipe:
             raise FieldError("lr_rule", "sqrt needs `lr_batch`, the batch that `lr` is meant for")
         if self.optimizer != "sgd" and self.momentum != 0.9:
             raise FieldError("momentum", "is SGD's: give `optimizer: sgd`, or leave it out")
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise FieldError(
+                "nesterov", "goes with `optimizer: sgd` and a momentum, or leave it out"
+            )
         for decay, keys in DECAYS.items():
             for key in keys if decay != self.decay else ():
                 if not at_default(self, key):
@@ -226,6 +231,10 @@ class Probe:
     rates: tuple[Positive, ...] = RATES
     # random resized crops and flips; false: every image as it is, looked at once
     augment: bool = True
+    # when the rate moves on along its cosine: DINO and iBOT after an epoch, DINOv2 after a step
+    anneal: Literal["epoch", "step"] = "epoch"
+
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"anneal"})
 
     def __post_init__(self) -> None:
         check_bounds(self)

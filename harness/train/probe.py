@@ -111,9 +111,11 @@ class _ProbeTraining:
         if accuracies and self.progress.heads is not None:
             heads.load_state(self.progress.heads)
         batches = self._batches(network, evaluation_data, start=len(accuracies))
+        steps = evaluation_data.module.steps_per_epoch
         for epoch in range(len(accuracies), probe.epochs):
-            rate_factor = 0.5 * (1 + math.cos(math.pi * epoch / probe.epochs))
-            for _ in range(evaluation_data.module.steps_per_epoch):
+            for step in range(steps):
+                done = epoch + (step / steps if probe.anneal == "step" else 0)
+                rate_factor = 0.5 * (1 + math.cos(math.pi * done / probe.epochs))
                 heads.step(*next(batches), rate_factor)
             accuracies.append(heads.accuracy(*queries))
             self.progress.after_epoch(heads, part=self.part, epochs=probe.epochs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -177,18 +178,28 @@ def test_token_matching_compares_kept_patches_and_detection_tokens(keep: int) ->
     weight, bias = objective.modules["adapter"].parameters()
     total = torch.zeros((), dtype=torch.float64)
     for image in range(3):
+        distance = torch.zeros((), dtype=torch.float64)
         for token in range(keep):
             patch = of_student.patches[image, kept[image, token]] @ weight.T + bias
-            total += (patch - of_teacher.patches[image, token]).norm().double() / (3 * keep)
+            distance += (patch - of_teacher.patches[image, token]).norm().double() / keep
         for token in range(TOKENS):
             mine = of_student.detections[image, token] @ weight.T + bias
-            total += (mine - of_teacher.detections[image, token]).norm().double() / (3 * TOKENS)
+            distance += (mine - of_teacher.detections[image, token]).norm().double() / TOKENS
+        total += distance.sqrt() / 3
     torch.testing.assert_close(losses["distill"].double(), total, rtol=1e-5, atol=1e-6)
     labels = losses["class"] + losses["l1"] + losses["giou"]
     torch.testing.assert_close(losses["total"], labels + 4 * losses["distill"])
     losses["total"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in (weight, bias))
     assert all(p.grad is not None for n, p in student.named_parameters() if "cls" not in n)
+
+
+def test_a_student_that_is_its_teacher_gets_no_gradient() -> None:
+    tokens = torch.randn(2, TOKENS, 8, requires_grad=True)
+    copy = replace(output(2), patches=tokens, detections=tokens)
+    TokenMatching()(copy, copy, None).backward()
+    assert tokens.grad is not None
+    assert not tokens.grad.any()
 
 
 def attention_of_detections(student: VisionTransformer, images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -120,9 +121,12 @@ def test_settings_that_cannot_be(experiments: Experiments, probe: str, message: 
         runs_of(experiments, LINEAR, f"- {{id: labels, set: {{probe: {probe}}}}}", FASHION)
 
 
-def test_pixels_are_judged_by_the_same_classifier(tmp_path: Path) -> None:
+@pytest.mark.parametrize("anneal", ["epoch", "step"])
+def test_pixels_are_judged_by_the_same_classifier(
+    tmp_path: Path, anneal: Literal["epoch", "step"]
+) -> None:
     data = DataConfig(name="fashion-mnist", train_fraction=0.01)
-    probe = Probe(epochs=2, batch_size=100, augment=False, rates=(0.1,))
+    probe = Probe(epochs=2, batch_size=100, augment=False, rates=(0.1,), anneal=anneal)
     run = LinearRun(model=None, data=data, probe=probe, eval_crop=1.0, seed=3)
     context = Context(tmp_path / "run")
     found = run.execute(context)
@@ -138,7 +142,8 @@ def test_pixels_are_judged_by_the_same_classifier(tmp_path: Path) -> None:
     order = Sampler(images=600, batch_size=100, repeats=1, seed=3).batches(0)
     for step in range(12):
         rows = next(order)[1].numpy()
-        rate = 0.1 * 100 / 256 * (1 if step < 6 else 0.5)  # a cosine by epochs
+        done = step / 12 if anneal == "step" else step // 6 / 2  # of the cosine
+        rate = 0.1 * 100 / 256 * 0.5 * (1 + np.cos(np.pi * done))
         wrong = scipy.special.softmax(bank[rows] @ weight + bias, axis=1)
         wrong[np.arange(100), labels[rows]] -= 1
         speed = 0.9 * speed + bank[rows].T @ wrong / 100

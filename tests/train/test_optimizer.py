@@ -96,10 +96,15 @@ def test_frozen_parameters_are_left_out() -> None:
     assert id(model.vit.head.weight) not in {id(p) for group in groups for p in group["params"]}
 
 
-def test_sgd_with_momentum_is_its_formula() -> None:
-    """v <- 0.9 v + g + decay w; w <- w - rate v; what has one axis is not decayed."""
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_with_momentum_is_its_formula(nesterov: bool) -> None:
+    """v <- 0.9 v + g + decay w; w <- w - rate v, or w - rate (0.9 v + g + decay w) with the new v;
+    what has one axis is not decayed.
+    """
     layer = torch.nn.Linear(2, 2)
-    recipe = Recipe(epochs=1, batch_size=2, lr=0.1, weight_decay=0.01, optimizer="sgd")
+    recipe = Recipe(
+        epochs=1, batch_size=2, lr=0.1, weight_decay=0.01, optimizer="sgd", nesterov=nesterov
+    )
     optimizer = build_optimizer({"layer": layer}, recipe)
     inputs = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
     weights = [layer.weight.detach().double(), layer.bias.detach().double()]
@@ -111,7 +116,10 @@ def test_sgd_with_momentum_is_its_formula() -> None:
         outputs = inputs.double() @ weights[0].T + weights[1]
         gradients = [2 * outputs.T @ inputs.double() + 0.01 * weights[0], 2 * outputs.sum(dim=0)]
         velocities = [0.9 * v + g for v, g in zip(velocities, gradients, strict=True)]
-        weights = [w - 0.1 * v for w, v in zip(weights, velocities, strict=True)]
+        steps = velocities
+        if nesterov:
+            steps = [0.9 * v + g for v, g in zip(velocities, gradients, strict=True)]
+        weights = [w - 0.1 * s for w, s in zip(weights, steps, strict=True)]
     torch.testing.assert_close(layer.weight.detach().double(), weights[0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(layer.bias.detach().double(), weights[1], rtol=1e-4, atol=1e-6)
 
@@ -119,6 +127,8 @@ def test_sgd_with_momentum_is_its_formula() -> None:
 def test_momentum_without_sgd_is_told() -> None:
     with pytest.raises(FieldError, match="is SGD's"):
         Recipe(epochs=1, batch_size=2, lr=1.0, momentum=0.5)
+    with pytest.raises(FieldError, match="goes with `optimizer: sgd`"):
+        Recipe(epochs=1, batch_size=2, lr=1.0, nesterov=True)
 
 
 def test_adam_adds_the_decay_of_every_parameter_to_the_gradient() -> None:

@@ -15,19 +15,25 @@ from harness.models.interface import ForwardOutput, ForwardRequest
 if TYPE_CHECKING:
     from harness.models.vit import VisionTransformer
 
+SMALLEST = 1e-12  # of a distance: the root has no gradient at 0, where a student begins as a copy
+
 
 @LOSSES.register("token-matching")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenMatching(DistillationLoss):
-    """The mean distance of student and teacher over patch tokens, plus that over detection tokens.
+    """The root of an image's mean distance of student and teacher over patch tokens, plus that over
+    detection tokens.
 
     Tokens are those after the last norm, the distance is Euclidean. A token stands for the
     teacher's token at its own place. With a masked teacher the patches that it saw are compared.
     Where the teacher is of another width, a linear layer that is trained along takes the student's
     tokens there; the paper does not say how it does that, nor what it compares when patches are
-    masked. ViDT's weight is 4: the method's `weight`.
+    masked. ViDT's weight is 4: the method's `weight`. The root is that of the released code
+    (naver-ai/vidt, criterion.py), for which that weight is meant; the paper's equation has none.
+    There it is of the mean over a GPU's images, two of them, here of each image.
     """
 
+    version: ClassVar[int] = 2  # from 2 on the root is taken
     labellings: ClassVar[frozenset[Labelling]] = frozenset({"boxes"})
     of_student: ClassVar[ForwardRequest] = ForwardRequest(patches=True)
     of_teacher: ClassVar[ForwardRequest] = ForwardRequest(patches=True)
@@ -65,10 +71,11 @@ class TokenMatching(DistillationLoss):
         assert student.detections is not None
         assert teacher.detections is not None
         patches = _distance(at_patches(student.patches, kept), teacher.patches)
-        return patches + _distance(student.detections, teacher.detections)
+        distance = patches + _distance(student.detections, teacher.detections)
+        return distance.clamp_min(SMALLEST).sqrt().mean()
 
 
 def _distance(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """The mean Euclidean distance of tokens (B, n, D)."""
+    """The mean Euclidean distance of an image's tokens (B, n, D): (B,)."""
     distance: torch.Tensor = torch.linalg.vector_norm(student.float() - teacher.float(), dim=2)
-    return distance.mean()
+    return distance.mean(1)
