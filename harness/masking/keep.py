@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.lazy import torch
+from harness.masking import Criterion, CriterionInput
 
 
 def to_grid(scores: torch.Tensor, source: tuple[int, int], target: tuple[int, int]) -> torch.Tensor:
@@ -17,6 +18,13 @@ def to_grid(scores: torch.Tensor, source: tuple[int, int], target: tuple[int, in
     image = scores.float().reshape(-1, 1, *source)
     resized = torch.nn.functional.interpolate(image, target, mode="bilinear", align_corners=False)
     return resized.flatten(1)
+
+
+def kept_patches(criterion: Criterion, inputs: CriterionInput) -> torch.Tensor:
+    """The patches (B, K) that `criterion` keeps, in raster order."""
+    scores = criterion.scores(inputs)
+    assert scores.shape == (inputs.batch, inputs.patches), "scores of another grid"
+    return top_k(scores, inputs.keep)
 
 
 def top_k(scores: torch.Tensor, keep: int) -> torch.Tensor:

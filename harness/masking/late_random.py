@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from harness.bounds import Bound, Patches, check_bounds
 from harness.errors import FieldError
@@ -22,6 +22,8 @@ class LateRandom(Criterion):
     The others are drawn uniformly from the rest, per image. Source: arXiv 2302.10494, Table 5: 40 %
     by attention and 10 % at random in the second half of training.
     """
+
+    version: ClassVar[int] = 2  # from 2 on evaluations draw by batch, not by process
 
     random: Patches = 18  # patches that are drawn at random; 18 are 10 % of 196 where 40 % are 80
     # fraction of training after which they are

@@ -12,7 +12,7 @@ from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.masking import Criterion, CriterionInput, PatchChoice, check_criterion
 from harness.masking.attention import StudentAttention
-from harness.masking.keep import kept_counts, top_k
+from harness.masking.keep import kept_counts, kept_patches
 from harness.methods import METHODS, Batch, Networks, Objective, Step
 from harness.methods.selfdistillation.config import SelfDistillation
 from harness.methods.selfdistillation.objective import SelfDistillationObjective
@@ -118,7 +118,7 @@ class MaskedTeacherObjective(SelfDistillationObjective):
             progress=step.index / step.total,
             batch_slice=step.batch_slice,
         )
-        kept = top_k(self.method.criterion.scores(view), keep)
+        kept = kept_patches(self.method.criterion, view)
         views = torch.full((), len(kept), device=self.device)
         self.kept.add(counts=kept_counts(kept, patches), views=views)
         return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.masking import AttentionSource, Criterion, CriterionInput, PatchChoice, check_criterion
 from harness.masking.attention import StudentAttention
-from harness.masking.keep import kept_counts, to_grid, top_k
+from harness.masking.keep import kept_counts, kept_patches, to_grid
 from harness.masking.positions import distance_from_centre, evenness
 from harness.methods import METHODS, Batch, Method, Networks, Step
 from harness.methods.labels.of_network import label_loss
@@ -26,7 +27,7 @@ from harness.methods.taught import TaughtObjective
 from harness.models.architectures import Architecture
 from harness.models.families import family_of
 from harness.models.interface import ForwardOutput
-from harness.seeding import seed_unnamed, stream
+from harness.seeding import generator, seed_unnamed, stream
 from harness.shown_patches import KEPT_PATCHES
 from harness.transfer import to_device
 
@@ -255,7 +256,7 @@ class DistillationObjective(TaughtObjective):
         self,
         student: ForwardOutput | None,
         images: torch.Tensor,
-        generator: torch.Generator,
+        draws: torch.Generator,
         progress: float,
         batch_slice: BatchSlice = FULL_BATCH,
     ) -> torch.Tensor | None:
@@ -269,20 +270,18 @@ class DistillationObjective(TaughtObjective):
             patches=self.teacher.patches,
             keep=self.mask.keep,
             device=images.device,
-            generator=generator,
+            generator=draws,
             progress=progress,
             batch_slice=batch_slice,
         )
-        scores = self.mask.criterion.scores(inputs)
-        assert scores.shape == (inputs.batch, inputs.patches), "scores of another grid"
-        return top_k(scores, self.mask.keep)
+        return kept_patches(self.mask.criterion, inputs)
 
-    def choose(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor | None:
+    def choose(self, images: torch.Tensor, draws: torch.Generator) -> torch.Tensor | None:
         """The patches (B, K) that the teacher is shown at the end of training; None: all of them.
 
         The student is as it is now.
         """
-        return self._choose(None, images, generator, 1.0)
+        return self._choose(None, images, draws, 1.0)
 
     def _attention(
         self, source: AttentionSource, student: ForwardOutput | None, images: torch.Tensor
@@ -320,15 +319,17 @@ class DistillationObjective(TaughtObjective):
     def extra_predictors(self) -> Mapping[str, Callable[[torch.Tensor], torch.Tensor]]:
         """`teacher`, on the patches that it would be shown, if that is asked for.
 
-        The student is as it is now, in eval mode; random draws are the same at every evaluation.
+        The student is as it is now, in eval mode; random draws are the same at every evaluation,
+        and for a batch whichever process has it.
         """
         if not self.method.teacher_accuracy:
             return {}
-        generator = torch.Generator().manual_seed(0)
+        dist = DistContext.current()
+        numbers = itertools.count(dist.rank, dist.size)  # of the batches of this process
         self._judged.zero_()
 
         def teacher(images: torch.Tensor) -> torch.Tensor:
-            kept = self.choose(images, generator)
+            kept = self.choose(images, generator(0, "shown", next(numbers)))
             if kept is not None:
                 self._judged += kept_counts(kept, self.teacher.patches).cpu()
             logits: torch.Tensor = self.teacher(images, keep=kept).logits

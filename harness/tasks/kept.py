@@ -12,7 +12,7 @@ from harness.data.config import DataConfig
 from harness.evidence import FigureOf
 from harness.lazy import torch
 from harness.masking import AttentionSource, CriterionInput
-from harness.masking.keep import to_grid, top_k
+from harness.masking.keep import kept_patches, to_grid
 from harness.methods.distillation import Distillation, Mask
 from harness.models.architectures import PatchGrid
 from harness.models.available import missing_inputs
@@ -161,7 +161,7 @@ class KeptRun(Task):
             generator=generator,
             progress=self.progress,
         )
-        return top_k(self.mask.criterion.scores(inputs), self.mask.keep)
+        return kept_patches(self.mask.criterion, inputs)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and published weights that are not at hand."""

@@ -54,7 +54,8 @@ def config(method: Method, **changes: Any) -> TrainConfig:
 TRAININGS = {
     "supervised": config(Supervised()),
     "random patches": config(
-        Distillation(mask=Mask(keep=8, criterion=RandomCriterion())), teacher=vit()
+        Distillation(mask=Mask(keep=8, criterion=RandomCriterion()), teacher_accuracy=True),
+        teacher=vit(),
     ),
     "groups of images": config(  # 27 pairs in 4 groups: 12, 14, 14 and 14 images
         Distillation(loss=Manifold(group=14, samples=16), mask=Mask(keep=8)), teacher=vit(24)
