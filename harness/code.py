@@ -25,7 +25,8 @@ import harness
 from harness.data.cache import kept_at
 from harness.data.paths import cache_dir
 
-LIBRARIES: Final = ("torch", "torchvision", "timm")
+LIBRARIES: Final = ("torch", "torchvision", "timm", "numpy", "scipy", "PIL")
+"""By the names under which they are imported."""
 LAZY: Final = "harness.lazy"  # through which torch is imported where it is needed
 ROOT: Final = Path(harness.__file__).resolve().parents[1]
 INERT: Final = (
@@ -342,7 +343,7 @@ def _outside(module: str, file: str | None) -> Path | None:
 @cache
 def _version(name: str) -> str:
     try:
-        return metadata.version(name)
+        return metadata.version("pillow" if name == "PIL" else name)
     except metadata.PackageNotFoundError:
         return ""
 

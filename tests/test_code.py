@@ -169,7 +169,10 @@ def test_the_code_of_a_run_is_what_its_numbers_come_from(monkeypatch: pytest.Mon
     monkeypatch.setenv("HARNESS_HOME", str(REPOSITORY))
     runs = expand(load_table("maskedkd/table2"), "fashion-mnist").runs
     masked = next(run for run in runs if run.plain["train"]["method"]["name"] == "distillation")
-    modules = CodeRecord.of(masked.config).modules
+    code = CodeRecord.of(masked.config)
+    assert {"torch", "timm", "torchvision", "numpy", "PIL"} <= code.libraries.keys()
+    assert all(code.libraries.values())
+    modules = code.modules
     for name in ("train.loop", "methods.distillation", "masking", "data.sets.fashion_mnist"):
         assert f"harness.{name}" in modules
     assert "harness.models.families.vit" in modules

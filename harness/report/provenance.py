@@ -17,7 +17,7 @@ from harness.text import count
 UNKNOWN = "Environment"
 MOST_PARTS = 4
 """Changed modules and libraries that are named."""
-PACKAGES = ("torch", "torchvision", "timm", "numpy")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "pillow")
 
 
 def provenance(results: RunResults) -> Provenance:
