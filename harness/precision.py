@@ -33,7 +33,7 @@ def choose_attention(network: torch.nn.Module, precision: str, device: torch.dev
 
 @contextmanager
 def float32_products(precision: str, device: torch.device) -> Iterator[None]:
-    """While a training runs: whether products of fp32 numbers on a GPU may round them to TF32.
+    """While something runs: whether products of fp32 numbers on a GPU may round them to TF32.
 
     fp32 means fp32, in convolutions too, where PyTorch itself would use TF32. RunFailed for tf32
     where there is no GPU: nothing there rounds like that.

@@ -21,12 +21,12 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
 from harness.code import CodeRecord
-from harness.device import resolve_device
+from harness.device import Device, resolve_device
 from harness.errors import HarnessError, Interrupted
 from harness.launch.context import (
     WorkerContext,
@@ -39,6 +39,8 @@ from harness.launch.environment import environment
 from harness.launch.process_state import ProcessState, begin_run
 from harness.launch.worker_group import RankLost, Rendezvous, worker_group
 from harness.launch.worker_process import Units
+from harness.lazy import torch
+from harness.precision import float32_products
 from harness.process import install_handler, prepare_process
 from harness.run import Resources
 from harness.spec.identity import from_dict
@@ -252,7 +254,8 @@ class Worker:
                 dist=None if group is None else group.dist,
                 rendezvous_store=None if group is None else group.store,
             )
-            metrics = task.execute(context)
+            with _fp32(resolve_device(self._resources.device)):
+                metrics = task.execute(context)
         writer.environment(environment(resources))  # torch is loaded by now
         writer.finish(
             metrics,
@@ -276,6 +279,11 @@ class Worker:
         last = traceback.format_exception_only(error)[-1].strip()
         _end(writer, FAILED, last)
         return EXIT_FAILED
+
+
+def _fp32(device: Device) -> AbstractContextManager[None]:
+    """What no recipe says a precision of, evaluations and timings, is not rounded to TF32."""
+    return float32_products("fp32", torch.device(device)) if device == "cuda" else nullcontext()
 
 
 def _end(writer: RunWriter, state: str, error: str) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from harness import device
 from harness.errors import FieldError
+from harness.launch.worker import _fp32
 from harness.methods import Batch, Method, Networks, Step
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.manifold import Manifold
@@ -134,3 +135,13 @@ def test_where_it_says_nothing_it_is_refused() -> None:
         config(precision="bf16", **HALF)
     with pytest.raises(FieldError, match="is of frozen teachers, and there is none"):
         FineTune(recipe=config(**HALF).recipe)
+
+
+def test_evaluations_and_timings_on_a_gpu_are_not_rounded_to_tf32() -> None:
+    """Not in convolutions either, where PyTorch itself would; a CPU needs nothing."""
+    before = torch.backends.cudnn.allow_tf32
+    with _fp32("cuda"):
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+    with _fp32("cpu"):
+        assert torch.backends.cudnn.allow_tf32 == before
