@@ -76,7 +76,12 @@ def build_optimizer(
     """In its fused form, which is exact and the fastest on CPU and GPU."""
     groups = parameter_groups(modules, recipe, decay_tokens=decay_tokens)
     if recipe.optimizer == "sgd":
-        sgd = {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
-        return torch.optim.SGD(groups, lr=recipe.peak_lr, fused=True, **sgd)
+        return torch.optim.SGD(
+            groups,
+            lr=recipe.peak_lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            fused=True,
+        )
     optimizer = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return optimizer(groups, lr=recipe.peak_lr, betas=recipe.betas, eps=recipe.eps, fused=True)
