@@ -66,7 +66,7 @@ NOT_ALONE = {
     "teacher.drop_path_rule",
     "recipe.lr_rule",  # together with lr_batch
     "recipe.decay_power",  # together with decay, and the next ones likewise
-    "recipe.momentum",
+    *("recipe.momentum", "recipe.nesterov"),
     "recipe.augment.scaled",
     "recipe.augment.photometric",  # of images with boxes or masks
     "student.detection_tokens",  # of detectors: tests/models/test_yolos.py
@@ -228,7 +228,9 @@ def test_options_of_sounds_count_and_are_left_out_elsewhere() -> None:
         "recipe.augment.time_mask": 96,
     }
     changed_ones = [with_leaf(sounds, path, value) for path, value in changes.items()]
-    assert len({key(config) for config in [sounds, *changed_ones]}) == 1 + len(changes)
+    by_sgd = with_leaf(sounds, "recipe.optimizer", "sgd")
+    changed_ones += [with_leaf(by_sgd, "recipe.nesterov", True)]
+    assert len({key(config) for config in [sounds, by_sgd, *changed_ones]}) == 3 + len(changes)
 
 
 def test_a_run_of_before_those_fields_keeps_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
