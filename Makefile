@@ -1,14 +1,18 @@
 # The front door. `make help` says what there is; every target sets up what it needs.
 
+# What is given empty counts as not given.
+given = $(strip $(value $(1)))
+default = $(if $(call given,$(1)),,$(eval override $(1) := $(2)))
+
 # Sounds, boxes and masks have small profiles of their own.
-ifeq ($(origin PROFILE),undefined)
+ifeq ($(call given,PROFILE),)
 table3: override PROFILE := fsdd
 table12-detection table12-segmentation: override PROFILE := canvases
 endif
 
-PYTHON      ?= python3
-PROFILE     ?= fashion-mnist
-EXECUTOR    ?= local
+$(call default,PYTHON,python3)
+$(call default,PROFILE,fashion-mnist)
+$(call default,EXECUTOR,local)
 CLUSTER     ?=
 SEEDS       ?=
 JOBS        ?=
@@ -23,6 +27,7 @@ TORCH_INDEX ?=
 # What the user gives is text: never expanded here, and handed to the shell as a variable of its
 # environment, so that no space, quote, semicolon or $(...) in it means anything.
 VARIABLES := PYTHON PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE UNTIL_SETTLED REFERENCE TORCH TORCH_INDEX
+$(foreach name,$(VARIABLES),$(eval origin_of_$(name) := $(if $(call given,$(name)),$(firstword $(origin $(name))))))
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 export $(VARIABLES)
 
@@ -40,6 +45,13 @@ ifneq ($(unknown),)
 $(error there is no variable $(firstword $(unknown)); did you mean $(nearest)? (there are: $(VARIABLES)))
 endif
 
+# Of a switch, 0 is off; what is neither on nor off is a mistake.
+on := 1 yes Yes YES on On ON true True TRUE
+off := 0 no No NO off Off OFF false False FALSE
+$(foreach name,OFFLINE UNTIL_SETTLED,\
+  $(if $(filter-out $(on) $(off),$(call given,$(name))),$(error $(name) is 1 or 0, got '$(value $(name))'))\
+  $(if $(filter $(on),$(call given,$(name))),,$(eval override $(name) :=)))
+
 BIN := .venv/bin
 HARNESS := $(BIN)/python -m harness
 
@@ -49,6 +61,21 @@ attmask := $(addprefix attmask-,strategies ratio share full dino)
 mae := mae mae-ablation
 lut := lut lut-views
 dinov2 := $(addprefix dinov2-,ablation short)
+
+tables := $(maskedkd) budget-curve $(attmask) asymmetric-dino $(mae) $(lut) dinov2 $(dinov2)
+
+# A variable that no target of this call reads would be ignored without a word, too.
+setup := PYTHON TORCH TORCH_INDEX
+of_table := PROFILE EXECUTOR CLUSTER SEEDS JOBS ROWS TASKS OFFLINE UNTIL_SETTLED
+takes = $(if $(filter help,$(1)),$(VARIABLES),$(setup) $(if $(filter $(tables),$(1)),$(of_table))\
+  $(if $(filter teacher,$(1)),$(filter-out PROFILE,$(of_table)))\
+  $(if $(filter references,$(1)),REFERENCE JOBS UNTIL_SETTLED))
+goals := $(or $(MAKECMDGOALS),help)
+unread := $(filter-out $(foreach goal,$(goals),$(call takes,$(goal))),\
+  $(foreach name,$(VARIABLES),$(if $(filter command,$(origin_of_$(name))),$(name))))
+ifneq ($(unread),)
+$(error make $(firstword $(goals)) does not read $(firstword $(unread)); it reads $(sort $(call takes,$(firstword $(goals)))))
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino $(mae) $(lut) dinov2 $(dinov2) teacher references test check docs bench bench-gpu clean

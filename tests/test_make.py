@@ -95,6 +95,53 @@ def test_what_is_not_given_is_not_passed_on(checkout: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("word", ["0", "no", "off", "False", " "])
+def test_a_switch_can_be_off(checkout: Path, word: str) -> None:
+    assert make(checkout, "table2", f"OFFLINE={word}", f"UNTIL_SETTLED={word}").returncode == 0
+    assert make(checkout, "table2", OFFLINE=word, UNTIL_SETTLED=word).returncode == 0
+    words = ["maskedkd/table2", "--profile=fashion-mnist", "--executor=local"]
+    assert arguments(checkout)[3:] == words
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_told(checkout: Path) -> None:
+    done = make(checkout, "table2", "OFFLINE=maybe")
+    assert done.returncode == 2
+    assert "OFFLINE is 1 or 0, got 'maybe'" in done.stderr
+    assert not (checkout / "arguments").exists()
+
+
+def test_what_is_given_empty_is_not_given(checkout: Path) -> None:
+    for given in (["PROFILE=", "EXECUTOR= "], []):
+        assert make(checkout, "table3", *given, PROFILE="", EXECUTOR="").returncode == 0
+        assert arguments(checkout)[3:] == [
+            "maskedkd/table3",
+            "--profile=fsdd",
+            "--executor=local",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("target", "given"),
+    [
+        ("teacher", "PROFILE=smoke"),
+        ("costs", "SEEDS=0"),
+        ("references", "ROWS=x"),
+        ("table2", "REFERENCE=x"),
+        ("test", "TASKS=train"),
+    ],
+)
+def test_a_variable_that_a_target_does_not_read_is_told(
+    checkout: Path, target: str, given: str
+) -> None:
+    done = make(checkout, target, given)
+    assert done.returncode == 2
+    name = given.partition("=")[0]
+    assert f"make {target} does not read {name}; it reads" in done.stderr
+    assert not (checkout / "arguments").exists()
+    both = make(checkout, "-n", target, "table2", "references", given)  # one of them reads it
+    assert both.returncode == 0
+
+
 def test_a_table_of_sounds_has_its_own_small_profile(checkout: Path) -> None:
     assert make(checkout, "table3").returncode == 0
     assert arguments(checkout)[3:5] == ["maskedkd/table3", "--profile=fsdd"]
