@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.data import fingerprint
 from harness.data.config import DataConfig
 from harness.errors import Interrupted, SpecError
 from harness.models.config import ModelConfig
@@ -80,6 +82,15 @@ def reference(run: KnnRun, split: str, count: int) -> tuple[torch.Tensor, list[i
             features.append(found[0, 0] / found[0, 0].norm())
             labels.append(label)
     return torch.stack(features), labels
+
+
+def test_a_result_is_not_kept_where_images_have_changed(run: KnnRun, tmp_path: Path) -> None:
+    context = Context(tmp_path / "run")
+    replace(run, data=replace(run.data, version=fingerprint(run.data))).execute(context)
+    (why_not,) = context.doubts
+    assert why_not() is None
+    Image.new("RGB", (28, 28)).save(tmp_path / "pictures/train/class0/00.png")
+    assert "pictures: the images changed while the run read them" in str(why_not())
 
 
 def test_the_whole_run_equals_timm_and_a_loop_in_float64(run: KnnRun, tmp_path: Path) -> None:
