@@ -37,7 +37,8 @@ _UNCHECKED = ("BMP", "PPM", "TIFF", "WEBP")  # zeros in place of a lost end are 
 _ZEROS = 512  # bytes, and a twentieth: flat WebP files end with up to 400
 _ZEROS_OF_JPEG = 16  # bytes
 _ORIENTATION = 0x0112  # EXIF
-_BITS = 258  # TIFF: bits per sample
+_BITS, _PHOTOMETRIC = 258, 262  # TIFF: bits per sample, and what they mean
+_WHITE_IS_ZERO = 0
 
 
 class Damaged(Exception):
@@ -201,6 +202,8 @@ def _eight_bits(image: Image) -> Image:
         from PIL.Image import fromarray
 
         values = np.asarray(image).astype(np.uint32)
+        if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            values = 65535 - values
         return fromarray(((values + 128) // 257).astype(np.uint8))
     mode = image.mode
     if mode in _CONVERTED_COLOUR:

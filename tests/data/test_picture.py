@@ -67,6 +67,19 @@ def test_sixteen_bits_are_scaled(content: bytes) -> None:
     assert np.asarray(decode(content, channels=3))[..., 2].tolist() == EIGHT
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_grey_whose_zero_is_white_is_turned_round(bits: int, compression: str) -> None:
+    grey = np.array(EIGHT, np.uint8) if bits == 8 else SIXTEEN
+    content = saved(np.iinfo(grey.dtype).max - grey, "TIFF", compression=compression)
+    black_is_zero, white_is_zero = (
+        struct.pack("<HHIHH", 262, 3, 1, is_zero, 0) for is_zero in (1, 0)
+    )
+    assert content.count(black_is_zero) == 1
+    content = content.replace(black_is_zero, white_is_zero)
+    assert np.asarray(decode(content, channels=1)).tolist() == EIGHT
+
+
 def test_sixteen_bits_of_colour_keep_their_high_byte() -> None:
     colour = np.stack([SIXTEEN, SIXTEEN // 2, SIXTEEN // 3], axis=2)
     header = struct.pack(">IIBBBBB", 4, 2, 16, 2, 0, 0, 0)
