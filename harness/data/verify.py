@@ -25,6 +25,7 @@ class Verified:
     name: str
     where: str
     version: str
+    classes: int
     train_images: int
     val_images: int
     decoded: int  # images that were really decoded; all, for sets in memory
@@ -56,6 +57,7 @@ def verify(
         name=dataset.name,
         where=where,
         version=version,
+        classes=_classes(dataset, splits),
         train_images=0 if dataset.judges_only else len(splits.train.labels),
         val_images=len(splits.val.labels),
         decoded=decoded,
@@ -73,6 +75,13 @@ def _read(dataset: DataSet, path: Path | None) -> tuple[str, str, Splits]:
     if dataset.cache_file is not None and os.path.isfile(dataset.cache_file):
         return str(dataset.cache_file), dataset.version, dataset.load()
     raise DataError(dataset.missing() or f"data set {dataset.name} is not on this machine")
+
+
+def _classes(dataset: DataSet, splits: Splits) -> int:
+    """Those that have an image; of boxes and masks, those of the set."""
+    if dataset.labelling != "classes":
+        return dataset.classes
+    return len({*splits.train.labels.tolist(), *splits.val.labels.tolist()})
 
 
 class _Remarks:

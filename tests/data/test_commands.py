@@ -120,6 +120,18 @@ def test_verify_tells_what_was_left_out(capsys: pytest.CaptureFixture[str], fold
     ]
 
 
+def test_verify_tells_the_number_of_classes(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    _, out, _ = call(capsys, "data", "verify", "folder", "--path", str(folder))
+    assert "24 + 6 images of 2 classes, 30 images read: all right" in out
+    write_images(tmp_path / "plain", {"train/all": 2})
+    assert verified(capsys, tmp_path / "plain") == [
+        "no images judge, there is no val/ or test/: use `evaluate_on: holdout`",
+        "all images are of one class, 'all': no label can be wrong",
+    ]
+
+
 def test_verify_tells_what_a_person_may_not_expect(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -157,7 +169,9 @@ def test_a_broken_folder_takes_its_own_table_down_and_no_other(
     capsys: pytest.CaptureFixture[str], experiments: Experiments
 ) -> None:
     for name in ("good", "bad"):
-        write_images(experiments.root / name, {"train/a": 70, "val/a": 1})
+        write_images(
+            experiments.root / name, {"train/a": 35, "train/b": 35, "val/a": 1, "val/b": 1}
+        )
         experiments.table(
             f"pets/{name}",
             f"""
