@@ -12,8 +12,10 @@ from PIL import Image
 from harness.cli import main
 from harness.data import DATASETS, ready
 from harness.data.config import DataConfig
+from harness.data.verify import verify
 from tests.conftest import TINY_VIT, Experiments
 from tests.data.conftest import SmallFashion, write_images
+from tests.data.test_pack import packed
 from tests.spec.specs import GOOD, changed
 
 
@@ -117,6 +119,20 @@ def test_verify_tells_what_was_left_out(capsys: pytest.CaptureFixture[str], fold
         "1 image lies in no folder of a class and is left out: train/stray.png",
         "2 images in test/ are left out: val/ judges",
         "1 folder holds no image and is no class: train/cow",
+    ]
+
+
+@pytest.mark.parametrize("as_pack", [False, True])
+def test_verify_tells_images_that_are_there_twice(folder: Path, as_pack: bool) -> None:
+    for name in ("cat/000", "cat/002", "dog/001"):
+        (folder / f"val/{name}.png").write_bytes((folder / f"train/{name}.png").read_bytes())
+    (folder / "train/dog/011.png").write_bytes((folder / "train/cat/003.png").read_bytes())
+    root = packed(folder) if as_pack else folder
+    found = verify(DATASETS.get("folder"), path=root, everything=False, say=lambda _: None)
+    assert list(found.remarks) == [
+        f"3 of 6 validation images are training images too, the first: {root}/val/cat/000.png is "
+        f"{root}/train/cat/000.png",
+        f"1 image is in another class too: {root}/train/dog/011.png is {root}/train/cat/003.png",
     ]
 
 
