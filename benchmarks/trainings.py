@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,9 @@ class Bench:
     def metric(self, record: dict[str, Any]) -> None:
         """Only its speed is wanted."""
         self.speeds.append(record.get("speed", {}))
+
+    def before_result(self, why_not: Callable[[], str | None]) -> None:
+        """There is no result."""
 
     def should_stop(self) -> bool:
         """Never."""

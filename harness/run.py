@@ -134,6 +134,11 @@ class RunContext(Protocol):
     def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
         """Put a final file (`model.safetensors`, say) into the run directory, atomically."""
 
+    def before_result(self, why_not: Callable[[], str | None]) -> None:
+        """Ask `why_not`, before a result is kept, why what was computed must not be; None: it may.
+        Where there is a reason, the run fails with it and loses its checkpoint.
+        """
+
     def should_stop(self) -> bool:
         """Whether a signal asked the run to save its checkpoint and raise `Interrupted`."""
 

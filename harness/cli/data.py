@@ -18,6 +18,7 @@ from harness.data.packing import pack_set
 from harness.data.telling import Telling
 from harness.data.verify import verify
 from harness.errors import DataError
+from harness.text import count
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +96,8 @@ def run_verify(arguments: argparse.Namespace) -> int:
     dataset = dataset.packed_at(_checked(size))
     facts = asdict(verify(dataset, path=arguments.path, everything=arguments.all, say=_say))
     verdict = "all right" if not facts["remarks"] else "right, but for what is said above"
-    _print(arguments, facts, f"{_counts(facts)}, {facts['decoded']:,} images read: {verdict}")
+    found = f"{_counts(facts)} of {count(facts['classes'], 'class', 'classes')}"
+    _print(arguments, facts, f"{found}, {facts['decoded']:,} images read: {verdict}")
     return 0
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASETS",
+    "check_classes",
     "fingerprint",
     "open_dataset",
     "ready",
@@ -31,6 +32,15 @@ def open_dataset(data: DataConfig) -> DataSet:
 def fingerprint(data: DataConfig) -> str:
     """The version of the images `data` means: what `DataConfig.version` is completed with."""
     return open_dataset(data).version
+
+
+def check_classes(dataset: DataSet) -> None:
+    """DataError where all images are of one class, before anything learns or judges by that."""
+    if dataset.labelling == "classes" and dataset.classes == 1:
+        raise DataError(
+            f"all images of data set {dataset.name} are of one class, so no answer can be wrong; "
+            "sort them into a folder for each class, or learn from them without labels"
+        )
 
 
 def train_images(data: DataConfig) -> int:

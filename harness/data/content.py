@@ -46,15 +46,21 @@ def fingerprint(tree: ImageTree) -> str:
 
 def names_version(tree: ImageTree, names: Sequence[str], prefix: str) -> str:
     """The fingerprint of the files `names`, whole, without `prefix` in their names."""
-    hashes = tree.hashes() or _hashes(tree, names)
+    hashes = hashes_of(tree, names)
     digest = hashlib.sha256()
     for name in names:
         digest.update(to_bytes(name.removeprefix(prefix)) + b"\0" + hashes[name])
     return digest.hexdigest()
 
 
+def hashes_of(tree: ImageTree, names: Sequence[str]) -> Mapping[str, bytes]:
+    """The SHA-256 of each of all the images `names`; of a pack it is known, and files are read
+    unless they are remembered.
+    """
+    return tree.hashes() or _hashes(tree, names)
+
+
 def _hashes(tree: ImageTree, names: Sequence[str]) -> dict[str, bytes]:
-    """The SHA-256 of each image."""
     memory = _Memory(tree.path)
     remembered = memory.read()
     now = time.time_ns()

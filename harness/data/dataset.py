@@ -235,6 +235,10 @@ class DataSet(ABC):
             if (splits := _cached(cached)) is not None:
                 return splits  # another process was faster
             splits = self._from_origins(tell)
+            if self.cache_file != cached:  # which would keep them under another version for good
+                raise DataError(
+                    f"data set {self.name}: the images changed while they were read; run again"
+                )
             if (why := _keep(cached, splits)) is not None:
                 tell.say(f"  {self.name} cannot be kept at {cached}: {why}")
             return splits

@@ -69,6 +69,9 @@ def read_layout(tree: ImageTree, *, val: Literal["wanted", "optional", "unused"]
             f"val/<class>/* (or test/<class>/*), found {_found(listing, groups)}"
         )
     _check_splits(where, groups)
+    judge = "val" if groups.get("val") else "test"
+    for split, held in (("train", train), (judge, judging)):
+        _check_doubled(where, split, held, prefix=listing.prefix)
     if not judging and val == "wanted":
         raise DataError(f"{where}: {_without_val(listing)}")
     if judging and (odd := sorted(set(judging) ^ set(train))):
@@ -108,6 +111,22 @@ def _check_splits(where: str, groups: Mapping[str, object]) -> None:
             f"{where}: unknown split folder '{shown(folder)}'; the folders are train and val (or "
             f"test): {advice}"
         )
+
+
+def _check_doubled(
+    where: str, split: str, classes: Mapping[str, Sequence[str]], *, prefix: str
+) -> None:
+    """DataError for a split in a split, as an archive leaves it that was unpacked once too often:
+    its classes would count as one. A class may be called `train`, and have folders in it.
+    """
+    for inner in sorted(classes.keys() & set(SPLITS)):
+        start = len(f"{prefix}{split}/{inner}/")
+        below = {folder for name in classes[inner] for folder in name[start:].split("/")[:-1][:1]}
+        if below and (classes.keys() <= set(SPLITS) or below & classes.keys()):
+            raise DataError(
+                f"{where}: {split}/{inner}/ holds folders of images ({_folders(below)}), which "
+                f"would count as one class '{inner}'; move them up, to {inner}/"
+            )
 
 
 def _found(listing: Listing, groups: Collection[str]) -> str:
@@ -221,8 +240,10 @@ def left_out(tree: ImageTree, *, structured: bool = True) -> list[str]:
     lines = list(_unnamed(tree, listing.others))
     if structured:
         lines += _outside(listing)
-        groups = group_by_class(listing.images, prefix=listing.prefix)
-        order = textual_order(sorted(groups.get("train", ())))
+        classes = group_by_class(listing.images, prefix=listing.prefix).get("train", {})
+        if len(classes) == 1:
+            lines.append(f"all images are of one class, '{shown(*classes)}': no label can be wrong")
+        order = textual_order(sorted(classes))
         lines += [] if order is None else [order]
     if listing.empty:
         what = count(len(listing.empty), "folder holds", "folders hold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,13 @@ from torch import Tensor
 
 from harness.data import open_dataset
 from harness.data.config import DataConfig
-from harness.data.dataset import Arrays, DataSet, Labelling, Split
+from harness.data.content import OF_A_COPY, files_version
+from harness.data.dataset import Arrays, DataSet, Files, Labelling, Split
 from harness.data.dense import DenseImages
 from harness.data.finish import CropColours, Normalise
 from harness.data.mixing import erase, mix, soft_targets
 from harness.data.multicrop import MultiCrop
+from harness.data.naming import shown
 from harness.data.sampler import Sampler
 from harness.data.sources import ImageSource, MemoryImages, Setup, Stopping, never
 from harness.data.subset import split_training
@@ -59,6 +62,8 @@ class DataModule:
     # how classes count, where a classifier from elsewhere may count them in another order
     class_order: str | None = None
     labelling: Labelling = "classes"
+    version: str = ""  # that the run was planned with
+    own_files: Path | None = None  # which are read all the time, and whose contents the version is
 
     @property
     def batch(self) -> int:
@@ -71,6 +76,17 @@ class DataModule:
         and of larger ones as many as have no more pixels.
         """
         return max(1, EVAL_BATCH * EVAL_SIDE**2 // max(self.setup.image_size, EVAL_SIDE) ** 2)
+
+    def changed(self) -> str | None:
+        """That the user's own images are others than at the beginning, by a look at every file;
+        None where they are not, or are known by the publisher's name. DataError if they are gone.
+        """
+        if self.own_files is None or (now := files_version(self.own_files)) == self.version:
+            return None
+        return (
+            f"{shown(self.own_files)}: the images changed while the run read them (version "
+            f"{self.version} is now {now}); nothing was kept, run again"
+        )
 
     def train(self, step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """(images (B, C, H, W) normalised, soft targets (B, classes)) from `step` on, endless.
@@ -153,8 +169,8 @@ def open_data(
     While images do not come, `stopping` is asked whether the run should end.
     """
     dataset = open_dataset(data)
-    _check_version(dataset, data)
     splits = dataset.load()
+    _check_version(dataset, data)
     trained_on, held_out = split_training(splits.train.labels, data)
     if data.evaluate_on == "val":
         eval_split, evaluated = splits.val, np.arange(len(splits.val.labels))
@@ -199,7 +215,15 @@ def open_data(
         train_eval_source=train_eval,
         class_order=dataset.class_order(),
         labelling=dataset.labelling,
+        version=data.version,
+        own_files=_own_files(splits.train, data.version),
     )
+
+
+def _own_files(split: Split, version: str) -> Path | None:
+    if isinstance(split, Files) and version.startswith(OF_A_COPY):
+        return split.tree.path
+    return None
 
 
 def _source(split: Split, chosen: NDArray[np.int64], setup: Setup) -> ImageSource:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,13 +27,18 @@ MOST_PIXELS: Final = 100_000_000
 MOST_RATIO: Final = 200
 """Of the longer side to the shorter: resizing a sliver to a square crop would take any memory."""
 
-_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_STARTS = (b"\xff\xd8\xff", _PNG, b"GIF8", b"BM", b"II*\0", b"MM\0*")
 # modes that Pillow turns into RGB and grey by formulas of their own
 _CONVERTED = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"})
 _CONVERTED_COLOUR = frozenset({"CMYK", "YCbCr", "HSV"})
 _NO_RANGE = {"I": "32-bit integers", "F": "floating-point numbers", "LAB": "Lab colours"}
+_UNCHECKED = ("BMP", "PPM", "TIFF", "WEBP")  # zeros in place of a lost end are pixels to Pillow
+_ZEROS = 512  # bytes, and a twentieth: flat WebP files end with up to 400
+_ZEROS_OF_JPEG = 16  # bytes
 _ORIENTATION = 0x0112  # EXIF
-_BITS = 258  # TIFF: bits per sample
+_BITS, _PHOTOMETRIC = 258, 262  # TIFF: bits per sample, and what they mean
+_WHITE_IS_ZERO = 0
 
 
 class Damaged(Exception):
@@ -87,6 +93,10 @@ def _opened(content: bytes, use: Callable[[ImageFile], T]) -> T:
             warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF data and palettes
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _check_size(*image.size)
+                if image.format == "PNG":
+                    _check_png(content)
+                elif image.format in ("JPEG", "MPO"):
+                    _check_jpeg(content)
                 return use(image)
     except UnsupportedPicture:
         raise
@@ -98,6 +108,33 @@ def _opened(content: bytes, use: Callable[[ImageFile], T]) -> T:
         raise UnsupportedPicture("it takes more memory than there is") from error
     except Exception as error:  # decoders raise whatever damaged bytes lead them to
         raise Damaged(str(error).strip() or type(error).__name__) from error
+
+
+def _check_png(content: bytes) -> None:
+    """Damaged unless every chunk is what its checksum says, up to the one that ends the file: of
+    pixels Pillow looks at none, and takes zeros in place of a lost end for some.
+    """
+    view, at = memoryview(content), len(_PNG)
+    while content[at + 4 : at + 8] != b"IEND":
+        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+        if end + 4 > len(content):
+            raise Damaged("the PNG is truncated")
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            raise Damaged("the PNG is damaged, a checksum in it is wrong")
+        at = end + 4
+
+
+def _check_jpeg(content: bytes) -> None:
+    """Damaged where zeros stand in place of its end: to Pillow they are short codes of pixels."""
+    if content.endswith(bytes(_ZEROS_OF_JPEG)) and not _jpeg_ends(content):
+        raise Damaged("the JPEG is truncated, zeros are in place of its end")
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Whether the end of an image comes behind the last start of pixels: that of a thumbnail comes
+    before.
+    """
+    return content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
 
 
 def _as_stored(tile: Any) -> bool:
@@ -127,8 +164,11 @@ def remarks(content: bytes) -> Iterator[str]:
                 yield "with transparent parts, of which the colours below are read"
             if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
                 yield "with an EXIF orientation, which is not applied"
-            if image.format == "JPEG" and content.rfind(b"\xff\xd9") < 0:
+            if image.format == "JPEG" and not _jpeg_ends(content):
                 yield "with JPEG data that do not end, probably cut off"
+            zeros = len(content) - len(content.rstrip(b"\0"))
+            if image.format in _UNCHECKED and zeros >= max(_ZEROS, len(content) // 20):
+                yield "with nothing but zeros at the end of the file: cut off, or black there"
 
 
 def looks_like_image(head: bytes) -> bool:
@@ -162,6 +202,8 @@ def _eight_bits(image: Image) -> Image:
         from PIL.Image import fromarray
 
         values = np.asarray(image).astype(np.uint32)
+        if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+            values = 65535 - values
         return fromarray(((values + 128) // 257).astype(np.uint8))
     mode = image.mode
     if mode in _CONVERTED_COLOUR:

@@ -17,6 +17,8 @@ LEAST_RATE: Final = 1_000
 MOST_RATE: Final = 400_000
 """Samples a second: beyond these a header is damaged, and resampling would take any time."""
 MOST_SAMPLES: Final = 2**28  # of all channels together: 1 GiB
+MOST_LEVEL: Final = 16.0
+"""Full scales: mixing adds up to a few, and integers written as floats go to thousands."""
 _AGAIN: Final = "get it again, or convert it to WAV"
 _BEGINNINGS: Final = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS")
 _UNKNOWN_LENGTH: Final = (0, 0xFFFFFFFF)  # what programs write that cannot go back to the header
@@ -26,7 +28,8 @@ def decode(content: bytes, *, rate: int, where: str) -> NDArray[np.float32]:
     """The samples of a WAV, FLAC or Ogg file, in [-1, 1], (N,): the mean of its channels, resampled
     to `rate` per second (polyphase, with scipy's own filter).
 
-    DataError, which begins with `where`, where it is empty, damaged, cut off, or no sound.
+    Floating-point samples may lie a little beyond. DataError, which begins with `where`, where it
+    is empty, damaged, cut off, of another scale, or no sound.
     """
     samples, own_rate = _read(content, where)
     return resampled(samples.mean(axis=1), own_rate, rate)
@@ -82,12 +85,21 @@ def _read(content: bytes, where: str) -> tuple[NDArray[np.float32], int]:
         raise DataError(f"{where}: holds no sample; {_AGAIN}")
     if not np.isfinite(samples).all():
         raise DataError(f"{where}: holds samples that are no finite numbers; {_AGAIN}")
+    if (level := float(np.abs(samples).max())) > MOST_LEVEL:
+        raise DataError(
+            f"{where}: holds floating-point samples of up to {level:,.0f}, and full scale is 1; "
+            "divide them by theirs (32,768 for 16 bits), or get it again"
+        )
     return samples, rate
 
 
 def _lacking(content: bytes) -> int:
     """Bytes by which a WAV file is shorter than its header says, which libsndfile passes over."""
-    if content[:4] != b"RIFF":
+    kind = content[:4]
+    if kind in (b"RIFF", b"RIFX"):
+        length = int.from_bytes(content[4:8], "little" if kind == b"RIFF" else "big")
+    elif kind == b"RF64" and content[12:16] == b"ds64":  # EBU Tech 3306: a length of 64 bits
+        length = int.from_bytes(content[20:28], "little")
+    else:
         return 0
-    length = int.from_bytes(content[4:8], "little")
     return 0 if length in _UNKNOWN_LENGTH else max(0, length + 8 - len(content))

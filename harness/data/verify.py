@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.data.content import OF_A_COPY, hashes_of
 from harness.data.dataset import Arrays, DataSet, Files, Split, Splits
-from harness.data.naming import shown
+from harness.data.naming import from_bytes, shown
 from harness.data.pack import Pack
 from harness.data.picture import remarks
 from harness.data.targets import check_fit, says_nothing
@@ -25,6 +26,7 @@ class Verified:
     name: str
     where: str
     version: str
+    classes: int
     train_images: int
     val_images: int
     decoded: int  # images that were really decoded; all, for sets in memory
@@ -50,16 +52,18 @@ def verify(
     # of a set that nobody trains on, both are the images that judge
     halves = [splits.train] if splits.train is splits.val else [splits.train, splits.val]
     decoded = sum(_decode(dataset, split, everything, say, odd) for split in halves)
-    for line in odd.lines():
+    found = [*odd.lines(), *_copies(splits, version)]
+    for line in found:
         say(line)
     return Verified(
         name=dataset.name,
         where=where,
         version=version,
+        classes=_classes(dataset, splits),
         train_images=0 if dataset.judges_only else len(splits.train.labels),
         val_images=len(splits.val.labels),
         decoded=decoded,
-        remarks=(*left_out, *odd.lines()),
+        remarks=(*left_out, *found),
     )
 
 
@@ -73,6 +77,39 @@ def _read(dataset: DataSet, path: Path | None) -> tuple[str, str, Splits]:
     if dataset.cache_file is not None and os.path.isfile(dataset.cache_file):
         return str(dataset.cache_file), dataset.version, dataset.load()
     raise DataError(dataset.missing() or f"data set {dataset.name} is not on this machine")
+
+
+def _classes(dataset: DataSet, splits: Splits) -> int:
+    """Those that have an image; of boxes and masks, those of the set."""
+    if dataset.labelling != "classes":
+        return dataset.classes
+    return len({*splits.train.labels.tolist(), *splits.val.labels.tolist()})
+
+
+def _copies(splits: Splits, version: str) -> Iterator[str]:
+    """That images judge which are learned from too, or are in two classes; where what is in them is
+    known, as it is for the version of a user's own images and in a pack.
+    """
+    train, val = splits.train, splits.val
+    if train is val or not (isinstance(train, Files) and isinstance(val, Files)):
+        return
+    if not version.startswith(OF_A_COPY) and train.tree.hashes() is None:
+        return
+    hashes = hashes_of(train.tree, train.tree.listing().images)
+    first: dict[bytes, tuple[Files, int]] = {}
+    learned, in_two = list[str](), list[str]()
+    for split in (train, val):
+        for index, name in enumerate(split.names):
+            other, at = first.setdefault(hashes[from_bytes(bytes(name))], (split, index))
+            if other is not split:
+                learned.append(f"{split.path(index)} is {other.path(at)}")
+            if other.labels[at] != split.labels[index]:
+                in_two.append(f"{split.path(index)} is {other.path(at)}")
+    if learned:
+        what = f"{len(learned):,} of {count(len(val.labels), 'validation image')}"
+        yield f"{what} are training images too, the first: {learned[0]}"
+    if in_two:
+        yield f"{count(len(in_two), 'image is', 'images are')} in another class too: {in_two[0]}"
 
 
 class _Remarks:

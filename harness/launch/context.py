@@ -48,6 +48,7 @@ class WorkerContext:
         self.rendezvous_store = rendezvous_store
         self._writer = writer
         self._stopping = stopping
+        self._doubts: list[Callable[[], str | None]] = []
         self._first: tuple[float, int] | None = None  # time and step of the first progress
         self._written = 0.0
 
@@ -83,6 +84,14 @@ class WorkerContext:
     def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
         """Put a final file into the run directory, atomically."""
         self._writer.save_artifact(name, write)
+
+    def before_result(self, why_not: Callable[[], str | None]) -> None:
+        """Have `why_not_kept` ask this too."""
+        self._doubts.append(why_not)
+
+    def why_not_kept(self) -> str | None:
+        """The first reason, of those the run wants asked, why its result must not be kept."""
+        return next((why for why_not in self._doubts if (why := why_not()) is not None), None)
 
     def should_stop(self) -> bool:
         """Whether the run should save its checkpoint and raise `Interrupted`."""

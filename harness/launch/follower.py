@@ -81,6 +81,9 @@ class FollowerContext:
     def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
         """The first process saves it."""
 
+    def before_result(self, why_not: Callable[[], str | None]) -> None:
+        """The first process asks."""
+
     def should_stop(self) -> bool:
         """Whether this process was asked to stop: all of them then do, after the same step."""
         return self._stopping()

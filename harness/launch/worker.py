@@ -27,7 +27,7 @@ from typing import Final, NoReturn
 
 from harness.code import CodeRecord
 from harness.device import Device, resolve_device
-from harness.errors import HarnessError, Interrupted
+from harness.errors import HarnessError, Interrupted, RunFailed
 from harness.launch.context import (
     WorkerContext,
     end_with_parent,
@@ -256,6 +256,10 @@ class Worker:
             )
             with _fp32(resolve_device(self._resources.device)):
                 metrics = task.execute(context)
+        why_not = context.why_not_kept()
+        if why_not is not None:
+            writer.remove_checkpoint()
+            raise RunFailed(why_not)
         writer.environment(environment(resources))  # torch is loaded by now
         writer.finish(
             metrics,

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.data import fingerprint, open_dataset, steps_per_epoch
+from harness.data import check_classes, fingerprint, open_dataset, whole_batches
 from harness.data.config import DataConfig
+from harness.data.subset import train_count
 from harness.errors import HarnessError, Location, cause
 from harness.methods.untrained import Pixels
 from harness.models.available import class_counts
@@ -97,7 +98,8 @@ class Materials:
         """
         if not config.data.version:
             return  # nothing is known of the data
-        if open_dataset(config.data).judges_only:
+        dataset = open_dataset(config.data)
+        if dataset.judges_only:
             what = "is there to judge, not to learn from; a column asks for it: `from: "
             at = node.find("data", "name")
             self._builder.problem(at, f"name: {config.data.name} {what}{config.data.name}`")
@@ -110,8 +112,14 @@ class Materials:
                 self._misfits[asked] = list(misfits(key, model, trained.get(key), config))
             for name, what in self._misfits[asked]:
                 self._builder.problem(node.find(key, "weights", name), f"{name}: {what}")
+        if config.method.trains and config.method.uses_labels:
+            try:
+                check_classes(dataset)
+            except HarnessError as error:
+                key = "name" if config.data.path is None else "path"
+                self._builder.problem(node.find("data", key), f"{key}: {error}")
         try:
-            steps_per_epoch(config.data, config.recipe)
+            whole_batches(train_count(dataset, config.data), config.recipe.batch_size)
         except HarnessError as error:
             self._builder.problem(node.find("recipe", "batch_size"), f"batch_size: {error}")
 

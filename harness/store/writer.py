@@ -133,6 +133,12 @@ class RunWriter:
         self._start_metrics(length)
         return (None if length is None else path), why
 
+    def remove_checkpoint(self) -> None:
+        """Have the next attempt start at the beginning."""
+        self.lease.ensure_held()
+        self._remove(CHECKPOINT)
+        self._remove(CHECKPOINT_NOTES)
+
     def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
         """Put a final file into the run directory; the result will say what it was."""
         assert "/" not in name, "artifacts lie in the run directory itself"
@@ -223,8 +229,7 @@ class RunWriter:
         path = self.directory / METRICS
         self.lease.ensure_held()
         if length is None:
-            self._remove(CHECKPOINT)
-            self._remove(CHECKPOINT_NOTES)
+            self.remove_checkpoint()
         kept = read_bytes(path)[:length] if length else b""
         with replacing(path) as temporary:
             temporary.write_bytes(kept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from harness.data import check_classes, open_dataset
 from harness.errors import HarnessError
 from harness.methods.supervised import Supervised
 from harness.methods.untrained import Pixels
@@ -40,6 +41,7 @@ class FineTuneRun(Training):
             return None
         if train.finetune is None:
             raise HarnessError("give `finetune: {recipe: ...}`, how its network is fine-tuned")
+        check_classes(open_dataset(train.data))
         how = train.finetune
         return cls(
             train=TrainConfig(

@@ -56,8 +56,10 @@ class KnnRun(BankTask):
         )
 
     def lacks(self, metric: str) -> str | None:
-        """Votes of more images than the bank has."""
+        """Votes of more images than the bank has, or where none can be wrong."""
         bank, classes = train_images(self.data), open_dataset(self.data).classes
+        if classes == 1 and metric.endswith("_top1"):
+            return f"all images of {self.data.name} are of one class, so no vote can be wrong"
         voters = re.fullmatch(r"val/knn(\d+)_top1", metric)
         few = re.fullmatch(r"val/knn_nu(\d+)_top1", metric)
         if voters is not None and int(voters[1]) > bank:

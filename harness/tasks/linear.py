@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from harness.data import open_dataset, pixel_side, train_images
+from harness.data import check_classes, open_dataset, pixel_side, train_images
 from harness.data.config import DataConfig
 from harness.errors import HarnessError
 from harness.methods.untrained import Pixels
@@ -67,7 +67,9 @@ class LinearRun(BankTask):
         images = train_images(data)
         if data.evaluate_on == "val":
             images -= images // 10  # while the rate is chosen
-        classes = open_dataset(data).classes
+        dataset = open_dataset(data)
+        check_classes(dataset)
+        classes = dataset.classes
         if data.evaluate_on == "val" and images < 9 * classes:
             raise HarnessError(
                 f"the rate is chosen on a tenth of every class, so each needs 10 images: "

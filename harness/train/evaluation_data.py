@@ -103,4 +103,5 @@ def open_evaluation_data(
         workers=context.resources.workers,
         stopping=context.should_stop,
     )
+    context.before_result(module.changed)
     return EvaluationData(module=module, device=device, context=context)

@@ -107,6 +107,7 @@ class _Training:
         self.dist = dist or context.dist  # the processes that train
         self.remote = remote  # None: this process computes the teacher
         self.data = self._open_data()
+        context.before_result(self.data.changed)
         self.plan = self._plan_batch()
         self._warn_of_class_order()
         self._warn_of_slow_bf16()

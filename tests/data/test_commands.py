@@ -12,8 +12,10 @@ from PIL import Image
 from harness.cli import main
 from harness.data import DATASETS, ready
 from harness.data.config import DataConfig
+from harness.data.verify import verify
 from tests.conftest import TINY_VIT, Experiments
 from tests.data.conftest import SmallFashion, write_images
+from tests.data.test_pack import packed
 from tests.spec.specs import GOOD, changed
 
 
@@ -120,6 +122,32 @@ def test_verify_tells_what_was_left_out(capsys: pytest.CaptureFixture[str], fold
     ]
 
 
+@pytest.mark.parametrize("as_pack", [False, True])
+def test_verify_tells_images_that_are_there_twice(folder: Path, as_pack: bool) -> None:
+    for name in ("cat/000", "cat/002", "dog/001"):
+        (folder / f"val/{name}.png").write_bytes((folder / f"train/{name}.png").read_bytes())
+    (folder / "train/dog/011.png").write_bytes((folder / "train/cat/003.png").read_bytes())
+    root = packed(folder) if as_pack else folder
+    found = verify(DATASETS.get("folder"), path=root, everything=False, say=lambda _: None)
+    assert list(found.remarks) == [
+        f"3 of 6 validation images are training images too, the first: {root}/val/cat/000.png is "
+        f"{root}/train/cat/000.png",
+        f"1 image is in another class too: {root}/train/dog/011.png is {root}/train/cat/003.png",
+    ]
+
+
+def test_verify_tells_the_number_of_classes(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    _, out, _ = call(capsys, "data", "verify", "folder", "--path", str(folder))
+    assert "24 + 6 images of 2 classes, 30 images read: all right" in out
+    write_images(tmp_path / "plain", {"train/all": 2})
+    assert verified(capsys, tmp_path / "plain") == [
+        "no images judge, there is no val/ or test/: use `evaluate_on: holdout`",
+        "all images are of one class, 'all': no label can be wrong",
+    ]
+
+
 def test_verify_tells_what_a_person_may_not_expect(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -157,7 +185,9 @@ def test_a_broken_folder_takes_its_own_table_down_and_no_other(
     capsys: pytest.CaptureFixture[str], experiments: Experiments
 ) -> None:
     for name in ("good", "bad"):
-        write_images(experiments.root / name, {"train/a": 70, "val/a": 1})
+        write_images(
+            experiments.root / name, {"train/a": 35, "train/b": 35, "val/a": 1, "val/b": 1}
+        )
         experiments.table(
             f"pets/{name}",
             f"""

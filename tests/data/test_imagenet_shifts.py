@@ -121,7 +121,10 @@ def test_nobody_is_told_that_it_is_learned_from(
     monkeypatch.setitem(DATASETS._items, "imagenet-r", known(3, 2))
     write_images(home / "imagenet-r", {"n01440764": 2, "n01443537": 1})
     assert main(["data", "verify", "imagenet-r"]) == 0
-    assert "imagenet-r (version imagenet-r): 3 images, 3 images read" in capsys.readouterr().out
+    assert (
+        "imagenet-r (version imagenet-r): 3 images of 2 classes, 3 images read"
+        in capsys.readouterr().out
+    )
     assert main(["data", "list"]) == 0
     assert "  3 images that judge, 1,000 classes, any size" in capsys.readouterr().out
     assert main(["data", "list", "--json"]) == 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +28,7 @@ from harness.data.worker_images import WorkerImages
 from harness.errors import DataError
 from harness.train.config import Augment
 from tests.data.conftest import TRAIN, VAL, SmallFashion, arrays, opened
+from tests.data.test_pack import packed
 
 PLAIN = Augment(crop="none", flip=0)
 FULL = Augment(erasing=0.5, mixup=0.8, cutmix=1.0, label_smoothing=0.1, repeats=3)
@@ -257,3 +261,36 @@ def test_real_images_augmented_in_batches(fashion: tuple[Arrays, Arrays]) -> Non
     assert np.bincount(val.labels).tolist() == [1000] * 10
     assert train.images.mean() / 255 == pytest.approx(0.2860, abs=5e-5)
     assert train.images.std() / 255 == pytest.approx(0.3530, abs=5e-5)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "pack"])
+def test_images_that_change_while_they_are_read_are_noticed(
+    folder: Path, zipped: Callable[..., Path], kind: str
+) -> None:
+    """By what is in them: other times alone are no change."""
+    made_of: dict[str, Callable[[Path], Path]] = {"folder": Path, "zip": zipped, "pack": packed}
+    path = made_of[kind](folder)
+    data = DataConfig(name="folder", path=str(path))
+    data = replace(data, version=fingerprint(data))
+    module = opened(PLAIN, data, size=16, batch=4)
+    batches = module.train()
+    next(batches)
+    os.utime(path)
+    os.utime(folder / "train/cat/000.png")
+    assert module.changed() is None
+    Image.new("RGB", (20, 16)).save(folder / "train/cat/000.png")
+    if kind != "folder":
+        path.unlink()
+        assert made_of[kind](folder) == path
+    next(batches)
+    assert module.changed() == (
+        f"{path}: the images changed while the run read them (version {data.version} is now "
+        f"{fingerprint(replace(data, version=''))}); nothing was kept, run again"
+    )
+
+
+def test_images_in_memory_are_what_they_were(small: SmallFashion, home: Path) -> None:
+    module = opened(PLAIN, DataConfig(name="small-fashion", version=small.version))
+    for file in (home / "small-fashion").iterdir():
+        file.unlink()
+    assert module.changed() is None

@@ -402,7 +402,7 @@ class TestDamage:
         path = packed(folder)
         assert main(["data", "verify", "folder", "--path", str(path), "--all"]) == 0
         out, err = capsys.readouterr()
-        assert "24 + 6 images, 30 images read: all right" in out
+        assert "24 + 6 images of 2 classes, 30 images read: all right" in out
         assert "pets.pack: a pack: files as they came" in err
         content = bytearray(path.read_bytes())
         content[48 + RECORD.size + 70] ^= 1

@@ -13,9 +13,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.picture import Damaged, UnsupportedPicture, decode, looks_like_image, remarks
+from harness.data.picture import (
+    Damaged,
+    UnsupportedPicture,
+    decode,
+    decode_mask,
+    looks_like_image,
+    remarks,
+)
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+NOISE = np.random.default_rng(1).integers(0, 256, (60, 50, 3), dtype=np.uint8)
 SIXTEEN = np.array([[0, 257, 65535, 30000], [128, 129, 384, 386]], dtype=np.uint16)
 EIGHT = [[0, 1, 255, 117], [0, 1, 1, 2]]  # value / 257, rounded
 
@@ -57,6 +65,19 @@ def png(width: int, height: int, *extra: bytes) -> bytes:
 def test_sixteen_bits_are_scaled(content: bytes) -> None:
     assert np.asarray(decode(content, channels=1)).tolist() == EIGHT
     assert np.asarray(decode(content, channels=3))[..., 2].tolist() == EIGHT
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_grey_whose_zero_is_white_is_turned_round(bits: int, compression: str) -> None:
+    grey = np.array(EIGHT, np.uint8) if bits == 8 else SIXTEEN
+    content = saved(np.iinfo(grey.dtype).max - grey, "TIFF", compression=compression)
+    black_is_zero, white_is_zero = (
+        struct.pack("<HHIHH", 262, 3, 1, is_zero, 0) for is_zero in (1, 0)
+    )
+    assert content.count(black_is_zero) == 1
+    content = content.replace(black_is_zero, white_is_zero)
+    assert np.asarray(decode(content, channels=1)).tolist() == EIGHT
 
 
 def test_sixteen_bits_of_colour_keep_their_high_byte() -> None:
@@ -157,6 +178,63 @@ def test_what_is_refused(content: bytes, what: str) -> None:
 def test_what_is_damaged(content: bytes, what: str) -> None:
     with pytest.raises(Damaged, match=what):
         decode(content, channels=3)
+
+
+def lost_end(content: bytes, share: float) -> bytes:
+    """As a download leaves it that was given up, where the file had its length from the start."""
+    kept = int(len(content) * share)
+    return content[:kept] + bytes(len(content) - kept)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.68, 0.8, 0.9, 0.99])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF"])
+def test_zeros_in_place_of_a_lost_end_are_damage(kind: str, share: float) -> None:
+    options = {"PNG": {"compress_level": 0}, "TIFF": {"compression": "tiff_lzw"}}
+    whole = saved(NOISE, kind, **options.get(kind, {}))
+    decode(whole, channels=3)
+    with pytest.raises(Damaged):
+        decode(lost_end(whole, share), channels=3)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PPM", "TIFF", "WEBP"])
+def test_zeros_that_may_be_pixels_are_told(kind: str) -> None:
+    whole = saved(NOISE, kind)
+    assert list(remarks(whole)) == []
+    content = lost_end(whole, 0.8)
+    decode(content, channels=3)
+    assert list(remarks(content)) == [
+        "with nothing but zeros at the end of the file: cut off, or black there"
+    ]
+    flat = Image.new("RGB", (2000, 2000))
+    assert kind != "WEBP" or list(remarks(saved(flat, kind))) == []
+
+
+def test_a_jpeg_ends_behind_its_pixels() -> None:
+    """Not with its thumbnail, and whatever comes behind."""
+    thumbnail = b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0" + saved(RGB, "JPEG")
+    picture = saved(NOISE, "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
+    whole = picture[:2] + segment + picture[2:]
+    expected = np.asarray(decode(picture, channels=3))
+    assert np.array_equal(decode(whole + bytes(999), channels=3), expected)
+    assert list(remarks(whole + bytes(999))) == []
+    assert list(remarks(whole[:-2])) == ["with JPEG data that do not end, probably cut off"]
+    with pytest.raises(Damaged, match="zeros are in place of its end"):
+        decode(lost_end(whole, 0.9), channels=3)
+
+
+def test_a_png_is_what_its_checksums_say() -> None:
+    """Bytes behind its end are no part of it."""
+    whole = saved(NOISE, "PNG")
+    assert np.array_equal(decode(whole + bytes(9), channels=3), NOISE)
+    changed = bytearray(saved(NOISE, "PNG", compress_level=0))
+    changed[1000] ^= 1
+    with pytest.raises(Damaged, match="a checksum in it is wrong"):
+        decode(bytes(changed), channels=3)
+    with pytest.raises(Damaged, match="the PNG is truncated"):
+        decode(whole[:-12], channels=3)
+    with pytest.raises(Damaged, match="a checksum in it is wrong"):
+        decode_mask(lost_end(saved(NOISE[..., 0], "PNG"), 0.99))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from harness.data import DATASETS, ready
 from harness.data.config import DataConfig
@@ -243,6 +244,21 @@ class TestCifar:
         assert train.images.shape == (4, 3, 32, 32)
         assert val.labels.tolist() == [0, 1]
         assert known.cache_file.name == f"cifar10-{known.version}.npz"
+
+    def test_images_that_change_while_they_are_read_are_not_kept(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        counts = {"train/cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1}
+        write_images(home / "cifar10", counts, size=(32, 32))
+
+        def read(self: SmallCifar, path: Path) -> Splits:
+            Image.new("RGB", (32, 32)).save(path / "train/cat/000.png")
+            return Cifar10.read(self, path)
+
+        monkeypatch.setattr(SmallCifar, "read", read)
+        with pytest.raises(DataError, match="cifar10: the images changed while they were read"):
+            SmallCifar().load()
+        assert arrays(SmallCifar().load())[0].images.min() == 0  # they are what they were now
 
     def test_images_of_another_size(self, home: Path) -> None:
         counts = {"train/cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1}

@@ -168,6 +168,19 @@ def test_wav_flac_and_ogg_are_read(kind: str, more: dict[str, str], near: float)
     np.testing.assert_allclose(found, wanted, atol=near)
 
 
+@pytest.mark.parametrize(
+    ("kind", "more"), [("WAV", {"endian": "BIG"}), ("RF64", {}), ("WAV", {"subtype": "FLOAT"})]
+)
+def test_other_kinds_of_wav_are_the_same_sound(kind: str, more: dict[str, str]) -> None:
+    found = decode(encoded(sine(16_000), 16_000, kind, **more), rate=16_000, where="it")
+    assert np.abs(found - sine(16_000)).max() < 1e-4
+
+
+def test_floats_may_lie_beyond_full_scale() -> None:
+    found = decode(encoded(4 * sine(16_000), 16_000, subtype="FLOAT"), rate=16_000, where="it")
+    assert found.max() == pytest.approx(2, rel=1e-3)
+
+
 def test_channels_are_averaged() -> None:
     left, right = sine(8000), sine(8000, hertz=300)
     both = encoded(np.stack([left, right], axis=1), 8000, subtype="FLOAT")
@@ -214,6 +227,12 @@ NOT_FINITE = encoded(np.array([0.0, np.nan, 0.0], np.float32), 8000, subtype="FL
         (b"no sound at all, but text", "clip.wav: no WAV, FLAC or Ogg file"),
         (WAV[:-100], "clip.wav: cut off, 100 bytes are missing"),
         (WAV[:60], "clip.wav: cut off"),
+        (encoded(sine(8000), 8000, endian="BIG")[:-100], "cut off, 100 bytes are missing"),
+        (encoded(sine(8000), 8000, "RF64")[:-100], "cut off, 100 bytes are missing"),
+        (
+            encoded(sine(8000) * 2**15, 8000, subtype="FLOAT"),
+            "clip.wav: holds floating-point samples of up to 16,384, and full scale is 1; divide",
+        ),
         (encoded(sine(8000), 8000, "FLAC")[:50], "clip.wav: (cannot be read as sound|holds no)"),
         (encoded(np.zeros(0), 8000), "clip.wav: holds no sample"),
         (at_rate(2**31 - 1), "clip.wav: has 2,147,483,647 samples a second, 1,000 to 400,000 are"),

@@ -90,6 +90,13 @@ def test_grey_images_are_read_as_colour_and_the_reverse(folder: Path) -> None:
             {"train/caf\u00e9": 2, "val/cafe\u0301": 2},
             r"look alike are written with other Unicode characters",
         ),
+        (
+            {"train/train/a": 2, "train/train/b": 2, "val/val/a": 1, "val/val/b": 1},
+            r"train/train/ holds folders of images \(a, b\), which .*; move them up, to train/",
+        ),
+        ({"train/train/a": 2, "train/val/a": 1}, r"train/train/ holds folders of images \(a\)"),
+        ({"train/a": 2, "train/b": 2, "val/val/a": 1}, r"val/val/ holds .* move them up, to val/"),
+        ({"train/a": 2, "train/train/a": 2, "val/a": 1}, r"train/train/ holds folders of images"),
         ({"train/a": 2}, r"no images in val/<class>/ or test/<class>/; add them, or use"),
         ({"train/a": 2, "train/b": 2, "val/a": 1}, r"train holds 2 classes and val 1; .* only: b"),
     ],
@@ -99,6 +106,15 @@ def test_another_layout_is_an_error(tmp_path: Path, counts: dict[str, int], what
     with pytest.raises(DataError, match=what) as error:
         open_dataset(config(tmp_path / "set")).load()
     assert str(tmp_path / "set") in str(error.value)
+
+
+def test_a_class_may_be_called_train_and_have_folders(tmp_path: Path) -> None:
+    write_images(
+        tmp_path / "set", {f"{s}/{c}": 1 for s in ("train", "val") for c in ("car", "train")}
+    )
+    write_images(tmp_path / "set", {"train/train/steam": 2})
+    known = open_dataset(config(tmp_path / "set"))
+    assert (known.classes, known.class_counts()) == (2, (1, 3))
 
 
 def test_a_class_whose_files_are_no_images_is_told(tmp_path: Path) -> None:

@@ -63,6 +63,9 @@ class Counting(Task):
         if os.environ.get("COUNTING_TORCH"):
             import torch  # noqa: F401 (environment.json tells its settings)
         step, value = 0, self.seed
+        if self.behaviour == "changed":
+            context.before_result(lambda: None)
+            context.before_result(lambda: "the images changed")
         checkpoint = context.restore_checkpoint()
         if checkpoint is not None:
             step, value = json.loads(checkpoint.read_text(encoding="utf-8").splitlines()[0])

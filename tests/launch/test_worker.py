@@ -119,6 +119,17 @@ def test_a_failed_run_is_kept_and_tried_again(tmp_path: Path) -> None:
     assert outcomes == ["failed", "failed"]
 
 
+def test_what_speaks_against_a_result_is_asked_before_it_is_kept(tmp_path: Path) -> None:
+    directory = prepared(tmp_path, CountingRun(steps=9, behaviour="changed"))
+    for _ in range(2):  # the second attempt does not go on where the first one was
+        code, error = work(directory)
+        assert (code, error) == (EXIT_FAILED, "")
+        found = record(directory)
+        assert (found.state, found.error, found.result) == (FAILED, "the images changed", None)
+        assert not (directory / "checkpoint.pt").exists()
+    assert "resuming" not in (directory / "log.txt").read_text(encoding="utf-8")
+
+
 def test_a_bug_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
     directory = prepared(tmp_path, CountingRun(steps=9, behaviour="crash"))
     assert work(directory) == (EXIT_FAILED, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.data import fingerprint
 from harness.data.config import DataConfig
 from harness.errors import Interrupted, SpecError
 from harness.models.config import ModelConfig
 from harness.seeding import stream
 from harness.tasks.knn import KnnRun
 from tests.conftest import TINY_VIT, Experiments
+from tests.data.conftest import write_images
 from tests.models.networks import build
 from tests.tasks.pictures import TRAIN, runs_of, write_pictures
 from tests.train.test_loop import Context
@@ -82,6 +85,15 @@ def reference(run: KnnRun, split: str, count: int) -> tuple[torch.Tensor, list[i
     return torch.stack(features), labels
 
 
+def test_a_result_is_not_kept_where_images_have_changed(run: KnnRun, tmp_path: Path) -> None:
+    context = Context(tmp_path / "run")
+    replace(run, data=replace(run.data, version=fingerprint(run.data))).execute(context)
+    (why_not,) = context.doubts
+    assert why_not() is None
+    Image.new("RGB", (28, 28)).save(tmp_path / "pictures/train/class0/00.png")
+    assert "pictures: the images changed while the run read them" in str(why_not())
+
+
 def test_the_whole_run_equals_timm_and_a_loop_in_float64(run: KnnRun, tmp_path: Path) -> None:
     found = run.execute(Context(tmp_path / "run"))
     assert found.keys() <= run.metrics()
@@ -109,6 +121,31 @@ def test_the_whole_run_equals_timm_and_a_loop_in_float64(run: KnnRun, tmp_path: 
 def test_a_stop_signal_ends_it_between_batches(run: KnnRun, tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="at image 75 of 93"):
         run.execute(Context(tmp_path / "run", stop_at=75))
+
+
+@pytest.mark.parametrize(
+    ("column", "row"),
+    [
+        ("acc: {from: train, metric: val/top1}", "method: supervised"),
+        (KNN, "method: untrained"),
+        (
+            "linear: {from: linear, metric: val/linear_best_top1}",
+            "method: untrained, probe: {blocks: 1}",
+        ),
+        (
+            "tuned: {from: finetune, metric: val/top1}",
+            "method: untrained, finetune: {recipe: light}",
+        ),
+    ],
+)
+def test_one_class_judges_nothing(experiments: Experiments, column: str, row: str) -> None:
+    """But features can be looked at."""
+    write_images(experiments.root / "plain", {"train/all": 64, "val/all": 2})
+    data = "{name: folder, path: plain}"
+    with pytest.raises(SpecError, match=r"all images of .*folder are of one class, so no"):
+        runs_of(experiments, column, f"- {{id: it, set: {{{row}}}}}", data)
+    spread = "spread: {from: knn, metric: features/std}"
+    assert runs_of(experiments, spread, "- {id: it, set: {method: untrained}}", data)
 
 
 def test_pixels_of_a_set_on_disk_are_no_row(experiments: Experiments) -> None:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from harness.data import fingerprint
 from harness.data.config import DataConfig
 from harness.data.module import DataModule
 from harness.distributed import DistContext
@@ -49,6 +50,7 @@ class Context:
         self.metrics: list[dict[str, Any]] = []
         self.speeds: list[dict[str, float]] = []  # of the machine: no run gives them twice
         self.logged: list[str] = []
+        self.doubts: list[Callable[[], str | None]] = []
 
     def log(self, message: str) -> None:
         """Kept."""
@@ -81,6 +83,10 @@ class Context:
     def save_artifact(self, name: str, write: Callable[[Path], None]) -> None:
         """Under its name."""
         write(self.directory / name)
+
+    def before_result(self, why_not: Callable[[], str | None]) -> None:
+        """Kept."""
+        self.doubts.append(why_not)
 
     def should_stop(self) -> bool:
         """At the step the test asks for."""
@@ -317,6 +323,22 @@ def test_numbered_classes_and_a_classifier_from_elsewhere(
     warned = [line for line in context.logged if line.startswith("warning: the student's weights")]
     assert len(warned) == (head == "own" and last == "11")
     assert all("as texts (1, 10, 11, 2, ...)" in line for line in warned)
+
+
+def test_a_result_is_not_kept_where_images_have_changed(tmp_path: Path) -> None:
+    data = pictures(tmp_path / "set", ["cat", "dog"])
+    plain = TrainConfig(
+        data=replace(data, version=fingerprint(data)),
+        student=vit(channels=3),
+        method=Supervised(),
+        recipe=Recipe(epochs=1, batch_size=4, lr=1e-3),
+    )
+    context = Context(tmp_path / "run")
+    train(plain, context)
+    (why_not,) = context.doubts
+    assert why_not() is None
+    (tmp_path / "set/val/cat/0.png").unlink()
+    assert "set: the images changed while the run read them" in str(why_not())
 
 
 def test_a_stop_while_no_images_come_saves_where_the_run_stands(
