@@ -70,18 +70,35 @@ def read_checkpoint(
 
 @contextmanager
 def reading(path: Path) -> Iterator[Any]:
-    """What a checkpoint holds; whatever goes wrong with it inside is DamagedCheckpoint."""
+    """What a checkpoint holds; DamagedCheckpoint where what is done with it inside cannot be.
+
+    What the machine is at fault for passes through: memory, a device, a disk.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
     try:
         yield unpickle(content)
-    except Exception as error:  # whatever a damaged or foreign file makes its readers raise
+    except Exception as error:
+        if not _is_damage(error):
+            raise
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         if isinstance(error, Unpicklable) and error.named is not None:
             reason = f"it holds {error.named} beside tensors, and was not unpickled"
         raise DamagedCheckpoint(f"{path}: not a whole checkpoint of this run ({reason})") from error
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is at fault: a damaged or foreign one. Devices that fail or are out of
+    memory raise RuntimeError, too.
+    """
+    text = str(error)
+    if isinstance(error, Unpicklable):
+        return "can't allocate memory" not in text
+    if isinstance(error, RuntimeError):  # by name and shape; a failed copy is the device's
+        return "loading state_dict" in text and "an exception occurred" not in text
+    return isinstance(error, (LookupError, ValueError, TypeError, AttributeError, AssertionError))
 
 
 def set_aside(path: Path) -> str:
