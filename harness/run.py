@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
@@ -136,6 +137,16 @@ class RunContext(Protocol):
 
     def should_stop(self) -> bool:
         """Whether a signal asked the run to save its checkpoint and raise `Interrupted`."""
+
+
+def set_aside(checkpoint: Path) -> Path:
+    """Move a checkpoint that is of no use out of the way, so that the run starts over; where to.
+
+    It is kept for who wants to look at it, as are those before it. Raises OSError.
+    """
+    names = (f"{checkpoint.stem}.damaged{n if n > 1 else ''}{checkpoint.suffix}" for n in count(1))
+    aside = next(path for path in map(checkpoint.with_name, names) if not path.exists())
+    return checkpoint.rename(aside)
 
 
 class Task(ABC):

@@ -12,6 +12,7 @@ import torch
 from harness.errors import WeightsError
 from harness.methods import Objective
 from harness.models.files import Unpicklable, unpickle
+from harness.run import set_aside
 
 FORMER_KEYS = {"watch": "collapse_monitor", "hiding": "patch_masking"}
 """Of an objective's state, in checkpoints of earlier versions: a run that they began goes on."""
@@ -101,14 +102,10 @@ def _is_damage(error: Exception) -> bool:
     return isinstance(error, (LookupError, ValueError, TypeError, AttributeError, AssertionError))
 
 
-def set_aside(path: Path) -> str:
-    """Move a damaged checkpoint out of the way, so that the next attempt starts over; what to say.
-
-    It is kept for who wants to look at it.
-    """
-    aside = path.with_name(f"{path.stem}.damaged{path.suffix}")
+def starting_over(path: Path) -> str:
+    """Set a damaged checkpoint aside; what to say of it."""
     try:
-        path.replace(aside)
+        aside = set_aside(path)
     except OSError as error:
         return f"remove it to start over (moving it away failed: {error.strerror})"
     return f"it was moved to {aside.name}: run again, and the run starts over"

@@ -30,7 +30,7 @@ from harness.seeding import generator, seed_unnamed, stream
 from harness.train.checkpoint import (
     DamagedCheckpoint,
     read_checkpoint,
-    set_aside,
+    starting_over,
     write_checkpoint,
 )
 from harness.train.compiled import as_written, compile_blocks
@@ -261,7 +261,7 @@ class _Training:
                 path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
             )
         except DamagedCheckpoint as error:
-            what = set_aside(path) if self.dist.rank == 0 else "the first process moves it away"
+            what = starting_over(path) if self.dist.rank == 0 else "the first process moves it away"
             raise WeightsError(f"{error}: {what}") from error
         self.meters = Meters(
             {name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"]
