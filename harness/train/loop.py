@@ -17,7 +17,7 @@ from harness.data.module import DataModule, open_data
 from harness.data.prefetch import prefetched
 from harness.device import cpu_has_bf16
 from harness.distributed import DistContext, process_group
-from harness.errors import Interrupted, RunFailed, WeightsError
+from harness.errors import Interrupted, RunFailed, StoppedAlone, WeightsError
 from harness.evaluate.collapse import COLLAPSED
 from harness.evaluate.right import RIGHT, write_right
 from harness.methods import Batch, Objective, Step
@@ -357,9 +357,9 @@ class _Training:
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         try:
             return next(batches)
-        except Interrupted:  # no images came, and a stop was asked for: nothing has begun
+        except StoppedAlone as stopped:  # nothing of the step has begun
             self._save(done)
-            raise Interrupted(f"at step {done} of {self.total}") from None
+            raise StoppedAlone(f"at step {done} of {self.total}, {stopped}") from None
 
     def _step(self, index: int, batch_slice: BatchSlice) -> Step:
         """Every draw is a function of seed and step: a resumed run draws the same, and so do the
