@@ -215,6 +215,10 @@ class Method(ABC):
         with the recipe: of a network, of an option (`mask.keep`), or of the whole `method`.
         """
 
+    def why_no_drop_path(self) -> str | None:
+        """Why its student cannot have stochastic depth; None if it can."""
+        return None
+
     @abstractmethod
     def build(self, networks: Networks) -> Objective:
         """The objective over these networks."""

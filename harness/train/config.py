@@ -310,6 +310,8 @@ class TrainConfig:
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
+        if self.student.drop_path > 0 and (why := self.method.why_no_drop_path()):
+            raise FieldError("student.drop_path", why)
         if self.student.trained == "head" and self.method.trains and not self.method.uses_labels:
             what = "head: the method learns without labels, and has no part for a classifier"
             raise FieldError("student.trained", what)
