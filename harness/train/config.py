@@ -132,7 +132,8 @@ class Recipe:
     momentum: Beta = 0.9  # SGD's
     # biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05
-    # the rate of every block below the last is that of the next one times this
+    # the rate of every block below the last is that of the next one times this; of networks of one
+    # stack of blocks, no Swin or CaiT
     layer_decay: Share = 1.0
     # the rate of the patch embedding is multiplied by this, beside `layer_decay`
     patch_embed_rate: Share = 1.0
@@ -307,6 +308,9 @@ class TrainConfig:
             if self.recipe.compile == "blocks" and not family_of(network.shape).compilable:
                 what = f"`blocks` is for plain ViTs, and the {name} is a {network.shape.family}"
                 raise FieldError("recipe.compile", what)
+        if self.recipe.layer_decay != 1 and not family_of(self.student.shape).one_stack:
+            what = f"is for networks of one stack of blocks, no {self.student.shape.family}: give 1"
+            raise FieldError("recipe.layer_decay", what)
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
