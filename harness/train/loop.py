@@ -33,7 +33,7 @@ from harness.train.checkpoint import (
     starting_over,
     write_checkpoint,
 )
-from harness.train.compiled import as_written, compile_blocks
+from harness.train.compiled import as_written, compile_blocks, compiling
 from harness.train.config import TrainConfig
 from harness.train.gradients import GradientSum
 from harness.train.loss_log import Meters, OpenLine
@@ -62,7 +62,8 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
     when asked to stop.
     """
     device = pick_device(context.resources.device)
-    with float32_products(config.recipe.precision, device):
+    compiled = config.recipe.compile == "blocks"
+    with float32_products(config.recipe.precision, device), compiling(compiled):
         if context.resources.pipeline is None:
             with process_group(context.dist, context.rendezvous_store, device):
                 return _Training(config, context).run()
