@@ -14,9 +14,6 @@ from harness.methods import Objective
 from harness.models.files import Unpicklable, unpickle
 from harness.run import set_aside
 
-FORMER_KEYS = {"watch": "collapse_monitor", "hiding": "patch_masking"}
-"""Of an objective's state, in checkpoints of earlier versions: a run that they began goes on."""
-
 
 class DamagedCheckpoint(WeightsError):
     """A checkpoint holds something else than the run wrote."""
@@ -62,8 +59,7 @@ def read_checkpoint(
     with reading(path) as state:
         for name, module in objective.modules.items():
             module.load_state_dict(state["modules"][name])
-        kept = state["objective"]
-        objective.load_state({FORMER_KEYS.get(key, key): value for key, value in kept.items()})
+        objective.load_state(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
         return int(state["step"]), dict(state["meters"])
