@@ -205,8 +205,8 @@ class Method(ABC):
     labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes"})  # students it can train
     trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
-    # names that its objective's `extra_predictors` may give
-    extra_predictors: ClassVar[frozenset[str]] = frozenset()
+    # that its objective's `extra_predictors` may give
+    extra_predictor_names: ClassVar[frozenset[str]] = frozenset()
     # that its objective's `evaluated` may give
     extra_metrics: ClassVar[frozenset[str]] = frozenset()
 

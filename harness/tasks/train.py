@@ -106,7 +106,7 @@ class TrainRun(Training):
         prefixes = {
             f"{name}_"
             for method in METHODS.names()
-            for name in METHODS.get(method).extra_predictors
+            for name in METHODS.get(method).extra_predictor_names
         }
         validation = {
             f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")

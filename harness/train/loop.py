@@ -409,8 +409,8 @@ class _Training:
 
     def _begin_line(self, done: int) -> None:
         """Have the losses since the last line come from the device. On a CPU they are here."""
-        signs = [network.sign for network in self.frozen if network.sign is not None]
-        self.open_line = self.meters.close(done, signs, self.speed.take())
+        nan_flags = [one.nan_flag for one in self.frozen if one.nan_flag is not None]
+        self.open_line = self.meters.close(done, nan_flags, self.speed.take())
         if self.open_line.numbers.immediate:
             self._write_line()
 
@@ -418,8 +418,8 @@ class _Training:
         line, self.open_line = self.open_line, None
         if line is None:
             return
-        means, signs = line.read()
-        self._check_finite(means["loss/total"], signs, line.done)
+        means, nan_flags = line.read()
+        self._check_finite(means["loss/total"], nan_flags, line.done)
         rate = learning_rate(self.recipe, line.done - 1, self.per_epoch)
         where = self._where(line.done)
         self.context.metric({**where, "lr": rate, **means, SPEED: line.interval.record()})
@@ -464,8 +464,8 @@ class _Training:
             "images": done * self.recipe.batch_size,
         }
 
-    def _check_finite(self, loss: float, signs: Sequence[float], done: int) -> None:
-        if not all(map(math.isfinite, signs)):
+    def _check_finite(self, loss: float, nan_flags: Sequence[float], done: int) -> None:
+        if not all(map(math.isfinite, nan_flags)):
             raise RunFailed(
                 f"the teacher or saliency model computed numbers that are not finite, by step "
                 f"{done} of {self.total}: use precision fp32 or bf16, or look at its weights"
@@ -479,8 +479,8 @@ class _Training:
     def _save(self, done: int) -> None:
         self._write_line()
         if "total" in self.meters.sums:
-            signs = [float(one.sign) for one in self.frozen if one.sign is not None]
-            self._check_finite(float(self.meters.sums["total"]), signs, done)
+            nan_flags = [float(one.nan_flag) for one in self.frozen if one.nan_flag is not None]
+            self._check_finite(float(self.meters.sums["total"]), nan_flags, done)
         self.context.save_checkpoint(
             lambda path: write_checkpoint(
                 path,
