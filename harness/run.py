@@ -217,8 +217,8 @@ class Task(ABC):
         """Whether a process of its own can compute the teacher (`Resources.pipeline`)."""
         return False
 
-    def why_not_cut(self, students: int, pipeline: int) -> str | None:
-        """Why a step cannot have so many micro-batches in a pipeline; None if it can."""
+    def why_not_computable(self, resources: Resources) -> str | None:
+        """Why its steps cannot be cut as `resources`, its own, say; None if they can."""
         return None
 
     def why_not_divisible(self, processes: int) -> str | None:
