@@ -119,6 +119,7 @@ def training_step(
     def run() -> None:
         step = next(steps)
         with autocast(precision, device):
+            objective.before_losses(iter([(data, step)]))
             loss = objective.losses(data, step)["total"]
         loss.backward()
         objective.before_update(step, optimizer)

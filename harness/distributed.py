@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from harness.batch_slice import FULL_BATCH, BatchSlice
-from harness.errors import HarnessError, Interrupted
+from harness.errors import HarnessError, Interrupted, StoppedAlone
 from harness.lazy import torch
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def process_group(dist: DistContext, store: Store | None, device: torch.device) 
     )
     try:
         yield
+    except StoppedAlone:  # the others may be in a sum with this one
+        raise
     except Interrupted:  # all stop together
         torch.distributed.destroy_process_group()
         raise

@@ -81,6 +81,12 @@ class Interrupted(Exception):
     """A run was asked to stop and has saved its checkpoint; it is resumed by the next call."""
 
 
+class StoppedAlone(Interrupted):
+    """As Interrupted, of one process: it could not stop after a step, as several of a run do
+    together, and others may be waiting for it.
+    """
+
+
 def unknown(kind: str, name: str, valid: Sequence[str]) -> str:
     """The text for a name that does not exist: the nearest valid one, then all of them, or as many
     as one reads.

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
@@ -143,6 +144,16 @@ class RunContext(Protocol):
         """Whether a signal asked the run to save its checkpoint and raise `Interrupted`."""
 
 
+def set_aside(checkpoint: Path) -> Path:
+    """Move a checkpoint that is of no use out of the way, so that the run starts over; where to.
+
+    It is kept for who wants to look at it, as are those before it. Raises OSError.
+    """
+    names = (f"{checkpoint.stem}.damaged{n if n > 1 else ''}{checkpoint.suffix}" for n in count(1))
+    aside = next(path for path in map(checkpoint.with_name, names) if not path.exists())
+    return checkpoint.rename(aside)
+
+
 class Task(ABC):
     """What a run does (`train`, `cost`, `throughput`): a frozen config dataclass that can execute
     itself.
@@ -211,8 +222,8 @@ class Task(ABC):
         """Whether a process of its own can compute the teacher (`Resources.pipeline`)."""
         return False
 
-    def why_not_cut(self, students: int, pipeline: int) -> str | None:
-        """Why a step cannot have so many micro-batches in a pipeline; None if it can."""
+    def why_not_computable(self, resources: Resources) -> str | None:
+        """Why its steps cannot be cut as `resources`, its own, say; None if they can."""
         return None
 
     def why_not_divisible(self, processes: int) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from torch.utils.data import DataLoader
 
-from harness.errors import HarnessError, Interrupted, RunFailed
+from harness.errors import HarnessError, RunFailed, StoppedAlone
 
 POLL: Final = 1.0
 """Seconds between looks at a stop, and at the processes, while no batch comes."""
@@ -36,7 +36,7 @@ def delivered(
     """The batches of `loader`, which has worker processes and the timeout POLL.
 
     Raises an error that comes in the place of a batch, RunFailed when a process is gone, and
-    Interrupted when a stop was asked for and no batch came for so long.
+    StoppedAlone when a stop was asked for and no batch came for so long.
     """
     iterator, processes, place = _started(loader)
     kill = partial(_kill, processes, place)
@@ -111,7 +111,7 @@ def _next(iterator: Iterator[Any], stopping: Callable[[], bool], patience: float
             if not str(error).startswith("DataLoader timed out"):
                 raise
         if stopping() and time.monotonic() - began >= patience:
-            raise Interrupted("while it waited for images")
+            raise StoppedAlone("while it waited for images")
 
 
 def _causes(processes: list[BaseProcess], error: Exception) -> str:

@@ -91,7 +91,7 @@ class WorkerImages(ImageSource):
         """The batches of `keys` on the device.
 
         DataError for an image that cannot be read, RunFailed where loader processes cannot deliver,
-        and Interrupted when a stop is asked for while no batch comes.
+        and StoppedAlone when a stop is asked for while no batch comes.
         """
         for (pixels,), labels in self._batches(transform, keys, None):
             yield pixels, labels

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.distributed import DistContext, open_tcp_store
-from harness.errors import HarnessError, Interrupted
+from harness.errors import HarnessError, Interrupted, StoppedAlone
 from harness.launch.context import end_with_parent, keep_freed_memory, limit_threads, log
 from harness.launch.rendezvous import (
     LOCAL,
@@ -117,9 +117,14 @@ class FollowerRank:
     def _compute(self, info: RendezvousInfo, connection: Connection) -> None:
         threading.Thread(target=_end_when_silent, args=(connection,), daemon=True).start()
         try:
-            with suppress(Interrupted):
-                self._execute(info)
+            self._execute(info)
             connection.send(done=True)
+        except StoppedAlone as stopped:
+            _report_error(connection, f"stopped {stopped}", final=False)
+            os._exit(0)
+        except Interrupted:  # as all of them
+            with suppress(OSError):
+                connection.send(done=True)
         except HarnessError as error:
             _report_error(connection, str(error), final=True)
             os._exit(0)

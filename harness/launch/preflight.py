@@ -104,8 +104,8 @@ def _planner_here(
 
 
 def check_divisible(plan: Plan, resources: Resources) -> None:
-    """HarnessError that names rows which so many processes cannot compute, or whose steps cannot be
-    cut into so many micro-batches of a pipeline; and how many can.
+    """HarnessError that names rows which so many processes cannot compute, and how many can; or one
+    whose steps cannot be cut into such micro-batches.
     """
     rows: dict[tuple[str, int], dict[str, None]] = {}
     for planned in plan.runs:
@@ -120,10 +120,8 @@ def check_divisible(plan: Plan, resources: Resources) -> None:
             fewer = next(n for n in range(asked - 1, 0, -1) if config.why_not_divisible(n) is None)
             fewer *= 1 if mine.pipeline is None else 2
             rows.setdefault((why, fewer), {})[planned.run.title.row] = None
-        elif mine.pipeline is not None:
-            why = config.why_not_cut(mine.students, mine.pipeline)
-            if why is not None:
-                raise HarnessError(f"row {planned.run.title.row}: {why}")
+        elif (why := config.why_not_computable(mine)) is not None:
+            raise HarnessError(f"row {planned.run.title.row}: {why}")
     for (why, fewer), names in rows.items():
         listed = ",".join(names)
         raise HarnessError(

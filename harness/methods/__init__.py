@@ -205,8 +205,8 @@ class Method(ABC):
     labellings: ClassVar[frozenset[Labelling]] = frozenset({"classes"})  # students it can train
     trains: ClassVar[bool] = True  # False: the row has no training run, only evaluations
     figures: ClassVar[tuple[FigureOf, ...]] = ()  # of what its objective's `summary` records
-    # names that its objective's `extra_predictors` may give
-    extra_predictors: ClassVar[frozenset[str]] = frozenset()
+    # that its objective's `extra_predictors` may give
+    extra_predictor_names: ClassVar[frozenset[str]] = frozenset()
     # that its objective's `evaluated` may give
     extra_metrics: ClassVar[frozenset[str]] = frozenset()
 
@@ -214,6 +214,10 @@ class Method(ABC):
         """Raise FieldError where it does not go with `student`, `teacher` and `saliency_model`, or
         with the recipe: of a network, of an option (`mask.keep`), or of the whole `method`.
         """
+
+    def why_no_drop_path(self) -> str | None:
+        """Why its student cannot have stochastic depth; None if it can."""
+        return None
 
     @abstractmethod
     def build(self, networks: Networks) -> Objective:

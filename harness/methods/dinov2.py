@@ -143,8 +143,7 @@ class Dinov2Objective(IbotObjective):
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`total`, `cls`, `patch`, and `koleo` where it has a weight."""
-        if not self._taught:  # nobody has said what else belongs to the batch: nothing does
-            self.before_losses(iter([(batch, step)]))
+        assert self._taught, "`before_losses` comes first"
         taught = self._taught.pop(0)
         seen, student = self._seen(batch, torch.cat(batch.views[:2]), taught.hidden)
         logits = self.head(torch.cat(student)).chunk(len(student))

@@ -61,7 +61,7 @@ class Distillation(Method):
     uses_teacher: ClassVar[bool] = True
     labellings: ClassVar[frozenset[Labelling]] = LABELLINGS
     figures: ClassVar[tuple[FigureOf, ...]] = (KEPT_PATCHES,)
-    extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    extra_predictor_names: ClassVar[frozenset[str]] = frozenset({"teacher"})
     extra_metrics: ClassVar[frozenset[str]] = frozenset({"kept/evenness", "kept/distance"})
     has_frozen_teacher: ClassVar[bool] = True
     loss: DistillationLoss = Logit()  # what of the teacher the student imitates
@@ -88,7 +88,7 @@ class Distillation(Method):
     @property
     def group_size(self) -> int:
         """As many as the base loss compares."""
-        return self.loss.group_size()
+        return self.loss.group_size
 
     def check(self, networks: Mapping[str, Architecture], recipe: Recipe) -> None:
         """The loss must fit the networks, and the criterion's attention must exist."""
@@ -237,10 +237,10 @@ class DistillationObjective(TaughtObjective):
     ) -> torch.Tensor:
         """The base loss: of all images at once, or the mean of its groups by their sizes."""
         loss, images = self.method.loss, len(student.logits)
-        if loss.group_size() == 1:
+        if loss.group_size == 1:
             return loss(student, teacher, kept)
         total = torch.zeros((), device=student.logits.device)
-        for number, rows in step.batch_slice.groups(images, loss.group_size()).items():
+        for number, rows in step.batch_slice.groups(images, loss.group_size).items():
             seed_unnamed(stream(step.generator.initial_seed(), "group", number), total.device)
             if len(rows) == images:  # nothing to pick out
                 return loss(student, teacher, kept)

@@ -101,6 +101,9 @@ class Mae(Method):
         if augment.mixup or augment.cutmix or augment.label_smoothing:
             what = "learns without labels: mixup, cutmix and label_smoothing of `recipe.augment`"
             raise FieldError("method", f"{what} must be 0")
+        if recipe.layer_decay != 1:
+            what = "trains a decoder, whose blocks have no depth in the network"
+            raise FieldError("method", f"{what}: `layer_decay` of `recipe` must be 1")
         if student.prefix_tokens != 1 or not student.positioned_prefix or student.family != "vit":
             raise FieldError("name", "needs a plain ViT: one CLS token, with a position")
         if student.pooling != "token":

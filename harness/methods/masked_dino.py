@@ -58,6 +58,18 @@ class MaskedDino(SelfDistillation):
         SelfDistillation.check(self, networks, recipe)
         self.mask.check(*networks["student"].grid)
 
+    def why_no_drop_path(self) -> str | None:
+        """Views that lose the same number go through together: what is drawn for an image would
+        depend on the others that are computed with it.
+        """
+        if self.how == "replace" or self.mask.hides_equally:
+            return None
+        return (
+            "does not go with `how: drop` where views lose different numbers of patches: leave it "
+            "out, say `how: replace`, or have the mask `random` hide as many in every view, by "
+            "`ratio_per: batch` and `probability: 1`"
+        )
+
     def patch_choice(self) -> PatchChoice | None:
         """By the teacher's attention, where masks follow it."""
         follows = self.mask.needs_attention

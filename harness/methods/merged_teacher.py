@@ -31,7 +31,7 @@ class MergedTeacher(Method):
 
     uses_teacher: ClassVar[bool] = True
     has_frozen_teacher: ClassVar[bool] = True
-    extra_predictors: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    extra_predictor_names: ClassVar[frozenset[str]] = frozenset({"teacher"})
     # tokens that every block of the teacher merges away
     merge: Annotated[int, at_least(1, "token a block")]
     loss: Logit = Logit()  # of the student's and the teacher's logits: `logit` alone

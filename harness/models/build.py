@@ -338,6 +338,6 @@ def freeze(model: VisionTransformer) -> VisionTransformer:
 
 
 def freeze_watched(model: VisionTransformer) -> VisionTransformer:
-    """A teacher that another network learns from: see `VisionTransformer.watch`."""
-    model.watch()
+    """A teacher that another network learns from: see `VisionTransformer.watch_nans`."""
+    model.watch_nans()
     return freeze(model)

@@ -202,6 +202,8 @@ def unpickle(content: bytes) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except MemoryError:  # the machine's fault
+        raise
     except Exception as error:  # a parser on bytes that anybody may have written
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = str(error).strip().split("\n")[0] or type(error).__name__

@@ -47,7 +47,7 @@ class VisionTransformer(nn.Module):
         self.register_buffer("norm_factor", None, persistent=False)
         self.register_buffer("norm_shift", None, persistent=False)
         self._watched = False
-        self._sign: Tensor | None = None  # 0, or NaN once something was not finite; see `watch`
+        self._nan_flag: Tensor | None = None  # 0, or NaN once something was not finite
 
     @property
     def patches(self) -> int:
@@ -64,12 +64,12 @@ class VisionTransformer(nn.Module):
         shift = (torch.tensor(input_norm.mean) - torch.tensor(weights_norm.mean)) / weights_std
         self.norm_factor, self.norm_shift = factor.view(-1, 1, 1), shift.view(-1, 1, 1)
 
-    def watch(self) -> None:
+    def watch_nans(self) -> None:
         """From now on, remember whether a pass met a number that is not finite (`diverged`).
 
         The logits alone do not tell: fused attention over few keys gives finite values for queries
         and keys that are NaN. So queries and keys are looked at too, wherever a module makes them.
-        The sign is kept on the device: no pass waits for it.
+        The flag is kept on the device: no pass waits for it.
         """
         if self._watched:
             return
@@ -79,27 +79,27 @@ class VisionTransformer(nn.Module):
             makers = ("q_norm", "k_norm") if "q_norm" in made else ("qkv", "qk", "q", "k")
             for name in makers:
                 if name in made:
-                    made[name].register_forward_hook(self._note_output)
+                    made[name].register_forward_hook(self._note_nans_of_output)
 
     @property
-    def sign(self) -> Tensor | None:
+    def nan_flag(self) -> Tensor | None:
         """What `diverged` looks at, on the device: 0, or NaN; None before a watched pass."""
-        return self._sign
+        return self._nan_flag
 
     @property
     def diverged(self) -> bool:
         """Whether a watched pass met a number that is not finite. Waits for the device."""
-        return self._sign is not None and not bool(torch.isfinite(self._sign))
+        return self._nan_flag is not None and not bool(torch.isfinite(self._nan_flag))
 
-    def _note_output(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        self.note(output)
+    def _note_nans_of_output(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self.note_nans(output)
 
-    def note(self, values: Tensor) -> None:
+    def note_nans(self, values: Tensor) -> None:
         """Where it is watched: remember whether all of `values` are finite."""
         if self._watched:
             # the sum of finite numbers is finite in fp32, and 0 times anything else is NaN
-            sign = values.detach().sum(dtype=torch.float32) * 0
-            self._sign = sign if self._sign is None else self._sign + sign
+            flag = values.detach().sum(dtype=torch.float32) * 0
+            self._nan_flag = flag if self._nan_flag is None else self._nan_flag + flag
 
     def forward(
         self,
@@ -119,7 +119,7 @@ class VisionTransformer(nn.Module):
         output = self.family.forward(
             self.vit, self.preprocess(images), keep=keep, outputs=outputs, efficient=efficient
         )
-        self.note(output.logits)
+        self.note_nans(output.logits)
         return output
 
     def forward_features(
@@ -175,13 +175,13 @@ class VisionTransformer(nn.Module):
     def saliency(self, images: Tensor, saliency: Saliency) -> Tensor:
         """Scores (B, N) of all patches on this network's grid, without a forward to the end."""
         scores = self.family.saliency(self.vit, self.preprocess(images), saliency)
-        self.note(scores)  # the patches with the largest scores are chosen, whatever NaN means
+        self.note_nans(scores)  # the patches with the largest scores are chosen, whatever NaN means
         return scores
 
     def merged_logits(self, images: Tensor, merge: int) -> Tensor:
         """Logits when every block merges `merge` tokens away; plain ViTs only. No gradient."""
         logits = merged_logits(self.vit, self.preprocess(images), merge)
-        self.note(logits)
+        self.note_nans(logits)
         return logits
 
     def preprocess(self, images: Tensor) -> Tensor:

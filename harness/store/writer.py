@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from harness.code import CodeRecord
 from harness.errors import RunFailed
+from harness.run import set_aside
 from harness.store.files import (
     FileError,
     create_json,
@@ -130,6 +131,8 @@ class RunWriter:
         """The checkpoint to go on from, or None and why; cuts the metrics back to where it was."""
         path = self.directory / CHECKPOINT
         length, why = self._usable(path)
+        if why:
+            why = f"{why}; the checkpoint is kept as {self._set_aside(path)}"
         self._start_metrics(length)
         return (None if length is None else path), why
 
@@ -221,21 +224,30 @@ class RunWriter:
         return self._metrics
 
     def _start_metrics(self, length: int | None) -> None:
-        """Go on after the first `length` bytes, or anew: then no old checkpoint fits any more.
+        """Go on after the first `length` bytes, or anew: then no old checkpoint fits any more, and
+        one that is there is set aside.
 
         In a new file: a former owner that still runs somewhere has the old one open.
         """
         self.close()
-        path = self.directory / METRICS
+        path, checkpoint = self.directory / METRICS, self.directory / CHECKPOINT
         self.lease.ensure_held()
-        if length is None:
-            self.remove_checkpoint()
+        if length is None and checkpoint.exists():
+            self._set_aside(checkpoint)
         kept = read_bytes(path)[:length] if length else b""
         with replacing(path) as temporary:
             temporary.write_bytes(kept)
             self.lease.ensure_held()
         with writing(path):
             self._metrics = path.open("ab", buffering=0)
+
+    def _set_aside(self, checkpoint: Path) -> str:
+        """The new name of a checkpoint that is of no use."""
+        self.lease.ensure_held()
+        with writing(checkpoint):
+            aside = set_aside(checkpoint)
+        self._remove(CHECKPOINT_NOTES)
+        return aside.name
 
     def _remove(self, name: str) -> None:
         path = self.directory / name

@@ -11,7 +11,7 @@ from harness.data.dataset import LABELLINGS, Labelling
 from harness.methods import METHODS
 from harness.models.available import missing_inputs
 from harness.models.families import family_of
-from harness.run import TASKS, RunContext, Task
+from harness.run import TASKS, Resources, RunContext, Task
 from harness.train.config import Probe, TrainConfig
 from harness.train.macs import image_macs
 
@@ -61,14 +61,20 @@ class Training(Task):
         """Whether the method has."""
         return self.train.method.has_frozen_teacher
 
-    def why_not_cut(self, students: int, pipeline: int) -> str | None:
-        """Each student's slice has images, or groups of them, for all micro-batches."""
-        return replace(self._batch, processes=students, pieces=pipeline).why_not_computable()
+    def why_not_computable(self, resources: Resources) -> str | None:
+        """Each micro-batch has whole groups, or all there is, where the method needs that."""
+        plan = replace(
+            self._batch,
+            processes=resources.students,
+            micro_batch=resources.micro_batch,
+            pieces=resources.pipeline,
+        )
+        return plan.why_not_computable()
 
     @property
     def _batch(self) -> BatchPlan:
-        train = self.train
-        return BatchPlan(batch=train.recipe.batch_size, group_size=train.method.group_size)
+        method, batch = self.train.method, self.train.recipe.batch_size
+        return BatchPlan(batch=batch, group_size=method.group_size, whole=method.needs_whole_batch)
 
     def needs(self, device: Literal["cpu", "cuda"]) -> list[str]:
         """The data set, and weights that are neither random, nor shipped, nor trained by a
@@ -106,7 +112,7 @@ class TrainRun(Training):
         prefixes = {
             f"{name}_"
             for method in METHODS.names()
-            for name in METHODS.get(method).extra_predictors
+            for name in METHODS.get(method).extra_predictor_names
         }
         validation = {
             f"val/{prefix}{what}" for prefix in ("", *prefixes) for what in ("top1", "top5", "loss")

@@ -12,9 +12,7 @@ import torch
 from harness.errors import WeightsError
 from harness.methods import Objective
 from harness.models.files import Unpicklable, unpickle
-
-FORMER_KEYS = {"watch": "collapse_monitor", "hiding": "patch_masking"}
-"""Of an objective's state, in checkpoints of earlier versions: a run that they began goes on."""
+from harness.run import set_aside
 
 
 class DamagedCheckpoint(WeightsError):
@@ -61,8 +59,7 @@ def read_checkpoint(
     with reading(path) as state:
         for name, module in objective.modules.items():
             module.load_state_dict(state["modules"][name])
-        kept = state["objective"]
-        objective.load_state({FORMER_KEYS.get(key, key): value for key, value in kept.items()})
+        objective.load_state(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
         return int(state["step"]), dict(state["meters"])
@@ -70,28 +67,41 @@ def read_checkpoint(
 
 @contextmanager
 def reading(path: Path) -> Iterator[Any]:
-    """What a checkpoint holds; whatever goes wrong with it inside is DamagedCheckpoint."""
+    """What a checkpoint holds; DamagedCheckpoint where what is done with it inside cannot be.
+
+    What the machine is at fault for passes through: memory, a device, a disk.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
     try:
         yield unpickle(content)
-    except Exception as error:  # whatever a damaged or foreign file makes its readers raise
+    except Exception as error:
+        if not _is_damage(error):
+            raise
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         if isinstance(error, Unpicklable) and error.named is not None:
             reason = f"it holds {error.named} beside tensors, and was not unpickled"
         raise DamagedCheckpoint(f"{path}: not a whole checkpoint of this run ({reason})") from error
 
 
-def set_aside(path: Path) -> str:
-    """Move a damaged checkpoint out of the way, so that the next attempt starts over; what to say.
-
-    It is kept for who wants to look at it.
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is at fault: a damaged or foreign one. Devices that fail or are out of
+    memory raise RuntimeError, too.
     """
-    aside = path.with_name(f"{path.stem}.damaged{path.suffix}")
+    text = str(error)
+    if isinstance(error, Unpicklable):
+        return "can't allocate memory" not in text
+    if isinstance(error, RuntimeError):  # by name and shape; a failed copy is the device's
+        return "loading state_dict" in text and "an exception occurred" not in text
+    return isinstance(error, (LookupError, ValueError, TypeError, AttributeError, AssertionError))
+
+
+def starting_over(path: Path) -> str:
+    """Set a damaged checkpoint aside; what to say of it."""
     try:
-        path.replace(aside)
+        aside = set_aside(path)
     except OSError as error:
         return f"remove it to start over (moving it away failed: {error.strerror})"
     return f"it was moved to {aside.name}: run again, and the run starts over"

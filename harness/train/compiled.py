@@ -6,8 +6,8 @@ rounds otherwise: `recipe.compile` is part of a run's identity. Random draws sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +17,10 @@ from harness.models.layers import StochasticDepth
 from harness.models.vit import VisionTransformer
 
 BACKEND = "inductor"
+MOST_SHAPES = 16
+"""That blocks are compiled for: global and local views, student and teacher, and a last micro-batch
+of another size make a dozen."""
+_LIMIT_HIT = ("FailOnRecompileLimitHit", "FailOnCacheLimitHit")  # the latter in torch 2.6
 
 
 def compile_blocks(
@@ -39,6 +43,32 @@ def compile_blocks(
                 module.draw = leave_out(module.draw)  # type: ignore[method-assign]
         for block in network.vit.blocks:
             block.compile(dynamic=False, backend=backend)
+
+
+@contextmanager
+def compiling(compiled: bool) -> Iterator[None]:
+    """A run with compiled blocks. RunFailed where they are given too many shapes: torch by itself
+    would leave some uncompiled, without a word.
+    """
+    if not compiled:
+        yield
+        return
+    import torch._dynamo  # not above: it takes a second
+
+    # names that torch 2.6 knows, too
+    limits = torch._dynamo.config.patch(cache_size_limit=MOST_SHAPES, fail_on_cache_limit_hit=True)
+    try:
+        with limits:
+            yield
+    except Exception as error:
+        if type(error).__name__ not in _LIMIT_HIT:
+            raise
+        raise RunFailed(
+            f"recipe.compile is `blocks`, and they meet more than {MOST_SHAPES} shapes, each of "
+            "which takes its time to compile: say `compile: none`"
+        ) from error
+    finally:
+        torch._dynamo.reset()  # the next run in this process has shapes of its own
 
 
 def why_not_compilable(device: torch.device, backend: str = BACKEND) -> str | None:

@@ -133,7 +133,8 @@ class Recipe:
     nesterov: bool = False  # SGD's: the gradient a momentum step ahead, as timm's `sgd` has it
     # biases and norms have none, tokens and positions in self-distillation alone
     weight_decay: NotNegative = 0.05
-    # the rate of every block below the last is that of the next one times this
+    # the rate of every block below the last is that of the next one times this; of networks of one
+    # stack of blocks, no Swin or CaiT
     layer_decay: Share = 1.0
     # the rate of the patch embedding is multiplied by this, beside `layer_decay`
     patch_embed_rate: Share = 1.0
@@ -316,9 +317,14 @@ class TrainConfig:
             if self.recipe.compile == "blocks" and not family_of(network.shape).compilable:
                 what = f"`blocks` is for plain ViTs, and the {name} is a {network.shape.family}"
                 raise FieldError("recipe.compile", what)
+        if self.recipe.layer_decay != 1 and not family_of(self.student.shape).one_stack:
+            what = f"is for networks of one stack of blocks, no {self.student.shape.family}: give 1"
+            raise FieldError("recipe.layer_decay", what)
         for name in ("teacher", "saliency_model"):
             if name in networks and networks[name].trained != "all":
                 raise FieldError(name, "is not trained: `trained` is for students")
+        if self.student.drop_path > 0 and (why := self.method.why_no_drop_path()):
+            raise FieldError("student.drop_path", why)
         if self.student.trained == "head" and self.method.trains and not self.method.uses_labels:
             what = "head: the method learns without labels, and has no part for a classifier"
             raise FieldError("student.trained", what)

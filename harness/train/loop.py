@@ -17,7 +17,7 @@ from harness.data.module import DataModule, open_data
 from harness.data.prefetch import prefetched
 from harness.device import cpu_has_bf16
 from harness.distributed import DistContext, process_group
-from harness.errors import Interrupted, RunFailed, WeightsError
+from harness.errors import Interrupted, RunFailed, StoppedAlone, WeightsError
 from harness.evaluate.collapse import COLLAPSED
 from harness.evaluate.right import RIGHT, write_right
 from harness.methods import Batch, Objective, Step
@@ -30,10 +30,10 @@ from harness.seeding import generator, seed_unnamed, stream
 from harness.train.checkpoint import (
     DamagedCheckpoint,
     read_checkpoint,
-    set_aside,
+    starting_over,
     write_checkpoint,
 )
-from harness.train.compiled import as_written, compile_blocks
+from harness.train.compiled import as_written, compile_blocks, compiling
 from harness.train.config import TrainConfig
 from harness.train.gradients import GradientSum
 from harness.train.loss_log import Meters, OpenLine
@@ -62,7 +62,8 @@ def train(config: TrainConfig, context: RunContext) -> dict[str, float]:
     when asked to stop.
     """
     device = pick_device(context.resources.device)
-    with float32_products(config.recipe.precision, device):
+    compiled = config.recipe.compile == "blocks"
+    with float32_products(config.recipe.precision, device), compiling(compiled):
         if context.resources.pipeline is None:
             with process_group(context.dist, context.rendezvous_store, device):
                 return _Training(config, context).run()
@@ -262,7 +263,7 @@ class _Training:
                 path, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
             )
         except DamagedCheckpoint as error:
-            what = set_aside(path) if self.dist.rank == 0 else "the first process moves it away"
+            what = starting_over(path) if self.dist.rank == 0 else "the first process moves it away"
             raise WeightsError(f"{error}: {what}") from error
         self.meters = Meters(
             {name: value.to(self.device) for name, value in meters["sums"].items()}, meters["steps"]
@@ -358,9 +359,9 @@ class _Training:
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         try:
             return next(batches)
-        except Interrupted:  # no images came, and a stop was asked for: nothing has begun
+        except StoppedAlone as stopped:  # nothing of the step has begun
             self._save(done)
-            raise Interrupted(f"at step {done} of {self.total}") from None
+            raise StoppedAlone(f"at step {done} of {self.total}, {stopped}") from None
 
     def _step(self, index: int, batch_slice: BatchSlice) -> Step:
         """Every draw is a function of seed and step: a resumed run draws the same, and so do the
@@ -409,8 +410,8 @@ class _Training:
 
     def _begin_line(self, done: int) -> None:
         """Have the losses since the last line come from the device. On a CPU they are here."""
-        signs = [network.sign for network in self.frozen if network.sign is not None]
-        self.open_line = self.meters.close(done, signs, self.speed.take())
+        nan_flags = [one.nan_flag for one in self.frozen if one.nan_flag is not None]
+        self.open_line = self.meters.close(done, nan_flags, self.speed.take())
         if self.open_line.numbers.immediate:
             self._write_line()
 
@@ -418,8 +419,8 @@ class _Training:
         line, self.open_line = self.open_line, None
         if line is None:
             return
-        means, signs = line.read()
-        self._check_finite(means["loss/total"], signs, line.done)
+        means, nan_flags = line.read()
+        self._check_finite(means["loss/total"], nan_flags, line.done)
         rate = learning_rate(self.recipe, line.done - 1, self.per_epoch)
         where = self._where(line.done)
         self.context.metric({**where, "lr": rate, **means, SPEED: line.interval.record()})
@@ -464,8 +465,8 @@ class _Training:
             "images": done * self.recipe.batch_size,
         }
 
-    def _check_finite(self, loss: float, signs: Sequence[float], done: int) -> None:
-        if not all(map(math.isfinite, signs)):
+    def _check_finite(self, loss: float, nan_flags: Sequence[float], done: int) -> None:
+        if not all(map(math.isfinite, nan_flags)):
             raise RunFailed(
                 f"the teacher or saliency model computed numbers that are not finite, by step "
                 f"{done} of {self.total}: use precision fp32 or bf16, or look at its weights"
@@ -479,8 +480,8 @@ class _Training:
     def _save(self, done: int) -> None:
         self._write_line()
         if "total" in self.meters.sums:
-            signs = [float(one.sign) for one in self.frozen if one.sign is not None]
-            self._check_finite(float(self.meters.sums["total"]), signs, done)
+            nan_flags = [float(one.nan_flag) for one in self.frozen if one.nan_flag is not None]
+            self._check_finite(float(self.meters.sums["total"]), nan_flags, done)
         self.context.save_checkpoint(
             lambda path: write_checkpoint(
                 path,

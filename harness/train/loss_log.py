@@ -28,13 +28,13 @@ class Meters:
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
         self.steps += 1
 
-    def close(self, done: int, signs: Sequence[Tensor], interval: SpeedSample) -> OpenLine:
+    def close(self, done: int, nan_flags: Sequence[Tensor], interval: SpeedSample) -> OpenLine:
         """The line of what there was until now; new sums begin."""
         line = OpenLine(
             done=done,
             names=tuple(self.sums),
             steps=self.steps,
-            numbers=HostCopy(torch.stack([*self.sums.values(), *signs])),
+            numbers=HostCopy(torch.stack([*self.sums.values(), *nan_flags])),
             interval=interval,
         )
         self.sums, self.steps = {}, 0
@@ -55,11 +55,11 @@ class OpenLine:
     done: int  # steps of the training
     names: tuple[str, ...]
     steps: int  # that the sums are of
-    numbers: HostCopy  # the sum of each loss, then the signs of the frozen networks
+    numbers: HostCopy  # the sum of each loss, then the NaN flags of the frozen networks
     interval: SpeedSample
 
     def read(self) -> tuple[dict[str, float], list[float]]:
-        """The mean losses and the signs; waits for them."""
+        """The mean losses and the NaN flags; waits for them."""
         numbers = self.numbers.get().tolist()
         sums = zip(self.names, numbers, strict=False)
         means = {f"loss/{name}": value / self.steps for name, value in sums}

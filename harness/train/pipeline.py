@@ -34,8 +34,8 @@ IMAGES: Final = "images"
 """Of a pass that is asked for."""
 KEPT: Final = "kept"
 """Which patches of them are seen; none: all."""
-SIGN: Final = "sign"
-"""What a watched teacher knows of numbers that are not finite: see `VisionTransformer.watch`."""
+NAN_FLAG: Final = "nan_flag"
+"""What a watched teacher knows of numbers that are not finite: `VisionTransformer.watch_nans`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class RemoteTeacher:
             if message is None:  # with an error, which its own process tells
                 raise RuntimeError("the process that computes the teacher has ended")
             self.asked_to_stop |= message.flag
-            if self._copy is not None and SIGN in message.tensors:
-                self._copy.note(message.tensors[SIGN][0])
+            if self._copy is not None and NAN_FLAG in message.tensors:
+                self._copy.note_nans(message.tensors[NAN_FLAG][0])
             self._due.pop(0).arrived = _output(message)
 
     def settle(self) -> None:
@@ -136,7 +136,7 @@ def teach(
     for images, kept in asked(channel):
         with autocast(config.recipe.precision, device):
             output = teach_in(config.method, teacher, images, kept, config.recipe.teacher_precision)
-        send_output(channel, output, teacher.sign, stopping=stopping())
+        send_output(channel, output, teacher.nan_flag, stopping=stopping())
 
 
 def asked(
@@ -155,10 +155,14 @@ def asked(
 
 
 def send_output(
-    channel: Channel, output: ForwardOutput, sign: Tensor | None = None, *, stopping: bool = False
+    channel: Channel,
+    output: ForwardOutput,
+    nan_flag: Tensor | None = None,
+    *,
+    stopping: bool = False,
 ) -> None:
     """What a pass gave, to the student's process."""
-    tensors: dict[str, Sequence[Tensor]] = {} if sign is None else {SIGN: [sign]}
+    tensors: dict[str, Sequence[Tensor]] = {} if nan_flag is None else {NAN_FLAG: [nan_flag]}
     for one in fields(output):
         value = getattr(output, one.name)
         if value is not None:

@@ -19,7 +19,7 @@ from harness.evaluate.linear import LinearHeads
 from harness.models.vit import VisionTransformer
 from harness.run import RunContext
 from harness.seeding import generator
-from harness.train.checkpoint import DamagedCheckpoint, reading, set_aside
+from harness.train.checkpoint import DamagedCheckpoint, reading, starting_over
 from harness.train.config import Augment
 from harness.train.evaluation_data import EvaluationData, image_side, open_evaluation_data
 
@@ -65,7 +65,7 @@ class _Progress:
                     self.accuracies, self.heads = list(state["accuracies"]), state["heads"]
                     assert len(self.accuracies) == parts, "of another number of parts"
             except DamagedCheckpoint as error:
-                raise WeightsError(f"{error}: {set_aside(path)}") from error
+                raise WeightsError(f"{error}: {starting_over(path)}") from error
 
     def after_epoch(self, heads: LinearHeads, *, part: int, epochs: int) -> None:
         """Tell, save now and then, and stop when asked to."""

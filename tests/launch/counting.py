@@ -23,7 +23,7 @@ from typing import ClassVar, Literal, Self
 from weakref import WeakSet
 
 from harness.distributed import process_group
-from harness.errors import Interrupted, RunFailed
+from harness.errors import Interrupted, RunFailed, StoppedAlone
 from harness.launch import worker_group
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import TrainConfig
@@ -206,6 +206,10 @@ class TogetherRun(Counting):
             context.progress(step, self.steps)
             if context.dist.rank == 1:
                 self._misbehave(context, step)
+            while self.behaviour == "starve" and context.dist.rank == 1 and _held(step):
+                if context.should_stop():
+                    raise StoppedAlone(f"at step {step}, while it waited for images")
+                time.sleep(0.01)
             if self.behaviour == "stuck" and step == 3:
                 time.sleep(600)  # as in a sum on a GPU, which the end of another does not end
             (stop,) = context.dist.any_rank(context.should_stop())

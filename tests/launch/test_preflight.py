@@ -73,6 +73,12 @@ def test_processes_that_cannot_have_whole_groups_are_refused(table: str) -> None
     )
 
 
+def test_micro_batches_without_whole_groups_are_refused(table: str) -> None:
+    assert said(table, "--rows", "groups", "--micro-batch", "2").startswith(
+        "error: row groups: micro_batch is 2: this loss compares "
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [

@@ -112,6 +112,24 @@ def test_whoever_is_asked_to_stop_all_stop_after_the_same_step(tmp_path: Path, r
     wait_for(lambda: gone(other))
 
 
+def test_a_process_that_gives_up_waiting_interrupts_the_run(tmp_path: Path) -> None:
+    """The first one is in a sum with it."""
+    run = TogetherRun(steps=STEPS, seed=4, behaviour="starve")
+    directory, worker = started(tmp_path, run, COUNTING_HOLD="5")
+    other = companion(directory)
+    wait_for(reached(directory, 5))
+    os.kill(other, signal.SIGUSR2)
+    assert ended(worker) == EXIT_INTERRUPTED
+    found = record(directory)
+    assert found.state == INTERRUPTED
+    assert re.fullmatch(
+        r"process 1 of 2 \(.*\): stopped at step 5, while it waited for images", found.error or ""
+    )
+    assert ended(start_worker(Path(TWO), directory)) == 0
+    assert metrics(directory) == expected(STEPS, 4)
+    assert "resuming at step 4" in (directory / "log.txt").read_text()
+
+
 def test_what_only_the_second_process_cannot_do_fails_the_run(tmp_path: Path) -> None:
     directory, worker = started(tmp_path, TogetherRun(steps=9, behaviour="fail"))
     assert ended(worker) == EXIT_FAILED

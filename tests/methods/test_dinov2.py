@@ -55,6 +55,13 @@ def prepared(method: Ibot) -> Any:
     return built
 
 
+def losses_of(built: Any, data: Batch, one: Step) -> dict[str, Tensor]:
+    """Of a batch that is computed at once."""
+    built.before_losses(iter([(data, one)]))
+    losses: dict[str, Tensor] = built.losses(data, one)
+    return losses
+
+
 def sinkhorn(logits: Tensor, temperature: float, iterations: int = 3) -> Tensor:
     """arXiv 2006.09882, appendix A: (B, K) to (B, K), on the matrix itself, in float64."""
     matrix = (logits.double() / temperature).exp().T
@@ -117,7 +124,7 @@ def weighted(found: dict[str, Tensor]) -> Tensor:
 def test_losses_equal_the_reference(heads: Any, index: int, t: float) -> None:
     built, data = prepared(Dinov2(**SMALL, heads=heads, **WEIGHTS)), batch()
     masks = drawn(built)
-    found = {name: loss.detach() for name, loss in built.losses(data, step(index)).items()}
+    found = {name: loss.detach() for name, loss in losses_of(built, data, step(index)).items()}
     flags = masks[0].flags().view(2, 6, 16)
     assert sum(count > 0 for count in masks[0].counts.tolist()) >= 5  # 6 of 12 views are masked
     expected = reference(built, data.views, flags, t)
@@ -130,7 +137,7 @@ def test_gradients_equal_differences_of_the_reference() -> None:
     """Along one direction through all weights of the student, central differences in float64."""
     built, data = prepared(Dinov2(**SMALL, **WEIGHTS)), batch(size=4)
     masks = drawn(built)
-    built.losses(data, step(39))["total"].backward()
+    losses_of(built, data, step(39))["total"].backward()
     flags = masks[0].flags().view(2, 4, 16)
     names = ("student", "head", "patch_head", "mask_token")
     trained = [p for name in names for p in built.modules[name].parameters() if p.grad is not None]
@@ -159,7 +166,7 @@ def test_gradients_equal_differences_of_the_reference() -> None:
 def test_with_all_changes_off_it_is_ibot(index: int) -> None:
     found, expected = prepared(Dinov2(**SMALL, **IBOT)), prepared(Ibot(**SMALL))
     for built in (found, expected):
-        losses = built.losses(batch(), step(index))
+        losses = losses_of(built, batch(), step(index))
         losses["total"].backward()
         built.all = {name: float(loss.detach()) for name, loss in losses.items()}
         built.optimizer = build_optimizer(
@@ -215,7 +222,7 @@ def test_micro_batches_do_what_one_batch_does(targets: Any) -> None:
 def test_no_centre_moves_where_nothing_is_centred() -> None:
     built = prepared(Dinov2(**SMALL))
     before = built.center.value.clone(), built.patch_center.value.clone()
-    built.losses(batch(), step())
+    losses_of(built, batch(), step())
     built.after_step(step())
     assert torch.equal(built.center.value, before[0])
     assert torch.equal(built.patch_center.value, before[1])
@@ -225,7 +232,7 @@ def test_centering_takes_the_mean_of_the_hidden_patches() -> None:
     built, data = prepared(Dinov2(**SMALL, targets="centering")), batch()
     masks = drawn(built)
     before = built.patch_center.value.double()[0]
-    built.losses(data, step())
+    losses_of(built, data, step())
     built.after_step(step())
     flags = masks[0].flags().view(2, 6, 16)
     # the teacher has moved since
@@ -239,7 +246,7 @@ def test_centering_takes_the_mean_of_the_hidden_patches() -> None:
 def test_the_teachers_heads_follow_their_own_students() -> None:
     built = prepared(Dinov2(**SMALL, momentum=0.9))
     old = built.teacher_patch_head.direction.clone()
-    built.losses(batch(), step())
+    losses_of(built, batch(), step())
     built.after_step(step(20))
     share = 1 + 0.5 * (0.9 - 1) * (1 + math.cos(math.pi * 0.5))
     expected = share * old + (1 - share) * built.patch_head.direction
@@ -334,7 +341,7 @@ def test_the_cost_of_an_image_is_that_of_what_is_computed(method: Ibot) -> None:
     """Against torch's count of the operations of a forward and a backward pass."""
     built, data = prepared(method), batch(size=4)
     with FlopCounterMode(display=False) as counter:
-        built.losses(data, step())["total"].backward()
+        losses_of(built, data, step())["total"].backward()
     counted = counter.get_total_flops() / 2 / 4
     shape = ModelConfig(
         arch="vit", image_size=16, patch_size=4, channels=1, width=32, depth=3, heads=4
@@ -344,7 +351,7 @@ def test_the_cost_of_an_image_is_that_of_what_is_computed(method: Ibot) -> None:
 
 def test_a_single_image_is_enough() -> None:
     built = prepared(Dinov2(**SMALL))
-    losses = built.losses(batch(size=1), step())
+    losses = losses_of(built, batch(size=1), step())
     losses["total"].backward()
     built.after_step(step())
     assert torch.isfinite(losses["total"])

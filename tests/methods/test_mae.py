@@ -212,6 +212,8 @@ def test_what_does_not_fit_is_refused() -> None:
         SMALL.check({"student": pixels}, recipe)  # a pixel has no spread: the loss would be NaN
     assert told.value.field == "normalise_targets"
     replace(SMALL, normalise_targets=False).check({"student": pixels}, recipe)
+    with pytest.raises(FieldError, match=r"trains a decoder.* `layer_decay` of `recipe` must be 1"):
+        SMALL.check({"student": replace(student, width=32).shape}, replace(recipe, layer_decay=0.9))
     mixed = replace(recipe, augment=Augment(mixup=0.8))
     with pytest.raises(FieldError, match="learns without labels: mixup, cutmix"):
         SMALL.check({"student": replace(student, width=32).shape}, mixed)

@@ -103,6 +103,19 @@ def test_a_damaged_checkpoint_means_starting_over(
     assert path is None
     assert steps(tmp_path) == []
     assert ("damaged" in why) is not (damage is Path.unlink)
+    assert (tmp_path / "checkpoint.damaged.pt").exists() is not (damage is Path.unlink)
+
+
+def test_no_damaged_checkpoint_takes_the_place_of_another(tmp_path: Path, own: Own) -> None:
+    for text in ("first", "second"):
+        writer = own(tmp_path)
+        assert writer.restore_checkpoint()[0] is None
+        writer.metric({"step": 1})
+        save(writer, text)
+        cut(tmp_path / "checkpoint.pt")
+    assert own(tmp_path).restore_checkpoint()[1].endswith("kept as checkpoint.damaged2.pt")
+    assert saved(tmp_path / "checkpoint.damaged.pt") == "first"
+    assert saved(tmp_path / "checkpoint.damaged2.pt") == "second"
 
 
 def test_metrics_shorter_than_at_the_checkpoint_mean_starting_over(
@@ -112,7 +125,8 @@ def test_metrics_shorter_than_at_the_checkpoint_mean_starting_over(
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
     path, why = own(tmp_path).restore_checkpoint()
     assert (path, steps(tmp_path)) == (None, [])
-    assert "metrics.jsonl is shorter" in why
+    assert why.startswith("metrics.jsonl is shorter than it was at the checkpoint; the checkpoint")
+    assert saved(tmp_path / "checkpoint.damaged.pt") == "at 6"
 
 
 def test_a_run_that_ignores_its_checkpoint_makes_it_useless_for_the_next(

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from harness.errors import FieldError, RunFailed
+from harness.masking.views.random import RandomMask
 from harness.methods.dino import Dino
+from harness.methods.masked_dino import MaskedDino
 from harness.models.config import ModelConfig
 from harness.spec.identity import identity
 from harness.tasks.train import TrainRun
@@ -18,7 +20,7 @@ from harness.train import loop
 from harness.train.compiled import compile_blocks
 from harness.train.config import TrainConfig
 from harness.train.loop import train
-from tests.train.test_loop import Context, config, outcome
+from tests.train.test_loop import Context, config, outcome, vit
 from tests.train.test_selfdistillation import CROPS, HEAD
 from tests.train.test_selfdistillation import config as crops_config
 
@@ -46,7 +48,21 @@ def test_what_torch_captures_of_blocks_are_the_blocks(
     context = Context(tmp_path / "compiled")
     assert outcome(context, train(compiled(training), context)) == expected
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 3
-    assert not torch._dynamo.utils.counters["recompile_limit"]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_blocks_that_meet_too_many_shapes_fail_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every number of patches that a view keeps is one; torch would leave the rest uncompiled."""
+    monkeypatch.setattr(loop, "compile_blocks", partial(compile_blocks, backend="eager"))
+    monkeypatch.setattr("harness.train.compiled.MOST_SHAPES", 3)
+    mask = RandomMask(ratio=(0.1, 0.9), probability=1.0)
+    method = MaskedDino(head=HEAD, crops=CROPS, mask=mask, how="drop")
+    training = compiled(replace(crops_config(), method=method, student=vit()))
+    with pytest.raises(RunFailed, match=r"compile is `blocks`, and they meet more than 3 shapes"):
+        train(training, Context(tmp_path / "compiled"))
+    assert not torch._dynamo.config.fail_on_cache_limit_hit
 
 
 @pytest.mark.skipif(

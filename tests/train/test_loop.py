@@ -19,7 +19,7 @@ from harness.data import fingerprint
 from harness.data.config import DataConfig
 from harness.data.module import DataModule
 from harness.distributed import DistContext
-from harness.errors import Interrupted, RunFailed, WeightsError
+from harness.errors import Interrupted, RunFailed, StoppedAlone, WeightsError
 from harness.methods import Method
 from harness.methods.distillation import Distillation, Mask
 from harness.methods.losses.manifold import Manifold
@@ -350,12 +350,12 @@ def test_a_stop_while_no_images_come_saves_where_the_run_stands(
 
     def starved(module: DataModule, start: int = 0) -> Iterator[Any]:
         yield from islice(batches(module, start), 5)
-        raise Interrupted("while it waited for images")
+        raise StoppedAlone("while it waited for images")
 
     batches = DataModule.train
     with monkeypatch.context() as patch:
         patch.setattr(DataModule, "train", starved)
-        with pytest.raises(Interrupted, match="at step 5 of 24"):
+        with pytest.raises(Interrupted, match="at step 5 of 24, while it waited for images"):
             train(config(), Context(tmp_path / "broken"))
     resumed = Context(tmp_path / "broken")
     assert outcome(resumed, train(config(), resumed)) == expected

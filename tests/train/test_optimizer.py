@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from timm.optim import param_groups_layer_decay
 
 from harness.errors import FieldError
+from harness.methods.supervised import Supervised
 from harness.models.config import ModelConfig
 from harness.models.vit import VisionTransformer
 from harness.train.config import Recipe
 from harness.train.optimizer import build_optimizer, parameter_groups
 from tests.models.networks import build
+from tests.train.test_loop import config
 
 
 def network() -> VisionTransformer:
@@ -73,6 +77,15 @@ def test_layer_decay_equals_timms() -> None:
         assert expected[id(parameter)] == (0.5, 0.0)
         expected[id(parameter)] = (1.0, 0.0)
     assert found == expected
+
+
+@pytest.mark.parametrize("arch", ["swin_tiny_patch4_window7_224", "cait_s24_224"])
+def test_layer_decay_is_for_one_stack_of_blocks(arch: str) -> None:
+    training = config(Supervised(), layer_decay=0.5)
+    with pytest.raises(FieldError, match=f"one stack of blocks, no {arch[:4]}: give 1") as told:
+        replace(training, student=ModelConfig(arch=arch))
+    assert told.value.field == "recipe.layer_decay"
+    replace(training, student=ModelConfig(arch="convit_tiny"))
 
 
 def test_a_decoder_behind_the_encoder_has_the_full_rate() -> None:

@@ -127,7 +127,7 @@ def test_losses_and_gradients_are_those_of_the_whole_batch_at_once(name: str) ->
                 near = {"rtol": 1e-4, "atol": 1e-7} if method.group_size > 1 else FLOAT64
                 torch.testing.assert_close(found[what], value, **near)
     assert networks.teacher is not None
-    assert networks.teacher.sign is not None  # what the teacher knew has come along
+    assert networks.teacher.nan_flag is not None  # what the teacher knew has come along
 
 
 def one(name: str, **changes: Any) -> TrainConfig:

@@ -12,7 +12,7 @@ import torch
 from harness.data.config import DataConfig
 from harness.data.multicrop import MultiCrop
 from harness.distributed import DistContext
-from harness.errors import Interrupted
+from harness.errors import FieldError, Interrupted
 from harness.masking.random import RandomCriterion
 from harness.masking.views.attmask import AttMaskHint
 from harness.masking.views.random import RandomMask as RandomMask
@@ -70,6 +70,15 @@ TRAININGS = {
     "patches left out": config(
         MaskedDino(head=HEAD, crops=CROPS, how="drop", mask=RandomMask()), student=vit()
     ),
+    "as many left out of every view": config(
+        MaskedDino(
+            head=HEAD,
+            crops=CROPS,
+            how="drop",
+            where="student-all",
+            mask=RandomMask(ratio_per="batch", probability=1.0),
+        )
+    ),
     # 27 pairs in 4 groups of neighbours. All branches stay: images whose attention is left out
     # twice have one and the same class token, and -log of their distance, 0, is rounding alone.
     "dinov2": config(
@@ -109,6 +118,11 @@ def test_two_processes_do_what_one_does(
     assert_same(alone, together[name])
     if alone["centers"][-1] and name != "dinov2":  # whose targets are not centred
         assert float(alone["centers"][-1]["center"].abs().max()) > 1e-3
+
+
+def test_no_branch_is_left_out_where_views_lose_different_numbers() -> None:
+    with pytest.raises(FieldError, match=r"drop_path: does not go with `how: drop` where views"):
+        config(MaskedDino(head=HEAD, crops=CROPS, how="drop", mask=RandomMask()))
 
 
 def test_two_processes_go_on_where_one_was_stopped(

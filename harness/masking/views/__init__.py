@@ -91,6 +91,11 @@ class MaskSampler(ABC):
     def sample(self, inputs: MaskInput) -> PatchMask:
         """The hidden patches of every view."""
 
+    @property
+    def hides_equally(self) -> bool:
+        """Whether all views of a step lose the same number of patches."""
+        return False
+
     def check(self, rows: int, columns: int) -> None:
         """Raise FieldError, of the field `mask`, where it could hide nothing of such a view."""
 

@@ -29,6 +29,12 @@ class RandomMask(RatioMask):
     # view: every view draws its ratio; batch: one draw a step
     ratio_per: Literal["view", "batch"] = "view"
 
+    @property
+    def hides_equally(self) -> bool:
+        """Where one ratio is everybody's."""
+        one_ratio = self.ratio_per == "batch" or self.ratio[0] == self.ratio[1]
+        return one_ratio and self.probability == 1
+
     def sample(self, inputs: MaskInput) -> PatchMask:
         """floor(ratio * N) patches of each masked view."""
         counts = floor_count(self.ratios(inputs, self.ratio_per), inputs.patches)

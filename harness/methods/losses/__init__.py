@@ -48,6 +48,7 @@ class DistillationLoss(ABC):
         if all(request.tokens or request.maps or request.patches for request, _ in asked):
             check_same_grid(student, teacher)
 
+    @property
     def group_size(self) -> int:
         """How many images it compares with each other.
 

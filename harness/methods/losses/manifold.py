@@ -58,6 +58,7 @@ class Manifold(DistillationLoss):
     def __post_init__(self) -> None:
         check_bounds(self)
 
+    @property
     def group_size(self) -> int:
         """`group`."""
         return self.group

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from harness.models.vit import VisionTransformer
 
 
+FORMER_KEYS = {"watch": "collapse_monitor", "hiding": "patch_masking"}
+"""Of the state, in checkpoints of earlier versions: a run that they began goes on."""
+
+
 class SelfDistillationObjective(Objective):
     """Networks, schedules and state; a subclass says what is hidden from whom."""
 
@@ -161,6 +165,7 @@ class SelfDistillationObjective(Objective):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from those."""
+        state = {FORMER_KEYS.get(key, key): value for key, value in state.items()}
         for name, part in self.counted.items():
             part.load_state(state[name], self.device)
 

@@ -56,6 +56,7 @@ class Family(ABC):
     gives_maps: ClassVar[bool] = True
     gives_heads: ClassVar[bool] = False
     compilable: ClassVar[bool] = False  # its forward pass calls the network's blocks as they are
+    one_stack: ClassVar[bool] = False  # its blocks stand one above the other, for `layer_decay`
     mergeable: ClassVar[bool] = False  # `harness.models.merging` can run it
     chooses_init: ClassVar[bool] = False  # timm's builder knows several ways to draw weights
     resizable: ClassVar[bool] = True  # specs may change width, depth and heads

@@ -41,6 +41,7 @@ class ConViT(Family):
         "convit_small": _convit("convit_small", 9),
         "convit_base": _convit("convit_base", 16),
     }
+    one_stack: ClassVar[bool] = True
     queries: ClassVar[frozenset[str]] = frozenset({"cls"})
     gives_maps: ClassVar[bool] = False  # the two kinds of blocks have maps of different sizes
 

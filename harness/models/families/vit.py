@@ -46,6 +46,7 @@ class PlainViT(Family):
     chooses_init: ClassVar[bool] = True
     plain: ClassVar[bool] = True
     compilable: ClassVar[bool] = True
+    one_stack: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
     queries: ClassVar[frozenset[str]] = frozenset({"cls", "special", "patches"})
 
