@@ -156,12 +156,12 @@ def _safetensors(path: Path, content: bytes) -> tuple[dict[str, Any], Mapping[st
 def _check_archive(path: Path, content: bytes) -> None:
     """A zip that torch wrote: a pickle and uncompressed tensors, and no program."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.infolist()
+        archive = zipfile.ZipFile(io.BytesIO(content))
     except Exception as error:  # a parser on bytes that anybody may have written
         raise WeightsError(
             f"{path}: not a whole torch checkpoint ({error}); fetch or train it again"
         ) from error
+    members = archive.infolist()
     names = [member.filename for member in members]
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise WeightsError(
@@ -179,6 +179,25 @@ def _check_archive(path: Path, content: bytes) -> None:
         raise WeightsError(
             f"{path}: is compressed, as torch never writes a checkpoint: it was not opened"
         )
+    for member in members:
+        if not _intact(archive, member):
+            raise WeightsError(
+                f"{path}: is damaged: its part {member.filename} has another checksum; "
+                "fetch or train it again"
+            )
+
+
+def _intact(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Whether a part has the CRC-32 that torch wrote, and never reads."""
+    if member.CRC == 0:  # as torch leaves it where it was told to compute none
+        return True
+    try:
+        with archive.open(member) as part:
+            while part.read(1 << 20):
+                pass
+    except Exception:  # a parser on bytes that anybody may have written
+        return False
+    return True
 
 
 class Unpicklable(Exception):

@@ -115,6 +115,26 @@ def test_what_is_no_file_of_weights_is_named(name: str, suffix: str, tmp_path: P
     assert "python -c" not in str(failed.value)  # nobody is told to unpickle it
 
 
+def test_a_flipped_bit_in_a_tensor_is_told_by_its_checksum(tmp_path: Path) -> None:
+    path, at = tmp_path / "w.pth", STATE["head.weight"].numpy().tobytes()
+    whole = saved({"model": STATE})
+    path.write_bytes(whole)
+    loaded(path)
+    path.write_bytes(whole.replace(at, bytes([at[0] ^ 16]) + at[1:]))
+    with pytest.raises(WeightsError, match=r"damaged: its part archive/data/\d+ has another check"):
+        loaded(path)
+
+
+def test_a_file_that_torch_wrote_without_checksums_is_read(tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    try:
+        torch.serialization.set_crc32_options(False)
+        torch.save(STATE, tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(loaded(tmp_path / "w.pth")["head.bias"], STATE["head.bias"])
+
+
 def test_a_folder_and_a_device_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="is a folder: give the file of weights in it"):
         loaded(tmp_path)
