@@ -201,6 +201,17 @@ def test_wrappers_within_names_and_chunks_of_blocks(tmp_path: Path) -> None:
         loaded(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("wrapped_first", [False, True])
+def test_a_parameter_under_two_names_has_one_value(wrapped_first: bool, tmp_path: Path) -> None:
+    parts = [STATE, prefixed(OTHER, "_orig_mod.")]
+    first, last = reversed(parts) if wrapped_first else parts
+    torch.save({"model": {**first, **last}}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"(?=.* _orig_mod\.cls_token)(?=.* cls_token).* once"):
+        loaded(tmp_path / "w.pth")
+    torch.save({"model": {**STATE, **prefixed(STATE, "_orig_mod.")}}, tmp_path / "w.pth")
+    assert torch.equal(loaded(tmp_path / "w.pth")["head.bias"], STATE["head.bias"])
+
+
 def test_a_classifier_beside_the_encoder_is_found(tmp_path: Path) -> None:
     head = {name: STATE[name] for name in ("head.weight", "head.bias")}
     torch.save({"state_dict": prefixed(ENCODER, "backbone.") | head}, tmp_path / "w.pth")
@@ -232,6 +243,28 @@ def test_of_several_networks_the_spec_says_which(name: str, tmp_path: Path) -> N
         assert torch.equal(loaded(tmp_path / "w.pth", key=key)["head.bias"], state["head.bias"])
     with pytest.raises(WeightsError, match=f"unknown network '{keys[0]}x'; did you mean"):
         loaded(tmp_path / "w.pth", key=f"{keys[0]}x")
+
+
+def test_a_key_that_is_the_beginning_of_another_still_says_which(tmp_path: Path) -> None:
+    torch.save({"model": {**STATE, "ema": OTHER}}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"model, model\.ema; say which: .* key: model}`"):
+        loaded(tmp_path / "w.pth")
+    for key, state in {"model": STATE, "model.ema": OTHER}.items():
+        assert torch.equal(loaded(tmp_path / "w.pth", key=key)["head.bias"], state["head.bias"])
+
+
+@pytest.mark.parametrize(
+    "content", [{"model.ema": STATE, "model": {"ema": OTHER}}, {1: STATE, "1": OTHER}]
+)
+@pytest.mark.parametrize("asked", [False, True])
+def test_networks_of_one_key_cannot_be_told_apart(
+    content: dict[Any, Any], asked: bool, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    key = str(next(iter(content)))
+    with pytest.raises(WeightsError, match=r"no key tells them apart: save the one") as failed:
+        loaded(tmp_path / "w.pth", **({"key": key} if asked else {}))
+    assert "say which" not in str(failed.value)
 
 
 def test_of_student_and_teacher_the_teacher_is_meant(tmp_path: Path) -> None:
