@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.data import open_dataset
 from harness.data.config import DataConfig
-from harness.data.dataset import Arrays, DataSet, Labelling, Split
+from harness.data.dataset import Arrays, DataSet, Labelling, Split, off_scale
 from harness.data.dense import DenseImages
 from harness.data.finish import CropColours, Normalise
 from harness.data.mixing import erase, mix, soft_targets
@@ -154,6 +154,9 @@ def open_data(
     """
     dataset = open_dataset(data)
     _check_version(dataset, data)
+    wrong = "" if dataset.spectrograms else off_scale(dataset.mean, dataset.std)
+    if wrong:
+        raise DataError(f"data set {dataset.name}: {wrong}")
     splits = dataset.load()
     trained_on, held_out = split_training(splits.train.labels, data)
     if data.evaluate_on == "val":

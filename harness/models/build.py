@@ -18,6 +18,7 @@ from timm.layers.drop import DropPath
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
 
+from harness.data.dataset import off_scale
 from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
@@ -53,23 +54,27 @@ def build_model(
     elif config.init == "dino":
         torch.nn.init.trunc_normal_(model.vit.cls_token, std=0.02)
     weights, weights_norm = config.weights, input_norm
+    source = f"the weights '{weights.hub}'"
     if weights.hub is not None and model.family.takes_spectrograms:
-        require_finite(model, f"the weights '{weights.hub}'")
+        require_finite(model, source)
     elif weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
         weights_norm = Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"]))
         if len(weights_norm.mean) != config.shape.channels:
             raise WeightsError(
-                f"the weights '{weights.hub}' want images of {len(weights_norm.mean)} channels, "
+                f"{source} want images of {len(weights_norm.mean)} channels, "
                 f"here they have {config.shape.channels}: give weights trained on such images"
             )
-        require_finite(model, f"the weights '{weights.hub}'")
+        require_finite(model, source)
         if weights.head == "new":
             model.family.reset_head(model.vit, classes)
     elif not weights.random:
         path = _weights_file(weights, dependencies)
-        weights_norm = _load(model, path, weights) or input_norm
-        require_finite(model, str(path))
+        source, weights_norm = str(path), _load(model, path, weights) or input_norm
+        require_finite(model, source)
+    wrong = off_scale(weights_norm.mean, weights_norm.std)
+    if wrong and not off_scale(input_norm.mean, input_norm.std):  # spectrograms are off it too
+        raise WeightsError(f"{source}: {wrong}")
     model.set_input_norm(weights_norm, input_norm)
     return model
 

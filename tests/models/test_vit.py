@@ -211,6 +211,13 @@ def test_published_weights_of_colour_refuse_grey_images(tmp_path: Path) -> None:
         build(config, channels=1, norm=grey)
 
 
+def test_published_weights_on_another_scale_are_refused(tmp_path: Path) -> None:
+    weights = published(tmp_path / "own", (123.7, 116.3, 103.5))
+    config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
+    with pytest.raises(WeightsError, match=r"the weights '.*': mean .* divide by 255"):
+        build(config)
+
+
 def test_a_teacher_without_a_classifier_of_its_own_is_refused() -> None:
     model = small("deit_tiny_patch16_224")
     hub = Weights(hub="vit_base_patch16_224.mae")

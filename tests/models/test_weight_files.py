@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import pickle
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 
 from harness.errors import WeightsError
 from harness.models.build import save_model
+from harness.models.config import Weights
+from harness.models.vit import Normalisation
+from tests.models.networks import build
 from tests.models.test_weights import VIT, State, convert, loaded, network, prefixed
 
 NETWORK = network(1)
@@ -375,6 +379,31 @@ def test_metadata_says_how_images_are_scaled(tmp_path: Path) -> None:
         save(**about)
         with pytest.raises(WeightsError, match="should give both mean and std"):
             loaded(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "words"),
+    [
+        ("123.675", "58.395", r"mean 123\.675 and std 58\.395 .* divide by 255$"),
+        ("0.5", "127.5", "divide by 255$"),
+        ("-0.5", "0.5", "at most 1$"),
+        ("1e30", "1e-30", "at most 1$"),
+    ],
+)
+def test_images_are_scaled_from_0_to_1(mean: str, std: str, words: str, tmp_path: Path) -> None:
+    save_file(STATE, tmp_path / "w.safetensors", metadata={"mean": mean, "std": std})
+    with pytest.raises(WeightsError, match=r"w\.safetensors: mean .* pixels in 0\.\.1") as failed:
+        loaded(tmp_path / "w.safetensors")
+    assert re.search(words, str(failed.value))
+
+
+def test_spectrograms_have_another_scale(tmp_path: Path) -> None:
+    norm = Normalisation(mean=(-0.7,), std=(0.4,))
+    config = replace(VIT, weights=Weights(file=str(tmp_path / "w.safetensors")))
+    save_file(STATE, tmp_path / "w.safetensors", metadata={"mean": "-0.6", "std": "0.5"})
+    assert build(config, 10, channels=1, norm=norm).weights_norm == Normalisation(
+        mean=(-0.6,), std=(0.5,)
+    )
 
 
 def test_a_mapping_that_holds_itself(tmp_path: Path) -> None:
