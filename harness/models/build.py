@@ -230,26 +230,43 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
     if wrong:
         raise WeightsError(
             f"{path}: weights of another model: {len(wrong)} of {len(wanted)} parameters differ: "
-            f"{difference}{_advice(wrong, state, model)}"
+            f"{difference}{_advice(wrong, state, model, weights)}"
         )
     model.vit.load_state_dict(state)
     return _normalisation(about, path, model.vit.patch_embed.proj.in_channels)
 
 
-def _advice(wrong: Sequence[str], state: Mapping[str, Tensor], model: VisionTransformer) -> str:
+def _advice(
+    wrong: Sequence[str], state: Mapping[str, Tensor], model: VisionTransformer, weights: Weights
+) -> str:
     if model.family.head_names(model.vit).issuperset(wrong):
         return (
             "; `head: new` leaves the classifier out, for a student or an evaluation; a teacher is "
             "fine-tuned on these data first (docs/models.md, A teacher for other classes)"
         )
-    positions = state.get("pos_embed")
-    if wrong == ["pos_embed"] and positions is not None and positions.dim() == 3:
+    found, wanted = state.get("pos_embed"), getattr(model.vit, "pos_embed", None)
+    if wrong != ["pos_embed"] or found is None or wanted is None or found.dim() != 3:
+        return ""
+    tokens, patches = found.shape[1], model.patches
+    others = wanted.shape[1] - patches
+    if others and (tokens == patches or (_square(tokens) and not _square(tokens - others))):
         return (
-            f"; the file has positions for {positions.shape[1]} tokens, the network "
-            f"{model.patches} patches: give the `image_size` that it was trained at, or "
-            "`head: new`, which resizes them"
+            f"; the file has positions for {tokens} patches and none for the class token: give an "
+            "`arch` that has none either, as those of DeiT-III, `deit3_small_patch16_224`"
         )
-    return ""
+    advice = (
+        f"; the file has positions for {tokens} tokens, the network for {patches} patches and "
+        f"{others} more: give the `arch` and `image_size` that the file is of"
+    )
+    if weights.head == "own":
+        resized = model.family.carried_over(dict(state), model.vit, model.shape)["pos_embed"]
+        if resized.shape == wanted.shape:
+            advice += ", or `head: new`, which resizes them"
+    return advice
+
+
+def _square(count: int) -> bool:
+    return count > 0 and math.isqrt(count) ** 2 == count
 
 
 def require_finite(model: VisionTransformer, source: str) -> None:
