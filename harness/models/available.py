@@ -23,6 +23,11 @@ from harness.models.files import open_archive, peek
 from harness.paths import project_file
 from harness.variables import user_path
 
+_HUB_FILES = (
+    *("model.safetensors", "pytorch_model.bin"),
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+)  # in timm's order
+
 
 def missing_weights(weights: Weights) -> str | None:
     """What is missing and what to do about it; None when the weights are at hand, random, or
@@ -30,7 +35,7 @@ def missing_weights(weights: Weights) -> str | None:
     """
     if weights.file is not None and not project_file(weights.file).is_file():
         return f"weights {weights.file}: there is no file {project_file(weights.file)}"
-    if weights.hub is not None and not _cached(weights.hub):
+    if weights.hub is not None and hub_file(weights.hub) is None:
         return (
             f"weights {weights.hub}: fetch them where the model hub is reachable: "
             f"python -c \"import timm; timm.create_model('{weights.hub}', pretrained=True)\""
@@ -44,9 +49,23 @@ def missing_inputs(data: DataConfig, models: Iterable[ModelConfig | None]) -> li
     return [what for what in missing if what is not None]
 
 
-def _cached(name: str) -> bool:
-    hub = hub_cache()
-    return hub is not None and (hub / f"models--timm--{name}" / "snapshots").is_dir()
+def hub_file(name: str) -> Path | None:
+    """Where the hub's cache has the published weights `name`; None where it has not.
+
+    That is the file that timm takes from there without asking the hub.
+    """
+    cache = hub_cache()
+    if cache is None:
+        return None
+    repository, _, revision = name.removeprefix("hf-hub:").partition("@")
+    owner = "" if name.startswith("hf-hub:") else "timm/"
+    folder = cache / f"models--{owner}{repository}".replace("/", "--")
+    try:
+        commit = (folder / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        commit = revision  # which may be a commit
+    files = (folder / "snapshots" / commit / file for file in _HUB_FILES) if commit else ()
+    return next((file for file in files if file.is_file()), None)
 
 
 def hub_cache() -> Path | None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from harness.errors import WeightsError
-from harness.models.available import class_counts
+from harness.errors import FieldError, WeightsError
+from harness.models.available import class_counts, hub_file, missing_weights
+from harness.models.config import Weights
 from tests.models.test_weight_files import STATE, saved, zipped
 
 
@@ -61,3 +62,40 @@ def test_what_is_zipped_and_no_checkpoint_is_named_as_when_it_is_loaded(tmp_path
     path.write_bytes(zipped("net/code/__torch__.py", b"x"))
     with pytest.raises(WeightsError, match="a TorchScript program"):
         class_counts(path)
+
+
+COMMIT = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "ref"),
+    [
+        ("deit_tiny_patch16_224.fb_in1k", "models--timm--deit_tiny_patch16_224.fb_in1k", "main"),
+        ("hf-hub:me/own.net", "models--me--own.net", "main"),
+        ("hf-hub:me/own.net@v1", "models--me--own.net", "v1"),
+        (f"hf-hub:me/own.net@{COMMIT}", "models--me--own.net", None),
+    ],
+)
+def test_published_weights_are_here_once_their_file_is(
+    name: str, folder: str, ref: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    weights = Weights(hub=name)
+    snapshot = tmp_path / folder / "snapshots" / COMMIT
+    (tmp_path / folder / "refs").mkdir(parents=True)
+    if ref is not None:
+        (tmp_path / folder / "refs" / ref).write_text(COMMIT)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    assert name in str(missing_weights(weights))
+    (snapshot / "pytorch_model.bin").touch()
+    assert missing_weights(weights) is None
+    assert hub_file(name) == snapshot / "pytorch_model.bin"
+    snapshot.rename(snapshot.with_name("another"))
+    assert missing_weights(weights) is not None
+
+
+@pytest.mark.parametrize("name", ["local-dir:/a/b", "me/own", "deit_tiny_patch16_224", "hf-hub:x"])
+def test_what_names_no_checkpoint_of_the_hub_is_refused(name: str) -> None:
+    with pytest.raises(FieldError, match=r"names no checkpoint .* hf-hub:ORG/NAME; .*file: \.\.\."):
+        Weights(hub=name)
