@@ -72,6 +72,8 @@ def build_model(
         path = _weights_file(weights, dependencies)
         source, weights_norm = str(path), _load(model, path, weights) or input_norm
         require_finite(model, source)
+    if not weights.random:
+        model.source = source
     wrong = off_scale(weights_norm.mean, weights_norm.std)
     if wrong and not off_scale(input_norm.mean, input_norm.std):  # spectrograms are off it too
         raise WeightsError(f"{source}: {wrong}")
