@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
@@ -34,6 +34,18 @@ Labelling: TypeAlias = Literal["classes", "boxes", "masks"]
 """What is known of an image: its class, boxes around its objects, or the class of every pixel."""
 
 LABELLINGS: Final[frozenset[Labelling]] = frozenset({"classes", "boxes", "masks"})
+
+
+def off_scale(mean: Sequence[float], std: Sequence[float]) -> str:
+    """Why these cannot be of images whose pixels are in [0, 1]; empty where they can."""
+    if all(0 <= value <= 1 for value in mean) and all(0 < value <= 1 for value in std):
+        return ""
+    means, stds = (", ".join(f"{value:g}" for value in values) for values in (mean, std))
+    in_bytes = 1 < max(*mean, *std) <= 255 and min(*mean, *std) >= 0
+    return (
+        f"mean {means} and std {stds} are not of pixels in 0..1, where a mean is from 0 to 1, and "
+        "a std above 0 and at most 1"
+    ) + ("; they look like those of pixels in 0..255: divide by 255" if in_bytes else "")
 
 
 class DenseTargets(Protocol):

@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.data import open_dataset
 from harness.data.config import DataConfig
 from harness.data.content import OF_A_COPY, files_version
-from harness.data.dataset import Arrays, DataSet, Files, Labelling, Split
+from harness.data.dataset import Arrays, DataSet, Files, Labelling, Split, off_scale
 from harness.data.dense import DenseImages
 from harness.data.finish import CropColours, Normalise
 from harness.data.mixing import erase, mix, soft_targets
@@ -169,6 +169,9 @@ def open_data(
     While images do not come, `stopping` is asked whether the run should end.
     """
     dataset = open_dataset(data)
+    wrong = "" if dataset.spectrograms else off_scale(dataset.mean, dataset.std)
+    if wrong:
+        raise DataError(f"data set {dataset.name}: {wrong}")
     splits = dataset.load()
     _check_version(dataset, data)
     trained_on, held_out = split_training(splits.train.labels, data)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.errors import RunFailed
 from harness.models.vit import VisionTransformer
 
 
@@ -27,17 +28,33 @@ def extract(model: VisionTransformer, batches: Iterable[tuple[Tensor, Tensor]]) 
 
     That is the CLS token after the last norm, or the mean of the tokens in networks without one.
     The model is in eval mode meanwhile. Without a batch there are no rows, of the right width: with
-    few images not every process has one.
+    few images not every process has one. Raises RunFailed where features are not finite.
     """
     device = next(model.parameters()).device
     features = [torch.empty(0, model.vit.head_hidden_size, device=device)]
     labels = [torch.empty(0, dtype=torch.int64, device=device)]
+    lengths = [torch.empty(0, device=device)]
     with eval_mode(model), _before_the_head(model) as entered:
         for images, targets in batches:
             model(images)
-            features.append(functional.normalize(entered.pop().float(), dim=1))
+            found = entered.pop().float()
+            features.append(functional.normalize(found, dim=1))
+            lengths.append(found.norm(dim=1))  # too large for fp32, they make features of 0
             labels.append(targets)
+    require_finite_features(torch.cat(lengths), model)
     return LabelledFeatures(torch.cat(features), torch.cat(labels))
+
+
+def require_finite_features(collected: Tensor, model: VisionTransformer) -> None:
+    """Raise RunFailed where features of `model`, or their lengths, are not finite: whatever is
+    computed of them would be about nothing. Waits for the device: once for all images.
+    """
+    if not bool(torch.isfinite(collected).all()):
+        raise RunFailed(
+            f"the network, which started from {model.source}, computes features that are not "
+            "finite (NaN, infinite or too large for float32): look at its weights, or at the "
+            "training that made them"
+        )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.evaluate.features import effective_rank
+from harness.evaluate.features import effective_rank, require_finite_features
 from harness.models.families.vit import attention_rows, embed_tokens
 from harness.models.vit import VisionTransformer
 
@@ -53,8 +53,10 @@ def look_into_layers(
         features.append(vit.norm(tokens)[:, model.prefix :].mean(dim=1).double())
         count += len(images)
     assert sums is not None, "there are images"
+    collected = torch.cat(features)
+    require_finite_features(collected, model)
     means = (sums / count).cpu()
-    spectrum = _spectrum(torch.cat(features))
+    spectrum = _spectrum(collected)
     distance = means[:, 0].mean(dim=1)
     metrics = {
         "layers/distance_first": float(distance[0]),

@@ -4,10 +4,11 @@ and how many classes their classifiers tell apart. Nothing of a file is imported
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
-import zipfile
+import pickletools
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,10 +17,16 @@ from typing import Any
 from harness import variables
 from harness.data import ready
 from harness.data.config import DataConfig
+from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
-from harness.models.files import peek
+from harness.models.files import open_archive, peek
 from harness.paths import project_file
 from harness.variables import user_path
+
+_HUB_FILES = (
+    *("model.safetensors", "pytorch_model.bin"),
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+)  # in timm's order
 
 
 def missing_weights(weights: Weights) -> str | None:
@@ -28,7 +35,7 @@ def missing_weights(weights: Weights) -> str | None:
     """
     if weights.file is not None and not project_file(weights.file).is_file():
         return f"weights {weights.file}: there is no file {project_file(weights.file)}"
-    if weights.hub is not None and not _cached(weights.hub):
+    if weights.hub is not None and hub_file(weights.hub) is None:
         return (
             f"weights {weights.hub}: fetch them where the model hub is reachable: "
             f"python -c \"import timm; timm.create_model('{weights.hub}', pretrained=True)\""
@@ -42,9 +49,23 @@ def missing_inputs(data: DataConfig, models: Iterable[ModelConfig | None]) -> li
     return [what for what in missing if what is not None]
 
 
-def _cached(name: str) -> bool:
-    hub = hub_cache()
-    return hub is not None and (hub / f"models--timm--{name}" / "snapshots").is_dir()
+def hub_file(name: str) -> Path | None:
+    """Where the hub's cache has the published weights `name`; None where it has not.
+
+    That is the file that timm takes from there without asking the hub.
+    """
+    cache = hub_cache()
+    if cache is None:
+        return None
+    repository, _, revision = name.removeprefix("hf-hub:").partition("@")
+    owner = "" if name.startswith("hf-hub:") else "timm/"
+    folder = cache / f"models--{owner}{repository}".replace("/", "--")
+    try:
+        commit = (folder / "refs" / (revision or "main")).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        commit = revision  # which may be a commit
+    files = (folder / "snapshots" / commit / file for file in _HUB_FILES) if commit else ()
+    return next((file for file in files if file.is_file()), None)
 
 
 def hub_cache() -> Path | None:
@@ -67,23 +88,34 @@ def class_counts(path: Path) -> set[int]:
     """How many classes the classifiers in a file tell apart; empty where it has none, or it cannot
     be told without reading the file whole.
 
-    Raises WeightsError where the file is no file of weights.
+    Raises WeightsError where the file is no file of weights, or is cut short.
     """
     counts: set[int] = set()
     kind = peek(path)
     try:
         content = _header(path) if kind == "safetensors" else _pickled(path)
-        _collect(content, counts, depth=6, seen=set())
-    except Exception:  # damaged further on: it is said, with what is wrong, when it is loaded
-        return set()
+    except WeightsError:
+        raise
+    except Exception as error:  # a parser on bytes that anybody may have written
+        reason = str(error).split("\n")[0] or type(error).__name__
+        what = "safetensors file" if kind == "safetensors" else "torch checkpoint"
+        raise WeightsError(
+            f"{path}: not a whole {what} ({reason}); fetch or train it again"
+        ) from error
+    _collect(content, counts, depth=6, seen=set())
     return counts
 
 
 def _header(path: Path) -> Any:
+    size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(min(length, MOST_HEADER)))
-    return {name: tuple(about.get("shape", ())) for name, about in header.items()}
+    tensors = {name: about for name, about in header.items() if name != "__metadata__"}
+    end = max((about["data_offsets"][1] for about in tensors.values()), default=0)
+    if 8 + length + end > size:
+        raise ValueError(f"it has {size:,} of {8 + length + end:,} bytes")
+    return {name: tuple(about["shape"]) for name, about in tensors.items()}
 
 
 class _Stub:
@@ -124,14 +156,28 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _pickled(path: Path) -> Any:
-    if not zipfile.is_zipfile(path):
-        return {}  # torch's older form
-    with zipfile.ZipFile(path) as archive:
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return {}  # torch's older form
+        archive = open_archive(path, file, path.stat().st_size)
         member = next(one for one in archive.infolist() if one.filename.endswith("data.pkl"))
-        if member.file_size > MOST_HEADER or member.compress_type != zipfile.ZIP_STORED:
+        if member.file_size > MOST_HEADER:
             return {}
-        with archive.open(member) as file:
-            return _Unpickler(file).load()
+        content = archive.read(member)
+    _check_bounded(content)
+    try:
+        return _Unpickler(io.BytesIO(content)).load()
+    except Exception:  # classes that the stubs do not stand for: loading says what they are
+        return {}
+
+
+def _check_bounded(content: bytes) -> None:
+    """ValueError where a pickle is cut short, or a few bytes of it would take up any memory:
+    Python's unpickler makes room for as many values as the highest index that it reads.
+    """
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+            raise ValueError("its pickle is damaged")
 
 
 def _collect(content: Any, counts: set[int], *, depth: int, seen: set[int]) -> None:

@@ -18,6 +18,7 @@ from timm.layers.drop import DropPath
 from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from torch import Tensor
 
+from harness.data.dataset import off_scale
 from harness.errors import WeightsError
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
@@ -53,23 +54,29 @@ def build_model(
     elif config.init == "dino":
         torch.nn.init.trunc_normal_(model.vit.cls_token, std=0.02)
     weights, weights_norm = config.weights, input_norm
+    source = f"the weights '{weights.hub}'"
     if weights.hub is not None and model.family.takes_spectrograms:
-        require_finite(model, f"the weights '{weights.hub}'")
+        require_finite(model, source)
     elif weights.hub is not None:
         pretrained = model.vit.pretrained_cfg
         weights_norm = Normalisation(mean=tuple(pretrained["mean"]), std=tuple(pretrained["std"]))
         if len(weights_norm.mean) != config.shape.channels:
             raise WeightsError(
-                f"the weights '{weights.hub}' want images of {len(weights_norm.mean)} channels, "
+                f"{source} want images of {len(weights_norm.mean)} channels, "
                 f"here they have {config.shape.channels}: give weights trained on such images"
             )
-        require_finite(model, f"the weights '{weights.hub}'")
+        require_finite(model, source)
         if weights.head == "new":
             model.family.reset_head(model.vit, classes)
     elif not weights.random:
         path = _weights_file(weights, dependencies)
-        weights_norm = _load(model, path, weights) or input_norm
-        require_finite(model, str(path))
+        source, weights_norm = str(path), _load(model, path, weights) or input_norm
+        require_finite(model, source)
+    if not weights.random:
+        model.source = source
+    wrong = off_scale(weights_norm.mean, weights_norm.std)
+    if wrong and not off_scale(input_norm.mean, input_norm.std):  # spectrograms are off it too
+        raise WeightsError(f"{source}: {wrong}")
     model.set_input_norm(weights_norm, input_norm)
     return model
 
@@ -225,26 +232,43 @@ def _load(model: VisionTransformer, path: Path, weights: Weights) -> Normalisati
     if wrong:
         raise WeightsError(
             f"{path}: weights of another model: {len(wrong)} of {len(wanted)} parameters differ: "
-            f"{difference}{_advice(wrong, state, model)}"
+            f"{difference}{_advice(wrong, state, model, weights)}"
         )
     model.vit.load_state_dict(state)
     return _normalisation(about, path, model.vit.patch_embed.proj.in_channels)
 
 
-def _advice(wrong: Sequence[str], state: Mapping[str, Tensor], model: VisionTransformer) -> str:
+def _advice(
+    wrong: Sequence[str], state: Mapping[str, Tensor], model: VisionTransformer, weights: Weights
+) -> str:
     if model.family.head_names(model.vit).issuperset(wrong):
         return (
             "; `head: new` leaves the classifier out, for a student or an evaluation; a teacher is "
             "fine-tuned on these data first (docs/models.md, A teacher for other classes)"
         )
-    positions = state.get("pos_embed")
-    if wrong == ["pos_embed"] and positions is not None and positions.dim() == 3:
+    found, wanted = state.get("pos_embed"), getattr(model.vit, "pos_embed", None)
+    if wrong != ["pos_embed"] or found is None or wanted is None or found.dim() != 3:
+        return ""
+    tokens, patches = found.shape[1], model.patches
+    others = wanted.shape[1] - patches
+    if others and (tokens == patches or (_square(tokens) and not _square(tokens - others))):
         return (
-            f"; the file has positions for {positions.shape[1]} tokens, the network "
-            f"{model.patches} patches: give the `image_size` that it was trained at, or "
-            "`head: new`, which resizes them"
+            f"; the file has positions for {tokens} patches and none for the class token: give an "
+            "`arch` that has none either, as those of DeiT-III, `deit3_small_patch16_224`"
         )
-    return ""
+    advice = (
+        f"; the file has positions for {tokens} tokens, the network for {patches} patches and "
+        f"{others} more: give the `arch` and `image_size` that the file is of"
+    )
+    if weights.head == "own":
+        resized = model.family.carried_over(dict(state), model.vit, model.shape)["pos_embed"]
+        if resized.shape == wanted.shape:
+            advice += ", or `head: new`, which resizes them"
+    return advice
+
+
+def _square(count: int) -> bool:
+    return count > 0 and math.isqrt(count) ** 2 == count
 
 
 def require_finite(model: VisionTransformer, source: str) -> None:

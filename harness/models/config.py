@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,6 +14,7 @@ from harness.models.families import family_of, known_architectures
 
 MOST_PARAMETERS = 2e10  # ViT-22B; the papers' largest network, ViT-H, has 632 million
 MOST_PATCHES = 65_536
+_HUB_NAME = re.compile(r"[^:/@]+\.[^:/@]+|hf-hub:[^:/@]+/[^:/@]+(@[^:@]+)?")
 _SIZES = (
     *("image_size", "image_width", "patch_size", "stride"),
     *("channels", "width", "depth", "heads"),
@@ -23,7 +25,8 @@ _SIZES = (
 class Weights:
     """Where weights come from; without any key they are random, drawn from the run's seed."""
 
-    hub: str | None = None  # a timm checkpoint, `deit_small_patch16_224.fb_in1k`
+    # a timm checkpoint, `deit_small_patch16_224.fb_in1k`, or another of the hub, `hf-hub:ORG/NAME`
+    hub: str | None = None
     # a .safetensors file or a torch checkpoint (.pth, .pt), relative to the repository or absolute
     file: str | None = None
     # which network of that file, where it holds several: `model_ema`, `module.base_encoder`
@@ -44,6 +47,13 @@ class Weights:
         if len(sources) > 1:
             raise FieldError(
                 sources[1], f"give one of hub, file and run, not {' and '.join(sources)}"
+            )
+        if self.hub is not None and not _HUB_NAME.fullmatch(self.hub):
+            raise FieldError(
+                "hub",
+                f"'{self.hub}' names no checkpoint of the model hub: give timm's NETWORK.TAG, as "
+                "deit_small_patch16_224.fb_in1k, or hf-hub:ORG/NAME; weights that lie here are "
+                "`weights: {file: ...}`",
             )
         if self.sha256 is not None and self.file is None:
             raise FieldError("sha256", "goes with `file`, the file it is the checksum of")

@@ -15,7 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import IO, Any, Final, Literal
 
 from harness.errors import WeightsError
 
@@ -99,7 +99,7 @@ def open_weights(path: Path, content: bytes) -> tuple[Any, Mapping[str, str]]:
     if format_of(path, content[:512], len(content)) == "safetensors":
         return _safetensors(path, content)
     if content.startswith(b"PK"):
-        _check_archive(path, content)
+        _check_sums(path, open_archive(path, io.BytesIO(content), len(content)))
     return _unpickled(path, content), {}
 
 
@@ -153,15 +153,18 @@ def _safetensors(path: Path, content: bytes) -> tuple[dict[str, Any], Mapping[st
         ) from error
 
 
-def _check_archive(path: Path, content: bytes) -> None:
-    """A zip that torch wrote: a pickle and uncompressed tensors, and no program."""
+def open_archive(path: Path, file: IO[bytes], size: int) -> zipfile.ZipFile:
+    """A zip of `size` bytes that torch wrote: a pickle and uncompressed tensors, and no program.
+
+    Raises WeightsError for any other.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.infolist()
+        archive = zipfile.ZipFile(file)
     except Exception as error:  # a parser on bytes that anybody may have written
         raise WeightsError(
             f"{path}: not a whole torch checkpoint ({error}); fetch or train it again"
         ) from error
+    members = archive.infolist()
     names = [member.filename for member in members]
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise WeightsError(
@@ -175,10 +178,28 @@ def _check_archive(path: Path, content: bytes) -> None:
             f"{path}: is {kind}, not a torch checkpoint (it holds {inside}): "
             "unpack it, and give the torch or safetensors file inside"
         )
-    if sum(member.file_size for member in members) > len(content):
+    if sum(member.file_size for member in members) > size:
         raise WeightsError(
             f"{path}: is compressed, as torch never writes a checkpoint: it was not opened"
         )
+    for member in members:
+        if member.CRC == 0:  # as torch leaves it where it was told to compute none
+            del member.CRC  # and zipfile compares nothing
+    return archive
+
+
+def _check_sums(path: Path, archive: zipfile.ZipFile) -> None:
+    """Hold every part against its CRC-32, which torch writes and never reads."""
+    for member in archive.infolist():
+        try:
+            with archive.open(member) as part:
+                while part.read(1 << 20):
+                    pass
+        except Exception as error:  # a parser on bytes that anybody may have written
+            raise WeightsError(
+                f"{path}: is damaged: its part {member.filename} has another checksum; "
+                "fetch or train it again"
+            ) from error
 
 
 class Unpicklable(Exception):

@@ -42,6 +42,7 @@ class VisionTransformer(nn.Module):
         self.image_shape = shape.image_shape
         self.grid = self.family.grid(shape)
         self.prefix = shape.prefix_tokens
+        self.source = "random weights"  # what it starts from, for messages
         self.weights_norm: Normalisation | None = None  # how its weights want images scaled
         # what turns images normalised otherwise into such; not among the weights
         self.register_buffer("norm_factor", None, persistent=False)

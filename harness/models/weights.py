@@ -8,6 +8,7 @@ is found by those: wherever the file has the patch embedding, one begins.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,29 +73,49 @@ def read_weights(
     holds more than tensors and plain values, or no network or several.
     """
     loaded, about = open_weights(path, content)
-    chosen = _chosen(list(_candidates(loaded)), key, loaded, path)
+    chosen = _chosen(list(_candidates(loaded, path)), key, loaded, path)
     return _parameters(chosen, wanted, path), about
 
 
-def _candidates(loaded: Any) -> Iterator[_Candidate]:
+def _candidates(loaded: Any, path: Path) -> Iterator[_Candidate]:
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], Any]] = [((), loaded)]
     while waiting:
-        path, mapping = waiting.pop(0)
+        keys, mapping = waiting.pop(0)
         if not isinstance(mapping, Mapping) or id(mapping) in seen:
             continue  # a pickle can hold one mapping many times, or itself
         seen.add(id(mapping))
-        if len(path) < DEEPEST:
-            waiting += [((*path, str(key)), inner) for key, inner in mapping.items()]
-        tensors = {
-            _WRAPPERS.sub("", str(name)): value
-            for name, value in mapping.items()
-            if isinstance(value, Tensor)
-        }
+        if len(keys) < DEEPEST:
+            waiting += [((*keys, str(key)), inner) for key, inner in mapping.items()]
+        tensors = _unwrapped(mapping, path)
         for name in tensors:
             prefix, anchor, rest = name.rpartition(ANCHOR)
             if anchor and not rest and (not prefix or prefix.endswith(".")):
-                yield _Candidate(path=path, prefix=prefix, tensors=tensors)
+                yield _Candidate(path=keys, prefix=prefix, tensors=tensors)
+
+
+def _unwrapped(mapping: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    """Its tensors, by their names without wrappers."""
+    tensors: dict[str, Tensor] = {}
+    called: dict[str, str] = {}
+    for name, value in mapping.items():
+        if not isinstance(value, Tensor):
+            continue
+        plain = _WRAPPERS.sub("", str(name))
+        if plain in tensors and not _equal(tensors[plain], value):
+            raise WeightsError(
+                f"{path}: holds {called[plain]} and {name}, which are one parameter with different "
+                "values: give a checkpoint that has it once"
+            )
+        tensors[plain], called[plain] = value, str(name)
+    return tensors
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    try:
+        return torch.equal(one, other)
+    except RuntimeError:  # torch compares no sparse tensors, nor those without values
+        return False
 
 
 def _of_another_library(found: Any) -> str:
@@ -119,7 +140,9 @@ def _chosen(
             f"{path}: holds no network of timm's names: no parameter is called {ANCHOR}, or ends "
             f"with .{ANCHOR}; it has {_contents(loaded)}{_of_another_library(loaded)}"
         )
-    fitting = [one for one in candidates if key is None or f"{one.key}.".startswith(f"{key}.")]
+    fitting = [one for one in candidates if one.key == key] or [
+        one for one in candidates if key is None or f"{one.key}.".startswith(f"{key}.")
+    ]
     if not fitting:
         raise WeightsError(f"{path}: weights.key: {unknown('network', str(key), keys)}")
     if len(fitting) > 1:
@@ -128,10 +151,16 @@ def _chosen(
         if len(rest) == 1 and _named(rest[0], "teacher"):
             fitting = rest
     if len(fitting) > 1:
+        counted = Counter(one.key for one in fitting)
         named = ", ".join(one.key or "(top)" for one in fitting)
+        single = next((one for one, count in counted.items() if one and count == 1), None)
         raise WeightsError(
             f"{path}: holds {len(fitting)} networks: {named}; "
-            f"say which: `weights: {{file: ..., key: {fitting[0].key or fitting[1].key}}}`"
+            + (
+                "no key tells them apart: save the one that is meant in a file of its own"
+                if single is None
+                else f"say which: `weights: {{file: ..., key: {single}}}`"
+            )
         )
     return fitting[0]
 

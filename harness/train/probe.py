@@ -15,6 +15,7 @@ from torch import Tensor
 from harness.data.module import DataModule
 from harness.data.sampler import Sampler
 from harness.errors import Interrupted, WeightsError
+from harness.evaluate.features import require_finite_features
 from harness.evaluate.linear import LinearHeads
 from harness.models.vit import VisionTransformer
 from harness.run import RunContext
@@ -147,8 +148,11 @@ class _ProbeTraining:
         self, network: VisionTransformer | None, batches: Iterator[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         pairs = [(self._seen(network, images), labels) for images, labels in batches]
-        features, labels = zip(*pairs, strict=True)
-        return torch.cat(features), torch.cat(labels)
+        parts, labels = zip(*pairs, strict=True)
+        features = torch.cat(parts)
+        if network is not None:
+            require_finite_features(features, network)
+        return features, torch.cat(labels)
 
     def _seen(self, network: VisionTransformer | None, images: Tensor) -> Tensor:
         if network is None:

@@ -49,6 +49,14 @@ def same(
     return all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in pairs)
 
 
+def test_a_set_of_images_says_its_mean_of_pixels_from_0_to_1(
+    small: SmallFashion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small, "mean", (72.9,))
+    with pytest.raises(DataError, match=r"data set small-fashion: mean 72\.9 .* divide by 255"):
+        opened(PLAIN)
+
+
 def test_without_augmentation_batches_are_the_normalised_images(small: SmallFashion) -> None:
     module = opened(PLAIN)
     assert (module.steps_per_epoch, module.classes, module.channels) == (3, 10, 1)

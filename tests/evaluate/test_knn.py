@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from harness.errors import RunFailed
 from harness.evaluate import knn
 from harness.evaluate.features import LabelledFeatures, extract, pixels, spread
 from harness.evaluate.knn import few_shot_accuracy, knn_accuracy, knn_metrics
@@ -110,6 +111,17 @@ def test_features_are_what_the_classifier_reads(arch: str) -> None:
         expected = model.eval().vit.forward_features(images)[:, 0]
     assert torch.allclose(found.features, functional.normalize(expected, dim=1), atol=1e-6)
     assert found.labels.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("scale", [1e30, float("nan")])
+def test_features_that_are_not_finite_are_told_of_their_network(scale: float) -> None:
+    """A length of 1e30 is beyond fp32, whatever the numbers: features would all be 0."""
+    model = build(ModelConfig(arch="deit_tiny_patch16_224", image_size=32, depth=2))
+    with torch.no_grad():
+        model.vit.norm.weight *= scale
+    images, labels = torch.randn(2, 3, 32, 32), torch.arange(2)
+    with pytest.raises(RunFailed, match="started from random weights, computes features that"):
+        extract(model, [(images, labels), (images, labels)])
 
 
 def test_pixels_are_compared_by_their_angle() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from harness.errors import FieldError, WeightsError
 from harness.models.build import ARTIFACT, save_model
@@ -62,6 +63,31 @@ def test_everything_else_must_still_fit(trained: Path) -> None:
         built(deeper, 3, trained)
     with pytest.raises(WeightsError, match=r"2 parameters differ.*; `head: new` leaves the class"):
         built(replace(VIT, weights=Weights(run="a")), 3, trained)
+
+
+@pytest.mark.parametrize("head", ["own", "new"])
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (16, r"positions for 16 patches and none for the class token: give an `arch` that has no"),
+        (64, r"positions for 64 patches and none for the class token: give an `arch` that has no"),
+        (11, r"for 11 tokens, the network for 16 patches and 1 more: give .* the file is of$"),
+    ],
+)
+def test_positions_that_no_new_head_resizes(
+    head: Literal["own", "new"], tokens: int, words: str, trained: Path
+) -> None:
+    state = load_file(trained / ARTIFACT) | {"pos_embed": torch.ones(1, tokens, 16)}
+    save_file(state, trained / ARTIFACT)
+    with pytest.raises(WeightsError, match=words) as failed:
+        built(replace(VIT, weights=Weights(run="a", head=head)), 10, trained)
+    assert "head: new" not in str(failed.value)
+
+
+def test_positions_that_a_new_head_resizes(trained: Path) -> None:
+    larger = replace(VIT, image_size=56, weights=Weights(run="a"))
+    with pytest.raises(WeightsError, match=r"file is of, or `head: new`, which resizes them$"):
+        built(larger, 10, trained)
 
 
 def test_random_weights_have_no_old_head() -> None:

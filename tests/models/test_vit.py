@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.errors import WeightsError
+from harness.models.available import missing_weights
 from harness.models.build import (
     freeze,
     freeze_all_but_head,
@@ -174,11 +175,23 @@ def test_weights_in_a_file_keep_their_normalisation(tmp_path: Path) -> None:
         build(replace(SMALL, weights=Weights(file=str(tmp_path / "half.safetensors"))))
 
 
-def published(folder: Path, mean: tuple[float, ...]) -> Weights:
-    """DeiT-Ti's random weights as the hub keeps them: a folder with a config."""
+COMMIT = "0123456789" * 4
+
+
+def published(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, mean: tuple[float, ...] = (0.4, 0.5, 0.6)
+) -> Weights:
+    """DeiT-Ti's random weights as the hub's client leaves them in its cache."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    folder = cache / "models--me--own" / "snapshots" / COMMIT
+    ref = cache / "models--me--own" / "refs" / "main"
+    ref.parent.mkdir(parents=True)
+    ref.write_text(COMMIT)
     config = ModelConfig(arch="deit_tiny_patch16_224")
     model = build(config)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     save_file(model.vit.state_dict(), folder / "model.safetensors")
     about: dict[str, object] = {
         "num_classes": 7,
@@ -189,11 +202,14 @@ def published(folder: Path, mean: tuple[float, ...]) -> Weights:
     about |= {"first_conv": "patch_embed.proj", "classifier": "head"}
     content = {"architecture": config.arch, "num_classes": 7, "pretrained_cfg": about}
     (folder / "config.json").write_text(json.dumps(content))
-    return Weights(hub=f"local-dir:{folder}")
+    return Weights(hub="hf-hub:me/own")
 
 
-def test_published_weights_see_images_as_they_want_them(tmp_path: Path) -> None:
-    weights = published(tmp_path / "own", (0.4, 0.5, 0.6))
+def test_published_weights_see_images_as_they_want_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = published(tmp_path, monkeypatch)
+    assert missing_weights(weights) is None
     config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
     model = build(config).eval()
     require_classifier(model, weights, 7)
@@ -203,12 +219,23 @@ def test_published_weights_see_images_as_they_want_them(tmp_path: Path) -> None:
     torch.testing.assert_close(model((pixels - 0.5) / 0.25).logits, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_published_weights_of_colour_refuse_grey_images(tmp_path: Path) -> None:
-    weights = published(tmp_path / "own", (0.4, 0.5, 0.6))
+def test_published_weights_of_colour_refuse_grey_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = published(tmp_path, monkeypatch)
     config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
     grey = Normalisation(mean=(0.5,), std=(0.25,))
     with pytest.raises(WeightsError, match="want images of 3 channels, here they have 1"):
         build(config, channels=1, norm=grey)
+
+
+def test_published_weights_on_another_scale_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = published(tmp_path, monkeypatch, mean=(123.7, 116.3, 103.5))
+    config = ModelConfig(arch="deit_tiny_patch16_224", weights=weights)
+    with pytest.raises(WeightsError, match=r"the weights '.*': mean .* divide by 255"):
+        build(config)
 
 
 def test_a_teacher_without_a_classifier_of_its_own_is_refused() -> None:

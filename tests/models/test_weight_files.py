@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import pickle
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 
 from harness.errors import WeightsError
 from harness.models.build import save_model
+from harness.models.config import Weights
+from harness.models.vit import Normalisation
+from tests.models.networks import build
 from tests.models.test_weights import VIT, State, convert, loaded, network, prefixed
 
 NETWORK = network(1)
@@ -115,6 +119,26 @@ def test_what_is_no_file_of_weights_is_named(name: str, suffix: str, tmp_path: P
     assert "python -c" not in str(failed.value)  # nobody is told to unpickle it
 
 
+def test_a_flipped_bit_in_a_tensor_is_told_by_its_checksum(tmp_path: Path) -> None:
+    path, at = tmp_path / "w.pth", STATE["head.weight"].numpy().tobytes()
+    whole = saved({"model": STATE})
+    path.write_bytes(whole)
+    loaded(path)
+    path.write_bytes(whole.replace(at, bytes([at[0] ^ 16]) + at[1:]))
+    with pytest.raises(WeightsError, match=r"damaged: its part archive/data/\d+ has another check"):
+        loaded(path)
+
+
+def test_a_file_that_torch_wrote_without_checksums_is_read(tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    try:
+        torch.serialization.set_crc32_options(False)
+        torch.save(STATE, tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(loaded(tmp_path / "w.pth")["head.bias"], STATE["head.bias"])
+
+
 def test_a_folder_and_a_device_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="is a folder: give the file of weights in it"):
         loaded(tmp_path)
@@ -181,6 +205,17 @@ def test_wrappers_within_names_and_chunks_of_blocks(tmp_path: Path) -> None:
         loaded(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("wrapped_first", [False, True])
+def test_a_parameter_under_two_names_has_one_value(wrapped_first: bool, tmp_path: Path) -> None:
+    parts = [STATE, prefixed(OTHER, "_orig_mod.")]
+    first, last = reversed(parts) if wrapped_first else parts
+    torch.save({"model": {**first, **last}}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"(?=.* _orig_mod\.cls_token)(?=.* cls_token).* once"):
+        loaded(tmp_path / "w.pth")
+    torch.save({"model": {**STATE, **prefixed(STATE, "_orig_mod.")}}, tmp_path / "w.pth")
+    assert torch.equal(loaded(tmp_path / "w.pth")["head.bias"], STATE["head.bias"])
+
+
 def test_a_classifier_beside_the_encoder_is_found(tmp_path: Path) -> None:
     head = {name: STATE[name] for name in ("head.weight", "head.bias")}
     torch.save({"state_dict": prefixed(ENCODER, "backbone.") | head}, tmp_path / "w.pth")
@@ -212,6 +247,28 @@ def test_of_several_networks_the_spec_says_which(name: str, tmp_path: Path) -> N
         assert torch.equal(loaded(tmp_path / "w.pth", key=key)["head.bias"], state["head.bias"])
     with pytest.raises(WeightsError, match=f"unknown network '{keys[0]}x'; did you mean"):
         loaded(tmp_path / "w.pth", key=f"{keys[0]}x")
+
+
+def test_a_key_that_is_the_beginning_of_another_still_says_which(tmp_path: Path) -> None:
+    torch.save({"model": {**STATE, "ema": OTHER}}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"model, model\.ema; say which: .* key: model}`"):
+        loaded(tmp_path / "w.pth")
+    for key, state in {"model": STATE, "model.ema": OTHER}.items():
+        assert torch.equal(loaded(tmp_path / "w.pth", key=key)["head.bias"], state["head.bias"])
+
+
+@pytest.mark.parametrize(
+    "content", [{"model.ema": STATE, "model": {"ema": OTHER}}, {1: STATE, "1": OTHER}]
+)
+@pytest.mark.parametrize("asked", [False, True])
+def test_networks_of_one_key_cannot_be_told_apart(
+    content: dict[Any, Any], asked: bool, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    key = str(next(iter(content)))
+    with pytest.raises(WeightsError, match=r"no key tells them apart: save the one") as failed:
+        loaded(tmp_path / "w.pth", **({"key": key} if asked else {}))
+    assert "say which" not in str(failed.value)
 
 
 def test_of_student_and_teacher_the_teacher_is_meant(tmp_path: Path) -> None:
@@ -322,6 +379,31 @@ def test_metadata_says_how_images_are_scaled(tmp_path: Path) -> None:
         save(**about)
         with pytest.raises(WeightsError, match="should give both mean and std"):
             loaded(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "words"),
+    [
+        ("123.675", "58.395", r"mean 123\.675 and std 58\.395 .* divide by 255$"),
+        ("0.5", "127.5", "divide by 255$"),
+        ("-0.5", "0.5", "at most 1$"),
+        ("1e30", "1e-30", "at most 1$"),
+    ],
+)
+def test_images_are_scaled_from_0_to_1(mean: str, std: str, words: str, tmp_path: Path) -> None:
+    save_file(STATE, tmp_path / "w.safetensors", metadata={"mean": mean, "std": std})
+    with pytest.raises(WeightsError, match=r"w\.safetensors: mean .* pixels in 0\.\.1") as failed:
+        loaded(tmp_path / "w.safetensors")
+    assert re.search(words, str(failed.value))
+
+
+def test_spectrograms_have_another_scale(tmp_path: Path) -> None:
+    norm = Normalisation(mean=(-0.7,), std=(0.4,))
+    config = replace(VIT, weights=Weights(file=str(tmp_path / "w.safetensors")))
+    save_file(STATE, tmp_path / "w.safetensors", metadata={"mean": "-0.6", "std": "0.5"})
+    assert build(config, 10, channels=1, norm=norm).weights_norm == Normalisation(
+        mean=(-0.6,), std=(0.5,)
+    )
 
 
 def test_a_mapping_that_holds_itself(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from harness.data.config import DataConfig
+from harness.errors import RunFailed
 from harness.evaluate.layers import distances, look_into_layers
 from harness.tasks.layers import LayersRun
 from tests.methods.test_dino import network
@@ -25,6 +26,14 @@ def test_distances_are_those_of_a_grid() -> None:
         for other in range(6):
             rows, columns = one // 3 - other // 3, one % 3 - other % 3
             assert float(found[one, other]) == pytest.approx(math.hypot(rows, columns), abs=1e-6)
+
+
+def test_features_that_are_not_finite_are_told_of_their_network() -> None:
+    model = network().eval()
+    with torch.no_grad():
+        model.vit.norm.weight *= float("inf")
+    with pytest.raises(RunFailed, match="started from random weights, computes features that"):
+        look_into_layers(model, [(torch.randn(7, 1, 16, 16), torch.zeros(7))])
 
 
 def test_numbers_and_curves_equal_float64() -> None:

@@ -13,14 +13,16 @@ import torch
 
 from harness.data.config import DataConfig
 from harness.data.sampler import Sampler
-from harness.errors import Interrupted, SpecError
-from harness.models.config import ModelConfig
+from harness.errors import Interrupted, RunFailed, SpecError
+from harness.models.config import ModelConfig, Weights
 from harness.seeding import generator
+from harness.tasks.knn import KnnRun
 from harness.tasks.linear import LinearRun
 from harness.train.config import Probe
 from harness.train.evaluation_data import AS_THEY_ARE
 from tests.conftest import Experiments
 from tests.data.conftest import opened
+from tests.models.networks import build
 from tests.tasks.pictures import runs_of, write_pictures
 from tests.train.test_loop import Context
 
@@ -79,6 +81,21 @@ def test_a_resumed_run_is_the_same(
     resumed = Context(tmp_path / "broken")
     assert run.execute(resumed) == expected
     assert resumed.metrics == whole.metrics
+
+
+def test_weights_whose_features_are_not_finite_are_named(run: LinearRun, tmp_path: Path) -> None:
+    path = tmp_path / "huge.pth"
+    state = build(VIT, 3).vit.state_dict()
+    torch.save({name: value * 1e30 for name, value in state.items()}, path)
+    huge = replace(VIT, weights=Weights(file=str(path), head="new"))
+    for task in (
+        replace(run, model=huge),
+        KnnRun(model=huge, data=run.data, eval_crop=1.0, seed=0),
+    ):
+        with pytest.raises(
+            RunFailed, match=rf"started from {path}, computes features that are not"
+        ):
+            task.execute(Context(tmp_path / "run"))
 
 
 def test_without_a_second_set_there_is_the_papers_way_alone(run: LinearRun, tmp_path: Path) -> None:
