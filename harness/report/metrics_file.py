@@ -120,13 +120,6 @@ def points(records: Iterable[Mapping[str, Any]], name: str) -> Points:
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics file; none if there is no file, and a last line cut short is left
-    out. HarnessError, one line, where it holds anything else.
-    """
-    return MetricsFile.read(path).all_records()
-
-
 def _shapes(content: bytes) -> bytes | None:
     """The lines without their digits; None where one is not as a run writes it."""
     if content and not (content.isascii() and content.endswith(b"\n")):

@@ -9,7 +9,7 @@ import pytest
 
 from harness.report.collect import collect, expand_finished
 from harness.report.figures import find
-from harness.report.metrics_file import read_metrics
+from harness.report.metrics_file import MetricsFile
 from harness.report.model import Ratio, RowResult, Verdict
 from harness.report.plot_data import metric_by_row
 from harness.report.provenance import _data
@@ -430,8 +430,8 @@ def test_names_of_rows_stand_on_their_own(speeds: Expansion) -> None:
 def test_metrics_cut_short_are_read_up_to_the_cut(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo', encoding="utf-8")
-    assert read_metrics(path) == [{"epoch": 1}, {"epoch": 2}]
-    assert read_metrics(tmp_path / "none") == []
+    assert MetricsFile.read(path).all_records() == [{"epoch": 1}, {"epoch": 2}]
+    assert MetricsFile.read(tmp_path / "none").all_records() == []
 
 
 def test_long_curves_are_thinned_and_keep_their_end(good: Expansion) -> None:
