@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from harness.code import CodeRecord
 from harness.device import Device, resolve_device
@@ -40,6 +40,7 @@ from harness.launch.process_state import ProcessState, begin_run
 from harness.launch.worker_group import RankLost, Rendezvous, worker_group
 from harness.launch.worker_process import Units
 from harness.lazy import torch
+from harness.models.available import hub_file, hub_names
 from harness.precision import float32_products
 from harness.process import install_handler, prepare_process
 from harness.run import Resources
@@ -66,6 +67,7 @@ from harness.store import (
 )
 from harness.store.files import writing
 from harness.store.record import LOG
+from harness.store.result import OF_THE_HUB
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 2
@@ -265,7 +267,7 @@ class Worker:
             metrics,
             device=resolve_device(self._resources.device),
             code=code.joined(CodeRecord.of(task)),
-            used=_used(needed),
+            used=_used(needed) | _published(record.plain),
         )
         log("done: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
 
@@ -325,6 +327,16 @@ def _needed(record: RunRecord) -> dict[str, RunRecord]:
 
 def _used(needed: Mapping[str, RunRecord]) -> dict[str, Mapping[str, Artifact]]:
     return {identity: other.artifacts or {} for identity, other in needed.items()}
+
+
+def _published(config: Mapping[str, Any]) -> dict[str, Mapping[str, Artifact]]:
+    """The weights of the model hub, by `hub:NAME`: another upload may come under that name."""
+    files = {name: hub_file(name) for name in hub_names(config)}
+    return {
+        f"{OF_THE_HUB}{name}": {file.name: Artifact.of(file)}
+        for name, file in files.items()
+        if file
+    }
 
 
 @contextmanager

@@ -68,6 +68,18 @@ def hub_file(name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
+def hub_names(config: Mapping[str, Any]) -> set[str]:
+    """The published weights that a run's configuration names, which is as JSON gives it."""
+    found, open_ = set(), [config]
+    while open_:
+        one = open_.pop()
+        weights = one.get("weights")
+        if isinstance(weights, Mapping) and weights.get("hub") is not None:
+            found.add(str(weights["hub"]))
+        open_ += [value for value in one.values() if isinstance(value, Mapping)]
+    return found
+
+
 def hub_cache() -> Path | None:
     """Where the model hub's client keeps what it fetched; None without a home directory."""
     folder = os.environ.get("HF_HUB_CACHE")

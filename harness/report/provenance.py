@@ -12,6 +12,7 @@ from harness.report.format import listed
 from harness.report.model import Environment, Provenance
 from harness.report.results import RunResults
 from harness.store import DONE, FAILED, RunRecord
+from harness.store.result import OF_THE_HUB
 from harness.text import count
 
 UNKNOWN = "Environment"
@@ -37,7 +38,7 @@ def provenance(results: RunResults) -> Provenance:
         unfinished=len(records) - len(done) - failed,
         seconds=sum(record.seconds or 0.0 for record in done),
         latest=_when(done),
-        notes=(*_data(done), *_notes(results)),
+        notes=(*_data(done), *_weights(done), *_notes(results)),
     )
 
 
@@ -52,6 +53,22 @@ def _data(records: Sequence[RunRecord]) -> Iterator[str]:
             if copy
             else ""
         )
+
+
+def _weights(records: Sequence[RunRecord]) -> Iterator[str]:
+    """The published weights, by their checksums, which are no part of the runs' identity."""
+    found = sorted(
+        {
+            (key.removeprefix(OF_THE_HUB), artifact.sha256[:12])
+            for record in records
+            for key, artifacts in (record.used or {}).items()
+            if key.startswith(OF_THE_HUB)
+            for artifact in artifacts.values()
+        }
+    )
+    if found:
+        names = listed([f"{name} (SHA-256 {checksum})" for name, checksum in found])
+        yield f"Weights of the model hub: {names}."
 
 
 def _data_sets(configs: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:

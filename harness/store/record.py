@@ -130,7 +130,8 @@ class RunRecord:
     note: JobNote | None = None  # the scheduler's job that is responsible for the run
     broken: bool = False
     artifacts: Mapping[str, Artifact] | None = None  # of a result; None: it did not note them
-    used: Mapping[str, Mapping[str, Artifact]] | None = None  # of the runs it depends on, as used
+    # of the runs it depends on and of the model hub, as used
+    used: Mapping[str, Mapping[str, Artifact]] | None = None
     code: CodeRecord | None = None  # that computed the result; None: it did not note it
     _environment: list[Mapping[str, Any]] = field(default_factory=list, repr=False, compare=False)
 

@@ -18,6 +18,8 @@ from harness.store.files import FileError, json_object, line_in, number_in, read
 
 PERCENT = re.compile(r"(.*[/_])?top[0-9]+")
 """Names of metrics that are accuracies, in percent."""
+OF_THE_HUB = "hub:"
+"""Before the name of published weights in `used`, in place of a run's identity."""
 _SLACK = 1e-6  # of rounding
 _CODE = b'\n  "code": '
 """A line break is in no text of JSON, so this is no part of one."""

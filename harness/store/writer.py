@@ -162,7 +162,7 @@ class RunWriter:
     ) -> None:
         """Write the result, once, and tidy up. RunFailed where it holds what is no number.
 
-        `code` computed it, from the artifacts `used` of other runs.
+        `code` computed it, from the artifacts `used` of other runs and of the hub.
         """
         self.lease.ensure_held()
         impossible = [what for name, value in metrics.items() if (what := wrong(name, value))]

@@ -25,6 +25,7 @@ from weakref import WeakSet
 from harness.distributed import process_group
 from harness.errors import Interrupted, RunFailed, StoppedAlone
 from harness.launch import worker_group
+from harness.models.config import Weights
 from harness.run import TASKS, RunContext, Task
 from harness.train.config import TrainConfig
 
@@ -164,6 +165,14 @@ class BatchedRun(Counting):
     """Many in one process."""
 
     batched: ClassVar[bool] = True
+
+
+@TASKS.register("counting-published")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedRun(Counting):
+    """It names weights of the model hub."""
+
+    weights: Weights = Weights(hub="deit_tiny_patch16_224.fb_in1k")
 
 
 @TASKS.register("counting-alone")

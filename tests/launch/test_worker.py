@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness.launch.worker import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_LOST, EXIT_UNREADABLE
-from harness.store import DONE, FAILED, INTERRUPTED, RUNNING, RunRecord, read_record
-from tests.launch.counting import BatchedRun, CountingRun, expected
+from harness.store import DONE, FAILED, INTERRUPTED, RUNNING, Artifact, RunRecord, read_record
+from tests.launch.counting import BatchedRun, CountingRun, PublishedRun, expected
 from tests.launch.processes import (
     LAST_RESORT,
     environment,
@@ -245,6 +245,19 @@ def test_threads_are_limited_before_libraries_are_loaded(tmp_path: Path) -> None
         check=True,
     )
     assert record(directory).environment["torch"]["threads"] == 1
+
+
+def test_a_result_tells_the_published_weights_by_their_checksum(tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--timm--deit_tiny_patch16_224.fb_in1k"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0a1b")
+    file = folder / "snapshots" / "0a1b" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    directory = prepared(tmp_path, PublishedRun(steps=3))
+    assert work(directory, HF_HUB_CACHE=str(tmp_path / "hub")) == (0, "")
+    found = record(directory).used
+    assert found == {"hub:deit_tiny_patch16_224.fb_in1k": {file.name: Artifact.of(file)}}
 
 
 def test_a_file_of_another_run_is_what_that_run_wrote(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from harness.report.figures import find
 from harness.report.metrics_file import MetricsFile
 from harness.report.model import Ratio, RowResult, Verdict
 from harness.report.plot_data import metric_by_row
-from harness.report.provenance import _data
+from harness.report.provenance import _data, _weights
 from harness.shown_patches import TEACHER_COST, shown_patches
 from harness.spec.expand import Expansion, expand
 from harness.spec.load import load_table
-from harness.store import Store
+from harness.store import Artifact, Store
 from tests.conftest import TINY_VIT, Experiments
 from tests.report.results import fail, fill, finish, history, run_of
 from tests.spec.specs import GOOD, changed
@@ -221,6 +221,18 @@ def test_provenance_names_the_data_and_says_when_its_version_is_of_a_copy(
     (told,) = _data([record, dataclasses.replace(record, plain=copy)])
     assert told.startswith("Data: cifar10 (version files-12ab) and fashion-mnist (version d1fd")
     assert "that begins with files- is known by the files of the copy" in told
+
+
+def test_provenance_names_weights_of_the_hub_by_their_checksums(good: Expansion) -> None:
+    store = Store()
+    fill(store, good, {"none": NONE})
+    record = next(one for one in store.records() if one.title.row == "none")
+    files = [{"model.safetensors": Artifact(sign * 64, 1)} for sign in "ab"]
+    used = [{"hub:net.tag": one, record.identity: one} for one in files]
+    (told,) = _weights([record, *(dataclasses.replace(record, used=one) for one in used)])
+    both = f"net.tag (SHA-256 {'a' * 12}) and net.tag (SHA-256 {'b' * 12})"
+    assert told == f"Weights of the model hub: {both}."
+    assert not list(_weights([record]))
 
 
 def test_seeds_that_were_run_besides_the_usual_ones_count(good: Expansion) -> None:
