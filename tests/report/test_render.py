@@ -18,7 +18,7 @@ from harness.report.format import marked
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.render.csv import cells_csv, claims_csv
 from harness.report.render.html import html
-from harness.report.render.latex import escape, latex
+from harness.report.render.latex import escape, latex, tabular
 from harness.report.render.markdown import markdown
 from harness.report.render.pdf import pdf
 from harness.report.summary import findings, headline
@@ -170,6 +170,14 @@ def test_latex_has_the_published_and_the_measured_value_side_by_side() -> None:
     for line in text.splitlines():
         opened = len(re.findall(r"(?<!\\)\{", line))
         assert opened == len(re.findall(r"(?<!\\)\}", line)), line
+
+
+def test_the_results_alone_are_a_bare_tabular_in_ascii() -> None:
+    text = tabular(build_report(small()))
+    assert r"\begin{tabular}{lrrlrrlrrl}" in text
+    assert text.rstrip().endswith("\\\\\n\\bottomrule\n\\end{tabular}")
+    assert not re.search(r"\\(caption|label|endhead|begingroup)|longtable", text)
+    assert text.isascii()
 
 
 def printed_pdf(model: TableModel, *, drawn: bool = True) -> PdfReader:
