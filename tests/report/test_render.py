@@ -180,6 +180,12 @@ def test_the_results_alone_are_a_bare_tabular_in_ascii() -> None:
     assert text.isascii()
 
 
+def test_columns_of_latex_that_are_all_measured_do_not_say_so_each() -> None:
+    text = tabular(build_report(small(profile="cpu")))
+    assert "measured" not in text.partition("\\begin{tabular}")[2]
+    assert r"\cmidrule" not in text
+
+
 def printed_pdf(model: TableModel, *, drawn: bool = True) -> PdfReader:
     """The PDF, or one with an empty picture in place of those that take a second to draw."""
 

@@ -174,6 +174,7 @@ def _head(table: TextTable) -> list[str]:
 
 
 def _header(table: TextTable) -> Iterator[str]:
+    """Headings over several columns, then those of each, unless `measured` is all they say."""
     if any(column.span for column in table.columns):
         spans, rules, start = [], [], 1
         for span, width in header_spans(table):
@@ -184,6 +185,8 @@ def _header(table: TextTable) -> Iterator[str]:
                 rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
             start += width
         yield " & ".join(map(_guarded, spans)) + r" \\"
+        if {column.title for column in table.columns} == {"", "measured"}:
+            return
         yield "".join(rules)
     titles = (_guarded(escape(title_of(column.title))) for column in table.columns)
     yield " & ".join(titles) + r" \\"
