@@ -40,7 +40,7 @@ from harness.report.verdicts import CellEvidence, first_line, judge_cell
 from harness.run import TASKS
 from harness.spec.claims import CellRef, Comparison
 from harness.spec.expand import Expansion, ResolvedRow, expand, needed_runs
-from harness.spec.table import Claim, Column, Profile, Published, TableSpec
+from harness.spec.table import Claim, Column, Profile, Published, TableSpec, full_names
 from harness.store import DONE, RunRecord, Store
 
 
@@ -220,16 +220,13 @@ def _rows(
     expansion: Expansion, columns: Sequence[Column], source: CellSource, looks: Looks
 ) -> tuple[RowResult, ...]:
     rows, minimised, seeds = [], losses(expansion.rows), _seeds(expansion)
-    bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
+    names = full_names(expansion.profile.rows)
     for resolved in expansion.rows:
         row = resolved.row
-        addition = row.label.startswith("+") and row.group in bases
-        if not addition:
-            bases[row.group] = row.label
         rows.append(
             RowResult(
                 spec=row,
-                name=f"{bases[row.group]} {row.label}" if addition else row.label,
+                name=names[row.id],
                 config=resolved.config,
                 loss=minimised[row.id],
                 collapsed=source.collapsed_seeds(resolved),

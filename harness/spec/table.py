@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -184,6 +184,22 @@ class Row:
     published: Mapping[str, Published] = field(default_factory=dict)  # by column id
     layers: tuple[MapNode, ...] = field(default=(), repr=False, compare=False)
     node: MapNode = field(repr=False, compare=False)  # where it stands in the file
+
+
+def full_names(rows: Sequence[Row]) -> dict[str, str]:
+    """By id, each row's label as it is understood outside its table: one such as `+MaskedKD 50%`
+    behind the label of its group that it adds to, `Logit +MaskedKD 50%`.
+    """
+    bases: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for row in rows:
+        adds = row.label.startswith("+")
+        if not adds:
+            bases[row.group] = row.label
+        names[row.id] = (
+            f"{bases[row.group]} {row.label}" if adds and row.group in bases else row.label
+        )
+    return names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
