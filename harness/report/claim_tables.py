@@ -116,8 +116,7 @@ def basis_table(claims: Sequence[ClaimResult]) -> TextTable | None:
         ),
         (
             TableColumn(title="Looks at", weight=1.2),
-            [listed([str(n) for n in claim.looks], most=9) + " seeds" if claim.looks else "–"
-             for claim in measured],
+            [_looks(claim) for claim in measured],
         ),
         (
             TableColumn(title="Seeds needed", weight=1.3),
@@ -170,6 +169,13 @@ def _probabilities(claim: ClaimResult) -> str:
     if claim.p is None:
         return "–"
     return f"{probability(claim.p)}, {probability(claim.p_adjusted)}"
+
+
+def _looks(claim: ClaimResult) -> str:
+    if not claim.looks:
+        return "–"
+    *before, now = claim.looks
+    return listed([*map(str, before), count(now, "seed")], most=9)
 
 
 def _needed(claim: ClaimResult) -> str:

@@ -417,12 +417,20 @@ def test_what_the_choice_of_images_adds_stands_beside_each_claim() -> None:
     assert "SE over images" not in [c.title for c in tables(build_report(model))["basis"].columns]
 
 
-def test_one_seed_needs_another_in_words_that_read_well() -> None:
+def test_what_would_settle_a_claim_is_said_in_words() -> None:
     texts = " ".join(item.text for item in findings(every_verdict()))
-    assert "It takes 2 or more" not in texts
-    assert "One seed has no interval: at least 2 are needed." in texts
     assert "More than 100 seeds would be needed to settle it." in texts
     assert "About 9 seeds (4 to 31) would be needed to settle it." in texts
+
+
+def test_what_one_seed_needs_is_said_once() -> None:
+    model = every_verdict()
+    one = next(claim for claim in model.claims if claim.claim.id == "one")
+    model = replace(model, claims=(one, one), seeds=(0, 1))
+    text = markdown(build_report(model), pictures="x")
+    assert text.count("One seed gives no interval: run 3 seeds (`--seeds 0,1,2`).") == 1
+    assert "would be needed" not in text
+    assert "One seed gives no interval" not in headline(replace(model, claims=()))
 
 
 def test_q_is_that_of_scipy() -> None:
