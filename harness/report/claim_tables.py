@@ -57,7 +57,9 @@ def claim_rows(
     """
     rows: list[GroupRow | tuple[TableCell, ...]] = []
     for preconditions, members in guarded(claims):
-        rows += [GroupRow(text=told(precondition)) for precondition in preconditions]
+        noun = "claim" if members[0].source == "paper" else "check"
+        which = noun if len(members) == 1 else count(len(members), noun)
+        rows += [GroupRow(text=f"Given for the {which} below: {told(p)}") for p in preconditions]
         rows += [_row(claim, q) for claim in members]
     return rows
 
