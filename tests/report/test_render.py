@@ -409,6 +409,19 @@ def test_what_a_profile_cannot_test_is_said_with_its_reason() -> None:
     assert "cannot test" not in markdown(build_report(small()), pictures="x")
 
 
+def test_many_claims_that_a_profile_cannot_test_are_counted_where_paper_lists_them() -> None:
+    model = every_verdict()
+    assert len(model.untested) == 40
+    text = visible(markdown(build_report(model), pictures="x"))
+    where = f"40 claims of the table, listed with all others by harness report {model.table}"
+    assert f"{where} --profile paper." in text
+    assert "Far patches help, 1" not in text
+    for lists in (replace(model, paper_data=""), replace(model, profile="paper")):
+        text = visible(markdown(build_report(lists), pictures="x"))
+        assert "40 claims of the table, listed at the end." in text
+        assert "Far patches help, 1" in text
+
+
 def test_claims_that_say_the_same_of_several_rows_are_told_together() -> None:
     absent = tuple(
         Untested(claim=claim(f"far.{row}", f"Far patches help: {row}"), missing_rows=rows)
