@@ -38,7 +38,7 @@ from harness.report.summary import (
     together,
     untested,
 )
-from harness.spec.table import Published
+from harness.spec.table import Published, is_smoke_test
 from harness.text import count, duration, number
 
 MOST_SEEDS_LISTED = 8
@@ -66,7 +66,7 @@ def title_of_report(model: TableModel) -> str:
         return f"{name}: {model.caption}" if model.caption else name
     if not model.data:
         return f"{name}, profile {model.profile}"
-    if model.profile == "smoke":  # whose numbers mean nothing
+    if is_smoke_test(model.profile):
         return f"{name}, a smoke test on {model.data}"
     if model.data == model.paper_data:
         return f"{name} scaled down, on {model.data}"

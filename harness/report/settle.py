@@ -85,7 +85,7 @@ def _told(left: Sequence[ClaimResult]) -> str:
     have failed.
     """
     if not left:
-        return "Every claim that training decides is settled."
+        return "No claim that training decides is open."
     by_seeds: dict[int, list[str]] = {}
     for claim in left:
         by_seeds.setdefault(len(claim.look_seeds[-1]) if claim.look_seeds else 0, []).append(

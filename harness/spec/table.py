@@ -186,6 +186,13 @@ class Row:
     node: MapNode = field(repr=False, compare=False)  # where it stands in the file
 
 
+def is_smoke_test(profile: str) -> bool:
+    """Whether a profile of this name runs for tests alone, so that its numbers mean nothing:
+    `smoke`, `smoke-...`.
+    """
+    return profile.partition("-")[0] == "smoke"
+
+
 def full_names(rows: Sequence[Row]) -> dict[str, str]:
     """By id, each row's label as it is understood outside its table: one such as `+MaskedKD 50%`
     behind the label of its group that it adds to, `Logit +MaskedKD 50%`.
