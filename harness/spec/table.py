@@ -197,15 +197,12 @@ def full_names(rows: Sequence[Row]) -> dict[str, str]:
     """By id, each row's label as it is understood outside its table: one such as `+MaskedKD 50%`
     behind the label of its group that it adds to, `Logit +MaskedKD 50%`.
     """
-    bases: dict[str, str] = {}
-    names: dict[str, str] = {}
+    bases, names = dict[str, str](), dict[str, str]()
     for row in rows:
-        adds = row.label.startswith("+")
-        if not adds:
-            bases[row.group] = row.label
-        names[row.id] = (
-            f"{bases[row.group]} {row.label}" if adds and row.group in bases else row.label
-        )
+        if row.label.startswith("+") and row.group in bases:
+            names[row.id] = f"{bases[row.group]} {row.label}"
+        else:
+            names[row.id] = bases[row.group] = row.label
     return names
 
 
