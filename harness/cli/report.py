@@ -99,7 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _files(written: Written) -> list[str]:
     note = "" if written.changed else " (already up to date)"
-    main = [path for path in written.files if path.suffix != ".png"]
+    figures = {path.with_suffix("") for path in written.files}  # their folder, beside the report
+    main = [path for path in written.files if path.suffix == ".tex" or path.parent not in figures]
     return [f"{path}{note}" for path in main]
 
 

@@ -28,8 +28,17 @@ from harness.report.main_table import DOUBT, main_table, printed_table
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.preconditions import drawn_claims
 from harness.report.scope import interval_scope
-from harness.report.summary import TONES, collapse, findings, headline, said_of, together, untested
-from harness.spec.table import Published
+from harness.report.summary import (
+    MOST_NAMED,
+    TONES,
+    collapse,
+    findings,
+    headline,
+    said_of,
+    together,
+    untested,
+)
+from harness.spec.table import Published, is_smoke_test
 from harness.text import count, duration, number
 
 MOST_SEEDS_LISTED = 8
@@ -57,7 +66,7 @@ def title_of_report(model: TableModel) -> str:
         return f"{name}: {model.caption}" if model.caption else name
     if not model.data:
         return f"{name}, profile {model.profile}"
-    if model.profile == "smoke":  # whose numbers mean nothing
+    if is_smoke_test(model.profile):
         return f"{name}, a smoke test on {model.data}"
     if model.data == model.paper_data:
         return f"{name} scaled down, on {model.data}"
@@ -113,7 +122,7 @@ def _short(model: TableModel) -> list[Block]:
     blocks += pictures
     rest = findings(model, drawn={claim.claim.id for claim in drawn_claims(model)})
     if model.untested:
-        text = f"{count(len(model.untested), 'claim')} of the table, listed at the end."
+        text = f"{count(len(model.untested), 'claim')} of the table, {_where_listed(model)}."
         lead = "Cannot be tested at this profile"
         rest = (*rest, Item(lead=lead, tone="muted", text=text))
     blocks += [Bullets(items=rest)] if rest else []
@@ -132,9 +141,21 @@ def _claims(model: TableModel) -> list[Block]:
     return [*blocks, Heading(text="What the verdicts rest on"), basis] if basis else blocks
 
 
+def _where_listed(model: TableModel) -> str:
+    """Where the claims stand that cannot be tested here."""
+    if _lists_untested(model):
+        return "listed at the end"
+    return f"listed with all others by `harness report {model.table} --profile paper`"
+
+
+def _lists_untested(model: TableModel) -> bool:
+    """Whether this report does it: many would fill pages, and are claims at the paper's recipe."""
+    return model.as_published or not model.paper_data or len(model.untested) <= MOST_NAMED
+
+
 def _untested(model: TableModel) -> list[Block]:
     """The claims that have no rows here, in their own words: silence would read as agreement."""
-    if not model.untested:
+    if not model.untested or not _lists_untested(model):
         return []
     items = tuple(_absent(alike) for alike in together(model.untested, _statement))
     blocks = (Paragraph(text=untested(model)), Bullets(items=items))

@@ -57,7 +57,9 @@ def claim_rows(
     """
     rows: list[GroupRow | tuple[TableCell, ...]] = []
     for preconditions, members in guarded(claims):
-        rows += [GroupRow(text=told(precondition)) for precondition in preconditions]
+        noun = "claim" if members[0].source == "paper" else "check"
+        which = noun if len(members) == 1 else count(len(members), noun)
+        rows += [GroupRow(text=f"Given for the {which} below: {told(p)}") for p in preconditions]
         rows += [_row(claim, q) for claim in members]
     return rows
 
@@ -116,8 +118,7 @@ def basis_table(claims: Sequence[ClaimResult]) -> TextTable | None:
         ),
         (
             TableColumn(title="Looks at", weight=1.2),
-            [listed([str(n) for n in claim.looks], most=9) + " seeds" if claim.looks else "–"
-             for claim in measured],
+            [_looks(claim) for claim in measured],
         ),
         (
             TableColumn(title="Seeds needed", weight=1.3),
@@ -170,6 +171,13 @@ def _probabilities(claim: ClaimResult) -> str:
     if claim.p is None:
         return "–"
     return f"{probability(claim.p)}, {probability(claim.p_adjusted)}"
+
+
+def _looks(claim: ClaimResult) -> str:
+    if not claim.looks:
+        return "–"
+    *before, now = claim.looks
+    return listed([*map(str, before), count(now, "seed")], most=9)
 
 
 def _needed(claim: ClaimResult) -> str:

@@ -14,6 +14,7 @@ from harness.report.inference import (
     CONFIDENCE_TEXT,
     LEVEL,
     NO_PRIOR,
+    STAGES,
     Prior,
     Spread,
     interval,
@@ -262,11 +263,7 @@ def _judge_scattered(
     measure, margin = test.measure, _margin(test)
     value = _value(measure, summary.mean)
     if summary.n == 1:
-        reason = (
-            f"{value} in one seed: single runs give no interval to hold against {margin}; "
-            "at least 2 seeds are needed, 3 or more are advisable"
-        )
-        return Judgement(Verdict.NOT_SETTLED, reason)
+        return Judgement(Verdict.NOT_SETTLED, f"{value} in one seed: no interval")
     pairs = f"{summary.n} paired seeds" if len(sides) > 1 else seeds(summary.n)
     if test.ci is None or test.adjusted is None:
         reason = (
@@ -364,7 +361,7 @@ def _needed(column: Column, test: Tested) -> tuple[str, str]:
     if summary is None or test.measure.over is not None or column.evidence != "seeds":
         return "", ""
     if summary.n == 1:
-        return "2 or more", ""
+        return str(STAGES[0]), ""  # the first look that is planned
     if test.spread is None:
         return "", ""
     extra = extra_freedom(test.prior, summary.n)

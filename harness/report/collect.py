@@ -24,6 +24,7 @@ from harness.report.losses import losses
 from harness.report.measure import Side
 from harness.report.model import (
     Cell,
+    ClaimResult,
     FinishedRun,
     Ratio,
     RowResult,
@@ -40,7 +41,15 @@ from harness.report.verdicts import CellEvidence, first_line, judge_cell
 from harness.run import TASKS
 from harness.spec.claims import CellRef, Comparison
 from harness.spec.expand import Expansion, ResolvedRow, expand, needed_runs
-from harness.spec.table import Claim, Column, Profile, Published, TableSpec
+from harness.spec.table import (
+    Claim,
+    Column,
+    Profile,
+    Published,
+    TableSpec,
+    full_names,
+    is_smoke_test,
+)
 from harness.store import DONE, RunRecord, Store
 
 
@@ -115,6 +124,14 @@ def judged(
     paper, profile = expansion.table.paper, expansion.profile
     lacking = [claim for claim in profile.claims if _untested(claim, rows).missing_rows]
     claims = [claim for claim in profile.claims if claim not in lacking]
+    results = tuple(
+        looked_at(claim, columns, rows)
+        for claim in judge_claims(
+            claims,
+            lambda comparison: _measured(comparison, columns, rows, runs),
+            Pools(rows, _runs(expansion), _images(expansion)),
+        )
+    )
     return TableModel(
         table=expansion.table.name,
         profile=profile.name,
@@ -128,14 +145,7 @@ def judged(
         seeds=_seeds(expansion),
         columns=columns,
         rows=rows,
-        claims=tuple(
-            looked_at(claim, columns, rows)
-            for claim in judge_claims(
-                claims,
-                lambda comparison: _measured(comparison, columns, rows, runs),
-                Pools(rows, _runs(expansion), _images(expansion)),
-            )
-        ),
+        claims=tuple(map(_unjudged, results)) if is_smoke_test(profile.name) else results,
         untested=tuple(_untested(claim, rows) for claim in (*lacking, *profile.untested)),
         runs=tuple(runs),
         plots=profile.plots,
@@ -143,6 +153,17 @@ def judged(
         paper_data=_paper_data(expansion),
         reference=bool(references(expansion.table.name, profile.name)),
     )
+
+
+def _unjudged(claim: ClaimResult) -> ClaimResult:
+    """A claim at a profile whose numbers mean nothing: they are shown, and nothing follows."""
+    claim = replace(
+        claim, preconditions=(), p=None, p_adjusted=None, seeds_needed="", seeds_needed_range=""
+    )
+    if claim.verdict in (Verdict.NOT_RUN, Verdict.FAILED):
+        return claim
+    reason = "not judged: a smoke test, whose numbers mean nothing"
+    return replace(claim, verdict=Verdict.OUT_OF_SCOPE, reason=reason)
 
 
 def _declared_figures(expansion: Expansion, columns: Sequence[Column]) -> tuple[FigureOf, ...]:
@@ -220,16 +241,13 @@ def _rows(
     expansion: Expansion, columns: Sequence[Column], source: CellSource, looks: Looks
 ) -> tuple[RowResult, ...]:
     rows, minimised, seeds = [], losses(expansion.rows), _seeds(expansion)
-    bases: dict[str, str] = {}  # by group, the label that labels such as `+MaskedKD 50%` add to
+    names = full_names(expansion.profile.rows)
     for resolved in expansion.rows:
         row = resolved.row
-        addition = row.label.startswith("+") and row.group in bases
-        if not addition:
-            bases[row.group] = row.label
         rows.append(
             RowResult(
                 spec=row,
-                name=f"{bases[row.group]} {row.label}" if addition else row.label,
+                name=names[row.id],
                 config=resolved.config,
                 loss=minimised[row.id],
                 collapsed=source.collapsed_seeds(resolved),

@@ -55,6 +55,7 @@ _STYLE: Any = {
     "text.parse_math": False,  # a label may hold a dollar sign
     "svg.hashsalt": "harness",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # TrueType: conferences refuse Type 3
 }
 
 

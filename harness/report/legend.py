@@ -60,7 +60,8 @@ LEGEND = {
     Verdict.OUT_OF_SCOPE: (
         "measured or not, and not judged: a precondition of the claim does not hold at this "
         "profile, so its comparison does not mean here what it means in the paper; the report "
-        "names the precondition, what was measured and what is needed."
+        "names the precondition, what was measured and what is needed. In a smoke test "
+        "all claims are out of scope."
     ),
     Verdict.NOT_RUN: "not measured: runs of the claim are missing; the report says what they need.",
 }

@@ -124,12 +124,12 @@ def _looks(cells: Sequence[Cell]) -> tuple[tuple[int, ...], ...]:
 
 def _told(looks: Sequence[Sequence[int]], *, failed: int) -> list[str]:
     """Earlier looks, and numbers of seeds that are not planned; nothing of one that is, or would be
-    without `failed` seeds.
+    without `failed` seeds, and nothing of a single seed, which is no look.
     """
-    if not looks:
+    if not looks or len(looks[-1]) == 1:
         return []
     *before, now = looks
-    text = f"seeds {ranges(now)}" if len(now) > 1 else f"seed {ranges(now)}"
+    text = f"seeds {ranges(now)}"
     if before:
         text += f", judged before with {', '.join(str(len(seeds)) for seeds in before)}"
     unplanned = [

@@ -55,4 +55,4 @@ def values(precondition: PreconditionResult, *, interval: bool = True) -> str:
 def told(precondition: PreconditionResult) -> str:
     """In one line: what must hold, both values, whether it does."""
     says = " ".join(precondition.text.split()).rstrip(".")
-    return f"Given: {says}: {values(precondition)}: {outcome(precondition)}"
+    return f"{says}: {values(precondition)}: {outcome(precondition)}"

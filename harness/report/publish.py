@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from harness import variables
 from harness.errors import HarnessError
 from harness.paths import project_root
-from harness.report.document import Picture
+from harness.report.document import Document, Picture
 from harness.report.model import TableModel
 from harness.store.files import replacing, writing
+
+if TYPE_CHECKING:
+    from harness.report.figures import PictureFormat
 
 Format: TypeAlias = Literal["md", "csv", "html", "tex", "pdf"]
 
@@ -78,7 +81,7 @@ def reference_reports(name: str) -> Path:
 
 
 def pictures_folder(model: TableModel, folders: Folders) -> Path:
-    """Where the Markdown report keeps its pictures."""
+    """Where figures lie, and the table of results for LaTeX."""
     return folders.reports / file_name(model.table, model.profile)
 
 
@@ -106,12 +109,17 @@ def _render(
 
     name = file_name(model.table, model.profile)
     document = None if set(formats) <= {"csv"} else build_report(model)
+    folder = pictures_folder(model, folders)
 
     @cache
-    def picture(figure: str, kind: Literal["png", "svg"]) -> bytes:
+    def picture(figure: str, kind: PictureFormat) -> bytes:
         from harness.report.figures import draw
 
         return draw(figure, model, format=kind)
+
+    def pictures(document: Document, kind: PictureFormat) -> dict[Path, bytes]:
+        names = [block.name for block in document.unfolded() if isinstance(block, Picture)]
+        return {folder / f"{figure}.{kind}": picture(figure, kind) for figure in names}
 
     rendered: dict[Format, dict[Path, bytes]] = {}
     for format_ in formats:
@@ -133,9 +141,13 @@ def _render(
             continue
         assert document is not None
         if format_ == "tex":
-            from harness.report.render.latex import latex
+            from harness.report.render.latex import latex, tabular
 
-            rendered[format_] = {main: latex(document).encode()}
+            rendered[format_] = {
+                main: latex(document).encode(),
+                folder / "results.tex": tabular(document).encode(),
+                **pictures(document, "pdf"),
+            }
         elif format_ == "html":
             from harness.report.render.html import html
 
@@ -149,11 +161,9 @@ def _render(
         else:
             from harness.report.render.markdown import markdown
 
-            folder = pictures_folder(model, folders)
-            drawn = [block.name for block in document.unfolded() if isinstance(block, Picture)]
             rendered[format_] = {
                 main: markdown(document, pictures=folder.name).encode(),
-                **{folder / f"{figure}.png": picture(figure, "png") for figure in drawn},
+                **pictures(document, "png"),
             }
     return rendered
 

@@ -62,7 +62,7 @@ def until_settled(
     first = SeedBatch(
         stage=STAGES[0],
         rows=None,
-        seeds=stage_seeds(chosen, STAGES[0]),
+        seeds=stage_seeds(chosen.seeds, STAGES[0]),
         why=f"stage of {STAGES[0]} seeds: all rows",
     )
     if not compute(first):
@@ -75,7 +75,7 @@ def until_settled(
         for batch in sorted(batches, key=cost):
             if not compute(batch):
                 return ""
-        model = judge(stage_seeds(chosen, stage))
+        model = judge(stage_seeds(chosen.seeds, stage))
         left = [claim for claim in unsettled(model) if claim.claim.id in _ids(left)]
     return _told(left)
 
@@ -85,7 +85,7 @@ def _told(left: Sequence[ClaimResult]) -> str:
     have failed.
     """
     if not left:
-        return "Every claim that training decides is settled."
+        return "No claim that training decides is open."
     by_seeds: dict[int, list[str]] = {}
     for claim in left:
         by_seeds.setdefault(len(claim.look_seeds[-1]) if claim.look_seeds else 0, []).append(
@@ -113,14 +113,14 @@ def _batch(claim: ClaimResult, profile: Profile, stage: int) -> SeedBatch:
     return SeedBatch(
         stage=stage,
         rows=",".join(rows),
-        seeds=stage_seeds(profile, stage),
+        seeds=stage_seeds(profile.seeds, stage),
         why=f"stage of {stage} seeds: {claim.claim.id} ({claim.verdict})",
     )
 
 
-def stage_seeds(profile: Profile, stage: int) -> tuple[int, ...]:
-    """So many seeds: those of the profile, and the smallest others."""
-    seeds = list(profile.seeds[:stage])
+def stage_seeds(planned: Sequence[int], stage: int) -> tuple[int, ...]:
+    """So many seeds: those `planned`, and the smallest others."""
+    seeds = list(planned[:stage])
     candidate = 0
     while len(seeds) < stage:
         if candidate not in seeds:

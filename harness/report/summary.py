@@ -9,8 +9,9 @@ from typing import TypeVar
 from harness.evaluate.collapse import COLLAPSED
 from harness.report.document import Item, Tone
 from harness.report.format import NOUNS, OPERATORS, interval_text, listed, with_unit
-from harness.report.inference import CONFIDENCE_TEXT
+from harness.report.inference import CONFIDENCE_TEXT, STAGES
 from harness.report.model import ClaimResult, ClaimSource, TableModel, Verdict
+from harness.report.settle import stage_seeds
 from harness.spec.table import Column
 from harness.text import count, number
 
@@ -40,7 +41,12 @@ def headline(model: TableModel) -> str:
     """One paragraph: counts of the paper's claims, of our own checks, and of cells."""
     return " ".join(
         part
-        for part in (_claims_sentence(model), _cells_sentence(model), _runs_sentence(model))
+        for part in (
+            _claims_sentence(model),
+            _seeds_sentence(model),
+            _cells_sentence(model),
+            _runs_sentence(model),
+        )
         if part
     )
 
@@ -90,6 +96,14 @@ def _outcome(n: int, verdict: Verdict) -> str:
         return f"{n} failed"
     tense = ("was", "were") if verdict is Verdict.NOT_RUN else ("is", "are")
     return f"{n} {tense[n > 1]} {verdict}"
+
+
+def _seeds_sentence(model: TableModel) -> str:
+    """What claims of one seed wait for; empty where there are none."""
+    if not any(claim.n == 1 and claim.seeds_needed for claim in model.claims):
+        return ""
+    seeds = ",".join(map(str, stage_seeds(model.seeds, STAGES[0])))
+    return f"One seed gives no interval: run {STAGES[0]} seeds (`--seeds {seeds}`)."
 
 
 def _cells_sentence(model: TableModel) -> str:
@@ -264,8 +278,8 @@ def _outlook(claim: ClaimResult) -> str:
     if not claim.n or not claim.seeds_needed:
         return ""
     needed = claim.seeds_needed
-    if needed == "2 or more":
-        return " One seed has no interval: at least 2 are needed."
+    if claim.n == 1:
+        return ""  # said once, of all of them
     if needed.startswith(">"):
         return f" More than {needed[1:].strip()} seeds would be needed to settle it."
     several = f" ({claim.seeds_needed_range})" if claim.seeds_needed_range else ""

@@ -40,7 +40,7 @@ def overview(model: TableModel, width: int | None = None) -> str:
     """Verdicts in words, then the claims, then the table."""
     data = f", on {model.data}" if model.data else ""
     title = f"{model.table}, profile {model.profile}{data}"
-    parts = [_wrapped(title, width), _wrapped(headline(model), width)]
+    parts = [_wrapped(title, width), _wrapped(headline(model).replace("`", ""), width)]
     if text := collapse(model):
         parts.append(_wrapped(f"collapsed: {text}.", width))
     for source, heading in HEADINGS.items():

@@ -13,7 +13,7 @@ from harness.spec.claims import CellRef, Comparison, Quantity
 from harness.spec.grid import Grid
 from harness.spec.nodes import ListNode, MapNode
 from harness.spec.schema import ClaimEntry, PreconditionEntry
-from harness.spec.table import Claim, Column, Precondition, Row
+from harness.spec.table import Claim, Column, Precondition, Row, full_names
 
 _BRACKETED = re.compile(r"\[([A-Za-z0-9_.+-]+)\]")
 FROM_CLAIM = ("column", "left", "right")
@@ -221,13 +221,14 @@ class ClaimReader:
 
 
 def _row_names(rows: Sequence[Row]) -> dict[str, str]:
-    """What the table calls each row: its label, with the group in front where another row has the
+    """What a text calls each row: its full name, with the group in front where another row has the
     same one.
     """
-    labels = Counter(row.label for row in rows)
+    names = full_names(rows)
+    alike = Counter(names.values())
     return {
-        row.id: f"{row.group}, {row.label}" if row.group and labels[row.label] > 1 else row.label
-        for row in rows
+        row.id: f"{row.group}, {name}" if row.group and alike[name] > 1 else name
+        for row, name in zip(rows, names.values(), strict=True)
     }
 
 

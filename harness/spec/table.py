@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -184,6 +184,26 @@ class Row:
     published: Mapping[str, Published] = field(default_factory=dict)  # by column id
     layers: tuple[MapNode, ...] = field(default=(), repr=False, compare=False)
     node: MapNode = field(repr=False, compare=False)  # where it stands in the file
+
+
+def is_smoke_test(profile: str) -> bool:
+    """Whether a profile of this name runs for tests alone, so that its numbers mean nothing:
+    `smoke`, `smoke-...`.
+    """
+    return profile.partition("-")[0] == "smoke"
+
+
+def full_names(rows: Sequence[Row]) -> dict[str, str]:
+    """By id, each row's label as it is understood outside its table: one such as `+MaskedKD 50%`
+    behind the label of its group that it adds to, `Logit +MaskedKD 50%`.
+    """
+    bases, names = dict[str, str](), dict[str, str]()
+    for row in rows:
+        if row.label.startswith("+") and row.group in bases:
+            names[row.id] = f"{bases[row.group]} {row.label}"
+        else:
+            names[row.id] = bases[row.group] = row.label
+    return names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

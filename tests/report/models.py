@@ -343,7 +343,7 @@ def every_verdict(*, profile: str = "fashion-mnist") -> TableModel:
         _judged("settled", "The order of patches does not matter", Verdict.NOT_SETTLED, -0.9, 13.0,
                 needed="> 100"),
         _judged("one", "Random patches are worse", Verdict.NOT_SETTLED, -0.5, n=1,
-                holds="acc[row1] < acc[row0]", needed="2 or more"),
+                holds="acc[row1] < acc[row0]", needed="3"),
         _judged("scope", "Half of the teacher is enough", Verdict.OUT_OF_SCOPE, -2.5, 0.6,
                 given=(READS, HELPS)),
         _judged("failed", "The last block is enough", Verdict.FAILED, None),

@@ -115,7 +115,7 @@ def test_one_seed_settles_nothing() -> None:
     found = judged([80.0], [70.0])
     assert found.verdict == Verdict.NOT_SETTLED
     assert (found.estimate, found.ci, found.n) == (10.0, None, 1)
-    assert found.seeds_needed == "2 or more"
+    assert found.seeds_needed == "3"  # the first look that is planned
     assert "no interval" in found.reason
 
 

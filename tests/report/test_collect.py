@@ -500,6 +500,31 @@ def test_the_model_is_immutable(good: Expansion) -> None:
         model.table = "other"  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("profile", ["smoke", "smoke-choose"])
+def test_a_smoke_test_judges_no_claim(experiments: Experiments, profile: str) -> None:
+    """Its numbers mean nothing, so neither does what they would support or contradict."""
+    text = GOOD.replace(
+        "  tiny:\n    description: smaller\n    seeds: [0]",
+        f"""  {profile}:
+    description: for tests
+    given: [never]
+    seeds: [0, 1, 2]""",
+    ).replace(
+        "profiles:",
+        """preconditions:
+  never: {text: All is known, holds: "acc[none] > 99", source: Table 2}
+profiles:""",
+    )
+    part = expand(load_table(experiments.table("paper/good", text)), profile)
+    assert collect(part, Store()).claims[0].verdict is Verdict.NOT_RUN
+    fill(Store(), part, {"none": (80.0, 80.1, 80.2), "logit": (60.0, 60.1, 60.2)})
+    (claim,) = collect(part, Store()).claims
+    assert claim.verdict is Verdict.OUT_OF_SCOPE
+    assert claim.estimate == pytest.approx(-20.0)
+    assert claim.reason == "not judged: a smoke test, whose numbers mean nothing"
+    assert (claim.preconditions, claim.p, claim.seeds_needed) == ((), None, "")
+
+
 def test_of_a_part_of_a_table_claims_about_other_rows_are_untested(
     experiments: Experiments,
 ) -> None:

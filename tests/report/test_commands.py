@@ -48,11 +48,14 @@ def test_a_small_table_from_runs_to_files(
         "reports/paper/good.paper.md",
         "reports/paper/good.paper.html",
         "reports/paper/good.paper.tex",
+        "reports/paper/good.paper/results.tex",
         "reports/paper/good.paper.pdf",
     ):
         assert (tmp_path / name).stat().st_size > 0
         assert str(tmp_path / name) in out
-    assert (tmp_path / "reports/paper/good.paper/curves.png").is_file()
+    for figure in ("curves.png", "curves.pdf"):
+        assert (tmp_path / "reports/paper/good.paper" / figure).is_file()
+        assert figure not in out  # there may be a dozen
     assert "75.05 ± 0.64" in out
     with (tmp_path / "results/paper/good.paper.csv").open(encoding="utf-8") as file:
         cells = {(line["row"], line["column"]): line["verdict"] for line in csv.DictReader(file)}

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
+from pypdf import PdfReader
 
 from harness.errors import HarnessError
 from harness.report.builder import build_report
@@ -42,6 +43,15 @@ def test_every_plot_is_drawn(name: str, model: TableModel) -> None:
         pytest.skip("this model has nothing for this plot")
     assert draw(name, model, format="svg").startswith(b"<?xml")
     assert draw(name, model, format="png").startswith(b"\x89PNG")
+
+
+def test_a_plot_for_latex_holds_its_fonts_and_no_date() -> None:
+    made = draw("forest", small(), format="pdf")
+    assert made == draw("forest", small(), format="pdf")
+    reader = PdfReader(BytesIO(made))
+    assert not reader.metadata
+    fonts = reader.pages[0]["/Resources"].get_object()["/Font"].get_object().values()
+    assert {font.get_object()["/Subtype"] for font in fonts} == {"/Type0"}  # none of Type 3
 
 
 def test_a_plot_is_the_same_for_the_same_model() -> None:

@@ -38,7 +38,7 @@ def test_the_page_of_all_claims_is_made_of_the_committed_numbers(
     committed = (REPORTS / f"claims.{profile}.md").read_text(encoding="utf-8")
     assert committed == page, "run `make docs`"
     assert re.search(r"Of the \d+ trained claims on this page, \d+ ha(s|ve) q ≤", page)
-    assert "**Given: " in page
+    assert "**Given for the " in page
 
 
 @pytest.mark.parametrize("path", CELLS, ids=str)

@@ -18,7 +18,7 @@ from harness.report.format import marked
 from harness.report.model import TableModel, Untested, Verdict
 from harness.report.render.csv import cells_csv, claims_csv
 from harness.report.render.html import html
-from harness.report.render.latex import escape, latex
+from harness.report.render.latex import escape, latex, tabular
 from harness.report.render.markdown import markdown
 from harness.report.render.pdf import pdf
 from harness.report.summary import findings, headline
@@ -170,6 +170,20 @@ def test_latex_has_the_published_and_the_measured_value_side_by_side() -> None:
     for line in text.splitlines():
         opened = len(re.findall(r"(?<!\\)\{", line))
         assert opened == len(re.findall(r"(?<!\\)\}", line)), line
+
+
+def test_the_results_alone_are_a_bare_tabular_in_ascii() -> None:
+    text = tabular(build_report(small()))
+    assert r"\begin{tabular}{lrrlrrlrrl}" in text
+    assert text.rstrip().endswith("\\\\\n\\bottomrule\n\\end{tabular}")
+    assert not re.search(r"\\(caption|label|endhead|begingroup)|longtable", text)
+    assert text.isascii()
+
+
+def test_columns_of_latex_that_are_all_measured_do_not_say_so_each() -> None:
+    text = tabular(build_report(small(profile="cpu")))
+    assert "measured" not in text.partition("\\begin{tabular}")[2]
+    assert r"\cmidrule" not in text
 
 
 def printed_pdf(model: TableModel, *, drawn: bool = True) -> PdfReader:
@@ -393,6 +407,19 @@ def test_what_a_profile_cannot_test_is_said_with_its_reason() -> None:
     assert "**far:** Far patches help (no row row7)." in text
     assert "**near:** Near ones do not (its rows are here" in text
     assert "cannot test" not in markdown(build_report(small()), pictures="x")
+
+
+def test_many_claims_that_a_profile_cannot_test_are_counted_where_paper_lists_them() -> None:
+    model = every_verdict()
+    assert len(model.untested) == 40
+    text = visible(markdown(build_report(model), pictures="x"))
+    where = f"40 claims of the table, listed with all others by harness report {model.table}"
+    assert f"{where} --profile paper." in text
+    assert "Far patches help, 1" not in text
+    for lists in (replace(model, paper_data=""), replace(model, profile="paper")):
+        text = visible(markdown(build_report(lists), pictures="x"))
+        assert "40 claims of the table, listed at the end." in text
+        assert "Far patches help, 1" in text
 
 
 def test_claims_that_say_the_same_of_several_rows_are_told_together() -> None:

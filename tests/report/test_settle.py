@@ -10,6 +10,7 @@ import pytest
 
 import harness
 from harness.errors import HarnessError
+from harness.report.claim_tables import basis_table
 from harness.report.model import TableModel, Verdict
 from harness.report.settle import SeedBatch, stage_seeds, until_settled
 from harness.spec.expand import expand
@@ -53,7 +54,7 @@ def table(experiments: Experiments) -> TableSpec:
 
 def test_stages_go_on_after_the_seeds_of_the_profile(table: TableSpec) -> None:
     profile = table.profile("paper")
-    assert [stage_seeds(profile, n) for n in (3, 6)] == [(0, 1, 2), (0, 1, 2, 3, 4, 5)]
+    assert [stage_seeds(profile.seeds, n) for n in (3, 6)] == [(0, 1, 2), (0, 1, 2, 3, 4, 5)]
 
 
 def test_open_claims_get_more_seeds_cheapest_first_and_settled_ones_none(table: TableSpec) -> None:
@@ -122,6 +123,19 @@ def test_an_interruption_in_a_stage_makes_no_look(table: TableSpec) -> None:
     model = harness.load("tests/settle").results("paper").model
     assert {claim.looks for claim in model.claims} == {(3, 6, 12)}
     assert settle() == "2 claims not settled with 12 seeds: open, later."
+
+
+def test_a_single_seed_is_no_look(table: TableSpec) -> None:
+    for run in expand(table, "paper", seeds=[0]).runs:
+        finish(Store(), run, {"val/top1": 50.0})
+    model = harness.load("tests/settle").results("paper").model
+    for claim in model.claims:
+        assert claim.reason.endswith(" in one seed: no interval")
+        assert claim.seeds_needed == "3"
+    basis = basis_table(model.claims)
+    assert basis is not None
+    texts = [cell.text for row in basis.rows if isinstance(row, tuple) for cell in row]
+    assert texts.count("1 seed") == len(model.claims)
 
 
 def test_blocked_rows_and_claims_without_training_are_told(

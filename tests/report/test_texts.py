@@ -166,6 +166,24 @@ def test_pdflatex_sets_any_text(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
 
 
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="TeX is not installed")
+def test_pdflatex_sets_results_and_figures_in_two_columns(tmp_path: Path) -> None:
+    folders = Folders(results=tmp_path / "results", reports=tmp_path / "reports")
+    files = publish(small(), ["tex"], folders).files
+    table = next(path for path in files if path.name == "results.tex")
+    figures = [path.name for path in files if path.suffix == ".pdf"]
+    shown = "".join(rf"\includegraphics[width=\linewidth]{{{name}}}" for name in figures)
+    whole = (
+        r"\documentclass[twocolumn]{article}\usepackage{amssymb,array,booktabs,graphicx}"
+        r"\begin{document}\begin{table*}\caption{Ours.}\input{results}\end{table*}"
+        rf"\begin{{figure}}{shown}\end{{figure}}\end{{document}}"
+    )
+    (table.parent / "t.tex").write_text(whole, encoding="ascii")
+    call = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(call, cwd=table.parent, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
 def pages(model: TableModel) -> list[str]:
     bare = without_figures(model)
     made = pdf(build_report(bare), picture=lambda _: empty_picture())
@@ -199,6 +217,7 @@ def test_plots_of_any_text_are_drawn_without_a_warning() -> None:
         warnings.simplefilter("error")
         for name in ("curves", "accuracy-cost"):
             assert draw(name, model, format="svg")
+            assert draw(name, model, format="pdf")
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -220,3 +220,12 @@ def test_tables_are_found_by_their_folder_and_name(experiments: Experiments) -> 
     for name in ("paper/b", "other/a", "paper/a"):
         experiments.table(name, GOOD)
     assert list_tables() == ["other/a", "paper/a", "paper/b"]
+
+
+def test_texts_call_a_row_by_its_full_name(experiments: Experiments) -> None:
+    """A text stands without its table: `+half` alone would not say half of what."""
+    claim = """- {id: helps, text: '[logit] beats [none]', holds: "acc[logit] > acc[none]"}"""
+    text = changed('- {id: helps, text: It helps, holds: "acc[logit] > acc[none]"}', claim)
+    text = changed("  - id: logit\n", "  - id: logit\n    label: +half\n", text)
+    (named,) = load_table(experiments.table("paper/good", text)).claims
+    assert named.text == "No distillation +half beats No distillation"

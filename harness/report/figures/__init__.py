@@ -13,7 +13,7 @@ from collections.abc import Collection
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 import harness.report.plain_matplotlib  # noqa: F401 (before all that draws)
 from harness.evidence import FigureOf, Section
@@ -31,6 +31,13 @@ FIGURES: Registry[type[Figure]] = Registry("figure", "harness.report.figures", b
 
 DPI = 200
 LONGEST = 60  # characters of a name in a figure
+PictureFormat: TypeAlias = Literal["png", "svg", "pdf"]
+NAMELESS: dict[PictureFormat, Any] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""No date and no version in a file: the same table gives the same bytes."""
 LOOKED_UP = frozenset(
     {"id", "row", "column", "metric", "task", "baseline", "y", "table", "profile", "draws"}
 )
@@ -150,15 +157,14 @@ def _possible(model: TableModel) -> list[Figure]:
     return sorted(every, key=lambda one: one.place)
 
 
-def draw(name: str, model: TableModel, *, format: Literal["png", "svg"]) -> bytes:  # noqa: A002
+def draw(name: str, model: TableModel, *, format: PictureFormat) -> bytes:  # noqa: A002
     """A figure as a file; the same table gives the same bytes."""
     stream = BytesIO()
-    nameless = {"Software": None} if format == "png" else {"Date": None, "Creator": None}
     most = find(name, model).longest
     model = with_texts(model, partial(_drawable, most=most), but=NOT_READ | LOOKED_UP)
     with styled(_families(model)):
         drawing = find(name, model).draw()
-        drawing.savefig(stream, format=format, dpi=DPI, metadata=nameless)
+        drawing.savefig(stream, format=format, dpi=DPI, metadata=NAMELESS[format])
     return stream.getvalue()
 
 

@@ -20,6 +20,7 @@ LINES = 20  # of a row, about: a `longtable` breaks pages between rows alone
 LETTERS = 75  # of a line, about
 LONGEST_WORD = 20  # characters: longer ones may be broken anywhere
 
+ONE_PAGE = r"\usepackage{amssymb,array,booktabs}"
 HEADER = """\
 % {subject}
 % For the preamble: \\usepackage{{amssymb,array,booktabs,longtable}}
@@ -37,6 +38,28 @@ def latex(document: Document) -> str:
     label = re.sub(r"[^A-Za-z0-9]+", "-", document.subject.replace(", profile ", "-")).strip("-")
     head = HEADER.format(subject=subject)
     return head + "\n".join(_table(table, label) for table in wanted) + _unset(wanted)
+
+
+def tabular(document: Document) -> str:
+    """The table of results alone, without a caption and on one page, to be `\\input` into a `table`
+    or `table*`, also in two columns; its third line is what a caption would have to say.
+    """
+    table = next(
+        block
+        for block in document.unfolded()
+        if isinstance(block, TextTable) and block.name == "results"
+    )
+    lines = [
+        f"% {escape(document.subject)}",
+        f"% For the preamble: {ONE_PAGE}",
+        f"% {escape(table.caption)}",
+        rf"\begin{{tabular}}{{{_specification(table)}}}",
+        *_head(table),
+        *_rows(table),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _unset(tables: list[TextTable]) -> str:
@@ -84,15 +107,14 @@ def _word(word: str) -> str:
 
 
 def _table(table: TextTable, label: str) -> str:
-    head = "\n".join([r"\toprule", *_header(table), r"\midrule"])
     size = SMALL if _is_small(table) else USUAL
     lines = [
         rf"\begingroup{size}\setlength{{\LTcapwidth}}{{\linewidth}}",
         rf"\begin{{longtable}}{{{_specification(table)}}}",
         rf"\caption{{{escape(table.caption)}}}\label{{tab:{label}-{table.name}}}\\",
-        head,
+        *_head(table),
         r"\endfirsthead",
-        head,
+        *_head(table),
         r"\endhead",
         r"\bottomrule",
         r"\endfoot",
@@ -147,7 +169,12 @@ def _is_small(table: TextTable) -> bool:
     return _taken(table, small=False) > 1 - (LEAST if any(_wide(table)) else 0)
 
 
+def _head(table: TextTable) -> list[str]:
+    return [r"\toprule", *_header(table), r"\midrule"]
+
+
 def _header(table: TextTable) -> Iterator[str]:
+    """Headings over several columns, then those of each, unless `measured` is all they say."""
     if any(column.span for column in table.columns):
         spans, rules, start = [], [], 1
         for span, width in header_spans(table):
@@ -158,6 +185,8 @@ def _header(table: TextTable) -> Iterator[str]:
                 rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
             start += width
         yield " & ".join(map(_guarded, spans)) + r" \\"
+        if {column.title for column in table.columns} == {"", "measured"}:
+            return
         yield "".join(rules)
     titles = (_guarded(escape(title_of(column.title))) for column in table.columns)
     yield " & ".join(titles) + r" \\"
