@@ -41,6 +41,7 @@ from harness.report.power import POWER, power, seeds_needed
 from harness.run import TASKS
 from harness.spec.expand import expand
 from harness.spec.load import load_table
+from tests.data.conftest import write_images
 
 ROOT = Path(__file__).parents[1]
 
@@ -222,6 +223,24 @@ def test_every_step_of_a_guide_works(page: str, least: int, report: str, tmp_pat
                 assert " ".join(line.split()) in " ".join(said.split()), f"nothing says: {line}"
     assert commands >= least
     assert (tmp_path / f"reports/{report}.smoke.md").is_file()
+
+
+def test_the_table_on_own_images_of_the_docs_works(tmp_path: Path) -> None:
+    experiments = tmp_path / "experiments"
+    experiments.mkdir()
+    for shared in ("recipes", "profiles", "networks.yaml"):
+        (experiments / shared).symlink_to(ROOT / "experiments" / shared)
+    page = (ROOT / "docs/data.md").read_text().partition("## A table on your own images")[2]
+    ((file, spec),) = re.findall(r"^`([^`]+)`:\n\n```yaml\n(.*?)```", page, re.DOTALL | re.M)
+    (shown,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    folders = {f"{half}/{name}": 16 for half in ("train", "val") for name in ("cats", "dogs")}
+    write_images(tmp_path / "my/images", folders)
+    (experiments / "mine").mkdir()
+    (tmp_path / file).write_text(spec)
+    for line in shown.splitlines():
+        command = shlex.split(line.removeprefix("$ harness "))
+        said = run([sys.executable, "-m", "harness", *command], tmp_path)
+    assert "reports/mine/images.small.md" in said
 
 
 def test_the_specs_of_the_how_to_page_hold_at_a_scale_that_means_something(tmp_path: Path) -> None:
