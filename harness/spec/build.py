@@ -62,7 +62,8 @@ class Builder:
     def build(self, node: Node, hint: Any, label: str = "") -> Any:
         """The value of type `hint` that `node` describes, or FAILED."""
         if isinstance(node, BadNode):
-            return FAILED
+            told = node.what is None or self._partial
+            return FAILED if told else self.problem(node.where, str(node.what))
         hint, nullable = without_none(hint)
         hint, bound = bound_of(hint)
         if bound is not None:
