@@ -173,6 +173,22 @@ def test_the_rows_of_the_docs_add_their_runs_and_no_others(
     assert len(new) == 4
 
 
+def test_another_number_of_patches_of_the_tutorial_stands_at_both_scales(tmp_path: Path) -> None:
+    section = (ROOT / "docs/tutorial.md").read_text().split("## 4. Add a row")[1]
+    _, of_table, of_profile = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)[:3]
+    table = (ROOT / "experiments/maskedkd/table2.yaml").read_text()
+    for before, row in (
+        ("      - {id: deit_ti.deit_s.logit.keep50, label", of_table),
+        ("      - {id: deit_ti.deit_s.logit.keep25, label", of_profile),
+    ):
+        table = table.replace(before, row + before, 1)
+    path = tmp_path / "table2.yaml"
+    path.write_text(table)
+    for profile, keep in (("paper", 60), ("fashion-mnist", 5)):
+        (row,) = expand(load_table(path), profile, rows="deit_ti.deit_s.logit.keep30").rows
+        assert row.config.method.mask.keep == keep
+
+
 def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
     listed: dict[str, set[str]] = {}
     kind = ""

@@ -31,6 +31,7 @@ class MergedProfile:
     stand_ins: StandIns
     base: Sequence[MapNode]  # later ones win
     rows: Sequence[Node] | None  # None: all of the table's
+    where_rows: Location | None
     claims: Sequence[ListNode | None]
     shared_preconditions: dict[str, PreconditionEntry]
     given: tuple[str, ...]
@@ -62,6 +63,7 @@ def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Mer
         stand_ins=stand_ins,
         base=[part.base for part in parts if part.base is not None],
         rows=listed,
+        where_rows=None if rows is None else rows.where,
         claims=[part.claims for part in parts],
         shared_preconditions={
             name: precondition
