@@ -19,6 +19,7 @@ from harness.methods import Method
 from harness.models.config import ModelConfig
 from harness.models.families import known_architectures
 from harness.paths import experiments_root
+from harness.registry import unknown_component
 from harness.spec.fields import paths_to
 from harness.spec.merge import merge
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
@@ -200,7 +201,7 @@ class Pieces:
             return self._problem(network.where, what)
         if self._networks_broken:
             return BadNode(name.where)
-        what = unknown("network", name.text, self._valid("network"))
+        what = unknown_component("network", name.text, self._valid("network"))
         if not networks_path().exists():
             what += _copy_from_harness("networks.yaml")
         return self._problem(name.where, what)
