@@ -18,7 +18,7 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +30,7 @@ from harness.errors import HarnessError, unknown
 T = TypeVar("T")
 
 _REGISTERED = re.compile(r"""\.register\(\s*["']([^"'\n]+)["']""")
+_IF_OWN = "; if it is your own: HARNESS_PLUGINS names its module (docs/extending.md)"
 
 
 class Registry(Generic[T]):
@@ -90,7 +91,7 @@ class Registry(Generic[T]):
         if name in self._renamed:
             raise HarnessError(f"{self.kind} '{name}' is now called '{self._renamed[name]}'")
         lost = "".join(f"; not loaded: {why}" for why in dict.fromkeys(self._unnamed.values()))
-        raise HarnessError(unknown(self.kind, name, self.names()) + lost)
+        raise HarnessError(unknown_component(self.kind, name, self.names()) + lost)
 
     def name_of(self, item: object) -> str:
         """The name under which `item` was registered."""
@@ -185,6 +186,12 @@ class Registry(Generic[T]):
             return True
         loaded = sys.modules.get(module)  # a module that fails is taken out again
         return loaded is None or getattr(loaded, "__file__", None) == file
+
+
+def unknown_component(kind: str, name: str, valid: Sequence[str]) -> str:
+    """The text for a name that no component gave, which may be of one that is not loaded."""
+    own = "" if variables.value("HARNESS_PLUGINS") else _IF_OWN
+    return unknown(kind, name, valid) + own
 
 
 def broken_components() -> list[str]:

@@ -41,6 +41,7 @@ from harness.report.power import POWER, power, seeds_needed
 from harness.run import TASKS
 from harness.spec.expand import expand
 from harness.spec.load import load_table
+from tests.data.conftest import write_images
 
 ROOT = Path(__file__).parents[1]
 
@@ -172,6 +173,22 @@ def test_the_rows_of_the_docs_add_their_runs_and_no_others(
     assert len(new) == 4
 
 
+def test_another_number_of_patches_of_the_tutorial_stands_at_both_scales(tmp_path: Path) -> None:
+    section = (ROOT / "docs/tutorial.md").read_text().split("## 4. Add a row")[1]
+    _, of_table, of_profile = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)[:3]
+    table = (ROOT / "experiments/maskedkd/table2.yaml").read_text()
+    for before, row in (
+        ("      - {id: deit_ti.deit_s.logit.keep50, label", of_table),
+        ("      - {id: deit_ti.deit_s.logit.keep25, label", of_profile),
+    ):
+        table = table.replace(before, row + before, 1)
+    path = tmp_path / "table2.yaml"
+    path.write_text(table)
+    for profile, keep in (("paper", 60), ("fashion-mnist", 5)):
+        (row,) = expand(load_table(path), profile, rows="deit_ti.deit_s.logit.keep30").rows
+        assert row.config.method.mask.keep == keep
+
+
 def test_the_metrics_of_the_docs_are_those_that_kinds_declare() -> None:
     listed: dict[str, set[str]] = {}
     kind = ""
@@ -222,6 +239,24 @@ def test_every_step_of_a_guide_works(page: str, least: int, report: str, tmp_pat
                 assert " ".join(line.split()) in " ".join(said.split()), f"nothing says: {line}"
     assert commands >= least
     assert (tmp_path / f"reports/{report}.smoke.md").is_file()
+
+
+def test_the_table_on_own_images_of_the_docs_works(tmp_path: Path) -> None:
+    experiments = tmp_path / "experiments"
+    experiments.mkdir()
+    for shared in ("recipes", "profiles", "networks.yaml"):
+        (experiments / shared).symlink_to(ROOT / "experiments" / shared)
+    page = (ROOT / "docs/data.md").read_text().partition("## A table on your own images")[2]
+    ((file, spec),) = re.findall(r"^`([^`]+)`:\n\n```yaml\n(.*?)```", page, re.DOTALL | re.M)
+    (shown,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    folders = {f"{half}/{name}": 16 for half in ("train", "val") for name in ("cats", "dogs")}
+    write_images(tmp_path / "my/images", folders)
+    (experiments / "mine").mkdir()
+    (tmp_path / file).write_text(spec)
+    for line in shown.splitlines():
+        command = shlex.split(line.removeprefix("$ harness "))
+        said = run([sys.executable, "-m", "harness", *command], tmp_path)
+    assert "reports/mine/images.small.md" in said
 
 
 def test_the_specs_of_the_how_to_page_hold_at_a_scale_that_means_something(tmp_path: Path) -> None:

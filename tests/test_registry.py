@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness import registry
-from harness.errors import HarnessError
+from harness.errors import FieldError, HarnessError
+from harness.models.config import ModelConfig
 from harness.registry import Registry
 
 
@@ -175,6 +177,23 @@ def test_a_folder_that_python_does_not_find_is_told_with_what_to_do(
     monkeypatch.setenv("HARNESS_PLUGINS", "not_on_the_path")
     with pytest.raises(HarnessError, match="PYTHONPATH must name the folder that holds it"):
         things.get("mine")
+
+
+def test_an_unknown_name_may_be_of_a_module_that_was_not_named(
+    package: Callable[..., Registry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    things = package(fine=good("fine"))
+    with pytest.raises(HarnessError) as error:
+        things.get("mine")
+    told = "unknown thing 'mine'; did you mean 'fine'? (valid: fine)"
+    own = "; if it is your own: HARNESS_PLUGINS names its module (docs/extending.md)"
+    assert str(error.value) == told + own
+    with pytest.raises(FieldError, match=re.escape(own)):
+        ModelConfig(arch="mine")
+    monkeypatch.setenv("HARNESS_PLUGINS", "json")
+    with pytest.raises(HarnessError) as error:
+        things.get("mine")
+    assert str(error.value) == told
 
 
 def test_a_package_of_ones_own_says_itself_what_it_imports(

@@ -10,6 +10,7 @@ from harness.errors import HarnessError
 from harness.spec.expand import SharedParts, expand
 from harness.spec.load import load_table
 from harness.spec.paths import list_tables, no_specs, stray_specs
+from harness.spec.profiles import replaced_paths
 from harness.spec.strict_yaml import display
 from harness.text import count
 
@@ -41,6 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(name: str, shared: SharedParts) -> int:
     try:
         table = load_table(name)
+        for profile in table.profiles.values():
+            for note in replaced_paths(profile.rows, profile.name):
+                print(f"note: {note}", file=sys.stderr)
         expansions = [expand(table, profile, shared=shared) for profile in table.profiles]
     except HarnessError as error:
         print(told(error), file=sys.stderr)

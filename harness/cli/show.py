@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.cli._table import add_profile, add_table
-from harness.errors import HarnessError, unknown
+from harness.errors import HarnessError
 from harness.spec.expand import expand
 from harness.spec.fields import discriminator, fields_of, is_tagged
 from harness.spec.identity import to_dict
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     row = next((row for row in profile.rows if row.id == arguments.row), None)
     if row is None:
-        what = unknown("row", arguments.row, [row.id for row in profile.rows])
+        what = table.no_row(profile, arguments.row)
         raise HarnessError(f"{table.name} at profile '{profile.name}': {what}")
     config = to_dict(expand(table, profile, rows=row.id).rows[0].config)
     values = list(_values(config, merged(row), TrainConfig, ()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 from harness.data.cache import arrived, only_one, read_arrays, write_arrays
 from harness.data.fetch import offline
 from harness.data.naming import from_bytes
-from harness.data.paths import cache_dir
+from harness.data.paths import cache_dir, own_copy
 from harness.data.telling import Telling
 from harness.errors import DataError
 from harness.registry import Registry
@@ -230,7 +230,11 @@ class DataSet(ABC):
             return None
         if any(origin.here() for origin in self.origins if origin.here is not None):
             return None
-        return f"data set {self.name} is not on this machine: {self.remedy}"
+        looked = ""
+        if self.download is not None:
+            places = [str(path) for path in (*own_copy(self.name)[1:], cache_dir())]
+            looked = f" (looked in {' and '.join(places)})"
+        return f"data set {self.name} is not on this machine{looked}: {self.remedy}"
 
     def load(self, tell: Telling | None = None) -> Splits:
         """The images, from the cache or the first origin that works; DataError lists all tried.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 from harness import variables
 from harness.bounds import above, at_least, check_bounds
@@ -25,6 +25,21 @@ from harness.variables import user_path
 
 VARIABLE = "HARNESS_CLUSTER"
 USER_FILE = "~/.config/harness/cluster.yaml"
+_OF_A_NODE = {"mem": "memory_gb", "gres": "gpus", "gpus-per-node": "gpus", "cpus-per-task": "cpus"}
+_OF_A_PART = {"time": "minutes"} | {
+    name: f"node: {{{key}: ...}}" for name, key in (*_OF_A_NODE.items(), ("gpus", "gpus"))
+}
+"""What sbatch calls differently, and how it is written here."""
+_ELSEWHERE = _OF_A_PART | {
+    "array": "max_parallel",
+    "export": "environment",
+    "modules": "setup: [module load ...]",
+    "signal": "signal_seconds",
+    **{
+        name: f"options: {{{name}: ...}}"
+        for name in ("exclude", "licenses", "mail-type", "mail-user", "nodelist", "reservation")
+    },
+}
 Minutes: TypeAlias = Annotated[int, at_least(1, most=366 * 24 * 60)]
 
 
@@ -36,6 +51,8 @@ class ComputeNode:
     gpus: Annotated[int, at_least(0, most=1_000)] = 0  # GPUs
     # GB; none: none is asked for, the cluster's default counts
     memory_gb: Annotated[float, above(0, most=1_000_000)] | None = None
+
+    ELSEWHERE: ClassVar[Mapping[str, str]] = _OF_A_NODE
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -56,6 +73,8 @@ class ClusterPart:
     constraint: str | None = None  # features of a node
     gpu_type: str | None = None  # as in --gpus-per-node=TYPE:1
     minutes: Minutes | None = None  # time limit of a job
+
+    ELSEWHERE: ClassVar[Mapping[str, str]] = _OF_A_PART
 
     def __post_init__(self) -> None:
         _lines(self, "partition", "account", "qos", "constraint", "gpu_type")
@@ -93,6 +112,8 @@ class Cluster:
     # a folder that all nodes see, for scripts and copies of the code; none: `slurm` in the results
     # folder
     scratch: str | None = None
+
+    ELSEWHERE: ClassVar[Mapping[str, str]] = _ELSEWHERE
 
     def __post_init__(self) -> None:
         _lines(self, "partition", "account", "qos", "constraint", "gpu_type", "python", "scratch")
@@ -175,7 +196,9 @@ def wrong_option(name: str) -> str | None:
         return "is no option of sbatch: write its long name, without --"
     if name in _KEYS:
         return f"has a key of its own: write `{name}:` outside of options"
-    return "is set by harness itself" if _OURS.fullmatch(name) else None
+    if not _OURS.fullmatch(name):
+        return None
+    return "is set by harness itself" + (f", by `{_ELSEWHERE[name]}`" if name in _ELSEWHERE else "")
 
 
 @contextmanager

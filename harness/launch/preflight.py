@@ -27,6 +27,7 @@ from harness.launch.slurm import SlurmExecutor
 from harness.plan import TO_RUN, Plan, PlannedRun, Reason, Recompute, make_plan
 from harness.run import TASKS, Resources
 from harness.spec.expand import Expansion
+from harness.spec.profiles import replaced_paths
 from harness.store import Store, tidy
 from harness.text import count, options
 
@@ -67,6 +68,7 @@ def prepare_slurm(
     """An executor on a cluster; a dry run asks SLURM nothing and downloads nothing."""
     site = load_cluster(find_cluster(None if cluster is None else str(cluster)))
     store = Store()
+    _tell_replaced(expansion)
     if not dry_run:
         reconcile(store, Scheduler())
     device = site.device if resources.device == "auto" else resolve_device(resources.device)
@@ -92,7 +94,8 @@ def _planner_here(
     jobs: int | None,
     recompute: Recompute | None,
 ) -> Callable[[], Plan]:
-    """Makes the plan for this machine, again after a download; warns of a crowd once."""
+    """Makes the plan for this machine, again after a download; what is to be noted is told once."""
+    _tell_replaced(expansion)
     device = resolve_device(resources.device)
     at_once = jobs or default_jobs(device, resources.threads, resources.processes)
     note = crowded(device, resources.threads * resources.processes, jobs=at_once)
@@ -101,6 +104,12 @@ def _planner_here(
     return functools.partial(
         make_plan, expansion, store, device=device, jobs=at_once, recompute=recompute
     )
+
+
+def _tell_replaced(expansion: Expansion) -> None:
+    rows = (row.row for row in expansion.rows)
+    for note in replaced_paths(rows, expansion.profile.name):
+        print(f"note: {note}", file=sys.stderr)
 
 
 def check_divisible(plan: Plan, resources: Resources) -> None:

@@ -8,9 +8,10 @@ from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from harness.bounds import Bound, Positive, at_default, at_least, check_bounds
-from harness.errors import FieldError, unknown
+from harness.errors import FieldError
 from harness.models.architectures import Architecture
 from harness.models.families import family_of, known_architectures
+from harness.registry import unknown_component
 
 MOST_PARAMETERS = 2e10  # ViT-22B; the papers' largest network, ViT-H, has 632 million
 MOST_PATCHES = 65_536
@@ -122,7 +123,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         known = known_architectures()
         if self.arch not in known:
-            raise FieldError("arch", unknown("architecture", self.arch, list(known)))
+            raise FieldError("arch", unknown_component("architecture", self.arch, list(known)))
         check_bounds(self)
         self._check_additions()
         self._check_shape()

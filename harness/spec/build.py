@@ -50,8 +50,9 @@ class Builder:
     whether or not a layer above it replaces the value.
 
     A class may say how it is built: `DISCRIMINATOR` has the keys that tell which thing a mapping
-    describes, `RENAMED` the new names of old keys, and with `LENIENT` a wrong value falls back to
-    the field's default, so that checking the rest of a file can go on.
+    describes, `RENAMED` the new names of old keys, `ELSEWHERE` the names of what other programs
+    call differently, and with `LENIENT` a wrong value falls back to the field's default, so that
+    checking the rest of a file can go on.
     """
 
     def __init__(self, *, versioned: bool = False, partial: bool = False) -> None:
@@ -62,7 +63,8 @@ class Builder:
     def build(self, node: Node, hint: Any, label: str = "") -> Any:
         """The value of type `hint` that `node` describes, or FAILED."""
         if isinstance(node, BadNode):
-            return FAILED
+            told = node.what is None or self._partial
+            return FAILED if told else self.problem(node.where, str(node.what))
         hint, nullable = without_none(hint)
         hint, bound = bound_of(hint)
         if bound is not None:
@@ -205,9 +207,7 @@ class Builder:
         incomplete = self._partial or self._lacks_value(node, infos)
         for key, where, child in node:
             if key not in infos:
-                new = getattr(cls, "RENAMED", {}).get(key)
-                what = unknown("key", key, list(infos))
-                self.problem(where, f"key '{key}' is now {_called(new)}" if new else what)
+                self.problem(where, _no_key(cls, key, list(infos)))
                 continue
             if self._partial and isinstance(child, ScalarNode) and child.value is None:
                 continue  # takes back what lies below
@@ -256,6 +256,14 @@ def _prefix(label: str) -> str:
 def _bare(hint: Any) -> str:
     choice = discriminator(hint)
     return f"a bare {next(iter(choice))} or " if len(choice) == 1 else ""
+
+
+def _no_key(cls: Any, key: str, valid: Sequence[str]) -> str:
+    new = getattr(cls, "RENAMED", {}).get(key)
+    ours = getattr(cls, "ELSEWHERE", {}).get(key)
+    if new is not None:
+        return f"key '{key}' is now {_called(new)}"
+    return unknown("key", key, valid) if ours is None else f"key '{key}' is {_called(ours)} here"
 
 
 def _called(new: str) -> str:

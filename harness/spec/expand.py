@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from harness.data.config import DataConfig
-from harness.errors import Diagnostic, HarnessError, SpecError, unknown
+from harness.errors import Diagnostic, HarnessError, SpecError
 from harness.models.config import ModelConfig, Weights
 from harness.models.families import family_of
 from harness.run import TASKS, BankTask, Task
@@ -172,10 +172,8 @@ def _selected(table: TableSpec, profile: Profile, rows: str | None) -> tuple[Row
     wanted = [glob.strip() for glob in rows.split(",")]
     for glob in wanted:
         if not any(fnmatchcase(row.id, glob) for row in profile.rows):
-            ids = [row.id for row in profile.rows]
-            raise HarnessError(
-                f"{table.name} at profile '{profile.name}': {unknown('row', glob, ids)}"
-            )
+            what = table.no_row(profile, glob)
+            raise HarnessError(f"{table.name} at profile '{profile.name}': {what}")
     return tuple(row for row in profile.rows if any(fnmatchcase(row.id, glob) for glob in wanted))
 
 
@@ -434,7 +432,7 @@ class _Expander:
             return Dependency(wrong=str(error))
         row = next((row for row in at.rows if row.id == row_id), None)
         if row is None:
-            what = unknown("row", row_id, [row.id for row in at.rows])
+            what = other.no_row(at, row_id)
             return Dependency(wrong=f"{other.name} at profile '{at.name}': {what}")
         return self._train(other, at, row)
 

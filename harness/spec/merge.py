@@ -26,8 +26,9 @@ def merge(lower: Node, upper: Node, hint: Any) -> Node:
     old one mean nothing to it.
     """
     lower, upper = expand_shorthand(lower, hint), expand_shorthand(upper, hint)
-    if isinstance(lower, BadNode) and isinstance(upper, MapNode) and not upper.replaces_lower:
-        return lower  # options of something that could not be read
+    if isinstance(lower, BadNode) and isinstance(upper, MapNode):
+        another = upper.replaces_lower or _named(upper, discriminator(hint))
+        return upper if another else lower  # options of something that could not be read
     if not isinstance(lower, MapNode) or not isinstance(upper, MapNode):
         return upper
     if upper.replaces_lower or _names_another(lower, upper, discriminator(hint)):

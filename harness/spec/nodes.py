@@ -54,9 +54,12 @@ class MapNode:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BadNode:
-    """Something whose problem is noted already; nothing more is said about it."""
+    """Something that cannot be used. Nothing more is said about it, or, where no layer above
+    replaces it, `what` is.
+    """
 
     where: Location
+    what: str | None = None  # None: it is told already
 
 
 Node: TypeAlias = ScalarNode | ListNode | MapNode | BadNode

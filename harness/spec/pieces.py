@@ -19,6 +19,7 @@ from harness.methods import Method
 from harness.models.config import ModelConfig
 from harness.models.families import known_architectures
 from harness.paths import experiments_root
+from harness.registry import unknown_component
 from harness.spec.fields import paths_to
 from harness.spec.merge import merge
 from harness.spec.nodes import BadNode, MapNode, Node, ScalarNode
@@ -50,12 +51,19 @@ class StandIns:
         """Where they stand."""
         return {"network": self.networks, "recipe": self.recipes, "keep": self.keep}[kind]
 
-    def none_for(self, kind: str, what: str) -> str:
-        """That there is none, where one could be given, and which there are."""
+    def none_for(self, kind: str, name: str, what: str) -> str:
+        """That there is none for a name, where one could be given, which there are, what to do."""
         node = self.node(kind)
         assert node is not None
+        there = (
+            f"{one}: {child.text}" if isinstance(child, ScalarNode) else one
+            for one, child in node.entries.items()
+        )
+        key = kind if kind == "keep" else f"{kind}s"
         return (
-            f"no stand-in for {what} at {node.where} (there are some for: {', '.join(node.keys)})"
+            f"no stand-in for {what} at {node.where} (there are: {', '.join(there)}); add "
+            f"`stand_ins: {{{key}: {{{name}: ...}}}}` to the table's profile, or change the row "
+            "there, `{id: ROW, set: {...}}`"
         )
 
     def over(self, lower: StandIns) -> StandIns:
@@ -120,8 +128,8 @@ class Pieces:
                 new = self._keep(child, path[1:], stand_ins)
         elif isinstance(child, ScalarNode) and isinstance(child.value, int) and chosen:
             if child.text not in chosen:
-                what = stand_ins.none_for("keep", f"{child.text} kept patches")
-                new = self._problem(child.where, what)
+                what = f"{child.text} kept patches"
+                new = BadNode(child.where, stand_ins.none_for("keep", child.text, what))
             else:
                 new = chosen[child.text]
         if new is None or new is child:
@@ -156,8 +164,8 @@ class Pieces:
             return self._problem(name.where, f"from: must be the name of a {kind}")
         chosen = {} if kind == "profile" else stand_ins.of(kind)
         if not inside and chosen and name.value not in chosen:
-            what = stand_ins.none_for(kind, f"the {kind} '{name.value}'")
-            return self._problem(name.where, what)
+            what = stand_ins.none_for(kind, name.value, f"the {kind} '{name.value}'")
+            return BadNode(name.where, what)
         if not inside and name.value in chosen:
             # what stands in is named by the profile itself, so it has no stand-in in its turn
             stand_in = self._resolve(chosen[name.value], kind, NO_STAND_INS, ())
@@ -193,7 +201,7 @@ class Pieces:
             return self._problem(network.where, what)
         if self._networks_broken:
             return BadNode(name.where)
-        what = unknown("network", name.text, self._valid("network"))
+        what = unknown_component("network", name.text, self._valid("network"))
         if not networks_path().exists():
             what += _copy_from_harness("networks.yaml")
         return self._problem(name.where, what)

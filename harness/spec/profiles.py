@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from harness.data.config import DataConfig
 from harness.errors import Location
 from harness.run import Resources
 from harness.spec.build import Builder
-from harness.spec.merge import merge
+from harness.spec.fields import expand_shorthand
+from harness.spec.merge import merge, merge_all
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 from harness.spec.pieces import NO_STAND_INS, Pieces, StandIns
 from harness.spec.schema import PreconditionEntry, ProfileEntry
+from harness.spec.table import Row
+from harness.train.config import TrainConfig
 
 _ALL = (ScalarNode(Location("", 1, 1), "*", "*"),)
 """All rows of the table."""
@@ -27,6 +31,7 @@ class MergedProfile:
     stand_ins: StandIns
     base: Sequence[MapNode]  # later ones win
     rows: Sequence[Node] | None  # None: all of the table's
+    where_rows: Location | None
     claims: Sequence[ListNode | None]
     shared_preconditions: dict[str, PreconditionEntry]
     given: tuple[str, ...]
@@ -58,6 +63,7 @@ def merged_profile(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Mer
         stand_ins=stand_ins,
         base=[part.base for part in parts if part.base is not None],
         rows=listed,
+        where_rows=None if rows is None else rows.where,
         claims=[part.claims for part in parts],
         shared_preconditions={
             name: precondition
@@ -102,3 +108,28 @@ def _resources(parts: Sequence[ProfileEntry], builder: Builder) -> Resources:
         merged = merge(merged, node, Resources)
     built = builder.build(merged, Resources)
     return built if isinstance(built, Resources) else Resources()
+
+
+def replaced_paths(rows: Iterable[Row], profile: str) -> list[str]:
+    """A line for each data set that the user names by a path and another file replaces, as a shared
+    profile does, in these rows of a profile.
+    """
+    notes: dict[str, None] = {}
+    for row in rows:
+        given = [layer.entries.get("data") for layer in row.layers]
+        paths = [node.entries.get("path") for node in given if isinstance(node, MapNode)]
+        own = [path for path in paths if isinstance(path, ScalarNode)]
+        if not own:
+            continue
+        data = merge_all(row.layers, TrainConfig, under=row.node).entries["data"]
+        data = expand_shorthand(data, DataConfig)
+        name = data.entries.get("name") if isinstance(data, MapNode) else None
+        # who replaces it in the same file sees both
+        if isinstance(name, ScalarNode) and name.where.file != own[-1].where.file:
+            note = (
+                f"{own[-1].where}: `path: {own[-1].text}` is replaced by {name.text} "
+                f"({name.where}) at profile {profile}; to keep these images, repeat "
+                "`base: {data: ...}` in the table's profile"
+            )
+            notes[note] = None
+    return list(notes)

@@ -245,6 +245,7 @@ class _Loader:
             description=merged.description,
             seeds=self._seeds if merged.seeds is None else self._checked(merged.seeds, entry.node),
             rows=rows,
+            where_rows=merged.where_rows,
             claims=self._claims.in_scope((*of_table, *of_profile), scope),
             resources=merged.resources,
         )

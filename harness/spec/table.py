@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -286,6 +287,7 @@ class Profile:
     description: str = ""  # how it differs from the paper; empty for `paper` itself
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
+    where_rows: Location | None = None  # the list of its rows; None: all of the table's
     claims: tuple[Claim, ...] = ()
     untested: tuple[Claim, ...] = ()  # claims of the table that it asks in no form
     plots: tuple[Plot, ...] = ()
@@ -319,8 +321,22 @@ class TableSpec:
             raise HarnessError(f"{self.name}: {what}")
         return self.profiles[name]
 
+    def no_row(self, profile: Profile, row: str) -> str:
+        """What is told where `profile` has no row of that id, or that matches that glob."""
+        if profile.where_rows is None or not _has(self.rows, row):
+            return unknown("row", row, [one.id for one in profile.rows])
+        others = [name for name, other in self.profiles.items() if _has(other.rows, row)]
+        return (
+            f"row '{row}' is in the table, but this profile lists its rows ({profile.where_rows}): "
+            f"add it there{', or take profile ' * bool(others)}{' or '.join(others)}"
+        )
+
     @property
     def default_profile(self) -> str:
         """What is run if no profile is asked for: `fashion-mnist`, or `paper`, or the first."""
         first = ("fashion-mnist", "paper", *self.profiles)
         return next(name for name in first if name in self.profiles)
+
+
+def _has(rows: Sequence[Row], glob: str) -> bool:
+    return any(fnmatchcase(row.id, glob) for row in rows)

@@ -24,11 +24,12 @@ from harness.bounds import (
     check_bounds,
 )
 from harness.data.config import DataConfig
-from harness.errors import FieldError, unknown
+from harness.errors import FieldError
 from harness.methods import Method
 from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
 from harness.models.families import family_of, known_architectures
+from harness.registry import unknown_component
 from harness.train.inputs import check_inputs
 
 RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -263,9 +264,8 @@ class FineTune:
             what = "is of frozen teachers, and there is none: leave it out"
             raise FieldError("recipe.teacher_precision", what)
         if self.arch is not None and self.arch not in known_architectures():
-            raise FieldError(
-                "arch", unknown("architecture", self.arch, list(known_architectures()))
-            )
+            known = list(known_architectures())
+            raise FieldError("arch", unknown_component("architecture", self.arch, known))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ import pytest
 
 from harness.cli import main
 from tests.conftest import Experiments
+from tests.data.conftest import write_images
 from tests.spec.specs import GOOD, changed
 
 
@@ -46,3 +47,32 @@ def test_one_spec_by_name_or_path(
 def test_no_specs(experiments: Experiments, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 1
     assert capsys.readouterr().err.startswith("error: there are no specs in ")
+
+
+def test_own_images_that_a_shared_profile_replaces_are_told(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(
+        experiments.root / "mine",
+        {f"{half}/{name}": 40 for half in ("train", "val") for name in "ab"},
+    )
+    shared = experiments.root / "experiments/profiles/small.yaml"
+    shared.parent.mkdir()
+    shared.write_text("description: small\nbase: {data: {name: fashion-mnist}}\n")
+    mine = "{name: folder, path: mine}"
+    text = changed("{name: fashion-mnist}", mine).partition("profiles:")[0]
+    text += "profiles:\n  paper: {}\n  small: {from: small}\n"
+    # chosen beside the table's own: nothing to tell
+    text += f"  kept: {{from: small, base: {{data: {mine}}}}}\n"
+    text += "  chosen: {from: small, base: {data: fashion-mnist}}\n"
+    experiments.table("paper/own", text)
+    note = (
+        "note: experiments/paper/own.yaml:8:30: `path: mine` is replaced by fashion-mnist "
+        "(experiments/profiles/small.yaml:2:21) at profile small; to keep these images, repeat "
+        "`base: {data: ...}` in the table's profile"
+    )
+    assert main(["check"]) == 0
+    assert capsys.readouterr().err.splitlines() == [note]
+    for profile, told in (("small", [note]), ("kept", []), ("chosen", [])):
+        assert main(["plan", "paper/own", "--profile", profile, "--jobs", "1"]) == 0
+        assert capsys.readouterr().err.splitlines() == told

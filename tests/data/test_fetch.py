@@ -6,6 +6,7 @@ import functools
 import gzip
 import io
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -148,6 +149,7 @@ def test_a_killed_download_is_never_taken_for_whole(server: Server, table: str) 
 def test_a_run_gets_its_data_first_and_says_what_was_tried(server: Server, table: str) -> None:
     server.go()
     plan = server.call("plan", table).stdout
+    assert f"(looked in {os.environ['HARNESS_DATA']} and {server.cache})" in plan
     assert "`harness run` downloads it first (0 MB)" in plan
     done = server.call("run", table)
     assert done.returncode == 0, done.stderr
@@ -164,6 +166,18 @@ def test_a_run_gets_its_data_first_and_says_what_was_tried(server: Server, table
     again = server.call("run", table)
     assert again.stdout.splitlines()[-1] == "Everything is computed already."
     assert len(server.begun) == 1
+
+
+def test_a_cache_can_be_carried_to_where_there_is_no_internet(
+    server: Server, table: str, tmp_path: Path
+) -> None:
+    server.go()
+    assert server.call("data", "get", NAME).returncode == 0
+    carried = shutil.copytree(server.cache, tmp_path / "carried")
+    there = {"HARNESS_CACHE": str(carried), "HARNESS_OFFLINE": "1"}
+    assert "1 blocked" not in server.call("plan", table, **there).stdout
+    verified = server.call("data", "verify", NAME, **there)
+    assert (verified.returncode, "60 + 20 images" in verified.stdout) == (0, True)
 
 
 def test_no_data_is_got_for_what_needs_none_nor_offline(server: Server, table: str) -> None:

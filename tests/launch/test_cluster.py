@@ -50,6 +50,19 @@ def test_the_description_of_the_docs_is_one(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("node: {cpus: 4}\npartitoin: main\n", ":2:1: unknown key 'partitoin'"),
+        ("node: {cpus: 4}\ntime: 20\n", ":2:1: key 'time' is called 'minutes' here"),
+        ("node: {cpus: 4}\nmem: 9G\n", "key 'mem' is written as `node: {memory_gb: ...}` here"),
+        ("node: {cpus: 4, gres: gpu:4}\n", ":1:17: key 'gres' is called 'gpus' here"),
+        ("node: {cpus: 4}\ncpu: {time: 20}\n", ":2:7: key 'time' is called 'minutes' here"),
+        (
+            "node: {cpus: 4}\nmodules: [cuda]\n",
+            "key 'modules' is written as `setup: [module load ...]` here",
+        ),
+        (
+            "node: {cpus: 4}\nmail-user: me\n",
+            "key 'mail-user' is written as `options: {mail-user: ...}` here",
+        ),
+        ("node: {cpus: 4}\noptions: {time: 20}\n", "'time' is set by harness itself, by `minutes`"),
         ("node: {cpus: four}\n", ":1:14: "),
         ("node: {cpus: 0}\n", "must be at least 1, got 0"),
         ("partition: main\n", "node"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.errors import HarnessError
+from harness.errors import HarnessError, SpecError
 from harness.spec.expand import Expansion, SharedParts, expand
 from harness.spec.identity import from_dict, identity, to_dict
 from harness.spec.load import load_table
@@ -97,6 +97,27 @@ def test_seeds_and_rows_can_be_chosen(experiments: Experiments) -> None:
         expand(table, "paper", rows="none,logti")
     with pytest.raises(HarnessError, match=r"unknown profile 'papr'; did you mean 'paper'\?"):
         expand(table, "papr")
+
+
+def test_a_row_that_a_profile_does_not_list_is_told_with_the_place(
+    experiments: Experiments,
+) -> None:
+    row = "  - {id: other, set: {method: supervised}}\nclaims:\n"
+    told = "paper/good at profile 'tiny': row 'oth*' is in the table, but this profile lists "
+    told += "its rows (experiments/paper/good.yaml:29:11): add it there, or take profile paper"
+    table = load_table(experiments.table("paper/good", changed("claims:\n", row)))
+    with pytest.raises(HarnessError) as error:
+        expand(table, "tiny", rows="oth*")
+    assert str(error.value) == told
+    with pytest.raises(HarnessError, match=r"paper': unknown row 'othr'; did you mean 'other'\?"):
+        expand(table, "paper", rows="othr")
+    uses = changed(
+        f"      teacher: {{{TINY_VIT}}}\n",
+        f'      teacher: {{{TINY_VIT}, weights: {{run: "#other"}}}}\n',
+        changed("claims:\n", row),
+    )
+    with pytest.raises(SpecError, match="tiny': row 'other' is in the table, but this profile"):
+        expand(load_table(experiments.table("paper/good", uses)), "tiny")
 
 
 def test_tasks_can_be_chosen_and_bring_along_what_they_need(experiments: Experiments) -> None:

@@ -195,7 +195,7 @@ def test_a_stand_in_for_kept_patches_serves_every_method_that_keeps_some(
 def test_a_small_network_stands_in_for_itself(project: Experiments) -> None:
     text = SPEC.replace("student: large, teacher", "student: small, teacher")
     with pytest.raises(SpecError, match="no stand-in for the network 'small'"):
-        load_table(project.table("paper/pieces", text))
+        expand(load_table(project.table("paper/pieces", text)), "tiny")
     own = "        stand_ins: {networks: {small: small}}\n        from: small\n"
     table = load_table(project.table("paper/pieces", text.replace("        from: small\n", own)))
     assert expand(table, "tiny", rows="part").rows[0].config.student.width == 16
@@ -205,7 +205,7 @@ def test_a_network_without_a_stand_in_is_told(project: Experiments) -> None:
     file = project.root / "experiments" / "profiles" / "small.yaml"
     file.write_text(SMALL.replace("large: small, larger: {from: small, depth: 1}", "large: small"))
     with pytest.raises(SpecError, match="no stand-in for the network 'larger'"):
-        load_table(project.table("paper/pieces", SPEC))
+        expand(load_table(project.table("paper/pieces", SPEC)), "tiny")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,54 @@ def test_a_slip_in_a_stand_in_is_told(old: str, new: str, words: str, project: E
     file = project.root / "experiments" / "profiles" / "small.yaml"
     file.write_text(SMALL.replace(old, new))
     with pytest.raises(SpecError, match=words):
-        load_table(project.table("paper/pieces", SPEC))
+        expand(load_table(project.table("paper/pieces", SPEC)), "tiny")
+
+
+def test_a_number_without_a_stand_in_says_what_to_do(project: Experiments) -> None:
+    fewer = "          - {id: fewer, set: {method: {mask: {keep: 9}}}}\n"
+    text = SPEC.replace("          - {id: all", f"{fewer}          - {{id: all")
+    table = load_table(project.table("paper/pieces", text.replace("[none, part]", "[fewer]")))
+    with pytest.raises(SpecError) as error:
+        expand(table, "tiny")
+    assert str(error.value) == (
+        "experiments/paper/pieces.yaml:13:49: no stand-in for 9 kept patches at "
+        "experiments/profiles/small.yaml:8:13 (there are: 12: 5); add `stand_ins: {keep: {9: "
+        "...}}` to the table's profile, or change the row there, `{id: ROW, set: {...}}` (row "
+        "'fewer' at profile 'tiny')"
+    )
+    assert expand(table, "paper", rows="fewer").rows  # no other profile asks for it
+    added = "[fewer]\n        stand_ins: {keep: {9: 4}}"
+    table = load_table(project.table("paper/pieces", text.replace("[none, part]", added)))
+    assert config_of(table, "tiny", "fewer").method.mask.keep == 4  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "row"),
+    [
+        ("mask: {keep: 12}", "mask: {keep: 9}", "{id: part, set: {method: {mask: {keep: 3}}}}"),
+        ("recipe: heavy", "recipe: light", "{id: part, set: {recipe: light}}"),
+        (
+            "{student: large, teacher",
+            "{student: small, teacher",
+            "{id: part, set: {student: small}}",
+        ),
+        (
+            "{student: large, teacher",
+            "{student: small, teacher",
+            f"{{id: part, set: {{student: {{{TINY_VIT}}}}}}}",
+        ),
+    ],
+)
+def test_what_the_row_of_a_profile_sets_needs_no_stand_in(
+    old: str, new: str, row: str, project: Experiments
+) -> None:
+    assert SPEC.count(old) == 1
+    text = SPEC.replace(old, new)
+    table = load_table(project.table("paper/pieces", text))
+    with pytest.raises(SpecError, match="no stand-in for "):
+        expand(table, "tiny", rows="part")
+    table = load_table(project.table("paper/pieces", text.replace("[none, part]", f"[{row}]")))
+    assert config_of(table, "tiny", "part")
 
 
 def test_a_profile_that_cannot_be_read_is_one_problem(project: Experiments) -> None:
