@@ -18,14 +18,20 @@ from harness.text import enough_decimals, number
 from tests.report.committed import assert_remade
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "results" / "reference" / "amd-epyc-2-cores"
-REPORTS = ROOT / "reports" / "reference" / "amd-epyc-2-cores"
+RESULTS = ROOT / "results" / "reference"
+REPORTS = ROOT / "reports" / "reference"
 CELLS = sorted(
     path.relative_to(RESULTS)
-    for path in RESULTS.glob("*/*.csv")
+    for path in RESULTS.glob("*/*/*.csv")
     if path.parent.name not in ("benchmarks", "search-history")
     and not path.name.endswith((".claims.csv", ".seeds.csv", ".images.csv"))
 )
+
+
+def parts(path: Path) -> tuple[str, str, str]:
+    """Machine, table and profile of a committed file of cells."""
+    machine, *name = path.with_suffix("").with_suffix("").parts
+    return machine, "/".join(name), path.suffixes[-2][1:]
 
 
 @pytest.mark.parametrize("profile", ["fashion-mnist", "cifar10-small"])
@@ -35,7 +41,7 @@ def test_the_page_of_all_claims_is_made_of_the_committed_numbers(
     monkeypatch.syspath_prepend(ROOT / "docs")
     writer = importlib.import_module("write_claims")
     page = writer.page(profile)
-    committed = (REPORTS / f"claims.{profile}.md").read_text(encoding="utf-8")
+    committed = (REPORTS / writer.NAME / f"claims.{profile}.md").read_text(encoding="utf-8")
     assert committed == page, "run `make docs`"
     assert re.search(r"Of the \d+ trained claims on this page, \d+ ha(s|ve) q ≤", page)
     assert "**Given for the " in page
@@ -43,15 +49,15 @@ def test_the_page_of_all_claims_is_made_of_the_committed_numbers(
 
 @pytest.mark.parametrize("path", CELLS, ids=str)
 def test_a_reference_is_what_its_per_seed_values_say(path: Path) -> None:
-    name, profile = str(path.with_suffix("").with_suffix("")), path.suffixes[-2][1:]
+    machine, name, profile = parts(path)
     if not (RESULTS / path).with_suffix(".seeds.csv").is_file():
         pytest.skip(f"{path} was made before per-seed values were kept")
-    assert_remade(load_table(name), profile, RESULTS, REPORTS)
+    assert_remade(load_table(name), profile, RESULTS / machine, REPORTS / machine)
 
 
 @pytest.mark.parametrize("path", CELLS, ids=str)
 def test_a_report_shows_the_committed_numbers(path: Path) -> None:
-    name, profile = str(path.with_suffix("").with_suffix("")), path.suffixes[-2][1:]
+    _, name, profile = parts(path)
     table = load_table(name)
     labels = {row.id: row.label for row in table.profile(profile).rows}
     text = (REPORTS / path).with_suffix(".md").read_text(encoding="utf-8")
