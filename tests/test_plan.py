@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,33 @@ def test_the_status_of_a_table_and_of_everything(
     assert found["runs"][0]["result"] == {"val/top1": 50.0}
     assert found["runs"][1]["error"] == "the loss is nan"
     assert found["counts"]["planned"] == 2
+
+
+def test_the_status_of_a_table_lists_every_run(
+    experiments: Experiments, expansion: Expansion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also what another table had computed, by the name it has there and as a row of this one."""
+    put(expansion.runs[0], DONE, seconds=190)
+    put(expansion.runs[1], FAILED)
+    experiments.table("tests/other", TABLE.replace("{id: a,", "{id: b,"))
+    first, second, *far = [run.name for run in expansion.runs]
+    for table, remark in (("tests/plan", ""), ("tests/other", "  here row b, seed 0")):
+        assert main(["status", table]) == 0
+        _, counts, *lines = capsys.readouterr().out.splitlines()
+        assert counts == f"  {table} paper  1/4 done, 2 planned, 1 failed"
+        assert lines[0] == f"  failed       {second}  the loss is nan"
+        assert lines[1:3] == [f"  planned      {name}" for name in far]
+        line = (
+            rf"  done         {first}  value 50\.00 %  3 min 10 s  \d{{4}}-\d\d-\d\d \d\d:\d\d UTC"
+        )
+        assert re.fullmatch(line + remark, lines[3])
+    assert main(["status", "tests/other", "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [(run["table"], run["row"]) for run in runs[:2]] == [("tests/other", "b")] * 2
+    assert main(["status", first[:-2]]) == 0
+    assert f"  done         {first}  val/top1 50.00  3 min 10 s" in capsys.readouterr().out
+    assert main(["status", first.replace("a-", "b-")]) == 1
+    assert f"did you mean '{first}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

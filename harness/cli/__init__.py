@@ -43,7 +43,7 @@ makes, none are circles, and looking at all of them every 700 takes a third of t
 """
 HINTS = {
     "TABLE": "`harness list` shows all tables",
-    "RUN": "`harness status` shows all runs",
+    "RUN": "`harness status TABLE` lists the runs of a table",
 }
 """Where to find what a command was not given."""
 

@@ -117,10 +117,10 @@ def not_current(plan: Plan) -> Iterator[str]:
         yield f"  {planned.run.name}: {planned.damage}"
 
 
-def other_code(names: Sequence[str]) -> str:
+def other_code(names: Sequence[str], most: int = MOST_CHANGES) -> str:
     """What has changed since a run was computed, in few words."""
-    more = len(names) - MOST_CHANGES
-    return ", ".join(names[:MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _rows(plan: Plan) -> Iterator[str]:
