@@ -230,6 +230,25 @@ def test_the_plan_as_json(expansion: Expansion, capsys: pytest.CaptureFixture[st
     assert found["runs"][2]["reasons"] == ["unobtainium: dig deeper"]
 
 
+def test_a_dry_run_shows_the_jobs_of_blocked_runs_too(
+    expansion: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cluster.yaml").write_text("node: {cpus: 64, gpus: 8}\n")
+    words = ["run", "tests/plan", "--executor", "slurm", "--dry-run", "--device", "cuda"]
+    assert main([*words, "--cluster", "cluster.yaml"]) == 0
+    said = capsys.readouterr().out
+    # each run takes 4 s to start, before anything was measured
+    assert said.startswith("# would be submitted: 1 array, 2 jobs, 2 runs, roughly 8 s\n")
+    now, then = said.split("# would be submitted once this is there:\n")
+    assert "\n# blocked: 1 array, 2 jobs, 2 runs, roughly 8 s\n" in now
+    assert then.startswith("#   unobtainium: dig deeper\n#!/bin/bash\n")
+    for script, row in ((now, "a"), (then, "far")):
+        assert script.count("#SBATCH --gpus-per-node=1\n") == 1
+        assert f"# 2 runs:\n# {row}-counting-s0-" in script
+    main([*words, "--cluster", "cluster.yaml", "--rows", "a"])
+    assert "blocked" not in capsys.readouterr().out
+
+
 def test_the_status_of_a_table_and_of_everything(
     expansion: Expansion, capsys: pytest.CaptureFixture[str]
 ) -> None:
