@@ -294,9 +294,37 @@ def test_the_status_of_a_table_lists_every_run(
     assert f"did you mean '{first}'" in capsys.readouterr().err
 
 
+def test_runs_that_no_table_wants_are_listed_with_their_size(
+    experiments: Experiments, expansion: Expansion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another seed than the profile's is wanted; what another configuration gave no longer is."""
+    other_seed = expand(expansion.table, "paper", rows="a", seeds=(7,)).runs[0]
+    directories = [put(run, DONE) for run in (expansion.runs[0], expansion.runs[2], other_seed)]
+    put(expansion.runs[3], RUNNING)
+    assert main(["status", "--unused"]) == 0
+    assert capsys.readouterr().out.startswith("0 runs that no table in ")
+    changed = TABLE.replace("weight_decay: 0.25", "weight_decay: 0.2")
+    experiments.table("tests/plan", changed)
+    (directories[1] / "model.safetensors").write_bytes(bytes(3_000_000))
+    assert main(["status", "--unused"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("1 run that no table in ")
+    assert first.endswith(" 3.0 MB")
+    name = directories[1].name
+    assert [line.split() for line in lines] == [["3.0", "MB", "done", name, "tests/plan", "paper"]]
+    assert main(["status", "--unused", "--json"]) == 0
+    assert [run["name"] for run in json.loads(capsys.readouterr().out)["runs"]] == [name]
+    experiments.table("tests/plan", changed.replace("epochs: 12", "epochs: many"))
+    assert main(["status", "--unused"]) == 1
+    assert (
+        "what tests/plan wants is not known: `harness check tests/plan`" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        ["status", "tests/plan", "--unused"],
         ["plan", "tests/plam"],
         ["plan", "tests/plan", "--profile", "papr"],
         ["run", "tests/plan", "--rows", "b"],

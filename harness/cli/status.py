@@ -17,6 +17,7 @@ from harness import api
 from harness.cli import USER_ERROR
 from harness.cli._speed import in_words, newest_speed
 from harness.cli._table import add_selection, selection
+from harness.cli._unused import in_mb, unused_runs
 from harness.cli.plan import other_code
 from harness.code import Sources
 from harness.errors import HarnessError, unknown
@@ -62,6 +63,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "begins so",
     )
     add_selection(parser)
+    parser.add_argument(
+        "--unused",
+        action="store_true",
+        help="only runs that no table wants now, and their size; deletes nothing",
+    )
     parser.add_argument("--watch", action="store_true", help="again every 2 s, until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="machine-readable; see docs/json.md")
 
@@ -74,6 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
             "--profile, --rows, --seeds and --tasks choose among a table's runs: name a TABLE"
         )
     store, scheduler = Store(), Scheduler()
+    if arguments.unused:
+        if arguments.table is not None or arguments.watch:
+            raise HarnessError("--unused is about all tables, once: leave TABLE and --watch out")
+        unused = unused_runs(store.records())
+        look = Look(entries=unused, jobs={}, copies=(), sources=Sources())
+        lines = [json.dumps(as_json(store, look), indent=2)] if arguments.json else in_mb(unused)
+        print("\n".join(lines))
+        return 0
     wanted: Expansion | str | None = arguments.table
     if isinstance(wanted, str) and not _names_runs(wanted, store):
         wanted = api.load(wanted).expand(arguments.profile, **part)
