@@ -290,6 +290,7 @@ def test_the_status_of_a_table_lists_every_run(
     assert [(run["table"], run["row"]) for run in runs[:2]] == [("tests/other", "b")] * 2
     assert main(["status", first[:-2]]) == 0
     assert f"  done         {first}  val/top1 50.00  3 min 10 s" in capsys.readouterr().out
+    assert main(["status", first, "--rows", "a"]) == 1
     assert main(["status", first.replace("a-", "b-")]) == 1
     assert f"did you mean '{first}'" in capsys.readouterr().err
 
@@ -317,7 +318,8 @@ def test_runs_that_no_table_wants_are_listed_with_their_size(
     experiments.table("tests/plan", changed.replace("epochs: 12", "epochs: many"))
     assert main(["status", "--unused"]) == 1
     assert (
-        "what tests/plan wants is not known: `harness check tests/plan`" in capsys.readouterr().err
+        "what tests/plan wants is not known: 1 problem: run `harness check"
+        in capsys.readouterr().err
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.cli._table import in_short
 from harness.errors import HarnessError
 from harness.paths import experiments_root
 from harness.spec.expand import SharedParts, expand
@@ -33,7 +34,7 @@ def unused_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
                 )
                 wanted.update(run.identity for run in expansion.runs)
         except HarnessError as error:
-            what = f"what {name} wants is not known: `harness check {name}` says why"
+            what = f"what {name} wants is not known: {in_short(error, name)}"
             raise HarnessError(what) from error
     idle = (one for one in records if one.identity and one.state not in (RUNNING, QUEUED))
     return [record for record in idle if record.identity not in wanted]

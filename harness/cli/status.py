@@ -75,11 +75,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the state, once or again and again."""
     part = selection(arguments)
-    if arguments.table is None and any([arguments.profile, *part.values()]):
+    store, scheduler = Store(), Scheduler()
+    of_table = arguments.table is not None and not _names_runs(arguments.table, store)
+    if any([arguments.profile, *part.values()]) and not of_table:
         raise HarnessError(
             "--profile, --rows, --seeds and --tasks choose among a table's runs: name a TABLE"
         )
-    store, scheduler = Store(), Scheduler()
     if arguments.unused:
         if arguments.table is not None or arguments.watch:
             raise HarnessError("--unused is about all tables, once: leave TABLE and --watch out")
@@ -89,8 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(lines))
         return 0
     wanted: Expansion | str | None = arguments.table
-    if isinstance(wanted, str) and not _names_runs(wanted, store):
-        wanted = api.load(wanted).expand(arguments.profile, **part)
+    if of_table:
+        wanted = api.load(arguments.table).expand(arguments.profile, **part)
     most = MOST_LINES if arguments.watch or wanted is None else sys.maxsize
     while True:
         look = _look(store, wanted, scheduler)
