@@ -291,9 +291,17 @@ class Results:
     def seeds(self) -> pd.DataFrame:
         """One line per measured value: row, column, seed, value, and what computed it."""
         return self._frame(
-            ("row", "column", "seed", "value", "cpu", "commit"),
+            ("row", "column", "seed", "value", "run", "cpu", "commit"),
             [
-                (row.id, cell.column, draw.seed, draw.value, draw.machine.cpu, draw.commit)
+                (
+                    row.id,
+                    cell.column,
+                    draw.seed,
+                    draw.value,
+                    draw.run,
+                    draw.machine.cpu,
+                    draw.commit,
+                )
                 for row in self.model.rows
                 for cell in row.cells
                 for draw in cell.draws

@@ -340,7 +340,7 @@ class _Planner:
         record = self._finished.get((run.task, run.title))
         if record is None or record.identity == run.identity:
             return None
-        changes = [*_differences(record.plain, run.plain)]
+        changes = [*differences(record.plain, run.plain)]
         version = TASKS.get(run.task).version
         if version != record.version:
             changes.append(Change(key="version", old=record.version, new=version))
@@ -353,9 +353,10 @@ def _relevant(value: Any) -> Any:
     return {key: _relevant(part) for key, part in value.items() if key not in _NEEDED_BY_NONE}
 
 
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[Change]:
+def differences(old: Any, new: Any, path: str = "") -> Iterator[Change]:
+    """The keys, dotted, whose values two configurations do not have in common."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
-            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+            yield from differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
     elif old != new:
         yield Change(key=path, old=old, new=new)

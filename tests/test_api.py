@@ -53,6 +53,9 @@ def test_a_table_is_planned_run_and_read_as_frames(table: harness.Table) -> None
     assert cells.loc["half", "mean"] < cells.loc["all", "mean"]
     assert cells.loc["all", "published"] == 0.001
     assert results.claims["verdict"].tolist() == ["supported"]
+    assert [f"all-cost-{results.seeds['run'][0][:8]}"] == [
+        path.name for path in Path("results/runs").glob("all-*")
+    ]
     assert results.seeds[["row", "column", "seed"]].values.tolist() == [
         ["all", "gflops", 0],
         ["half", "gflops", 0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,25 @@ def test_the_plan_as_json(expansion: Expansion, capsys: pytest.CaptureFixture[st
     assert found["runs"][2]["reasons"] == ["unobtainium: dig deeper"]
 
 
+def test_a_dry_run_shows_the_jobs_of_blocked_runs_too(
+    expansion: Expansion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cluster.yaml").write_text("node: {cpus: 64, gpus: 8}\n")
+    words = ["run", "tests/plan", "--executor", "slurm", "--dry-run", "--device", "cuda"]
+    assert main([*words, "--cluster", "cluster.yaml"]) == 0
+    said = capsys.readouterr().out
+    # each run takes 4 s to start, before anything was measured
+    assert said.startswith("# would be submitted: 1 array, 2 jobs, 2 runs, roughly 8 s\n")
+    now, then = said.split("# would be submitted once this is there:\n")
+    assert "\n# blocked: 1 array, 2 jobs, 2 runs, roughly 8 s\n" in now
+    assert then.startswith("#   unobtainium: dig deeper\n#!/bin/bash\n")
+    for script, row in ((now, "a"), (then, "far")):
+        assert script.count("#SBATCH --gpus-per-node=1\n") == 1
+        assert f"# 2 runs:\n# {row}-counting-s0-" in script
+    main([*words, "--cluster", "cluster.yaml", "--rows", "a"])
+    assert "blocked" not in capsys.readouterr().out
+
+
 def test_the_status_of_a_table_and_of_everything(
     expansion: Expansion, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,9 +267,66 @@ def test_the_status_of_a_table_and_of_everything(
     assert found["counts"]["planned"] == 2
 
 
+def test_the_status_of_a_table_lists_every_run(
+    experiments: Experiments, expansion: Expansion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also what another table had computed, by the name it has there and as a row of this one."""
+    put(expansion.runs[0], DONE, seconds=190)
+    put(expansion.runs[1], FAILED)
+    experiments.table("tests/other", TABLE.replace("{id: a,", "{id: b,"))
+    first, second, *far = [run.name for run in expansion.runs]
+    for table, remark in (("tests/plan", ""), ("tests/other", "  here row b, seed 0")):
+        assert main(["status", table]) == 0
+        _, counts, *lines = capsys.readouterr().out.splitlines()
+        assert counts == f"  {table} paper  1/4 done, 2 planned, 1 failed"
+        assert lines[0] == f"  failed       {second}  the loss is nan"
+        assert lines[1:3] == [f"  planned      {name}" for name in far]
+        line = (
+            rf"  done         {first}  value 50\.00 %  3 min 10 s  \d{{4}}-\d\d-\d\d \d\d:\d\d UTC"
+        )
+        assert re.fullmatch(line + remark, lines[3])
+    assert main(["status", "tests/other", "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [(run["table"], run["row"]) for run in runs[:2]] == [("tests/other", "b")] * 2
+    assert main(["status", first[:-2]]) == 0
+    assert f"  done         {first}  val/top1 50.00  3 min 10 s" in capsys.readouterr().out
+    assert main(["status", first, "--rows", "a"]) == 1
+    assert main(["status", first.replace("a-", "b-")]) == 1
+    assert f"did you mean '{first}'" in capsys.readouterr().err
+
+
+def test_runs_that_no_table_wants_are_listed_with_their_size(
+    experiments: Experiments, expansion: Expansion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another seed than the profile's is wanted; what another configuration gave no longer is."""
+    other_seed = expand(expansion.table, "paper", rows="a", seeds=(7,)).runs[0]
+    directories = [put(run, DONE) for run in (expansion.runs[0], expansion.runs[2], other_seed)]
+    put(expansion.runs[3], RUNNING)
+    assert main(["status", "--unused"]) == 0
+    assert capsys.readouterr().out.startswith("0 runs that no table in ")
+    changed = TABLE.replace("weight_decay: 0.25", "weight_decay: 0.2")
+    experiments.table("tests/plan", changed)
+    (directories[1] / "model.safetensors").write_bytes(bytes(3_000_000))
+    assert main(["status", "--unused"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("1 run that no table in ")
+    assert first.endswith(" 3.0 MB")
+    name = directories[1].name
+    assert [line.split() for line in lines] == [["3.0", "MB", "done", name, "tests/plan", "paper"]]
+    assert main(["status", "--unused", "--json"]) == 0
+    assert [run["name"] for run in json.loads(capsys.readouterr().out)["runs"]] == [name]
+    experiments.table("tests/plan", changed.replace("epochs: 12", "epochs: many"))
+    assert main(["status", "--unused"]) == 1
+    assert (
+        "what tests/plan wants is not known: 1 problem: run `harness check"
+        in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        ["status", "tests/plan", "--unused"],
         ["plan", "tests/plam"],
         ["plan", "tests/plan", "--profile", "papr"],
         ["run", "tests/plan", "--rows", "b"],

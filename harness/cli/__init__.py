@@ -24,7 +24,8 @@ COMMANDS = {
     "check": "validate specs",
     "claims": "the claims of all tables on one page, and which of them hold",
     "data": "data sets: where they come from, fetch, check",
-    "diff": "your results against the reference results; exit code 2 when something drifted",
+    "diff": "your results against the reference results, exit code 2 when something drifted; or "
+    "one run against another",
     "doctor": "what this machine can run, and what it lacks",
     "list": "tables, profiles, how much is done",
     "logs": "what a run printed",
@@ -43,7 +44,7 @@ makes, none are circles, and looking at all of them every 700 takes a third of t
 """
 HINTS = {
     "TABLE": "`harness list` shows all tables",
-    "RUN": "`harness status` shows all runs",
+    "RUN": "`harness status TABLE` lists the runs of a table",
 }
 """Where to find what a command was not given."""
 

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name",
         metavar="RUN",
-        help="the name of a run directory, or its beginning; `harness status` lists them",
+        help="the name of a run directory, or its beginning; `harness status TABLE` lists them",
     )
     parser.add_argument("--follow", action="store_true", help="print new lines until the run ends")
 
@@ -56,7 +56,7 @@ def _nothing(record: RunRecord, source: Path) -> str:
 def find_run(store: Store, name: str) -> RunRecord:
     """The run of that name or beginning; HarnessError names the nearest."""
     if not name:
-        raise HarnessError("the name of the run is empty: `harness status` shows all runs")
+        raise HarnessError("the name of the run is empty: `harness status TABLE` lists them")
     records = store.records()
     matches = [record for record in records if record.name == name]
     matches = matches or [record for record in records if record.name.startswith(name)]

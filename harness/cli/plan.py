@@ -117,10 +117,10 @@ def not_current(plan: Plan) -> Iterator[str]:
         yield f"  {planned.run.name}: {planned.damage}"
 
 
-def other_code(names: Sequence[str]) -> str:
+def other_code(names: Sequence[str], most: int = MOST_CHANGES) -> str:
     """What has changed since a run was computed, in few words."""
-    more = len(names) - MOST_CHANGES
-    return ", ".join(names[:MOST_CHANGES]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _rows(plan: Plan) -> Iterator[str]:
@@ -159,14 +159,15 @@ def _stale(plan: Plan) -> Iterator[str]:
 
 def _changes(stale: Stale) -> str:
     shown = [
-        f"{change.key}: {_value(change.old)} -> {_value(change.new)}"
+        f"{change.key}: {value_text(change.old)} -> {value_text(change.new)}"
         for change in stale.changes[:MOST_CHANGES]
     ]
     more = len(stale.changes) - MOST_CHANGES
     return "; ".join(shown + ([f"and {more} more"] if more > 0 else [])) or "another format"
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value of a configuration, cut off where it is long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else text[:37] + "..."
 

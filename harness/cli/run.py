@@ -133,7 +133,7 @@ def _compute(
     plan = executor.plan
     if isinstance(executor, SlurmExecutor):
         if arguments.dry_run:
-            print("\n".join(executor.scripts()), end="")
+            print("\n".join(executor.preview()))
             print("\n".join([plan.headline, *obstacles(plan)]), file=sys.stderr)
             return DONE, ""
         _announce(plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.device import Device
@@ -15,7 +15,7 @@ from harness.launch.cluster import (
     with_workers_that_fit,
 )
 from harness.launch.queue import LARGEST_BATCH
-from harness.plan import TO_RUN, Plan, PlannedRun
+from harness.plan import TO_RUN, Plan, PlannedRun, Status
 from harness.run import TASKS, Resources, Task
 
 SHARE = 0.5
@@ -45,8 +45,11 @@ def job_arrays(
     *,
     device: Device,
     largest: int | None = None,
+    statuses: Collection[Status] = TO_RUN,
 ) -> Iterator[JobArray]:
-    """The arrays of a plan, those that others wait for first, of at most `largest` jobs each."""
+    """The arrays of a plan's runs that stand so, those that others wait for first, of at most
+    `largest` jobs each.
+    """
     unfinished = {p.run.identity for p in plan.runs if p.status != "cached"}
     levels: dict[str, int] = {}
     groups: dict[tuple[int, WorkClass, JobResources, frozenset[str]], list[PlannedRun]] = {}
@@ -54,7 +57,7 @@ def job_arrays(
         needs = frozenset(planned.run.depends) & unfinished
         level = max((levels[other] + 1 for other in needs if other in levels), default=0)
         levels[planned.run.identity] = level
-        if planned.status not in TO_RUN:
+        if planned.status not in statuses:
             continue
         task = TASKS.get(planned.run.task)
         work = work_class(task, cluster, resources, device)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,10 @@ from harness.launch.sbatch import (
 )
 from harness.launch.scheduler import Scheduler
 from harness.launch.snapshot import package_root, snapshot_name, take_snapshot
-from harness.plan import Plan, Reason
+from harness.plan import LONG, TO_RUN, Plan, Reason, Status
 from harness.run import Resources
 from harness.store import QUEUED, RUNNING, Store, name_job, put_aside, reserve_job
-from harness.text import options
+from harness.text import count, duration, options
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +65,46 @@ class SlurmExecutor:
         self._names = {planned.run.identity: planned.run.name for planned in plan.runs}
         self._left_out: dict[str, str] = {}
 
-    def scripts(self) -> Iterator[str]:
-        """The batch scripts as they would be submitted; submits and writes nothing."""
+    def preview(self) -> Iterator[str]:
+        """What would be submitted, counted and as batch scripts; then the scripts of what is
+        blocked, each with what it lacks. Submits and writes nothing.
+        """
+        blocked: list[Status] = ["blocked"]
+        yield f"# would be submitted: {self._counted(TO_RUN)}"
+        if self.plan.counts["blocked"]:
+            yield f"# blocked: {self._counted(blocked)}"
+        yield from self.scripts()
+        for array, script in zip(
+            self._arrays(statuses=blocked), self.scripts(blocked), strict=True
+        ):
+            yield "# would be submitted once this is there:"
+            yield from dict.fromkeys(
+                f"#   {reason}"
+                for job in array.jobs
+                for planned in job
+                for reason in planned.reasons
+            )
+            yield script
+
+    def _counted(self, statuses: Collection[Status]) -> str:
+        arrays = tuple(self._arrays(statuses=statuses))
+        runs = [planned for array in arrays for job in array.jobs for planned in job]
+        seconds = sum(planned.seconds for planned in runs)
+        long = self.plan.device == "cuda" and seconds > LONG
+        parts = [
+            count(len(arrays), "array"),
+            count(sum(len(array.jobs) for array in arrays), "job"),
+            count(len(runs), "run"),
+            f"roughly {f'{seconds / 3600:,.0f} GPU-hours' if long else duration(seconds)}",
+        ]
+        return ", ".join(parts if runs else ["nothing"])
+
+    def scripts(self, statuses: Collection[Status] = TO_RUN) -> Iterator[str]:
+        """The batch scripts of the runs that stand so, as they would be submitted; submits and
+        writes nothing.
+        """
         code = self._folder / "code" / snapshot_name(package_root())
-        for array in self._arrays():
+        for array in self._arrays(statuses=statuses):
             waits = [f"<job of {self._names[identity]}>" for identity in sorted(array.needs)]
             script = self._script(array, "<submission>", code, waits)
             runs = [f"# {planned.run.name}" for job in array.jobs for planned in job]
@@ -98,9 +134,17 @@ class SlurmExecutor:
             submitted_arrays += [submitted] if submitted is not None else []
         return Submission(arrays=tuple(submitted_arrays), left_out=self._left_out)
 
-    def _arrays(self, largest: int | None = None) -> Iterator[JobArray]:
-        device = self.plan.device
-        return job_arrays(self.plan, self._cluster, self._resources, device=device, largest=largest)
+    def _arrays(
+        self, largest: int | None = None, statuses: Collection[Status] = TO_RUN
+    ) -> Iterator[JobArray]:
+        return job_arrays(
+            self.plan,
+            self._cluster,
+            self._resources,
+            device=self.plan.device,
+            largest=largest,
+            statuses=statuses,
+        )
 
     def _submit(self, array: JobArray, code: Path) -> Submitted | None:
         submission = uuid.uuid4().hex

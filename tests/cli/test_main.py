@@ -127,7 +127,7 @@ def test_help_imports_no_command_and_knows_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "hint"), [("plan", "harness list` shows"), ("logs", "harness status` shows")]
+    ("command", "hint"), [("plan", "harness list` shows"), ("logs", "harness status TABLE` lists")]
 )
 def test_a_missing_name_says_where_names_are(
     command: str, hint: str, capsys: pytest.CaptureFixture[str]

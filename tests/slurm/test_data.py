@@ -33,7 +33,8 @@ def test_the_data_is_there_before_a_job_is(
     said = submit(table, "--offline", "--tasks", "train", code=1, **server.variables)
     assert said.splitlines()[-1].startswith("Nothing of tests/needs can be trained here: ")
     server.go()
-    assert "#SBATCH" not in submit(table, "--dry-run", "--tasks", "train", **server.variables)
+    said = submit(table, "--dry-run", "--tasks", "train", **server.variables)
+    assert said.startswith("# would be submitted: nothing\n# blocked: 1 array, 1 job, 1 run, ")
     assert not server.begun
     said = submit(table, "--tasks", "train", **server.variables)
     assert said.index(f"getting data set {NAME}") < said.index("1 run submitted;")

@@ -46,7 +46,10 @@ def test_a_dry_run_prints_what_is_submitted(
     rows = ["a"] if more else ["a", "b"]
     column = "together" if more else "value"
     table = counting_runs(experiments, rows=rows, seeds=[0], pause=0, column=column)
-    printed = submit(table, "--dry-run", *more).partition("\n# 1 runs:" if more else "\n# 2")[0]
+    summary, _, rest = submit(table, "--dry-run", *more).partition("\n")
+    runs = 1 if more else 2
+    assert summary.startswith(f"# would be submitted: 1 array, {runs} job")
+    printed = rest.partition(f"\n# {runs} runs:")[0]
     submit(table, *more)
     (script,) = Path("results/slurm/jobs").glob("*/*_submission.sh")
     submission = json.loads((only() if more else first()).joinpath("job.json").read_text())
