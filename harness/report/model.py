@@ -104,9 +104,7 @@ class Cell:
     needs: tuple[str, ...] = ()  # what a missing cell waits for
     draws: tuple[Draw, ...] = ()
     failures: tuple[tuple[int, str, str], ...] = ()  # (seed, run, first line of its error)
-    lost: tuple[
-        tuple[int, str, int], ...
-    ] = ()  # (seed, run, look) of values shown before, now gone
+    lost: tuple[tuple[int, str, int], ...] = ()  # (seed, run, look) of values shown and gone
     images: int = 0  # that judge each value; 0: not known
     se_images: float | None = None  # standard error of the mean over images, seeds as they are
     seedless: bool = False  # one value for every seed: it is computed, or nothing is drawn
