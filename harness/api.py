@@ -185,7 +185,7 @@ class Table:
             return model
         expansion = self.expand(profile, seeds=tuple(seeds))
         device = resolve_device(expansion.profile.resources.device)
-        return collect(expansion, Store(), device=device)
+        return collect(expansion, Store(), device=device, part=True)
 
     def is_computed(self, profile: str, part: Selection) -> bool:
         """Whether no run of a part is missing, or being computed somewhere."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from harness.store.files import number_in, parsed
 from harness.store.record import METRICS
 
 
@@ -35,7 +35,7 @@ class LatestValue:
 
     def _of(self, line: bytes, before: float | None) -> float | None:
         try:
-            value = json.loads(line).get(self._metric, before)
+            value = number_in(parsed(line).get(self._metric))
         except (ValueError, AttributeError):
             return before
-        return value if isinstance(value, float | int) else before
+        return before if value is None else value

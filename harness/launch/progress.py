@@ -149,7 +149,7 @@ def _detail(active: Active) -> str:
     fraction = active.progress.done / max(1, active.progress.total)
     eta = "" if active.eta is None else f"  {duration(active.eta)} left"
     latest = f"  {active.latest}" if active.latest else ""
-    bar = "#" * round(20 * fraction)
+    bar = "#" * round(20 * min(1.0, fraction))
     unit = f"{active.progress.unit} {active.progress.done}/{active.progress.total}"
     return f"  [{bar:<20}] {fraction:4.0%} {active.name}  {unit}{latest}{eta}{where}"
 

@@ -19,7 +19,7 @@ from harness.report.compare import references
 from harness.report.format import listed
 from harness.report.history import at_epochs, finished_runs
 from harness.report.judging import Measured, Pools, judge_claims, measured
-from harness.report.looks import Looks, looked_at, lost_looks, read_looks, with_looks
+from harness.report.looks import Looks, looked_at, looks_before, with_looks
 from harness.report.losses import losses
 from harness.report.measure import Side
 from harness.report.model import (
@@ -62,6 +62,7 @@ def collect(
     records: Sequence[RunRecord] | None = None,
     drawn: bool = True,
     every_loss: bool = False,
+    part: bool = False,
 ) -> TableModel:
     """Everything that a report of this table at this profile says. Reads run directories, writes
     nothing.
@@ -69,12 +70,20 @@ def collect(
     Claims that compare rows which `expansion` lacks are untested, as those of rows that the profile
     lacks. `pools` are results folders of other machines, whose per-seed values are set
     beside these. `records` is what `store` holds, where that has been read. Without `drawn` it is
-    not read what figures alone show, and without `every_loss` no loss that no figure shows.
+    not read what figures alone show, and without `every_loss` no loss that no figure shows. `part`:
+    there are other seeds, which `expansion` leaves out; they are not lost.
     """
     results = RunResults.read(expansion, store, device=device, records=records)
     name = file_name(expansion.table.name, expansion.profile.name)
     memory, profile = store.root / f"{name}.seeds.csv", expansion.profile.name
-    looks = read_looks(memory, expansion.table.name, profile)
+    cells = store.root / f"{name}.csv"
+    looks, looks_unknown = looks_before(memory, cells, expansion.table.name, profile)
+    if part:
+        seeds = _seeds(expansion)
+        looks = {
+            cell: {seed: look for seed, look in noted.items() if seed in seeds}
+            for cell, noted in looks.items()
+        }
     columns = tuple(expansion.table.columns_at(expansion.profile.name).values())
     figures = _declared_figures(expansion, columns) if drawn else ()
     names = {column.metric for column in columns}
@@ -103,8 +112,9 @@ def collect(
         unreadable=(
             *results.unreadable(),
             *recorded.damaged,
-            *lost_looks(memory, store.root / f"{name}.csv"),
+            *filter(None, [looks_unknown]),
         ),
+        looks_unknown=looks_unknown,
     )
 
 
@@ -285,8 +295,10 @@ def _cell(
         ratio=ratio,
     )
     draws = found.draws
+    lost: tuple[tuple[int, str, int], ...] = ()
     if column.evidence == "seeds":
-        draws = with_looks(draws, looks, row=resolved.row.id, column=column.id)
+        noted = looks.get((resolved.row.id, column.id), {})
+        draws, lost = with_looks(draws, noted, identities)
     right = right_of(draws)
     return Cell(
         column=column.id,
@@ -297,6 +309,7 @@ def _cell(
         needs=found.needs if summary is None else (),
         draws=draws,
         failures=tuple((seed, run, first_line(error)) for seed, run, error in found.failures),
+        lost=lost,
         images=images_of(draws),
         se_images=se_over_images(right) if len(right) == len(draws) else None,
         seedless=_is_seedless(column, identities, seeds),

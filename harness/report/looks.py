@@ -2,8 +2,8 @@
 
 Who looks, adds seeds where the answer is not liked, and looks again finds false verdicts more often
 than one interval promises. So looks are planned: with 3, 6 and 12 seeds, added to all rows of a
-claim. The per-seed values of a report note with how many values each was first shown; from that
-follow the looks of every claim, and its sentence tells them.
+claim. The per-seed values of a report note with how many values each was first shown, also of those
+that are gone since; from that follow the looks of every claim, and its sentence tells them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from harness.report.inference import STAGES
 from harness.report.model import Cell, ClaimResult, Draw, RowResult
 from harness.report.read_csv import Line, read_lines, require_table
 from harness.report.render.csv import SEEDS
+from harness.report.results import SHORT
 from harness.spec.claims import CellRef
 from harness.spec.table import Column
 
-Looks: TypeAlias = Mapping[tuple[str, str, int], int]
-"""By row, column and seed: how many values the cell had when that one was first shown."""
+Looks: TypeAlias = Mapping[tuple[str, str], Mapping[int, tuple[str, int]]]
+"""By row and column, for every seed that was ever shown: its run, and how many values there were by
+then.
+"""
 
 
 def read_looks(path: Path, table: str, profile: str) -> Looks:
@@ -35,43 +38,60 @@ def read_looks(path: Path, table: str, profile: str) -> Looks:
     """
     if not path.is_file():
         return {}
-    needed = ("table", "profile", "row", "column", "seed", "look")
+    needed = ("table", "profile", "row", "column", "seed", "look", "run")
     return looks_of(read_lines(path, SEEDS, needed, with_field="look"), table, profile)
 
 
-def looks_of(lines: Sequence[Line], table: str, profile: str) -> dict[tuple[str, str, int], int]:
+def looks_of(lines: Sequence[Line], table: str, profile: str) -> Looks:
     """What the lines of per-seed values note."""
     noted = [line for line in lines if line.get("look")]
     require_table(noted, table, profile)
     counts = Counter((line["row"], line["column"]) for line in noted)
-    looks: dict[tuple[str, str, int], int] = {}
+    looks: dict[tuple[str, str], dict[int, tuple[str, int]]] = {}
     for line in noted:
-        key, look = (line["row"], line["column"], line.whole("seed")), line.whole("look")
-        if key in looks:
-            raise HarnessError(f"{line.place}: seed {key[2]} of this row and column is there twice")
-        if not 1 <= look <= counts[key[:2]]:
-            most = f"{counts[key[:2]]} values of this row and column"
+        key, seed, look = (line["row"], line["column"]), line.whole("seed"), line.whole("look")
+        of_cell = looks.setdefault(key, {})
+        if seed in of_cell:
+            raise HarnessError(f"{line.place}: seed {seed} of this row and column is there twice")
+        if not 1 <= look <= counts[key]:
+            most = f"{counts[key]} values of this row and column"
             raise HarnessError(f"{line.place}: look: {look} is no number from 1 to the {most}")
-        looks[key] = look
+        of_cell[seed] = line["run"], look
     return looks
 
 
-def lost_looks(path: Path, cells: Path) -> tuple[str, ...]:
-    """A sentence where an earlier report was written without its per-seed values, or they are gone;
-    none otherwise.
+def looks_before(path: Path, cells: Path, table: str, profile: str) -> tuple[Looks, str]:
+    """Those that the report before this one has noted; and a sentence where they are not known,
+    because it was written without its per-seed values, or these are gone or damaged.
     """
+    unknown = f"how often the claims of {cells.name} were judged before is not known, so their "
+    unknown += "looks begin anew"
+    try:
+        looks = read_looks(path, table, profile)
+    except HarnessError as error:
+        return {}, f"{error}; {unknown}"
     if path.is_file() or not cells.is_file():
-        return ()
+        return looks, ""
+    return looks, f"{path} is missing: {unknown}"
+
+
+def with_looks(
+    draws: Sequence[Draw], noted: Mapping[int, tuple[str, int]], identities: Sequence[str]
+) -> tuple[tuple[Draw, ...], tuple[tuple[int, str, int], ...]]:
+    """The values of a cell, each with the look that it was first part of, the new ones now; and
+    (seed, run, look) of values that were shown before and are gone: those looks have happened.
+
+    What is noted of runs that are none of the cell's own, those of `identities`, is of another
+    configuration, and forgotten.
+    """
+    own = {identity[:SHORT] for identity in identities} | {draw.run for draw in draws}
+    if own.isdisjoint(run for run, _ in noted.values()):
+        noted = {}
+    now = len(noted.keys() | {draw.seed for draw in draws})
+    lost = noted.keys() - {draw.seed for draw in draws}
     return (
-        f"{path} is missing beside {cells.name}: how often its claims were judged before is not "
-        "known, so their looks begin anew",
-    )
-
-
-def with_looks(draws: Sequence[Draw], looks: Looks, *, row: str, column: str) -> tuple[Draw, ...]:
-    """The values of a cell, each with the look that it was first part of: the new ones now."""
-    return tuple(
-        replace(draw, look=looks.get((row, column, draw.seed), len(draws))) for draw in draws
+        tuple(replace(draw, look=noted.get(draw.seed, ("", now))[1]) for draw in draws),
+        tuple((seed, *noted[seed]) for seed in sorted(lost)),
     )
 
 
@@ -109,16 +129,22 @@ def looked_at(
 
 
 def _looks(cells: Sequence[Cell]) -> tuple[tuple[int, ...], ...]:
-    """Each time that seeds were judged which all cells have; a single one shows no interval, so it
-    is no look.
+    """Each time that seeds were judged which all cells had, and last those that all have now; a
+    single one shows no interval, so it is no look.
     """
-    by_cell = [{draw.seed: draw.look for draw in cell.draws} for cell in cells]
+    by_cell = [
+        {seed: look for seed, _, look in cell.lost} | {draw.seed: draw.look for draw in cell.draws}
+        for cell in cells
+    ]
     common = set.intersection(*(set(looks) for looks in by_cell))
     first = {seed: max(looks[seed] for looks in by_cell) for seed in common}
     looks = [
         tuple(sorted(seed for seed in common if first[seed] <= at))
         for at in sorted(set(first.values()))
     ]
+    now = set.intersection(*({draw.seed for draw in cell.draws} for cell in cells))
+    if now != common:
+        looks.append(tuple(sorted(now)))
     return tuple(seeds for seeds in looks if len(seeds) > 1 or seeds is looks[-1])
 
 

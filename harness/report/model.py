@@ -85,7 +85,7 @@ class Draw:
     commit: str = ""
     machine: Machine = Machine()
     ratio: float | None = None  # to the baseline, timed in turn with it
-    look: int = 0  # how many values its cell had when a report first showed it
+    look: int = 0  # how many values of its cell had been shown when a report first showed it
     images: int = 0  # that judged; 0: the run did not keep which it got right
     right: bytes = b""  # which of them, eight a byte
 
@@ -104,6 +104,7 @@ class Cell:
     needs: tuple[str, ...] = ()  # what a missing cell waits for
     draws: tuple[Draw, ...] = ()
     failures: tuple[tuple[int, str, str], ...] = ()  # (seed, run, first line of its error)
+    lost: tuple[tuple[int, str, int], ...] = ()  # (seed, run, look) of values shown and gone
     images: int = 0  # that judge each value; 0: not known
     se_images: float | None = None  # standard error of the mean over images, seeds as they are
     seedless: bool = False  # one value for every seed: it is computed, or nothing is drawn
@@ -296,6 +297,7 @@ class TableModel:
     provenance: Provenance = Provenance()
     gpu_hours: str = ""  # of all training that is missing
     unreadable: tuple[str, ...] = ()  # files of runs that are damaged, and what is left out for it
+    looks_unknown: str = ""  # why it is not known how often claims were judged before
     short: str = ""  # what the paper is called in a heading
     data: str = ""  # what is trained and judged on; empty: not known
     paper_data: str = ""  # the same at the paper's own recipe

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -53,12 +56,14 @@ class Written:
 
 def publish(model: TableModel, formats: Sequence[Format], folders: Folders) -> Written:
     """Bring the files of `formats` up to date. Every file is replaced whole; StoreError if it
-    cannot be.
+    cannot be. Per-seed values whose looks could not be read are kept beside the new ones.
     """
     files: list[Path] = []
     changed: list[Format] = []
     for format_, contents in _render(model, formats, folders).items():
         files += contents
+        if format_ == "csv" and model.looks_unknown:
+            _put_aside(folders.results / f"{file_name(model.table, model.profile)}.seeds.csv")
         written = [write(path, content) for path, content in contents.items()]
         changed += [format_] if any(written) else []
     return Written(files=tuple(files), changed=tuple(changed))
@@ -67,7 +72,7 @@ def publish(model: TableModel, formats: Sequence[Format], folders: Folders) -> W
 def publish_reference(model: TableModel, formats: Sequence[Format], name: str) -> Written:
     """The same as a reference that comes with the project, which others compare theirs with."""
     folders = Folders(results=reference_folder() / name, reports=reference_reports(name))
-    return publish(replace(model, reference=True), formats, folders)
+    return publish(replace(model, reference=True, looks_unknown=""), formats, folders)
 
 
 def reference_folder() -> Path:
@@ -181,6 +186,18 @@ def write(path: Path, content: bytes) -> bool:
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return True
+
+
+def _put_aside(path: Path) -> None:
+    """Keep a file under the first free name `<table>.<profile>.seeds.damaged.N.csv`."""
+    if not path.is_file():
+        return
+    names = (path.with_suffix(f".damaged.{number}.csv") for number in count(1))
+    aside = next(name for name in names if not name.exists())
+    with writing(path):
+        os.replace(path, aside)
+    what = f"{path.name} cannot be used, so looks begin anew: it is kept as {aside}"
+    print(f"note: {what}", file=sys.stderr)
 
 
 def _make_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.plan import PlannedRun, gpu_hours
 from harness.report.cell_values import CellValues
 from harness.report.collect import judged
-from harness.report.looks import looks_of
+from harness.report.looks import Looks, looks_of
 from harness.report.model import Draw, FinishedRun, Provenance, TableModel
 from harness.report.publish import file_name
 from harness.report.read_csv import Line, machine_of, read_lines, require_table
@@ -33,7 +33,7 @@ def read_seeds_file(table: TableSpec, profile: str, folder: Path) -> TableModel:
     """
     kept = SeedsFile.read(table, profile, folder)
     usual = table.profile(profile).seeds
-    extra = sorted({seed for _, _, seed in kept.looks} - set(usual))
+    extra = sorted(kept.seeds - set(usual))
     expansion = expand(table, profile, seeds=[*usual, *extra])
     metrics = {column.id: column.metric for column in table.columns_at(profile).values()}
     model = judged(expansion, kept, looks=kept.looks, runs=kept.runs(metrics))
@@ -77,7 +77,13 @@ class SeedsFile:
         )
 
     @property
-    def looks(self) -> dict[tuple[str, str, int], int]:
+    def seeds(self) -> set[int]:
+        """Those with a trained value."""
+        done = (line for line in self.lines if line["state"] == "done" and line.get("look"))
+        return {line.whole("seed") for line in done}
+
+    @property
+    def looks(self) -> Looks:
         """As noted with the values."""
         return looks_of(self.lines, self.table, self.profile)
 

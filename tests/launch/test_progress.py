@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,15 @@ def test_a_terminal_gets_a_block_that_is_drawn_over(monkeypatch: pytest.MonkeyPa
     display.close()
     erase = "\x1b[3F\x1b[J"
     assert stream.getvalue() == block + erase + block + erase + "done    none-s1\n"
+
+
+def test_a_run_that_says_it_is_past_its_end_fills_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    stream = Terminal()
+    far = Progress(done=10**300, total=1, unit="step")
+    active = replace(SNAPSHOT.active[0], progress=far)
+    Display(stream).update(replace(SNAPSHOT, active=[active]))
+    assert f"[{'#' * 20}]" in stream.getvalue()
 
 
 def test_lines_are_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

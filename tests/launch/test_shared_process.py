@@ -254,6 +254,10 @@ def test_the_latest_value_of_a_run_that_goes_on(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('och": 1.0, "val/top1": 70}\n[1]\nno JSON\n')
     assert latest.look() == 70
+    odd = ("NaN", "-Infinity", "1e999", "9" * 400, '"71"', "null", "true", "[71]", "[" * 10**5)
+    with path.open("a") as file:
+        file.writelines(f'{{"val/top1": {value}}}\n' for value in odd)
+    assert latest.look() == 70
     path.write_text('{"epoch": 0.5, "loss/total": 2.0}\n')  # cut back to a checkpoint
     assert latest.look() is None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import harness
+from harness.cli import main
 from harness.errors import HarnessError
 from harness.report.claim_tables import basis_table
 from harness.report.model import TableModel, Verdict
@@ -182,14 +184,71 @@ def test_edited_looks_are_never_believed(
     fields[key] = new.strip(",")
     assert first
     path.write_text("\n".join([header, ",".join(fields.values()), *rest, ""]), encoding="utf-8")
-    with pytest.raises(HarnessError, match=says):
-        harness.load("tests/settle").results("paper")
+    (told,) = harness.load("tests/settle").results("paper").model.unreadable
+    assert says in told
     path.write_text("\n".join([header, first, first, *rest]), encoding="utf-8")
-    with pytest.raises(HarnessError, match="seed 0 of this row and column is there twice"):
-        harness.load("tests/settle").results("paper")
+    (told,) = harness.load("tests/settle").results("paper").model.unreadable
+    assert "seed 0 of this row and column is there twice" in told
     path.unlink()
     (told,) = harness.load("tests/settle").results("paper").model.unreadable
-    assert "is missing beside settle.paper.csv: how often its claims were judged" in told
+    assert f"{path} is missing: how often the claims of settle.paper.csv were judged" in told
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"table,row\n", b"a\n\n\x00", b"a;b\n1;2\n"])
+def test_per_seed_values_that_cannot_be_read_are_kept_aside(
+    table: TableSpec, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in expand(table, "paper", seeds=(0, 1, 2)).runs:
+        finish(Store(), run, {"val/top1": 50.0 + (run.title.seed or 0)})
+    path = tmp_path / "results/tests/settle.paper.seeds.csv"
+    harness.load("tests/settle").look("paper", (0, 1, 2))
+    whole = path.read_bytes()
+    for number in (1, 2):
+        path.write_bytes(content)
+        assert main(["report", "tests/settle", "--format", "csv"]) == 1
+        aside = path.with_name(f"settle.paper.seeds.damaged.{number}.csv")
+        note, error = capsys.readouterr().err.splitlines()
+        assert note.endswith(f"so looks begin anew: it is kept as {aside}")
+        assert error.startswith(f"error: {path}")
+        assert aside.read_bytes() == content
+        assert path.read_bytes() == whole
+        assert main(["report", "tests/settle", "--format", "csv"]) == 0
+        capsys.readouterr()
+
+
+def test_looks_at_values_that_are_gone_are_told_until_the_row_is_configured_anew(
+    table: TableSpec, experiments: Experiments, tmp_path: Path
+) -> None:
+    """A deleted run takes no look back, and computed again it makes none."""
+
+    def look(seeds: int = 4, *, without: int | None = None) -> str:
+        for run in expand(load_table("tests/settle"), "paper", rows="b,c", seeds=range(4)).runs:
+            seed, record = run.title.seed or 0, Store().record(run.identity)
+            if seed == without:
+                assert record is not None
+                shutil.rmtree(record.directory)
+            elif seed < seeds and record is None:
+                finish(Store(), run, {"val/top1": 50.0 + (seed if run.title.row == "b" else 0)})
+        assert main(["report", "tests/settle", "--format", "csv"]) == 0
+        model = harness.load("tests/settle").results("paper").model
+        return next(one for one in model.claims if one.claim.id == "open").reason
+
+    assert "judged before" not in look(3)
+    grown = "seeds 0-3, judged before with 3 (4 is no planned number: 3, 6, 12)"
+    assert grown in look()
+    lost = "seeds 0, 2-3, judged before with 3, 4 (4 is no planned number: 3, 6, 12)"
+    assert lost in look(without=1)
+    assert grown in look()
+    assert "seeds 0-2, judged before with 3, 4" in look(without=3)
+    path = tmp_path / "results/tests/settle.paper.seeds.csv"
+    lines = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    gone = [line for line in lines if line["state"] == "lost"]
+    assert [(line["row"], line["seed"], line["look"]) for line in gone] == [
+        ("b", "3", "4"),
+        ("c", "3", "4"),
+    ]
+    experiments.table("tests/settle", TABLE.replace("epochs: 13", "epochs: 15"))
+    assert "judged before" not in look()
 
 
 def test_the_command_follows_the_stages_and_notes_the_looks(

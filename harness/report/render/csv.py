@@ -36,8 +36,9 @@ SEEDS = (
 )
 """One line for every value; where there is none, for every run that failed, or for what is missing.
 
-`state`: done, failed, open, needs (what stands in the way of open ones), or epoch (what a training
-recorded of the column's metric after so many epochs).
+`state`: done, failed, lost (its value was in an earlier report, and is gone), open, needs (what
+stands in the way of open ones), or epoch (what a training recorded of the column's metric after so
+many epochs).
 """
 IMAGES = ("row", "column", "seed", "run", "images", "right")
 
@@ -199,6 +200,8 @@ def _seed_lines(model: TableModel) -> Iterator[tuple[str, ...] | str]:
                 yield *about, *_draw(draw, seeded=seeded, collapsed=collapsed)
             for seed, run, error in cell.failures:
                 yield *about, *_without_value("failed", error, str(seed) if seeded else "", run)
+            for seed, run, look in cell.lost:
+                yield *about, *_without_value("lost", "", str(seed), run, str(look))
             if not cell.draws and not cell.failures:
                 yield *about, *_without_value("open", cell.judgement.reason)
             for need in cell.needs:
@@ -227,9 +230,11 @@ def _draw(draw: Draw, *, seeded: bool, collapsed: bool) -> tuple[str, ...]:
     )
 
 
-def _without_value(state: str, why: str, seed: str = "", run: str = "") -> tuple[str, ...]:
-    facts = dict.fromkeys(SEEDS[4:], "") | {"state": state, "seed": seed, "run": run, "why": why}
-    return tuple(facts.values())
+def _without_value(
+    state: str, why: str, seed: str = "", run: str = "", look: str = ""
+) -> tuple[str, ...]:
+    facts = {"state": state, "seed": seed, "look": look, "run": run, "why": why}
+    return tuple((dict.fromkeys(SEEDS[4:], "") | facts).values())
 
 
 def _image_lines(model: TableModel) -> Iterator[str]:
