@@ -11,9 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
+from harness.bounds import Known
 from harness.data.dataset import Labelling
+from harness.errors import HarnessError, unknown
 from harness.lazy import torch
 from harness.models.architectures import Architecture
 from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
@@ -184,6 +186,17 @@ def known_architectures() -> dict[str, Architecture]:
     for name in FAMILIES.names():
         architectures |= FAMILIES.get(name).architectures
     return architectures
+
+
+def _architecture(name: str) -> Architecture:
+    known = known_architectures()
+    if name not in known:
+        raise HarnessError(unknown("architecture", name, list(known)))
+    return known[name]
+
+
+ArchitectureName: TypeAlias = Annotated[str, Known(look_up=_architecture)]
+"""One of `known_architectures`."""
 
 
 def embedding_macs(shape: Architecture, patches: int) -> int:
