@@ -52,7 +52,7 @@ class RowReader:
         """The rows of a table by id, over its `base`."""
         layers = self._layers(base, of_table=True)
         drafts: dict[str, Draft] = {}
-        for group, entry in self._entries(items):
+        for group, entry in self.entries(items):
             self._add(self._new(entry, group, layers, drafts), drafts)
             if len(drafts) > MOST_ROWS:
                 where = entry.node.where
@@ -86,7 +86,7 @@ class RowReader:
             if isinstance(item, ScalarNode):
                 self._choose(item, of_table, chosen)
                 continue
-            for group, entry in self._entries([item], of_table=False):
+            for group, entry in self.entries([item], of_table=False):
                 if is_glob(entry.id) or entry.id in of_table:
                     self._change(entry, of_table, chosen)
                 else:
@@ -121,7 +121,7 @@ class RowReader:
             )
         return (Layer(node, of_table),)
 
-    def _entries(
+    def entries(
         self, items: Iterable[Node], *, of_table: bool = True
     ) -> Iterable[tuple[GroupEntry, RowEntry]]:
         """The entries of a list of rows and groups of rows, each with its group."""
