@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.config import DataConfig
 from harness.data.dataset import DATASETS, DataSet
-from harness.data.subset import train_count
+from harness.data.subset import most_per_class, train_count
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DATASETS",
     "fingerprint",
+    "images_per_class",
     "open_dataset",
     "ready",
     "steps_per_epoch",
@@ -36,6 +37,11 @@ def fingerprint(data: DataConfig) -> str:
 def train_images(data: DataConfig) -> int:
     """How many images one epoch draws from."""
     return train_count(open_dataset(data), data)
+
+
+def images_per_class(data: DataConfig) -> int:
+    """How many images of every class can be trained on."""
+    return most_per_class(open_dataset(data), data)
 
 
 def pixel_side(data: DataConfig) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.data import fingerprint, open_dataset, steps_per_epoch
+from harness.data import fingerprint, images_per_class, open_dataset, steps_per_epoch
 from harness.data.config import DataConfig
 from harness.errors import HarnessError, Location, cause
 from harness.methods.untrained import Pixels
@@ -111,9 +111,22 @@ class Materials:
             for name, what in self._misfits[asked]:
                 self._builder.problem(node.find(key, "weights", name), f"{name}: {what}")
         try:
+            if (wrong := _too_many_per_class(config.data)) is not None:
+                where = node.find("data", "train_per_class")
+                self._builder.problem(where, f"train_per_class: {wrong}")
+                return
             steps_per_epoch(config.data, config.recipe)
         except HarnessError as error:
             self._builder.problem(node.find("recipe", "batch_size"), f"batch_size: {error}")
+
+
+def _too_many_per_class(data: DataConfig) -> str | None:
+    if data.train_per_class is None or data.train_per_class <= (most := images_per_class(data)):
+        return None
+    return (
+        f"must be at most {most:,}, the training images of the smallest class of {data.name}; got "
+        f"{data.train_per_class:,}"
+    )
 
 
 def misfits(
