@@ -42,7 +42,7 @@ def _layers(entry: ProfileEntry, builder: Builder, pieces: Pieces) -> Iterator[M
         for stand_in in merged.stand_ins.of(kind).values():
             yield _layer(key, stand_in)
     rows = [row for row in merged.rows or () if not isinstance(row, ScalarNode)]
-    for group, row in RowReader(builder, (), pieces).entries(rows):
+    for group, row in RowReader(builder, {}, pieces).entries(rows):
         yield from (layer for layer in (group.set, row.set) if layer is not None)
     for claim in (claim for listed in merged.claims if listed for claim in listed.items):
         builder.build(claim, ClaimEntry)
