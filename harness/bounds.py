@@ -1,4 +1,4 @@
-"""The numbers that an option may have, written into its type: `epochs: Annotated[float, above(0)]`.
+"""The values that an option may have, written into its type: `epochs: Annotated[float, above(0)]`.
 
 A spec's reader takes them from there, to check a value where it stands in the file, even one that
 no row uses; `check_bounds` holds an object made in code against them.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
-from harness.errors import FieldError
+from harness.errors import FieldError, HarnessError
 
 MANY: Final = 1e9
 """The most of anything whose own limit is not known: a slip of the keyboard is larger."""
@@ -79,6 +79,21 @@ class Ends(Bound):
 @dataclass(frozen=True, slots=True)
 class KeptCount(Bound):
     """Of a number of patches that are kept: a profile's stand-ins for `keep` take its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Bound):
+    """Of a name: what it stands for must be there."""
+
+    look_up: Callable[[str], object] = str  # raises HarnessError for a name that means nothing
+
+    def wrong(self, value: Any) -> str | None:
+        """What is wrong with the name."""
+        try:
+            self.look_up(value)
+        except HarnessError as error:
+            return str(error)
+        return None
 
 
 def at_least(least: float, noun: str = "", *, most: float = MANY) -> Bound:

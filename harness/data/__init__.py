@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from harness.data.config import DataConfig
 from harness.data.dataset import DATASETS, DataSet
-from harness.data.subset import train_count
+from harness.data.subset import most_per_class, train_count
 from harness.errors import DataError
-
-if TYPE_CHECKING:
-    from harness.train.config import Recipe
 
 __all__ = [
     "DATASETS",
     "check_classes",
     "fingerprint",
+    "images_per_class",
     "open_dataset",
     "ready",
-    "steps_per_epoch",
     "train_images",
     "whole_batches",
 ]
@@ -48,16 +43,16 @@ def train_images(data: DataConfig) -> int:
     return train_count(open_dataset(data), data)
 
 
+def images_per_class(data: DataConfig) -> int:
+    """How many images of every class can be trained on."""
+    return most_per_class(open_dataset(data), data)
+
+
 def pixel_side(data: DataConfig) -> int:
     """Side of the images of a set that is held in memory, in pixels."""
     size = open_dataset(data).size
     assert size is not None, "sets in memory have square images of one size"
     return size
-
-
-def steps_per_epoch(data: DataConfig, recipe: Recipe) -> int:
-    """Whole batches in one epoch; DataError if there is none."""
-    return whole_batches(train_images(data), recipe.batch_size)
 
 
 def whole_batches(images: int, batch_size: int) -> int:

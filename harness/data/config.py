@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
-from harness.bounds import Share, at_least, check_bounds
+from harness.bounds import Known, Share, at_least, check_bounds
 from harness.data.dataset import DATASETS
 from harness.errors import FieldError
 
@@ -18,7 +18,7 @@ class DataConfig:
     images, a fingerprint of the files. The path tells where a `folder` lies and is not identity.
     """
 
-    name: str  # a name of `harness data list`
+    name: Annotated[str, Known(look_up=DATASETS.get)]  # a name of `harness data list`
     version: str = ""
     # for `folder` only: a directory or a zip with train/CLASS/* and val/CLASS/*, relative to the
     # project or absolute
@@ -48,7 +48,7 @@ class DataConfig:
         check_bounds(self)
         if self.train_per_class is not None and self.train_fraction < 1:
             raise FieldError("train_per_class", "give it or train_fraction, not both")
-        if self.fold is not None and self.name in DATASETS.names():
+        if self.fold is not None:
             folds = DATASETS.get(self.name).folds
             if not folds:
                 raise FieldError("fold", f"{self.name} has no folds: leave it out")
@@ -57,7 +57,7 @@ class DataConfig:
 
     def at_seed(self, seed: int) -> DataConfig:
         """With the fold that judges this seed, where the set has folds and none is given."""
-        if self.fold is not None or self.name not in DATASETS.names():
+        if self.fold is not None:
             return self
         folds = DATASETS.get(self.name).folds
         return replace(self, fold=seed % folds + 1) if folds else self

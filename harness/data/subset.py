@@ -24,6 +24,14 @@ def train_count(dataset: DataSet, data: DataConfig) -> int:
     return sum(_taken(count, data) for count in dataset.class_counts())
 
 
+def most_per_class(dataset: DataSet, data: DataConfig) -> int:
+    """How many training images `data` can take of every class: those of the smallest one, less what
+    is held out of it.
+    """
+    smallest = dataset.smallest_class or min(filter(None, dataset.class_counts()))
+    return smallest - _held(smallest, data)
+
+
 def split_training(
     labels: NDArray[np.int64], data: DataConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

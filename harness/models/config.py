@@ -10,8 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from harness.bounds import Bound, Positive, at_default, at_least, check_bounds
 from harness.errors import FieldError
 from harness.models.architectures import Architecture
-from harness.models.families import family_of, known_architectures
-from harness.registry import unknown_component
+from harness.models.families import ArchitectureName, family_of, known_architectures
 
 MOST_PARAMETERS = 2e10  # ViT-22B; the papers' largest network, ViT-H, has 632 million
 MOST_PATCHES = 65_536
@@ -78,7 +77,7 @@ class ModelConfig:
     `arch: vit` has no dimensions of its own: give all of them (small images).
     """
 
-    arch: str  # the architecture's name: timm's, or `vit` with all dimensions given
+    arch: ArchitectureName  # the architecture's name: timm's, or `vit` with all dimensions given
     # pixels of a side; none here and below: the architecture's own
     image_size: Annotated[int, at_least(1, most=4096)] | None = None
     patch_size: Annotated[int, at_least(1, most=4096)] | None = None  # pixels of a side
@@ -121,9 +120,6 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        known = known_architectures()
-        if self.arch not in known:
-            raise FieldError("arch", unknown_component("architecture", self.arch, list(known)))
         check_bounds(self)
         self._check_additions()
         self._check_shape()

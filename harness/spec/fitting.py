@@ -10,7 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.data import check_classes, fingerprint, open_dataset, whole_batches
+from harness.data import (
+    check_classes,
+    fingerprint,
+    images_per_class,
+    open_dataset,
+    whole_batches,
+)
 from harness.data.config import DataConfig
 from harness.data.subset import train_count
 from harness.errors import HarnessError, Location, cause
@@ -119,9 +125,22 @@ class Materials:
                 key = "name" if config.data.path is None else "path"
                 self._builder.problem(node.find("data", key), f"{key}: {error}")
         try:
+            if (wrong := _too_many_per_class(config.data)) is not None:
+                where = node.find("data", "train_per_class")
+                self._builder.problem(where, f"train_per_class: {wrong}")
+                return
             whole_batches(train_count(dataset, config.data), config.recipe.batch_size)
         except HarnessError as error:
             self._builder.problem(node.find("recipe", "batch_size"), f"batch_size: {error}")
+
+
+def _too_many_per_class(data: DataConfig) -> str | None:
+    if data.train_per_class is None or data.train_per_class <= (most := images_per_class(data)):
+        return None
+    return (
+        f"must be at most {most:,}, the training images of the smallest class of {data.name}; got "
+        f"{data.train_per_class:,}"
+    )
 
 
 def misfits(

@@ -68,7 +68,8 @@ class _Loader:
         self._columns = self._read_columns()
         self._seeds = self._checked(self._entry.seeds, root)
         self._pieces = Pieces(self._builder.problems)
-        self._rows = RowReader(self._builder, root_keys(root, "columns"), self._pieces)
+        columns = {key: self._columns.get(key) for key in root_keys(root, "columns")}
+        self._rows = RowReader(self._builder, columns, self._pieces)
         self._claims = ClaimReader(self._builder, self._columns)
 
     @property

@@ -13,7 +13,7 @@ from harness.spec.grid import MOST_ROWS, Grid
 from harness.spec.nodes import ListNode, MapNode, Node, ScalarNode
 from harness.spec.pieces import NO_STAND_INS, Pieces, StandIns
 from harness.spec.schema import GroupEntry, RowEntry
-from harness.spec.table import Published, Row
+from harness.spec.table import Column, Published, Row
 from harness.train.config import TrainConfig
 
 
@@ -39,8 +39,11 @@ NO_GROUP = GroupEntry(node=MapNode(Location("", 1, 1), {}, {}))
 class RowReader:
     """Makes rows of entries; the problems it meets go to `builder`."""
 
-    def __init__(self, builder: Builder, columns: Iterable[str], pieces: Pieces) -> None:
-        self._builder, self._columns, self._pieces = builder, list(columns), pieces
+    def __init__(
+        self, builder: Builder, columns: Mapping[str, Column | None], pieces: Pieces
+    ) -> None:
+        """`columns` are those of the table by name; None: it could not be read."""
+        self._builder, self._columns, self._pieces = builder, columns, pieces
         self._single = Builder(partial=True)
 
     @property
@@ -52,7 +55,7 @@ class RowReader:
         """The rows of a table by id, over its `base`."""
         layers = self._layers(base, of_table=True)
         drafts: dict[str, Draft] = {}
-        for group, entry in self._entries(items):
+        for group, entry in self.entries(items):
             self._add(self._new(entry, group, layers, drafts), drafts)
             if len(drafts) > MOST_ROWS:
                 where = entry.node.where
@@ -86,7 +89,7 @@ class RowReader:
             if isinstance(item, ScalarNode):
                 self._choose(item, of_table, chosen)
                 continue
-            for group, entry in self._entries([item], of_table=False):
+            for group, entry in self.entries([item], of_table=False):
                 if is_glob(entry.id) or entry.id in of_table:
                     self._change(entry, of_table, chosen)
                 else:
@@ -121,7 +124,7 @@ class RowReader:
             )
         return (Layer(node, of_table),)
 
-    def _entries(
+    def entries(
         self, items: Iterable[Node], *, of_table: bool = True
     ) -> Iterable[tuple[GroupEntry, RowEntry]]:
         """The entries of a list of rows and groups of rows, each with its group."""
@@ -242,8 +245,17 @@ class RowReader:
         for column in cells.entries if isinstance(cells, MapNode) else ():
             assert isinstance(cells, MapNode)
             if column not in self._columns:
-                self._builder.problem(cells.keys[column], unknown("column", column, self._columns))
+                what = unknown("column", column, list(self._columns))
+                self._builder.problem(cells.keys[column], what)
         published = {column: cell for column, cell in entry.published.items() if cell is not None}
+        for column, cell in published.items():
+            known = self._columns.get(column)
+            wrong = None if known is None else known.misprinted(cell.intended.value)
+            if wrong is not None:
+                key = "value" if cell.corrected is None else "corrected"
+                self._builder.problem(
+                    entry.node.find("published", column, key), f"{column}: {wrong}"
+                )
         if group.confidence is not None:
             for column, cell in published.items():
                 if cell.confidence == "exact":

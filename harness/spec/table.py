@@ -19,6 +19,13 @@ from harness.spec.nodes import MapNode, ScalarNode
 MOVED_PROFILES: Mapping[str, tuple[str, ...]] = {"cpu": ("fashion-mnist",), "gpu1": ("cifar10",)}
 """Names of profiles before they said data set and size in place of hardware."""
 
+_PERCENT = re.compile(
+    r".*[/_](top\d+|ap|ap50|ap75|miou|pixel_accuracy|likeness|foreground(_best|_even)?)"
+)
+"""Metrics that are accuracies or other shares of a whole, in percent."""
+MOST_DIGITS = 30
+"""Of a printed number, before and after the point: a slip of the keyboard has more."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaperRef:
@@ -103,6 +110,12 @@ class Column:
         """Whether a value is judged by its ratio to the baseline, never by itself."""
         return self.compare == "ratio"
 
+    def misprinted(self, value: float) -> str | None:
+        """Why no paper can mean this value; None if one can."""
+        if 0 <= value <= 100 or not _PERCENT.fullmatch(self.metric):
+            return None
+        return f"'{self.metric}' is from 0 to 100 %, got {value:g}"
+
     def shown_at(self, profile: str) -> bool:
         """Whether a profile has this column, and the runs behind it."""
         return not self.profiles or profile in self.profiles
@@ -122,6 +135,10 @@ class Printed:
             raise ValueError(f"must be a number as the paper prints it, got '{scalar.text}'")
         mantissa, _, exponent = scalar.text.lower().partition("e")
         decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
+        if decimals > MOST_DIGITS or abs(scalar.value) >= 10**MOST_DIGITS:
+            raise ValueError(
+                f"has more than {MOST_DIGITS} digits before or after the point, got '{scalar.text}'"
+            )
         return cls(value=float(scalar.value), decimals=max(0, decimals))
 
 

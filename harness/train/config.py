@@ -28,8 +28,7 @@ from harness.errors import FieldError
 from harness.methods import Method
 from harness.models.architectures import Architecture
 from harness.models.config import ModelConfig
-from harness.models.families import family_of, known_architectures
-from harness.registry import unknown_component
+from harness.models.families import ArchitectureName, family_of
 from harness.train.inputs import check_inputs
 
 RATES: Final = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -256,16 +255,13 @@ class FineTune:
     # an architecture of the same dimensions that classifies in another way: `mae_base_patch16_224`
     # reads the mean of the patches; dimensions that the student names itself are its own; none: as
     # the student, by the class token
-    arch: str | None = None
+    arch: ArchitectureName | None = None
 
     def __post_init__(self) -> None:
         check_bounds(self)
         if self.recipe.teacher_precision is not None:
             what = "is of frozen teachers, and there is none: leave it out"
             raise FieldError("recipe.teacher_precision", what)
-        if self.arch is not None and self.arch not in known_architectures():
-            known = list(known_architectures())
-            raise FieldError("arch", unknown_component("architecture", self.arch, known))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

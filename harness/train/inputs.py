@@ -22,8 +22,6 @@ CLASSES_ONLY: Final = ("rand_augment", "erasing", "mixup", "cutmix", "label_smoo
 
 def check_inputs(config: TrainConfig) -> None:
     """Raise FieldError for the first thing that does not fit."""
-    if config.data.name not in DATASETS.names():
-        return  # said elsewhere
     dataset = DATASETS.get(config.data.name)
     _check_labelling(config, dataset)
     if dataset.spectrograms:

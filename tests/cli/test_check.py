@@ -76,3 +76,39 @@ def test_own_images_that_a_shared_profile_replaces_are_told(
     for profile, told in (("small", [note]), ("kept", []), ("chosen", [])):
         assert main(["plan", "paper/own", "--profile", profile, "--jobs", "1"]) == 0
         assert capsys.readouterr().err.splitlines() == told
+
+
+SHARED = {
+    "networks.yaml": ("mine: {from: mine}\nmore: {arch: vit, ¦dept: 3}\n", "did you mean 'depth'?"),
+    "recipes/mine.yaml": ("¦epoch: 3\n", "did you mean 'epochs'?"),
+    "recipes/none.yaml": ("¦", "is empty"),
+    "profiles/mine.yaml": ("seeds: [0]\n¦rosw: [a]\n", "did you mean 'rows'?"),
+    "profiles/base.yaml": ("base: {recipe: ¦lite}\n", "did you mean 'light'?"),
+    "profiles/also.yaml": ("also: [{id: a, set: {recipe: {¦epoch: 3}}}]\n", "'epochs'?"),
+    "profiles/self.yaml": ("from: ¦self\n", "'self' is made from itself: self -> self"),
+}
+
+
+@pytest.mark.parametrize("file", SHARED)
+def test_what_specs_share_is_checked_before_one_uses_it(
+    file: str, experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/good", GOOD)
+    text, words = SHARED[file]
+    experiments.table(file.removesuffix(".yaml"), text.replace("¦", ""))
+    before = text.partition("¦")[0]
+    place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+    assert main(["check", "paper/good"]) == 0
+    assert main(["check"]) == 1
+    problems = capsys.readouterr().err.splitlines()
+    (problem,) = [line for line in problems if line.startswith(f"experiments/{file}:{place}: ")]
+    assert words in problem
+
+
+def test_what_a_spec_has_told_is_not_told_again(
+    experiments: Experiments, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments.table("paper/good", GOOD)
+    experiments.recipe("light", "epochs: 1\nbatch_size: 64\nlr: fast\n")
+    assert main(["check"]) == 1
+    assert capsys.readouterr().err.count("recipes/light.yaml:3:5: lr: must be a number") == 1

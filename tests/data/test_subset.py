@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.data import steps_per_epoch, train_images
+from harness.data import images_per_class, steps_per_epoch, train_images
 from harness.data.config import DataConfig
 from harness.data.subset import split_training
 from harness.errors import DataError, FieldError
@@ -72,6 +72,12 @@ def test_a_share_of_imagenet_is_counted_without_a_copy_of_it(
     assert train_images(DataConfig(name="imagenet-1k", train_per_class=260)) == 260_000
     with pytest.raises(DataError, match="HARNESS_DATA is not set"):
         train_images(DataConfig(name="imagenet-1k", train_per_class=1000))
+
+
+def test_the_smallest_class_says_how_many_of_every_class_there_are() -> None:
+    assert images_per_class(DataConfig(name="imagenet-1k")) == 732
+    assert images_per_class(DataConfig(name="fashion-mnist")) == 6000
+    assert images_per_class(DataConfig(name="fashion-mnist", evaluate_on="holdout")) == 5400
 
 
 def test_two_ways_of_taking_less_are_one_too_many() -> None:

@@ -15,6 +15,7 @@ from tests.spec.specs import GOOD, changed
 
 CASES = yaml.safe_load((Path(__file__).parent / "broken_specs.yaml").read_text(encoding="utf-8"))
 WEIGHTS = f"      teacher: {{{TINY_VIT}}}\n"
+REPLACING = f"data: {{name: cifar10}}, student: {{{TINY_VIT}}}"
 
 
 def problems_of(name: str) -> tuple[Diagnostic, ...]:
@@ -134,3 +135,20 @@ def test_a_table_by_its_path(experiments: Experiments, tmp_path: Path) -> None:
     experiments.table("paper/good", GOOD)
     by_path = load_table(str(tmp_path / "experiments" / "paper" / "good.yaml"))
     assert by_path.name == load_table("paper/good").name == "paper/good"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "words"),
+    [
+        ("{name: fashion-mnist}", "{name: fashion-minst}", "8:16", "unknown data set"),
+        (f"student: {{{TINY_VIT}}}", "student: {arch: vitt}", "9:19", "unknown architecture"),
+    ],
+)
+def test_a_name_that_every_row_replaces_is_checked(
+    old: str, new: str, place: str, words: str, experiments: Experiments
+) -> None:
+    text = changed("paper: {}", f"paper: {{base: {{{REPLACING}}}}}", changed(old, new))
+    text = changed("base: {recipe: {epochs: 2}}", f"base: {{{REPLACING}}}", text)
+    problems = problems_of(experiments.table("paper/good", text))
+    assert [str(problem.where) for problem in problems] == [f"experiments/paper/good.yaml:{place}"]
+    assert words in problems[0].what

@@ -51,10 +51,10 @@ def test_an_arxiv_number_needs_no_quotes(experiments: Experiments) -> None:
 def test_decimals_come_from_the_text_of_a_number(
     text: str, value: float, decimals: int, experiments: Experiments
 ) -> None:
-    bare = changed("{acc: 72.0}", f"{{acc: {text}}}")
-    full = changed("{acc: 72.0}", f"{{acc: {{value: {text}, source: x}}}}")
+    bare = changed("{acc: 72.0}", f"{{pflops: {text}}}")
+    full = changed("{acc: 72.0}", f"{{pflops: {{value: {text}, source: x}}}}")
     for spec in (bare, full):
-        cell = load_table(experiments.table("paper/good", spec)).rows[0].published["acc"]
+        cell = load_table(experiments.table("paper/good", spec)).rows[0].published["pflops"]
         assert (cell.value, cell.decimals) == (value, decimals)
 
 
@@ -229,3 +229,9 @@ def test_texts_call_a_row_by_its_full_name(experiments: Experiments) -> None:
     text = changed("  - id: logit\n", "  - id: logit\n    label: +half\n", text)
     (named,) = load_table(experiments.table("paper/good", text)).claims
     assert named.text == "No distillation +half beats No distillation"
+
+
+def test_a_misprinted_share_may_stand_as_it_is_printed(experiments: Experiments) -> None:
+    cell = "{value: 720, corrected: 72.0}"
+    table = load_table(experiments.table("paper/good", changed("{acc: 72.0}", f"{{acc: {cell}}}")))
+    assert table.rows[0].published["acc"].intended.value == 72.0

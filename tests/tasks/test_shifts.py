@@ -108,9 +108,11 @@ def test_one_run_serves_all_seeds_of_public_weights(copy: Path) -> None:
     assert len(runs) == 1
 
 
-def test_a_classifier_of_the_hub_for_other_classes_is_refused(copy: Path, tmp_path: Path) -> None:
+def test_a_classifier_of_the_hub_for_other_classes_is_refused(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """timm draws a new one without a word: its answers would be those of chance."""
-    hub = published(tmp_path / "hub", (0.4, 0.5, 0.6))  # which tells 7 classes apart
+    hub = published(tmp_path / "hub", monkeypatch)  # which tells 7 classes apart
     row = replace(ROW, student=ModelConfig(arch="deit_tiny_patch16_224", weights=hub))
     run = OnImageNetR.of(replace(row, method=Untrained()))
     assert run is not None

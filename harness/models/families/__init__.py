@@ -11,13 +11,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
+from harness.bounds import Known
 from harness.data.dataset import Labelling
+from harness.errors import HarnessError
 from harness.lazy import torch
 from harness.models.architectures import Architecture
 from harness.models.interface import ForwardOutput, ForwardRequest, Saliency
-from harness.registry import Registry
+from harness.registry import Registry, unknown_component
 
 FAMILIES: Registry[type[Family]] = Registry(
     "model family", "harness.models.families", base=lambda: Family
@@ -185,6 +187,17 @@ def known_architectures() -> dict[str, Architecture]:
     for name in FAMILIES.names():
         architectures |= FAMILIES.get(name).architectures
     return architectures
+
+
+def _architecture(name: str) -> Architecture:
+    known = known_architectures()
+    if name not in known:
+        raise HarnessError(unknown_component("architecture", name, list(known)))
+    return known[name]
+
+
+ArchitectureName: TypeAlias = Annotated[str, Known(look_up=_architecture)]
+"""One of `known_architectures`."""
 
 
 def embedding_macs(shape: Architecture, patches: int) -> int:
