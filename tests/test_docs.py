@@ -307,6 +307,7 @@ def run(command: list[str], project: Path, **more: str) -> str:
 
 
 REFERENCE = ROOT / "results/reference/amd-epyc-2-cores"
+XEON = ROOT / "results/reference/intel-xeon-amx-2-cores"
 GPU_BENCHMARKS = ROOT / "results/reference/nvidia-h100/benchmarks"
 
 
@@ -321,9 +322,9 @@ def means(name: str, column: str) -> dict[str, float]:
     return {line["row"]: float(line["mean"]) for line in lines}
 
 
-def claim(name: str, claim_id: str, form: str) -> str:
+def claim(name: str, claim_id: str, form: str, folder: Path = REFERENCE) -> str:
     """A claim's estimate and interval, without their signs, in the docs' words."""
-    (line,) = (line for line in lines_of(f"{name}.claims") if line["claim"] == claim_id)
+    (line,) = (line for line in lines_of(f"{name}.claims", folder) if line["claim"] == claim_id)
     cents = Decimal("0.01")
     values = [
         abs(Decimal(line[key])).quantize(cents, ROUND_HALF_UP)
@@ -342,7 +343,7 @@ def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None
     small = "maskedkd/table2.fashion-mnist"
     natural = "maskedkd/table2.cifar10-small"
     dino, objects = "attmask/dino.cifar10-small", "maskedkd/fig7.fashion-mnist"
-    lut = "lut/sizes.cifar10-small"
+    lut, boxes = "lut/sizes.cifar10-small", "maskedkd/table12-detection.canvases"
     claims, on_natural = (
         Counter(line["verdict"] for line in lines_of(f"{name}.claims") if line["source"] == "paper")
         for name in (small, natural)
@@ -387,6 +388,9 @@ def test_the_findings_of_the_readme_are_those_of_the_reference_results() -> None
         claim(lut, "lut-beats-mae-b", "a loss of {1:.2f} to a gain of {2:.2f}"),
         claim(objects, "whole-objects", "by {:.2f} points more ({:.2f} to {:.2f})"),
         "MaskedKD's Figure 7",
+        claim(boxes, "tokens-help", "tokens: {:.2f} points of AP ({:.2f} to {:.2f})", XEON),
+        claim(boxes, "half-is-free", "cost {0:.2f}, from a loss of {2:.2f}", XEON),
+        claim(boxes, "half-is-free", "to a gain of {1:.2f}", XEON),
     ]
     linear, knn = (means(dino, column) for column in ("linear", "knn"))
     assert min(linear[row] for row in ("none", "random", "high")) > linear["pixels"] + 1
