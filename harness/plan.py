@@ -253,7 +253,7 @@ class _Planner:
         changed = None if record.code is None else record.code.changed(self._sources)
         for identity, artifacts in (record.used or {}).items():
             other = self._records.get(identity)
-            if other is not None and (other.artifacts or artifacts) != artifacts:
+            if other is not None and (other.outputs or artifacts) != artifacts:
                 changed = (*(changed or ()), f"files of {other.name}")
         try:
             wrong = damage(record, thorough=self._recompute == "damaged")

@@ -326,7 +326,7 @@ def _needed(record: RunRecord) -> dict[str, RunRecord]:
 
 
 def _used(needed: Mapping[str, RunRecord]) -> dict[str, Mapping[str, Artifact]]:
-    return {identity: other.artifacts or {} for identity, other in needed.items()}
+    return {identity: other.outputs for identity, other in needed.items()}
 
 
 def _published(config: Mapping[str, Any]) -> dict[str, Mapping[str, Artifact]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.spec.claims import CellRef
 from harness.spec.expand import Expansion, ResolvedRow
 from harness.spec.table import Column
 from harness.store.record import METRICS
+from harness.store.result import Artifact
 
 LOSS = "loss/total"
 MOST_POINTS = 60  # of a curve: more cannot be seen
@@ -71,6 +73,7 @@ def finished_runs(
                 found = list(_curves(row, seed, records, followed))
                 if followed and (every_loss or not found or len(rows | {row}) <= MOST_TOGETHER):
                     found += _loss_curve(row, seed, metrics)
+                _check(metrics, (record.artifacts or {}).get(METRICS))
             except HarnessError as error:
                 damaged[path] = str(error)
                 records, found = (), []
@@ -95,6 +98,14 @@ def finished_runs(
                 )
             )
     return Recorded(runs=tuple(runs), curves=tuple(curves), damaged=tuple(damaged.values()))
+
+
+def _check(metrics: MetricsFile, noted: Artifact | None) -> None:
+    """HarnessError where the file is not the one that the run wrote, if that is `noted`."""
+    content = metrics.content
+    now = Artifact(hashlib.sha256(content).hexdigest(), len(content))
+    if noted is not None and now != noted:
+        raise HarnessError(f"{metrics.path} is missing, or is not what the run wrote")
 
 
 def _curves(

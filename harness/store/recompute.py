@@ -86,7 +86,7 @@ def _keep(directory: Path, record: RunRecord) -> None:
     temporary = beside(folder)
     temporary.mkdir(parents=True)
     try:
-        for name in (*_noted(record), METRICS, ENVIRONMENT, RESULT):
+        for name in {*_noted(record), METRICS, ENVIRONMENT, RESULT}:
             with suppress(FileNotFoundError):
                 _second_name(directory / name, temporary / name)
         os.rename(temporary, folder)

@@ -136,6 +136,11 @@ class RunRecord:
     _environment: list[Mapping[str, Any]] = field(default_factory=list, repr=False, compare=False)
 
     @property
+    def outputs(self) -> Mapping[str, Artifact]:
+        """The artifacts that other runs use: all but the metrics, in which times stand."""
+        return {name: one for name, one in (self.artifacts or {}).items() if name != METRICS}
+
+    @property
     def environment(self) -> Mapping[str, Any]:
         """`environment.json` of the last attempt; empty before the first, or if damaged. It is read
         once, when it is first asked for.

@@ -170,6 +170,10 @@ class RunWriter:
             raise RunFailed("; ".join(impossible))
         if self._metrics is None:  # lines of an earlier attempt are not this one's
             self._remove(METRICS)
+        else:
+            with writing(self.directory / METRICS):
+                os.fsync(self._metrics.fileno())
+            self._artifacts[METRICS] = Artifact.of(self.directory / METRICS)
         result = {
             "metrics": {name: float(value) for name, value in metrics.items()},
             "seconds": round(self.seconds, 3),

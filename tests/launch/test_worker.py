@@ -286,4 +286,5 @@ def test_a_file_of_another_run_is_what_that_run_wrote(tmp_path: Path) -> None:
     assert work(directory)[0] == 0
     used = json.loads((directory / "result.json").read_text(encoding="utf-8"))["used"]
     made = json.loads((source / "result.json").read_text(encoding="utf-8"))["artifacts"]
-    assert used == {teacher.identity: made}
+    assert made.pop("metrics.jsonl")["bytes"] == (source / "metrics.jsonl").stat().st_size
+    assert used == {teacher.identity: made}  # not the times in which metrics were written

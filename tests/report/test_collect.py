@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
+from harness.plan import make_plan
 from harness.report.collect import collect, expand_finished
 from harness.report.figures import find
 from harness.report.metrics_file import MetricsFile
@@ -422,13 +424,33 @@ def test_a_damaged_file_of_metrics_costs_that_run_its_curves_alone(
     assert model.row("logit").cell("acc") == whole.row("logit").cell("acc")
 
 
-def test_a_last_line_that_was_cut_short_is_no_damage(good: Expansion) -> None:
+@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("how", ["cut short", "edited", "missing"])
+def test_metrics_that_are_not_what_the_run_wrote_are_seen(
+    good: Expansion, how: str, noted: bool
+) -> None:
+    """By what the result notes of them; older results do not."""
     store = Store()
     fill(store, good, {"none": (72.0,)})
     record = next(record for record in store.records() if record.title.row == "none")
-    with (record.directory / "metrics.jsonl").open("ab") as file:
-        file.write(b'{"epoch": 2.0, "lo')
-    assert collect(good, store).unreadable == ()
+    path, result = record.directory / "metrics.jsonl", record.directory / "result.json"
+    if not noted:
+        content = json.loads(result.read_bytes())
+        del content["artifacts"]["metrics.jsonl"]
+        result.write_text(json.dumps(content), encoding="utf-8")
+    if how == "cut short":
+        with path.open("ab") as file:
+            file.write(b'{"epoch": 2.0, "lo')
+    elif how == "edited":
+        path.write_bytes(path.read_bytes().replace(b"62.0", b"63.0"))
+    else:
+        path.unlink()
+    model = collect(good, store)
+    said = (f"{path} is missing, or is not what the run wrote",) if noted else ()
+    assert model.unreadable == said
+    assert bool(model.curves) == (not noted and how != "missing")
+    plan = make_plan(good, store, device="cpu", jobs=1, recompute="damaged")
+    assert [one.run.name for one in plan.runs if one.damage] == [record.name] * noted
 
 
 def test_names_of_rows_stand_on_their_own(speeds: Expansion) -> None:
