@@ -235,9 +235,10 @@ class Builder:
         if not (isinstance(child, ScalarNode) and child.value is None):
             value = self.build(child, info.hint, key)
             return value if info.bound is None else self._bounded(value, info.bound, child, key)
-        if info.nullable:
+        needed = info.required and info.default  # a default that is there to go on with
+        if info.nullable and not needed:
             return None
-        if info.default:
+        if info.default and not needed:
             return _DEFAULT
         return self.problem(child.where, f"{key}: must be given, it has no default to reset to")
 

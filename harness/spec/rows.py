@@ -187,7 +187,7 @@ class RowReader:
         drafts = [table[text]] if text in table else []
         if is_glob(text):
             drafts = [draft for row_id, draft in table.items() if fnmatchcase(row_id, text)]
-        if not drafts:
+        if not drafts and table:  # a table without any row is told of
             self._builder.problem(where, unknown("row", text, list(table)))
         return drafts
 

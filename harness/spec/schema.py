@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from harness.errors import FieldError
 from harness.spec.fields import ITS_NODE, REQUIRED
 from harness.spec.nodes import ListNode, MapNode
 from harness.spec.pieces import NO_STAND_INS, StandIns
@@ -73,6 +74,11 @@ class ClaimEntry:
         "source": "added_by_us: true",
         "stands_for": "scaled_down_version_of",
     }
+
+    def __post_init__(self) -> None:
+        for key in ("id", "text"):
+            if not getattr(self, key).strip():
+                raise FieldError(key, "must not be empty")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

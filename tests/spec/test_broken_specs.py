@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,21 @@ def test_a_name_that_every_row_replaces_is_checked(
     problems = problems_of(experiments.table("paper/good", text))
     assert [str(problem.where) for problem in problems] == [f"experiments/paper/good.yaml:{place}"]
     assert words in problems[0].what
+
+
+@pytest.mark.parametrize("key", ["paper", "columns", "rows", "profiles"])
+def test_a_section_that_is_null_is_missing(key: str, experiments: Experiments) -> None:
+    sections = re.split(r"(?m)^(?=\w)", GOOD)
+    text = "".join(f"{key}: null\n" if one.startswith(key) else one for one in sections)
+    line = text[: text.index("null")].count("\n") + 1
+    problems = problems_of(experiments.table("paper/good", text))
+    assert (line, f"{key}: must be given, it has no default to reset to") in [
+        (problem.where.line, problem.what) for problem in problems
+    ]
+
+
+def test_rows_that_cannot_be_read_are_not_missed(experiments: Experiments) -> None:
+    also = "also: [{id: more, set: {method: supervised}}]"
+    text = changed("paper: {}", f"paper: {{{also}}}", changed("\nrows:", "\n~:"))
+    problems = problems_of(experiments.table("paper/good", text))
+    assert {problem.where.file for problem in problems} == {"experiments/paper/good.yaml"}
