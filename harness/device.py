@@ -24,7 +24,7 @@ def resolve_device(wanted: str) -> Device:
     """`cpu` or `cuda`, for what a profile or the command line asks for: auto, cpu, cuda, cuda:1."""
     if wanted == "auto":
         # a login shell may name GPUs that this machine does not have
-        return "cuda" if visible_gpus() and any(Path(path).exists() for path in DRIVERS) else "cpu"
+        return "cuda" if visible_gpus() and _has_driver() else "cpu"
     return "cuda" if wanted.startswith("cuda") else "cpu"
 
 
@@ -44,6 +44,24 @@ def visible_gpus() -> list[str]:
             break
         names.append(name)
     return [] if len(set(names)) < len(names) else names
+
+
+def no_gpu(wanted: str) -> str | None:
+    """Why this machine has no such GPU as `cuda` or `cuda:1`; None where it has, where that cannot
+    be told (not every driver numbers its GPUs in /dev), and for any other device.
+    """
+    gpus = visible_gpus()
+    if not wanted.startswith("cuda"):
+        return None
+    if not _has_driver() or (not gpus and "CUDA_VISIBLE_DEVICES" in os.environ):
+        return "this machine shows no GPU"
+    if gpus and int(wanted.partition(":")[2] or 0) >= len(gpus):
+        return f"this machine shows {count(len(gpus), 'GPU')}, from cuda:0 on"
+    return None
+
+
+def _has_driver() -> bool:
+    return any(Path(path).exists() for path in DRIVERS)
 
 
 def gpu_names() -> list[str]:

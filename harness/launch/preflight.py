@@ -17,7 +17,7 @@ from harness.data.config import DataConfig
 from harness.data.dataset import DataSet
 from harness.data.fetch import offline
 from harness.data.telling import Telling
-from harness.device import crowded, default_jobs, resolve_device, visible_gpus
+from harness.device import crowded, default_jobs, no_gpu, resolve_device, visible_gpus
 from harness.errors import DataError, HarnessError
 from harness.launch.cluster import as_in_jobs, find_cluster, load_cluster
 from harness.launch.local import LocalExecutor
@@ -35,8 +35,15 @@ from harness.text import count, options
 def plan_here(
     expansion: Expansion, resources: Resources, *, jobs: int | None, recompute: Recompute | None
 ) -> Plan:
-    """The plan for this machine. Reads only; says so where the machine would be crowded."""
-    return _planner_here(expansion, Store(), resources, jobs=jobs, recompute=recompute)()
+    """The plan for this machine. Reads only; says so where the machine would be crowded, or has no
+    such GPU as the runs are to have.
+    """
+    plan = _planner_here(expansion, Store(), resources, jobs=jobs, recompute=recompute)()
+    try:
+        check_gpus(plan, resources)
+    except HarnessError as error:  # on the login node of a cluster, it is a plan all the same
+        print(f"note: {error}", file=sys.stderr)
+    return plan
 
 
 def prepare_local(
@@ -45,11 +52,13 @@ def prepare_local(
     """An executor on this machine, with the data that it needs."""
     store = Store()
     answer = reconcile(store, Scheduler())
-    check_gpus(resources)
     make = _planner_here(expansion, store, resources, jobs=jobs, recompute=recompute)
-    plan = with_data(
-        lambda: without_unknown(make(), answer), lambda plan: check_divisible(plan, resources)
-    )
+
+    def check(plan: Plan) -> None:
+        check_gpus(plan, resources)
+        check_divisible(plan, resources)
+
+    plan = with_data(lambda: without_unknown(make(), answer), check)
     for planned in plan.runs:
         if planned.status == "cached" and planned.record is not None:
             tidy(planned.record.directory)
@@ -141,15 +150,22 @@ def check_divisible(plan: Plan, resources: Resources) -> None:
         )
 
 
-def check_gpus(resources: Resources) -> None:
-    """HarnessError where this machine has fewer GPUs than the processes of a run."""
+def check_gpus(plan: Plan, resources: Resources) -> None:
+    """HarnessError where anything is left to run and this machine has fewer GPUs than the processes
+    of a run, or not the one that is asked for.
+    """
+    if all(planned.status == "cached" for planned in plan.runs):
+        return
     wanted, gpus = resources.processes, len(visible_gpus())
+    cpu = f"make more visible (CUDA_VISIBLE_DEVICES), or run with {options(device='cpu')}"
     if wanted > 1 and resolve_device(resources.device) == "cuda" and gpus < wanted:
         raise HarnessError(
             f"`processes` is {wanted}, each with a GPU of its own, and this machine shows {gpus}: "
-            f"give {options(processes=max(gpus, 1))}, make more visible (CUDA_VISIBLE_DEVICES), or "
-            f"run with {options(device='cpu')}"
+            f"give {options(processes=max(gpus, 1))}, {cpu}"
         )
+    why = no_gpu(resources.device)
+    if why is not None:
+        raise HarnessError(f"`device` is {resources.device}, and {why}: {cpu}")
 
 
 def with_data(make: Callable[[], Plan], check: Callable[[Plan], None]) -> Plan:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
 
 import pytest
 import submitit
 from submitit.slurm import slurm
 
+from harness import device
+from harness.device import DRIVERS, no_gpu
 from harness.spec.expand import expand
 from harness.spec.load import load_table
+from harness.store import Store
 from harness.tasks.train import TrainRun
 from tests.conftest import TINY_VIT, Experiments
 from tests.launch.processes import harness
@@ -122,6 +126,40 @@ def test_more_processes_than_gpus_are_refused(table: str) -> None:
         "error: `processes` is 4, each with a GPU of its own, and this machine shows 2: give "
         "--processes 2, make more visible (CUDA_VISIBLE_DEVICES), or run with --device cpu"
     )
+
+
+@pytest.mark.skipif(any(map(os.path.exists, DRIVERS)), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_started_on_one(table: str) -> None:
+    words = [table, "--rows", "alone", "--processes", "1", "--device", "cuda"]
+    why = (
+        "`device` is cuda, and this machine shows no GPU: make more visible "
+        "(CUDA_VISIBLE_DEVICES), or run with --device cpu"
+    )
+    planned = harness("plan", *words)
+    assert (planned.returncode, planned.stderr) == (0, f"note: {why}\n")
+    assert said(*words) == f"error: {why}"
+    assert Store().records() == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "visible", "why"),
+    [
+        ("cuda:7", "0,1", "this machine shows 2 GPUs, from cuda:0 on"),
+        ("cuda:1", "0,1", None),
+        ("cuda", "", "this machine shows no GPU"),
+        ("cuda", None, None),  # the driver numbers none in /dev
+        ("cpu", "", None),
+    ],
+)
+def test_a_gpu_that_is_not_there(
+    wanted: str, visible: str | None, why: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "DRIVERS", ("/dev/null",))
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert no_gpu(wanted) == why
 
 
 def test_nodes_that_do_not_divide_the_processes_are_refused(table: str) -> None:
