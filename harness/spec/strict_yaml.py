@@ -30,6 +30,7 @@ LONGEST, LONGEST_KEY = 20_000, 200
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
+_CURLY = re.compile("(?:^|[-:,\\[{])\\s*([“”„‘’‚])")  # where a value begins
 _WORDS: Mapping[str, Value] = {"true": True, "false": False, "null": None}
 
 
@@ -90,10 +91,16 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
     mark, context = error.problem_mark or error.context_mark, error.context_mark
     assert mark is not None
     lines = text.splitlines()
-    rest = lines[mark.line][mark.column :] if mark.line < len(lines) else ""
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    rest, curly = line[mark.column :], _CURLY.search(line, 0, mark.column)
     what = error.problem or "is not YAML"
+    if curly is not None:
+        what = f"{curly[1]} is no quote in YAML: write \" or '"
+        return Diagnostic(Location(file, mark.line + 1, curly.start(1) + 1), what)
     if rest.startswith("\t"):
         what = "a tab cannot indent YAML: use spaces"
+    elif (begun := _quote_before(text.removeprefix("\ufeff")[: mark.index])) is not None:
+        what = f"a quote that began at {begun} ends here: does it lack its closing quote?"
     elif "mapping values are not allowed" in what:
         what = "a ':' where no key can be: check the indentation, and quote a text that holds ': '"
     elif "cannot start any token" in what:
@@ -104,6 +111,22 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Diagnostic:
     elif context is not None and error.context and context.line != mark.line:
         what += f" {error.context} that begins at {context.line + 1}:{context.column + 1}"
     return Diagnostic(Location(file, mark.line + 1, mark.column + 1), what)
+
+
+def _quote_before(text: str) -> str | None:
+    """Where the quoted text of several lines begins that `text` ends with; None if with none."""
+    scalar: Any = None
+    try:
+        for token in yaml.scan(text, Loader=yaml.CBaseLoader):
+            scalar = token if isinstance(token, yaml.ScalarToken) else scalar
+    except yaml.YAMLError:
+        return None
+    if scalar is None or scalar.style not in ('"', "'"):
+        return None
+    start, end = scalar.start_mark, scalar.end_mark
+    if start.line == end.line or text[end.index :].strip(" "):
+        return None
+    return f"{start.line + 1}:{start.column + 1}"
 
 
 class _Reader:

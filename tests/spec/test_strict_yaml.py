@@ -59,6 +59,16 @@ BROKEN = {
     "tab": ("a:\n¦\tb: 1", "a tab cannot indent YAML: use spaces"),
     "open bracket": ("a: [1, 2\nb¦: 3", "while parsing a flow sequence that begins at 1:4"),
     "open quote": ('a: "b\nc: d\n¦', "found unexpected end of stream"),
+    "quote closed by the next one": (
+        'a: {b: "c}\nd: {e: 1, f: "¦%"}',
+        "a quote that began at 1:8 ends here",
+    ),
+    "single quote closed by the next one": (
+        "a: 'b\nc: d\ne: '¦f'",
+        "a quote that began at 1:4 ends here",
+    ),
+    "curly quotes": ("a: {b: ¦“c[d] > e”}", "“ is no quote in YAML: write \" or '"),
+    "curly quotes around a colon": ("- a: ¦‘b: c’", "‘ is no quote in YAML"),
     "colon in text": ("says: half¦: free", "quote a text that holds ': '"),
     "bad indentation": ("a: 1\n b¦: 2", "check the indentation"),
     "two documents": ("a: 1\n¦---\nb: 2", "a second document begins"),
@@ -93,6 +103,11 @@ def broken(text: str) -> Sequence[Diagnostic]:
         return parse_yaml(text, "f.yaml")[1]
     except SpecError as error:
         return error.problems
+
+
+def test_curly_quotes_may_stand_in_a_text() -> None:
+    assert value("“half”") == "“half”"
+    assert value("'a: “half”'") == "a: “half”"
 
 
 def test_all_problems_of_a_file_are_found_at_once() -> None:
