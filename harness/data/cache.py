@@ -118,20 +118,34 @@ def _holder(file: int) -> str:
         return "another process"
 
 
+class CacheError(DataError):
+    """The cache cannot take what is downloaded, wherever it comes from."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{cache_dir()}: {why}; set HARNESS_CACHE to a directory with room")
+
+
+NO_SPACE = 1 << 16
+"""Bytes: with less than this left on the disk, what failed failed for lack of space."""
+
+
 @contextmanager
 def scratch(name: str) -> Iterator[Path]:
-    """A folder for one download of `name`, gone afterwards; in the cache, which has room."""
+    """A folder for one download of `name`, gone afterwards; in the cache, which has room, or
+    CacheError.
+    """
     base = cache_dir()
     try:
         base.mkdir(parents=True, exist_ok=True)
         path = Path(tempfile.mkdtemp(dir=base, prefix=_prefix(name)))
     except OSError as error:
-        raise DataError(
-            f"{base}: cannot be written ({error.strerror}); "
-            "set HARNESS_CACHE to a directory with room"
-        ) from error
+        raise CacheError(f"cannot be written ({error.strerror})") from error
     try:
         yield path
+    except (DataError, OSError) as error:
+        if shutil.disk_usage(path).free < NO_SPACE:  # programs do not always say so
+            raise CacheError(f"the disk is full ({error})") from error
+        raise
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

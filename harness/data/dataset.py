@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
-from harness.data.cache import arrived, only_one, read_arrays, write_arrays
+from harness.data.cache import CacheError, arrived, only_one, read_arrays, write_arrays
 from harness.data.fetch import offline
 from harness.data.naming import from_bytes
 from harness.data.paths import cache_dir, own_copy
@@ -237,7 +237,8 @@ class DataSet(ABC):
         return f"data set {self.name} is not on this machine{looked}: {self.remedy}"
 
     def load(self, tell: Telling | None = None) -> Splits:
-        """The images, from the cache or the first origin that works; DataError lists all tried.
+        """The images, from the cache or the first origin that works; DataError lists all tried,
+        CacheError where a download has no room.
 
         Where they are kept in the cache, processes that want the same set wait for one of them.
         """
@@ -265,6 +266,8 @@ class DataSet(ABC):
             start = time.monotonic()
             try:
                 splits = self._from(origin, tell)
+            except CacheError:
+                raise  # the others have no room either
             except DataError as error:
                 failures.append((origin, error))
                 tell.say(f"  trying {origin.label}: {error}")

@@ -76,8 +76,7 @@ def debian_package(package: str, into: Path) -> Path:
         # bare images ship without package lists; lists of our own need no root
         lists = _own_lists(into)
         _apt(["update"], into, lists)
-        if not _apt_download(package, into, lists):
-            raise DataError(f"apt-get does not know the package {package}")
+        _apt(["download", package], into, lists)
     tree = into / "tree"
     _command(["dpkg-deb", "-x", str(next(into.glob(f"{package}_*.deb"))), str(tree)], into)
     return tree

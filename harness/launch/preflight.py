@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data import DATASETS, open_dataset, ready
+from harness.data.cache import CacheError
 from harness.data.config import DataConfig
 from harness.data.dataset import DataSet
 from harness.data.fetch import offline
@@ -226,6 +227,10 @@ def _get(need: _Need) -> str | None:
     tell.say(f"getting data set {dataset.name} ({size}) for {count(need.runs, 'run')}")
     try:
         dataset.load(tell)
+        if dataset.missing() is not None:
+            raise CacheError("cannot keep what was downloaded")
+    except CacheError as error:
+        return f"data set {dataset.name} could not be downloaded: {error}"
     except DataError:  # what was tried has been told
         return f"data set {dataset.name} could not be downloaded. {dataset.next_step}"
     return None

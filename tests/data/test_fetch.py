@@ -219,6 +219,48 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_obstacle(
     assert "cannot be used: not a directory" in done.stderr
 
 
+def test_a_cache_without_room_is_why_a_run_is_blocked(
+    experiments: Experiments, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a file system is not allowed here")
+    table = experiments.table("tests/needs", TABLE.replace(NAME, "served-fashion"))
+    try:
+        with origin() as server:
+            server.answer("whole")
+            done = harness("run", table, **server.variables, HARNESS_CACHE=str(disk))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.returncode == 1
+    assert (
+        f"data set served-fashion could not be downloaded: {disk}: the disk is full" in done.stdout
+    )
+    assert "set HARNESS_CACHE to a directory with room" in done.stdout
+    assert "Install" not in done.stdout + done.stderr
+
+
+def test_what_cannot_be_kept_is_why_a_run_is_blocked(
+    experiments: Experiments, tmp_path: Path
+) -> None:
+    table = experiments.table("tests/needs", TABLE.replace(NAME, "served-fashion"))
+    with origin() as server:
+        server.answer("whole")
+        kept = (
+            tmp_path
+            / "cache"
+            / SmallFashion().cache_file.name.replace(SmallFashion.name, "served-fashion")
+        )
+        (kept / "in the way").mkdir(parents=True)
+        done = harness("run", table, **server.variables, HARNESS_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 1
+    assert (
+        f"{tmp_path / 'cache'}: cannot keep what was downloaded; set HARNESS_CACHE" in done.stdout
+    )
+
+
 def test_a_program_that_fails_is_quoted(tmp_path: Path) -> None:
     said = "dpkg-deb (subprocess): unpacking failed\ndpkg-deb: error: no space left on device"
     with pytest.raises(DataError, match=r"^bash failed: dpkg-deb: error: no space left on device$"):
