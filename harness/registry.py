@@ -41,6 +41,7 @@ class Registry(Generic[T]):
     """
 
     every: ClassVar[list[Registry[Any]]] = []
+    when_loaded: ClassVar[Callable[[], None] | None] = None  # called after each first look-up
 
     def __init__(
         self,
@@ -139,6 +140,8 @@ class Registry(Generic[T]):
         for name in (variables.value("HARNESS_PLUGINS") or "").split(","):
             if name.strip():
                 self._import_plugin(name.strip())
+        if Registry.when_loaded is not None:
+            Registry.when_loaded()
 
     def _import_plugin(self, name: str) -> None:
         """A module, or a package that imports its own; of a plain folder every file."""

@@ -84,12 +84,10 @@ def current_folder() -> Path:
 
 def misspelt() -> list[str]:
     """A line for each variable that is nearly one of the table, and would do nothing."""
-    found = sorted(name for name in os.environ if name.startswith("HARNESS_"))
-    close = {name: get_close_matches(name, VARIABLES, n=1, cutoff=0.9) for name in found}
+    found = sorted(name for name in os.environ if name not in VARIABLES)
+    close = {name: get_close_matches(name.upper(), VARIABLES, n=1, cutoff=0.9) for name in found}
     return [
-        f"${name} means nothing; did you mean ${near[0]}?"
-        for name, near in close.items()
-        if near and name not in VARIABLES
+        f"${name} means nothing; did you mean ${near[0]}?" for name, near in close.items() if near
     ]
 
 

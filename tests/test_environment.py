@@ -88,11 +88,18 @@ def test_empty_is_not_set_and_relative_means_the_current_directory(
     assert variables.folder("HARNESS_DATA") == tmp_path / "data"
 
 
-def test_a_variable_with_a_slip_is_told(project: Experiments) -> None:
-    done = shell(f"{HARNESS} check", HARNESS_RESLUTS="/x", HARNESS_BUILD_ID="12")
-    assert (
-        done.stderr == "warning: $HARNESS_RESLUTS means nothing; did you mean $HARNESS_RESULTS?\n"
-    )
+@pytest.mark.parametrize("slip", ["HARNESS_RESLUTS", "HARNES_RESULTS", "harness_results"])
+def test_a_variable_with_a_slip_is_told(slip: str, project: Experiments) -> None:
+    done = shell(f"{HARNESS} check", HARNESS_BUILD_ID="12", **{slip: "/x"})
+    assert done.stderr == f"warning: ${slip} means nothing; did you mean $HARNESS_RESULTS?\n"
+    assert done.returncode == 0
+
+
+def test_components_that_cannot_be_loaded_are_told_before_the_work(project: Experiments) -> None:
+    done = shell(f"{HARNESS} check 2>&1", HARNESS_PLUGINS="gone", PYTHONUNBUFFERED="1")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("warning: not loaded: HARNESS_PLUGINS names 'gone', which cannot")
+    assert [line.partition(":")[0] for line in lines[1:]] == ["ok paper/good"]
     assert done.returncode == 0
 
 

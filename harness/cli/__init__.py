@@ -11,7 +11,8 @@ import gc
 import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from harness import __version__, process, variables
 from harness.errors import HarnessError, SpecError, cause
@@ -89,13 +90,32 @@ def _run(argv: Sequence[str]) -> int:
         process.end_without_reader()
     for line in variables.misspelt():
         print(f"warning: {line}", file=sys.stderr)
-    try:
+    with _warnings_of_components():
         code: int = arguments.run(arguments)
-    finally:
-        loaded = sys.modules.get("harness.registry")
-        for line in () if loaded is None else loaded.broken_components():
-            print(f"warning: {line}", file=sys.stderr)
     return code
+
+
+@contextmanager
+def _warnings_of_components() -> Iterator[None]:
+    """A line for each component that cannot be used, as soon as it is looked for: before the work
+    that it may be missing in.
+    """
+    from harness import registry
+
+    said: set[str] = set()
+
+    def tell() -> None:
+        for line in registry.broken_components():
+            if line not in said:
+                print(f"warning: {line}", file=sys.stderr)
+                said.add(line)
+
+    tell()
+    registry.Registry.when_loaded = tell
+    try:
+        yield
+    finally:
+        registry.Registry.when_loaded = None
 
 
 def told(error: HarnessError) -> str:

@@ -128,8 +128,8 @@ def _renamed(new: str) -> Callable[[str], str]:
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    """Numbers and ranges, each seed once: `0,1,2`, `0-9`, `0-4,7`."""
-    seeds: dict[int, None] = {}
+    """Numbers and ranges, no seed twice: `0,1,2`, `0-9`, `0-4,7`."""
+    seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*)?", part)
         if match is None:
@@ -142,7 +142,10 @@ def _seeds(text: str) -> tuple[int, ...]:
             raise argparse.ArgumentTypeError(f"a seed is at most {LARGEST_SEED}, got {last}")
         if len(seeds) + last - first >= MOST_SEEDS:
             raise argparse.ArgumentTypeError(f"give at most {MOST_SEEDS} seeds, got '{text}'")
-        seeds.update(dict.fromkeys(range(first, last + 1)))
+        seeds += range(first, last + 1)
+    if len(set(seeds)) < len(seeds):
+        twice = next(seed for seed in seeds if seeds.count(seed) > 1)
+        raise argparse.ArgumentTypeError(f"seed {twice} is given twice in '{text}'")
     return tuple(seeds)
 
 

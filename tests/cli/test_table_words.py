@@ -19,7 +19,7 @@ from tests.spec.specs import GOOD
         ("0", (0,)),
         ("0,1,2", (0, 1, 2)),
         ("0-9", tuple(range(10))),
-        ("3-5,1, 4 ,7-7", (3, 4, 5, 1, 7)),
+        ("3-5,1, 9 ,7-7", (3, 4, 5, 1, 9, 7)),
         ("0-999", tuple(range(1000))),
     ],
 )
@@ -40,6 +40,8 @@ def test_seeds_are_numbers_and_ranges(text: str, seeds: tuple[int, ...]) -> None
         ("0-1000", "give at most 1000 seeds"),
         ("0-500,600-1200", "give at most 1000 seeds"),
         ("0-999999999", "give at most 1000 seeds"),
+        ("0,0", "seed 0 is given twice in '0,0'"),
+        ("3-5,1,4", "seed 4 is given twice in '3-5,1,4'"),
         ("2147483648", "a seed is at most 2147483647"),
         ("9" * 5000, "give whole numbers from 0 up"),
     ],
