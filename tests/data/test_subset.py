@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.data import images_per_class, steps_per_epoch, train_images
+from harness.data import images_per_class, train_images, whole_batches
 from harness.data.config import DataConfig
 from harness.data.subset import split_training
 from harness.errors import DataError, FieldError
@@ -55,7 +55,7 @@ def test_classes_too_small_for_a_holdout_are_an_error() -> None:
 def test_steps_per_epoch_needs_no_images() -> None:
     recipe = Recipe(epochs=1, batch_size=1024, lr=1e-3)
     assert train_images(DataConfig(name="imagenet-1k")) == 1_281_167
-    assert steps_per_epoch(DataConfig(name="imagenet-1k"), recipe) == 1251
+    assert whole_batches(train_images(DataConfig(name="imagenet-1k")), recipe.batch_size) == 1251
 
 
 def test_so_many_of_every_class_are_its_first() -> None:
