@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import harness
+from harness.cli import main
 from harness.errors import HarnessError
 from harness.launch.slurm import SlurmExecutor
 from tests.conftest import TINY_VIT, Experiments
@@ -146,6 +147,14 @@ def test_rows_tasks_and_seeds_as_python_has_them(table: harness.Table) -> None:
     both = [run.identity for run in table.plan().expansion.runs]
     for part in ({"rows": ["all", "half"]}, {"tasks": "cost"}, {"seeds": np.arange(2)}):
         assert [run.identity for run in table.expand(**part).runs] == both  # type: ignore[arg-type]
+
+
+def test_a_task_that_no_column_asks_for_is_told_which_do(
+    table: harness.Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "paper/costs", "--tasks", "knn"]) == 0
+    said = capsys.readouterr().out
+    assert said.endswith("Nothing to run: the columns of paper/costs ask for cost.\n")
 
 
 def test_job_scripts_are_made_without_a_cluster(table: harness.Table, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def _planner_here(
     """Makes the plan for this machine, again after a download; warns of a crowd once."""
     device = resolve_device(resources.device)
     at_once = jobs or default_jobs(device, resources.threads, resources.processes)
-    note = crowded(device, resources.threads * resources.processes, jobs=at_once)
+    note = crowded(device, resources.threads, jobs=at_once, processes=resources.processes)
     if note:
         print(f"note: {note}", file=sys.stderr)
     return functools.partial(

@@ -41,6 +41,8 @@ def test_seeds_are_numbers_and_ranges(text: str, seeds: tuple[int, ...]) -> None
         ("0-500,600-1200", "give at most 1000 seeds"),
         ("0-999999999", "give at most 1000 seeds"),
         ("2147483648", "a seed is at most 2147483647"),
+        ("9" * 20, "a seed is at most 2147483647"),
+        ("0-99999999999", "a seed is at most 2147483647"),
         ("9" * 5000, "give whole numbers from 0 up"),
     ],
 )
