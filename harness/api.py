@@ -12,12 +12,13 @@ The command `harness` is a thin layer over this module, with the same words.
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from harness import text
 from harness.errors import FieldError, HarnessError, unknown
@@ -42,11 +43,11 @@ ExecutorName: TypeAlias = Literal["local", "slurm"]
 
 
 class Selection(TypedDict, total=False):
-    """Which part of a table."""
+    """Which part of a table; several rows or tasks in a text, comma-separated, or a list."""
 
-    rows: str | None  # globs of row ids, comma-separated
+    rows: str | Sequence[str] | None  # globs of row ids
     seeds: Sequence[int] | None  # instead of the profile's
-    tasks: Sequence[str] | None  # only runs of these (`train`, `cost`), and what they need
+    tasks: str | Sequence[str] | None  # only runs of these (`train`, `cost`), and what they need
 
 
 class ResourceOptions(TypedDict, total=False):
@@ -105,7 +106,14 @@ class Table:
 
     def expand(self, profile: str | None = None, **part: Unpack[Selection]) -> Expansion:
         """All runs, each with its complete configuration: of the whole table or a part of it."""
-        return expand(self.spec, profile or self.spec.default_profile, **part)
+        rows, seeds, tasks = part.get("rows"), part.get("seeds"), part.get("tasks")
+        return expand(
+            self.spec,
+            profile or self.spec.default_profile,
+            rows=None if rows is None else ",".join(_words("rows", rows)),
+            seeds=None if seeds is None else _whole_numbers(seeds),
+            tasks=None if tasks is None else _words("tasks", tasks),
+        )
 
     def plan(self, profile: str | None = None, **options: Unpack[PlanOptions]) -> Plan:
         """What would run, what is there already, what stands in the way. Runs nothing."""
@@ -233,9 +241,16 @@ class Table:
         self, profile: str | None, options: PlanOptions, valid: type[PlanOptions]
     ) -> tuple[Expansion, Resources]:
         """The runs that are meant, and what computes them."""
+        from harness.plan import Recompute
+
         for name in options:
             if name not in valid.__annotations__:
                 raise TypeError(unknown("option", name, list(valid.__annotations__)))
+        _check_choice("executor", options.get("executor"), get_args(ExecutorName))
+        _check_choice("recompute", options.get("recompute"), get_args(Recompute))
+        jobs = options.get("jobs")
+        if jobs is not None and (not _is_whole(jobs) or jobs < 1):
+            raise HarnessError(f"jobs must be a whole number of at least 1, got {jobs!r}")
         expansion = self.expand(profile, **_those_of(Selection, options))
         return expansion, _resources(expansion, _those_of(ResourceOptions, options))
 
@@ -345,6 +360,31 @@ def _together(outcomes: Sequence[RunSummary | Submission]) -> RunSummary | Submi
     )
 
 
+def _words(option: str, given: object) -> list[str]:
+    """The words of a text, comma-separated, or of a list."""
+    words = given.split(",") if isinstance(given, str) else given
+    if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
+        raise HarnessError(f"{option} must be a text or a list of texts, got {given!r}")
+    return list(words)
+
+
+def _whole_numbers(seeds: object) -> list[int]:
+    """Seeds, of Python's numbers or numpy's."""
+    if not isinstance(seeds, str | bytes) and isinstance(seeds, Iterable):
+        with suppress(TypeError):
+            return [operator.index(seed) for seed in seeds]
+    raise HarnessError(f"seeds must be whole numbers, as [0, 1, 2] or range(3), got {seeds!r}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_choice(option: str, given: object, valid: Sequence[str]) -> None:
+    if given is not None and given not in valid:
+        raise HarnessError(unknown(option, str(given), valid))
+
+
 def _those_of(kind: type[Selection | ResourceOptions], options: PlanOptions) -> dict[str, Any]:
     """The options that `kind` lists."""
     return {name: value for name, value in options.items() if name in kind.__annotations__}
@@ -354,6 +394,14 @@ def _resources(expansion: Expansion, changes: dict[str, Any]) -> Resources:
     """The profile's, but for what was asked for."""
     if "processes" in changes:  # the profile's nodes are for the profile's number
         changes.setdefault("nodes", None)
+    if "device" in changes:
+        changes["device"] = str(changes["device"])
+    for name, value in changes.items():
+        unset = value is None and name in ("nodes", "micro_batch", "pipeline")
+        if name != "device" and not unset and not _is_whole(value):
+            raise HarnessError(
+                f"{text.options(**{name: None})} must be a whole number, got {value!r}"
+            )
     try:
         return replace(expansion.profile.resources, **changes)
     except FieldError as error:

@@ -106,19 +106,23 @@ def default_jobs(device: Device, threads: int, processes: int = 1) -> int:
     return min(by_cores, by_gpus) if device == "cuda" else by_cores
 
 
-def crowded(device: Device, threads: int, *, jobs: int) -> str:
-    """What to say where `jobs` runs of `threads` threads each have fewer cores than threads; empty
-    where they have enough.
+def crowded(device: Device, threads: int, *, jobs: int, processes: int = 1) -> str:
+    """What to say where `jobs` runs, each of so many `processes` of `threads` threads, have fewer
+    cores than threads; empty where they have enough.
     """
-    available = cores()
-    if device == "cuda" or jobs * threads <= available:
+    available, each = cores(), threads * processes
+    if device == "cuda" or jobs * each <= available:
         return ""
-    best = max(1, available // threads)
+    best = max(1, available // each)
     fewer = {"jobs": best} if best < jobs else {}
     if threads > available:
         fewer["threads"] = available
+    if processes > 1 and each > available:
+        fewer["processes"] = max(1, available // threads)
+    what = f"{count(jobs, 'run')} at once with "
+    what += f"{count(processes, 'process', 'processes')} of " * (processes > 1)
     return (
-        f"{count(jobs, 'run')} at once with {count(threads, 'thread')} each want {jobs * threads} "
+        f"{what}{count(threads, 'thread')} each want {jobs * each} "
         f"cores, and there {'is' if available == 1 else 'are'} {available}: they slow each other "
         f"down; {options(**fewer)} is faster"
     )

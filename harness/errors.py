@@ -91,7 +91,9 @@ def unknown(kind: str, name: str, valid: Sequence[str]) -> str:
     """The text for a name that does not exist: the nearest valid one, then all of them, or as many
     as one reads.
     """
-    close = get_close_matches(name, valid, n=1) if len(name) <= LONGEST_NAME else []
+    close = [one for one in valid if one.lower() == name.lower()]
+    if not close and len(name) <= LONGEST_NAME:
+        close = get_close_matches(name, valid, n=1)
     if not close and len(name) <= LONGEST_NAME:  # `tabel2` for `maskedkd/table2`
         ends = {one.rpartition("/")[2]: one for one in valid}
         close = [ends[end] for end in get_close_matches(name, ends, n=1)]

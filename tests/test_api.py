@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import harness
+from harness.cli import main
 from harness.errors import HarnessError
 from harness.launch.slurm import SlurmExecutor
 from tests.conftest import TINY_VIT, Experiments
@@ -111,6 +114,50 @@ def test_a_notebook_gets_what_the_command_gets(
     assert "2 runs at once" not in capsys.readouterr().err
     table.plan(threads=4096)
     assert "slow each other down" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"jobs": -2}, "jobs must be a whole number of at least 1, got -2"),
+        ({"jobs": 0}, "jobs must be a whole number of at least 1, got 0"),
+        ({"jobs": "2"}, "jobs must be a whole number of at least 1, got '2'"),
+        ({"executor": "slrum"}, "unknown executor 'slrum'; did you mean 'slurm'"),
+        ({"recompute": "foo"}, "unknown recompute 'foo' .valid: changed, damaged"),
+        ({"seeds": 3}, r"seeds must be whole numbers, as \[0, 1, 2\] or range.3., got 3$"),
+        ({"seeds": [1.0]}, "seeds must be whole numbers"),
+        ({"seeds": ["0"]}, "seeds must be whole numbers"),
+        ({"seeds": "0-2"}, "seeds must be whole numbers"),
+        ({"seeds": []}, "seeds must be different whole numbers from 0 up, at least one"),
+        ({"rows": 3}, "rows must be a text or a list of texts, got 3"),
+        ({"rows": [3]}, "rows must be a text or a list of texts"),
+        ({"tasks": [None]}, "tasks must be a text or a list of texts"),
+        ({"tasks": "flop"}, "unknown task 'flop'"),
+        ({"threads": 1.5}, "threads must be a whole number, got 1.5"),
+        ({"threads": None}, "threads must be a whole number, got None"),
+        ({"micro_batch": "8"}, "micro_batch must be a whole number, got '8'"),
+        ({"device": 1}, "device must be auto, cpu, cuda or cuda:NUMBER, got '1'"),
+    ],
+)
+def test_options_of_another_kind_are_one_sentence(
+    table: harness.Table, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(HarnessError, match=f"^{says}"):
+        table.run(**options)
+
+
+def test_rows_tasks_and_seeds_as_python_has_them(table: harness.Table) -> None:
+    both = [run.identity for run in table.plan().expansion.runs]
+    for part in ({"rows": ["all", "half"]}, {"tasks": "cost"}, {"seeds": np.arange(2)}):
+        assert [run.identity for run in table.expand(**part).runs] == both  # type: ignore[arg-type]
+
+
+def test_a_task_that_no_column_asks_for_is_told_which_do(
+    table: harness.Table, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "paper/costs", "--tasks", "knn"]) == 0
+    said = capsys.readouterr().out
+    assert said.endswith("Nothing to run: the columns of paper/costs ask for cost.\n")
 
 
 def test_job_scripts_are_made_without_a_cluster(table: harness.Table, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     """Numbers and ranges, no seed twice: `0,1,2`, `0-9`, `0-4,7`."""
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,10})\s*(?:-\s*([0-9]{1,10})\s*)?", part)
+        match = re.fullmatch(r"\s*([0-9]{1,99})\s*(?:-\s*([0-9]{1,99})\s*)?", part)
         if match is None:
             what = f"give whole numbers from 0 up, 0,1,2, or a range, 0-9; got '{text}'"
             raise argparse.ArgumentTypeError(what)

@@ -173,7 +173,11 @@ def _nothing(plan: Plan) -> tuple[int, str]:
         return USER_ERROR, why
     if plan.counts["blocked"]:
         return DONE, "Nothing can run here until the above is there."
-    return DONE, "Everything is computed already." if plan.runs else "Nothing to run."
+    if plan.runs:
+        return DONE, "Everything is computed already."
+    columns = plan.expansion.table.columns_at(plan.expansion.profile.name).values()
+    tasks = ", ".join(sorted({column.task.name for column in columns}))
+    return DONE, f"Nothing to run: the columns of {plan.expansion.table.name} ask for {tasks}."
 
 
 def _conclude(arguments: argparse.Namespace, plan: Plan, summary: RunSummary) -> tuple[int, str]:

@@ -72,7 +72,9 @@ def debian_package(package: str, into: Path) -> Path:
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise DataError(f"this machine has no {tool}")
-    if not _apt_download(package, into, []):
+    with contextlib.suppress(DataError):
+        _apt(["download", package], into, [])
+    if not any(into.glob(f"{package}_*.deb")):
         # bare images ship without package lists; lists of our own need no root
         lists = _own_lists(into)
         _apt(["update"], into, lists)
@@ -80,12 +82,6 @@ def debian_package(package: str, into: Path) -> Path:
     tree = into / "tree"
     _command(["dpkg-deb", "-x", str(next(into.glob(f"{package}_*.deb"))), str(tree)], into)
     return tree
-
-
-def _apt_download(package: str, into: Path, options: list[str]) -> bool:
-    with contextlib.suppress(DataError):
-        _apt(["download", package], into, options)
-    return any(into.glob(f"{package}_*.deb"))
 
 
 def _apt(arguments: list[str], into: Path, options: list[str]) -> None:

@@ -108,7 +108,7 @@ def _planner_here(
     _tell_replaced(expansion)
     device = resolve_device(resources.device)
     at_once = jobs or default_jobs(device, resources.threads, resources.processes)
-    note = crowded(device, resources.threads * resources.processes, jobs=at_once)
+    note = crowded(device, resources.threads, jobs=at_once, processes=resources.processes)
     if note:
         print(f"note: {note}", file=sys.stderr)
     return functools.partial(

@@ -79,7 +79,9 @@ def table_path(name_or_path: str | Path) -> Path:
         path = Path(text)
         if path.is_file():
             return path
-        raise HarnessError(f"there is no spec {text}")
+        name = find_table(text.rpartition(".")[0])
+        hint = "" if name is None else f"; a table is called without an ending: {name}"
+        raise HarnessError(f"there is no spec {text}{hint}")
     broken: dict[str, str] = {}
     names = list_tables(broken)
     name = _named(text, names)

@@ -43,6 +43,8 @@ def test_seeds_are_numbers_and_ranges(text: str, seeds: tuple[int, ...]) -> None
         ("0,0", "seed 0 is given twice in '0,0'"),
         ("3-5,1,4", "seed 4 is given twice in '3-5,1,4'"),
         ("2147483648", "a seed is at most 2147483647"),
+        ("9" * 20, "a seed is at most 2147483647"),
+        ("0-99999999999", "a seed is at most 2147483647"),
         ("9" * 5000, "give whole numbers from 0 up"),
     ],
 )

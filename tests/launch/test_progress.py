@@ -223,5 +223,9 @@ def test_more_threads_than_cores_are_told(monkeypatch: pytest.MonkeyPatch) -> No
             "2 runs at once with 2 threads each want 4 cores, and there are 2: "
             "they slow each other down; --jobs 1 is faster"
         )
+        assert device.crowded("cpu", 1, jobs=1, processes=64) == (
+            "1 run at once with 64 processes of 1 thread each want 64 cores, and there are 2: "
+            "they slow each other down; --processes 2 is faster"
+        )
         assert device.crowded("cpu", 4, jobs=1).endswith("down; --threads 2 is faster")
         assert device.crowded("cpu", 4, jobs=2).endswith("down; --jobs 1 --threads 2 is faster")

@@ -123,8 +123,12 @@ def test_unknown_tables_and_files(experiments: Experiments) -> None:
         HarnessError, match=r"unknown table 'paper/god'; did you mean 'paper/good'\?"
     ):
         load_table("paper/god")
-    with pytest.raises(HarnessError, match=r"there is no spec x\.yaml"):
+    with pytest.raises(HarnessError, match=r"did you mean 'paper/good'\?"):
+        load_table("PAPER/GOOD")
+    with pytest.raises(HarnessError, match=r"there is no spec x\.yaml$"):
         load_table("x.yaml")
+    with pytest.raises(HarnessError, match="table is called without an ending: paper/good"):
+        load_table("paper/good.yaml")
 
 
 def test_a_spec_that_is_a_list(experiments: Experiments) -> None:
