@@ -78,7 +78,7 @@ $(error make $(firstword $(goals)) does not read $(firstword $(unread)); it read
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev costs $(maskedkd) budget-curve $(attmask) asymmetric-dino $(mae) $(lut) dinov2 $(dinov2) teacher references test check docs bench bench-gpu clean
+.PHONY: help install install-dev costs $(tables) teacher references test check docs bench bench-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile

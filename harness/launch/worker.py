@@ -237,7 +237,7 @@ class Worker:
         task = from_dict(record.task, record.plain)
         needed = _needed(record)
         code = CodeRecord.of(task)
-        resources = self._resources.for_run(task)
+        resources, device = self._resources.for_run(task), resolve_device(self._resources.device)
         writer.environment(environment(resources))
         with worker_group(
             record.directory,
@@ -256,7 +256,7 @@ class Worker:
                 dist=None if group is None else group.dist,
                 rendezvous_store=None if group is None else group.store,
             )
-            with _fp32(resolve_device(self._resources.device)):
+            with _fp32(device):
                 metrics = task.execute(context)
         why_not = context.why_not_kept()
         if why_not is not None:
@@ -265,7 +265,7 @@ class Worker:
         writer.environment(environment(resources))  # torch is loaded by now
         writer.finish(
             metrics,
-            device=resolve_device(self._resources.device),
+            device=device,
             code=code.joined(CodeRecord.of(task)),
             used=_used(needed) | _published(record.plain),
         )

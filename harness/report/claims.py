@@ -225,18 +225,15 @@ def _judge(operator: Operator, column: Column, sides: Sequence[Side], test: Test
         return judge_over_rows(operator, measure, test.level)
     if column.evidence == "seeds":
         return _judge_scattered(operator, test, summary, sides)
-    value, margin = _value(measure, summary.mean), _margin(test)
-    if column.evidence == "exact":
-        verdict = side_of(operator, summary.mean, summary.mean, measure.margin)
-        stands = f"{_stands(operator, verdict)} {margin}"
-        return Judgement(verdict, f"{value}, {stands}; computed exactly")
-    drift = _drift(measure, sides)
+    exact = column.evidence == "exact"
+    drift = 0.0 if exact else _drift(measure, sides)
     verdict = side_of(operator, summary.mean - drift, summary.mean + drift, measure.margin)
-    how = "median of timings on this machine, no interval"
-    if verdict is Verdict.NOT_SETTLED:
-        near = f"within {100 * TIMING_DRIFT:g} % of {margin}, as far as such a median drifts"
-        return Judgement(verdict, f"{value}, {near}; {how}")
-    return Judgement(verdict, f"{value}, {_stands(operator, verdict)} {margin}; {how}")
+    where = f"{_stands(operator, verdict)} {_margin(test)}"
+    if verdict is Verdict.NOT_SETTLED and drift:
+        near = f"within {100 * TIMING_DRIFT:g} % of {_margin(test)}"
+        where = f"{near}, as far as such a median drifts"
+    how = "computed exactly" if exact else "median of timings on this machine, no interval"
+    return Judgement(verdict, f"{_value(measure, summary.mean)}, {where}; {how}")
 
 
 def _drift(measure: Measure, sides: Sequence[Side]) -> float:

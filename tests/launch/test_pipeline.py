@@ -12,11 +12,10 @@ import pytest
 
 from harness.launch.worker import EXIT_INTERRUPTED
 from harness.run import Resources
-from harness.store import INTERRUPTED
 from harness.tasks.train import TrainRun
 from tests.launch.processes import run_of, start_worker, store_in, wait_for
 from tests.launch.test_worker import record
-from tests.launch.test_worker_group import companion, ended, gone
+from tests.launch.test_worker_group import companion, ended, gone, interrupted
 from tests.train.test_loop import config
 
 TWO = '--resources={"device": "cpu", "processes": 2, "pipeline": 2}'
@@ -36,13 +35,11 @@ def training(tmp_path: Path) -> tuple[Path, subprocess.Popen[str], int]:
 def test_the_death_of_the_teacher_ends_the_student_with_one_sentence(tmp_path: Path) -> None:
     directory, worker, other = training(tmp_path)
     os.kill(other, signal.SIGKILL)
-    assert ended(worker) == EXIT_INTERRUPTED
-    found = record(directory)
-    assert found.state == INTERRUPTED
+    why = interrupted(directory, worker)
     assert re.fullmatch(
-        rf"process 1 of 2 \(.*, pid {other}\) ended without a word: killed, .*", found.error or ""
+        rf"process 1 of 2 \(.*, pid {other}\) ended without a word: killed, .*", why
     )
-    assert found.environment["processes"] == 2
+    assert record(directory).environment["processes"] == 2
 
 
 def test_the_death_of_the_student_ends_the_teacher(tmp_path: Path) -> None:

@@ -35,6 +35,28 @@ def ended(worker: subprocess.Popen[str]) -> int:
     return worker.returncode
 
 
+def interrupted(directory: Path, worker: subprocess.Popen[str]) -> str:
+    """Why, as its run says once the worker has ended."""
+    assert ended(worker) == EXIT_INTERRUPTED
+    found = record(directory)
+    assert found.state == INTERRUPTED
+    assert found.error is not None
+    return found.error
+
+
+def killed(pid: int) -> str:
+    """The pattern of what is said of a second process that was."""
+    return rf"process 1 of 2 \(.*, pid {pid}\) ended without a word: killed, .*"
+
+
+def goes_on(directory: Path) -> None:
+    """A second attempt gives what one alone gives, from the checkpoint of the first."""
+    assert ended(start_worker(Path(TWO), directory)) == 0
+    assert metrics(directory) == expected(STEPS, 4)
+    assert record(directory).attempt == 2
+    assert "resuming at step" in (directory / "log.txt").read_text()
+
+
 def companion(directory: Path) -> int:
     """The number of the second process, as the log tells it."""
     log = directory / "log.txt"
@@ -77,17 +99,11 @@ def test_the_death_of_one_process_ends_the_other_and_nothing_is_lost(tmp_path: P
     other = companion(directory)
     wait_for(reached(directory, 5))
     os.kill(other, signal.SIGKILL)
-    assert ended(worker) == EXIT_INTERRUPTED
-    found = record(directory)
-    assert found.state == INTERRUPTED
-    assert found.error is not None
+    why = interrupted(directory, worker)
     assert re.fullmatch(
-        rf"process 1 of 2 \(.*, pid {other}\) ended without a word: killed, .*", found.error
+        rf"process 1 of 2 \(.*, pid {other}\) ended without a word: killed, .*", why
     )
-    assert ended(start_worker(Path(TWO), directory)) == 0
-    assert metrics(directory) == expected(STEPS, 4)
-    assert record(directory).attempt == 2
-    assert "resuming at step" in (directory / "log.txt").read_text()
+    goes_on(directory)
 
 
 def test_the_death_of_the_first_process_ends_the_other(tmp_path: Path) -> None:
@@ -105,10 +121,8 @@ def test_whoever_is_asked_to_stop_all_stop_after_the_same_step(tmp_path: Path, r
     other = companion(directory)
     wait_for(reached(directory, 5))
     os.kill(worker.pid if rank == 0 else other, signal.SIGUSR2)
-    assert ended(worker) == EXIT_INTERRUPTED
-    found = record(directory)
-    assert found.state == INTERRUPTED
-    assert found.error == f"stopped at step {len(metrics(directory))}"
+    why = interrupted(directory, worker)
+    assert why == f"stopped at step {len(metrics(directory))}"
     wait_for(lambda: gone(other))
 
 
@@ -119,14 +133,10 @@ def test_a_process_that_gives_up_waiting_interrupts_the_run(tmp_path: Path) -> N
     other = companion(directory)
     wait_for(reached(directory, 5))
     os.kill(other, signal.SIGUSR2)
-    assert ended(worker) == EXIT_INTERRUPTED
-    found = record(directory)
-    assert found.state == INTERRUPTED
-    assert re.fullmatch(
-        r"process 1 of 2 \(.*\): stopped at step 5, while it waited for images", found.error or ""
-    )
-    assert ended(start_worker(Path(TWO), directory)) == 0
-    assert metrics(directory) == expected(STEPS, 4)
+    why = interrupted(directory, worker)
+    said = r"process 1 of 2 \(.*\): stopped at step 5, while it waited for images"
+    assert re.fullmatch(said, why)
+    goes_on(directory)
     assert "resuming at step 4" in (directory / "log.txt").read_text()
 
 
@@ -140,10 +150,8 @@ def test_what_only_the_second_process_cannot_do_fails_the_run(tmp_path: Path) ->
 
 def test_what_the_second_process_dies_of_is_told(tmp_path: Path) -> None:
     directory, worker = started(tmp_path, TogetherRun(steps=9, behaviour="crash"))
-    assert ended(worker) == EXIT_INTERRUPTED
-    found = record(directory)
-    assert found.state == INTERRUPTED
-    assert re.fullmatch(r"process 1 of 2 \(.*\): ValueError: a bug", found.error or "")
+    why = interrupted(directory, worker)
+    assert re.fullmatch(r"process 1 of 2 \(.*\): ValueError: a bug", why)
 
 
 def test_a_process_that_cannot_be_woken_ends_when_another_is_dead(tmp_path: Path) -> None:
