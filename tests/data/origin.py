@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +30,8 @@ class Origin(ThreadingHTTPServer):
         self.files = {f"{name}.gz": gzip.compress(data) for name, data in small_files().items()}
         self.asked = 0  # times for the archive
         self.whole = 0  # answers that were sent to their end
-        self._answers: queue.Queue[Answer] = queue.Queue()
+        self._answers: list[Answer] = []
+        self._changed = threading.Condition()
 
     @property
     def variables(self) -> dict[str, str]:
@@ -40,12 +40,22 @@ class Origin(ThreadingHTTPServer):
         return {"HARNESS_PLUGINS": "tests.data.served", "SERVED": address, "no_proxy": "*"}
 
     def answer(self, how: Answer) -> None:
-        """The next request for the archive, once it is there."""
-        self._answers.put(how)
+        """The next request for the archive that has none, once it is there."""
+        with self._changed:
+            self._answers.append(how)
+            self._changed.notify_all()
 
-    def next_answer(self) -> Answer:
-        """What the test has decided, as soon as it has."""
-        return self._answers.get()
+    def begun(self) -> int:
+        """The number of a request for the archive, the first being 1."""
+        with self._changed:
+            self.asked += 1
+            return self.asked
+
+    def answer_to(self, number: int) -> Answer:
+        """What the test has decided for that request, as soon as it has."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._answers) >= number)
+            return self._answers[number - 1]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -62,11 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.sent = len(content) // 2
         self.wfile.write(content[: self.sent])
-        self.server.asked += 1
+        number = self.server.begun()
         decided = threading.Event()
         talk = threading.Thread(target=self.talk_on, args=(content, decided), daemon=True)
         talk.start()
-        how = self.server.next_answer()
+        how = self.server.answer_to(number)
         decided.set()
         talk.join()
         if how == "whole":
